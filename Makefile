@@ -1,0 +1,56 @@
+# Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs.
+CONFIG ?= configs/mlp.yaml
+PYTHON ?= 3.11
+VENV := .venv/bin/
+BUILDER := $(VENV)python -m builder
+FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
+SUITES := tests/unit tests/inside tests/engine tests/system
+
+.PHONY: help setup pickle render validate verify engine stand-in train fmt lint type test bench lock
+
+help: ## list the verbs
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
+
+setup: .venv/.run ## make .venv with what the tool needs
+
+pickle: .venv/.run ## make the pickle of CONFIG in its image: dist/NAME/model.pkl
+	@$(BUILDER) pickle $(FLAGS) $(if $(PULL),--pull) $(CONFIG)
+
+render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
+	@$(BUILDER) render $(CONFIG)
+
+validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
+	@$(BUILDER) validate $(FLAGS) $(CONFIG)
+
+verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
+	@$(BUILDER) verify $(FLAGS) $(CONFIG)
+
+engine: .venv/.run ## find a container engine; install and start one where that is possible
+	@$(BUILDER) engine $(FLAGS)
+
+stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13)
+	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
+
+train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
+	@$(VENV)python -m configs.train.rows && $(VENV)python -m configs.train.mlp && $(VENV)python -m configs.train.wide
+
+fmt: .venv/.test ## format the code
+	@$(VENV)ruff format . && $(VENV)ruff check --fix-only .
+
+lint: .venv/.test ## check style and the import contracts
+	@$(VENV)ruff check . && $(VENV)ruff format --check . && $(VENV)lint-imports
+
+type: .venv/.test ## check types
+	@$(VENV)mypy
+
+test: lint type ## everything: style, types, contracts, and all suites on a real engine
+	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)pytest $(SUITES)
+
+bench: .venv/.bench ## measure, as ratios in one run
+	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)python -m benchmarks
+
+lock: ## resolve requirements/*.in again (takes uv from PATH)
+	@sh requirements/lock.sh
+
+.venv/.%: requirements/%.txt requirements/venv.sh pyproject.toml
+	@sh requirements/venv.sh $*

@@ -1,0 +1,179 @@
+"""``dist/NAME`` on disk: written whole or not at all, and never read without checking its hashes.
+
+A build gathers its files in a staging folder beside the old ones and then puts them in place: ``model.pkl`` before
+``manifest.json``, which holds its hash. While that is done a mark stands in the folder, so that "a build was cut short"
+can be told from "the file was edited".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import errors, manifest, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
+    "model.pkl",
+    "manifest.json",
+    "Dockerfile",
+    "context",
+    "validation.json",
+)
+# What later stages say about one pickle: gone as soon as another one takes its place.
+DEPENDENT = ("audit.json", VALIDATION, "report.html", "provenance.json", "receipt.json")
+_MARK, _LOCK, _STAGING = ".unfinished", ".lock", ".staging-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A pickle and its manifest, found whole and agreeing."""
+
+    folder: Path
+    manifest: manifest.Manifest
+
+    @property
+    def pickle(self) -> Path:
+        """The pickle's path."""
+        return self.folder / PICKLE
+
+
+def load(folder: Path) -> Artifact:
+    """Read ``dist/NAME`` and check the pickle against its manifest.
+
+    Raises:
+        errors.ArtifactError: nothing was built there, a build was cut short, or the pickle was edited.
+    """
+    if not (folder / MANIFEST).is_file() or not (folder / PICKLE).is_file():
+        state = "a build was cut short there" if (folder / _MARK).exists() else "nothing was built there yet"
+        raise errors.ArtifactError(f"{folder}: {state}; run `make pickle` for it first")
+    with _telling(f"read {folder}"):
+        found = manifest.read(folder / MANIFEST)
+        actual = hash_file(folder / PICKLE)
+    if actual != found.pickle.sha256:
+        cause = (
+            "a build was cut short between the pickle and its manifest"
+            if (folder / _MARK).exists()
+            else "the file was edited or replaced after the build"
+        )
+        raise errors.ArtifactError(
+            f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: {cause}; "
+            "run `make pickle` to make it again"
+        )
+    return Artifact(folder=folder, manifest=found)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``dist/NAME`` for one build; what killed builds staged there is removed first.
+
+    Raises:
+        errors.ArtifactError: another build holds it, or the folder cannot be written.
+    """
+    with _telling(f"write to {folder}"), contextlib.ExitStack() as undo:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = undo.enter_context((folder / _LOCK).open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise errors.ArtifactError(f"{folder}: another build is at work there; wait for it to end") from error
+        for old in folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(old)
+        yield
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the artifact's files, on the same disk; it is gone afterwards.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written, also while the caller writes there.
+    """
+    with _telling(f"write to {folder}"):
+        staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
+    """Put a finished build in place; the old one stays whole until the new one is.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write to {folder}"):
+        before = _recorded_hash(folder)
+        (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
+        (folder / _MARK).touch()
+        if before != made.pickle.sha256:
+            remove_dependent(folder)
+        shutil.rmtree(folder / CONTEXT, ignore_errors=True)
+        for name in (CONTEXT, DOCKERFILE, PICKLE, MANIFEST):
+            (staged / name).replace(folder / name)
+        (folder / _MARK).unlink()
+    return Artifact(folder=folder, manifest=made)
+
+
+def put_rendering(staged: Path, folder: Path) -> None:
+    """Put a Dockerfile and its context in place, without a build.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write to {folder}"):
+        shutil.rmtree(folder / CONTEXT, ignore_errors=True)
+        for name in (CONTEXT, DOCKERFILE):
+            (staged / name).replace(folder / name)
+
+
+def remove_dependent(folder: Path) -> None:
+    """Remove what was said about a pickle that is no longer the one here."""
+    for name in DEPENDENT:
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_report(folder: Path, name: str, content: bytes) -> None:
+    """Write a later stage's file, whole or not at all.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write {folder / name}"):
+        paths.write_atomically(folder / name, content)
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recorded_hash(folder: Path) -> str | None:
+    with contextlib.suppress(OSError, errors.ArtifactError):
+        return manifest.read(folder / MANIFEST).pickle.sha256
+    return None
+
+
+@contextlib.contextmanager
+def _telling(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.ArtifactError(
+            f"could not {what}: {error.strerror or error}; free some space or mend the permissions, then run it again "
+            "(what was there before is as it was)"
+        ) from error

@@ -1,0 +1,12 @@
+"""A model as numbers, without code: a folder of ``bundle.json``, ``arrays.npz`` and ``golden.npz``.
+
+====================== ==========================================================================================
+``bundle.model``       the types: ``Bundle``, ``Mlp``, ``Layer``, ``Golden``, ``parameters``; shapes and dtypes
+``bundle.activations`` ``Activation``: names and constants
+``bundle.write``       ``write(folder, bundle)``, with an example
+``bundle.read``        ``read(folder)``: every check, all faults at once
+``bundle.files``       ``content_hash(folder)``, without numpy
+====================== ==========================================================================================
+
+``bundle.kinds`` is where a further kind of model is added.
+"""

@@ -1,0 +1,62 @@
+"""What must hold of a bundle whether it was read or is about to be written; every fault is found.
+
+Each fault is ``folder/file: array or key.path: what; what would be right``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from builder import typed, typed_kinds
+from builder.bundle import files, kinds, text
+from builder.bundle import model as bundle_model
+
+
+def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
+    """Return what the data of a ``bundle.json`` says, or what keeps it from saying anything."""
+    version = data.get("format")
+    if version != files.FORMAT and isinstance(version, int):
+        return [f"{path}: format: {version}; this tool reads format {files.FORMAT}: update it, or export again with it"]
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in kinds.KINDS:
+        came = "missing" if kind is None else typed_kinds.show(kind)
+        near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
+    parsed = typed.parse(kinds.KINDS[kind], data)
+    return placed(path, parsed) if isinstance(parsed, list) else parsed
+
+
+def placed(path: Path, faults: Iterable[typed.Fault]) -> list[str]:
+    """Return faults with their file and key path."""
+    return [": ".join([str(path), *_key_path(fault.path), fault.text]) for fault in faults]
+
+
+def number_faults(
+    folder: Path,
+    described: text.Text,
+    arrays: Mapping[str, bundle_model.Floats],
+    golden: Mapping[str, bundle_model.Floats],
+) -> list[str]:
+    """Return what is wrong with the numbers themselves, of those arrays that are there."""
+    found = [f"{folder / files.ARRAYS}: {fault}" for fault in described.value_faults(arrays)]
+    return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _golden_faults(golden)]
+
+
+def _golden_faults(golden: Mapping[str, bundle_model.Floats]) -> list[str]:
+    found = []
+    if "inputs" in golden:
+        cure = "a missing value is NaN, any other is finite"
+        found += text.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
+    if "predictions" in golden:
+        cure = "golden rows are rows that the training framework can predict"
+        found += text.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
+    return found
+
+
+def _key_path(place: typed.Place) -> list[str]:
+    return [".".join(map(str, place))] if place else []

@@ -1,0 +1,20 @@
+"""The kinds of model that a bundle may hold.
+
+A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays it has and their rules. Those to
+come (``linear``, ``lightgbm``, ``trees``, ``ensemble``) are each a module beside ``mlp``, a type in ``model.Model`` and
+a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from builder.bundle import mlp, model, text
+
+KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text})
+
+
+def name_of(value: model.Model) -> str:
+    """Return the name that ``bundle.json`` gives the kind of a model."""
+    return next(name for name, kind in KINDS.items() if kind.MODEL is type(value))

@@ -1,0 +1,194 @@
+"""What ``bundle.json`` says: the keys that every kind of model has.
+
+A kind adds its own keys and rules in a subclass (``builder.bundle.mlp``), and is entered in ``builder.bundle.kinds``.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+
+from builder import post as postprocessing
+from builder import typed, typed_kinds
+from builder.bundle import files, npz
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from builder.bundle import model as bundle_model
+
+Name = Annotated[
+    str,
+    typed_kinds.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character"),
+]
+Fact = str | bool | int | float | tuple[str, ...]
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenText:
+    """What ``golden.npz`` holds.
+
+    Attributes:
+        inputs: float32 or float64 (rows, n).
+        predictions: float64 (rows,).
+    """
+
+    inputs: npz.Declared
+    predictions: npz.Declared
+
+    def arrays(self) -> dict[str, npz.Declared]:
+        """Return the arrays by name."""
+        return {"inputs": self.inputs, "predictions": self.predictions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(abc.ABC):
+    """``bundle.json``.
+
+    Attributes:
+        format: Of the bundle.
+        kind: Of the model.
+        features: Feature columns, the first inputs of the model.
+        benchmarks: Benchmark columns, the inputs after them.
+        post: Steps done to the predictions.
+        arrays: What ``arrays.npz`` holds, by name.
+        golden: What ``golden.npz`` holds.
+        trained: Where the model came from; no path, user or host.
+    """
+
+    MODEL: ClassVar[type]
+    """The class of the models of this kind."""
+
+    format: Literal[1]
+    kind: str
+    features: Annotated[tuple[Name, ...], typed_kinds.length(1, 100_000)]
+    benchmarks: Annotated[tuple[Name, ...], typed_kinds.length(0, 1_000)] = ()
+    post: Annotated[tuple[postprocessing.Step, ...], typed_kinds.length(0, 100)] = ()
+    arrays: dict[str, npz.Declared]
+    golden: GoldenText
+    trained: dict[str, Fact] = field(default_factory=dict)
+
+    @classmethod
+    @abc.abstractmethod
+    def own_keys(cls, model: bundle_model.Model) -> dict[str, object]:
+        """Return the keys of ``bundle.json`` that this kind adds, for a model of it."""
+
+    @classmethod
+    @abc.abstractmethod
+    def own_arrays(cls, model: bundle_model.Model) -> dict[str, bundle_model.Floats]:
+        """Return what ``arrays.npz`` holds for a model of this kind, as it came."""
+
+    @abc.abstractmethod
+    def own_faults(self) -> list[typed.Fault]:
+        """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
+
+    @abc.abstractmethod
+    def value_faults(self, arrays: Mapping[str, bundle_model.Floats]) -> list[str]:
+        """Return what is wrong with the numbers of those arrays that could be read, each ``array: what; what next``."""
+
+    @abc.abstractmethod
+    def model(self, arrays: Mapping[str, bundle_model.Floats]) -> bundle_model.Model:
+        """Return the model, its text and arrays being without fault."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The model's inputs: features, then benchmarks."""
+        return self.features + self.benchmarks
+
+    def faults(self) -> list[typed.Fault]:
+        """Return all that is wrong with the text, taken by itself."""
+        return [
+            *_repeats(("features",), self.features),
+            *_repeats(("benchmarks",), self.benchmarks),
+            *_shared(self.features, self.benchmarks),
+            *self.own_faults(),
+            *self._golden_faults(),
+            *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
+        ]
+
+    def _golden_faults(self) -> list[typed.Fault]:
+        found = []
+        inputs, predictions = self.golden.inputs, self.golden.predictions
+        wanted = len(self.columns)
+        if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
+            text = f"{inputs.shape}; (rows, {wanted}) is needed: a column for each feature, then each benchmark"
+            found.append(typed.Fault(path=("golden", "inputs", "shape"), text=text))
+        if predictions.shape != inputs.shape[:1]:
+            text = f"{predictions.shape}; {inputs.shape[:1]} is needed: one for each row of the golden inputs"
+            found.append(typed.Fault(path=("golden", "predictions", "shape"), text=text))
+        if predictions.dtype != "float64":
+            text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
+            found.append(typed.Fault(path=("golden", "predictions", "dtype"), text=text))
+        return found
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def bad_numbers(name: str, array: bundle_model.Floats, bad: NDArray[np.bool_], cure: str) -> list[str]:
+    """Return the fault of an array's bad numbers: the first, where it is, and how many; nothing when none is."""
+    places = np.argwhere(bad)
+    if not len(places):
+        return []
+    first = tuple(places[0].tolist())
+    count = f"{len(places):,} of {array.size:,} values" if len(places) > 1 else "the only one"
+    return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
+
+
+def _repeats(path: typed.Place, names: Sequence[str]) -> list[typed.Fault]:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if not twice:
+        return []
+    text = (
+        f"{len(twice):,} of {len(set(names)):,} names are there more than once: {listed(twice)}; each input has its own"
+    )
+    return [typed.Fault(path=path, text=text)]
+
+
+def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[typed.Fault]:
+    both = sorted(set(features) & set(benchmarks))
+    if not both:
+        return []
+    text = f"{listed(both)}: among the features too; a column is one or the other"
+    return [typed.Fault(path=("benchmarks",), text=text)]
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_TRACES = frozenset(
+    {"user", "username", "login", "host", "hostname", "node", "cwd", "path", "folder", "directory", "home"}
+)
+
+
+def _trace_faults(key: str, value: object) -> list[typed.Fault]:
+    """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
+    if not (key.isprintable() and 0 < len(key) <= 200):
+        return [typed.Fault(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
+    if key.lower() in _TRACES:
+        return [typed.Fault(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
+    texts = value if isinstance(value, tuple) else (value,)
+    for text in texts:
+        if not isinstance(text, str):
+            continue
+        shown = typed_kinds.show(text)
+        if _SURROGATE.search(text):
+            return [typed.Fault(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
+        if _looks_like_path(text):
+            reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
+            return [typed.Fault(path=("trained", key), text=reason)]
+    return []
+
+
+def _looks_like_path(text: str) -> bool:
+    drive = len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/"
+    return drive or text.startswith(("/", "~/", "\\\\", "file:")) or "/home/" in text or "/Users/" in text

@@ -1,0 +1,172 @@
+"""Writing a bundle: all or nothing, and the same bundle always in the same bytes.
+
+A network of two layers over two features, from whatever trained it::
+
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from builder import post
+    >>> from builder.bundle import activations, model, write
+    >>> hidden = model.Layer(
+    ...     weights=np.array([[0.5, -0.25, 0.125], [-0.5, 0.25, 1.0]], dtype=np.float32),  # (2 inputs, 3 outputs)
+    ...     bias=np.zeros(3, dtype=np.float32),
+    ...     activation=activations.Activation(name="leaky_relu", constants={"slope": 0.01}),
+    ... )
+    >>> output = model.Layer(
+    ...     weights=np.array([[0.5], [0.25], [-0.5]], dtype=np.float32),  # (3 inputs, 1 output)
+    ...     bias=np.array([0.5], dtype=np.float32),
+    ...     activation=activations.Activation(name="identity"),
+    ... )
+    >>> bundle = model.Bundle(
+    ...     features=("feature_one", "feature_two"),
+    ...     model=model.Mlp(
+    ...         layers=(hidden, output),
+    ...         imputation=np.array([2.0, 2.0]),
+    ...         centre=np.array([2.0, 2.0]),
+    ...         scale=np.array([1.5, 1.5]),
+    ...     ),
+    ...     golden=model.Golden(
+    ...         inputs=np.array([[2.0, 2.0], [np.nan, 2.0]]),  # raw, as in live data; NaN where missing
+    ...         predictions=np.array([0.5, 0.5]),  # from the framework itself, before the rank
+    ...     ),
+    ...     post=(post.Rank(),),
+    ...     trained={"framework": "by hand", "version": "1", "seed": 7},
+    ... )
+    >>> write.write(Path("bundles/tiny"), bundle)
+    >>> sorted(path.name for path in Path("bundles/tiny").iterdir())
+    ['arrays.npz', 'bundle.json', 'golden.npz']
+    >>> model.parameters(bundle.model)
+    13
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from builder import errors, json_text
+from builder import post as postprocessing
+from builder.bundle import check, files, kinds, npz, text
+from builder.bundle import model as bundle_model
+
+
+def write(folder: Path, bundle: bundle_model.Bundle) -> None:
+    """Write a bundle, in place of the one that is there.
+
+    It is written beside the folder and renamed: whatever goes wrong, there is either the old bundle or the new one, but
+    for the instant between two renames.
+
+    Args:
+        folder: Made, with the folders above it. One that is there must be empty or hold a bundle and nothing else.
+        bundle: Shapes, dtypes and units as its classes say.
+
+    Raises:
+        errors.BundleError: All that ``read`` would refuse; a folder that holds something else; a disk that is full.
+    """
+    target = folder.resolve()
+    contents = _contents(bundle)
+    found = _faults(folder, contents)
+    try:
+        found += _target_faults(folder)
+        if found:
+            raise errors.BundleError(found)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
+            _write_files(beside / "new", contents)
+            _replace(target, beside)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    except OSError as error:
+        raise errors.BundleError(
+            [f"{folder}: cannot be written ({error.strerror or error}); check its permissions and the free space"]
+        ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contents:
+    """What the three files will hold."""
+
+    data: Mapping[str, object]
+    arrays: Mapping[str, bundle_model.Floats]
+    golden: Mapping[str, bundle_model.Floats]
+
+
+def _contents(bundle: bundle_model.Bundle) -> _Contents:
+    """Return what the files will hold, not yet checked."""
+    name = kinds.name_of(bundle.model)
+    kind = kinds.KINDS[name]
+    arrays = {key: np.asarray(array) for key, array in kind.own_arrays(bundle.model).items()}
+    golden = {"inputs": np.asarray(bundle.golden.inputs), "predictions": np.asarray(bundle.golden.predictions)}
+    data = {
+        "format": files.FORMAT,
+        "kind": name,
+        "features": list(bundle.features),
+        "benchmarks": list(bundle.benchmarks),
+        "post": postprocessing.as_data(bundle.post),
+        "arrays": {key: _declare(array) for key, array in arrays.items()},
+        "golden": {key: _declare(array) for key, array in golden.items()},
+        "trained": {key: list(fact) if isinstance(fact, tuple) else fact for key, fact in bundle.trained.items()},
+        **kind.own_keys(bundle.model),
+    }
+    return _Contents(data=data, arrays=arrays, golden=golden)
+
+
+def _declare(array: bundle_model.Floats) -> dict[str, object]:
+    return {"dtype": array.dtype.newbyteorder("=").name, "shape": list(array.shape)}
+
+
+def _faults(folder: Path, contents: _Contents) -> list[str]:
+    """Return what ``read`` would say of the files, so that nobody writes a bundle that nobody can read."""
+    described = check.parse(folder / files.JSON, contents.data)
+    if isinstance(described, list):
+        return described
+    return [
+        *check.placed(folder / files.JSON, described.faults()),
+        *npz.size_faults(folder / files.ARRAYS, described.arrays, limit=npz.MOST_ARRAYS),
+        *npz.size_faults(folder / files.GOLDEN, described.golden.arrays(), limit=npz.MOST_GOLDEN),
+        *check.number_faults(folder, described, contents.arrays, contents.golden),
+    ]
+
+
+def _target_faults(folder: Path) -> list[str]:
+    """Return the fault of a folder that is not ours to replace."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        return [f"{folder}: is not a folder; move it away or name another"]
+    foreign = sorted({entry.name for entry in folder.iterdir()} - set(files.NAMES))
+    if foreign:
+        return [f"{folder}: holds {text.listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
+    return []
+
+
+def _write_files(folder: Path, contents: _Contents) -> None:
+    folder.mkdir()
+    (folder / files.JSON).write_bytes(json_text.canonical(contents.data) + b"\n")
+    npz.write(folder / files.ARRAYS, contents.arrays)
+    # One NaN for all: their bits differ between the frameworks that made them.
+    inputs = contents.golden["inputs"]
+    inputs = np.where(np.isnan(inputs), np.array(np.nan, dtype=inputs.dtype), inputs)
+    npz.write(folder / files.GOLDEN, {**contents.golden, "inputs": inputs})
+    for name in files.NAMES:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())  # a full or failing disk says so now, not after the rename
+
+
+def _replace(target: Path, beside: Path) -> None:
+    old = beside / "old"
+    replaced = target.exists()
+    if replaced:
+        target.rename(old)
+    try:
+        (beside / "new").rename(target)
+    except OSError:
+        if replaced:
+            old.rename(target)
+        raise

@@ -1,0 +1,110 @@
+"""The verbs, and the one place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from typing import TYPE_CHECKING
+
+import builder
+from builder import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+INTERRUPTED, BUG = 130, 70
+_CONFIG = "configs/mlp.yaml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return its exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    options = _parser().parse_args(arguments)
+    try:
+        code = _verb(options.verb)(options)
+        sys.stdout.flush()
+    except errors.BuilderError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted; nothing was left behind")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it closes it.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - a bug of ours: kept for the report, not shown
+        return _report_bug()
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="numerai-builder",
+        description=builder.__doc__,
+        epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {builder.__version__}")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", title="verbs")
+
+    def verb(name: str, function: str, text: str, *, engine: bool = True) -> argparse.ArgumentParser:
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=function)
+        if engine:
+            added.add_argument("--yes", action="store_true", help="start an engine without asking")
+            added.add_argument("--json", action="store_true", help="print one JSON object")
+        return added
+
+    make = verb("pickle", "making.pickle", "make a config's pickle in its image: dist/NAME/model.pkl")
+    make.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
+    make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
+    render = verb("render", "making.write_rendered", "write the Dockerfile and its context; no engine", engine=False)
+    render.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
+    validate = verb("validate", "proving.validate_pickle", "run the pickle in its image under the tournament's limits")
+    _add_target(validate)
+    validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
+    _add_target(verb("verify", "making.verify", "make the pickle again and compare the bytes"))
+    engine = verb("engine", "machine.engine", "find a container engine; install and start one where that is possible")
+    engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
+    stand_in = verb("stand-in", "machine.make_stand_in", "make a look-alike of the runner image")
+    stand_in.add_argument("--python", required=True, metavar="3.X", help="3.10, 3.11, 3.12 or 3.13")
+    return parser
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"or a dist/NAME folder; default: {_CONFIG}"
+    )
+
+
+def _verb(name: str) -> Callable[[argparse.Namespace], int]:
+    """Import the verb's module: each command pays for its own imports alone."""
+    module, _, function = name.partition(".")
+    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"builder.cli.{module}"), function)
+    return found
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _report_bug() -> int:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="numerai-builder-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{traceback.format_exc()}")
+    last = (traceback.format_exc().strip().splitlines() or [""])[-1]
+    _say(f"error: this is a bug of numerai-builder ({last:.200}); the details are in {file.name}: please report it")
+    return BUG

@@ -1,0 +1,228 @@
+"""``pickle``, ``render``, ``verify``: from a config to a pickle, and the proof that it can be made again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import builder
+from builder import artifact, config, errors, image, manifest, post, render, run
+from builder.bundle import files
+from builder.cli import session, target, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import engine
+    from builder.bundle import model as bundle_model
+    from builder.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inputs:
+    """What decides whether anything has changed: three hashes and the image."""
+
+    tool: str
+    bundle: str
+    config: str
+    image: image.Image
+
+    def made(self, found: manifest.Manifest) -> bool:
+        """Tell whether a manifest is of these inputs."""
+        ours = (self.tool, self.bundle, self.config, self.image.kind, self.image.identity, self.image.base)
+        image_of = found.image
+        return ours == (
+            found.tool.inside,
+            found.bundle.hash,
+            found.config.hash,
+            image_of.kind,
+            image_of.identity,
+            image_of.base,
+        )
+
+
+def pickle(options: argparse.Namespace) -> int:
+    """Make the pickle of a config, unless the one that is there was made of the same inputs."""
+    watch = terminal.Stopwatch()
+    with terminal.progress() as progress:
+        with watch.stage("config"):
+            chosen = config.load(Path(options.config))
+            hashed = files.content_hash(chosen.bundle)
+        with watch.stage("image"):
+            on = session.connect(progress, yes=options.yes)
+            ref, stand_in = chosen.image.ref, chosen.image.stand_in
+            found = image.resolve(ref, stand_in, on, pull=options.pull, progress=progress)
+        inputs = _Inputs(
+            tool=render.hash_entries(render.inside_entries()),
+            bundle=hashed,
+            config=manifest.config_hash(config.build_inputs(chosen)),
+            image=found,
+        )
+        folder = target.dist_folder(chosen)
+        with artifact.locked(folder):
+            done = _present(folder, inputs)
+            fresh = done is None
+            if done is None:
+                done = _make(chosen, inputs, on, progress, watch)
+    if options.json:
+        print(json.dumps({"format": 1, "made": fresh, "folder": str(folder), "manifest": asdict(done.manifest)}))
+    else:
+        _tell(done, watch, fresh=fresh)
+    return 0
+
+
+def write_rendered(options: argparse.Namespace) -> int:
+    """Write the Dockerfile and its context; asks no engine."""
+    chosen = config.load(Path(options.config))
+    plan = _plan(chosen, _read_bundle(chosen))
+    folder = target.dist_folder(chosen)
+    base = _known_base(folder, chosen)
+    text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=_bundle_files(chosen))
+    with artifact.locked(folder), artifact.staging(folder) as staged:
+        render.write(text, staged)
+        artifact.put_rendering(staged, folder)
+    print(f"{folder / artifact.DOCKERFILE}: builds FROM {base}")
+    print(f"by hand: docker build --network none -f {folder / artifact.DOCKERFILE} {folder / artifact.CONTEXT}")
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Make the pickle again and compare; exit 1 when it differs."""
+    from builder import verify as stage  # noqa: PLC0415 - the verb has the stage's name
+
+    chosen = target.find(options.target)
+    made = target.load(chosen)
+    watch = terminal.Stopwatch()
+    with terminal.progress() as progress, watch.stage("rebuild"):
+        on = session.connect(progress, yes=options.yes)
+        image.find_again(made.manifest.image, on, progress=progress)
+        with artifact.locked(made.folder), run.start(on) as identity:
+            result = stage.verify(made, on, identity, progress)
+    if options.json:
+        print(json.dumps({"format": 1, "equal": result.equal, **asdict(result)}))
+    else:
+        print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
+        print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
+        if result.first_difference:
+            print(f"the first difference is {result.first_difference}")
+    return 0 if result.equal else 1
+
+
+def _present(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
+    """Return what is in ``dist/NAME`` if it is whole and of these inputs."""
+    try:
+        found = artifact.load(folder)
+    except errors.ArtifactError:
+        return None
+    return found if inputs.made(found.manifest) else None
+
+
+def _make(
+    chosen: config.Config, inputs: _Inputs, on: engine.Engine, progress: Progress, watch: terminal.Stopwatch
+) -> artifact.Artifact:
+    with watch.stage("bundle"):
+        progress.step("checking the bundle")
+        bundle = _read_bundle(chosen)
+    with watch.stage("build"), run.start(on) as identity, artifact.staging(target.dist_folder(chosen)) as staged:
+        holds = image.inventory(inputs.image, on, identity)
+        rendered = render.render(
+            name=chosen.name,
+            base=inputs.image.base,
+            plan=_plan(chosen, bundle),
+            bundle_files=_bundle_files(chosen),
+        )
+        written = render.write(rendered, staged)
+        if files.content_hash(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
+            raise errors.BundleError([f"{chosen.bundle}: changed while it was read; run it again"])
+        made = build_stage(written, staged / artifact.PICKLE, on, identity, progress)
+        record = _manifest(chosen, inputs, bundle, holds, made)
+        return artifact.commit(staged, target.dist_folder(chosen), record)
+
+
+def build_stage(
+    written: render.Rendered, pickle_path: Path, on: engine.Engine, identity: str, progress: Progress
+) -> manifest.Pickle:
+    """Build, and return what the manifest says of the pickle."""
+    from builder import build  # noqa: PLC0415 - not when nothing has changed
+
+    made = build.build(written, pickle_path, on, identity, progress=progress)
+    return manifest.Pickle(sha256=made.sha256, size=made.size, protocol=made.protocol, parameters=made.parameters)
+
+
+def _manifest(
+    chosen: config.Config,
+    inputs: _Inputs,
+    bundle: bundle_model.Bundle,
+    holds: image.Inventory,
+    made: manifest.Pickle,
+) -> manifest.Manifest:
+    from builder.bundle import kinds, model  # noqa: PLC0415 - numpy
+
+    return manifest.Manifest(
+        name=chosen.name,
+        tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
+        image=manifest.RunnerImage(
+            kind=inputs.image.kind,
+            ref=inputs.image.ref,
+            base=inputs.image.base,
+            identity=inputs.image.identity,
+            platform=inputs.image.platform,
+            python=holds.python,
+            packages=dict(holds.packages),
+        ),
+        bundle=manifest.ModelBundle(
+            hash=inputs.bundle,
+            kind=kinds.name_of(bundle.model),
+            features=len(bundle.features),
+            parameters=model.parameters(bundle.model),
+        ),
+        config=manifest.ConfigPart(hash=inputs.config),
+        pickle=made,
+    )
+
+
+def _read_bundle(chosen: config.Config) -> bundle_model.Bundle:
+    from builder.bundle import read  # noqa: PLC0415 - numpy
+
+    return read.read(chosen.bundle)
+
+
+def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
+    from builder.bundle import kinds  # noqa: PLC0415 - numpy
+
+    steps = bundle.post if chosen.post is None else chosen.post
+    return render.Plan(kind=kinds.name_of(bundle.model), post=post.as_data(steps), config=config.build_inputs(chosen))
+
+
+def _bundle_files(chosen: config.Config) -> list[Path]:
+    return [chosen.bundle / name for name in files.NAMES]
+
+
+def _known_base(folder: Path, chosen: config.Config) -> str:
+    """Return what FROM can name without an engine: what the last build resolved, else what the config says."""
+    try:
+        last = artifact.load(folder).manifest.image
+    except errors.ArtifactError:
+        return chosen.image.ref
+    return last.base if last.ref == chosen.image.ref else chosen.image.ref
+
+
+def _tell(done: artifact.Artifact, watch: terminal.Stopwatch, *, fresh: bool) -> None:
+    said = done.manifest
+    packages = ", ".join(f"{name} {said.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
+    print(f"{done.pickle}  ({'made' if fresh else 'nothing changed since it was made'})")
+    terminal.print_table(
+        [
+            ("image", f"{said.image.ref} ({target.KINDS[said.image.kind]})"),
+            ("", f"{said.image.base}, {said.image.identity[:19]}..., {said.image.platform}"),
+            ("python", f"{said.image.python}, {packages}"),
+            ("bundle", f"{said.bundle.kind}, {said.bundle.features} features, {said.bundle.parameters:,} parameters"),
+            ("pickle", f"{terminal.size(said.pickle.size)}, protocol {said.pickle.protocol}"),
+            ("sha256", said.pickle.sha256),
+            ("seconds", watch.line()),
+        ]
+    )
+    if said.image.kind != "exact":
+        print(target.WARNINGS[said.image.kind])

@@ -1,0 +1,111 @@
+"""``validate``: run a pickle as the tournament does, and say what held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import artifact, config, image, paths, post, run
+from builder.cli import session, target, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import data, engine, validate
+    from builder.bundle import model as bundle_model
+    from builder.progress import Progress
+
+_MARKS = {True: "ok", False: "FAILED", None: "note"}
+
+
+def validate_pickle(options: argparse.Namespace) -> int:
+    """Validate; exit 1 when a check failed."""
+    from builder import validate  # noqa: PLC0415 - numpy
+
+    chosen = target.find(options.target)
+    watch = terminal.Stopwatch()
+    with terminal.progress() as progress:
+        made = target.load(chosen)
+        on = session.connect(progress, yes=options.yes)
+        with artifact.locked(made.folder), run.start(on) as identity:
+            task = _task(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
+            with watch.stage("validation"):
+                result = validate.validate(task, on, identity, progress)
+            report = validate.to_bytes(result)
+            artifact.write_report(made.folder, artifact.VALIDATION, report)
+    if options.json:
+        print(report.decode(), end="")
+    else:
+        _tell(result, watch)
+    return 0 if result.good else 1
+
+
+def _task(
+    made: artifact.Artifact,
+    chosen: target.Target,
+    on: engine.Engine,
+    identity: str,
+    progress: Progress,
+    *,
+    stand_in_python: str | None,
+) -> validate.Task:
+    from builder import validate  # noqa: PLC0415 - numpy
+    from builder.bundle import read  # noqa: PLC0415 - numpy
+
+    terms = chosen.config.validate if chosen.config else config.Validate()
+    bundle = read.read(made.folder / artifact.CONTEXT / "bundle")
+    if stand_in_python:
+        where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
+    else:
+        where = image.find_again(made.manifest.image, on, progress=progress)
+    files, source = _live_files(terms, bundle, chosen)
+    return validate.Task(
+        artifact=made,
+        bundle=bundle,
+        image=where,
+        python=image.inventory(where, on, identity).python,
+        files=files,
+        source=source,
+        limits=validate.Limits(cpus=terms.limits.cpus, memory=terms.limits.memory, seconds=terms.limits.seconds),
+    )
+
+
+def _live_files(
+    terms: config.Validate, bundle: bundle_model.Bundle, chosen: target.Target
+) -> tuple[data.LiveFiles, str]:
+    """Return what to predict on, and what to call it in the report."""
+    from builder import data  # noqa: PLC0415 - pyarrow
+
+    if isinstance(terms.data, config.LivePaths):
+        steps = chosen.config.post if chosen.config and chosen.config.post is not None else bundle.post
+        found = data.check(
+            terms.data.live,
+            terms.data.benchmarks,
+            features=bundle.features,
+            benchmark_columns=bundle.benchmarks,
+            needs_era=post.needs_era(steps),
+        )
+        return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"
+    cache = paths.cache_folder() / "shaped"
+    made = data.shaped(features=bundle.features, benchmarks=bundle.benchmarks, rows=terms.rows, cache=cache)
+    return made, "shaped"
+
+
+def _tell(result: validate.Validation, watch: terminal.Stopwatch) -> None:
+    task = result.task
+    print(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
+    print(f"  in {task.image.base} ({target.KINDS[task.image.kind]}), Python {task.python}")
+    terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
+    if result.usage:
+        used, limits = result.usage, task.limits
+        part = used.peak_bytes / limits.memory
+        print(
+            f"  used  {terminal.size(used.peak_bytes)} of memory ({part:.0%} of {terminal.size(limits.memory)}), "
+            f"{used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s), "
+            f"{used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
+        )
+    print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
+    if not result.good and result.log.strip():
+        print("the entry point printed last:")
+        print("\n".join(f"    {line}" for line in result.log.strip().splitlines()[-12:]))
+    if task.image.kind == "stand_in":
+        print(target.WARNINGS["stand_in"])

@@ -1,0 +1,32 @@
+"""What every verb that needs an engine does first."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from builder import engine, errors, local_engine
+from builder.cli import terminal
+
+if TYPE_CHECKING:
+    from builder.progress import Progress
+
+
+def connect(progress: Progress, *, yes: bool) -> engine.DockerEngine:
+    """Return the engine; where none runs and this machine can have one, it is installed and started.
+
+    Raises:
+        errors.EngineError: there is none, and the message says what to do.
+        errors.RefusedError: the person did not want one started.
+    """
+    try:
+        return engine.connect()
+    except errors.EngineError as error:
+        reason = str(error)
+    chosen = local_engine.chosen_engine(os.environ)
+    local_engine.ensure(
+        answers=lambda: reason if chosen else local_engine.why_silent(),
+        progress=progress,
+        confirm=terminal.confirm if terminal.watched() and not yes else None,
+    )
+    return engine.connect()

@@ -1,0 +1,71 @@
+"""What a verb is pointed at: a config file, or a ``dist/NAME`` folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import artifact, config, errors, manifest
+from builder.bundle import files
+
+KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in": "A STAND-IN, not the runner image"}
+WARNINGS = {
+    "local": "note: this image has no digest of its registry, so a pickle made in it is not uploaded; "
+    "pull the tournament's own image to make one that is",
+    "stand_in": """\
+********************************************************************************
+  MADE IN A STAND-IN, a look-alike of the runner image: good to try things out,
+  never to be uploaded. Where the image can be pulled: make pickle PULL=1
+********************************************************************************""",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A ``dist/NAME`` folder, and its config where there is one."""
+
+    folder: Path
+    config: config.Config | None
+
+
+def dist_folder(chosen: config.Config) -> Path:
+    """Return where the results of a config go."""
+    return chosen.root / "dist" / chosen.name
+
+
+def find(text: str) -> Target:
+    """Return what a command line argument names.
+
+    Raises:
+        errors.UsageError: it is neither a config nor a folder.
+        errors.ConfigError: the config has faults.
+    """
+    path = Path(text)
+    if path.is_dir():
+        folder = path.resolve()
+        configs = sorted((folder.parent.parent / "configs").rglob(f"{folder.name}.yaml"))
+        return Target(folder=folder, config=config.load(configs[0]) if configs else None)
+    if not path.exists() and path.suffix not in {".yaml", ".yml"}:
+        raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")
+    chosen = config.load(path)
+    return Target(folder=dist_folder(chosen), config=chosen)
+
+
+def load(chosen: Target) -> artifact.Artifact:
+    """Return the artifact, once it is found to be of the config and bundle as they are now.
+
+    Raises:
+        errors.ArtifactError: there is none, or the config or the bundle changed since it was made.
+    """
+    made = artifact.load(chosen.folder)
+    if chosen.config is not None:
+        changed = []
+        if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
+            changed.append(str(chosen.config.file))
+        if files.content_hash(chosen.config.bundle) != made.manifest.bundle.hash:
+            changed.append(str(chosen.config.bundle))
+        if changed:
+            raise errors.ArtifactError(
+                f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `make pickle` to make it anew"
+            )
+    return made

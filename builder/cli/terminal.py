@@ -1,0 +1,139 @@
+"""What a person sees: the line that moves while work goes on, tables, sizes. Quiet where nobody watches."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_TICK = 0.2
+_CLEAR = "\r\x1b[K"
+
+
+class TerminalProgress:
+    """One line on a terminal: the present step, how far it is, and the seconds it has taken."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._lock = stream, threading.Lock()
+        self._text, self._amount, self._since = "", "", time.monotonic()
+        self._ended = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._ticker.start()
+
+    def step(self, text: str, /) -> None:
+        """See :class:`builder.progress.Progress`."""
+        with self._lock:
+            self._text, self._amount, self._since = text, "", time.monotonic()
+            self._draw()
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        """See :class:`builder.progress.Progress`."""
+        with self._lock:
+            self._amount = f"{size(done)} of {size(total)}" if total else size(done)
+
+    def note(self, text: str, /) -> None:
+        """See :class:`builder.progress.Progress`."""
+        with self._lock:
+            self._stream.write(f"{_CLEAR}{text}\n")
+            self._draw()
+
+    def close(self) -> None:
+        """Take the line away."""
+        self._ended.set()
+        self._ticker.join()
+        with self._lock:
+            self._stream.write(_CLEAR)
+            self._stream.flush()
+
+    def _tick(self) -> None:
+        while not self._ended.wait(_TICK):
+            with self._lock:
+                self._draw()
+
+    def _draw(self) -> None:
+        if self._text:
+            parts = (self._text, self._amount, f"{time.monotonic() - self._since:.0f} s")
+            line = "  ".join(part for part in parts if part)
+            self._stream.write(f"{_CLEAR}{line[:110]}")
+            self._stream.flush()
+
+
+class QuietProgress:
+    """For logs: no steps, notes alone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def step(self, text: str, /) -> None:
+        """Say nothing."""
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        """Say nothing."""
+
+    def note(self, text: str, /) -> None:
+        """Write the note."""
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[TerminalProgress | QuietProgress]:
+    """Yield what stages are told to report to; standard output stays for results."""
+    if not sys.stderr.isatty():
+        yield QuietProgress(sys.stderr)
+        return
+    shown = TerminalProgress(sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+class Stopwatch:
+    """Seconds of each stage, for the last lines of a command."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+    def line(self) -> str:
+        """Return all stages on one line."""
+        return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
+
+
+def size(count: float) -> str:
+    """Return bytes as a person reads them."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return ""
+
+
+def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
+    """Print rows in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print(" " * indent + "  ".join([*cells, row[-1]]).rstrip())
+
+
+def confirm(question: str) -> bool:
+    """Ask a person at the terminal; Enter means yes."""
+    return input(f"{question} [Y/n] ").strip().lower() in {"", "y", "yes"}
+
+
+def watched() -> bool:
+    """Tell whether a person is at the terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,79 @@
+"""The values of a config that are written as text and mean more: each is read with its own words for what is wrong."""
+
+from __future__ import annotations
+
+import re
+
+from builder import image_ref, typed_kinds
+
+_UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
+_LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
+_SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
+_UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_DATA_NEEDED = '"shaped", or a mapping with the keys live, benchmarks'
+
+
+def read_reference(text: str) -> str:
+    """Return an image reference as written, once it parses.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if text == "default":
+        raise ValueError(
+            '"default" (asking the tournament for its image) comes with a later version; name the image, such as '
+            "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
+        )
+    image_ref.parse(text)
+    return text
+
+
+def read_memory(text: str) -> int:
+    """Return bytes from an amount in Docker's units.
+
+    Raises:
+        ValueError: It is none, or less or more than makes sense.
+    """
+    match = _MEMORY.fullmatch(text)
+    if not match:
+        raise ValueError(f"{typed_kinds.show(text)} is not an amount of memory; write it like 4g or 512m")
+    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        raise ValueError(f"{typed_kinds.show(text)} will not do; from 64m to 1024g is needed")
+    return size
+
+
+def write_memory(size: int) -> str:
+    """Return an amount of bytes in the largest unit that divides it."""
+    unit = next(unit for unit in "gmkb" if size % _UNITS[unit] == 0)
+    return f"{size // _UNITS[unit]}{unit}"
+
+
+def read_data_word(text: str) -> str:
+    """Return ``shaped``.
+
+    Raises:
+        ValueError: It is another word.
+    """
+    if text == "live":
+        raise ValueError(f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_NEEDED}')
+    if text != "shaped":
+        raise ValueError(f"{typed_kinds.show(text)} will not do; {_DATA_NEEDED} is needed")
+    return text
+
+
+def read_model(text: str) -> str:
+    """Return a slot's name or a model id.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if _SLOT.fullmatch(text) or _UUID.fullmatch(text):
+        return text
+    shown = typed_kinds.show(text)
+    if re.fullmatch(r"\w{21,}", text, re.ASCII):
+        raise ValueError(f"{shown} has {len(text)} characters; a slot's name has at most 20")
+    if "-" in text:
+        raise ValueError(f"{shown} is no model id; a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name is needed")
+    raise ValueError(f"{shown} is no slot's name; 1 to 20 of A-Z a-z 0-9 _ are needed, or a model id (a UUID)")

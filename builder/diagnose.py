@@ -1,0 +1,87 @@
+"""Why a run failed, in one sentence: from exit codes, kernel verdicts and what was printed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# What Python or the runner prints when the bytecode or the binary layout is another version's.
+_OTHER_PYTHON = re.compile(
+    r"unknown opcode|bad marshal data|code\(\) (takes|argument)|code expected at|SystemError"
+    r"|numpy\.(dtype|ndarray) size changed|No module named 'numpy\._core",
+)
+_MISSING_MODULE = re.compile(r"No module named '([^']+)'")
+_MESSAGE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*", re.MULTILINE)
+_SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell say it; illegal instruction and bus error are its kin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run of the entry point ended.
+
+    Attributes:
+        code: Exit status, or minus the signal's number; None when nothing is known.
+        timed_out: It was killed for its time.
+        out_of_memory: The kernel killed something in the container for its memory.
+        log: The end of what it printed.
+    """
+
+    code: int | None
+    timed_out: bool
+    out_of_memory: bool
+    log: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """The limits of a run, the Python it ran on, and the one the pickle was made on (None: not known)."""
+
+    seconds: float
+    memory: int
+    python: str
+    made_on: str | None
+
+
+def explain(ended: Ended, where: Where) -> str:
+    """Return the cause and what to do about it."""
+    if ended.timed_out:
+        return (
+            f"it ran over the limit of {where.seconds:g} seconds; the tournament would fail it: "
+            "make the model smaller or faster"
+        )
+    if ended.out_of_memory or ended.code in (-9, 137):
+        return (
+            f"it ran out of memory at {where.memory / 2**30:.2g} GiB (exit 137); the tournament would fail it: "
+            "make the model smaller"
+        )
+    if _is_of_another_python(ended, where):
+        made = f"Python {where.made_on}" if where.made_on else "another Python or numpy"
+        died = "the interpreter died (segmentation fault, exit 139)" if ended.code in _SEGFAULT_CODES else "it failed"
+        return (
+            f"the pickle was made for {made}, and the image has Python {where.python}: {died}; "
+            "make it in the image that runs it: `make pickle`"
+        )
+    if ended.code in _SEGFAULT_CODES:
+        return (
+            "the interpreter died (segmentation fault, exit 139): the pickle was made for another Python or numpy than "
+            "the image's; make it in the image that runs it: `make pickle`"
+        )
+    module = _MISSING_MODULE.search(ended.log)
+    if module:
+        return (
+            f"the pickle needs the module {module[1]!r}, which the image lacks: a pickle must hold all its code "
+            "by value; make it from a bundle with `make pickle`"
+        )
+    said = _MESSAGE.findall(ended.log) or [line for line in ended.log.splitlines() if line.strip()][-1:]
+    return f"exit {ended.code}: {said[-1].strip() if said else 'it printed nothing'}"
+
+
+def _is_of_another_python(ended: Ended, where: Where) -> bool:
+    if ended.code == 0:
+        return False
+    differs = where.made_on is not None and _minor(where.made_on) != _minor(where.python)
+    return differs or bool(_OTHER_PYTHON.search(ended.log))
+
+
+def _minor(version: str) -> list[str]:
+    return version.split(".")[:2]

@@ -1,0 +1,470 @@
+"""The container engine: what this tool asks of one, and the one file that imports the ``docker`` SDK.
+
+:class:`Engine` is the vocabulary, :class:`DockerEngine` the real thing. Values go in and come out frozen; whatever the
+SDK raises leaves as :class:`builder.errors.EngineError`. Files travel by the archive calls alone, so the engine may be
+on another machine (``DOCKER_HOST``, or the docker CLI's context).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import docker
+import docker.errors
+import requests.exceptions
+import urllib3.exceptions
+
+from builder import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from builder.progress import Progress
+
+PLATFORM = "linux/amd64"
+BOX = "/box"  # where a locked container's only writable volume is
+RUN_LABEL = "numerai-builder.run"
+MINIMUM_API = (1, 41)  # Engine 20.10, the oldest that the commands here were tried on
+NO_MEMORY_EXIT, SEGFAULT_EXIT = 137, 139
+
+# Seconds without a byte from the engine. A build step may be silent for minutes; the rest answers at once or is gone.
+_ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
+
+_FOREIGN = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """An image as the engine has it. ``id`` is a handle within one run, never an identity."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: Mapping[str, str]
+    entrypoint: tuple[str, ...]
+    workdir: str
+    platform: str
+    size: int
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """The engine itself."""
+
+    version: str
+    api: str
+    platform: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOutcome:
+    """A finished build: the image's id, and all that its steps printed."""
+
+    image: str
+    log: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a locked container may use. ``cpus`` in cores, ``memory`` in bytes (no swap on top)."""
+
+    cpus: float
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a container ended. ``code`` is None when it was killed for being over its time."""
+
+    code: int | None
+    out_of_memory: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """A container, image or volume that carries a label of ours."""
+
+    kind: str
+    id: str
+    labels: Mapping[str, str]
+
+
+class Container(Protocol):
+    """A locked container, from created to removed."""
+
+    def put(self, tar: Iterable[bytes], /) -> None:
+        """Unpack a tar stream into :data:`BOX`."""
+
+    def run(self, seconds: float, /) -> Exit:
+        """Start it and wait; after ``seconds`` it is killed."""
+
+    def get(self, path: str, /) -> Iterator[bytes]:
+        """Stream a file or folder out, as a tar."""
+
+    def log(self) -> str:
+        """Return the end of what it printed."""
+
+
+class Engine(Protocol):
+    """What this tool asks of a container engine."""
+
+    def facts(self) -> EngineFacts:
+        """Return its version and platform."""
+
+    def find_image(self, reference: str, /) -> ImageFacts | None:
+        """Return the image that a tag, a digest or an id names here, or None."""
+
+    def images_with_label(self, key: str, value: str, /) -> list[ImageFacts]:
+        """Return the images whose label ``key`` is ``value``."""
+
+    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> ImageFacts:
+        """Pull an image; give up after ``seconds`` without a word from the registry."""
+
+    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> ImageFacts:
+        """Make an image of a root file system; ``changes`` are Dockerfile instructions such as ``LABEL a=b``."""
+
+    def build(
+        self,
+        context: Iterable[bytes],
+        /,
+        *,
+        run: str,
+        arguments: Mapping[str, str],
+        tag: str | None,
+        cache: bool,
+        progress: Progress,
+    ) -> BuildOutcome:
+        """Build the context's ``Dockerfile`` without network; ``RUN_ID`` is passed on as a build argument."""
+
+    def container(
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: Limits, network: bool
+    ) -> contextlib.AbstractContextManager[Container]:
+        """Create a locked container; it and its volume are gone when the context ends."""
+
+    def copy_out(self, image: str, path: str, /, *, run: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
+        """Stream ``path`` of an image, which need not be able to run, as a tar."""
+
+    def tag_image(self, image: str, tag: str, /) -> None:
+        """Give an image a further name."""
+
+    def remove_image(self, reference: str, /) -> None:
+        """Remove an image, or one name of it; one that is not there is no error."""
+
+    def leftovers(self) -> list[Leftover]:
+        """Return all that carries :data:`RUN_LABEL`, in an order in which it can be removed."""
+
+    def remove(self, leftover: Leftover, /) -> None:
+        """Remove one of them; one that is gone already is no error."""
+
+
+def connect() -> DockerEngine:
+    """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names.
+
+    Raises:
+        errors.EngineError: none answers there, or it is too old.
+    """
+    with _translated("reach the container engine"):
+        api = docker.DockerClient.from_env(version="auto", timeout=_ANSWER_SECONDS).api
+    if tuple(int(part) for part in api.api_version.split(".")) < MINIMUM_API:
+        raise errors.EngineError(
+            f"the container engine at {api.base_url} speaks API {api.api_version}; "
+            f"{'.'.join(map(str, MINIMUM_API))} (Engine 20.10) or newer is needed: update it"
+        )
+    return DockerEngine(api)
+
+
+class DockerEngine:
+    """A Docker Engine (or what speaks its API), through the SDK's low-level client."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api  # docker.APIClient; the SDK ships no types
+
+    def facts(self) -> EngineFacts:
+        """See :class:`Engine`."""
+        with _translated("ask the engine for its version"):
+            answer = self._api.version()
+        return EngineFacts(
+            version=answer["Version"], api=answer["ApiVersion"], platform=f"{answer['Os']}/{answer['Arch']}"
+        )
+
+    def find_image(self, reference: str, /) -> ImageFacts | None:
+        """See :class:`Engine`."""
+        with _translated(f"look for the image {reference}"):
+            try:
+                return _image_facts(self._api.inspect_image(reference))
+            except docker.errors.ImageNotFound:
+                return None
+
+    def images_with_label(self, key: str, value: str, /) -> list[ImageFacts]:
+        """See :class:`Engine`."""
+        with _translated(f"list images with the label {key}"):
+            found = self._api.images(filters={"label": f"{key}={value}"})
+            return [_image_facts(self._api.inspect_image(image["Id"])) for image in found]
+
+    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> ImageFacts:
+        """See :class:`Engine`."""
+        layers: dict[str, tuple[int, int]] = {}
+        with _translated(f"pull {reference}"), self._patience(seconds):
+            for event in self._api.pull(reference, platform=platform, stream=True, decode=True):
+                _raise_if_error(event, f"pull {reference}")
+                detail = event.get("progressDetail") or {}
+                if event.get("status") == "Downloading" and detail.get("total"):
+                    layers[event["id"]] = (detail["current"], detail["total"])
+                    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                    progress.amount(done, total)
+        image = self.find_image(reference)
+        if image is None:
+            raise errors.EngineError(f"the engine pulled {reference} and then did not have it: pull it by hand")
+        return image
+
+    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> ImageFacts:
+        """See :class:`Engine`."""
+        repository, _, name = tag.rpartition(":")
+        parameters = {"fromSrc": "-", "repo": repository, "tag": name, "changes": list(changes), "platform": PLATFORM}
+        with _translated(f"import {tag}"):
+            url = self._api._url("/images/create")  # noqa: SLF001 - the SDK's own call leaves `platform` out
+            answer = self._api.post(url, data=tar, params=parameters, stream=True, timeout=_BUILD_SECONDS)
+            self._api._raise_for_status(answer)  # noqa: SLF001
+            for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
+                _raise_if_error(event, f"import {tag}")
+            return _image_facts(self._api.inspect_image(tag))
+
+    def build(
+        self,
+        context: Iterable[bytes],
+        /,
+        *,
+        run: str,
+        arguments: Mapping[str, str],
+        tag: str | None,
+        cache: bool,
+        progress: Progress,
+    ) -> BuildOutcome:
+        """See :class:`Engine`."""
+        image, log = "", []
+        with _translated("build"):
+            stream = self._api.build(
+                fileobj=context,
+                custom_context=True,
+                buildargs={**arguments, "RUN_ID": run},
+                network_mode="none",
+                nocache=not cache,
+                rm=True,
+                forcerm=True,
+                tag=tag,
+                decode=True,
+                timeout=_BUILD_SECONDS,
+            )
+            for event in stream:
+                text = event.get("stream", "")
+                log.append(text)
+                if text.startswith("Step "):
+                    progress.step(text.strip())
+                if "error" in event:
+                    raise errors.BuildError(_build_fault(log, event["error"]))
+                image = event.get("aux", {}).get("ID", image)
+        if not image:
+            raise errors.BuildError("the engine ended the build without an image; is it being stopped? Run it again")
+        return BuildOutcome(image=image, log="".join(log))
+
+    @contextlib.contextmanager
+    def container(
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: Limits, network: bool
+    ) -> Iterator[DockerContainer]:
+        """See :class:`Engine`."""
+        labels = {RUN_LABEL: run}
+        with _translated(f"create a container of {image}"), contextlib.ExitStack() as undo:
+            volume = self._api.create_volume(labels=labels)["Name"]
+            undo.callback(self.remove, Leftover(kind="volume", id=volume, labels=labels))
+            created = self._api.create_container(
+                image,
+                entrypoint=list(command),
+                command=[],
+                labels=labels,
+                working_dir=BOX,
+                user="0:0",
+                host_config=self._locked(volume, limits, network=network),
+            )["Id"]
+            undo.callback(self.remove, Leftover(kind="container", id=created, labels=labels))
+            yield DockerContainer(self._api, created)
+
+    @contextlib.contextmanager
+    def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
+        """See :class:`Engine`."""
+        labels = {RUN_LABEL: run}
+        with _translated(f"copy {path} out of {image}"):
+            created = self._api.create_container(image, command=["never-started"], labels=labels)["Id"]
+            try:
+                yield self._api.get_archive(created, path)[0]
+            finally:
+                self.remove(Leftover(kind="container", id=created, labels=labels))
+
+    def tag_image(self, image: str, tag: str, /) -> None:
+        """See :class:`Engine`."""
+        repository, _, name = tag.rpartition(":")
+        with _translated(f"tag {image} as {tag}"):
+            self._api.tag(image, repository, name)
+
+    def remove_image(self, reference: str, /) -> None:
+        """See :class:`Engine`."""
+        with _translated(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_image(reference, force=True)
+
+    def leftovers(self) -> list[Leftover]:
+        """See :class:`Engine`."""
+        chosen = {"label": RUN_LABEL}
+        with _translated("look for what earlier runs left"):
+            containers = self._api.containers(all=True, filters=chosen)
+            images = self._api.images(filters=chosen, all=True)
+            volumes = self._api.volumes(filters=chosen).get("Volumes") or []
+        # An image can only go before the one it was built on: the newest first.
+        images.sort(key=lambda image: image["Created"], reverse=True)
+        return [
+            *(Leftover(kind="container", id=found["Id"], labels=found["Labels"] or {}) for found in containers),
+            *(Leftover(kind="image", id=found["Id"], labels=found["Labels"] or {}) for found in images),
+            *(Leftover(kind="volume", id=found["Name"], labels=found["Labels"] or {}) for found in volumes),
+        ]
+
+    def remove(self, leftover: Leftover, /) -> None:
+        """See :class:`Engine`."""
+        calls: dict[str, Callable[..., Any]] = {
+            "container": lambda name: self._api.remove_container(name, force=True, v=True),
+            "image": lambda name: self._api.remove_image(name, force=True),
+            "volume": lambda name: self._api.remove_volume(name, force=True),
+        }
+        with _translated(f"remove the {leftover.kind} {leftover.id}"), contextlib.suppress(docker.errors.NotFound):
+            calls[leftover.kind](leftover.id)
+
+    def _locked(self, volume: str, limits: Limits, *, network: bool) -> Any:
+        """Return the host configuration of a container that can do no harm; each line is a limit of its own."""
+        return self._api.create_host_config(
+            binds={volume: {"bind": BOX, "mode": "rw"}},
+            network_mode="bridge" if network else "none",
+            mem_limit=limits.memory,
+            memswap_limit=limits.memory,  # the same figure as the memory: no swap
+            nano_cpus=int(limits.cpus * 1e9),
+            pids_limit=512,  # counts threads; numpy and scipy start one a core, and 64 fails on large hosts
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/tmp": "rw,nosuid,nodev"},  # noqa: S108 - the container's own
+            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            init=True,
+        )
+
+    @contextlib.contextmanager
+    def _patience(self, seconds: float) -> Iterator[None]:
+        """Wait no longer than this for a byte, in calls of the SDK that take no limit of their own."""
+        before, self._api.timeout = self._api.timeout, seconds
+        try:
+            yield
+        finally:
+            self._api.timeout = before
+
+
+@dataclass
+class DockerContainer:
+    """A created container; see :class:`Container`."""
+
+    _api: Any
+    _id: str = field(repr=False)
+
+    def put(self, tar: Iterable[bytes], /) -> None:
+        """See :class:`Container`."""
+        with _translated("copy files into a container"):
+            self._api.put_archive(self._id, BOX, tar)
+
+    def run(self, seconds: float, /) -> Exit:
+        """See :class:`Container`."""
+        deadline = time.monotonic() + seconds
+        with _translated("run a container"):
+            self._api.start(self._id)
+            try:
+                self._api.wait(self._id, timeout=seconds)
+            except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
+                # Both mean "over the time" and both mean "the engine is gone": the clock tells which.
+                if time.monotonic() < deadline:
+                    raise
+                self._api.kill(self._id)
+                return Exit(code=None, out_of_memory=False)
+            state = self._api.inspect_container(self._id)["State"]
+        return Exit(code=state["ExitCode"], out_of_memory=state["OOMKilled"])
+
+    def get(self, path: str, /) -> Iterator[bytes]:
+        """See :class:`Container`."""
+        with _translated(f"copy {path} out of a container"):
+            yield from self._api.get_archive(self._id, path)[0]
+
+    def log(self) -> str:
+        """See :class:`Container`."""
+        with _translated("read a container's log"):
+            return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
+
+
+def _image_facts(answer: Mapping[str, Any]) -> ImageFacts:
+    config = answer.get("Config") or {}
+    return ImageFacts(
+        id=answer["Id"],
+        tags=tuple(answer.get("RepoTags") or ()),
+        digests=tuple(answer.get("RepoDigests") or ()),
+        labels=config.get("Labels") or {},
+        entrypoint=tuple(config.get("Entrypoint") or ()) + tuple(config.get("Cmd") or ()),
+        workdir=config.get("WorkingDir") or "/",
+        platform=f"{answer['Os']}/{answer['Architecture']}",
+        size=answer["Size"],
+        layers=tuple((answer.get("RootFS") or {}).get("Layers") or ()),
+    )
+
+
+def _raise_if_error(event: Mapping[str, Any], what: str) -> None:
+    if "error" in event:
+        raise errors.EngineError(f"could not {what}: {event['error']}")
+
+
+def _build_fault(log: list[str], error: str) -> str:
+    """Say which step failed and what it printed last."""
+    lines = "".join(log).splitlines()
+    step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
+    since = lines[lines.index(step) + 1 :] if step in lines else []
+    printed = [line for line in since if line.strip() and not line.startswith(" --->")][-20:]
+    return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _FOREIGN as error:
+        _raise_ours(what, error)
+
+
+def _raise_ours(what: str, error: Exception) -> NoReturn:
+    """Turn whatever the SDK raised into one sentence of ours."""
+    if isinstance(error, docker.errors.APIError):
+        detail = str(error.explanation or error)
+        if "no space left" in detail:
+            detail += "; the engine's disk is full: `docker system df` shows what fills it"
+        raise errors.EngineError(f"could not {what}: the engine says: {detail}") from error
+    raise errors.EngineError(
+        f"could not {what}: the container engine does not answer ({_root_cause(error)}); "
+        "start it (`make engine` where this tool can), then run this again"
+    ) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """Return the innermost reason: the SDK and its HTTP library wrap one error in several."""
+    while True:
+        inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, Exception)), None)
+        if inner is None:
+            return str(error) or type(error).__name__
+        error = inner

@@ -1,0 +1,93 @@
+"""Every error this tool raises on purpose, and the exit code of each.
+
+A message says what is wrong, where, and what to do next; only ``builder.cli`` prints it::
+
+    BuilderError
+    ├── UsageError      2    the command line
+    ├── ConfigError     2    a config file
+    ├── BundleError     2    a model bundle
+    ├── DataError       2    live data to predict on
+    ├── ArtifactError   2    dist/NAME: absent, cut short, or edited
+    ├── EngineError     3    the container engine
+    │   └── BuildError  3    a step of the Dockerfile failed
+    ├── ImageError      3    the runner image
+    ├── NetworkError    4    a registry or an API
+    └── RefusedError    5    policy, or not confirmed
+
+Findings (a validation that fails, a rebuild that differs) are values, not errors: exit code 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BuilderError(Exception):
+    """Base of all errors a user can cause or meet."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(BuilderError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class FaultsError(BuilderError):
+    """Several faults of one input, found together and reported together."""
+
+    exit_code = 2
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+class ConfigError(FaultsError):
+    """A config file: each fault is ``file:line: key.path: what is wrong; what would be right``."""
+
+
+class BundleError(FaultsError):
+    """A bundle: each fault names the file and the array or the key."""
+
+
+class DataError(FaultsError):
+    """Live data that cannot be read, or that lacks what the model needs."""
+
+
+class ArtifactError(BuilderError):
+    """``dist/NAME`` is absent, was cut short, or was edited after the build."""
+
+    exit_code = 2
+
+
+class EngineError(BuilderError):
+    """No engine answers, or it could not do what was asked."""
+
+    exit_code = 3
+
+
+class BuildError(EngineError):
+    """A step of the Dockerfile failed; the message ends with what that step printed."""
+
+
+class ImageError(BuilderError):
+    """The runner image cannot be had, or is not one."""
+
+    exit_code = 3
+
+
+class NetworkError(BuilderError):
+    """A registry or an API does not answer, or answers with an error."""
+
+    exit_code = 4
+
+
+class RefusedError(BuilderError):
+    """Policy forbids it, or the person did not confirm."""
+
+    exit_code = 5

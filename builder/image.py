@@ -1,0 +1,264 @@
+"""Which runner image is meant, what is in it, and whether what is made with it may ever be uploaded.
+
+| kind | what it is | identity |
+| --- | --- | --- |
+| exact | has a repository digest from the registry that its reference names, and no stand-in label | that digest |
+| local | a tag on this engine without such a digest (somebody's own build) | the hash of its layers |
+| stand_in | a look-alike made here | its spec hash |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from builder import engine, errors, image_ref, paths, stand_in, tar_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder import manifest
+    from builder.progress import Progress
+
+Kind = Literal["exact", "local", "stand_in"]
+
+KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+_NEEDED = ("numpy", "pandas", "cloudpickle")
+_PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
+_ASK_AGAIN_SECONDS = 24 * 3600
+_SMALL = engine.Limits(cpus=1, memory=1 << 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """What an image holds: its Python (``3.11.2``) and every installed distribution."""
+
+    python: str
+    packages: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A resolved runner image.
+
+    Attributes:
+        kind: See the module.
+        ref: The reference that the config names, whatever stands in for it.
+        identity: ``sha256:...``; which hash that is depends on the kind.
+        base: What a Dockerfile's FROM names.
+        handle: The engine's id: good within this run, recorded nowhere.
+        entrypoint: The image's own command.
+        workdir: The folder it starts in.
+    """
+
+    kind: Kind
+    ref: str
+    identity: str
+    base: str
+    handle: str
+    platform: str
+    entrypoint: tuple[str, ...]
+    workdir: str
+
+    @property
+    def uploadable(self) -> bool:
+        """Tell whether the tournament would run this very image."""
+        return self.kind == "exact"
+
+
+def resolve(ref: str, stand_in_python: str | None, on: engine.Engine, *, pull: bool, progress: Progress) -> Image:
+    """Return the image that a config means: here first, then the registry, then the stand-in.
+
+    Args:
+        ref: The config's ``image.ref``.
+        stand_in_python: The config's ``image.stand_in``, such as ``3.11``, or None.
+        on: The engine.
+        pull: Ask the registry even if the image is here, or if it lately could not be had.
+        progress: Told of pulls and builds.
+
+    Raises:
+        errors.ImageError: it cannot be had and no stand-in is named, or it is for another platform.
+        errors.EngineError: the engine failed.
+    """
+    facts = None if pull else on.find_image(ref)
+    if facts is None:
+        facts, reason = _ask_registry(ref, on, pull=pull, asks_in_vain=stand_in_python is None, progress=progress)
+        if facts is None:
+            return _stand_in(ref, stand_in_python, reason, on, progress)
+    return _checked(_describe(ref, ref, facts))
+
+
+def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
+    """Return what is in the image, asked of the image itself once and remembered by its identity.
+
+    Raises:
+        errors.ImageError: it has no Python that this tool knows, or lacks a package that making a pickle takes.
+    """
+    cached = paths.cache_folder() / "images" / f"{image.identity.removeprefix('sha256:')}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return _read_inventory(json.loads(cached.read_bytes()))
+    answer = _ask_image(image, on, run)
+    found = _read_inventory(answer)
+    _check_inventory(image, found)
+    cached.parent.mkdir(exist_ok=True)
+    paths.write_atomically(cached, json.dumps(answer).encode())
+    return found
+
+
+def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
+    """Say what the image is that the engine has under ``name``."""
+    spec = facts.labels.get(stand_in.SPEC_LABEL)
+    digest = _repository_digest(ref, facts.digests)
+    kind: Kind = "stand_in" if spec else "exact" if digest else "local"
+    if spec:
+        identity, base = f"sha256:{spec}", name
+    elif digest:
+        identity, base = digest.partition("@")[2], digest
+    else:
+        layers = hashlib.sha256("\n".join(facts.layers).encode()).hexdigest()
+        identity, base = f"sha256:{layers}", name
+    return Image(
+        kind=kind,
+        ref=ref,
+        identity=identity,
+        base=base,
+        handle=facts.id,
+        platform=facts.platform,
+        entrypoint=facts.entrypoint,
+        workdir=facts.workdir,
+    )
+
+
+def _repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
+    """Return the ``repository@digest`` that came from the repository which the reference names."""
+    parsed = image_ref.parse(ref)
+    for digest in digests:
+        held = image_ref.parse(digest)
+        if (held.registry, held.repository) == (parsed.registry, parsed.repository):
+            return digest
+    return None
+
+
+def _checked(image: Image) -> Image:
+    if image.platform != engine.PLATFORM:
+        raise errors.ImageError(
+            f"{image.ref} is here for {image.platform}, and the tournament runs {engine.PLATFORM}: "
+            f"pull it with `docker pull --platform {engine.PLATFORM} {image.ref}`"
+        )
+    return image
+
+
+def _ask_registry(
+    ref: str, on: engine.Engine, *, pull: bool, asks_in_vain: bool, progress: Progress
+) -> tuple[engine.ImageFacts | None, str]:
+    """Return the pulled image, or None and why not.
+
+    Where a stand-in would do, a failure is remembered for a day: each build would wait for the network otherwise.
+    """
+    memory = paths.cache_folder() / "pulls" / hashlib.sha256(ref.encode()).hexdigest()
+    if not pull and not asks_in_vain:
+        with contextlib.suppress(OSError):
+            if time.time() - memory.stat().st_mtime < _ASK_AGAIN_SECONDS:
+                return None, memory.read_text(encoding="utf-8")
+    progress.step(f"asking the registry for {ref}")
+    try:
+        return on.pull(ref, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress), ""
+    except errors.EngineError as error:
+        on.facts()  # an engine that is gone is another matter: this says so
+        memory.parent.mkdir(exist_ok=True)
+        paths.write_atomically(memory, str(error).encode())
+        return None, str(error)
+
+
+def _stand_in(ref: str, python: str | None, reason: str, on: engine.Engine, progress: Progress) -> Image:
+    if python is None:
+        raise errors.ImageError(
+            f"{ref} is not on this engine, and the registry did not hand it out: {reason}\n"
+            "Pull it by hand where there is a network (`docker pull`), load it (`docker load`), or, to try the tool "
+            'out only, name a look-alike in the config: image.stand_in: "3.11"'
+        )
+    return stand_in_image(ref, python, on, progress)
+
+
+def _ask_image(image: Image, on: engine.Engine, run: str) -> Any:
+    script = tar_stream.Entry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
+    with on.container(
+        image.handle, ("python", f"{engine.BOX}/inventory.py"), run=run, limits=_SMALL, network=False
+    ) as container:
+        container.put(tar_stream.pack([script]))
+        ended = container.run(120)
+        printed = container.log()
+    if ended.code != 0:
+        raise errors.ImageError(
+            f"{image.ref} has no Python that starts as `python`, so it is no runner image; it said: {printed[-500:]}"
+        )
+    return json.loads(printed)
+
+
+def _read_inventory(answer: Any) -> Inventory:
+    return Inventory(python=answer["python"], packages=answer["packages"])
+
+
+def _check_inventory(image: Image, found: Inventory) -> None:
+    minor = ".".join(found.python.split(".")[:2])
+    if minor not in KNOWN_PYTHONS:
+        raise errors.ImageError(
+            f"{image.ref} has Python {found.python}; this tool knows {', '.join(KNOWN_PYTHONS)}: "
+            "name one of the tournament's images"
+        )
+    lacking = [name for name in _NEEDED if name not in found.packages]
+    if lacking:
+        raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
+
+
+def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress) -> Image:
+    """Return the look-alike with this Python, made when there is none.
+
+    Raises:
+        errors.ImageError: there is no such look-alike, or none can be made here.
+    """
+    made = stand_in.make(on, python, progress)
+    return _checked(
+        Image(
+            kind="stand_in",
+            ref=ref,
+            identity=f"sha256:{made.spec}",
+            base=made.tag,
+            handle=made.image.id,
+            platform=made.image.platform,
+            entrypoint=made.image.entrypoint,
+            workdir=made.image.workdir,
+        )
+    )
+
+
+def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: Progress) -> Image:
+    """Return the image that a manifest names: the very same one, or an error.
+
+    Raises:
+        errors.ImageError: it is gone and cannot be had again, or its name now means another image.
+    """
+    facts = on.find_image(recorded.base)
+    if facts is None and recorded.kind == "stand_in":
+        found = stand_in_image(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
+    elif facts is None and recorded.kind == "exact":
+        progress.step(f"pulling {recorded.base}")
+        facts = on.pull(recorded.base, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        found = _describe(recorded.ref, recorded.base, facts)
+    elif facts is None:
+        raise errors.ImageError(
+            f"{recorded.base}, in which the pickle was made, is no longer on this engine: build or load it again, "
+            "or make the pickle anew in another: `make pickle`"
+        )
+    else:
+        found = _describe(recorded.ref, recorded.base, facts)
+    if (found.kind, found.identity) != (recorded.kind, recorded.identity):
+        raise errors.ImageError(
+            f"{recorded.base} is now another image ({found.kind}, {found.identity}) than the one that the pickle was "
+            f"made in ({recorded.kind}, {recorded.identity}): run `make pickle` to make it anew"
+        )
+    return found

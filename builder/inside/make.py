@@ -1,0 +1,57 @@
+"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -m inside.make``.
+
+Reads, below the working directory, ``plan.json`` (``kind``, and ``post``: the steps in force), the bundle's
+``bundle/bundle.json`` and ``bundle/arrays.npz``; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
+JSON object: ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names]}``.
+Needs numpy, pandas and cloudpickle. Ends with a traceback and exit code 1 on anything unforeseen: the host has checked
+the bundle, so a failure here is the image's or ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from . import fold, source
+
+PROTOCOL = 5
+MARK = "numerai-builder: "
+
+
+def build(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
+    """Return the pickle of the plan and bundle in ``folder``, and the names of its parameters."""
+    plan = json.loads((folder / "plan.json").read_bytes())
+    header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
+    with np.load(folder / "bundle" / "arrays.npz", allow_pickle=False) as stored:
+        arrays: dict[str, Any] = {name: stored[name] for name in sorted(stored.files)}
+    module = source.load(plan["kind"], predict_folder)
+    module.__dict__["MODEL"] = fold.fold(header, arrays, plan["post"])
+    cloudpickle.register_pickle_by_value(module)
+    # Dumped exactly once: a second dump in one process, or one of a loaded object, gives other bytes.
+    return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)
+
+
+def main() -> None:
+    """Build, write, report."""
+    folder = Path.cwd()
+    pickled, parameters = build(folder, Path(__file__).resolve().parent / "predict")
+    (folder / "out").mkdir(exist_ok=True)
+    (folder / "out" / "model.pkl").write_bytes(pickled)
+    report = {
+        "format": 1,
+        "sha256": hashlib.sha256(pickled).hexdigest(),
+        "size": len(pickled),
+        "protocol": PROTOCOL,
+        "parameters": parameters,
+    }
+    print(MARK + json.dumps(report, sort_keys=True), flush=True)
+
+
+if __name__ == "__main__":
+    main()

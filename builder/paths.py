@@ -1,0 +1,47 @@
+"""Where the tool's own files are, and where it keeps what may be thrown away."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def docker_folder() -> Path:
+    """Return the folder with the Dockerfile template and the stand-in's files.
+
+    It lies beside the package in a checkout and inside it in an installed copy.
+    """
+    installed = PACKAGE / "_docker"
+    return installed if installed.is_dir() else PACKAGE.parent / "docker"
+
+
+def inside_folder() -> Path:
+    """Return the folder of the code that runs in the image."""
+    return PACKAGE / "inside"
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be made again (wheels, image inventories, shaped data), created on first use."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    folder = Path(base) / "numerai-builder"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before still is.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,34 @@
+"""What a long stage may say while it works: a protocol that stages are handed, and the silent one.
+
+The terminal's version lives in ``builder.cli``; stages never print.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Told of steps as they begin and of notes a person should see."""
+
+    def step(self, text: str, /) -> None:
+        """Say what is being done now; replaces the step before it."""
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        """Say how many bytes of the present step are done, of how many (None: not known)."""
+
+    def note(self, text: str, /) -> None:
+        """Say something that should stay on the screen."""
+
+
+class Silent:
+    """Says nothing: for programs and tests."""
+
+    def step(self, text: str, /) -> None:
+        """Say nothing."""
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        """Say nothing."""
+
+    def note(self, text: str, /) -> None:
+        """Say nothing."""

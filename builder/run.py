@@ -1,0 +1,90 @@
+"""One run of this tool on an engine: everything it creates carries its id, and nothing outlives it.
+
+A run holds a lock file while it lives. What a killed run left is found by its label and removed by the next run of
+the same user on the same machine; what belongs to a run that is alive, or to somebody else on the same engine, is not
+touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import engine, errors, paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_SWEEP_SECONDS = 10  # the engine needs a moment to end what an interrupted build was running
+
+
+@contextlib.contextmanager
+def start(on: engine.Engine) -> Iterator[str]:
+    """Begin a run; the id it yields labels what the run creates, and what carries it is removed at the end.
+
+    Raises:
+        errors.EngineError: the engine does not answer.
+    """
+    owner, folder = _owner(), paths.cache_folder() / "runs"
+    folder.mkdir(exist_ok=True)
+    identity = f"{owner}-{secrets.token_hex(6)}"
+    lock = folder / identity
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            sweep(on, lambda run: run.startswith(f"{owner}-") and run != identity and _is_dead(folder / run))
+            yield identity
+        finally:
+            # Held back while cleaning: a second Ctrl-C must not leave a container behind.
+            with contextlib.suppress(errors.EngineError):
+                sweep(on, lambda run: run == identity)
+            lock.unlink(missing_ok=True)
+
+
+def sweep(on: engine.Engine, is_ours: Callable[[str], bool]) -> None:
+    """Remove every container, image and volume whose run ``is_ours``, trying again while the engine is still busy."""
+    deadline = time.monotonic() + _SWEEP_SECONDS
+    while True:
+        failed: errors.EngineError | None = None
+        left = [one for one in on.leftovers() if is_ours(one.labels.get(engine.RUN_LABEL, ""))]
+        for leftover in left:
+            try:
+                on.remove(leftover)
+            except errors.EngineError as error:
+                failed = error
+        if failed is None:
+            return
+        if time.monotonic() > deadline:
+            raise failed
+        time.sleep(0.2)
+
+
+def _is_dead(lock: Path) -> bool:
+    """Tell whether nobody holds the lock of a run (a run whose file is gone has ended)."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.unlink(missing_ok=True)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _owner() -> str:
+    """Return a name for this user, machine and cache folder that says nothing about them."""
+    with contextlib.suppress(OSError):
+        machine = Path("/etc/machine-id").read_text()
+        return _short(f"{machine}:{os.getuid()}:{paths.cache_folder()}")
+    return _short(f"{os.uname().nodename}:{os.getuid()}:{paths.cache_folder()}")
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,297 @@
+"""Run a pickle as the tournament does: the image's own entry point, under the limits; then judge what came out.
+
+One locked container. In it ``builder/inside/watch.py`` runs the entry point as a child and reports what it used, then
+``builder/inside/measure.py``, which reads the CSV and has the pickle predict the golden rows. Judging is done here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import diagnose, engine, errors, paths, reference, tar_stream
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder import artifact, data, image
+    from builder.bundle import model as bundle_model
+    from builder.progress import Progress
+
+FORMAT = 1
+ENTRY, MEASURE = "entry", "measure"
+_BOX = engine.BOX
+_SLACK_SECONDS = 60.0  # for starting and stopping, on top of what the children may take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing that was looked at. ``good`` is None for a note, which judges nothing."""
+
+    name: str
+    good: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What the entry point used: bytes of resident memory at the peak, seconds by the clock and of CPU."""
+
+    peak_bytes: int
+    seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The tournament's limits, or the config's."""
+
+    cpus: float
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a validation takes.
+
+    Attributes:
+        artifact: The pickle, its hash checked.
+        bundle: What it was made from; its golden rows are predicted.
+        image: Where it runs.
+        python: That image's Python.
+        files: Live data to predict on.
+        source: Where those come from, for the record.
+        limits: What the run may use.
+    """
+
+    artifact: artifact.Artifact
+    bundle: bundle_model.Bundle
+    image: image.Image
+    python: str
+    files: data.LiveFiles
+    source: str
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The verdict: all checks, and what the run used (None when it did not end by itself)."""
+
+    task: Task
+    checks: tuple[Check, ...]
+    usage: Usage | None
+    log: str
+
+    @property
+    def good(self) -> bool:
+        """Tell whether every check held."""
+        return all(check.good is not False for check in self.checks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What came out of the container: how it ended, and the files of its output folder."""
+
+    exit: engine.Exit
+    entry: dict[str, Any] | None
+    measured: dict[str, Any] | None
+    measure_log: str
+
+
+def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
+    """Run and judge.
+
+    Raises:
+        errors.EngineError: the engine failed.
+        errors.ImageError: the image has no entry point.
+    """
+    outcome = _run(task, on, run, progress)
+    entry = outcome.entry
+    checks = [_judge_entry(task, outcome)]
+    usage = None
+    if entry is not None:
+        usage = Usage(peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"])
+    if checks[0].good:
+        checks += _judge_measured(task, outcome)
+    return Validation(task=task, checks=tuple(checks), usage=usage, log=entry["log"] if entry else "")
+
+
+def to_bytes(validation: Validation) -> bytes:
+    """Return ``validation.json``, format 1."""
+    task = validation.task
+    report = {
+        "format": FORMAT,
+        "good": validation.good,
+        "name": task.artifact.manifest.name,
+        "pickle": task.artifact.manifest.pickle.sha256,
+        "image": {
+            "kind": task.image.kind,
+            "identity": task.image.identity,
+            "ref": task.image.ref,
+            "python": task.python,
+        },
+        "data": {"source": task.source, "rows": task.files.rows},
+        "limits": dataclasses.asdict(task.limits),
+        "usage": dataclasses.asdict(validation.usage) if validation.usage else None,
+        "checks": [dataclasses.asdict(check) for check in validation.checks],
+        "log": validation.log,
+    }
+    return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _run(task: Task, on: engine.Engine, run: str, progress: Progress) -> _Outcome:
+    progress.step("running the pickle in its image")
+    limits = engine.Limits(cpus=task.limits.cpus, memory=task.limits.memory)
+    command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
+    with on.container(task.image.handle, command, run=run, limits=limits, network=False) as container:
+        container.put(tar_stream.pack(_entries(task)))
+        ended = container.run(2 * task.limits.seconds + _SLACK_SECONDS)
+        try:
+            files = tar_stream.unpack_small(container.get(f"{_BOX}/out"))
+        except errors.EngineError:
+            if ended.code == 0:
+                raise
+            files = {}  # the watcher itself was killed before it could write: how it ended is all there is
+        said = "" if files else container.log()
+    read = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
+    entry = read.get(f"{ENTRY}.json")
+    if entry is None and not ended.out_of_memory and ended.code is not None:
+        raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
+    return _Outcome(
+        exit=ended,
+        entry=entry,
+        measured=read.get("measured.json"),
+        measure_log=(read.get(f"{MEASURE}.json") or {}).get("log", ""),
+    )
+
+
+def _entries(task: Task) -> list[tar_stream.Entry]:
+    inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
+    named: dict[str, bytes | Path] = {
+        "watch.py": inside / "watch.py",
+        "measure.py": inside / "measure.py",
+        "plan.json": json.dumps(_plan(task)).encode(),
+        "measure.json": json.dumps(_measure_plan()).encode(),
+        "model.pkl": task.artifact.pickle,
+        "live.parquet": task.files.live,
+        # The runner wants a file. Where none is named the model takes no benchmark: any frame with these ids will do.
+        "benchmarks.parquet": task.files.benchmarks or task.files.live,
+        "golden.npz": bundle / "golden.npz",
+    }
+    return [
+        tar_stream.Entry(name="csv/.keep", content=b""),
+        *(tar_stream.Entry(name=name, content=content) for name, content in named.items()),
+    ]
+
+
+def _plan(task: Task) -> dict[str, Any]:
+    if not task.image.entrypoint:
+        raise errors.ImageError(f"{task.image.ref} has no entry point, so it is no runner image")
+    options = ["--debug", "--model", f"{_BOX}/model.pkl", "--dataset", f"{_BOX}/live.parquet"]
+    options += ["--benchmarks", f"{_BOX}/benchmarks.parquet"]
+    entry = {
+        "name": ENTRY,
+        # The CSV goes on the volume: in the runner's default folder, a tmpfs, it would be lost with exit 0.
+        "arguments": [*task.image.entrypoint, *options, "--output_dir", f"{_BOX}/csv"],
+        "folder": task.image.workdir or "/",
+        "seconds": task.limits.seconds,
+        "needs": [],
+    }
+    measure = {
+        "name": MEASURE,
+        "arguments": ["python", f"{_BOX}/measure.py", f"{_BOX}/measure.json"],
+        "folder": _BOX,
+        "seconds": task.limits.seconds,
+        "needs": [ENTRY],
+    }
+    return {"out": f"{_BOX}/out", "children": [entry, measure]}
+
+
+def _measure_plan() -> dict[str, str]:
+    return {
+        "model": f"{_BOX}/model.pkl",
+        "features": f"{_BOX}/live.parquet",
+        "csv_folder": f"{_BOX}/csv",
+        "golden": f"{_BOX}/golden.npz",
+        "out": f"{_BOX}/out/measured.json",
+    }
+
+
+def _judge_entry(task: Task, outcome: _Outcome) -> Check:
+    entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
+    if entry["code"] == 0:
+        return Check(name="entry point", good=True, detail="exit 0")
+    ended = diagnose.Ended(
+        code=entry["code"],
+        timed_out=entry["timed_out"],
+        out_of_memory=outcome.exit.out_of_memory,
+        log=entry["log"],
+    )
+    where = diagnose.Where(
+        seconds=task.limits.seconds,
+        memory=task.limits.memory,
+        python=task.python,
+        made_on=task.artifact.manifest.image.python,
+    )
+    return Check(name="entry point", good=False, detail=diagnose.explain(ended, where))
+
+
+def _judge_measured(task: Task, outcome: _Outcome) -> list[Check]:
+    measured = outcome.measured
+    if measured is None:
+        last = outcome.measure_log.strip().splitlines()[-1:] or ["it printed nothing"]
+        return [Check(name="measuring", good=False, detail=f"the result could not be read in the image: {last[0]}")]
+    csv = measured["csv"]
+    if csv is None:
+        return [Check(name="csv", good=False, detail="the entry point ended with exit 0 and wrote no CSV")]
+    return [*_judge_csv(task, csv), *_judge_golden(task, measured["golden"])]
+
+
+def _judge_csv(task: Task, csv: dict[str, Any]) -> list[Check]:
+    rows = task.files.rows
+    index = f"{csv['rows']} of {rows} ids, in their order"
+    if not csv["index_equal"]:
+        index = f"{csv['rows']} rows for {rows} ids; missing {csv['missing_ids']}, not asked for {csv['extra_ids']}"
+    finite = "no NaN, no infinity"
+    if csv["not_finite"]:
+        finite = f"{csv['not_finite']} values are not finite, the first at id {csv['first_not_finite']}"
+    in_range = csv["lowest"] is not None and csv["lowest"] >= 0 and csv["highest"] <= 1
+    bounds = "no values" if csv["lowest"] is None else f"{csv['lowest']:.6g} to {csv['highest']:.6g}"
+    return [
+        Check(name="column", good=csv["columns"] == ["prediction"], detail=", ".join(csv["columns"]) or "none"),
+        Check(name="index", good=csv["index_equal"], detail=index),
+        Check(name="ids", good=csv["duplicate_ids"] == 0, detail=f"{csv['duplicate_ids']} there twice"),
+        Check(name="finite", good=csv["not_finite"] == 0, detail=finite),
+        Check(name="in [0, 1]", good=in_range, detail=bounds),
+        # One row has no spread to show.
+        Check(name="not constant", good=csv["distinct"] > 1 or rows == 1, detail=f"{csv['distinct']} different values"),
+    ]
+
+
+def _judge_golden(task: Task, predicted: list[float] | None) -> list[Check]:
+    golden = task.bundle.golden
+    if predicted is None:
+        return [Check(name="golden rows", good=False, detail="the pickle is not of this tool's making: no way to them")]
+    got = np.array(predicted)
+    exact = reference.predict(task.bundle.model, golden.inputs.astype(np.float64))
+    return [
+        _parity("golden rows: framework", got, golden.predictions),
+        _parity("golden rows: float64", got, exact),
+    ]
+
+
+def _parity(name: str, got: Any, expected: Any) -> Check:
+    if got.shape != expected.shape:
+        return Check(name=name, good=False, detail=f"{len(got)} predictions for {len(expected)} rows")
+    largest, bound = float(np.abs(got - expected).max()), reference.bound(expected)
+    # A NaN is larger than nothing: it must fail too.
+    return Check(
+        name=name,
+        good=largest <= bound,
+        detail=f"{len(got)} rows, largest difference {largest:.2g}, bound {bound:.2g}",
+    )

@@ -1,0 +1,10 @@
+#!/bin/sh
+# Resolves requirements/*.in to hashed requirement files that name no index. Takes uv from PATH.
+set -eu
+cd "$(dirname "$0")"
+compile() {
+    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate "$@"
+}
+# The largest set first: the others are held to its versions, so that one .venv serves them all.
+compile bench.in -o bench.txt
+for name in test train run; do compile -c bench.txt "$name.in" -o "$name.txt"; done

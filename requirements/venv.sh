@@ -1,0 +1,52 @@
+#!/bin/sh
+# Sets up .venv with the packages of requirements/NAME.txt, and this package itself: sh requirements/venv.sh NAME
+#
+# Finds a Python of 3.11 or newer; on Debian and Ubuntu, as root, it installs the distribution's where there is none.
+# The mark .venv/.NAME is written last, so that a set-up which was cut short is done again.
+set -eu
+cd "$(dirname "$0")/.."
+name=$1
+
+say() { printf '%s\n' "$*" >&2; }
+
+usable() { "$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do
+        if command -v "$candidate" >/dev/null && usable "$candidate"; then
+            command -v "$candidate"
+            return 0
+        fi
+    done
+    return 1
+}
+
+install_python() {
+    if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
+        say "error: no Python of 3.11 or newer with its venv module is here: install one (Debian and Ubuntu: python3 and"
+        say "python3-venv; macOS: brew install python), then run this again"
+        exit 2
+    fi
+    say "no Python of 3.11 or newer with its venv module is here: installing python3 and python3-venv"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv; } \
+        >/tmp/numerai-builder-apt.log 2>&1 || { tail -n 5 /tmp/numerai-builder-apt.log >&2; exit 2; }
+}
+
+if ! .venv/bin/python -c '' 2>/dev/null; then
+    python=$(find_python) || { install_python; python=$(find_python); } || {
+        say "error: this distribution's Python is older than 3.11: install a newer one, then run this again"
+        exit 2
+    }
+    say "setting up .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+say "installing requirements/$name.txt into .venv"
+quiet=-q
+[ -t 2 ] && quiet=
+PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install $quiet --no-warn-script-location \
+    --require-hashes -r "requirements/$name.txt" 2>.venv/pip.log || { cat .venv/pip.log >&2; exit 4; }
+PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e . \
+    2>>.venv/pip.log || { cat .venv/pip.log >&2; exit 2; }
+touch ".venv/.$name"

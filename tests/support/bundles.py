@@ -1,0 +1,126 @@
+"""Small bundles to test with, and ways to damage them."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import post, reference
+from builder.bundle import activations, model, write
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def mlp(
+    inputs: int,
+    *,
+    widths: Sequence[int] = (4,),
+    names: Sequence[str] = ("relu",),
+    dtype: str = "float32",
+    seed: int = 1,
+) -> model.Mlp:
+    """Return a network with hidden layers of these widths and activations, and an identity on top."""
+    random = np.random.default_rng(seed)
+    sizes = [inputs, *widths, 1]
+    layers = tuple(
+        model.Layer(
+            weights=random.normal(size=(sizes[place], sizes[place + 1])).astype(dtype),
+            bias=random.normal(size=sizes[place + 1]).astype(dtype),
+            activation=activations.Activation(name=name),
+        )
+        for place, name in enumerate([*names, "identity"])
+    )
+    return model.Mlp(
+        layers=layers,
+        imputation=np.full(inputs, 2, dtype=dtype),
+        centre=random.uniform(1, 3, size=inputs).astype(dtype),
+        scale=random.uniform(0.5, 2, size=inputs).astype(dtype),
+    )
+
+
+def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.Mlp | None = None) -> model.Bundle:
+    """Return a whole bundle, whose golden predictions are the reference's."""
+    count = features + len(benchmarks)
+    network = network or mlp(count)
+    inputs = np.random.default_rng(5).integers(0, 5, size=(6, count)).astype(np.float64)
+    inputs[1, 0] = np.nan
+    return model.Bundle(
+        features=tuple(f"feature_{place}" for place in range(features)),
+        benchmarks=tuple(benchmarks),
+        model=network,
+        golden=model.Golden(inputs=inputs, predictions=reference.predict(network, inputs)),
+        post=(post.Rank(),),
+        trained={"framework": "numpy", "version": "2", "seed": 1, "score": 0.5, "early": False, "eras": ("1", "2")},
+    )
+
+
+def written(folder: Path, made: model.Bundle | None = None) -> Path:
+    """Write a bundle (a small one unless given) and return its folder."""
+    write.write(folder, made or bundle())
+    return folder
+
+
+def edit_json(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change ``bundle.json`` in place."""
+    path = folder / "bundle.json"
+    data = json.loads(path.read_bytes())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def members(path: Path) -> dict[str, bytes]:
+    """Return the members of a zip."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def pack(path: Path, contents: Mapping[str, bytes], *, compression: int = zipfile.ZIP_STORED) -> None:
+    """Write a zip anew, with right checksums."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, raw in contents.items():
+            archive.writestr(name, raw)
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    """Return an array as ``numpy.save`` writes it, pickled objects and all."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+def replace_array(path: Path, name: str, array: NDArray[Any]) -> None:
+    """Put another array in place of one, or beside the others."""
+    pack(path, {**members(path), f"{name}.npy": npy(array)})
+
+
+def arrays_of(made: model.Bundle) -> dict[str, NDArray[Any]]:
+    """Return every array of a bundle by a name of its own, for comparing two."""
+    found: dict[str, NDArray[Any]] = {
+        "imputation": made.model.imputation,
+        "centre": made.model.centre,
+        "scale": made.model.scale,
+        "inputs": made.golden.inputs,
+        "predictions": made.golden.predictions,
+    }
+    for place, layer in enumerate(made.model.layers):
+        found |= {f"w{place}": layer.weights, f"b{place}": layer.bias}
+    return found
+
+
+def assert_same(first: model.Bundle, second: model.Bundle) -> None:
+    """Compare two bundles in all they hold."""
+    assert (first.features, first.benchmarks, first.post) == (second.features, second.benchmarks, second.post)
+    assert dict(first.trained) == dict(second.trained)
+    assert [layer.activation for layer in first.model.layers] == [layer.activation for layer in second.model.layers]
+    ours, theirs = arrays_of(first), arrays_of(second)
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert array.dtype == theirs[name].dtype
+        np.testing.assert_array_equal(array, theirs[name])

@@ -1,0 +1,194 @@
+"""The example: real rows fetched with pip, a network trained on them, and bundles that say what the framework says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from builder import errors, reference
+from builder.bundle import model, read
+from configs.train import mlp, rows, wide
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = ROOT / "configs" / "bundles"
+
+# Training is the same to some 1e-15 over BLAS kernels (tried with three); another version of scikit-learn may shuffle
+# its batches differently. 0.02 is under half of the standard error of the mean over twelve eras.
+SCORE_TOLERANCE = 0.02
+
+
+def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a training script as a person does, from the repository's root."""
+    command = [sys.executable, "-m", f"configs.train.{script}", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fetched") / "rows"
+    done = run("rows", "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(fetched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[model.Bundle, str]:
+    folder = tmp_path_factory.mktemp("trained") / "mlp"
+    done = run("mlp", "--rows", str(fetched), "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return read.read(folder), done.stdout
+
+
+def unseen(folder: Path) -> pd.DataFrame:
+    frame = mlp.load(folder, "validation")
+    return frame[frame["data_type"] == "validation"]
+
+
+def score(bundle: model.Bundle, frame: pd.DataFrame) -> mlp.Score:
+    inputs = frame[list(bundle.features)].to_numpy("float64")
+    return mlp.score(frame, reference.predict(bundle.model, inputs))
+
+
+def parity(bundle: model.Bundle) -> tuple[float, float]:
+    """Return the largest difference of the golden predictions from the reference, and what is allowed."""
+    expected = reference.predict(bundle.model, bundle.golden.inputs.astype(np.float64))
+    return float(np.abs(bundle.golden.predictions - expected).max()), reference.bound(expected)
+
+
+@pytest.mark.parametrize(
+    ("stem", "count", "kinds"),
+    [
+        ("train", 4970, {"train": 120}),
+        ("validation", 3261, {"validation": 12, "test": 54}),
+        ("live", 50, {"live": 1}),
+    ],
+)
+def test_the_rows_have_the_shape_of_todays_files(fetched: Path, stem: str, count: int, kinds: dict[str, int]) -> None:
+    frame = pd.read_parquet(fetched / f"{stem}.parquet")
+    assert (frame.index.name, frame.index.is_unique, len(frame)) == ("id", True, count)
+    assert frame.index.str.fullmatch("n[0-9a-f]{15}").all()
+    assert list(frame.columns[:3]) == ["era", "data_type", "feature_x1"]
+    assert frame.groupby("data_type")["era"].nunique().to_dict() == kinds
+    assert frame["era"].str.fullmatch("X" if stem == "live" else r"\d{4}").all()
+    features = frame.filter(regex="^feature_")
+    assert (features.shape[1], set(features.dtypes)) == (50, {np.dtype("float32")})
+    assert features.min().min() >= 0
+    assert features.max().max() <= 1
+    known = frame["data_type"].isin(["train", "validation"])
+    targets = frame.filter(regex="^target")
+    assert targets.shape[1] == 8
+    assert (targets.notna().all(axis="columns") == known).all()
+    assert (targets["target"].dropna() == targets["target_bernie"].dropna()).all()
+
+
+@pytest.mark.parametrize("stem", ["validation", "live"])
+def test_the_benchmark_frame_covers_the_rows_in_another_order(fetched: Path, stem: str) -> None:
+    frame = pd.read_parquet(fetched / f"{stem}.parquet")
+    benchmarks = pd.read_parquet(fetched / f"{stem}_benchmark_models.parquet")
+    assert list(benchmarks.columns) == ["era", rows.BENCHMARK]
+    assert set(benchmarks.index) == set(frame.index)
+    assert list(benchmarks.index) != list(frame.index)
+    assert (benchmarks["era"].loc[frame.index] == frame["era"]).all()
+    assert benchmarks[rows.BENCHMARK].between(0, 1).all()
+
+
+def test_nothing_else_is_left_beside_the_rows(fetched: Path) -> None:
+    stems = ["live", "live_benchmark_models", "train", "validation", "validation_benchmark_models"]
+    assert sorted(path.name for path in fetched.iterdir()) == [f"{stem}.parquet" for stem in stems]
+
+
+def test_without_an_index_it_says_what_pip_said_and_writes_nothing(tmp_path: Path) -> None:
+    done = run("rows", "--out", str(tmp_path / "rows"), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    assert done.returncode == errors.NetworkError.exit_code
+    assert "No matching distribution found for numerox==4.1.8" in done.stderr
+    assert "Check the network and pip's own settings" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_another_hash_is_refused(tmp_path: Path) -> None:
+    changed = tmp_path / "rows.txt"
+    changed.write_text(f"numerox==4.1.8 --hash=sha256:{'0' * 64}\n", encoding="utf-8")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(errors.NetworkError, match="DO NOT MATCH THE HASHES"):
+        rows.fetch(tmp_path / "work", changed)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.DataError, match=r"file/rows: cannot be written .*--out"):
+        rows.write({"live": pd.DataFrame()}, tmp_path / "file" / "rows")
+
+
+def test_rows_of_another_shape_are_refused_with_their_columns() -> None:
+    with pytest.raises(errors.DataError, match=r"no column era, region, x1, .*not the file of numerox 4\.1\.8"):
+        rows.reshape(pd.DataFrame({"x2": [0.5]}, index=["n0"]))
+
+
+def test_training_without_rows_says_how_to_fetch_them(tmp_path: Path) -> None:
+    done = run("mlp", "--rows", str(tmp_path), "--out", str(tmp_path / "mlp"))
+    assert done.returncode == errors.DataError.exit_code
+    assert f"{tmp_path / 'train.parquet'}: cannot be read" in done.stderr
+    assert "python -m configs.train.rows" in done.stderr
+    assert not (tmp_path / "mlp").exists()
+
+
+def test_the_remade_bundle_scores_as_the_committed_one(fetched: Path, trained: tuple[model.Bundle, str]) -> None:
+    frame = unseen(fetched)
+    remade, committed = score(trained[0], frame), score(read.read(BUNDLES / "mlp"), frame)
+    assert remade.eras == committed.eras == 12
+    assert remade.mean == pytest.approx(committed.mean, abs=SCORE_TOLERANCE)
+
+
+def test_the_score_is_printed_and_recorded_as_it_is(fetched: Path, trained: tuple[model.Bundle, str]) -> None:
+    bundle, said = trained
+    measured = score(bundle, unseen(fetched))
+    assert f"mean {measured.mean:+.4f}, std {measured.std:.4f}, 12 eras" in said
+    assert bundle.trained["validation_correlation_mean"] == pytest.approx(measured.mean, abs=1e-6)
+    assert bundle.trained["validation_eras"] == 12
+
+
+def test_the_remade_bundle_predicts_its_golden_rows(trained: tuple[model.Bundle, str]) -> None:
+    difference, allowed = parity(trained[0])
+    assert difference <= allowed
+
+
+@pytest.mark.parametrize("name", ["mlp", "wide"])
+def test_the_committed_bundle_predicts_its_golden_rows(name: str) -> None:
+    bundle = read.read(BUNDLES / name)
+    difference, allowed = parity(bundle)
+    assert difference <= allowed
+    assert np.isnan(bundle.golden.inputs).any(), "imputation is proved too"
+
+
+def test_no_golden_row_is_a_row_of_the_tournament(fetched: Path) -> None:
+    bundle = read.read(BUNDLES / "mlp")
+    frames = [pd.read_parquet(fetched / f"{stem}.parquet") for stem in rows.FILES]
+    known = pd.concat(frames)[list(bundle.features)].to_numpy("float64")
+    for golden in bundle.golden.inputs:
+        same = np.isclose(known, golden, rtol=0, atol=1e-5).sum(axis=1)
+        assert same.max() < len(bundle.features) // 2
+
+
+def test_the_wide_bundle_is_remade_the_same(tmp_path: Path) -> None:
+    done = run("wide", "--out", str(tmp_path / "wide"))
+    assert done.returncode == 0, done.stderr
+    remade, committed = read.read(tmp_path / "wide"), read.read(BUNDLES / "wide")
+    assert (remade.features, remade.benchmarks) == (committed.features, committed.benchmarks)
+    assert (len(remade.features), remade.benchmarks) == (2748, wide.BENCHMARKS)
+    for ours, theirs in zip(remade.model.layers, committed.model.layers, strict=True):
+        np.testing.assert_array_equal(ours.weights, theirs.weights)
+        np.testing.assert_array_equal(ours.bias, theirs.bias)
+    np.testing.assert_array_equal(remade.golden.inputs, committed.golden.inputs)
+    np.testing.assert_allclose(remade.golden.predictions, committed.golden.predictions, rtol=1e-12, atol=1e-12)
+
+
+def test_the_committed_bundles_are_small() -> None:
+    sizes = {name: sum(path.stat().st_size for path in (BUNDLES / name).iterdir()) for name in ("mlp", "wide")}
+    assert sizes["mlp"] < 100_000
+    assert sizes["wide"] < 1_200_000

@@ -1,0 +1,431 @@
+"""Finding, installing and starting an engine: real small processes and sockets, no root and no network."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import socketserver
+import stat
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from builder import debian, errors, exclusive, local_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.enable_socket
+
+# Stands for dockerd, which takes root: it answers /_ping on the socket of FAKE_SOCKET.
+DOCKERD = """\
+import os, sys, socketserver
+from http.server import BaseHTTPRequestHandler
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"OK")
+    def address_string(self):
+        return "unix"
+print("dockerd of the test begins", flush=True)
+if os.environ.get("FAKE_FAULT"):
+    sys.exit("failed to start: " + os.environ["FAKE_FAULT"])
+open(os.environ["FAKE_SOCKET"] + ".facts", "w").write(repr((os.getcwd(), os.getsid(0) == os.getpid())))
+socketserver.UnixStreamServer(os.environ["FAKE_SOCKET"], Answer).serve_forever()
+"""
+
+# Stands for apt-get: writes what it was asked down and, asked to install, puts dockerd in place.
+APT = """\
+import os, sys, shutil
+folder = os.path.dirname(sys.argv[0])
+open(os.path.join(folder, "apt.calls"), "a").write(" ".join(sys.argv[1:]) + "\\n")
+print("apt of the test:", os.environ["DEBIAN_FRONTEND"])
+if "install" in sys.argv:
+    if os.environ.get("FAKE_APT_FAULT"):
+        sys.exit("E: Unable to locate package " + sys.argv[-1])
+    os.rename(os.path.join(folder, "dockerd.uninstalled"), os.path.join(folder, "dockerd"))
+"""
+
+
+class Told:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.notes: list[str] = []
+
+    def step(self, text: str, /) -> None:
+        self.steps.append(text)
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        pass
+
+    def note(self, text: str, /) -> None:
+        self.notes.append(text)
+
+
+class _Ping(BaseHTTPRequestHandler):
+    status: ClassVar[int] = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status if self.path == "/_ping" else 404)
+        self.end_headers()
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Sick(_Ping):
+    status = 500
+
+
+@contextlib.contextmanager
+def serving(path: Path, handler: type[BaseHTTPRequestHandler] = _Ping) -> Iterator[None]:
+    with socketserver.ThreadingUnixStreamServer(str(path), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def write_program(path: Path, source: str) -> Path:
+    path.write_text(f"#!{sys.executable}\n{source}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder at the head of PATH with an apt-get, and a dockerd that apt-get puts in place."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    write_program(folder / "apt-get", APT)
+    write_program(folder / "dockerd.uninstalled", DOCKERD)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SOCKET", str(tmp_path / "s"))
+    return folder
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[local_engine.Machine]:
+    """Return a Debian machine with root and no dockerd, whose files are the test's; what was started is stopped."""
+    made = local_engine.Machine(
+        apt=True,
+        root=True,
+        socket=tmp_path / "s",
+        state=tmp_path / "state",
+        logs=tmp_path / "logs",
+        lists=tmp_path / "lists",
+        grace=0.2,
+    )
+    yield made
+    local_engine.stop(machine=made)
+
+
+def ensure(machine: local_engine.Machine, told: Told) -> None:
+    local_engine.ensure(answers=lambda: local_engine.why_silent(machine.socket), progress=told, machine=machine)
+
+
+def fill_lists(machine: local_engine.Machine, *, age: float = 0.0) -> None:
+    partial = machine.lists / "partial"
+    partial.mkdir(parents=True)
+    (machine.lists / "mirror_dists_x_main_binary-amd64_Packages.lz4").touch()
+    os.utime(partial, (time.time() - age,) * 2)
+
+
+# ---- what is behind a socket
+
+
+def test_an_engine_that_answers_is_found(tmp_path: Path) -> None:
+    with serving(tmp_path / "s"):
+        assert local_engine.probe(tmp_path / "s") is local_engine.Probe.ANSWERS
+        assert local_engine.why_silent(tmp_path / "s") is None
+
+
+def test_no_socket_and_a_stale_socket_are_no_engine(tmp_path: Path) -> None:
+    assert local_engine.probe(tmp_path / "s") is local_engine.Probe.ABSENT
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(tmp_path / "s"))  # and nobody listens, as after a kill -9
+    assert local_engine.probe(tmp_path / "s") is local_engine.Probe.ABSENT
+    assert str(tmp_path / "s") in str(local_engine.why_silent(tmp_path / "s"))
+
+
+def test_an_engine_that_hangs_or_fails_is_told_from_none(tmp_path: Path) -> None:
+    with serving(tmp_path / "s", _Sick):
+        assert local_engine.probe(tmp_path / "s") is local_engine.Probe.SILENT
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf"))
+        deaf.listen()
+        assert local_engine.probe(tmp_path / "deaf", seconds=0.2) is local_engine.Probe.SILENT
+
+
+# ---- what the person chose
+
+
+@pytest.mark.parametrize(
+    ("environment", "config", "chosen"),
+    [
+        ({}, None, None),
+        ({}, {"currentContext": "default"}, None),
+        ({}, {"auths": {}}, None),
+        ({}, {"currentContext": "colima"}, "the docker context 'colima'"),
+        ({"DOCKER_CONTEXT": "default"}, {"currentContext": "colima"}, None),
+        ({"DOCKER_CONTEXT": "far"}, None, "the docker context 'far'"),
+        ({"DOCKER_HOST": "tcp://10.0.0.1:2376", "DOCKER_CONTEXT": "far"}, None, "DOCKER_HOST=tcp://10.0.0.1:2376"),
+    ],
+)
+def test_the_engine_is_chosen_as_by_dockers_own_client(
+    tmp_path: Path, environment: dict[str, str], config: dict[str, object] | None, chosen: str | None
+) -> None:
+    if config is not None:
+        (tmp_path / ".docker").mkdir()
+        (tmp_path / ".docker" / "config.json").write_text(json.dumps(config))
+    assert local_engine.chosen_engine({"HOME": str(tmp_path), **environment}) == chosen
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\x00"])
+def test_a_broken_docker_config_is_left_to_docker(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert local_engine.chosen_engine({"DOCKER_CONFIG": str(tmp_path)}) is None
+
+
+# ---- what can be done
+
+
+@pytest.mark.parametrize(
+    ("facts", "found", "said"),
+    [
+        (
+            {"chosen": "DOCKER_HOST=tcp://h:1", "root": True, "apt": True},
+            "ABSENT",
+            "DOCKER_HOST=tcp://h:1 does not answer",
+        ),
+        ({"dockerd": "/usr/sbin/dockerd"}, "DENIED", "newgrp docker"),
+        ({"root": True, "apt": True}, "SILENT", "restart it"),
+        ({"system": "Darwin"}, "ABSENT", "on Darwin install"),
+        ({"apt": True}, "ABSENT", "apt-get install docker.io"),
+        ({"dockerd": "/usr/sbin/dockerd", "apt": True}, "ABSENT", "systemctl start docker"),
+        ({}, "ABSENT", "install Docker Engine"),
+        ({"root": True}, "ABSENT", "neither Debian nor Ubuntu"),
+    ],
+)
+def test_where_nothing_can_be_started_the_error_says_what_to_do(
+    facts: dict[str, object], found: str, said: str
+) -> None:
+    machine = dataclasses.replace(local_engine.Machine(), **facts)  # type: ignore[arg-type]
+    with pytest.raises(errors.EngineError, match=r"answer|socket") as caught:
+        local_engine.plan(machine, reason="no such file", found=local_engine.Probe[found])
+    assert said in str(caught.value)
+
+
+def test_only_what_is_missing_is_installed() -> None:
+    fresh = local_engine.Machine(root=True, apt=True)
+    assert local_engine.plan(fresh, reason="", found=local_engine.Probe.ABSENT).install
+    there = dataclasses.replace(fresh, dockerd="/usr/sbin/dockerd", apt=False, systemd=True)
+    todo = local_engine.plan(there, reason="", found=local_engine.Probe.ABSENT)
+    assert (todo.install, todo.systemd) == (False, True)
+    assert "install" not in todo.sentence
+    assert "systemd" in todo.sentence
+
+
+# ---- doing it
+
+
+def test_nothing_is_done_when_an_engine_answers(machine: local_engine.Machine, programs: Path) -> None:
+    told = Told()
+    with serving(machine.socket):
+        ensure(machine, told)
+    assert (told.steps, told.notes) == ([], [])
+    assert not (programs / "apt.calls").exists()
+
+
+def test_a_bare_machine_gets_an_engine_and_loses_it_again(machine: local_engine.Machine, programs: Path) -> None:
+    told = Told()
+    fill_lists(machine)
+    ensure(machine, told)
+    assert local_engine.probe(machine.socket) is local_engine.Probe.ANSWERS
+    calls = (programs / "apt.calls").read_text().splitlines()
+    assert len(calls) == 1
+    assert calls[0].endswith("docker.io iptables")
+    assert "--no-install-recommends" in calls[0]
+    assert "noninteractive" in (machine.logs / "apt.log").read_text()
+    assert len(told.notes) == 1
+    assert "install docker.io and iptables" in told.notes[0]
+    assert machine.socket.with_suffix(".facts").read_text() == "('/', True)"  # no folder of ours, a session of its own
+
+    assert local_engine.stop(machine=machine)
+    assert local_engine.probe(machine.socket) is local_engine.Probe.ABSENT
+    assert not local_engine.stop(machine=machine)
+
+
+@pytest.mark.parametrize("age", [None, 3 * 24 * 3600.0])
+def test_missing_or_old_package_lists_are_read_first(
+    machine: local_engine.Machine, programs: Path, age: float | None
+) -> None:
+    if age is not None:
+        fill_lists(machine, age=age)
+    ensure(machine, Told())
+    assert (programs / "apt.calls").read_text().splitlines()[0] == "update"
+
+
+def test_an_engine_that_is_there_is_only_started(machine: local_engine.Machine, programs: Path) -> None:
+    (programs / "dockerd.uninstalled").rename(programs / "dockerd")
+    ensure(dataclasses.replace(machine, dockerd=str(programs / "dockerd")), Told())
+    assert local_engine.probe(machine.socket) is local_engine.Probe.ANSWERS
+    assert not (programs / "apt.calls").exists()
+
+
+def test_a_person_is_asked_and_may_say_no(machine: local_engine.Machine, programs: Path) -> None:
+    asked: list[str] = []
+
+    def refuse(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    with pytest.raises(errors.RefusedError, match="start one"):
+        local_engine.ensure(answers=lambda: "silent", confirm=refuse, progress=Told(), machine=machine)
+    assert "docker.io" in asked[0]
+    assert not (programs / "apt.calls").exists()
+
+
+def test_apt_that_fails_names_its_log_and_its_last_words(
+    machine: local_engine.Machine, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_APT_FAULT", "1")
+    fill_lists(machine)
+    with pytest.raises(errors.EngineError, match="Unable to locate package") as caught:
+        ensure(machine, Told())
+    assert str(machine.logs / "apt.log") in str(caught.value)
+    # Fresh lists can still be stale: they were read anew before giving up.
+    assert [call.split()[0] for call in (programs / "apt.calls").read_text().splitlines()] == [
+        "install",
+        "update",
+        "install",
+    ]
+
+
+def test_dockerd_that_ends_names_its_log_and_its_last_words(
+    machine: local_engine.Machine, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FAULT", "no iptables")
+    with pytest.raises(errors.EngineError, match="failed to start: no iptables") as caught:
+        ensure(machine, Told())
+    assert str(machine.logs / "dockerd.log") in str(caught.value)
+    assert not local_engine.stop(machine=machine)
+
+
+def test_two_at_once_start_one(machine: local_engine.Machine, programs: Path) -> None:
+    fill_lists(machine)
+    told = [Told(), Told()]
+    threads = [threading.Thread(target=ensure, args=(machine, one)) for one in told]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len((programs / "apt.calls").read_text().splitlines()) == 1
+    assert sum("starting the container engine" in one.steps for one in told) == 1
+
+
+def test_what_it_starts_holds_no_file_of_ours(machine: local_engine.Machine, programs: Path) -> None:
+    """A pipe on our output, and one that was handed down to us, both close when we end."""
+    source = (
+        "import os, pathlib\n"
+        "from builder import local_engine, progress\n"
+        f"base = pathlib.Path({str(machine.state.parent)!r})\n"
+        "machine = local_engine.Machine(apt=True, root=True, socket=base / 's', state=base / 'state',"
+        " logs=base / 'logs', lists=base / 'lists')\n"
+        "local_engine.ensure(answers=lambda: 'silent', progress=progress.Silent(), machine=machine)\n"
+        "print('done')\n"
+    )
+    reader, writer = os.pipe()
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, pass_fds=(writer,), timeout=30, check=False
+    )
+    os.close(writer)
+    assert (done.stdout, done.stderr) == ("done\n", "")
+    assert os.read(reader, 1) == b""  # end of file: nobody holds the other end
+    os.close(reader)
+    assert local_engine.probe(machine.socket) is local_engine.Probe.ANSWERS
+
+
+def test_stop_leaves_a_process_that_only_has_the_same_number(machine: local_engine.Machine) -> None:
+    machine.state.mkdir()
+    (machine.state / "dockerd.json").write_text(json.dumps({"pid": os.getpid(), "born": 1}))
+    assert not local_engine.stop(machine=machine)
+
+
+# ---- Debian
+
+
+@pytest.mark.parametrize(
+    ("text", "identity", "codename", "has_apt"),
+    [
+        ('ID=debian\nVERSION_CODENAME=bookworm\nNAME="Debian GNU/Linux"\n', "debian", "bookworm", True),
+        ('ID="ubuntu"\nID_LIKE=debian\nVERSION_CODENAME=noble\n', "ubuntu", "noble", True),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "linuxmint", "", True),
+        ('ID=fedora\nID_LIKE="rhel centos"\n# ID=debian\n', "fedora", "", False),
+        ("", "", "", False),
+        (None, "", "", False),
+    ],
+)
+def test_os_release(tmp_path: Path, text: str | None, identity: str, codename: str, *, has_apt: bool) -> None:
+    if text is not None:
+        (tmp_path / "os-release").write_text(text)
+    release = debian.read_release(tmp_path / "os-release")
+    assert (release.identity, release.codename, release.has_apt) == (identity, codename, has_apt)
+
+
+def test_the_mirror_is_debians_own_archive_of_the_running_release() -> None:
+    targets = [
+        "",
+        "Somebody\tbookworm\tmain\thttp://others.example/debian/",
+        "Debian\tbookworm-updates\tmain\thttp://updates.example/debian/",
+        "Debian\tbookworm\tcontrib\thttp://contrib.example/debian/",
+        "Debian\tbookworm\tmain\thttp://mirror.example/debian/",
+    ]
+    assert debian.choose_mirror(targets, "bookworm") == "http://mirror.example/debian/"
+    assert debian.choose_mirror(targets, "trixie") is None
+    assert debian.choose_mirror([], "bookworm") is None
+
+
+def test_the_mirror_is_asked_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_program(tmp_path / "apt-get", "print('Debian\\tbookworm\\tmain\\thttp://mirror.example/debian/')\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert debian.find_mirror("bookworm") == "http://mirror.example/debian/"
+    (tmp_path / "apt-get").unlink()
+    assert debian.find_mirror("bookworm") is None
+
+
+# ---- one at a time
+
+
+def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "lock"
+    source = (
+        "import pathlib, sys, time\nfrom builder import exclusive\n"
+        f"with exclusive.hold(pathlib.Path({str(path)!r}), lambda: None):\n"
+        "    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        waited: list[bool] = []
+
+        def kill() -> None:
+            waited.append(True)
+            other.kill()
+
+        with exclusive.hold(path, kill):
+            assert waited == [True]
