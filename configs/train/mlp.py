@@ -162,7 +162,7 @@ def make(rows: Path, out: Path) -> tuple[model.Bundle, Score]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     parser = argparse.ArgumentParser(description="Train the example network and export it as a bundle.")
-    parser.add_argument("--rows", type=Path, default=HERE / "rows", metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("--rows", type=Path, default=HERE / "fetched", metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--out", type=Path, default=HERE.parent / "bundles" / "mlp", metavar="FOLDER", help="default: %(default)s"
     )

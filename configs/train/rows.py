@@ -6,7 +6,7 @@ certificates hold), by the hash in ``requirements/rows.txt``. From the repositor
 
     .venv/bin/python -m configs.train.rows
 
-writes below ``configs/train/rows/``:
+writes below ``configs/train/fetched/``:
 
 - ``train.parquet``, ``validation.parquet`` (its newest eras are ``test``: targets unknown) and ``live.parquet``: index
   ``id``; ``era`` (four digits, ``X`` when live); ``data_type``; ``feature_x1`` to ``feature_x50``, float32 in [0, 1] as
@@ -37,7 +37,7 @@ try:
 except ModuleNotFoundError as error:
     sys.exit(f"error: {error}; training needs more than the tool does: pip install -r requirements/train.txt")
 
-FOLDER = Path(__file__).resolve().parent / "rows"
+FOLDER = Path(__file__).resolve().parent / "fetched"
 REQUIREMENT = Path(__file__).resolve().parents[2] / "requirements" / "rows.txt"
 MEMBER = "numerox-4.1.8/numerox/tests/test_data.hdf"
 FEATURES = {f"x{number}": f"feature_x{number}" for number in range(1, 51)}

@@ -30,14 +30,6 @@ def run(script: str, *arguments: str, **environment: str) -> subprocess.Complete
 
 
 @pytest.fixture(scope="module")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fetched") / "rows"
-    done = run("rows", "--out", str(folder))
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
 def trained(fetched: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[model.Bundle, str]:
     folder = tmp_path_factory.mktemp("trained") / "mlp"
     done = run("mlp", "--rows", str(fetched), "--out", str(folder))

@@ -1,0 +1,57 @@
+"""A runner image whose ``python`` says what it holds and then sleeps through the making of a pickle.
+
+For what happens in the middle of a build: Ctrl-C, a kill, an engine that stops. It is busybox and a shell script, so it
+takes no time to load into an engine of a test's own.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from builder import engine
+
+TAG = "numerai-builder-test/slow:1"
+_PYTHON = b"""#!/bin/busybox sh
+case "$1" in
+*inventory.py) echo '{"format": 1, "python": "3.11.2", "implementation": "cpython",
+    "packages": {"numpy": "2.1.3", "pandas": "2.3.1", "cloudpickle": "3.1.1"}}' ;;
+*) exec /bin/busybox sleep 120 ;;
+esac
+"""
+
+
+def busybox() -> Path:
+    """Return the static busybox, installed from the distribution where it is missing."""
+    if shutil.which("busybox") is None:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "busybox-static"],
+            check=True,
+            capture_output=True,
+        )
+    return Path(shutil.which("busybox") or "")
+
+
+def load(on: engine.Engine) -> str:
+    """Put the image on an engine; return its tag."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in (("bin/busybox", busybox().read_bytes()), ("bin/python", _PYTHON)):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o755
+            archive.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("bin/sh")
+        link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+        archive.addfile(link)
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        archive.addfile(folder)
+    changes = ["ENV PATH=/bin", 'ENTRYPOINT ["python", "predict.py"]']
+    on.import_image([buffer.getvalue()], tag=TAG, changes=changes)
+    return TAG
