@@ -233,7 +233,7 @@ class DockerEngine:
         parameters = {"fromSrc": "-", "repo": repository, "tag": name, "changes": list(changes), "platform": PLATFORM}
         with _translated(f"import {tag}"):
             url = self._api._url("/images/create")  # noqa: SLF001 - the SDK's own call leaves `platform` out
-            answer = self._api.post(url, data=tar, params=parameters, stream=True, timeout=_BUILD_SECONDS)
+            answer = self._api.post(url, data=iter(tar), params=parameters, stream=True, timeout=_BUILD_SECONDS)
             self._api._raise_for_status(answer)  # noqa: SLF001
             for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
                 _raise_if_error(event, f"import {tag}")
@@ -254,7 +254,7 @@ class DockerEngine:
         image, log = "", []
         with _translated("build"):
             stream = self._api.build(
-                fileobj=context,
+                fileobj=iter(context),  # a list would be sent as form fields
                 custom_context=True,
                 buildargs={**arguments, "RUN_ID": run},
                 network_mode="none",
@@ -382,7 +382,7 @@ class DockerContainer:
     def put(self, tar: Iterable[bytes], /) -> None:
         """See :class:`Container`."""
         with _translated("copy files into a container"):
-            self._api.put_archive(self._id, BOX, tar)
+            self._api.put_archive(self._id, BOX, iter(tar))
 
     def run(self, seconds: float, /) -> Exit:
         """See :class:`Container`."""

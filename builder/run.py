@@ -12,6 +12,8 @@ import fcntl
 import hashlib
 import os
 import secrets
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,20 +33,39 @@ def start(on: engine.Engine) -> Iterator[str]:
     Raises:
         errors.EngineError: the engine does not answer.
     """
-    owner, folder = _owner(), paths.cache_folder() / "runs"
+    ours, folder = owner(), paths.cache_folder() / "runs"
     folder.mkdir(exist_ok=True)
-    identity = f"{owner}-{secrets.token_hex(6)}"
+    identity = f"{ours}-{secrets.token_hex(6)}"
     lock = folder / identity
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         try:
-            sweep(on, lambda run: run.startswith(f"{owner}-") and run != identity and _is_dead(folder / run))
+            sweep(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
             yield identity
         finally:
-            # Held back while cleaning: a second Ctrl-C must not leave a container behind.
-            with contextlib.suppress(errors.EngineError):
-                sweep(on, lambda run: run == identity)
-            lock.unlink(missing_ok=True)
+            with _interrupts_wait():
+                with contextlib.suppress(errors.EngineError):
+                    sweep(on, lambda run: run == identity)
+                lock.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back: a second one, while cleaning, must not leave a container behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python hands signals to the main thread alone
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def sweep(on: engine.Engine, is_ours: Callable[[str], bool]) -> None:
@@ -78,7 +99,7 @@ def _is_dead(lock: Path) -> bool:
     return True
 
 
-def _owner() -> str:
+def owner() -> str:
     """Return a name for this user, machine and cache folder that says nothing about them."""
     with contextlib.suppress(OSError):
         machine = Path("/etc/machine-id").read_text()

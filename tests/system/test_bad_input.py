@@ -1,0 +1,132 @@
+"""Bad input as a person meets it: through the command, one clear message, its exit code, nothing written or left."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from tests.support import clones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+BUNDLE = "configs/bundles/mlp"
+
+
+def edit_config(old: str, new: str) -> Callable[[Path], None]:
+    def change(clone: Path) -> None:
+        path = clone / "configs" / "mlp.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+def edit_array(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.generic]]) -> Callable[[Path], None]:
+    def change(clone: Path) -> None:
+        path = clone / BUNDLE / "arrays.npz"
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        arrays[name] = edit(arrays[name])
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, array, allow_pickle=True)
+                archive.writestr(f"{key}.npy", buffer.getvalue())
+
+    return change
+
+
+def edit_json(edit: Callable[[dict[str, list[str]]], object]) -> Callable[[Path], None]:
+    def change(clone: Path) -> None:
+        path = clone / BUNDLE / "bundle.json"
+        data = json.loads(path.read_bytes())
+        edit(data)
+        path.write_text(json.dumps(data))
+
+    return change
+
+
+def truncate(clone: Path) -> None:
+    path = clone / BUNDLE / "arrays.npz"
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def with_nan(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    array[3, 2] = np.nan
+    return array
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
+    "config does not parse": (edit_config("  rows: 6000", "\trows: 6000"), "configs/mlp.yaml:", ["15", "tab"]),
+    "unknown key": (edit_config("bundle: ", "bundel: "), "configs/mlp.yaml:9: bundel:", ["bundle"]),
+    "version without quotes": (edit_config('"3.11"', "3.10"), "configs/mlp.yaml:8: image.stand_in:", ['"3.10"']),
+    "wrong value": (edit_config("cpus: 1", "cpus: -1"), "configs/mlp.yaml:16: validate.limits.cpus:", ["-1"]),
+    "bundle is not there": (edit_config("bundles/mlp", "bundles/none"), "configs/mlp.yaml:9: bundle:", ["not exist"]),
+    "truncated arrays": (truncate, f"{BUNDLE}/arrays.npz", [".npz"]),
+    "object array": (edit_array("w0", lambda array: array.astype(object)), f"{BUNDLE}/arrays.npz: w0", ["object"]),
+    "NaN in weights": (edit_array("w1", with_nan), f"{BUNDLE}/arrays.npz: w1", ["[3, 2]", "1"]),
+    "shapes that do not chain": (edit_array("w1", lambda array: array[1:]), BUNDLE, ["w1"]),
+    "features twice": (
+        edit_json(lambda data: data["features"].__setitem__(1, data["features"][0])),
+        f"{BUNDLE}/bundle.json: features",
+        ["feature_x1", "more than once"],
+    ),
+}
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.parametrize("name", CASES)
+def test_each_fault_is_one_message(clone: Path, name: str) -> None:
+    change, start, words = CASES[name]
+    change(clone)
+    done = clones.builder(clone, "pickle")
+    assert done.returncode == 2, done.stdout
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.removeprefix("error: ").replace(f"{clone}/", "").splitlines()
+    assert any(line.startswith(start) for line in lines), done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (clone / "dist" / "mlp" / "model.pkl").exists()
+
+
+def test_no_engine_where_one_was_pointed_to(clone: Path) -> None:
+    done = clones.builder(clone, "pickle", DOCKER_HOST=f"unix://{clone}/none.sock")
+    assert done.returncode == 3
+    assert "DOCKER_HOST" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_an_image_that_nobody_has_and_no_stand_in_names_the_choices(clone: Path) -> None:
+    edit_config("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", "127.0.0.1:9/numerai/predict:1")(clone)
+    edit_config('  stand_in: "3.11"\n', "")(clone)
+    done = clones.builder(clone, "pickle")
+    assert done.returncode == 3
+    assert "127.0.0.1:9/numerai/predict:1" in done.stderr
+    for choice in ("docker pull", "docker load", "stand_in"):
+        assert choice in done.stderr
+
+
+def test_nothing_was_built_yet(clone: Path) -> None:
+    for verb in ("validate", "verify"):
+        done = clones.builder(clone, verb)
+        assert done.returncode == 2
+        assert "nothing was built there yet" in done.stderr
+        assert "make pickle" in done.stderr
+
+
+def test_a_target_that_is_neither(clone: Path) -> None:
+    done = clones.builder(clone, "validate", "nonsense")
+    assert done.returncode == 2
+    assert "dist/NAME" in done.stderr

@@ -1,0 +1,94 @@
+"""The exact kind, for real: a look-alike published without its labels in a registry of the test's own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import progress, run, stand_in, tar_stream
+from tests.support import clones, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder import engine
+
+LABELS = (stand_in.STAND_IN_LABEL, stand_in.INPUTS_LABEL, stand_in.SPEC_LABEL)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with registry.start() as address:
+        yield address
+
+
+def publish(on: engine.Engine, reference: str, *, release: int) -> str:
+    """Push the look-alike as if it were the runner: its labels emptied. Returns its reference by digest."""
+    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    text = f"FROM {look_alike.tag}\nLABEL release={release} {' '.join(f'{label}=' for label in LABELS)}\n"
+    context = tar_stream.pack([tar_stream.Entry(name="Dockerfile", content=text.encode())])
+    with run.start(on) as identity:
+        built = on.build(context, run=identity, arguments={}, tag=None, cache=True, progress=progress.Silent())
+        return registry.push(built.image, reference)
+
+
+def forget(on: engine.Engine, *references: str) -> None:
+    for reference in references:
+        on.remove_image(reference)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
+    on: engine.DockerEngine, clone: Path, address: str
+) -> None:
+    reference = f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
+    by_digest = publish(on, reference, release=1)
+    stand_in_made = json.loads(clones.builder(clone, "pickle", "--json").stdout)["manifest"]
+    config = clone / "configs" / "mlp.yaml"
+    text = config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference)
+    config.write_text(text.replace('  stand_in: "3.11"\n', ""))
+    forget(on, reference, by_digest)
+
+    done = clones.builder(clone, "pickle")  # pulled by its tag
+    assert done.returncode == 0, done.stderr
+    assert "the exact runner image" in done.stdout
+    assert "STAND-IN" not in done.stdout
+    made = json.loads((clone / "dist" / "mlp" / "manifest.json").read_text())
+    assert (made["image"]["kind"], made["image"]["base"]) == ("exact", by_digest)
+    assert made["image"]["identity"] == by_digest.partition("@")[2]
+    assert made["image"]["packages"] == stand_in_made["image"]["packages"]
+    assert made["pickle"] == stand_in_made["pickle"]
+    assert f"\nFROM {by_digest} AS make\n" in (clone / "dist" / "mlp" / "Dockerfile").read_text()
+
+    forget(on, reference, by_digest)
+    assert clones.builder(clone, "verify").returncode == 0  # pulled by its digest
+    assert clones.builder(clone, "validate").returncode == 0
+
+    moved = publish(on, reference, release=2)
+    forget(on, reference)
+    assert clones.builder(clone, "verify").returncode == 0, "the digest still means the old image"
+    again = json.loads(clones.builder(clone, "pickle", "--pull", "--json").stdout)
+    assert again["made"] is True
+    assert again["manifest"]["image"]["base"] == moved
+    forget(on, reference, by_digest, moved)
+
+
+def test_an_image_that_is_gone_from_engine_and_registry_is_said(
+    on: engine.DockerEngine, clone: Path, address: str
+) -> None:
+    reference = f"{address}/numerai/numerai_predict_py_3_11:gone"
+    by_digest = publish(on, reference, release=1)
+    config = clone / "configs" / "mlp.yaml"
+    config.write_text(config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference))
+    assert clones.builder(clone, "pickle").returncode == 0
+    path = clone / "dist" / "mlp" / "manifest.json"
+    nowhere = by_digest.replace(address, "127.0.0.1:9")
+    path.write_text(path.read_text().replace(by_digest, nowhere))
+    forget(on, reference, by_digest)
+    done = clones.builder(clone, "validate", "dist/mlp")
+    assert done.returncode == 3
+    assert nowhere in done.stderr
+    assert "Traceback" not in done.stderr
