@@ -12,6 +12,7 @@ _OTHER_PYTHON = re.compile(
 )
 _MISSING_MODULE = re.compile(r"No module named '([^']+)'")
 _MESSAGE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*", re.MULTILINE)
+_ABORT_CODES = (-6, 134)
 _SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell say it; illegal instruction and bus error are its kin
 
 
@@ -44,6 +45,10 @@ class Where:
 
 def explain(ended: Ended, where: Where) -> str:
     """Return the cause and what to do about it."""
+    return _limit(ended, where) or _binary(ended, where) or _message(ended)
+
+
+def _limit(ended: Ended, where: Where) -> str | None:
     if ended.timed_out:
         return (
             f"it ran over the limit of {where.seconds:g} seconds; the tournament would fail it: "
@@ -54,18 +59,31 @@ def explain(ended: Ended, where: Where) -> str:
             f"it ran out of memory at {where.memory / 2**30:.2g} GiB (exit 137); the tournament would fail it: "
             "make the model smaller"
         )
+    return None
+
+
+def _binary(ended: Ended, where: Where) -> str | None:
+    died = "the interpreter died (segmentation fault, exit 139)" if ended.code in _SEGFAULT_CODES else "it failed"
     if _is_of_another_python(ended, where):
         made = f"Python {where.made_on}" if where.made_on else "another Python or numpy"
-        died = "the interpreter died (segmentation fault, exit 139)" if ended.code in _SEGFAULT_CODES else "it failed"
         return (
             f"the pickle was made for {made}, and the image has Python {where.python}: {died}; "
             "make it in the image that runs it: `make pickle`"
         )
     if ended.code in _SEGFAULT_CODES:
         return (
-            "the interpreter died (segmentation fault, exit 139): the pickle was made for another Python or numpy than "
-            "the image's; make it in the image that runs it: `make pickle`"
+            f"{died}: the pickle was made for another Python or numpy than the image's; "
+            "make it in the image that runs it: `make pickle`"
         )
+    if ended.code in _ABORT_CODES:
+        return (
+            "the interpreter aborted (exit 134), as threads of pyarrow make it do now and then while Python ends: "
+            "run `make validate` again; if it stays so, something in the image is broken"
+        )
+    return None
+
+
+def _message(ended: Ended) -> str:
     module = _MISSING_MODULE.search(ended.log)
     if module:
         return (

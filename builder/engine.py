@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import docker
+import docker.auth
 import docker.errors
+import docker.utils
 import requests.exceptions
 import urllib3.exceptions
 
@@ -33,6 +35,8 @@ NO_MEMORY_EXIT, SEGFAULT_EXIT = 137, 139
 # Seconds without a byte from the engine. A build step may be silent for minutes; the rest answers at once or is gone.
 _ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
 
+_BUILDERS_OWN = (" --->", "Removing intermediate container ")  # lines that no step printed
+
 _FOREIGN = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
@@ -40,6 +44,8 @@ _FOREIGN = (
     urllib3.exceptions.HTTPError,
     ConnectionError,
 )
+# A read that took too long, as the SDK and its HTTP library call it.
+_SILENCE = (requests.exceptions.Timeout, requests.exceptions.ConnectionError, urllib3.exceptions.TimeoutError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,19 +215,31 @@ class DockerEngine:
         """See :class:`Engine`."""
         with _translated(f"list images with the label {key}"):
             found = self._api.images(filters={"label": f"{key}={value}"})
-            return [_image_facts(self._api.inspect_image(image["Id"])) for image in found]
+        # Another run may have removed one in between.
+        images = [self.find_image(image["Id"]) for image in found]
+        return [image for image in images if image is not None]
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> ImageFacts:
         """See :class:`Engine`."""
+        name, tag = docker.utils.parse_repository_tag(reference)
+        registry = docker.auth.resolve_repository_name(name)[0]
+        header = docker.auth.get_config_header(self._api, registry)  # what `docker login` keeps
+        headers = {"X-Registry-Auth": header} if header else {}
+        parameters = {"fromImage": name, "tag": tag or "latest", "platform": platform}
         layers: dict[str, tuple[int, int]] = {}
-        with _translated(f"pull {reference}"), self._patience(seconds):
-            for event in self._api.pull(reference, platform=platform, stream=True, decode=True):
-                _raise_if_error(event, f"pull {reference}")
+        try:
+            for event in self._create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
                 detail = event.get("progressDetail") or {}
                 if event.get("status") == "Downloading" and detail.get("total"):
                     layers[event["id"]] = (detail["current"], detail["total"])
                     done, total = (sum(column) for column in zip(*layers.values(), strict=True))
                     progress.amount(done, total)
+        except errors.EngineError as error:
+            if not isinstance(error.__cause__, _SILENCE):
+                raise
+            raise errors.EngineError(
+                f"could not pull {reference}: its registry said nothing for {seconds:g} seconds"
+            ) from error
         image = self.find_image(reference)
         if image is None:
             raise errors.EngineError(f"the engine pulled {reference} and then did not have it: pull it by hand")
@@ -231,13 +249,24 @@ class DockerEngine:
         """See :class:`Engine`."""
         repository, _, name = tag.rpartition(":")
         parameters = {"fromSrc": "-", "repo": repository, "tag": name, "changes": list(changes), "platform": PLATFORM}
+        for _ in self._create(f"import {tag}", parameters, seconds=_BUILD_SECONDS, data=iter(tar)):
+            pass
         with _translated(f"import {tag}"):
-            url = self._api._url("/images/create")  # noqa: SLF001 - the SDK's own call leaves `platform` out
-            answer = self._api.post(url, data=iter(tar), params=parameters, stream=True, timeout=_BUILD_SECONDS)
+            return _image_facts(self._api.inspect_image(tag))
+
+    def _create(self, what: str, parameters: Mapping[str, Any], *, seconds: float, **request: Any) -> Iterator[Any]:
+        """Yield what the engine says while it makes an image; give up after ``seconds`` without a word.
+
+        The SDK's own calls leave the platform out of an import, and wait for a pull without any limit.
+        """
+        with _translated(what):
+            url = self._api._url("/images/create")  # noqa: SLF001 - see above
+            answer = self._api.post(url, params=parameters, stream=True, timeout=seconds, **request)
             self._api._raise_for_status(answer)  # noqa: SLF001
             for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
-                _raise_if_error(event, f"import {tag}")
-            return _image_facts(self._api.inspect_image(tag))
+                if "error" in event:
+                    raise errors.EngineError(f"could not {what}: {event['error']}")
+                yield event
 
     def build(
         self,
@@ -362,15 +391,6 @@ class DockerEngine:
             init=True,
         )
 
-    @contextlib.contextmanager
-    def _patience(self, seconds: float) -> Iterator[None]:
-        """Wait no longer than this for a byte, in calls of the SDK that take no limit of their own."""
-        before, self._api.timeout = self._api.timeout, seconds
-        try:
-            yield
-        finally:
-            self._api.timeout = before
-
 
 @dataclass
 class DockerContainer:
@@ -426,17 +446,12 @@ def _image_facts(answer: Mapping[str, Any]) -> ImageFacts:
     )
 
 
-def _raise_if_error(event: Mapping[str, Any], what: str) -> None:
-    if "error" in event:
-        raise errors.EngineError(f"could not {what}: {event['error']}")
-
-
 def _build_fault(log: list[str], error: str) -> str:
     """Say which step failed and what it printed last."""
     lines = "".join(log).splitlines()
     step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
     since = lines[lines.index(step) + 1 :] if step in lines else []
-    printed = [line for line in since if line.strip() and not line.startswith(" --->")][-20:]
+    printed = [line for line in since if line.strip() and not line.startswith(_BUILDERS_OWN)][-20:]
     return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
 
 

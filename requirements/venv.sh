@@ -43,10 +43,24 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 say "installing requirements/$name.txt into .venv"
-quiet=-q
-[ -t 2 ] && quiet=
-PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install $quiet --no-warn-script-location \
-    --require-hashes -r "requirements/$name.txt" 2>.venv/pip.log || { cat .venv/pip.log >&2; exit 4; }
-PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e . \
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+# On a terminal, one line that names what is being fetched; elsewhere nothing.
+show() {
+    if [ -t 2 ]; then
+        awk '/^Collecting/ { printf "\r\033[K  %s", $2; fflush() } /^Installing/ { printf "\r\033[K  unpacking"; fflush() }
+             END { printf "\r\033[K" }' >&2
+    else
+        cat >/dev/null
+    fi
+}
+{ .venv/bin/python -m pip install --no-warn-script-location --progress-bar off --require-hashes \
+    -r "requirements/$name.txt" 2>.venv/pip.log || touch .venv/failed; } | show
+if [ -e .venv/failed ]; then
+    rm .venv/failed
+    cat .venv/pip.log >&2
+    say "error: pip could not install requirements/$name.txt: see that the package index it is set to use answers"
+    exit 4
+fi
+.venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e . \
     2>>.venv/pip.log || { cat .venv/pip.log >&2; exit 2; }
 touch ".venv/.$name"

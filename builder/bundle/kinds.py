@@ -15,6 +15,11 @@ from builder.bundle import mlp, model, text
 KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text})
 
 
+def is_bounded(value: model.Model) -> bool:
+    """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
+    return value.layers[-1].activation.name == "sigmoid"
+
+
 def name_of(value: model.Model) -> str:
     """Return the name that ``bundle.json`` gives the kind of a model."""
     return next(name for name, kind in KINDS.items() if kind.MODEL is type(value))

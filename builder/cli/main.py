@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import os
 import signal
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import builder
 from builder import errors
@@ -20,16 +21,27 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED, BUG = 130, 70
+# What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
+_MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
 _CONFIG = "configs/mlp.yaml"
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "pyarrow" in sys.modules:
+        # Its threads abort now and then while the interpreter ends (seen in 2 of 25 runs): leave without them.
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
-    options = _parser().parse_args(arguments)
     try:
-        code = _verb(options.verb)(options)
-        sys.stdout.flush()
+        return _run(arguments)
     except errors.BuilderError as error:
         _say(f"error: {error}")
         return error.exit_code
@@ -41,9 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _report_refusal(error) if error.errno in _MACHINES_OWN else _report_bug()
     except Exception:  # noqa: BLE001 - a bug of ours: kept for the report, not shown
         return _report_bug()
-    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        return _verb(options.verb)(options)
+    finally:
+        sys.stdout.flush()  # here, where a reader that has gone is no error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,19 +84,22 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--json", action="store_true", help="print one JSON object")
         return added
 
-    make = verb("pickle", "making.pickle", "make a config's pickle in its image: dist/NAME/model.pkl")
+    make = verb("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
     make.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
-    render = verb("render", "making.write_rendered", "write the Dockerfile and its context; no engine", engine=False)
+    render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
+    render = verb("render", "making.write_rendered", render_text, engine=False)
     render.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
-    validate = verb("validate", "proving.validate_pickle", "run the pickle in its image under the tournament's limits")
+    validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
+    validate = verb("validate", "proving.validate_pickle", validate_text)
     _add_target(validate)
     validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
-    _add_target(verb("verify", "making.verify", "make the pickle again and compare the bytes"))
+    _add_target(verb("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes"))
     engine = verb("engine", "machine.engine", "find a container engine; install and start one where that is possible")
     engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
-    stand_in = verb("stand-in", "machine.make_stand_in", "make a look-alike of the runner image")
-    stand_in.add_argument("--python", required=True, metavar="3.X", help="3.10, 3.11, 3.12 or 3.13")
+    stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13)"
+    stand_in = verb("stand-in", "machine.make_stand_in", stand_in_text)
+    stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10, 3.11, 3.12 or 3.13")
     return parser
 
 
@@ -98,6 +122,12 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
+
+
+def _report_refusal(error: OSError) -> int:
+    where = error.filename or tempfile.gettempdir()
+    _say(f"error: {where}: {error.strerror}; free some space or mend the permissions, then run it again")
+    return errors.UsageError.exit_code
 
 
 def _report_bug() -> int:

@@ -24,7 +24,9 @@ class PrivateEngine:
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "docker.sock"
         self.host = f"unix://{self.socket}"
-        command = ["dockerd", "--host", self.host, "--bridge=none", "--iptables=false", "--ip6tables=false"]
+        # In a network of its own: an engine without a bridge takes away the one that another engine has.
+        command = ["unshare", "--net", "dockerd", "--host", self.host]
+        command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "run")]
         command += ["--pidfile", str(folder / "pid")]
         self._log = folder / "log"

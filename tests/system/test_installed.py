@@ -1,0 +1,58 @@
+"""The package as somebody else installs it: nothing of the repository around it, and the same verbs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import clones
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the installed package, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("installed")
+    source = clones.clone(folder / "source")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        "wheels",
+    )
+    done = clones.run(folder, *pip, str(source))
+    assert done.returncode == 0, done.stderr
+    [wheel] = (folder / "wheels").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    shutil.rmtree(source)
+    return folder / "site"
+
+
+def test_it_makes_a_pickle_in_a_folder_of_the_users_own(installed: Path, clone: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(clone / "configs", mine / "configs")
+    entry = "from builder.cli import main; main.run()"
+    for verb in ("render", "pickle"):
+        done = clones.run(mine, sys.executable, "-P", "-c", entry, verb, "configs/mlp.yaml", PYTHONPATH=str(installed))
+        assert done.returncode == 0, done.stderr
+    assert (mine / "dist" / "mlp" / "model.pkl").is_file()
+    assert clones.builder(clone, "pickle").returncode == 0
+    ours = (clone / "dist" / "mlp" / "manifest.json").read_bytes()
+    assert (mine / "dist" / "mlp" / "manifest.json").read_bytes() == ours
+
+
+def test_the_command_and_the_module_say_the_same(clone: Path) -> None:
+    module = clones.run(clone, sys.executable, "-m", "builder", "--help")
+    command = clones.run(clone, str(Path(sys.executable).with_name("numerai-builder")), "--help")
+    assert module.returncode == command.returncode == 0
+    assert module.stdout == command.stdout
