@@ -15,12 +15,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import debian, engine, errors, exclusive, paths, run
+from builder import debian, engine, errors, exclusive, paths, run, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,16 +163,18 @@ def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
 def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
     base = choose_base(python, Host.this())
     inputs = inputs_hash(python, base)
+    if base.reference:  # first, because it may fail, and the rest would be in vain
+        _pull(on, python, base.reference, progress)
     progress.step(f"downloading the packages of the look-alike of Python {python}, and its base")
     with futures.ThreadPoolExecutor(1) as beside, run.start(on) as identity:
         fetching = beside.submit(_fetch_wheels, python)  # one waits for the network while the other computes
         with _base_image(on, python, base, progress) as reference:
             spec = spec_hash(inputs, _ask_release(on, reference, python, identity))
-            wheels = {f"wheels/{path.name}": path for path in sorted(fetching.result().iterdir())}
+            files = _sources(python) | {f"wheels/{path.name}": path for path in fetching.result().iterdir()}
             progress.step(f"building the look-alike of Python {python}")
             try:
                 on.build(
-                    _tar(_sources(python) | wheels),
+                    tar_stream.pack(tar_stream.Entry(name=name, content=path) for name, path in files.items()),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
                     tag=tag_name(python, spec),
@@ -194,7 +195,7 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
 def _base_image(on: engine.Engine, python: str, base: Base, progress: Progress) -> Iterator[str]:
     """Have the base on the engine for a while; one that was made here loses its name again."""
     if base.reference:
-        yield _pull(on, python, base.reference, progress)
+        yield base.reference
         return
     tag = f"{REPOSITORY}-base:{python}"
     try:
@@ -206,10 +207,10 @@ def _base_image(on: engine.Engine, python: str, base: Base, progress: Progress) 
             on.remove_image(tag)
 
 
-def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) -> str:
+def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) -> None:
     present = on.find_image(reference)
     if present is not None and present.platform == engine.PLATFORM:
-        return reference
+        return
     progress.step(f"pulling {reference}")
     try:
         on.pull(reference, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
@@ -219,7 +220,6 @@ def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) ->
             f"{error}. Pull or load that image by hand; or use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in "
             "the config, or PYTHON=), which as root on Debian, amd64, are made from Debian's own packages"
         ) from error
-    return reference
 
 
 def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
@@ -330,19 +330,6 @@ def _sources(python: str) -> dict[str, Path]:
         "requirements.txt": folder / f"requirements-{python}.txt",
         "runner.py": folder / "runner.py",
     }
-
-
-def _tar(files: Mapping[str, Path]) -> Iterator[bytes]:
-    """Stream files as a tar, whoever owns them here and whenever they were written."""
-    for name, path in files.items():
-        header = tarfile.TarInfo(name)
-        header.size = path.stat().st_size
-        yield header.tobuf(tarfile.GNU_FORMAT)
-        with path.open("rb") as handle:
-            while chunk := handle.read(_CHUNK):
-                yield chunk
-        yield bytes(-header.size % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _sweep(on: engine.Engine, labels: Mapping[str, str]) -> None:

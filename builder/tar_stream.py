@@ -54,7 +54,7 @@ def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
         OSError: the file cannot be written.
     """
     digest = hashlib.sha256()
-    with _reading(chunks) as archive:
+    with _reading(_Stream(iter(chunks))) as archive:
         for member in archive:
             source = archive.extractfile(member)
             if source is not None:
@@ -72,15 +72,20 @@ def unpack_small(chunks: Iterable[bytes]) -> dict[str, bytes]:
     Raises:
         errors.EngineError: the stream ends early.
     """
-    with _reading(chunks) as archive:
+    stream = _Stream(iter(chunks))
+    with _reading(stream) as archive:
         files = ((member.name, archive.extractfile(member)) for member in archive)
-        return {Path(name).name: file.read() for name, file in files if file is not None}
+        held = {Path(name).name: file.read() for name, file in files if file is not None}
+        # A stream that ends between two files looks whole to tarfile: the empty block at the end tells.
+        if stream.given < archive.offset + _BLOCK:
+            raise tarfile.ReadError("no end of archive")
+        return held
 
 
 @contextlib.contextmanager
-def _reading(chunks: Iterable[bytes]) -> Iterator[tarfile.TarFile]:
+def _reading(stream: _Stream) -> Iterator[tarfile.TarFile]:
     try:
-        with tarfile.open(fileobj=cast("io.BufferedReader", _Stream(iter(chunks))), mode="r|") as archive:
+        with tarfile.open(fileobj=cast("io.BufferedReader", stream), mode="r|", bufsize=_CHUNK) as archive:
             yield archive
     except tarfile.TarError as error:
         raise errors.EngineError(f"the engine's archive is cut short ({error}); run it again") from error
@@ -92,19 +97,21 @@ class _Stream(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
         self._chunks, self._left = chunks, b""
+        self.given = 0
 
     def read(self, size: int = -1) -> bytes:
         """Return up to ``size`` bytes, fewer only at the end."""
         parts, have = [self._left], len(self._left)
         while size < 0 or have < size:
-            chunk = next(self._chunks, b"")
-            if not chunk:
+            chunk = next(self._chunks, None)
+            if chunk is None:
                 break
             parts.append(chunk)
             have += len(chunk)
         whole = b"".join(parts)
         end = len(whole) if size < 0 else size
         self._left = whole[end:]
+        self.given += len(whole) - len(self._left)
         return whole[:end]
 
 

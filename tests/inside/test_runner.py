@@ -139,7 +139,7 @@ def test_a_pickle_of_something_else_fails(folder: Path) -> None:
     ("content", "said"),
     [
         (b"no pickle at all", "UnpicklingError"),
-        (b"cbuiltins\nint\n(]tR.", "TypeError: int() argument"),
+        (b"cbuiltins\nint\n(]tR.", "TypeError: "),
         (b"cno_such_module\nthing\n.", "ModuleNotFoundError: No module named 'no_such_module'"),
     ],
 )

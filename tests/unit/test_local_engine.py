@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from builder import debian, errors, exclusive, local_engine
+from builder import errors, local_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -364,68 +364,3 @@ def test_stop_leaves_a_process_that_only_has_the_same_number(machine: local_engi
     machine.state.mkdir()
     (machine.state / "dockerd.json").write_text(json.dumps({"pid": os.getpid(), "born": 1}))
     assert not local_engine.stop(machine=machine)
-
-
-# ---- Debian
-
-
-@pytest.mark.parametrize(
-    ("text", "identity", "codename", "has_apt"),
-    [
-        ('ID=debian\nVERSION_CODENAME=bookworm\nNAME="Debian GNU/Linux"\n', "debian", "bookworm", True),
-        ('ID="ubuntu"\nID_LIKE=debian\nVERSION_CODENAME=noble\n', "ubuntu", "noble", True),
-        ("ID=linuxmint\nID_LIKE='ubuntu debian'\n", "linuxmint", "", True),
-        ('ID=fedora\nID_LIKE="rhel centos"\n# ID=debian\n', "fedora", "", False),
-        ("", "", "", False),
-        (None, "", "", False),
-    ],
-)
-def test_os_release(tmp_path: Path, text: str | None, identity: str, codename: str, *, has_apt: bool) -> None:
-    if text is not None:
-        (tmp_path / "os-release").write_text(text)
-    release = debian.read_release(tmp_path / "os-release")
-    assert (release.identity, release.codename, release.has_apt) == (identity, codename, has_apt)
-
-
-def test_the_mirror_is_debians_own_archive_of_the_running_release() -> None:
-    targets = [
-        "",
-        "Somebody\tbookworm\tmain\thttp://others.example/debian/",
-        "Debian\tbookworm-updates\tmain\thttp://updates.example/debian/",
-        "Debian\tbookworm\tcontrib\thttp://contrib.example/debian/",
-        "Debian\tbookworm\tmain\thttp://mirror.example/debian/",
-    ]
-    assert debian.choose_mirror(targets, "bookworm") == "http://mirror.example/debian/"
-    assert debian.choose_mirror(targets, "trixie") is None
-    assert debian.choose_mirror([], "bookworm") is None
-
-
-def test_the_mirror_is_asked_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_program(tmp_path / "apt-get", "print('Debian\\tbookworm\\tmain\\thttp://mirror.example/debian/')\n")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert debian.find_mirror("bookworm") == "http://mirror.example/debian/"
-    (tmp_path / "apt-get").unlink()
-    assert debian.find_mirror("bookworm") is None
-
-
-# ---- one at a time
-
-
-def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
-    path = tmp_path / "folder" / "lock"
-    source = (
-        "import pathlib, sys, time\nfrom builder import exclusive\n"
-        f"with exclusive.hold(pathlib.Path({str(path)!r}), lambda: None):\n"
-        "    print('held', flush=True)\n    time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        waited: list[bool] = []
-
-        def kill() -> None:
-            waited.append(True)
-            other.kill()
-
-        with exclusive.hold(path, kill):
-            assert waited == [True]

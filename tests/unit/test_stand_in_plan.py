@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from builder import errors, paths, stand_in
 
@@ -133,27 +129,3 @@ def test_a_folder_of_wheels_is_used_only_when_it_is_whole(tmp_path: Path) -> Non
     assert stand_in.wheels_are_whole(folder, requirements)
     (folder / "c.whl").write_bytes(two)
     assert not stand_in.wheels_are_whole(folder, requirements)
-
-
-# ---- the build context
-
-
-@given(st.dictionaries(st.text("abcdefghij/-._", min_size=1, max_size=150), st.binary(max_size=2000), max_size=5))
-def test_the_context_is_a_tar_of_exactly_the_files(
-    tmp_path_factory: pytest.TempPathFactory, given_files: dict[str, bytes]
-) -> None:
-    folder = tmp_path_factory.mktemp("context")
-    files = {}
-    for number, (name, data) in enumerate(given_files.items()):
-        files[name.strip("/") or "x"] = path = folder / str(number)
-        path.write_bytes(data)
-    stream = b"".join(stand_in._tar(files))
-    assert stream == b"".join(stand_in._tar(files))
-    with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
-        members = {member.name: member for member in archive}
-        assert members.keys() == files.keys()
-        for name, member in members.items():
-            held = archive.extractfile(member)
-            assert held is not None
-            assert held.read() == files[name].read_bytes()
-            assert (member.uid, member.gid, member.mtime) == (0, 0, 0)
