@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, image, paths, post, run
+from builder import artifact, config, data, image, paths, post, run
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
 
-    from builder import data, engine, validate
+    from builder import engine, validate
     from builder.bundle import model as bundle_model
     from builder.progress import Progress
 
@@ -73,11 +73,11 @@ def _live_files(
     terms: config.Validate, bundle: bundle_model.Bundle, chosen: target.Target
 ) -> tuple[data.LiveFiles, str]:
     """Return what to predict on, and what to call it in the report."""
-    from builder import data  # noqa: PLC0415 - pyarrow
-
     if isinstance(terms.data, config.LivePaths):
         steps = chosen.config.post if chosen.config and chosen.config.post is not None else bundle.post
-        found = data.check(
+        from builder import live_check  # noqa: PLC0415 - pyarrow
+
+        found = live_check.check(
             terms.data.live,
             terms.data.benchmarks,
             features=bundle.features,
