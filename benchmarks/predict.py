@@ -1,0 +1,165 @@
+"""``predict`` in a container of one CPU, against bare matrix products and onnxruntime."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import project, table
+from builder import data, engine, paths, progress, run, stand_in, tar_stream
+
+if TYPE_CHECKING:
+    from builder.bundle import model
+
+_BOX = engine.BOX
+_RUNS = 9
+_ROWS = (7_000, 70_000)
+_MEGABYTE = 1e6
+
+
+def in_container() -> list[table.Row]:
+    """All figures of predict, from one container."""
+    with project.folder() as root:
+        project.pickle(root, project.BIG)
+        bundle = project.big_bundle()
+        measured = _measure(root / "dist" / project.BIG / "model.pkl", bundle)
+    ours, bare = measured["predict"], measured["bare"]
+    rows = [
+        _ratio("predict, 7,000 x 2,748", "the float32 products alone", ours, bare, 1.15),
+        _ratio("predict, 7,000 x 2,748", "onnxruntime's session alone", ours, measured["session"], 1.0),
+        _ratio("predict, 7,000 x 2,748", "onnxruntime, frame to frame", ours, measured["frames"], 1.0),
+    ]
+    for count in _ROWS:
+        taken = measured["memory"][str(count)] / _MEGABYTE
+        rows.append(
+            table.Row(
+                name=f"predict, {count:,} rows, memory",
+                against="(over frames and model)",
+                value=taken,
+                unit="MB",
+                target=32,
+                detail="peak of the process",
+            )
+        )
+    return rows
+
+
+def _ratio(name: str, against: str, ours: list[float], theirs: list[float], target: float) -> table.Row:
+    return table.Row(
+        name=name,
+        against=against,
+        value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        unit="x",
+        target=target,
+        detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+    )
+
+
+def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
+    """Run ``in_image.py`` on one CPU and 4 GB; return what it printed."""
+    on = engine.connect()
+    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    cache = paths.cache_folder() / "shaped"
+    files = {rows: data.shaped(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS}
+    named: dict[str, bytes | Path] = {
+        "in_image.py": Path(__file__).with_name("in_image.py"),
+        "model.pkl": pickle,
+        "model.onnx": _onnx(bundle),
+        "benchmarks.parquet": files[_ROWS[0]].benchmarks or files[_ROWS[0]].live,
+        **{f"{rows}.parquet": made.live for rows, made in files.items()},
+        **_site(),
+    }
+    plan = {
+        "site": f"{_BOX}/site",
+        "model": f"{_BOX}/model.pkl",
+        "onnx": f"{_BOX}/model.onnx",
+        "benchmarks": f"{_BOX}/benchmarks.parquet",
+        "frames": {str(rows): f"{_BOX}/{rows}.parquet" for rows in _ROWS},
+        "runs": _RUNS,
+    }
+    named["plan.json"] = json.dumps(plan).encode()
+    entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
+    limits = engine.Limits(cpus=1, memory=4 << 30)
+    command = ("python", f"{_BOX}/in_image.py", f"{_BOX}/plan.json")
+    with (
+        run.start(on) as identity,
+        on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
+    ):
+        container.put(tar_stream.pack(entries))
+        ended = container.run(600)
+        printed = container.log()
+    if ended.code != 0:
+        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
+    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    return found
+
+
+def _onnx(bundle: model.Bundle) -> bytes:
+    """Return the network as ONNX: the scaling folded in, as the pickle has it."""
+    import numpy as np  # noqa: PLC0415 - with onnx
+    import onnx  # noqa: PLC0415 - a second
+
+    nodes, constants, name = [], [], "x"
+    for place, layer in enumerate(bundle.model.layers):
+        weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
+        if place == 0:
+            weights = weights / bundle.model.scale[:, None]
+            bias = bias - bundle.model.centre @ weights
+        constants += [
+            onnx.numpy_helper.from_array(weights.astype(np.float32), f"w{place}"),
+            onnx.numpy_helper.from_array(bias.astype(np.float32), f"b{place}"),
+        ]
+        nodes.append(onnx.helper.make_node("Gemm", [name, f"w{place}", f"b{place}"], [f"h{place}"]))
+        name = f"h{place}"
+        if layer.activation.name == "relu":
+            nodes.append(onnx.helper.make_node("Relu", [name], [f"a{place}"]))
+            name = f"a{place}"
+    kind = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes,
+        "network",
+        [onnx.helper.make_tensor_value_info("x", kind, [None, len(bundle.features)])],
+        [onnx.helper.make_tensor_value_info(name, kind, [None, 1])],
+        constants,
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    content: bytes = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString()
+    return content
+
+
+def _site() -> dict[str, bytes | Path]:
+    """Return the files of onnxruntime for the look-alike's Python; downloaded once, by hash."""
+    requirements = project.ROOT / "requirements" / "bench-image.txt"
+    folder = paths.cache_folder() / f"bench-{hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]}"
+    if not folder.is_dir():
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--no-deps",
+        ]
+        command += ["--python-version=3.11", "--implementation=cp", "--platform=manylinux2014_x86_64"]
+        command += ["--platform=manylinux_2_27_x86_64", "--platform=manylinux_2_28_x86_64"]
+        subprocess.run([*command, "-d", str(part / "wheels"), "-r", str(requirements)], check=True)
+        for wheel in sorted((part / "wheels").iterdir()):
+            # The image has its own numpy.
+            if not wheel.name.startswith("numpy-"):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(part / "site")
+        shutil.rmtree(part / "wheels")
+        part.rename(folder)
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in found}

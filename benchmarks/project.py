@@ -1,0 +1,91 @@
+"""A folder of the benchmarks' own with configs and bundles in it, and the tool run there as a person runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import post, reference
+from builder.bundle import activations, model, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+BIG = "big"  # 2,748-512-128-1 with relu
+_SIZES = (2748, 512, 128, 1)
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Yield a root with ``configs/mlp.yaml``, ``configs/wide.yaml`` and ``configs/big.yaml``; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="numerai-builder-bench-") as name:
+        root = Path(name)
+        shutil.copytree(ROOT / "configs", root / "configs", ignore=shutil.ignore_patterns("train"))
+        write.write(root / "configs" / "bundles" / BIG, big_bundle())
+        text = (root / "configs" / "wide.yaml").read_text()
+        (root / "configs" / f"{BIG}.yaml").write_text(
+            text.replace("name: wide", f"name: {BIG}").replace("/wide", f"/{BIG}")
+        )
+        yield root
+
+
+def builder(root: Path, *arguments: str) -> str:
+    """Run the tool; return what it printed.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; its message went to standard error.
+    """
+    command = [sys.executable, "-m", "builder", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def pickle(root: Path, name: str) -> dict[str, Any]:
+    """Make a config's pickle; return its manifest."""
+    made: dict[str, Any] = json.loads(builder(root, "pickle", f"configs/{name}.yaml", "--json"))["manifest"]
+    return made
+
+
+def docker(*arguments: str) -> None:
+    """Run the docker client.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    client: Sequence[str] = ["docker", *arguments]
+    subprocess.run(client, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+
+
+def big_bundle() -> model.Bundle:
+    """Return a network of today's width with random weights, float32, from a fixed seed."""
+    random = np.random.default_rng(5)
+    layers = tuple(
+        model.Layer(
+            weights=random.normal(0, 1 / np.sqrt(n_in), (n_in, n_out)).astype(np.float32),
+            bias=random.normal(0, 0.1, n_out).astype(np.float32),
+            activation=activations.Activation(name="relu" if n_out > 1 else "identity"),
+        )
+        for n_in, n_out in itertools.pairwise(_SIZES)
+    )
+    count = _SIZES[0]
+    centre, scale = np.full(count, 2.0), np.full(count, np.sqrt(2.0))
+    network = model.Mlp(layers=layers, imputation=centre, centre=centre, scale=scale)
+    rows = random.integers(0, 5, (8, count)).astype(np.float64)
+    return model.Bundle(
+        features=tuple(f"feature_{place:04d}" for place in range(count)),
+        model=network,
+        golden=model.Golden(inputs=rows, predictions=reference.predict(network, rows)),
+        post=(post.Rank(),),
+        trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
+    )
