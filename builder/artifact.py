@@ -1,8 +1,8 @@
 """``dist/NAME`` on disk: written whole or not at all, and never read without checking its hashes.
 
 A build gathers its files in a staging folder beside the old ones and then puts them in place: ``model.pkl`` before
-``manifest.json``, which holds its hash. While that is done a mark stands in the folder, so that "a build was cut short"
-can be told from "the file was edited".
+``manifest.json``, which holds its hash. While that is done a mark stands in the folder: "a build was cut short" is told
+by it, "the file was edited" by the hash.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -52,21 +53,18 @@ def load(folder: Path) -> Artifact:
     Raises:
         errors.ArtifactError: nothing was built there, a build was cut short, or the pickle was edited.
     """
+    if (folder / _MARK).exists():
+        # The pickle may be whole, and what lies beside it another build's.
+        raise errors.ArtifactError(f"{folder}: a build was cut short there; run `make pickle` to make it again")
     if not (folder / MANIFEST).is_file() or not (folder / PICKLE).is_file():
-        state = "a build was cut short there" if (folder / _MARK).exists() else "nothing was built there yet"
-        raise errors.ArtifactError(f"{folder}: {state}; run `make pickle` for it first")
+        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `make pickle` for it first")
     with _telling(f"read {folder}"):
         found = manifest.read(folder / MANIFEST)
         actual = hash_file(folder / PICKLE)
     if actual != found.pickle.sha256:
-        cause = (
-            "a build was cut short between the pickle and its manifest"
-            if (folder / _MARK).exists()
-            else "the file was edited or replaced after the build"
-        )
         raise errors.ArtifactError(
-            f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: {cause}; "
-            "run `make pickle` to make it again"
+            f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
+            "edited or replaced after the build; run `make pickle` to make it again"
         )
     return Artifact(folder=folder, manifest=found)
 
@@ -80,11 +78,17 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with _telling(f"write to {folder}"), contextlib.ExitStack() as undo:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = undo.enter_context((folder / _LOCK).open("w"))
+        lock = undo.enter_context((folder / _LOCK).open("a+"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise errors.ArtifactError(f"{folder}: another build is at work there; wait for it to end") from error
+            lock.seek(0)
+            raise errors.ArtifactError(
+                f"{folder}: another build is at work there (process {lock.read(20)}); wait for it to end"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         for old in folder.glob(f"{_STAGING}*"):
             shutil.rmtree(old)
         yield
@@ -106,7 +110,7 @@ def staging(folder: Path) -> Iterator[Path]:
 
 
 def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
-    """Put a finished build in place; the old one stays whole until the new one is.
+    """Put a finished build in place; from the mark's writing to its removal, there is none to be read.
 
     Raises:
         errors.ArtifactError: the disk is full or may not be written.
@@ -115,6 +119,7 @@ def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
         before = _recorded_hash(folder)
         (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
         (folder / _MARK).touch()
+    with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
         if before != made.pickle.sha256:
             remove_dependent(folder)
         shutil.rmtree(folder / CONTEXT, ignore_errors=True)
@@ -130,7 +135,7 @@ def put_rendering(staged: Path, folder: Path) -> None:
     Raises:
         errors.ArtifactError: the disk is full or may not be written.
     """
-    with _telling(f"write to {folder}"):
+    with _telling(f"write to {folder}", kept="the Dockerfile or its context may be missing now"):
         shutil.rmtree(folder / CONTEXT, ignore_errors=True)
         for name in (CONTEXT, DOCKERFILE):
             (staged / name).replace(folder / name)
@@ -169,11 +174,11 @@ def _recorded_hash(folder: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _telling(what: str) -> Iterator[None]:
+def _telling(what: str, *, kept: str = "what was there before is as it was") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise errors.ArtifactError(
             f"could not {what}: {error.strerror or error}; free some space or mend the permissions, then run it again "
-            "(what was there before is as it was)"
+            f"({kept})"
         ) from error

@@ -44,8 +44,8 @@ _FOREIGN = (
     urllib3.exceptions.HTTPError,
     ConnectionError,
 )
-# A read that took too long, as the SDK and its HTTP library call it.
-_SILENCE = (requests.exceptions.Timeout, requests.exceptions.ConnectionError, urllib3.exceptions.TimeoutError)
+# A read that took too long, as the HTTP libraries call it; a ConnectionError may hold one.
+_SILENCE = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +235,7 @@ class DockerEngine:
                     done, total = (sum(column) for column in zip(*layers.values(), strict=True))
                     progress.amount(done, total)
         except errors.EngineError as error:
-            if not isinstance(error.__cause__, _SILENCE):
+            if not any(isinstance(one, _SILENCE) for one in causes(error)):
                 raise
             raise errors.EngineError(
                 f"could not pull {reference}: its registry said nothing for {seconds:g} seconds"
@@ -294,14 +294,16 @@ class DockerEngine:
                 decode=True,
                 timeout=_BUILD_SECONDS,
             )
-            for event in stream:
-                text = event.get("stream", "")
-                log.append(text)
-                if text.startswith("Step "):
-                    progress.step(text.strip())
-                if "error" in event:
-                    raise errors.BuildError(_build_fault(log, event["error"]))
-                image = event.get("aux", {}).get("ID", image)
+            # Closed at once, whatever happens: an engine goes on with a build for as long as somebody listens.
+            with contextlib.closing(stream):
+                for event in stream:
+                    text = event.get("stream", "")
+                    log.append(text)
+                    if text.startswith("Step "):
+                        progress.step(text.strip())
+                    if "error" in event:
+                        raise errors.BuildError(_build_fault(log, event["error"]))
+                    image = event.get("aux", {}).get("ID", image)
         if not image:
             raise errors.BuildError("the engine ended the build without an image; is it being stopped? Run it again")
         return BuildOutcome(image=image, log="".join(log))
@@ -356,8 +358,9 @@ class DockerEngine:
             containers = self._api.containers(all=True, filters=chosen)
             images = self._api.images(filters=chosen, all=True)
             volumes = self._api.volumes(filters=chosen).get("Volumes") or []
-        # An image can only go before the one it was built on: the newest first.
-        images.sort(key=lambda image: image["Created"], reverse=True)
+        # An image can only go before the one it was built on. Their times are whole seconds, so those cannot tell.
+        parents = {image["Id"]: image.get("ParentId", "") for image in images}
+        images.sort(key=lambda image: _generation(image["Id"], parents), reverse=True)
         return [
             *(Leftover(kind="container", id=found["Id"], labels=found["Labels"] or {}) for found in containers),
             *(Leftover(kind="image", id=found["Id"], labels=found["Labels"] or {}) for found in images),
@@ -431,6 +434,14 @@ class DockerContainer:
             return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
 
 
+def _generation(image: str, parents: Mapping[str, str]) -> int:
+    """Return how many of the images it was built on are known."""
+    count = 0
+    while (image := parents.get(image, "")) in parents:
+        count += 1
+    return count
+
+
 def _image_facts(answer: Mapping[str, Any]) -> ImageFacts:
     config = answer.get("Config") or {}
     return ImageFacts(
@@ -470,16 +481,19 @@ def _raise_ours(what: str, error: Exception) -> NoReturn:
         if "no space left" in detail:
             detail += "; the engine's disk is full: `docker system df` shows what fills it"
         raise errors.EngineError(f"could not {what}: the engine says: {detail}") from error
+    root = causes(error)[-1]
     raise errors.EngineError(
-        f"could not {what}: the container engine does not answer ({_root_cause(error)}); "
+        f"could not {what}: the container engine does not answer ({str(root) or type(root).__name__}); "
         "start it (`make engine` where this tool can), then run this again"
     ) from error
 
 
-def _root_cause(error: BaseException) -> str:
-    """Return the innermost reason: the SDK and its HTTP library wrap one error in several."""
+def causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what is in it, the innermost last: the SDK and its HTTP library wrap one in several."""
+    found = [error]
     while True:
-        inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, Exception)), None)
+        last = found[-1]
+        inner = last.__cause__ or last.__context__ or next((a for a in last.args if isinstance(a, Exception)), None)
         if inner is None:
-            return str(error) or type(error).__name__
-        error = inner
+            return found
+        found.append(inner)

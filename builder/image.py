@@ -99,7 +99,7 @@ def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
         errors.ImageError: it has no Python that this tool knows, or lacks a package that making a pickle takes.
     """
     cached = paths.cache_folder() / "images" / f"{image.identity.removeprefix('sha256:')}.json"
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         return _read_inventory(json.loads(cached.read_bytes()))
     answer = _ask_image(image, on, run)
     found = _read_inventory(answer)
@@ -166,12 +166,14 @@ def _ask_registry(
                 return None, memory.read_text(encoding="utf-8")
     progress.step(f"asking the registry for {ref}")
     try:
-        return on.pull(ref, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress), ""
+        found = on.pull(ref, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
         on.facts()  # an engine that is gone is another matter: this says so
         memory.parent.mkdir(exist_ok=True)
         paths.write_atomically(memory, str(error).encode())
         return None, str(error)
+    memory.unlink(missing_ok=True)
+    return found, ""
 
 
 def _stand_in(ref: str, python: str | None, reason: str, on: engine.Engine, progress: Progress) -> Image:
@@ -184,7 +186,7 @@ def _stand_in(ref: str, python: str | None, reason: str, on: engine.Engine, prog
     return stand_in_image(ref, python, on, progress)
 
 
-def _ask_image(image: Image, on: engine.Engine, run: str) -> Any:
+def _ask_image(image: Image, on: engine.Engine, run: str) -> dict[str, Any]:
     script = tar_stream.Entry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
     with on.container(
         image.handle, ("python", f"{engine.BOX}/inventory.py"), run=run, limits=_SMALL, network=False
@@ -196,7 +198,15 @@ def _ask_image(image: Image, on: engine.Engine, run: str) -> Any:
         raise errors.ImageError(
             f"{image.ref} has no Python that starts as `python`, so it is no runner image; it said: {printed[-500:]}"
         )
-    return json.loads(printed)
+    try:
+        # What an image prints beside it (a warning of its own) comes before.
+        answer: dict[str, Any] = json.loads(printed[printed.rfind("\n{") + 1 :])
+        _read_inventory(answer)
+    except (ValueError, LookupError, TypeError) as error:
+        raise errors.ImageError(
+            f"{image.ref} has a `python` that runs no script, so it is no runner image; it said: {printed[-500:]}"
+        ) from error
+    return answer
 
 
 def _read_inventory(answer: Any) -> Inventory:

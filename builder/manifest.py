@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -141,6 +142,19 @@ def read(path: Path) -> Manifest:
     raise errors.ArtifactError(f"{path}: is no manifest of format {FORMAT} ({faults}); make it again: `make pickle`")
 
 
+def schema_text() -> str:
+    """Return the JSON Schema of a manifest, as ``builder/manifest.schema.json`` holds it."""
+    from builder import typed_schema  # noqa: PLC0415 - no run needs it
+
+    schema = typed_schema.json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def config_hash(build_inputs: object) -> str:
     """Return the hash of the part of a config that a build depends on."""
     return hashlib.sha256(json_text.canonical(build_inputs)).hexdigest()
+
+
+if __name__ == "__main__":
+    # To remake it: python -m builder.manifest > builder/manifest.schema.json
+    sys.stdout.write(schema_text())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TEMPLATE, PLAN = "pickle.Dockerfile.j2", "plan.json"
 # Docker's own rule for what may follow FROM, so that no value can end the line.
-_REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9_.\-/:]*(@sha256:[0-9a-f]{64})?")
+_REFERENCE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.\-/:\[\]]*(@sha256:[0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _SWEEP_SECONDS = 10  # the engine needs a moment to end what an interrupted build was running
+_QUIET_SECONDS = 0.8  # and may be about to begin the next step of it
 
 
 @contextlib.contextmanager
@@ -39,13 +40,17 @@ def start(on: engine.Engine) -> Iterator[str]:
     lock = folder / identity
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
+        quiet = 0.0
         try:
             sweep(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
             yield identity
+        except KeyboardInterrupt:
+            quiet = _QUIET_SECONDS
+            raise
         finally:
             with _interrupts_wait():
                 with contextlib.suppress(errors.EngineError):
-                    sweep(on, lambda run: run == identity)
+                    sweep(on, lambda run: run == identity, quiet=quiet)
                 lock.unlink(missing_ok=True)
 
 
@@ -68,9 +73,19 @@ def _interrupts_wait() -> Iterator[None]:
         signal.raise_signal(came[0])
 
 
-def sweep(on: engine.Engine, is_ours: Callable[[str], bool]) -> None:
-    """Remove every container, image and volume whose run ``is_ours``, trying again while the engine is still busy."""
-    deadline = time.monotonic() + _SWEEP_SECONDS
+def sweep(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0.0) -> None:
+    """Remove every container, image and volume whose run ``is_ours``, trying again while the engine is still busy.
+
+    Args:
+        on: The engine.
+        is_ours: Judges the id of a run.
+        quiet: Seconds in which nothing more may turn up before this is done.
+
+    Raises:
+        errors.EngineError: the engine does not answer, or refuses for too long.
+    """
+    seen = time.monotonic()
+    deadline = seen + _SWEEP_SECONDS
     while True:
         failed: errors.EngineError | None = None
         left = [one for one in on.leftovers() if is_ours(one.labels.get(engine.RUN_LABEL, ""))]
@@ -79,9 +94,11 @@ def sweep(on: engine.Engine, is_ours: Callable[[str], bool]) -> None:
                 on.remove(leftover)
             except errors.EngineError as error:
                 failed = error
-        if failed is None:
+        now = time.monotonic()
+        seen = now if left else seen
+        if failed is None and (now - seen >= quiet or now > deadline):
             return
-        if time.monotonic() > deadline:
+        if failed is not None and now > deadline:
             raise failed
         time.sleep(0.2)
 

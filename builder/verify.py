@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from builder import artifact, build, errors, manifest, render
 from builder.bundle import files
 
 if TYPE_CHECKING:
+    import pickletools
+    from collections.abc import Iterator
     from pathlib import Path
 
     from builder import engine
@@ -77,10 +79,12 @@ def _first_difference(one: Path, other: Path) -> str:
     """Say where two pickles part: the first operation of each that is not the same."""
     import pickletools  # noqa: PLC0415 - only when something is wrong
 
+    def operations(file: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+        # A frame says how long it is, so it differs wherever anything in it does.
+        return (one for one in pickletools.genops(file) if one[0].name != "FRAME")
+
     with one.open("rb") as left, other.open("rb") as right:
-        for (code, value, at), (code_2, value_2, _) in zip(
-            pickletools.genops(left), pickletools.genops(right), strict=False
-        ):
+        for (code, value, at), (code_2, value_2, _) in zip(operations(left), operations(right), strict=False):
             if (code.name, value) != (code_2.name, value_2):
                 return f"at byte {at}: {code.name} {value!r:.60} here, {code_2.name} {value_2!r:.60} in the rebuilt one"
     return "one ends before the other"

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED, BUG = 130, 70
+PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
 _MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
 _CONFIG = "configs/mlp.yaml"
@@ -40,6 +42,8 @@ def run() -> NoReturn:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     try:
         return _run(arguments)
     except errors.BuilderError as error:
@@ -49,10 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say("interrupted; nothing was left behind")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it closes it.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        _drop_output()
+        return PIPE_CLOSED
     except OSError as error:
         return _report_refusal(error) if error.errno in _MACHINES_OWN else _report_bug()
     except Exception:  # noqa: BLE001 - a bug of ours: kept for the report, not shown
@@ -64,7 +66,16 @@ def _run(arguments: Sequence[str] | None) -> int:
         options = _parser().parse_args(arguments)
         return _verb(options.verb)(options)
     finally:
-        sys.stdout.flush()  # here, where a reader that has gone is no error
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()  # all is done and said: the exit code stands
+
+
+def _drop_output() -> None:
+    """Write to nowhere: whoever read it has gone, and Python would complain once more when it closes it."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -22,7 +22,7 @@ def connect(progress: Progress, *, yes: bool) -> engine.DockerEngine:
     try:
         return engine.connect()
     except errors.EngineError as error:
-        reason = str(error)
+        reason = str(engine.causes(error)[-1])
     chosen = local_engine.chosen_engine(os.environ)
     local_engine.ensure(
         answers=lambda: reason if chosen else local_engine.why_silent(),

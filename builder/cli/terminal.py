@@ -130,8 +130,11 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
 
 
 def confirm(question: str) -> bool:
-    """Ask a person at the terminal; Enter means yes."""
-    return input(f"{question} [Y/n] ").strip().lower() in {"", "y", "yes"}
+    """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
+    try:
+        return input(f"{question} [Y/n] ").strip().lower() in {"", "y", "yes"}
+    except EOFError:
+        return False
 
 
 def watched() -> bool:

@@ -1,0 +1,132 @@
+"""The real engine: the cases that every engine keeps, and what only a real one has."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import engine as engines
+from builder import errors, image, progress, run, stand_in
+from tests.support import engine_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = engines.Limits(cpus=0.5, memory=64 << 20)
+
+
+@pytest.fixture(scope="session")
+def python_image(engine: engines.DockerEngine) -> str:
+    return stand_in.make(engine, "3.11", progress.Silent()).tag
+
+
+@pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
+def test_the_engine_does_what_every_engine_must(
+    case: Callable[[engine_cases.Subject], None], engine: engines.DockerEngine, python_image: str
+) -> None:
+    case(engine_cases.Subject(on=engine, image=python_image))
+
+
+def say(on: engines.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
+    """Run a source in a locked container; returns how it ended and what it printed."""
+    command = ("python", "-c", source)
+    with on.container(python_image, command, run=identity, limits=SMALL, network=False) as container:
+        return container.run(60), container.log()
+
+
+def test_memory_over_the_limit_is_told_from_a_failure(
+    engine: engines.DockerEngine, run_id: str, python_image: str
+) -> None:
+    ended, _ = say(engine, python_image, run_id, "held = bytearray(1 << 30)")
+    assert ended == engines.Exit(code=engines.NO_MEMORY_EXIT, out_of_memory=True)
+
+
+def test_a_locked_container_can_do_no_harm(engine: engines.DockerEngine, run_id: str, python_image: str) -> None:
+    source = """
+import os, pathlib, socket, tempfile
+for path in ("/here", "/etc/here", "/opt/venv/here"):
+    try:
+        pathlib.Path(path).write_text("x")
+    except OSError as error:
+        print(path, error.strerror)
+print("box", pathlib.Path("here").write_text("x"), "temporary", pathlib.Path("/tmp/here").write_text("x"))
+print("networks", [name for _, name in socket.if_nameindex()])
+status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+print("rights", int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"].strip(), os.getuid())
+"""
+    ended, log = say(engine, python_image, run_id, source)
+    assert ended.code == 0, log
+    assert log.splitlines() == [
+        "/here Read-only file system",
+        "/etc/here Read-only file system",
+        "/opt/venv/here Read-only file system",
+        "box 1 temporary 1",
+        "networks ['lo']",
+        "rights 0 0 1 0",
+    ]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_run(engine: engines.DockerEngine, python_image: str) -> None:
+    program = f"""
+import sys
+from builder import engine, run
+on = engine.connect()
+with run.start(on) as identity:
+    limits = engine.Limits(cpus=1, memory=64 << 20)
+    with on.container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
+        print(identity, flush=True)
+        sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        identity = process.stdout.readline().strip()
+        subject = engine_cases.Subject(on=engine, image=python_image)
+        with run.start(engine):
+            assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "it is alive"
+        process.kill()
+    assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "nobody has cleaned yet"
+    with run.start(engine):
+        assert engine_cases.left(subject, identity) == []
+
+
+def test_an_image_without_a_python_is_no_runner_image(engine: engines.DockerEngine, run_id: str) -> None:
+    subject = engine_cases.Subject(on=engine, image="")
+    with engine_cases.imported(subject) as made:
+        found = image.resolve(made.tags[0], None, engine, pull=False, progress=progress.Silent())
+        assert found.kind == "local"
+        with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):
+            image.inventory(found, engine, run_id)
+
+
+def test_the_inventory_of_an_image_is_what_it_holds(
+    engine: engines.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = image.stand_in_image("localhost:1/absent:1", "3.11", engine, progress.Silent())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    held = image.inventory(found, engine, run_id)
+    assert held.python.startswith("3.11.")
+    assert {"numpy", "pandas", "cloudpickle", "scikit-learn"} <= held.packages.keys()
+    assert image.inventory(found, engine, run_id) == held
+
+
+def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path: Path) -> None:
+    socket = tmp_path / "docker.sock"
+    socket.symlink_to("/var/run/docker.sock")
+    program = "from builder import engine; print(engine.connect().facts().platform)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={**os.environ, "DOCKER_HOST": f"unix://{socket}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("linux/amd64\n", "")

@@ -1,0 +1,120 @@
+"""Making the pickle as the Dockerfile does, in fresh processes that differ in all that must not matter."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from builder import build
+from tests.support import pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NUMPY: Any = importlib.import_module("numpy._core._multiarray_umath")
+# Of what numpy can do without, all that this machine has.
+DISPATCHED = " ".join(name for name in NUMPY.__cpu_dispatch__ if NUMPY.__cpu_features__[name])
+PLAIN = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
+CHANGES: dict[str, dict[str, str]] = {
+    "again, from cached bytecode": {},
+    "a hash seed": {"PYTHONHASHSEED": "1"},
+    "another hash seed": {"PYTHONHASHSEED": "4242"},
+    "no hash seed": {"PYTHONHASHSEED": "random"},
+    "a home": {"HOME": "/nowhere", "USER": "somebody", "LOGNAME": "somebody"},
+    "a time zone": {"TZ": "Asia/Tokyo"},
+    "a language": {"LANG": "tr_TR.UTF-8", "LC_ALL": "C", "PYTHONUTF8": "0"},
+    "an old CPU's products": {"OPENBLAS_CORETYPE": "Prescott"},
+    "another CPU's products": {"OPENBLAS_CORETYPE": "Sandybridge"},
+    "an old CPU's functions": {"NPY_DISABLE_CPU_FEATURES": DISPATCHED},
+    "one thread": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    "optimised": {"PYTHONOPTIMIZE": "2"},
+    "no bytecode": {"PYTHONDONTWRITEBYTECODE": "1"},
+}
+
+
+@pytest.fixture(scope="module", params=["narrow", "wide"])
+def context(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build's context, as the image gets it."""
+    folder: Path = tmp_path_factory.mktemp(request.param)
+    pickles.rendered(folder, pickles.scenario_bundle(request.param))
+    return folder / "context"
+
+
+@pytest.fixture(scope="module")
+def expected(context: Path) -> bytes:
+    """The pickle, made in a process with next to no environment."""
+    return pickles.make_in(context, PLAIN)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
+    assert pickles.make_in(context, PLAIN | CHANGES[change]) == expected
+
+
+def test_the_folder_and_the_rights_in_it_do_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "some ü where" / "else"
+    shutil.copytree(context, folder)
+    assert pickles.make_in(folder, PLAIN, umask=0o077) == expected
+    assert str(tmp_path).encode() not in expected
+    assert str(context).encode() not in expected
+    assert sys.prefix.encode() not in expected
+
+
+def test_other_line_ends_in_the_source_do_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    shutil.copytree(context, folder)
+    for path in (folder / "inside" / "predict").glob("*.py"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert pickles.make_in(folder, PLAIN) == expected
+
+
+def test_other_numbers_do_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    shutil.copytree(context, folder)
+    with np.load(folder / "bundle" / "arrays.npz") as stored:
+        arrays = dict(stored)
+    arrays["b0"][0] += 1
+    np.savez(folder / "bundle" / "arrays.npz", **arrays)
+    assert pickles.make_in(folder, PLAIN) != expected
+
+
+def test_what_it_prints_is_what_the_host_reads(context: Path, expected: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "inside.make"], cwd=context, env=PLAIN, capture_output=True, text=True, check=True
+    )
+    report = build._read_report(done.stdout)
+    assert report.sha256 == hashlib.sha256(expected).hexdigest()
+    assert (report.size, report.protocol) == (len(expected), 5)
+    assert report.parameters == ("live_features", "live_benchmark_models")
+
+
+def test_the_steps_in_force_are_the_plans(context: Path, tmp_path: Path) -> None:
+    """The config may replace the bundle's own steps; the plan says what holds."""
+    folder = tmp_path / "context"
+    shutil.copytree(context, folder)
+    plan: dict[str, Any] = json.loads((folder / "plan.json").read_bytes())
+    (folder / "plan.json").write_text(json.dumps(plan | {"post": [{"rank": {"scope": "frame", "ties": "first"}}]}))
+    script = "import pandas as pd; print(pd.read_pickle('out/model.pkl').__globals__['MODEL']['post'])"
+    pickles.make_in(folder, PLAIN)
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[['rank', {'scope': 'frame', 'ties': 'first'}]]"
+
+
+def test_a_plan_of_an_unknown_kind_ends_with_1_and_writes_nothing(context: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "context"
+    shutil.copytree(context, folder, ignore=shutil.ignore_patterns("out"))
+    (folder / "plan.json").write_text('{"kind": "forest", "post": []}')
+    done = subprocess.run(
+        [sys.executable, "-m", "inside.make"], cwd=folder, env=PLAIN, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "forest" in done.stderr
+    assert not (folder / "out").exists()

@@ -1,0 +1,140 @@
+"""Each fact that is measured of a run's CSV, and the golden rows by the pickle itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+
+from builder import paths, reference
+from builder.inside import measure
+from tests.support import bundles, pickles
+
+IDS = [f"n{row:015x}" for row in range(6)]
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> str:
+    """Features of six rows, as parquet."""
+    path = tmp_path / "live.parquet"
+    pd.DataFrame({"feature_0": np.arange(6, dtype=np.int8)}, index=pd.Index(IDS, name="id")).to_parquet(path)
+    return str(path)
+
+
+def facts(folder: Path, live: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """Write a CSV as the runner does, and measure it."""
+    frame.to_csv(folder / "live_predictions-0123abcd.csv")
+    found = measure.measure_csv(folder, live)
+    assert found is not None
+    assert json.loads(json.dumps(found)) == found
+    return found
+
+
+def predictions(values: Any, ids: Any = IDS, name: str = "prediction") -> pd.DataFrame:
+    return pd.DataFrame({name: values}, index=pd.Index(ids, name="id"))
+
+
+def test_a_good_csv(tmp_path: Path, live: str) -> None:
+    assert facts(tmp_path, live, predictions([0.25, 0.5, 0.75, 1.0, 0.5, 0.125])) == {
+        "rows": 6,
+        "columns": ["prediction"],
+        "index_equal": True,
+        "duplicate_ids": 0,
+        "missing_ids": [],
+        "extra_ids": [],
+        "not_finite": 0,
+        "first_not_finite": None,
+        "lowest": 0.125,
+        "highest": 1.0,
+        "distinct": 5,
+    }
+
+
+def test_no_csv(tmp_path: Path, live: str) -> None:
+    assert measure.measure_csv(tmp_path, live) is None
+
+
+def test_another_order_is_not_equal(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions(0.5, IDS[::-1]))
+    assert not found["index_equal"]
+    assert (found["missing_ids"], found["extra_ids"], found["duplicate_ids"]) == ([], [], 0)
+
+
+def test_ids_missing_foreign_and_twice(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions(0.5, [*IDS[:2], IDS[0], IDS[0], "n1", "n2", "n3", "n4"]))
+    assert (found["rows"], found["index_equal"], found["duplicate_ids"]) == (8, False, 2)
+    assert found["missing_ids"] == IDS[2:5]
+    assert found["extra_ids"] == ["n1", "n2", "n3"]
+
+
+def test_values_that_are_no_numbers_are_counted_and_the_first_is_named(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions([0.5, "text", np.inf, None, 0.25, -np.inf]))
+    assert (found["not_finite"], found["first_not_finite"]) == (4, IDS[1])
+    assert (found["lowest"], found["highest"], found["distinct"]) == (0.25, 0.5, 2)
+
+
+def test_no_finite_value_at_all(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions(np.nan))
+    assert (found["not_finite"], found["first_not_finite"]) == (6, IDS[0])
+    assert (found["lowest"], found["highest"], found["distinct"]) == (None, None, 0)
+
+
+def test_every_column_is_named_and_the_first_is_measured(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions(0.5, name="other").assign(prediction=-1.0))
+    assert (found["columns"], found["lowest"], found["distinct"]) == (["other", "prediction"], 0.5, 1)
+
+
+@pytest.mark.parametrize("ids", [["007", "1e5", "NA", "", "nan", "n1"], list(range(6))])
+def test_ids_that_look_like_something_else_are_taken_as_they_are(tmp_path: Path, ids: list[Any]) -> None:
+    path = tmp_path / "odd.parquet"
+    pd.DataFrame({"feature_0": [1] * 6}, index=pd.Index(ids, name="id")).to_parquet(path)
+    assert facts(tmp_path, str(path), predictions(0.5, ids))["index_equal"]
+
+
+def test_figures_come_back_to_the_last_digit(tmp_path: Path, live: str) -> None:
+    values = np.random.default_rng(1).random(6)
+    found = facts(tmp_path, live, predictions(values))
+    assert (found["lowest"], found["highest"]) == (float(values.min()), float(values.max()))
+
+
+def test_golden_rows_are_predicted_before_the_steps(tmp_path: Path) -> None:
+    made = pickles.scenario_bundle("narrow")
+    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs, predictions=made.golden.predictions)
+    found = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"))
+    assert found is not None
+    bound = reference.bound(made.golden.predictions)
+    assert np.abs(np.array(found) - made.golden.predictions).max() <= bound
+
+
+def test_a_foreign_pickle_has_no_golden_rows(tmp_path: Path) -> None:
+    assert measure.predict_golden(lambda live: live, str(tmp_path / "absent.npz")) is None
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_as_a_script(tmp_path: Path, live: str, foreign: bool) -> None:  # noqa: FBT001
+    made = bundles.bundle(1)
+    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
+    content = cloudpickle.dumps(lambda features: features) if foreign else pickles.pickled(made)
+    (tmp_path / "model.pkl").write_bytes(content)
+    plan = {
+        "model": str(tmp_path / "model.pkl"),
+        "features": live,
+        "csv_folder": str(tmp_path),
+        "golden": str(tmp_path / "golden.npz"),
+        "out": str(tmp_path / "out.json"),
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    command = [sys.executable, str(paths.inside_folder() / "measure.py"), str(tmp_path / "plan.json")]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    assert report.keys() == {"format", "csv", "parameters", "golden"}
+    assert (report["format"], report["csv"]) == (1, None)
+    assert report["parameters"] == (["features"] if foreign else ["live_features", "live_benchmark_models"])
+    assert report["golden"] is None if foreign else len(report["golden"]) == len(made.golden.inputs)

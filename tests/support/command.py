@@ -1,0 +1,115 @@
+"""The command, run in a process of its own or in this one, on a small project."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import artifact, config, image, manifest, progress, render
+from builder.bundle import files
+from builder.cli import main
+from tests.support import bundles, manifests
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.support.fake_engine import FakeEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = """\
+name: small
+image:
+  ref: runner:1
+bundle: bundles/small
+"""
+
+
+def write_project(folder: Path) -> Path:
+    """Write a config and its bundle; return the folder."""
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs" / "small.yaml").write_text(CONFIG)
+    bundles.written(folder / "configs" / "bundles" / "small")
+    return folder
+
+
+def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "builder", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
+    """Run the command in a process of its own; returns its exit code and what it printed."""
+    with start(*arguments, cwd=cwd, **environment) as process:
+        out, err = process.communicate(timeout=60)
+    assert "Traceback" not in out + err
+    return process.returncode, out, err
+
+
+def call(*arguments: str) -> int:
+    """Run a verb in this process, whatever way it ends."""
+    try:
+        return main.main(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    """Return what was printed since it was asked last."""
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return out, err
+
+
+def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
+    """Put a whole artifact of the project in place, without the time that making its pickle takes."""
+    assert call("render", "configs/small.yaml") == 0
+    folder = project / "dist" / "small"
+    found = image.resolve("runner:1", None, on, pull=False, progress=progress.Silent())
+    plain = manifests.of(b"pickle")
+    made = dataclasses.replace(
+        plain,
+        name="small",
+        tool=manifest.Tool(version="0", inside=render.hash_entries(render.inside_entries())),
+        image=manifest.RunnerImage(
+            kind=found.kind,
+            ref=found.ref,
+            base=found.base,
+            identity=found.identity,
+            platform=found.platform,
+            python="3.11.2",
+            packages=plain.image.packages,
+        ),
+        bundle=dataclasses.replace(plain.bundle, hash=files.content_hash(project / "configs" / "bundles" / "small")),
+        config=manifest.ConfigPart(
+            hash=manifest.config_hash(config.build_inputs(config.load(project / "configs" / "small.yaml")))
+        ),
+    )
+    (folder / artifact.PICKLE).write_bytes(b"pickle")
+    (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))
+    return artifact.load(folder)
+
+
+def loaded(source: str, cwd: Path = ROOT) -> set[str]:
+    """Return the modules that a program has loaded at its end."""
+    program = f"{source}\nimport sys; print('\\n' + ' '.join(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.splitlines()[-1].split())

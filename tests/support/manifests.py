@@ -1,0 +1,48 @@
+"""Manifests and artifacts to test with."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from builder import artifact, manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def of(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
+    """Return a manifest that fits a pickle."""
+    return manifest.Manifest(
+        name="mlp",
+        tool=manifest.Tool(version="0.1.0", inside="1" * 64),
+        image=manifest.RunnerImage(
+            kind="stand_in",
+            ref="ghcr.io/a/b:c",
+            base="numerai-builder/stand-in:3.11-0",
+            identity=f"sha256:{'2' * 64}",
+            platform="linux/amd64",
+            python=python,
+            packages={"numpy": "2.1.3", "pandas": "2.3.1", "cloudpickle": "3.1.1"},
+        ),
+        bundle=manifest.ModelBundle(hash="3" * 64, kind="mlp", features=3, parameters=21),
+        config=manifest.ConfigPart(hash="4" * 64),
+        pickle=manifest.Pickle(
+            sha256=hashlib.sha256(pickle).hexdigest(), size=len(pickle), protocol=5, parameters=("live_features",)
+        ),
+    )
+
+
+def stage(staged: Path, pickle: bytes) -> manifest.Manifest:
+    """Fill a staging folder as a build does; return the manifest that belongs to it."""
+    (staged / artifact.CONTEXT / "bundle").mkdir(parents=True)
+    (staged / artifact.CONTEXT / "bundle" / "bundle.json").write_bytes(b"bundle of " + pickle)
+    (staged / artifact.DOCKERFILE).write_bytes(b"FROM " + pickle)
+    (staged / artifact.PICKLE).write_bytes(pickle)
+    return of(pickle)
+
+
+def commit(folder: Path, pickle: bytes) -> artifact.Artifact:
+    """Put a whole artifact in place, as a build does."""
+    with artifact.locked(folder), artifact.staging(folder) as staged:
+        return artifact.commit(staged, folder, stage(staged, pickle))

@@ -1,0 +1,267 @@
+"""The command as a person meets it: verbs, exit codes, one message and never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import builder
+from builder import errors
+from builder.cli import main, session
+from tests.support import command
+from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml"}
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a config and its bundle, as the working directory."""
+    monkeypatch.chdir(command.write_project(tmp_path / "project"))
+    return tmp_path / "project"
+
+
+# ---- the verbs
+
+
+def verbs_of_help() -> dict[str, str]:
+    code, out, err = run("--help", COLUMNS="200")
+    assert (code, err) == (0, "")
+    return dict(re.findall(r"^    ([a-z-]+) +(\S.*)$", out, re.MULTILINE))
+
+
+def makefile() -> str:
+    return (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
+    of_make = dict(re.findall(r"^([a-z-]+):[^#]*## (.*)$", makefile(), re.MULTILINE))
+    of_help = verbs_of_help()
+    assert set(of_help) == {"pickle", "render", "validate", "verify", "engine", "stand-in"}
+    assert {verb: of_make.get(verb) for verb in of_help} == of_help
+
+
+def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
+    of_help = verbs_of_help()
+    calls = re.findall(r"\$\(BUILDER\) ([a-z-]+) ?(.*)$", makefile(), re.MULTILINE)
+    assert {verb for verb, _ in calls} == set(of_help)
+    flags = " ".join(re.findall(r"^FLAGS = (.*)$", makefile(), re.MULTILINE))
+    parser = main._parser()
+    for verb, rest in calls:
+        text = f"{rest} {flags}" if "$(FLAGS)" in rest else rest
+        options = re.findall(r"--[a-z-]+", text.partition("&&")[0])
+        given_options = [
+            part for option in options for part in ([option, "3.11"] if option == "--python" else [option])
+        ]
+        assert parser.parse_args([verb, *given_options])
+
+
+def test_every_verb_has_help_and_takes_a_config_or_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, text in verbs_of_help().items():
+        assert call(verb, "--help") == 0
+        out, _ = said(capsys)
+        assert text in " ".join(out.split())
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert said(capsys)[0] == f"numerai-builder {builder.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("no-such-verb",), ("pickle", "--no-such-option"), ("stand-in",), ("pickle", "a", "b")], ids=str
+)
+def test_a_wrong_command_line_is_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    out, err = said(capsys)
+    assert out == ""
+    assert err.startswith("usage: numerai-builder")
+
+
+# ---- exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("what, where, what next"), 2),
+        (errors.ConfigError(["first", "second"]), 2),
+        (errors.BundleError(["first"]), 2),
+        (errors.DataError(["first"]), 2),
+        (errors.ArtifactError("x"), 2),
+        (errors.EngineError("x"), 3),
+        (errors.BuildError("x"), 3),
+        (errors.ImageError("x"), 3),
+        (errors.NetworkError("x"), 4),
+        (errors.RefusedError("x"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_exit_code_and_one_message(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(session, "connect", fail)
+    assert call("engine", "--json") == code
+    expected = f"error: {error}\n" if str(error) else "interrupted; nothing was left behind\n"
+    assert said(capsys) == ("", expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: no such file"),
+        (("pickle", "configs/wrong.yaml"), 2, r"configs/wrong.yaml:1: nmae: .*name"),
+        (("validate", "dist/absent"), 2, "is neither a config .* nor a folder"),
+        (("validate", "configs/small.yaml"), 2, "nothing was built there yet; run `make pickle`"),
+        (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
+        (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
+        (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
+    ],
+    ids=str,
+)
+def test_what_a_person_gets_wrong_is_told_by_its_place(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    (project / "configs" / "wrong.yaml").write_text("nmae: wrong\n")
+    (project / "configs" / "bundles" / "empty").mkdir()
+    (project / "configs" / "empty.yaml").write_text(CONFIG.replace("small", "empty"))
+    before = sorted(project.rglob("*"))
+    assert call(*arguments) == code
+    out, err = said(capsys)
+    assert out == ""
+    assert err.startswith("error: ")
+    assert re.search(message, err), err
+    assert sorted(project.rglob("*")) == before, "nothing is written"
+
+
+def test_an_engine_that_is_not_there_is_one_message_and_3(project: Path) -> None:
+    code, out, err = run("pickle", "configs/small.yaml", cwd=project, DOCKER_HOST=f"unix://{project}/no.sock")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: ")
+    assert f"DOCKER_HOST=unix://{project}/no.sock does not answer: [Errno 2] No such file or directory; start it" in err
+    assert len(err.splitlines()) == 1
+    assert not (project / "dist").exists()
+
+
+def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(session, "connect", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert call("engine") == 70
+    out, err = said(capsys)
+    (kept,) = tmp_path.iterdir()
+    assert out == ""
+    assert err == (
+        "error: this is a bug of numerai-builder (ZeroDivisionError: by nought); "
+        f"the details are in {kept}: please report it\n"
+    )
+    text = kept.read_text(encoding="utf-8")
+    assert text.startswith(f"numerai-builder {builder.__version__}, Python 3.")
+    assert "Traceback (most recent call last)" in text
+    assert "ZeroDivisionError: by nought" in text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR])
+def test_what_the_machine_refuses_is_no_bug(
+    number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/the/file")
+
+    monkeypatch.setattr(session, "connect", fail)
+    assert call("engine") == 2
+    assert said(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or mend")
+
+
+# ---- being interrupted, and not being listened to
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_with_130_and_one_line(project: Path, number: signal.Signals) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(project / "deaf.sock"))
+        deaf.listen()
+        with start("engine", cwd=project, DOCKER_HOST=f"unix://{project}/deaf.sock") as process:
+            connection, _ = deaf.accept()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+            connection.close()
+    assert (process.returncode, out, err) == (130, "", "interrupted; nothing was left behind\n")
+
+
+PRINTING = """
+import sys
+from pathlib import Path
+from builder.cli import main, session
+from tests.support.fake_engine import FakeEngine
+session.connect = lambda *_, **__: FakeEngine(Path("unused"))
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "unbuffered", "code"),
+    [
+        ("--help", "", 0),
+        ("engine", "", 0),
+        # What is cut short in its output does not say that all is well.
+        ("engine", "1", 141),
+    ],
+)
+def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING, verb],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    command.write_project(folder)
+    code, out, err = run("render", "configs/small.yaml", cwd=folder)
+    assert (code, err) == (0, "")
+    assert "\\udcff/dist/small/Dockerfile" in out
+
+
+# ---- what it costs to start
+
+
+def test_the_command_line_alone_loads_nothing_heavy() -> None:
+    assert HEAVY & loaded("from builder.cli import main; main._parser()") == set()

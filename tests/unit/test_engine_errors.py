@@ -1,0 +1,267 @@
+"""Whatever the docker SDK and what it stands on raise, one sentence of ours comes out."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import json
+import socketserver
+import threading
+import warnings
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import docker.credentials.errors
+import docker.errors
+import pytest
+import requests.exceptions
+import urllib3.exceptions
+
+from builder import engine, errors, progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+# Errors that no call of ours can meet, each for its reason.
+NOT_OURS = {
+    docker.credentials.errors.StoreError: "the SDK turns it into a DockerException where it reads credentials",
+    docker.credentials.errors.InitializationError: "as above",
+    docker.credentials.errors.CredentialsNotFound: "as above",
+    urllib3.exceptions.ProxySchemeUnsupported: "TLS within TLS, which every Python that this tool runs on can do",
+}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves its sockets to the collector
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> Iterator[None]:
+    """Have them collected here, not in the middle of other tests, where the warning is an error."""
+    gc.disable()
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    gc.enable()
+
+
+def errors_of(module: ModuleType) -> list[type[Exception]]:
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Exception) and not issubclass(kind, Warning) and kind.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [docker.errors, docker.credentials.errors, requests.exceptions, urllib3.exceptions],
+    ids=lambda m: m.__name__,
+)
+def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
+    found = errors_of(module)
+    assert found
+    unknown = [kind for kind in found if not issubclass(kind, engine._FOREIGN) and kind not in NOT_OURS]
+    assert unknown == [], "map it in engine._FOREIGN, or say here why it cannot come"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        docker.errors.DockerException("x"),
+        docker.errors.APIError("x", explanation="it says so"),
+        docker.errors.NotFound("x"),
+        docker.errors.StreamParseError("x"),
+        docker.errors.TLSParameterError("x"),
+        requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError("x", ConnectionResetError(104, "reset"))),
+        requests.exceptions.ReadTimeout("x"),
+        requests.exceptions.ChunkedEncodingError("x"),
+        urllib3.exceptions.ProtocolError("x"),
+        urllib3.exceptions.ReadTimeoutError(None, "url", "x"),  # type: ignore[arg-type]
+        ConnectionResetError(104, "Connection reset by peer"),
+        BrokenPipeError(32, "Broken pipe"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_each_becomes_one_sentence_with_its_cause(error: Exception) -> None:
+    with pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised, engine._translated("do it"):
+        raise error
+    assert raised.value.__cause__ is error
+    assert "\n" not in str(raised.value)
+    assert "<" not in str(raised.value), "no object's repr"
+
+
+def test_what_is_not_the_engines_passes_as_it_is() -> None:
+    for error in (ValueError("x"), OSError(28, "No space left on device"), KeyboardInterrupt(), errors.ImageError("x")):
+        with pytest.raises(type(error)) as raised, engine._translated("do it"):
+            raise error
+        assert raised.value is error
+
+
+# ---- no engine
+
+
+def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return what is said where no engine answers."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(errors.EngineError) as raised:
+        engine.connect()
+    return str(raised.value)
+
+
+def test_an_engine_that_is_not_there_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = connecting(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
+    assert said == (
+        "could not reach the container engine: the container engine does not answer ([Errno 2] No such file or "
+        "directory); start it (`make engine` where this tool can), then run this again"
+    )
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"DOCKER_HOST": "nonsense://x"},
+        {"DOCKER_HOST": "tcp://"},
+        {"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
+    ],
+    ids=str,
+)
+def test_an_address_that_is_none_is_an_engine_error(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    said = connecting(monkeypatch, **environment)
+    assert said.startswith("could not reach the container engine: ")
+    assert "run this again" in said
+
+
+# ---- an engine that answers wrongly
+
+
+class _Api(BaseHTTPRequestHandler):
+    """Answers as the class says, whatever is asked; ``/version`` as an engine does."""
+
+    version: ClassVar[str] = "1.41"
+    status: ClassVar[int] = 500
+    body: ClassVar[bytes] = b""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/version"):
+            answer = {
+                "Version": "20.10",
+                "ApiVersion": self.version,
+                "MinAPIVersion": "1.12",
+                "Os": "linux",
+                "Arch": "amd64",
+            }
+            self._send(200, json.dumps(answer).encode())
+        else:
+            self._send(self.status, self.body)
+
+    do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that has DOCKER_HOST answer in some way."""
+    servers: list[socketserver.ThreadingUnixStreamServer] = []
+    threads: list[threading.Thread] = []
+
+    def serve(**answers: object) -> None:
+        path = tmp_path / f"{len(servers)}.sock"
+        servers.append(socketserver.ThreadingUnixStreamServer(str(path), type("Api", (_Api,), answers)))
+        threads.append(threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}))
+        threads[-1].start()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+
+    yield serve
+    for server, thread in zip(servers, threads, strict=True):
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> None:
+    serving(version="1.40")
+    with pytest.raises(
+        errors.EngineError, match=r"speaks API 1\.40; 1\.41 \(Engine 20\.10\) or newer is needed: update"
+    ):
+        engine.connect()
+    serving(version="1.41")
+    assert engine.connect().facts() == engine.EngineFacts(version="20.10", api="1.41", platform="linux/amd64")
+
+
+CALLS: dict[str, Callable[[engine.DockerEngine], object]] = {
+    "find_image": lambda on: on.find_image("a:1"),
+    "images_with_label": lambda on: on.images_with_label("a", "b"),
+    "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
+    "import_image": lambda on: on.import_image([b"x"], tag="a:1", changes=[]),
+    "tag_image": lambda on: on.tag_image("a:1", "b:1"),
+    "remove_image": lambda on: on.remove_image("a:1"),
+    "leftovers": lambda on: on.leftovers(),
+    "remove": lambda on: on.remove(engine.Leftover(kind="container", id="c", labels={})),
+    "build": lambda on: on.build([b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()),
+    "copy_out": lambda on: on.copy_out("a:1", "/x", run="r").__enter__(),
+    "container": lambda on: on.container(
+        "a:1", ("x",), run="r", limits=engine.Limits(cpus=1, memory=1 << 26), network=False
+    ).__enter__(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_engine_that_fails_is_quoted(
+    serving: Callable[..., None], call: Callable[[engine.DockerEngine], object]
+) -> None:
+    serving(status=500, body=b'{"message": "write /x: no space left on device"}')
+    with pytest.raises(
+        errors.EngineError, match=r"no space left on device; the engine's disk is full: `docker system df`"
+    ):
+        call(engine.connect())
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_engine_that_goes_away_is_told(
+    serving: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: Callable[[engine.DockerEngine], object]
+) -> None:
+    def hang_up(self: _Api) -> None:
+        if self.path.endswith("/version"):
+            _Api.do_GET(self)
+        self.close_connection = True
+
+    serving(do_GET=hang_up, do_POST=hang_up, do_DELETE=hang_up, do_PUT=hang_up)
+    with pytest.raises(errors.EngineError, match=r"the container engine does not answer \(.+\); start it") as raised:
+        call(engine.connect())
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"{", b'{"stream": "Step 1/1 : FROM scratch"}'])
+def test_a_build_that_ends_in_the_middle_is_no_success(serving: Callable[..., None], body: bytes) -> None:
+    serving(status=200, body=body)
+    with pytest.raises(errors.EngineError):
+        CALLS["build"](engine.connect())
+
+
+def test_every_call_of_the_protocol_is_tried_here() -> None:
+    calls = {name for name, value in vars(engine.Engine).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert calls == {*CALLS, "facts"}

@@ -1,0 +1,330 @@
+"""Which image is used: here first, then the registry, then a stand-in; what it holds; and finding it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import engine, errors, image, manifest, paths, progress, run, stand_in
+from tests.support import engine_cases
+from tests.support.fake_engine import NO_PYTHON, FakeEngine, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
+REPOSITORY = REF.partition(":")[0]
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+OTHER_DIGEST = "sha256:" + "f" * 64
+SPEC = "5" * 64
+
+
+@pytest.fixture
+def on(tmp_path: Path) -> FakeEngine:
+    return FakeEngine(tmp_path)
+
+
+@pytest.fixture
+def run_id(on: FakeEngine) -> Iterator[str]:
+    with run.start(on) as identity:
+        yield identity
+
+
+def resolve(on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False) -> image.Image:
+    return image.resolve(ref, stand_in_python, on, pull=pull, progress=progress.Silent())
+
+
+def add_stand_in(on: FakeEngine, python: str = "3.11", spec: str = SPEC) -> engine.ImageFacts:
+    """Put a look-alike on the engine, as if it had been made there."""
+    labels = {
+        stand_in.STAND_IN_LABEL: python,
+        stand_in.SPEC_LABEL: spec,
+        stand_in.INPUTS_LABEL: stand_in.inputs_hash(python, stand_in.bases(python)[0]),
+    }
+    return on.add_image(stand_in.tag_name(python, spec), labels=labels)
+
+
+def offer(on: FakeEngine, ref: str = REF, **changes: object) -> engine.ImageFacts:
+    """Put an image into the registry, and on no engine."""
+    facts = on.add_image(**{"digests": (f"{REPOSITORY}@{DIGEST}",), **changes})
+    on.remove_image(facts.id)
+    on.registry[ref] = facts
+    return facts
+
+
+# ---- what is here
+
+
+def test_a_tag_without_a_digest_is_local(on: FakeEngine) -> None:
+    facts = on.add_image(REF)
+    found = resolve(on)
+    assert (found.kind, found.uploadable) == ("local", False)
+    assert (found.ref, found.base, found.handle) == (REF, REF, facts.id)
+    assert (found.entrypoint, found.workdir) == (("python", "predict.py"), "/")
+    assert on.asked == []
+
+
+def test_a_local_image_is_known_by_its_layers_not_its_id(on: FakeEngine, tmp_path: Path) -> None:
+    elsewhere = FakeEngine(tmp_path / "elsewhere")
+    layers = ("sha256:1", "sha256:2")
+    on.add_image(REF, layers=layers)
+    elsewhere.add_image(REF, layers=layers)
+    assert resolve(on).identity == resolve(elsewhere).identity
+    elsewhere.add_image(REF, layers=layers[::-1])
+    assert resolve(on).identity != resolve(elsewhere).identity
+
+
+def test_a_digest_of_its_own_registry_is_exact(on: FakeEngine) -> None:
+    on.add_image(REF, digests=(f"docker.io/other/name@{OTHER_DIGEST}", f"{REPOSITORY}@{DIGEST}"))
+    found = resolve(on)
+    assert (found.kind, found.uploadable) == ("exact", True)
+    assert (found.identity, found.base) == (DIGEST, f"{REPOSITORY}@{DIGEST}")
+
+
+def test_dockers_own_hub_goes_by_several_names(on: FakeEngine) -> None:
+    on.add_image("python:3.11", digests=(f"python@{DIGEST}",))
+    assert resolve(on, "python:3.11").kind == "exact"
+    on.add_image("docker.io/library/python:3.11", digests=(f"python@{DIGEST}",))
+    assert resolve(on, "docker.io/library/python:3.11").kind == "exact"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        f"localhost:5000/numerai/numerai_predict_py_3_12@{DIGEST}",
+        f"ghcr.io/somebody/numerai_predict_py_3_12@{DIGEST}",
+        f"{REPOSITORY}_gpu@{DIGEST}",
+    ],
+)
+def test_a_digest_of_another_registry_is_not_exact(on: FakeEngine, held: str) -> None:
+    on.add_image(REF, digests=(held,))
+    assert resolve(on).kind == "local"
+
+
+def test_a_stand_in_is_one_whatever_it_is_called(on: FakeEngine) -> None:
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={stand_in.SPEC_LABEL: SPEC})
+    found = resolve(on)
+    assert (found.kind, found.uploadable, found.identity) == ("stand_in", False, f"sha256:{SPEC}")
+
+
+def test_an_image_for_another_platform_is_refused_with_what_to_do(on: FakeEngine) -> None:
+    on.add_image(REF, platform="linux/arm64")
+    with pytest.raises(errors.ImageError) as raised:
+        resolve(on)
+    for said in (REF, "is here for linux/arm64", "docker pull --platform linux/amd64"):
+        assert said in str(raised.value)
+
+
+# ---- the registry
+
+
+def test_what_is_not_here_is_pulled(on: FakeEngine) -> None:
+    offer(on)
+    assert resolve(on).kind == "exact"
+    assert resolve(on).identity == DIGEST
+    assert on.asked == [REF]
+
+
+def test_pull_asks_the_registry_even_if_the_image_is_here(on: FakeEngine) -> None:
+    on.add_image(REF)
+    offer(on)
+    assert resolve(on).kind == "local"
+    assert resolve(on, pull=True).kind == "exact"
+
+
+def test_a_pull_that_fails_says_why_and_what_the_choices_are(on: FakeEngine) -> None:
+    with pytest.raises(errors.ImageError) as raised:
+        resolve(on)
+    for said in (REF, "no route to the registry", "docker pull", "docker load", 'image.stand_in: "3.11"'):
+        assert said in str(raised.value)
+
+
+def test_without_a_stand_in_the_registry_is_asked_every_time(on: FakeEngine) -> None:
+    for _ in range(2):
+        with pytest.raises(errors.ImageError):
+            resolve(on)
+    assert on.asked == [REF, REF]
+
+
+def test_a_failed_pull_is_remembered_for_a_day_where_a_stand_in_would_do(on: FakeEngine) -> None:
+    made = add_stand_in(on)
+    for _ in range(3):
+        found = resolve(on, stand_in_python="3.11")
+        assert (found.kind, found.ref, found.handle) == ("stand_in", REF, made.id)
+        assert (found.base, found.identity) == (stand_in.tag_name("3.11", SPEC), f"sha256:{SPEC}")
+    assert on.asked == [REF]
+    resolve(on, "ghcr.io/numerai/another:1", "3.11")
+    assert on.asked == [REF, "ghcr.io/numerai/another:1"], "each reference by itself"
+    for memory in (paths.cache_folder() / "pulls").iterdir():
+        os.utime(memory, (memory.stat().st_mtime - 25 * 3600,) * 2)
+    resolve(on, stand_in_python="3.11")
+    assert on.asked[2:] == [REF]
+
+
+def test_pull_asks_again_whatever_is_remembered(on: FakeEngine) -> None:
+    add_stand_in(on)
+    resolve(on, stand_in_python="3.11")
+    assert resolve(on, stand_in_python="3.11", pull=True).kind == "stand_in"
+    assert on.asked == [REF, REF]
+    facts = offer(on)
+    assert resolve(on, stand_in_python="3.11", pull=True).kind == "exact"
+    on.remove_image(facts.id)
+    assert resolve(on, stand_in_python="3.11").kind == "exact", "what worked since is not remembered as failed"
+
+
+def test_an_engine_that_dies_during_a_pull_is_no_reason_for_a_stand_in(on: FakeEngine) -> None:
+    class GoesDown(progress.Silent):
+        def step(self, text: str, /) -> None:
+            on.down = text.startswith("asking the registry")
+
+    with pytest.raises(errors.EngineError, match="does not answer; start it"):
+        image.resolve(REF, "3.11", on, pull=False, progress=GoesDown())
+    assert not (paths.cache_folder() / "pulls").exists()
+
+
+def test_a_look_alike_of_an_unknown_python_is_refused(on: FakeEngine) -> None:
+    with pytest.raises(errors.ImageError, match=r"no look-alike is known for Python '3\.9'"):
+        image.stand_in_image(REF, "3.9", on, progress.Silent())
+
+
+# ---- what is in it
+
+
+def test_the_inventory_is_asked_once_and_remembered_by_identity(on: FakeEngine, run_id: str) -> None:
+    on.add_image(REF)
+    found = resolve(on)
+    held = image.inventory(found, on, run_id)
+    assert {"numpy", "pandas", "cloudpickle"} <= held.packages.keys()
+    on.programs["inventory.py"] = Program(code=1)
+    assert image.inventory(found, on, run_id) == held
+    with pytest.raises(errors.ImageError):
+        image.inventory(dataclasses.replace(found, identity=f"sha256:{'0' * 64}"), on, run_id)
+
+
+def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.Image:
+    on.add_image(REF)
+    on.programs["inventory.py"] = Program(log=text, code=code)
+    return resolve(on)
+
+
+def test_a_memory_that_was_damaged_is_asked_anew(on: FakeEngine, run_id: str) -> None:
+    packages = '{"numpy": "2", "pandas": "2", "cloudpickle": "3"}'
+    found = saying(on, f'{{"python": "3.12.1", "packages": {packages}}}')
+    held = image.inventory(found, on, run_id)
+    for memory in (paths.cache_folder() / "images").iterdir():
+        for damage in (b"", b"{}", b"[]", b"\xff"):
+            memory.write_bytes(damage)
+            assert image.inventory(found, on, run_id) == held
+
+
+def test_what_an_image_prints_of_its_own_is_no_matter(on: FakeEngine, run_id: str) -> None:
+    packages = '{"numpy": "2", "pandas": "2", "cloudpickle": "3"}'
+    found = saying(on, f'warning: something\n{{"python": "3.12.1", "packages": {packages}}}\n')
+    assert image.inventory(found, on, run_id).python == "3.12.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("SyntaxError: invalid syntax", 1, "has no Python that starts as `python`.*it said: SyntaxError"),
+        ("", None, "has no Python that starts as `python`"),
+        ("", 0, "has a `python` that runs no script"),
+        ("hello", 0, "has a `python` that runs no script, so it is no runner image; it said: hello"),
+        ("[1]", 0, "has a `python` that runs no script"),
+        ('{"python": "3.12.1"}', 0, "has a `python` that runs no script"),
+        ('{"python": "3.9.2", "packages": {}}', 0, r"has Python 3\.9\.2; this tool knows 3\.10, 3\.11, 3\.12, 3\.13"),
+        ('{"python": "2.7.18", "packages": {}}', 0, r"has Python 2\.7\.18"),
+        ('{"python": "3.12.1", "packages": {"numpy": "2"}}', 0, "lacks pandas, cloudpickle, so it is no runner image"),
+    ],
+)
+def test_an_image_that_is_no_runner_is_refused_by_what_it_has(
+    on: FakeEngine, run_id: str, text: str, code: int | None, said: str
+) -> None:
+    found = saying(on, text, code)
+    with pytest.raises(errors.ImageError, match=f"{REF} {said}"):
+        image.inventory(found, on, run_id)
+    assert not (paths.cache_folder() / "images").exists()
+
+
+def test_an_image_without_a_python_is_refused(on: FakeEngine, run_id: str) -> None:
+    on.add_image(REF, labels={NO_PYTHON: ""})
+    with pytest.raises(errors.ImageError, match=r"has no Python that starts as `python`.*No such file"):
+        image.inventory(resolve(on), on, run_id)
+    assert [one.kind for one in on.leftovers()] == []
+
+
+# ---- the very same again
+
+
+def recorded(found: image.Image, python: str = "3.11.2") -> manifest.RunnerImage:
+    return manifest.RunnerImage(
+        kind=found.kind,
+        ref=found.ref,
+        base=found.base,
+        identity=found.identity,
+        platform=found.platform,
+        python=python,
+        packages={},
+    )
+
+
+def find_again(on: FakeEngine, was: image.Image) -> image.Image:
+    return image.find_again(recorded(was), on, progress=progress.Silent())
+
+
+def test_what_is_still_here_is_found_again(on: FakeEngine) -> None:
+    on.add_image("local:1")
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    add_stand_in(on)
+    for was in (resolve(on, "local:1"), resolve(on), image.stand_in_image("absent:1", "3.11", on, progress.Silent())):
+        assert find_again(on, was) == was
+
+
+def test_an_exact_image_is_pulled_again_by_its_digest(on: FakeEngine) -> None:
+    facts = offer(on)
+    was = resolve(on)
+    on.remove_image(facts.id)
+    on.registry[f"{REPOSITORY}@{DIGEST}"] = facts
+    told = engine_cases.Steps()
+    assert image.find_again(recorded(was), on, progress=told) == was
+    assert told.said == [f"pulling {REPOSITORY}@{DIGEST}"]
+    on.remove_image(facts.id)
+    on.registry.clear()
+    with pytest.raises(errors.EngineError, match=f"could not pull {REPOSITORY}@{DIGEST}"):
+        find_again(on, was)
+
+
+def test_a_local_image_that_is_gone_is_told(on: FakeEngine) -> None:
+    on.add_image(REF)
+    was = resolve(on)
+    on.remove_image(REF)
+    with pytest.raises(errors.ImageError, match=f"{REF}, in which the pickle was made, is no longer on this engine"):
+        find_again(on, was)
+
+
+def test_a_name_that_means_another_image_now_is_told(on: FakeEngine) -> None:
+    on.add_image(REF)
+    was = resolve(on)
+    now = resolve_changed(on)
+    with pytest.raises(errors.ImageError) as raised:
+        find_again(on, was)
+    for said in (f"{REF} is now another image", now.identity, was.identity, "make pickle"):
+        assert said in str(raised.value)
+
+
+def resolve_changed(on: FakeEngine) -> image.Image:
+    on.add_image(REF)
+    return resolve(on)
+
+
+def test_a_stand_in_of_other_sources_is_another_image(on: FakeEngine) -> None:
+    made = add_stand_in(on)
+    was = image.stand_in_image(REF, "3.11", on, progress.Silent())
+    on.remove_image(made.id)
+    add_stand_in(on, spec="6" * 64)
+    with pytest.raises(errors.ImageError, match=r"is now another image \(stand_in, sha256:666"):
+        find_again(on, was)

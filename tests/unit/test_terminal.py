@@ -1,0 +1,82 @@
+"""What a person sees: the line that moves, tables, sizes, questions; nothing of it where nobody watches."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.cli import terminal
+from tests.support.command import ROOT, said
+
+WORKING = """
+import sys, time
+from builder.cli import terminal
+with terminal.progress() as progress:
+    progress.step("making the pickle")
+    progress.amount(1_500_000, 3_000_000)
+    time.sleep(float(sys.argv[1]))
+    progress.note("a note that stays")
+    progress.step("x" * 300)
+print("the result")
+"""
+
+
+def test_on_a_terminal_one_line_moves_and_is_taken_away() -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+    ) as process:
+        os.close(follower)
+        shown = b""
+        try:
+            while chunk := os.read(leader, 4096):
+                shown += chunk
+        except OSError as error:
+            assert error.errno == errno.EIO  # noqa: PT017 - how Linux says that the other end is closed
+        assert process.stdout is not None
+        assert process.stdout.read() == "the result\n"
+    os.close(leader)
+    clear = "\r\x1b[K"
+    parts = shown.decode().split(clear)
+    assert "making the pickle  0 s" in parts
+    assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in parts)
+    assert "a note that stays\r\n" in parts
+    assert max(len(part) for part in parts) <= 112
+    assert shown.decode().endswith(clear)
+
+
+def test_where_nobody_watches_only_notes_are_said() -> None:
+    done = subprocess.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("the result\n", "a note that stays\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [("\n", True), ("y\n", True), ("YES\n", True), ("n\n", False), ("perhaps\n", False), ("", False)],
+)
+def test_a_question_is_answered_by_enter_yes_or_no(
+    typed: str, monkeypatch: pytest.MonkeyPatch, *, answer: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    assert terminal.confirm("start it?") is answer
+
+
+@given(count=st.integers(0, 10**15))
+def test_sizes_are_read_at_a_glance(count: int) -> None:
+    number, unit = terminal.size(count).split()
+    factor = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+    assert float(number) <= 1000 or unit == "GB"
+    assert abs(float(number) * factor - count) <= 0.05 * factor + 1e-9 * count
+
+
+def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
+    assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
