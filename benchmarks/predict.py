@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import project, table
-from builder import data, engine, paths, progress, run, stand_in, tar_stream
+from builder import data, docker_engine, engine, paths, progress, run, stand_in, tar_stream
 
 if TYPE_CHECKING:
     from builder.bundle import model
 
 _BOX = engine.BOX
-_RUNS = 9
+_RUNS = 15
 _ROWS = (7_000, 70_000)
 _MEGABYTE = 1e6
 
@@ -64,7 +64,7 @@ def _ratio(name: str, against: str, ours: list[float], theirs: list[float], targ
 
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
     """Run ``in_image.py`` on one CPU and 4 GB; return what it printed."""
-    on = engine.connect()
+    on = docker_engine.connect()
     look_alike = stand_in.make(on, "3.11", progress.Silent())
     cache = paths.cache_folder() / "shaped"
     files = {rows: data.shaped(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS}

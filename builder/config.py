@@ -8,7 +8,6 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +16,8 @@ from builder import config_values, errors, image_ref, secret_scan, typed, typed_
 from builder import post as postprocessing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.typed import Place
 
 _FOLDER = "configs"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from builder import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEPTH = 64
 """How deep lists and mappings may nest."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,6 +10,10 @@ import pyarrow.parquet as pq
 
 from builder import errors
 from builder.data import LiveFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 _SHOWN = 5
 _HOW = "name other files under validate.data, or use data: shaped"

@@ -7,10 +7,12 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import errors, json_text, typed
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 Hash = Annotated[str, typed.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]

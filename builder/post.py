@@ -7,10 +7,12 @@ defaults. To add a step: one frozen dataclass here, one entry in ``KINDS``, one 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import typed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

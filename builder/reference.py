@@ -6,7 +6,6 @@ Written as the formulas are printed, one step after the other: nothing is folded
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from builder.bundle import activations
     from builder.bundle import model as bundle_model
 

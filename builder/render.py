@@ -6,13 +6,13 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, json_text, paths, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 TEMPLATE, PLAN = "pickle.Dockerfile.j2", "plan.json"
 # Docker's own rule for what may follow FROM, so that no value can end the line.

@@ -16,13 +16,13 @@ import shutil
 import subprocess
 import sys
 from concurrent import futures
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import debian, engine, errors, exclusive, paths, run, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from builder.progress import Progress
 

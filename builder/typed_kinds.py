@@ -10,8 +10,10 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 NOT_A_KEY = {"not_a_key": True}
 """Metadata of a dataclass field that no file gives: code fills it in after reading."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,6 +17,8 @@ import yaml
 from builder import yaml_scalar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.typed import Place
 
 SIZE = 1_000_000

@@ -6,14 +6,17 @@ Each fault is ``folder/file: array or key.path: what; what would be right``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builder import typed, typed_kinds
 from builder.bundle import files, kinds, text
 from builder.bundle import model as bundle_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 
 def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:

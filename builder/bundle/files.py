@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 JSON = "bundle.json"

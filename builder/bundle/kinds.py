@@ -7,10 +7,13 @@ a line here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from builder.bundle import mlp, model, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text})
 

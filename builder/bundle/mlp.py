@@ -7,9 +7,8 @@ and so on (n_in, n_out); ``b0``, ``b1`` and so on (n_out,). The last n_out is 1.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from builder import typed, typed_kinds
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.bundle import text as bundle_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MOST_INPUT = 1e6
 """Imputations and centres lie within this of zero: a live feature is 0 to 4, a benchmark 0 to 1."""

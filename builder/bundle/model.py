@@ -6,7 +6,6 @@ each by itself; it is kept as it is, C-contiguous and in the machine's byte orde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder import post as postprocessing
     from builder.bundle import activations
 

@@ -12,9 +12,7 @@ import tokenize
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -24,6 +22,9 @@ from builder import typed_kinds
 from builder.bundle import files
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from builder.bundle import model as bundle_model
 
 MOST_ARRAYS = 1 << 30

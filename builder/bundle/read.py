@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builder import errors, json_text
 from builder.bundle import check, files, npz, text
 from builder.bundle import model as bundle_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MOST_TEXT = 1 << 24
 """Bytes of ``bundle.json``: a hundred times what 2,748 features take."""

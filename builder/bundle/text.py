@@ -8,7 +8,6 @@ from __future__ import annotations
 import abc
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -19,6 +18,8 @@ from builder import typed, typed_kinds
 from builder.bundle import files, npz
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from builder.bundle import model as bundle_model

@@ -43,9 +43,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -53,6 +53,9 @@ from builder import errors, json_text
 from builder import post as postprocessing
 from builder.bundle import check, files, kinds, npz, text
 from builder.bundle import model as bundle_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def write(folder: Path, bundle: bundle_model.Bundle) -> None:

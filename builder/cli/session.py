@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from builder import engine, errors, local_engine
+from builder import docker_engine, errors, local_engine
 from builder.cli import terminal
 
 if TYPE_CHECKING:
     from builder.progress import Progress
 
 
-def connect(progress: Progress, *, yes: bool) -> engine.DockerEngine:
+def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
     """Return the engine; where none runs and this machine can have one, it is installed and started.
 
     Raises:
@@ -20,13 +20,13 @@ def connect(progress: Progress, *, yes: bool) -> engine.DockerEngine:
         errors.RefusedError: the person did not want one started.
     """
     try:
-        return engine.connect()
+        return docker_engine.connect()
     except errors.EngineError as error:
-        reason = str(engine.causes(error)[-1])
+        reason = str(docker_engine.causes(error)[-1])
     chosen = local_engine.chosen_engine(os.environ)
     local_engine.ensure(
         answers=lambda: reason if chosen else local_engine.why_silent(),
         progress=progress,
         confirm=terminal.confirm if terminal.watched() and not yes else None,
     )
-    return engine.connect()
+    return docker_engine.connect()

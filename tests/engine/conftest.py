@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import engine as engines
-from builder import run
+from builder import docker_engine, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,13 +18,13 @@ pytest.register_assert_rewrite("tests.support.engine_cases")
 
 
 @pytest.fixture(scope="session")
-def engine() -> engines.DockerEngine:
+def engine() -> docker_engine.DockerEngine:
     """The engine that DOCKER_HOST, or docker's own context, names."""
-    return engines.connect()
+    return docker_engine.connect()
 
 
 @pytest.fixture
-def run_id(engine: engines.DockerEngine) -> Iterator[str]:
+def run_id(engine: docker_engine.DockerEngine) -> Iterator[str]:
     """A run: what carries its id is gone after the test."""
     with run.start(engine) as identity:
         yield identity

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import docker_engine, errors, image, progress, run, stand_in
 from builder import engine as engines
-from builder import errors, image, progress, run, stand_in
 from tests.support import engine_cases
 
 if TYPE_CHECKING:
@@ -22,18 +22,18 @@ SMALL = engines.Limits(cpus=0.5, memory=64 << 20)
 
 
 @pytest.fixture(scope="session")
-def python_image(engine: engines.DockerEngine) -> str:
+def python_image(engine: docker_engine.DockerEngine) -> str:
     return stand_in.make(engine, "3.11", progress.Silent()).tag
 
 
 @pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
 def test_the_engine_does_what_every_engine_must(
-    case: Callable[[engine_cases.Subject], None], engine: engines.DockerEngine, python_image: str
+    case: Callable[[engine_cases.Subject], None], engine: docker_engine.DockerEngine, python_image: str
 ) -> None:
     case(engine_cases.Subject(on=engine, image=python_image))
 
 
-def say(on: engines.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
+def say(on: docker_engine.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
     """Run a source in a locked container; returns how it ended and what it printed."""
     command = ("python", "-c", source)
     with on.container(python_image, command, run=identity, limits=SMALL, network=False) as container:
@@ -41,13 +41,13 @@ def say(on: engines.DockerEngine, python_image: str, identity: str, source: str)
 
 
 def test_memory_over_the_limit_is_told_from_a_failure(
-    engine: engines.DockerEngine, run_id: str, python_image: str
+    engine: docker_engine.DockerEngine, run_id: str, python_image: str
 ) -> None:
     ended, _ = say(engine, python_image, run_id, "held = bytearray(1 << 30)")
     assert ended == engines.Exit(code=engines.NO_MEMORY_EXIT, out_of_memory=True)
 
 
-def test_a_locked_container_can_do_no_harm(engine: engines.DockerEngine, run_id: str, python_image: str) -> None:
+def test_a_locked_container_can_do_no_harm(engine: docker_engine.DockerEngine, run_id: str, python_image: str) -> None:
     source = """
 import os, pathlib, socket, tempfile
 for path in ("/here", "/etc/here", "/opt/venv/here"):
@@ -72,11 +72,13 @@ print("rights", int(status["CapEff"], 16), int(status["CapBnd"], 16), status["No
     ]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_run(engine: engines.DockerEngine, python_image: str) -> None:
+def test_what_a_killed_process_left_is_removed_by_the_next_run(
+    engine: docker_engine.DockerEngine, python_image: str
+) -> None:
     program = f"""
 import sys
-from builder import engine, run
-on = engine.connect()
+from builder import docker_engine, engine, run
+on = docker_engine.connect()
 with run.start(on) as identity:
     limits = engine.Limits(cpus=1, memory=64 << 20)
     with on.container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
@@ -97,7 +99,7 @@ with run.start(on) as identity:
         assert engine_cases.left(subject, identity) == []
 
 
-def test_an_image_without_a_python_is_no_runner_image(engine: engines.DockerEngine, run_id: str) -> None:
+def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
     subject = engine_cases.Subject(on=engine, image="")
     with engine_cases.imported(subject) as made:
         found = image.resolve(made.tags[0], None, engine, pull=False, progress=progress.Silent())
@@ -107,7 +109,7 @@ def test_an_image_without_a_python_is_no_runner_image(engine: engines.DockerEngi
 
 
 def test_the_inventory_of_an_image_is_what_it_holds(
-    engine: engines.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = image.stand_in_image("localhost:1/absent:1", "3.11", engine, progress.Silent())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -120,7 +122,7 @@ def test_the_inventory_of_an_image_is_what_it_holds(
 def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path: Path) -> None:
     socket = tmp_path / "docker.sock"
     socket.symlink_to("/var/run/docker.sock")
-    program = "from builder import engine; print(engine.connect().facts().platform)"
+    program = "from builder import docker_engine; print(docker_engine.connect().facts().platform)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import build, progress, stand_in, tar_stream
+from builder import build, docker_engine, progress, stand_in, tar_stream
 from builder import engine as engines
 from tests.support import pickles, scenarios
 
@@ -30,7 +30,12 @@ print(json.dumps({"quota": quota(), "before": before, "within": few(blas), "afte
 
 
 def run(
-    on: engines.DockerEngine, image: str, identity: str, files: Mapping[str, bytes], *command: str, cpus: float = 1
+    on: docker_engine.DockerEngine,
+    image: str,
+    identity: str,
+    files: Mapping[str, bytes],
+    *command: str,
+    cpus: float = 1,
 ) -> str:
     """Run a command in a locked container with these files; return what it printed."""
     limits = engines.Limits(cpus=cpus, memory=2 << 30)
@@ -44,7 +49,7 @@ def run(
 
 @pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_scenarios(engine: engines.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
+def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
     image = stand_in.make(engine, python, progress.Silent())
     made = pickles.scenario_bundle(name)
     pickles.write_case(tmp_path, made)
@@ -61,7 +66,7 @@ def test_scenarios(engine: engines.DockerEngine, run_id: str, tmp_path: Path, py
 
 @pytest.mark.parametrize(("cpus", "threads"), [(1, 1), (1.5, 1), (0.5, 1), (2, 2)])
 def test_as_many_threads_as_the_quota_grants(
-    engine: engines.DockerEngine, run_id: str, tmp_path: Path, cpus: float, threads: int
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, cpus: float, threads: int
 ) -> None:
     image = stand_in.make(engine, "3.11", progress.Silent())
     rendered = pickles.rendered(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)

@@ -6,24 +6,24 @@ import socket
 
 import pytest
 
-from builder import engine, errors, progress
+from builder import docker_engine, engine, errors, progress
 
 
-def pull(on: engine.DockerEngine, reference: str) -> None:
+def pull(on: docker_engine.DockerEngine, reference: str) -> None:
     on.pull(reference, platform=engine.PLATFORM, seconds=2, progress=progress.Silent())
 
 
-def test_a_registry_that_refuses_is_an_error_with_its_words(engine: engine.DockerEngine) -> None:
+def test_a_registry_that_refuses_is_an_error_with_its_words(engine: docker_engine.DockerEngine) -> None:
     with pytest.raises(errors.EngineError, match=r"could not pull 127\.0\.0\.1:9/numerai/predict:1: .*refused"):
         pull(engine, "127.0.0.1:9/numerai/predict:1")
 
 
-def test_a_registry_that_never_answers_does_not_hold_a_build(engine: engine.DockerEngine) -> None:
+def test_a_registry_that_never_answers_does_not_hold_a_build(engine: docker_engine.DockerEngine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         reference = f"127.0.0.1:{silent.getsockname()[1]}/numerai/predict:1"
         with pytest.raises(errors.EngineError, match=f"{reference}: its registry said nothing for 2 seconds"):
             pull(engine, reference)
 
 
-def test_the_engine_is_still_there_afterwards(engine: engine.DockerEngine) -> None:
+def test_the_engine_is_still_there_afterwards(engine: docker_engine.DockerEngine) -> None:
     assert engine.facts().platform == "linux/amd64"

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import build, progress, stand_in
+from builder import build, docker_engine, progress, stand_in
 from tests.support import pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder import engine as engines
     from builder import render
 
 # An older CPU, as far as OpenBLAS and numpy can be told; another hash seed, home, zone and language, folder and user.
@@ -41,7 +40,7 @@ def moved(rendered: render.Rendered) -> render.Rendered:
 
 @pytest.mark.parametrize("name", ["narrow", "wide"])
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_one_hash(engine: engines.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
+def test_one_hash(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
     base = stand_in.make(engine, python, progress.Silent()).tag
     hashes = []
     for folder, change in ((tmp_path / "here", lambda same: same), (tmp_path / "somewhere" / "else", moved)):

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from builder import docker_engine, errors, paths, progress, stand_in, tar_stream
 from builder import engine as engines
-from builder import errors, paths, progress, stand_in, tar_stream
 from tests.support import registry
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(
 
 
 @pythons
-def test_it_has_the_published_versions_on_its_own_python(engine: engines.DockerEngine, python: str) -> None:
+def test_it_has_the_published_versions_on_its_own_python(engine: docker_engine.DockerEngine, python: str) -> None:
     made = stand_in.make(engine, python, progress.Silent())
     (pins,) = (paths.docker_folder() / "stand_in").glob(f"pins/py{python}.*.txt")
     published = dict(line.split("==") for line in pins.read_text().split())
@@ -76,7 +76,7 @@ def test_it_has_the_published_versions_on_its_own_python(engine: engines.DockerE
 
 
 @pythons
-def test_it_says_what_it_is(engine: engines.DockerEngine, python: str) -> None:
+def test_it_says_what_it_is(engine: docker_engine.DockerEngine, python: str) -> None:
     made = stand_in.make(engine, python, progress.Silent())
     assert made.image.entrypoint == ("python", "predict.py")
     assert (made.image.workdir, made.image.platform) == ("/", "linux/amd64")
@@ -89,7 +89,7 @@ def test_it_says_what_it_is(engine: engines.DockerEngine, python: str) -> None:
 
 
 @pythons
-def test_the_second_time_it_is_found_not_built(engine: engines.DockerEngine, python: str) -> None:
+def test_the_second_time_it_is_found_not_built(engine: docker_engine.DockerEngine, python: str) -> None:
     first = stand_in.make(engine, python, progress.Silent())
     steps = Steps()
     assert stand_in.make(engine, python, steps) == first
@@ -98,7 +98,7 @@ def test_the_second_time_it_is_found_not_built(engine: engines.DockerEngine, pyt
 
 
 @pythons
-def test_its_entry_point_predicts(engine: engines.DockerEngine, python: str) -> None:
+def test_its_entry_point_predicts(engine: docker_engine.DockerEngine, python: str) -> None:
     """The model is a method of pandas, pickled by its name: one parameter, the same in every version."""
     live = pd.DataFrame({"feature_a": [0.25, 0.75]}, index=pd.Index(["n1", "n2"], name="id"))
     parquet = io.BytesIO()
@@ -118,7 +118,7 @@ def test_its_entry_point_predicts(engine: engines.DockerEngine, python: str) -> 
         assert written.read() == b"id,feature_a\nn1,0.25\nn2,0.75\n"
 
 
-def test_a_build_that_is_cut_short_leaves_nothing(engine: engines.DockerEngine) -> None:
+def test_a_build_that_is_cut_short_leaves_nothing(engine: docker_engine.DockerEngine) -> None:
     """Late, so that the base, the first stage and a part of the last one are there when it happens."""
     kept = stand_in.make(engine, "3.11", progress.Silent())
     with pytest.raises(KeyboardInterrupt):
@@ -134,7 +134,7 @@ def test_a_build_that_is_cut_short_leaves_nothing(engine: engines.DockerEngine) 
     assert stand_in.find(engine, "3.11") == kept
 
 
-def test_a_pushed_image_has_a_digest_of_its_registry(engine: engines.DockerEngine) -> None:
+def test_a_pushed_image_has_a_digest_of_its_registry(engine: docker_engine.DockerEngine) -> None:
     with registry.start() as address, registry.start() as other:
         assert address != other
         small = tar_stream.pack([tar_stream.Entry(name="hello", content=b"hello")])
@@ -156,7 +156,7 @@ def test_a_pushed_image_has_a_digest_of_its_registry(engine: engines.DockerEngin
             engine.remove_image(made.id)
 
 
-def test_a_base_that_cannot_be_pulled_is_an_error_with_the_choices(engine: engines.DockerEngine) -> None:
+def test_a_base_that_cannot_be_pulled_is_an_error_with_the_choices(engine: docker_engine.DockerEngine) -> None:
     """Nothing serves this one anywhere, so it fails on every machine."""
     with pytest.raises(errors.ImageError, match=r"3\.11 or 3\.13") as caught:
         stand_in._pull(engine, "3.12", "127.0.0.1:1/python:3.12-slim", progress.Silent())

@@ -7,11 +7,14 @@ import os
 import subprocess
 import sys
 import venv
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from builder import paths
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 INVENTORY = paths.inside_folder() / "inventory.py"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 import numpy as np
@@ -16,6 +15,9 @@ import pytest
 from builder import paths, reference
 from builder.inside import measure
 from tests.support import bundles, pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IDS = [f"n{row:015x}" for row in range(6)]
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
@@ -20,6 +19,7 @@ from builder import paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RUNNER = paths.docker_folder() / "stand_in" / "runner.py"
 GOOD = "def predict(features, benchmarks):\n    return features[['feature_a']].rank(pct=True)\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import engine, run
+from builder import docker_engine, engine, run
 from tests.support import clones
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def on() -> engine.DockerEngine:
+def on() -> docker_engine.DockerEngine:
     """The engine of this machine; a missing one fails the tests."""
-    return engine.connect()
+    return docker_engine.connect()
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nothing_left(on: engine.DockerEngine) -> Iterator[None]:
+def nothing_left(on: docker_engine.DockerEngine) -> Iterator[None]:
     """Whatever the test does, the engine has afterwards what it had before."""
     yield
     labels = [one.labels.get(engine.RUN_LABEL, "") for one in on.leftovers()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import run
+from builder import docker_engine, run
 from builder.engine import RUN_LABEL
 from tests.support import clones, private_engine, slow_image
 
@@ -33,7 +33,7 @@ def slow(clone: Path) -> Path:
 
 
 @pytest.fixture
-def slow_here(on: engine.DockerEngine, slow: Path) -> Iterator[Path]:
+def slow_here(on: docker_engine.DockerEngine, slow: Path) -> Iterator[Path]:
     slow_image.load(on)
     yield slow
     on.remove_image(slow_image.TAG)
@@ -69,7 +69,9 @@ def results(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("nothing_left")
-def test_an_interrupted_build_leaves_nothing(on: engine.DockerEngine, slow_here: Path, number: signal.Signals) -> None:
+def test_an_interrupted_build_leaves_nothing(
+    on: docker_engine.DockerEngine, slow_here: Path, number: signal.Signals
+) -> None:
     running = start(slow_here, "pickle")
     until(lambda: is_building(on))
     running.send_signal(number)
@@ -81,7 +83,7 @@ def test_an_interrupted_build_leaves_nothing(on: engine.DockerEngine, slow_here:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_what_a_killed_build_left_is_removed_by_the_next_run(on: engine.DockerEngine, slow_here: Path) -> None:
+def test_what_a_killed_build_left_is_removed_by_the_next_run(on: docker_engine.DockerEngine, slow_here: Path) -> None:
     running = start(slow_here, "pickle")
     until(lambda: is_building(on))
     running.kill()
@@ -99,10 +101,12 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
     with private_engine.start() as private:
         # The tool finds an engine by the environment; so does this test.
         told = {"DOCKER_HOST": private.host}
-        loading = "from builder import engine; from tests.support import slow_image; slow_image.load(engine.connect())"
+        loading = (
+            "from builder import docker_engine as e; from tests.support import slow_image as s; s.load(e.connect())"
+        )
         assert clones.run(clones.ROOT, sys.executable, "-c", loading, **told).returncode == 0
         running = start(slow, "pickle", **told)
-        building = "import sys; from builder import engine; sys.exit(not engine.connect().leftovers())"
+        building = "import sys; from builder import docker_engine; sys.exit(not docker_engine.connect().leftovers())"
         until(lambda: clones.run(clones.ROOT, sys.executable, "-c", building, **told).returncode == 0)
         private.kill()
         out, err = running.communicate(timeout=120)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import progress, run, stand_in, tar_stream
+from builder import docker_engine, progress, run, stand_in, tar_stream
 from tests.support import clones, registry
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def forget(on: engine.Engine, *references: str) -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
-    on: engine.DockerEngine, clone: Path, address: str
+    on: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
     by_digest = publish(on, reference, release=1)
@@ -77,7 +77,7 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
 
 
 def test_an_image_that_is_gone_from_engine_and_registry_is_said(
-    on: engine.DockerEngine, clone: Path, address: str
+    on: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:gone"
     by_digest = publish(on, reference, release=1)

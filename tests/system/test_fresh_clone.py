@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from tests.support import clones
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import pickletools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from builder.progress import Progress
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +18,7 @@ from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SPEC = "5" * 64
 
@@ -306,5 +306,5 @@ def test_a_cache_folder_that_cannot_be_made_is_told(
 
 def test_the_seam_of_these_tests_is_what_every_verb_goes_through() -> None:
     source = (ROOT / "builder" / "cli").glob("*.py")
-    calls = {path.name: len(re.findall(r"\bengine\.connect\(", path.read_text(encoding="utf-8"))) for path in source}
+    calls = {path.name: len(re.findall(r"\bdocker_engine\.connect\(", path.read_text(encoding="utf-8"))) for path in source}
     assert {name for name, count in calls.items() if count} == {"session.py"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import data, errors, live_check
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FEATURES = tuple(f"feature_{place}" for place in range(120))
 

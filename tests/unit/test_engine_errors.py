@@ -9,7 +9,6 @@ import socketserver
 import threading
 import warnings
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import docker.credentials.errors
@@ -18,10 +17,11 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from builder import engine, errors, progress
+from builder import docker_engine, engine, errors, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from types import ModuleType
 
 # Errors that no call of ours can meet, each for its reason.
@@ -63,8 +63,8 @@ def errors_of(module: ModuleType) -> list[type[Exception]]:
 def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
     found = errors_of(module)
     assert found
-    unknown = [kind for kind in found if not issubclass(kind, engine._FOREIGN) and kind not in NOT_OURS]
-    assert unknown == [], "map it in engine._FOREIGN, or say here why it cannot come"
+    unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
+    assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None
     ids=lambda error: type(error).__name__,
 )
 def test_each_becomes_one_sentence_with_its_cause(error: Exception) -> None:
-    with pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised, engine._translated("do it"):
+    with pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised, docker_engine._translated("do it"):
         raise error
     assert raised.value.__cause__ is error
     assert "\n" not in str(raised.value)
@@ -95,7 +95,7 @@ def test_each_becomes_one_sentence_with_its_cause(error: Exception) -> None:
 
 def test_what_is_not_the_engines_passes_as_it_is() -> None:
     for error in (ValueError("x"), OSError(28, "No space left on device"), KeyboardInterrupt(), errors.ImageError("x")):
-        with pytest.raises(type(error)) as raised, engine._translated("do it"):
+        with pytest.raises(type(error)) as raised, docker_engine._translated("do it"):
             raise error
         assert raised.value is error
 
@@ -110,7 +110,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(errors.EngineError) as raised:
-        engine.connect()
+        docker_engine.connect()
     return str(raised.value)
 
 
@@ -207,12 +207,12 @@ def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> N
     with pytest.raises(
         errors.EngineError, match=r"speaks API 1\.40; 1\.41 \(Engine 20\.10\) or newer is needed: update"
     ):
-        engine.connect()
+        docker_engine.connect()
     serving(version="1.41")
-    assert engine.connect().facts() == engine.EngineFacts(version="20.10", api="1.41", platform="linux/amd64")
+    assert docker_engine.connect().facts() == engine.EngineFacts(version="20.10", api="1.41", platform="linux/amd64")
 
 
-CALLS: dict[str, Callable[[engine.DockerEngine], object]] = {
+CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
     "find_image": lambda on: on.find_image("a:1"),
     "images_with_label": lambda on: on.images_with_label("a", "b"),
     "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
@@ -231,18 +231,18 @@ CALLS: dict[str, Callable[[engine.DockerEngine], object]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_an_engine_that_fails_is_quoted(
-    serving: Callable[..., None], call: Callable[[engine.DockerEngine], object]
+    serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object]
 ) -> None:
     serving(status=500, body=b'{"message": "write /x: no space left on device"}')
     with pytest.raises(
         errors.EngineError, match=r"no space left on device; the engine's disk is full: `docker system df`"
     ):
-        call(engine.connect())
+        call(docker_engine.connect())
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 def test_an_engine_that_goes_away_is_told(
-    serving: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: Callable[[engine.DockerEngine], object]
+    serving: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: Callable[[docker_engine.DockerEngine], object]
 ) -> None:
     def hang_up(self: _Api) -> None:
         if self.path.endswith("/version"):
@@ -251,7 +251,7 @@ def test_an_engine_that_goes_away_is_told(
 
     serving(do_GET=hang_up, do_POST=hang_up, do_DELETE=hang_up, do_PUT=hang_up)
     with pytest.raises(errors.EngineError, match=r"the container engine does not answer \(.+\); start it") as raised:
-        call(engine.connect())
+        call(docker_engine.connect())
     assert "\n" not in str(raised.value)
 
 
@@ -259,7 +259,7 @@ def test_an_engine_that_goes_away_is_told(
 def test_a_build_that_ends_in_the_middle_is_no_success(serving: Callable[..., None], body: bytes) -> None:
     serving(status=200, body=body)
     with pytest.raises(errors.EngineError):
-        CALLS["build"](engine.connect())
+        CALLS["build"](docker_engine.connect())
 
 
 def test_every_call_of_the_protocol_is_tried_here() -> None:

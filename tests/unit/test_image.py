@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,7 @@ from tests.support.fake_engine import NO_PYTHON, FakeEngine, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 REPOSITORY = REF.partition(":")[0]

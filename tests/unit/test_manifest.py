@@ -6,8 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
@@ -16,6 +15,9 @@ from hypothesis import strategies as st
 
 from builder import errors, json_text, manifest, paths
 from tests.support import manifests
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SCHEMA_FILE = paths.PACKAGE / "manifest.schema.json"
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from builder import errors, paths, stand_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOLDER = paths.docker_folder() / "stand_in"
 DEBIAN_ROOT = stand_in.Host(debian=True, amd64=True, root=True, mmdebstrap=False)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from builder import errors, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 # What a file can be called: anything but the separator, NUL, and the two names that are folders.
 parts = st.text(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from tests.support import bundles, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from builder.bundle import model
 
 ROWS = 8

@@ -1,0 +1,375 @@
+"""A Docker Engine, or what speaks its API: the one file that imports the ``docker`` SDK.
+
+Whatever the SDK raises leaves as :class:`builder.errors.EngineError`. The engine is wherever ``DOCKER_HOST`` or the
+docker CLI's context says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import docker
+import docker.auth
+import docker.errors
+import docker.utils
+import requests.exceptions
+import urllib3.exceptions
+
+from builder import engine, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from builder.progress import Progress
+
+MINIMUM_API = (1, 41)  # Engine 20.10, the oldest that the commands here were tried on
+
+# Seconds without a byte from the engine. A build step may be silent for minutes; the rest answers at once or is gone.
+_ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
+
+_BUILDERS_OWN = (" --->", "Removing intermediate container ")  # lines that no step printed
+
+_FOREIGN = (
+    docker.errors.DockerException,
+    docker.errors.StreamParseError,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+)
+# A read that took too long, as the HTTP libraries call it; a ConnectionError may hold one.
+_SILENCE = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+
+
+def connect() -> DockerEngine:
+    """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names.
+
+    Raises:
+        errors.EngineError: none answers there, or it is too old.
+    """
+    with _translated("reach the container engine"):
+        api = docker.DockerClient.from_env(version="auto", timeout=_ANSWER_SECONDS).api
+    if tuple(int(part) for part in api.api_version.split(".")) < MINIMUM_API:
+        raise errors.EngineError(
+            f"the container engine at {api.base_url} speaks API {api.api_version}; "
+            f"{'.'.join(map(str, MINIMUM_API))} (Engine 20.10) or newer is needed: update it"
+        )
+    return DockerEngine(api)
+
+
+class DockerEngine:
+    """A Docker Engine (or what speaks its API), through the SDK's low-level client."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api  # docker.APIClient; the SDK ships no types
+
+    def facts(self) -> engine.EngineFacts:
+        """See :class:`builder.engine.Engine`."""
+        with _translated("ask the engine for its version"):
+            answer = self._api.version()
+        return engine.EngineFacts(
+            version=answer["Version"], api=answer["ApiVersion"], platform=f"{answer['Os']}/{answer['Arch']}"
+        )
+
+    def find_image(self, reference: str, /) -> engine.ImageFacts | None:
+        """See :class:`builder.engine.Engine`."""
+        with _translated(f"look for the image {reference}"):
+            try:
+                return _image_facts(self._api.inspect_image(reference))
+            except docker.errors.ImageNotFound:
+                return None
+
+    def images_with_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
+        """See :class:`builder.engine.Engine`."""
+        with _translated(f"list images with the label {key}"):
+            found = self._api.images(filters={"label": f"{key}={value}"})
+        # Another run may have removed one in between.
+        images = [self.find_image(image["Id"]) for image in found]
+        return [image for image in images if image is not None]
+
+    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> engine.ImageFacts:
+        """See :class:`builder.engine.Engine`."""
+        name, tag = docker.utils.parse_repository_tag(reference)
+        registry = docker.auth.resolve_repository_name(name)[0]
+        header = docker.auth.get_config_header(self._api, registry)  # what `docker login` keeps
+        headers = {"X-Registry-Auth": header} if header else {}
+        parameters = {"fromImage": name, "tag": tag or "latest", "platform": platform}
+        layers: dict[str, tuple[int, int]] = {}
+        try:
+            for event in self._create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
+                detail = event.get("progressDetail") or {}
+                if event.get("status") == "Downloading" and detail.get("total"):
+                    layers[event["id"]] = (detail["current"], detail["total"])
+                    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                    progress.amount(done, total)
+        except errors.EngineError as error:
+            if not any(isinstance(one, _SILENCE) for one in causes(error)):
+                raise
+            raise errors.EngineError(
+                f"could not pull {reference}: its registry said nothing for {seconds:g} seconds"
+            ) from error
+        image = self.find_image(reference)
+        if image is None:
+            raise errors.EngineError(f"the engine pulled {reference} and then did not have it: pull it by hand")
+        return image
+
+    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> engine.ImageFacts:
+        """See :class:`builder.engine.Engine`."""
+        repository, _, name = tag.rpartition(":")
+        parameters = {
+            "fromSrc": "-",
+            "repo": repository,
+            "tag": name,
+            "changes": list(changes),
+            "platform": engine.PLATFORM,
+        }
+        for _ in self._create(f"import {tag}", parameters, seconds=_BUILD_SECONDS, data=iter(tar)):
+            pass
+        with _translated(f"import {tag}"):
+            return _image_facts(self._api.inspect_image(tag))
+
+    def _create(self, what: str, parameters: Mapping[str, Any], *, seconds: float, **request: Any) -> Iterator[Any]:
+        """Yield what the engine says while it makes an image; give up after ``seconds`` without a word.
+
+        The SDK's own calls leave the platform out of an import, and wait for a pull without any limit.
+        """
+        with _translated(what):
+            url = self._api._url("/images/create")  # noqa: SLF001 - see above
+            answer = self._api.post(url, params=parameters, stream=True, timeout=seconds, **request)
+            self._api._raise_for_status(answer)  # noqa: SLF001
+            for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
+                if "error" in event:
+                    raise errors.EngineError(f"could not {what}: {event['error']}")
+                yield event
+
+    def build(
+        self,
+        context: Iterable[bytes],
+        /,
+        *,
+        run: str,
+        arguments: Mapping[str, str],
+        tag: str | None,
+        cache: bool,
+        progress: Progress,
+    ) -> engine.BuildOutcome:
+        """See :class:`builder.engine.Engine`."""
+        image, log = "", []
+        with _translated("build"):
+            stream = self._api.build(
+                fileobj=iter(context),  # a list would be sent as form fields
+                custom_context=True,
+                buildargs={**arguments, "RUN_ID": run},
+                network_mode="none",
+                nocache=not cache,
+                rm=True,
+                forcerm=True,
+                tag=tag,
+                decode=True,
+                timeout=_BUILD_SECONDS,
+            )
+            # Closed at once, whatever happens: an engine goes on with a build for as long as somebody listens.
+            with contextlib.closing(stream):
+                for event in stream:
+                    text = event.get("stream", "")
+                    log.append(text)
+                    if text.startswith("Step "):
+                        progress.step(text.strip())
+                    if "error" in event:
+                        raise errors.BuildError(_build_fault(log, event["error"]))
+                    image = event.get("aux", {}).get("ID", image)
+        if not image:
+            raise errors.BuildError("the engine ended the build without an image; is it being stopped? Run it again")
+        return engine.BuildOutcome(image=image, log="".join(log))
+
+    @contextlib.contextmanager
+    def container(
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.Limits, network: bool
+    ) -> Iterator[DockerContainer]:
+        """See :class:`builder.engine.Engine`."""
+        labels = {engine.RUN_LABEL: run}
+        with _translated(f"create a container of {image}"), contextlib.ExitStack() as undo:
+            volume = self._api.create_volume(labels=labels)["Name"]
+            undo.callback(self.remove, engine.Leftover(kind="volume", id=volume, labels=labels))
+            created = self._api.create_container(
+                image,
+                entrypoint=list(command),
+                command=[],
+                labels=labels,
+                working_dir=engine.BOX,
+                user="0:0",
+                host_config=self._locked(volume, limits, network=network),
+            )["Id"]
+            undo.callback(self.remove, engine.Leftover(kind="container", id=created, labels=labels))
+            yield DockerContainer(self._api, created)
+
+    @contextlib.contextmanager
+    def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
+        """See :class:`builder.engine.Engine`."""
+        labels = {engine.RUN_LABEL: run}
+        with _translated(f"copy {path} out of {image}"):
+            created = self._api.create_container(image, command=["never-started"], labels=labels)["Id"]
+            try:
+                yield self._api.get_archive(created, path)[0]
+            finally:
+                self.remove(engine.Leftover(kind="container", id=created, labels=labels))
+
+    def tag_image(self, image: str, tag: str, /) -> None:
+        """See :class:`builder.engine.Engine`."""
+        repository, _, name = tag.rpartition(":")
+        with _translated(f"tag {image} as {tag}"):
+            self._api.tag(image, repository, name)
+
+    def remove_image(self, reference: str, /) -> None:
+        """See :class:`builder.engine.Engine`."""
+        with _translated(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
+            self._api.remove_image(reference, force=True)
+
+    def leftovers(self) -> list[engine.Leftover]:
+        """See :class:`builder.engine.Engine`."""
+        chosen = {"label": engine.RUN_LABEL}
+        with _translated("look for what earlier runs left"):
+            containers = self._api.containers(all=True, filters=chosen)
+            images = self._api.images(filters=chosen, all=True)
+            volumes = self._api.volumes(filters=chosen).get("Volumes") or []
+        # An image can only go before the one it was built on. Their times are whole seconds, so those cannot tell.
+        parents = {image["Id"]: image.get("ParentId", "") for image in images}
+        images.sort(key=lambda image: _generation(image["Id"], parents), reverse=True)
+        return [
+            *(engine.Leftover(kind="container", id=found["Id"], labels=found["Labels"] or {}) for found in containers),
+            *(engine.Leftover(kind="image", id=found["Id"], labels=found["Labels"] or {}) for found in images),
+            *(engine.Leftover(kind="volume", id=found["Name"], labels=found["Labels"] or {}) for found in volumes),
+        ]
+
+    def remove(self, leftover: engine.Leftover, /) -> None:
+        """See :class:`builder.engine.Engine`."""
+        calls: dict[str, Callable[..., Any]] = {
+            "container": lambda name: self._api.remove_container(name, force=True, v=True),
+            "image": lambda name: self._api.remove_image(name, force=True),
+            "volume": lambda name: self._api.remove_volume(name, force=True),
+        }
+        with _translated(f"remove the {leftover.kind} {leftover.id}"), contextlib.suppress(docker.errors.NotFound):
+            calls[leftover.kind](leftover.id)
+
+    def _locked(self, volume: str, limits: engine.Limits, *, network: bool) -> Any:
+        """Return the host configuration of a container that can do no harm; each line is a limit of its own."""
+        return self._api.create_host_config(
+            binds={volume: {"bind": engine.BOX, "mode": "rw"}},
+            network_mode="bridge" if network else "none",
+            mem_limit=limits.memory,
+            memswap_limit=limits.memory,  # the same figure as the memory: no swap
+            nano_cpus=int(limits.cpus * 1e9),
+            pids_limit=512,  # counts threads; numpy and scipy start one a core, and 64 fails on large hosts
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/tmp": "rw,nosuid,nodev"},  # noqa: S108 - the container's own
+            ulimits=[docker.types.Ulimit(name="core", soft=0, hard=0)],
+            init=True,
+        )
+
+
+@dataclass
+class DockerContainer:
+    """A created container; see :class:`builder.engine.Container`."""
+
+    _api: Any
+    _id: str = field(repr=False)
+
+    def put(self, tar: Iterable[bytes], /) -> None:
+        """See :class:`builder.engine.Container`."""
+        with _translated("copy files into a container"):
+            self._api.put_archive(self._id, engine.BOX, iter(tar))
+
+    def run(self, seconds: float, /) -> engine.Exit:
+        """See :class:`builder.engine.Container`."""
+        deadline = time.monotonic() + seconds
+        with _translated("run a container"):
+            self._api.start(self._id)
+            try:
+                self._api.wait(self._id, timeout=seconds)
+            except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
+                # Both mean "over the time" and both mean "the engine is gone": the clock tells which.
+                if time.monotonic() < deadline:
+                    raise
+                self._api.kill(self._id)
+                return engine.Exit(code=None, out_of_memory=False)
+            state = self._api.inspect_container(self._id)["State"]
+        return engine.Exit(code=state["ExitCode"], out_of_memory=state["OOMKilled"])
+
+    def get(self, path: str, /) -> Iterator[bytes]:
+        """See :class:`builder.engine.Container`."""
+        with _translated(f"copy {path} out of a container"):
+            yield from self._api.get_archive(self._id, path)[0]
+
+    def log(self) -> str:
+        """See :class:`builder.engine.Container`."""
+        with _translated("read a container's log"):
+            return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
+
+
+def _generation(image: str, parents: Mapping[str, str]) -> int:
+    """Return how many of the images it was built on are known."""
+    count = 0
+    while (image := parents.get(image, "")) in parents:
+        count += 1
+    return count
+
+
+def _image_facts(answer: Mapping[str, Any]) -> engine.ImageFacts:
+    config = answer.get("Config") or {}
+    return engine.ImageFacts(
+        id=answer["Id"],
+        tags=tuple(answer.get("RepoTags") or ()),
+        digests=tuple(answer.get("RepoDigests") or ()),
+        labels=config.get("Labels") or {},
+        entrypoint=tuple(config.get("Entrypoint") or ()) + tuple(config.get("Cmd") or ()),
+        workdir=config.get("WorkingDir") or "/",
+        platform=f"{answer['Os']}/{answer['Architecture']}",
+        size=answer["Size"],
+        layers=tuple((answer.get("RootFS") or {}).get("Layers") or ()),
+    )
+
+
+def _build_fault(log: list[str], error: str) -> str:
+    """Say which step failed and what it printed last."""
+    lines = "".join(log).splitlines()
+    step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
+    since = lines[lines.index(step) + 1 :] if step in lines else []
+    printed = [line for line in since if line.strip() and not line.startswith(_BUILDERS_OWN)][-20:]
+    return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except _FOREIGN as error:
+        _raise_ours(what, error)
+
+
+def _raise_ours(what: str, error: Exception) -> NoReturn:
+    """Turn whatever the SDK raised into one sentence of ours."""
+    if isinstance(error, docker.errors.APIError):
+        detail = str(error.explanation or error)
+        if "no space left" in detail:
+            detail += "; the engine's disk is full: `docker system df` shows what fills it"
+        raise errors.EngineError(f"could not {what}: the engine says: {detail}") from error
+    root = causes(error)[-1]
+    raise errors.EngineError(
+        f"could not {what}: the container engine does not answer ({str(root) or type(root).__name__}); "
+        "start it (`make engine` where this tool can), then run this again"
+    ) from error
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """Return an error and what is in it, the innermost last: the SDK and its HTTP library wrap one in several."""
+    found = [error]
+    while True:
+        last = found[-1]
+        inner = last.__cause__ or last.__context__ or next((a for a in last.args if isinstance(a, Exception)), None)
+        if inner is None:
+            return found
+        found.append(inner)
