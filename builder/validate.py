@@ -262,10 +262,15 @@ def _judge_csv(task: Task, csv: dict[str, Any]) -> list[Check]:
         finite = f"{csv['not_finite']} values are not finite, the first at id {csv['first_not_finite']}"
     in_range = csv["lowest"] is not None and csv["lowest"] >= 0 and csv["highest"] <= 1
     bounds = "no values" if csv["lowest"] is None else f"{csv['lowest']:.6g} to {csv['highest']:.6g}"
+    if csv["first_outside"] is not None:
+        bounds += f", the first outside at id {csv['first_outside']}"
+    twice = f"{csv['duplicate_ids']} there twice"
+    if csv["first_duplicate"] is not None:
+        twice += f", the first is {csv['first_duplicate']}"
     return [
         Check(name="column", good=csv["columns"] == ["prediction"], detail=", ".join(csv["columns"]) or "none"),
         Check(name="index", good=csv["index_equal"], detail=index),
-        Check(name="ids", good=csv["duplicate_ids"] == 0, detail=f"{csv['duplicate_ids']} there twice"),
+        Check(name="ids", good=csv["duplicate_ids"] == 0, detail=twice),
         Check(name="finite", good=csv["not_finite"] == 0, detail=finite),
         Check(name="in [0, 1]", good=in_range, detail=bounds),
         # One row has no spread to show.

@@ -3,8 +3,8 @@
 ``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npz), "out"}``; ``OUT`` gets::
 
     {"format": 1,
-     "csv": null, or {"rows", "columns", "index_equal", "duplicate_ids", "missing_ids", "extra_ids", "not_finite",
-                      "first_not_finite", "lowest", "highest", "distinct"},
+     "csv": null, or {"rows", "columns", "index_equal", "duplicate_ids", "first_duplicate", "missing_ids", "extra_ids",
+                      "not_finite", "first_not_finite", "lowest", "highest", "first_outside", "distinct"},
      "parameters": names of predict's parameters,
      "golden": null, or the pickle's own predictions of the golden rows before post-processing}
 
@@ -29,24 +29,33 @@ def measure_csv(folder: Path, features: str) -> dict[str, Any] | None:
     written = sorted(folder.glob("live_predictions-*.csv"))
     if not written:
         return None
-    frame = pd.read_csv(written[-1], index_col=0)
-    expected = pd.read_parquet(features, columns=[]).index
+    # Ids are text, even those that look like a number or like "NA".
+    frame = pd.read_csv(written[-1], converters={0: str}, float_precision="round_trip")
+    frame = frame.set_index(frame.columns[0])
+    expected = pd.read_parquet(features, columns=[]).index.map(str)
     first = pd.to_numeric(frame.iloc[:, 0], errors="coerce").to_numpy(dtype=float)
     bad = ~np.isfinite(first)
-    good = first[~bad]
+    good, twice = first[~bad], frame.index.duplicated()
     return {
         "rows": len(frame),
         "columns": [str(name) for name in frame.columns],
         "index_equal": bool(frame.index.equals(expected)),
-        "duplicate_ids": int(frame.index.duplicated().sum()),
+        "duplicate_ids": int(twice.sum()),
+        "first_duplicate": first_id(frame, twice),
         "missing_ids": [str(name) for name in expected.difference(frame.index)[:3]],
         "extra_ids": [str(name) for name in frame.index.difference(expected)[:3]],
         "not_finite": int(bad.sum()),
-        "first_not_finite": str(frame.index[bad.argmax()]) if bad.any() else None,
+        "first_not_finite": first_id(frame, bad),
         "lowest": float(good.min()) if len(good) else None,
         "highest": float(good.max()) if len(good) else None,
+        "first_outside": first_id(frame, ~bad & ((first < 0) | (first > 1))),
         "distinct": len(np.unique(good)),
     }
+
+
+def first_id(frame: pd.DataFrame, chosen: Any) -> str | None:
+    """Return the id of the first row that is chosen, or None."""
+    return str(frame.index[chosen.argmax()]) if chosen.any() else None
 
 
 def predict_golden(predict: Any, path: str) -> list[float] | None:

@@ -49,12 +49,14 @@ def test_a_good_csv(tmp_path: Path, live: str) -> None:
         "columns": ["prediction"],
         "index_equal": True,
         "duplicate_ids": 0,
+        "first_duplicate": None,
         "missing_ids": [],
         "extra_ids": [],
         "not_finite": 0,
         "first_not_finite": None,
         "lowest": 0.125,
         "highest": 1.0,
+        "first_outside": None,
         "distinct": 5,
     }
 
@@ -72,6 +74,7 @@ def test_another_order_is_not_equal(tmp_path: Path, live: str) -> None:
 def test_ids_missing_foreign_and_twice(tmp_path: Path, live: str) -> None:
     found = facts(tmp_path, live, predictions(0.5, [*IDS[:2], IDS[0], IDS[0], "n1", "n2", "n3", "n4"]))
     assert (found["rows"], found["index_equal"], found["duplicate_ids"]) == (8, False, 2)
+    assert found["first_duplicate"] == IDS[0]
     assert found["missing_ids"] == IDS[2:5]
     assert found["extra_ids"] == ["n1", "n2", "n3"]
 
@@ -80,6 +83,11 @@ def test_values_that_are_no_numbers_are_counted_and_the_first_is_named(tmp_path:
     found = facts(tmp_path, live, predictions([0.5, "text", np.inf, None, 0.25, -np.inf]))
     assert (found["not_finite"], found["first_not_finite"]) == (4, IDS[1])
     assert (found["lowest"], found["highest"], found["distinct"]) == (0.25, 0.5, 2)
+
+
+def test_the_first_value_outside_is_named(tmp_path: Path, live: str) -> None:
+    found = facts(tmp_path, live, predictions([0.5, np.inf, 1.0, 1.5, -1.0, 0.0]))
+    assert (found["first_outside"], found["lowest"], found["highest"]) == (IDS[3], -1.0, 1.5)
 
 
 def test_no_finite_value_at_all(tmp_path: Path, live: str) -> None:
