@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 
-# With centres this many scales away from zero, centre * weight cancels so much that float32 loses the difference.
-_FAR = 64.0
+# With a centre this many scales away from zero, centre * weight cancels so much that float32 would show it.
+_FAR = 4.0
+
+# A layer with so few weights is computed in float64: it costs next to nothing beside the rest, and whatever cancels in
+# it, the last layer's sum above all, does so without loss.
+_FEW_WEIGHTS = 32768
 
 
 def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, Any]]) -> dict[str, Any]:
@@ -24,7 +28,8 @@ def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, An
         post: the post-processing steps in force, each a mapping of one name to its options.
 
     Returns:
-        A tree of dicts, lists, strings and float32 arrays, each contiguous and owned; weights are (units, inputs).
+        A tree of dicts, lists, strings, Python numbers and float32 or float64 arrays, each contiguous and owned;
+        weights are (units, inputs).
     """
     return {
         "features": list(header["features"]),
@@ -35,27 +40,42 @@ def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, An
 
 
 def fold_mlp(layers: list[dict[str, Any]], arrays: dict[str, Any]) -> dict[str, Any]:
-    """Return imputation, shift and layers; x -> (x - centre) / scale is inside the first layer."""
+    """Return imputation, far inputs and layers; x -> (x - centre) / scale is inside the first layer.
+
+    Of an input whose centre is far away, only the scale is: predict takes the centre off it first, in float64. ``far``
+    lists those, each as [place, imputation, centre].
+    """
     imputation, centre, scale = (arrays[name].astype(np.float64) for name in ("imputation", "centre", "scale"))
-    shift = centre if bool((np.abs(centre) > _FAR * scale).any()) else None
-    offset = np.zeros_like(centre) if shift is not None else centre
+    is_far = np.abs(centre) > _FAR * scale
+    near_centre = np.where(is_far, 0.0, centre)
     folded = []
     for place, layer in enumerate(layers):
         weights, bias = (arrays[f"{letter}{place}"].astype(np.float64) for letter in "wb")
         if place == 0:
             weights = weights / scale[:, None]
-            bias = bias - (offset[:, None] * weights).sum(axis=0)
+            bias = bias - (near_centre[:, None] * weights).sum(axis=0)
+        kind = number_type(weights, bias)
         folded.append(
             {
-                "weights": single(weights.T),
-                "bias": single(bias),
+                "weights": plain(weights.T, kind),
+                "bias": plain(bias, kind),
                 "activation": layer["activation"],
                 "constants": {name: float(layer[name]) for name in sorted(layer) if name != "activation"},
             }
         )
-    return {"imputation": imputation if shift is not None else single(imputation), "shift": shift, "layers": folded}
+    return {
+        "imputation": plain(imputation, folded[0]["weights"].dtype),
+        "far": [[int(place), float(imputation[place]), float(centre[place])] for place in np.flatnonzero(is_far)],
+        "layers": folded,
+    }
 
 
-def single(values: Any) -> Any:
-    """Return float32, contiguous, owned, little-endian."""
-    return np.ascontiguousarray(values, dtype="<f4")
+def number_type(weights: Any, bias: Any) -> str:
+    """Return what a layer is computed in: float64 where that is cheap, or where float32 cannot hold its numbers."""
+    largest = max(float(np.abs(weights).max()), float(np.abs(bias).max()))
+    return "<f8" if weights.size <= _FEW_WEIGHTS or largest > float(np.finfo(np.float32).max) else "<f4"
+
+
+def plain(values: Any, kind: Any) -> Any:
+    """Return the values in that type, contiguous, owned, writeable, little-endian."""
+    return np.array(values, dtype=kind, order="C")

@@ -1,4 +1,4 @@
-"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -m inside.make``.
+"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.make``.
 
 Reads, below the working directory, ``plan.json`` (``kind``, and ``post``: the steps in force), the bundle's
 ``bundle/bundle.json`` and ``bundle/arrays.npz``; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +32,24 @@ def build(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
     header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
     with np.load(folder / "bundle" / "arrays.npz", allow_pickle=False) as stored:
         arrays: dict[str, Any] = {name: stored[name] for name in sorted(stored.files)}
-    module = source.load(plan["kind"], predict_folder)
-    module.__dict__["MODEL"] = fold.fold(header, arrays, plan["post"])
+    return dump(plan["kind"], fold.fold(header, arrays, plan["post"]), predict_folder)
+
+
+def dump(kind: str, model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]:
+    """Return the pickle of a folded model, and the names of its parameters.
+
+    The bytes are the same in every fresh process. A second dump in one process, or that of a loaded object, is not.
+    """
+    module = source.load(kind, predict_folder)
+    module.__dict__["MODEL"] = model
     cloudpickle.register_pickle_by_value(module)
-    # Dumped exactly once: a second dump in one process, or one of a loaded object, gives other bytes.
     return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)
 
 
 def main() -> None:
     """Build, write, report."""
+    # In a pickle a module is its name. To load pandas for that would take more time than all the rest together.
+    sys.modules["pandas"] = types.ModuleType("pandas")
     folder = Path.cwd()
     pickled, parameters = build(folder, Path(__file__).resolve().parent / "predict")
     (folder / "out").mkdir(exist_ok=True)

@@ -10,7 +10,10 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MODULE = "numerai_builder_model"
 

@@ -6,8 +6,9 @@ child runs with its output captured; ``OUT/NAME.json`` is written as it ends::
     {"format": 1, "name": ..., "code": exit status, or minus the signal's number, "timed_out": bool,
      "seconds": wall, "cpu_seconds": user + system, "peak_bytes": largest resident size, "log": the last 64 kB}
 
-A child whose ``needs`` names one that did not end with 0 is not run. The kernel kills the largest process when memory
-runs out, which is the child: this script survives it and still reports.
+What a child started and left running is killed with it. A child whose ``needs`` names one that did not end with 0 is
+not run. The kernel kills the largest process when memory runs out, which is the child: this script survives it and
+still reports.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ LOG_BYTES = 65536
 
 def keep_tail(stream: IO[bytes], tail: bytearray) -> None:
     """Read a stream to its end and keep the last of it, so that a chatty child can fill neither pipe nor disk."""
-    while chunk := stream.read1(LOG_BYTES):  # type: ignore[attr-defined]
-        tail += chunk
-        del tail[:-LOG_BYTES]
+    with stream:
+        while chunk := stream.read1(LOG_BYTES):  # type: ignore[attr-defined]
+            tail += chunk
+            del tail[:-LOG_BYTES]
 
 
 def run(child: dict[str, Any]) -> dict[str, Any]:
@@ -53,14 +55,18 @@ def run(child: dict[str, Any]) -> dict[str, Any]:
     timer.start()
     reader = threading.Thread(target=keep_tail, args=(process.stdout, tail), daemon=True)
     reader.start()
-    _, status, usage = os.wait4(process.pid, 0)
+    # It stays a zombie until what it started has been killed too: till then nobody else can have its number.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     timer.cancel()
     seconds = time.monotonic() - started
+    os.killpg(process.pid, signal.SIGKILL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     reader.join(timeout=5)
     return {
         "format": 1,
         "name": child["name"],
-        "code": os.waitstatus_to_exitcode(status),
+        "code": process.returncode,
         "timed_out": over.is_set(),
         "seconds": seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,

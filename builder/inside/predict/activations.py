@@ -1,4 +1,7 @@
-"""Activations on float32 (units, rows), in place where that is cheaper; plain Python factors keep float32 float32."""
+"""Activations on (units, rows), in place where that is cheaper; plain Python factors keep float32 float32.
+
+Each is written so that nothing cancels: where the result is tiny, it still has all of its digits.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 import numpy as np
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-GELU_SLOPE = 0.7978845608028654  # sqrt(2 / pi)
+GELU_SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi)
 
 
 def sigmoid_of(hidden: Any) -> Any:
@@ -53,13 +56,12 @@ def gelu(hidden: Any, constants: Any) -> Any:
     """Return x times the normal distribution's share below x; scipy, slow to load, only where this is used."""
     from scipy import special
 
-    return 0.5 * hidden * (1 + special.erf(hidden * 0.7071067811865476))
+    return 0.5 * hidden * special.erfc(hidden * -0.7071067811865476)
 
 
 def gelu_tanh(hidden: Any, constants: Any) -> Any:
-    """Return gelu by its tanh approximation."""
-    inner = GELU_SLOPE * (hidden + 0.044715 * hidden * hidden * hidden)
-    return 0.5 * hidden * (1 + np.tanh(inner))
+    """Return gelu by its tanh approximation: (1 + tanh(x)) / 2 is the sigmoid of 2 x."""
+    return hidden * sigmoid_of(GELU_SLOPE * (hidden + 0.044715 * hidden * hidden * hidden))
 
 
 def silu(hidden: Any, constants: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-BLOCK_BYTES = 12_000_000
+BLOCK_BYTES = 32_000_000
 
 
 def list_some(names: Any) -> str:
@@ -26,8 +26,8 @@ def positions(columns: Any, wanted: Any, frame_name: str) -> Any:
         doubles = columns[columns.duplicated()]
         raise ValueError(f"{frame_name} has columns twice: {list_some(list(doubles))}")
     found = columns.get_indexer(wanted)
-    missing = [name for name, place in zip(wanted, found, strict=True) if place < 0]
-    if missing:
+    if (found < 0).any():
+        missing = [name for name, place in zip(wanted, found, strict=True) if place < 0]
         raise ValueError(f"{frame_name} lacks {len(missing)} of {len(wanted)} columns: {list_some(missing)}")
     return found
 
@@ -52,35 +52,34 @@ def benchmark_rows(model: Any, frame: Any, index: Any) -> Any:
 
 def block_values(frame: Any, place: Any, start: int, stop: int, *, plain: bool) -> Any:
     """Return the features of some rows, in whatever numeric type the frame has them: (features, rows)."""
-    part = frame.iloc[start:stop].take(place, axis=1)
+    part = frame.iloc[start:stop].take(place, axis=1)  # rows first: taking columns copies
     # A plain frame gives up its numbers without a copy; a nullable or Arrow column has to be asked for a type.
     return (part.to_numpy() if plain else part.to_numpy(dtype=np.float64, na_value=np.nan)).T
 
 
 def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
-    """Write one block's inputs, missing ones imputed: float32 ``block`` (inputs, rows).
+    """Write one block's inputs, missing ones imputed: ``block`` (inputs, rows), float32 or float64.
 
-    Where the model has a ``shift`` (centres so large that float32 would lose the differences), it is taken off in
-    float64 first.
+    Where a centre is so large that the sums would lose the differences (``far``), it is taken off in float64 first.
     """
-    count, shift = len(values), model["shift"]
-    exact = shift is not None
-    target = np.empty(block.shape) if exact else block
-    target[:count] = values
-    target[count:] = benchmarks
-    if values.dtype.kind not in "iub" or len(benchmarks):
-        missing = np.isnan(target)
-        if missing.any():
-            np.copyto(target, model["imputation"][:, None], where=missing)
-    if exact:
-        np.subtract(target, shift[:, None], out=block, casting="unsafe")
+    count = len(values)
+    block[:count] = values
+    block[count:] = benchmarks
+    unsure = block if values.dtype.kind == "f" else block[count:]  # whole numbers are never missing
+    missing = np.isnan(unsure)
+    if missing.any():
+        np.copyto(unsure, model["imputation"][-len(unsure) :, None], where=missing)
+    for place, imputation, centre in model["far"]:
+        exact = (values[place] if place < count else benchmarks[place - count]).astype(np.float64)
+        exact[np.isnan(exact)] = imputation
+        block[place] = exact - centre
 
 
-def blocks(model: Any, live_features: Any, live_benchmark_models: Any, widest: int) -> Any:
-    """Yield (start, stop, float32 (inputs, rows)) for all rows; the array is used again for the next block.
+def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any, row_bytes: int) -> Any:
+    """Yield (start, stop, (inputs, rows) of the dtype ``kind``) for all rows; the array is used again for the next.
 
-    Rows are taken a block at a time so that memory does not grow with them; ``widest`` is the number of float32 values
-    that the model's layers keep for a row.
+    Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model's layers
+    keep for a row.
 
     Raises:
         ValueError: there are no rows, or a column that the model takes is missing.
@@ -90,10 +89,14 @@ def blocks(model: Any, live_features: Any, live_benchmark_models: Any, widest: i
         raise ValueError("live_features has no rows")
     place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
     benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
-    plain = all(isinstance(kind, np.dtype) and kind.kind in "iubf" for kind in live_features.dtypes.iloc[place])
+    types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
+    plain = all(isinstance(one, np.dtype) and one.kind in "iubf" for one in types)
     inputs = count + len(benchmarks)
-    step = max(64, BLOCK_BYTES // (4 * (inputs + widest)))
-    block = np.empty((inputs, min(step, rows)), dtype=np.float32)
+    row_bytes += inputs * kind.itemsize + count * (max(one.itemsize for one in types) if plain else 8)
+    most = max(64, BLOCK_BYTES // row_bytes)
+    # As few blocks as fit, and all of one size: each costs the products another pass over the weights.
+    step = -(-rows // -(-rows // most))
+    block = np.empty((inputs, step), dtype=kind)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         part = block[:, : stop - start]

@@ -9,15 +9,17 @@ import numpy as np
 from .activations import ACTIVATIONS
 from .inputs import blocks
 
+KEPT = 4  # arrays of a layer's size that live at once, at most: what goes in, what comes out, an activation's own
+
 
 def forward(model: Any, block: Any) -> Any:
-    """Return the network's output for float32 (inputs, rows): float32 (rows,).
+    """Return the network's output for (inputs, rows): (rows,), each layer computed in the type of its weights.
 
     Rows run along the second axis from the first array to the last, so nothing is ever transposed.
     """
     hidden = block
     for layer in model["layers"]:
-        hidden = layer["weights"] @ hidden
+        hidden = layer["weights"] @ hidden.astype(layer["weights"].dtype, copy=False)
         hidden += layer["bias"][:, None]
         hidden = ACTIVATIONS[layer["activation"]](hidden, layer["constants"])
     return hidden[0]
@@ -26,7 +28,8 @@ def forward(model: Any, block: Any) -> Any:
 def run_model(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the predictions before post-processing: float64 (rows,)."""
     raw = np.empty(len(live_features))
-    widest = 2 * max(len(layer["bias"]) for layer in model["layers"])
-    for start, stop, block in blocks(model, live_features, live_benchmark_models, widest):
+    row_bytes = KEPT * max(layer["bias"].nbytes for layer in model["layers"])
+    kind = model["layers"][0]["weights"].dtype
+    for start, stop, block in blocks(model, live_features, live_benchmark_models, kind, row_bytes):
         raw[start:stop] = forward(model, block)
     return raw

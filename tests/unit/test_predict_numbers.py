@@ -1,0 +1,207 @@
+"""The pickle's numbers against the float64 reference: any network, any constants, any range of inputs."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import reference
+from builder.bundle import activations, model
+from tests.support import bundles, pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ROWS = 40
+DTYPES = ("float32", "float64")
+EXPONENTS = st.floats(-8.9, 8.9)  # of a scale, from 1e-9 to 1e9
+
+
+def activation(name: str, draw: st.DrawFn, *, moderate: bool) -> activations.Activation:
+    """Draw the constants of an activation: within all that a bundle may have, or what people train with."""
+    constants = {}
+    for key, allowed in activations.CONSTANTS[name].items():
+        least, most = (allowed.default / 2, allowed.default * 2) if moderate else (allowed.least, allowed.most)
+        constants[key] = draw(st.floats(least, most))
+    return activations.Activation(name=name, constants=constants)
+
+
+def draw_layers(draw: st.DrawFn, sizes: list[int], random: np.random.Generator, *, moderate: bool) -> tuple[Any, ...]:
+    """Draw layers whose values keep their size from one to the next.
+
+    The moderate ones end as a network for this tournament does: a relu there that is zero for all rows but one leaves a
+    range, and so a bound, that no float32 layer below it can keep.
+    """
+    kind = draw(st.sampled_from(DTYPES))
+    last = ("identity", "sigmoid") if moderate else tuple(activations.CONSTANTS)
+    names = [draw(st.sampled_from(sorted(activations.CONSTANTS))) for _ in sizes[2:]] + [draw(st.sampled_from(last))]
+    return tuple(
+        model.Layer(
+            weights=(random.normal(size=(wide, narrow)) * math.sqrt(2 / wide)).astype(kind),
+            bias=random.normal(size=narrow).astype(kind),
+            activation=activation(name, draw, moderate=moderate),
+        )
+        for wide, narrow, name in zip(sizes[:-1], sizes[1:], names, strict=True)
+    )
+
+
+@st.composite
+def narrow_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
+    """A small network, centres and scales as far out as a bundle's may be, and inputs around them."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    features, benchmarks = draw(st.integers(1, 12)), draw(st.integers(0, 3))
+    count = features + benchmarks
+    sizes = [count, *draw(st.lists(st.integers(1, 20), max_size=5)), 1]
+    kind = draw(st.sampled_from(DTYPES))
+    centre = (random.uniform(-1, 1, size=count) * 10.0 ** draw(st.integers(-6, 6))).astype(kind)
+    # Hypothesis draws -0.0 too, and numpy takes 0.0 to -0.0 for a range that runs backwards.
+    low, high = sorted((draw(EXPONENTS) + 0.0, draw(EXPONENTS) + 0.0))
+    scale = (10.0 ** random.uniform(low, high, count)).astype(kind)
+    network = model.Mlp(
+        layers=draw_layers(draw, sizes, random, moderate=False),
+        imputation=np.clip(centre + scale, -1e6, 1e6).astype(kind),
+        centre=centre,
+        scale=scale,
+    )
+    inputs = centre.astype(np.float64) + scale.astype(np.float64) * random.normal(size=(ROWS, count))
+    inputs[random.random(inputs.shape) < draw(st.sampled_from([0, 0.1, 1]))] = np.nan
+    return bundles.bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
+
+
+@st.composite
+def wide_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
+    """A network as one would train it, wide enough for float32, on whole features and benchmarks of little spread."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    features, benchmarks = draw(st.integers(200, 500)), draw(st.integers(0, 3))
+    count = features + benchmarks
+    sizes = [count, *draw(st.lists(st.integers(190, 260), min_size=1, max_size=3)), 1]
+    middle = np.array([2.0] * features + [0.5] * benchmarks)
+    scale = np.array([math.sqrt(2)] * features + [10.0 ** draw(st.integers(-4, 0))] * benchmarks)
+    kind = draw(st.sampled_from(DTYPES))
+    network = model.Mlp(
+        layers=draw_layers(draw, sizes, random, moderate=True),
+        imputation=middle.astype(kind),
+        centre=middle.astype(kind),
+        scale=scale.astype(kind),
+    )
+    inputs = np.concatenate(
+        [random.integers(0, 5, (ROWS, features)), 0.5 + scale[features:] * random.normal(size=(ROWS, benchmarks))],
+        axis=1,
+    )
+    inputs[random.random(inputs.shape) < draw(st.sampled_from([0, 0.1]))] = np.nan
+    return bundles.bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
+
+
+def frames(made: model.Bundle, inputs: NDArray[np.float64]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the inputs as the tournament hands them over, the benchmarks in another order."""
+    index = pd.Index([f"n{row}" for row in range(len(inputs))], name="id")
+    count = len(made.features)
+    live = pd.DataFrame(inputs[:, :count], index=index, columns=list(made.features)).assign(era="X")
+    return live, pd.DataFrame(inputs[:, count:], index=index, columns=list(made.benchmarks)).iloc[::-1]
+
+
+def assert_near_the_reference(made: model.Bundle, inputs: NDArray[np.float64]) -> None:
+    expected = reference.predict(made.model, inputs)
+    raw = pickles.raw_of(pickles.predict_of(made))
+    live, benchmarks = frames(made, inputs)
+    bound = reference.bound(expected)
+    found = raw(live, benchmarks)
+    assert np.isfinite(found).all()
+    assert np.abs(found - expected).max() <= bound
+    one = raw(live.iloc[[3]], benchmarks)
+    assert np.abs(one - expected[[3]]).max() <= bound
+
+
+@settings(max_examples=60, deadline=None)
+@given(narrow_cases())
+def test_any_small_network_is_the_reference(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
+    assert_near_the_reference(*case)
+
+
+@settings(max_examples=20, deadline=None)
+@given(wide_cases())
+def test_a_wide_network_is_the_reference_though_in_float32(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
+    assert pickles.folded(case[0])["layers"][0]["weights"].dtype == np.float32
+    assert_near_the_reference(*case)
+
+
+@settings(max_examples=20, deadline=None)
+@given(narrow_cases(), st.sampled_from([1, 7, ROWS - 1, ROWS, ROWS + 1]))
+def test_blocks_of_rows_do_not_show(case: tuple[model.Bundle, NDArray[np.float64]], rows: int) -> None:
+    made, inputs = case
+    times = 2 + 200 // ROWS  # a block has 64 rows or more
+    raw = pickles.raw_of(pickles.predict_of(made))
+    raw.__globals__["BLOCK_BYTES"] = 0
+    live, benchmarks = frames(made, np.tile(inputs, (times, 1))[: 200 + rows])
+    expected = reference.predict(made.model, inputs)
+    found = raw(live, benchmarks)
+    assert np.abs(found - np.tile(expected, times)[: 200 + rows]).max() <= reference.bound(expected)
+
+
+def test_an_input_far_from_zero_keeps_its_digits() -> None:
+    """A benchmark around 1e6 that differs by thousandths: in float32 all of its values are the same."""
+    made = bundles.bundle(300, ("bench",), network=bundles.mlp(301, widths=(160,)))
+    made.model.centre[-1], made.model.scale[-1] = 1e6, 1e-3
+    assert pickles.folded(made)["layers"][0]["weights"].dtype == np.float32
+    inputs = np.full((ROWS, 301), 2.0)
+    inputs[:, -1] = 1e6 + np.linspace(-2e-3, 2e-3, ROWS)
+    inputs[5, -1] = np.nan
+    assert_near_the_reference(made, inputs)
+    assert len(set(pickles.raw_of(pickles.predict_of(made))(*frames(made, inputs)).tolist())) == ROWS
+
+
+def test_weights_beyond_float32_are_kept() -> None:
+    made = bundles.bundle(400, network=bundles.mlp(400, widths=(100,)))
+    made.model.layers[0].weights[:] *= np.float32(1e35)
+    made.model.scale[:] = 1e-9
+    made.model.layers[1].weights[:] *= np.float32(1e-35)
+    assert_near_the_reference(made, np.random.default_rng(1).integers(0, 5, size=(ROWS, 400)).astype(float))
+
+
+@pytest.mark.parametrize("name", activations.CONSTANTS)
+@pytest.mark.parametrize(("dtype", "digits"), [("float32", 2e-6), ("float64", 1e-13)])
+def test_each_activation_keeps_its_digits(name: str, dtype: str, digits: float) -> None:
+    """Where the result is tiny as well; the reference's own tanh forms lose theirs below its epsilon."""
+    sizes = 10.0 ** np.linspace(-30, 6, 200)
+    hidden = np.concatenate([sizes, -sizes, np.linspace(-12, 12, 101)]).astype(dtype)
+    one = activations.Activation(name=name)
+    namespace = pickles.predict_of(bundles.bundle(1)).__globals__
+    found = namespace["ACTIVATIONS"][name](hidden.copy(), dict(one.constants))
+    assert found.dtype == dtype
+    expected = reference.activate(one, hidden.astype(np.float64))
+    # The smallest float32 is 1e-45; exp of what is rounded to float32 is off by the exponent's size times its step.
+    np.testing.assert_allclose(found, expected, rtol=digits, atol=1e-15 if dtype == "float64" else 1e-14)
+
+
+def test_a_fresh_process_with_numpy_and_pandas_alone_predicts_the_same(tmp_path: Path) -> None:
+    """Nothing of this tool can be imported there, and the folder where it was made is unknown to it."""
+    made = pickles.scenario_bundle("wide")
+    folder = pickles.write_case(tmp_path, made)
+    with np.load(folder / "case.npz") as stored:
+        live, benchmarks = frames(made, stored["inputs"])
+    live.to_pickle(folder / "live.pkl")
+    benchmarks.to_pickle(folder / "benchmarks.pkl")
+    script = (
+        "import sys; sys.modules['builder'] = sys.modules['inside'] = sys.modules['tests'] = None\n"
+        "import pandas as pd\n"
+        "live, benchmarks, predict = (pd.read_pickle(n + '.pkl') for n in ('live', 'benchmarks', 'model'))\n"
+        "print(predict.__module__, predict.__name__, predict.__doc__.split(';')[0])\n"
+        "predict(live, benchmarks).to_pickle('found.pkl')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("numerai_builder_model predict Return one column")
+    expected = pickles.predict_of(made)(live, benchmarks)
+    pd.testing.assert_frame_equal(pd.read_pickle(folder / "found.pkl"), expected, check_exact=True)

@@ -1,0 +1,133 @@
+"""The predict source keeps the rules that make its pickle the same bytes everywhere, and loadable in every image."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import pickletools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import paths
+from builder.inside import source
+from tests.support import pickles
+
+FOLDER = paths.inside_folder() / "predict"
+FILES = sorted({name for names in source.FILES.values() for name in names})
+AT_THE_TOP = {"__future__", "typing", "numpy", "pandas"}
+LATER = {"scipy", "threadpoolctl"}  # slow to load, or not in every image
+
+files = pytest.mark.parametrize("name", FILES)
+
+
+def parsed(name: str) -> ast.Module:
+    return ast.parse((FOLDER / name).read_text(encoding="utf-8"))
+
+
+def imported(node: ast.AST) -> set[str]:
+    """Return the modules that a statement imports, but for those of this folder."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return {str(node.module)}
+    return set()
+
+
+def test_every_file_is_in_some_pickle() -> None:
+    assert {path.name for path in FOLDER.glob("*.py")} == {*FILES, "__init__.py"}
+
+
+@files
+def test_no_class_no_set_no_global_state(name: str) -> None:
+    for node in ast.walk(parsed(name)):
+        where = f"{name}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, (ast.ClassDef, ast.Set, ast.SetComp, ast.Global, ast.Nonlocal, ast.Lambda)), where
+        assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset"), (
+            where
+        )
+        # "x in {...}" of constants would be compiled to a frozenset even so.
+        assert not isinstance(getattr(node, "value", None), (set, frozenset)), where
+
+
+@files
+def test_only_numpy_and_pandas_are_imported_and_the_rest_where_it_is_used(name: str) -> None:
+    tree = parsed(name)
+    at_the_top = set().union(*(imported(node) for node in tree.body))
+    everywhere = set().union(*(imported(node) for node in ast.walk(tree)))
+    assert at_the_top <= AT_THE_TOP
+    assert everywhere - at_the_top <= LATER
+
+
+@files
+def test_what_a_file_takes_from_another_comes_before_it(name: str) -> None:
+    """They share one namespace and are compiled in order."""
+    for order in source.FILES.values():
+        if name not in order:
+            continue
+        for node in parsed(name).body:
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert f"{node.module}.py" in order[: order.index(name)]
+                assert all(alias.asname is None for alias in node.names)
+
+
+def test_no_name_is_taken_twice() -> None:
+    for order in source.FILES.values():
+        names = [
+            target
+            for name in order
+            for node in parsed(name).body
+            for target in (
+                [node.name]
+                if isinstance(node, ast.FunctionDef)
+                else [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+            )
+        ]
+        assert len(names) == len(set(names))
+
+
+def test_the_compiled_code_knows_no_path(tmp_path: Path) -> None:
+    for name in FILES:
+        copy = tmp_path / name
+        copy.write_bytes((FOLDER / name).read_bytes().replace(b"\n", b"\r\n"))
+        there, here = source.compile_file(copy), source.compile_file(FOLDER / name)
+        assert there == here
+        assert there.co_filename == f"<numerai-builder/{name}>"
+
+
+class Recorder(pickle.Unpickler):
+    """Loads, and keeps what was looked up by name."""
+
+    def __init__(self, file: Any) -> None:
+        super().__init__(file)
+        self.found: set[tuple[str, str]] = set()
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        self.found.add((module, name))
+        return super().find_class(module, name)
+
+
+@pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
+def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) -> None:
+    content = pickles.pickled(pickles.scenario_bundle(name))
+    path = tmp_path / "model.pkl"
+    path.write_bytes(content)
+    with path.open("rb") as file:
+        recorder = Recorder(file)
+        predict = recorder.load()
+    assert {module.partition(".")[0] for module, _ in recorder.found} <= {"cloudpickle", "numpy", "builtins", "types"}
+    texts = [value for _, value, _ in pickletools.genops(content) if isinstance(value, str)]
+    assert not [text for text in texts if text.split(".")[0] in {"builder", "inside", "tests"}]
+    for host in (str(Path.cwd()), str(Path.home()), str(FOLDER), "/build"):
+        assert host.encode() not in content
+    assert predict.__module__ == source.MODULE
+    assert predict.__qualname__ == "predict"
+
+
+def test_the_pickle_is_little_more_than_its_numbers() -> None:
+    made = pickles.scenario_bundle("wide")
+    arrays = pickles.folded(made)["layers"]
+    numbers = sum(layer["weights"].nbytes + layer["bias"].nbytes for layer in arrays)
+    names = sum(len(name) + 3 for name in made.features)
+    assert numbers + names < len(pickles.pickled(made)) < numbers + names + 40_000
