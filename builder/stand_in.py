@@ -242,6 +242,8 @@ def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
             stdout=subprocess.PIPE,
             stderr=output,
             env={**os.environ, "PATH": debian.search_path()},
+            # When it fails it sends SIGHUP to all of its process group: that must not be ours, nor our caller's.
+            start_new_session=True,
         )
         try:
             assert process.stdout is not None  # noqa: S101 - asked for above

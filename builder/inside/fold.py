@@ -29,7 +29,7 @@ def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, An
 
     Returns:
         A tree of dicts, lists, strings, Python numbers and float32 or float64 arrays, each contiguous and owned;
-        weights are (units, inputs).
+        weights are (units, inputs); those of the first layer have its bias as a last column, and ``bias`` is None.
     """
     return {
         "features": list(header["features"]),
@@ -55,10 +55,11 @@ def fold_mlp(layers: list[dict[str, Any]], arrays: dict[str, Any]) -> dict[str, 
             weights = weights / scale[:, None]
             bias = bias - (near_centre[:, None] * weights).sum(axis=0)
         kind = number_type(weights, bias)
+        joined = np.vstack([weights, bias]) if place == 0 else weights
         folded.append(
             {
-                "weights": plain(weights.T, kind),
-                "bias": plain(bias, kind),
+                "weights": plain(joined.T, kind),
+                "bias": None if place == 0 else plain(bias, kind),
                 "activation": layer["activation"],
                 "constants": {name: float(layer[name]) for name in sorted(layer) if name != "activation"},
             }

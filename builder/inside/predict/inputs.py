@@ -58,7 +58,7 @@ def block_values(frame: Any, place: Any, start: int, stop: int, *, plain: bool) 
 
 
 def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
-    """Write one block's inputs, missing ones imputed: ``block`` (inputs, rows), float32 or float64.
+    """Write one block's inputs, missing ones imputed: ``block`` (inputs, rows) in float32 or float64.
 
     Where a centre is so large that the sums would lose the differences (``far``), it is taken off in float64 first.
     """
@@ -76,10 +76,10 @@ def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
 
 
 def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any, row_bytes: int) -> Any:
-    """Yield (start, stop, (inputs, rows) of the dtype ``kind``) for all rows; the array is used again for the next.
+    """Yield (start, stop, block) for all rows; ``block`` is (inputs + 1, rows) of the dtype ``kind``, its last row ones.
 
     Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model's layers
-    keep for a row.
+    keep for a row. The array is used again for the next block.
 
     Raises:
         ValueError: there are no rows, or a column that the model takes is missing.
@@ -96,9 +96,12 @@ def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any
     most = max(64, BLOCK_BYTES // row_bytes)
     # As few blocks as fit, and all of one size: each costs the products another pass over the weights.
     step = -(-rows // -(-rows // most))
-    block = np.empty((inputs, step), dtype=kind)
+    # A cache line's worth of rows divides a block: each of its rows begins with a line.
+    block = np.ones((inputs + 1, -(-step // 16) * 16), dtype=kind)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         part = block[:, : stop - start]
-        fill_block(model, block_values(live_features, place, start, stop, plain=plain), benchmarks[:, start:stop], part)
+        values = block_values(live_features, place, start, stop, plain=plain)
+        fill_block(model, values, benchmarks[:, start:stop], part[:-1])
+        del values  # as large as the layers' own arrays
         yield start, stop, part

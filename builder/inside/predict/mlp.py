@@ -13,14 +13,16 @@ KEPT = 4  # arrays of a layer's size that live at once, at most: what goes in, w
 
 
 def forward(model: Any, block: Any) -> Any:
-    """Return the network's output for (inputs, rows): (rows,), each layer computed in the type of its weights.
+    """Return the network's output for (inputs + 1, rows): (rows,), each layer computed in the type of its weights.
 
-    Rows run along the second axis from the first array to the last, so nothing is ever transposed.
+    Rows run along the second axis from the first array to the last, so nothing is ever transposed. The first layer's
+    bias is the last column of its weights: the block's last row is ones.
     """
     hidden = block
     for layer in model["layers"]:
         hidden = layer["weights"] @ hidden.astype(layer["weights"].dtype, copy=False)
-        hidden += layer["bias"][:, None]
+        if layer["bias"] is not None:
+            hidden += layer["bias"][:, None]
         hidden = ACTIVATIONS[layer["activation"]](hidden, layer["constants"])
     return hidden[0]
 
@@ -28,7 +30,7 @@ def forward(model: Any, block: Any) -> Any:
 def run_model(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the predictions before post-processing: float64 (rows,)."""
     raw = np.empty(len(live_features))
-    row_bytes = KEPT * max(layer["bias"].nbytes for layer in model["layers"])
+    row_bytes = KEPT * max(layer["weights"][:, :1].nbytes for layer in model["layers"])
     kind = model["layers"][0]["weights"].dtype
     for start, stop, block in blocks(model, live_features, live_benchmark_models, kind, row_bytes):
         raw[start:stop] = forward(model, block)
