@@ -33,9 +33,8 @@ def speed(plan: dict[str, Any]) -> dict[str, list[float]]:
     predict = pd.read_pickle(plan["model"])  # noqa: S301 - made by this run
     frame, other = pd.read_parquet(plan["frames"]["7000"]), pd.read_parquet(plan["benchmarks"])
     features = predict.__globals__["MODEL"]["features"]
-    weights = [
-        np.ascontiguousarray(layer["weights"].T, dtype=np.float32) for layer in predict.__globals__["MODEL"]["layers"]
-    ]
+    weights = [np.ascontiguousarray(layer["weights"].T, "f4") for layer in predict.__globals__["MODEL"]["layers"]]
+    weights[0] = weights[0][: len(features)]  # its last row is the bias
     ready = np.ascontiguousarray(frame[features].to_numpy(dtype=np.float32))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

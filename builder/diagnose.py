@@ -63,18 +63,17 @@ def _limit(ended: Ended, where: Where) -> str | None:
 
 
 def _binary(ended: Ended, where: Where) -> str | None:
-    died = "the interpreter died (segmentation fault, exit 139)" if ended.code in _SEGFAULT_CODES else "it failed"
-    if _is_of_another_python(ended, where):
-        made = f"Python {where.made_on}" if where.made_on else "another Python or numpy"
+    died = ended.code in _SEGFAULT_CODES
+    what = "the interpreter died (segmentation fault, exit 139)" if died else _message(ended)
+    elsewhere = where.made_on is not None and _minor(where.made_on) != _minor(where.python)
+    if elsewhere or _OTHER_PYTHON.search(ended.log) or (died and where.made_on is None):
+        made = f"Python {where.made_on}" if elsewhere else "another Python or numpy"
         return (
-            f"the pickle was made for {made}, and the image has Python {where.python}: {died}; "
+            f"the pickle was made for {made}, and the image has Python {where.python}: {what}; "
             "make it in the image that runs it: `make pickle`"
         )
-    if ended.code in _SEGFAULT_CODES:
-        return (
-            f"{died}: the pickle was made for another Python or numpy than the image's; "
-            "make it in the image that runs it: `make pickle`"
-        )
+    if died:
+        return f"{what} in the very Python that the pickle was made in: look at the model's own libraries and its size"
     if ended.code in _ABORT_CODES:
         return (
             "the interpreter aborted (exit 134), as threads of pyarrow make it do now and then while Python ends: "
@@ -92,13 +91,6 @@ def _message(ended: Ended) -> str:
         )
     said = _MESSAGE.findall(ended.log) or [line for line in ended.log.splitlines() if line.strip()][-1:]
     return f"exit {ended.code}: {said[-1].strip() if said else 'it printed nothing'}"
-
-
-def _is_of_another_python(ended: Ended, where: Where) -> bool:
-    if ended.code == 0:
-        return False
-    differs = where.made_on is not None and _minor(where.made_on) != _minor(where.python)
-    return differs or bool(_OTHER_PYTHON.search(ended.log))
 
 
 def _minor(version: str) -> list[str]:

@@ -325,7 +325,7 @@ def _image_facts(answer: Mapping[str, Any]) -> engine.ImageFacts:
         tags=tuple(answer.get("RepoTags") or ()),
         digests=tuple(answer.get("RepoDigests") or ()),
         labels=config.get("Labels") or {},
-        entrypoint=tuple(config.get("Entrypoint") or ()) + tuple(config.get("Cmd") or ()),
+        entrypoint=tuple(config.get("Entrypoint") or ()),  # options take the place of CMD
         workdir=config.get("WorkingDir") or "/",
         platform=f"{answer['Os']}/{answer['Architecture']}",
         size=answer["Size"],

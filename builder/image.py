@@ -84,12 +84,14 @@ def resolve(ref: str, stand_in_python: str | None, on: engine.Engine, *, pull: b
         errors.ImageError: it cannot be had and no stand-in is named, or it is for another platform.
         errors.EngineError: the engine failed.
     """
-    facts = None if pull else on.find_image(ref)
-    if facts is None:
-        facts, reason = _ask_registry(ref, on, pull=pull, asks_in_vain=stand_in_python is None, progress=progress)
-        if facts is None:
-            return _stand_in(ref, stand_in_python, reason, on, progress)
-    return _checked(_describe(ref, ref, facts))
+    here = on.find_image(ref)
+    if here is not None and not pull:
+        return _checked(_describe(ref, ref, here))
+    pulled, reason = _ask_registry(ref, on, pull=pull, asks_in_vain=stand_in_python is None, progress=progress)
+    if pulled is None and here is not None:
+        progress.note(f"note: {ref} is on this engine and is used as it is; it could not be asked for again: {reason}")
+    facts = pulled or here
+    return _checked(_describe(ref, ref, facts)) if facts else _stand_in(ref, stand_in_python, reason, on, progress)
 
 
 def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
@@ -111,12 +113,13 @@ def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
 
 def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
     """Say what the image is that the engine has under ``name``."""
-    spec = facts.labels.get(stand_in.SPEC_LABEL)
+    spec = facts.labels.get(stand_in.SPEC_LABEL, "")
     digest = _repository_digest(ref, facts.digests)
     kind: Kind = "stand_in" if spec else "exact" if digest else "local"
-    if spec:
+    # What somebody built on a look-alike has its label too, and is another image.
+    if stand_in.tag_name(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
         identity, base = f"sha256:{spec}", name
-    elif digest:
+    elif digest and not spec:
         identity, base = digest.partition("@")[2], digest
     else:
         layers = hashlib.sha256("\n".join(facts.layers).encode()).hexdigest()
@@ -136,11 +139,14 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
 def _repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
     """Return the ``repository@digest`` that came from the repository which the reference names."""
     parsed = image_ref.parse(ref)
-    for digest in digests:
-        held = image_ref.parse(digest)
-        if (held.registry, held.repository) == (parsed.registry, parsed.repository):
-            return digest
-    return None
+    held = [(digest, image_ref.parse(digest)) for digest in digests]
+    ours = [
+        (text, one.digest)
+        for text, one in held
+        if (one.registry, one.repository) == (parsed.registry, parsed.repository)
+    ]
+    # An image may have several: the one that the config pins, if it pins one.
+    return next((text for text, digest in ours if digest == parsed.digest), ours[0][0] if ours else None)
 
 
 def _checked(image: Image) -> Image:
@@ -169,6 +175,7 @@ def _ask_registry(
         found = on.pull(ref, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
         on.facts()  # an engine that is gone is another matter: this says so
+        progress.note(f"note: {error}")
         memory.parent.mkdir(exist_ok=True)
         paths.write_atomically(memory, str(error).encode())
         return None, str(error)

@@ -26,6 +26,7 @@ def check(
     features: Sequence[str],
     benchmark_columns: Sequence[str],
     needs_era: bool,
+    data_version: str,
 ) -> LiveFiles:
     """Make sure that files have what a model needs; reads their schemas, ids and eras alone.
 
@@ -34,15 +35,16 @@ def check(
         benchmarks: Parquet in the shape of ``live_benchmark_models.parquet``.
         features: Columns that must be in ``live``.
         benchmark_columns: Columns that must be in ``benchmarks``.
+        data_version: Such as ``v5.2``: what is said to be fetched where a file is absent.
         needs_era: Whether a step of the post-processing goes by era.
 
     Raises:
         errors.DataError: All that is missing, each fault with its file, names and counts.
     """
     live_columns = ["era", *features] if needs_era else list(features)
-    rows, found = _file_faults(live, live_columns, fetch="live.parquet")
+    rows, found = _file_faults(live, live_columns, fetch=f"{data_version}/live.parquet")
     if benchmarks is not None:
-        found += _file_faults(benchmarks, benchmark_columns, fetch="live_benchmark_models.parquet")[1]
+        found += _file_faults(benchmarks, benchmark_columns, fetch=f"{data_version}/live_benchmark_models.parquet")[1]
     elif benchmark_columns:
         found.append(
             f"{live}: comes without a benchmark file, and the model takes {_listed(benchmark_columns)}; "
@@ -56,7 +58,7 @@ def check(
 def _file_faults(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int, list[str]]:
     """Return how many rows a file has, and what is wrong with it."""
     if not path.exists():
-        how = f"fetch it (numerapi: download_dataset('v5.2/{fetch}')), {_HOW}"
+        how = f"fetch it (numerapi: download_dataset('{fetch}')), {_HOW}"
         return 0, [f"{path}: does not exist; {how}"]
     if not path.is_file():
         return 0, [f"{path}: is not a file; {_HOW}"]

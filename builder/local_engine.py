@@ -189,7 +189,10 @@ def stop(*, machine: Machine | None = None) -> bool:
         return False
     running = _born(pid) == born
     if running:
-        os.kill(pid, signal.SIGTERM)
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except PermissionError as error:
+            raise errors.EngineError(f"dockerd (process {pid}) is root's: run this as root to stop it") from error
         if not _until(lambda: _born(pid) != born, STOP_SECONDS):
             raise errors.EngineError(
                 f"dockerd (process {pid}) did not stop within {STOP_SECONDS:.0f} s: stop it by hand"

@@ -56,7 +56,7 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
     """
     content = json_text.canonical({"format": 1, "kind": plan.kind, "post": list(plan.post), "config": plan.config})
     return Rendered(
-        dockerfile=_dockerfile(name=name, base=base),
+        dockerfile=dockerfile(name=name, base=base),
         context=(
             tar_stream.Entry(name=PLAN, content=content),
             *(tar_stream.Entry(name=f"bundle/{path.name}", content=path) for path in bundle_files),
@@ -121,7 +121,12 @@ def read(folder: Path) -> Rendered:
     )
 
 
-def _dockerfile(*, name: str, base: str) -> str:
+def dockerfile(*, name: str, base: str) -> str:
+    """Return the Dockerfile's text.
+
+    Raises:
+        errors.ImageError: ``base`` is no image reference.
+    """
     import jinja2  # noqa: PLC0415 - not needed when nothing has changed
 
     environment = jinja2.Environment(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import os
 import secrets
 import signal
 import threading
@@ -117,12 +115,16 @@ def _is_dead(lock: Path) -> bool:
 
 
 def owner() -> str:
-    """Return a name for this user, machine and cache folder that says nothing about them."""
-    with contextlib.suppress(OSError):
-        machine = Path("/etc/machine-id").read_text()
-        return _short(f"{machine}:{os.getuid()}:{paths.cache_folder()}")
-    return _short(f"{os.uname().nodename}:{os.getuid()}:{paths.cache_folder()}")
+    """Return a random name for this cache folder, made once: whoever has it sees the locks of all its runs.
 
-
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    Two machines, or two containers, that share an engine and no cache folder have two names, whatever else they share.
+    """
+    path = paths.cache_folder() / "owner"
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        name = file.read().strip()
+        if not name:
+            name = secrets.token_hex(4)
+            file.write(name)
+    return name

@@ -100,7 +100,7 @@ class _Outcome:
     exit: engine.Exit
     entry: dict[str, Any] | None
     measured: dict[str, Any] | None
-    measure_log: str
+    measuring: dict[str, Any] | None
 
 
 def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
@@ -166,7 +166,7 @@ def _run(task: Task, on: engine.Engine, run: str, progress: Progress) -> _Outcom
         exit=ended,
         entry=entry,
         measured=read.get("measured.json"),
-        measure_log=(read.get(f"{MEASURE}.json") or {}).get("log", ""),
+        measuring=read.get(f"{MEASURE}.json"),
     )
 
 
@@ -226,11 +226,16 @@ def _judge_entry(task: Task, outcome: _Outcome) -> Check:
     entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
     if entry["code"] == 0:
         return Check(name="entry point", good=True, detail="exit 0")
+    return Check(name="entry point", good=False, detail=_cause(task, outcome, entry))
+
+
+def _cause(task: Task, outcome: _Outcome, child: dict[str, Any]) -> str:
+    """Say why a child ended as it did."""
     ended = diagnose.Ended(
-        code=entry["code"],
-        timed_out=entry["timed_out"],
+        code=child["code"],
+        timed_out=child["timed_out"],
         out_of_memory=outcome.exit.out_of_memory,
-        log=entry["log"],
+        log=child["log"],
     )
     where = diagnose.Where(
         seconds=task.limits.seconds,
@@ -238,14 +243,15 @@ def _judge_entry(task: Task, outcome: _Outcome) -> Check:
         python=task.python,
         made_on=task.artifact.manifest.image.python,
     )
-    return Check(name="entry point", good=False, detail=diagnose.explain(ended, where))
+    return diagnose.explain(ended, where)
 
 
 def _judge_measured(task: Task, outcome: _Outcome) -> list[Check]:
     measured = outcome.measured
     if measured is None:
-        last = outcome.measure_log.strip().splitlines()[-1:] or ["it printed nothing"]
-        return [Check(name="measuring", good=False, detail=f"the result could not be read in the image: {last[0]}")]
+        child = outcome.measuring or {"code": None, "timed_out": outcome.exit.code is None, "log": ""}
+        cause = _cause(task, outcome, child)
+        return [Check(name="measuring", good=False, detail=f"the result could not be read in the image: {cause}")]
     csv = measured["csv"]
     if csv is None:
         return [Check(name="csv", good=False, detail="the entry point ended with exit 0 and wrote no CSV")]

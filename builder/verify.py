@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+import builder
 from builder import artifact, build, errors, manifest, render
 from builder.bundle import files
 
@@ -66,7 +67,10 @@ def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
             f"{context}: the recorded inputs cannot be read ({error}); run `make pickle` to record them again"
         ) from error
     edited = [name for name, (actual, expected) in found.items() if actual != expected]
-    if said.image.base not in recorded.dockerfile:
+    # Another release of the tool may write another Dockerfile: then the image's name is all that can be looked for.
+    text = render.dockerfile(name=said.name, base=said.image.base)
+    same_tool = said.tool.version == builder.__version__
+    if recorded.dockerfile != text if same_tool else said.image.base not in recorded.dockerfile:
         edited.append(artifact.DOCKERFILE)
     if edited:
         raise errors.ArtifactError(

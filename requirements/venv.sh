@@ -28,8 +28,9 @@ install_python() {
         exit 2
     fi
     say "no Python of 3.11 or newer with its venv module is here: installing python3 and python3-venv"
+    log=$(mktemp)
     { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv; } \
-        >/tmp/numerai-builder-apt.log 2>&1 || { tail -n 5 /tmp/numerai-builder-apt.log >&2; exit 2; }
+        >"$log" 2>&1 || { tail -n 5 "$log" >&2; exit 2; }
 }
 
 if ! .venv/bin/python -c '' 2>/dev/null; then
@@ -43,6 +44,7 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 say "installing requirements/$name.txt into .venv"
+rm -f .venv/failed
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 # On a terminal, one line that names what is being fetched; elsewhere nothing.
 show() {

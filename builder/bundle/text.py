@@ -31,6 +31,7 @@ Name = Annotated[
 Fact = str | bool | int | float | tuple[str, ...]
 
 _SHOWN = 5
+_RESERVED = frozenset({"id", "era", "data_type"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +110,8 @@ class Text(abc.ABC):
         return [
             *_repeats(("features",), self.features),
             *_repeats(("benchmarks",), self.benchmarks),
+            *_reserved(("features",), self.features),
+            *_reserved(("benchmarks",), self.benchmarks),
             *_shared(self.features, self.benchmarks),
             *self.own_faults(),
             *self._golden_faults(),
@@ -145,6 +148,15 @@ def bad_numbers(name: str, array: bundle_model.Floats, bad: NDArray[np.bool_], c
     first = tuple(places[0].tolist())
     count = f"{len(places):,} of {array.size:,} values" if len(places) > 1 else "the only one"
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
+
+
+def _reserved(path: typed.Place, names: tuple[str, ...]) -> list[typed.Fault]:
+    """Return a fault when a name is that of another column of the tournament's frames."""
+    found = [name for name in names if name in _RESERVED or name.startswith("target")]
+    if not found:
+        return []
+    said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
+    return [typed.Fault(path=path, text=said)]
 
 
 def _repeats(path: typed.Place, names: Sequence[str]) -> list[typed.Fault]:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _say("interrupted; nothing was left behind")
+        _say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()

@@ -93,12 +93,13 @@ def verify(options: argparse.Namespace) -> int:
     from builder import verify as stage  # noqa: PLC0415 - the verb has the stage's name
 
     chosen = target.find(options.target)
-    made = target.load(chosen)
+    target.load(chosen)  # what is wrong with it is said before anything is started
     watch = terminal.Stopwatch()
     with terminal.progress() as progress, watch.stage("rebuild"):
         on = session.connect(progress, yes=options.yes)
-        image.find_again(made.manifest.image, on, progress=progress)
-        with artifact.locked(made.folder), run.start(on) as identity:
+        with artifact.locked(chosen.folder), run.start(on) as identity:
+            made = target.load(chosen)
+            image.find_again(made.manifest.image, on, progress=progress)
             result = stage.verify(made, on, identity, progress)
     if options.json:
         print(json.dumps({"format": 1, "equal": result.equal, **asdict(result)}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, image, paths, post, run
+from builder import artifact, config, data, errors, image, paths, post, run
+from builder.bundle import files
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ def validate_pickle(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
-        made = target.load(chosen)
+        target.load(chosen)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
-        with artifact.locked(made.folder), run.start(on) as identity:
+        with artifact.locked(chosen.folder), run.start(on) as identity:
+            made = target.load(chosen)
             task = _task(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, on, identity, progress)
@@ -52,18 +54,21 @@ def _task(
     from builder.bundle import read  # noqa: PLC0415 - numpy
 
     terms = chosen.config.validate if chosen.config else config.Validate()
-    bundle = read.read(made.folder / artifact.CONTEXT / "bundle")
+    recorded = made.folder / artifact.CONTEXT / "bundle"
+    if files.content_hash(recorded) != made.manifest.bundle.hash:
+        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
+    bundle = read.read(recorded)
     if stand_in_python:
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
         where = image.find_again(made.manifest.image, on, progress=progress)
-    files, source = _live_files(terms, bundle, chosen)
+    live, source = _live_files(terms, bundle, chosen)
     return validate.Task(
         artifact=made,
         bundle=bundle,
         image=where,
         python=image.inventory(where, on, identity).python,
-        files=files,
+        files=live,
         source=source,
         limits=validate.Limits(cpus=terms.limits.cpus, memory=terms.limits.memory, seconds=terms.limits.seconds),
     )
@@ -83,6 +88,7 @@ def _live_files(
             features=bundle.features,
             benchmark_columns=bundle.benchmarks,
             needs_era=post.needs_era(steps),
+            data_version=chosen.config.data_version if chosen.config else "",
         )
         return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"
     cache = paths.cache_folder() / "shaped"

@@ -129,10 +129,17 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
         print(" " * indent + "  ".join([*cells, row[-1]]).rstrip())
 
 
+def _ask(question: str) -> str:
+    """Ask on standard error: standard output may be read by a program."""
+    sys.stderr.write(f"{question} [Y/n] ")
+    sys.stderr.flush()
+    return input()
+
+
 def confirm(question: str) -> bool:
     """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
     try:
-        return input(f"{question} [Y/n] ").strip().lower() in {"", "y", "yes"}
+        return _ask(question).strip().lower() in {"", "y", "yes"}
     except EOFError:
         return False
 

@@ -284,3 +284,10 @@ def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st
         read_or_none(good)
     finally:
         path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["id", "era", "data_type", "target", "target_ender_20"])
+def test_a_feature_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
+    made = replace(bundles.bundle(), features=(name, "feature_b", "feature_c"))
+    with pytest.raises(errors.BundleError, match=f"features: {name}: the tournament's frames use the name"):
+        write.write(tmp_path / "bundle", made)

@@ -126,7 +126,7 @@ def test_each_error_has_its_exit_code_and_one_message(
 
     monkeypatch.setattr(session, "connect", fail)
     assert call("engine", "--json") == code
-    expected = f"error: {error}\n" if str(error) else "interrupted; nothing was left behind\n"
+    expected = f"error: {error}\n" if str(error) else "interrupted\n"
     assert said(capsys) == ("", expected)
 
 
@@ -214,7 +214,7 @@ def test_an_interrupt_ends_it_with_130_and_one_line(project: Path, number: signa
             process.send_signal(number)
             out, err = process.communicate(timeout=30)
             connection.close()
-    assert (process.returncode, out, err) == (130, "", "interrupted; nothing was left behind\n")
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
 PRINTING = """

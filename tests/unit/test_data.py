@@ -108,7 +108,9 @@ def test_any_size_passes_its_own_check(
     names = [f"f{place}" for place in range(features)]
     cache = tmp_path_factory.mktemp("cache")
     made = data.shaped(features=names, benchmarks=["b"], rows=rows, seed=seed, cache=cache)
-    checked = live_check.check(made.live, made.benchmarks, features=names, benchmark_columns=["b"], needs_era=True)
+    checked = live_check.check(
+        made.live, made.benchmarks, features=names, benchmark_columns=["b"], needs_era=True, data_version="v5.2"
+    )
     assert checked == made
 
 
@@ -138,7 +140,7 @@ def good_frame(rows: int = 3) -> pd.DataFrame:
 
 
 def faults(path: Path, benchmarks: Path | None = None, **wanted: object) -> str:
-    arguments = {"features": ["a", "b"], "benchmark_columns": [], "needs_era": True} | wanted
+    arguments = {"features": ["a", "b"], "benchmark_columns": [], "needs_era": True, "data_version": "v5.2"} | wanted
     with pytest.raises(errors.DataError) as caught:
         live_check.check(path, benchmarks, **arguments)  # type: ignore[arg-type]
     assert all(fault.startswith((f"{path}: ", f"{benchmarks}: ")) for fault in caught.value.faults)
@@ -148,7 +150,10 @@ def faults(path: Path, benchmarks: Path | None = None, **wanted: object) -> str:
 def test_good_files_are_returned_with_their_rows(tmp_path: Path) -> None:
     path = write_live(tmp_path)
     wanted = data.LiveFiles(live=path, benchmarks=None, rows=3)
-    assert live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=True) == wanted
+    assert (
+        live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=True, data_version="v5.2")
+        == wanted
+    )
 
 
 def test_an_absent_file_says_how_to_fetch_it(tmp_path: Path) -> None:
@@ -178,7 +183,10 @@ def test_missing_features_come_with_names_and_counts(tmp_path: Path) -> None:
 def test_era_is_missed_only_where_ranks_need_it(tmp_path: Path) -> None:
     path = write_live(tmp_path, good_frame().drop(columns="era"))
     assert "era: missing" in faults(path)
-    assert live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=False).rows == 3
+    assert (
+        live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=False, data_version="v5.2").rows
+        == 3
+    )
 
 
 def test_empty_eras_are_counted(tmp_path: Path) -> None:
@@ -228,5 +236,7 @@ def test_benchmark_columns_are_asked_for_in_their_own_file(tmp_path: Path) -> No
 def test_all_faults_of_both_files_come_at_once(tmp_path: Path) -> None:
     live = write_live(tmp_path, good_frame(0).drop(columns=["era", "a"]).rename_axis("key"))
     with pytest.raises(errors.DataError) as caught:
-        live_check.check(live, tmp_path / "absent", features=["a"], benchmark_columns=["v"], needs_era=True)
+        live_check.check(
+            live, tmp_path / "absent", features=["a"], benchmark_columns=["v"], needs_era=True, data_version="v5.2"
+        )
     assert len(caught.value.faults) == 5

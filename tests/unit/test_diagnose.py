@@ -15,7 +15,7 @@ UNKNOWN = diagnose.Where(seconds=600, memory=4 << 30, python="3.12.11", made_on=
 SEGFAULT = "the interpreter died (segmentation fault, exit 139)"
 MEMORY = "it ran out of memory at 4 GiB (exit 137); the tournament would fail it: make the model smaller"
 ANOTHER = "the pickle was made for Python 3.11.2, and the image has Python 3.13.5: "
-NUMPY = "the pickle was made for another Python or numpy, and the image has Python 3.12.11: it failed"
+NUMPY = "the pickle was made for another Python or numpy, and the image has Python 3.12.11: "
 TRACEBACK = "Traceback (most recent call last):\n  File x\n"
 
 
@@ -40,12 +40,12 @@ def ended(code: int | None, log: str = "", *, timed_out: bool = False, out_of_me
         (ended(-7), SAME, SEGFAULT),
         (ended(-11), OTHER, ANOTHER + SEGFAULT),
         (ended(139), OTHER, ANOTHER + SEGFAULT),
-        (ended(1, TRACEBACK + "SystemError: unknown opcode"), OTHER, ANOTHER + "it failed"),
-        (ended(1, TRACEBACK + "ValueError: something"), OTHER, ANOTHER + "it failed"),
+        (ended(1, TRACEBACK + "SystemError: unknown opcode"), OTHER, ANOTHER + "exit 1: SystemError: unknown opcode"),
+        (ended(1, TRACEBACK + "ValueError: something"), OTHER, ANOTHER + "exit 1: ValueError: something"),
         (
             ended(1, "XXX lineno: 7, opcode: 0\n" + TRACEBACK + "SystemError: unknown opcode"),
             SAME,
-            "made for Python 3.12",
+            "made for another Python or numpy",
         ),
         (ended(1, "SystemError: unknown opcode"), UNKNOWN, NUMPY),
         (ended(1, "TypeError: code() takes at most 16 arguments (18 given)"), UNKNOWN, NUMPY),

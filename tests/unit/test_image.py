@@ -106,9 +106,18 @@ def test_a_digest_of_another_registry_is_not_exact(on: FakeEngine, held: str) ->
 
 
 def test_a_stand_in_is_one_whatever_it_is_called(on: FakeEngine) -> None:
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={stand_in.SPEC_LABEL: SPEC})
+    labels = {stand_in.SPEC_LABEL: SPEC, stand_in.STAND_IN_LABEL: "3.11"}
+    on.add_image(REF, stand_in.tag_name("3.11", SPEC), digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
     found = resolve(on)
     assert (found.kind, found.uploadable, found.identity) == ("stand_in", False, f"sha256:{SPEC}")
+
+
+def test_what_was_built_on_a_stand_in_is_one_too_but_another(on: FakeEngine) -> None:
+    labels = {stand_in.SPEC_LABEL: SPEC, stand_in.STAND_IN_LABEL: "3.11"}
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
+    found = resolve(on)
+    assert (found.kind, found.uploadable) == ("stand_in", False)
+    assert found.identity != f"sha256:{SPEC}"
 
 
 def test_an_image_for_another_platform_is_refused_with_what_to_do(on: FakeEngine) -> None:
@@ -328,3 +337,35 @@ def test_a_stand_in_of_other_sources_is_another_image(on: FakeEngine) -> None:
     add_stand_in(on, spec="6" * 64)
     with pytest.raises(errors.ImageError, match=r"is now another image \(stand_in, sha256:666"):
         find_again(on, was)
+
+
+class Notes(progress.Silent):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str, /) -> None:
+        self.said.append(text)
+
+
+def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: FakeEngine) -> None:
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    notes = Notes()
+    found = image.resolve(REF, "3.11", on, pull=True, progress=notes)
+    assert (found.kind, found.identity) == ("exact", DIGEST)
+    assert any(f"{REF} is on this engine and is used as it is" in note for note in notes.said)
+
+
+def test_why_an_image_could_not_be_had_is_said_before_a_stand_in_is_used(on: FakeEngine) -> None:
+    add_stand_in(on)
+    notes = Notes()
+    assert image.resolve(REF, "3.11", on, pull=False, progress=notes).kind == "stand_in"
+    assert [note for note in notes.said if "could not" in note]
+
+
+def test_the_digest_that_the_config_names_is_the_one_of_several(on: FakeEngine) -> None:
+    other = f"sha256:{'9' * 64}"
+    reference = f"{REPOSITORY}@{other}"
+    on.add_image(reference, digests=(f"{REPOSITORY}@{DIGEST}", reference))
+    assert resolve(on, reference).identity == other

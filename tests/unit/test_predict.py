@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -60,3 +61,12 @@ def test_steps_are_done_in_their_order() -> None:
     made = dataclasses.replace(bundles.bundle(2), post=(post.Rank(scope="era"), post.Rank(scope="frame")))
     live = pd.DataFrame({"feature_0": [0, 1, 2, 3], "feature_1": [4, 0, 4, 0], "era": ["1", "1", "2", "2"]})
     assert sorted(pickles.predict_of(made)(live, None)["prediction"]) == [0.375, 0.375, 0.875, 0.875]
+
+
+def test_a_column_of_booleans_hides_no_missing_value_beside_it() -> None:
+    made = bundles.bundle(2)
+    raw = pickles.raw_of(pickles.predict_of(made))
+    live = pd.DataFrame({made.features[0]: [True, False], made.features[1]: [np.nan, 1.0]}, index=["n1", "n2"])
+    plain = live.astype("float64")
+    assert np.isfinite(raw(live, None)).all()
+    assert raw(live, None).tolist() == raw(plain, None).tolist()

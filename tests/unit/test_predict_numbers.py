@@ -66,7 +66,7 @@ def narrow_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
     centre = (random.uniform(-1, 1, size=count) * 10.0 ** draw(st.integers(-6, 6))).astype(kind)
     # Hypothesis draws -0.0 too, and numpy takes 0.0 to -0.0 for a range that runs backwards.
     low, high = sorted((draw(EXPONENTS) + 0.0, draw(EXPONENTS) + 0.0))
-    scale = (10.0 ** random.uniform(low, high, count)).astype(kind)
+    scale = (10.0 ** (low + (high - low) * random.random(count))).astype(kind)
     network = model.Mlp(
         layers=draw_layers(draw, sizes, random, moderate=False),
         imputation=np.clip(centre + scale, -1e6, 1e6).astype(kind),

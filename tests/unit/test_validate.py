@@ -195,8 +195,9 @@ def test_exit_0_without_a_csv_is_no_success(task: validate.Task, on: FakeEngine,
 
 
 def test_a_csv_that_cannot_be_read_is_told(task: validate.Task, on: FakeEngine) -> None:
-    leaving(on, entry=GOOD_ENTRY, measure={"log": "Traceback\nIndexError: no columns\n"})
-    assert failed(judge(task, on)) == {"measuring": "the result could not be read in the image: IndexError: no columns"}
+    leaving(on, entry=GOOD_ENTRY, measure={"code": 1, "timed_out": False, "log": "Traceback\nIndexError: no columns\n"})
+    said = "the result could not be read in the image: exit 1: IndexError: no columns"
+    assert failed(judge(task, on)) == {"measuring": said}
     leaving(on, entry=GOOD_ENTRY)
     assert "it printed nothing" in failed(judge(task, on))["measuring"]
 
@@ -343,7 +344,7 @@ def test_whatever_was_measured_only_a_kept_contract_is_good(
         exit=engine.Exit(code=0, out_of_memory=False),
         entry=GOOD_ENTRY,
         measured=measured(predicted, **changes),
-        measure_log="",
+        measuring=None,
     )
     csv = {**GOOD_CSV, **changes}
     checks = validate._judge_csv(task, csv)

@@ -76,7 +76,7 @@ def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
 
 
 def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any, row_bytes: int) -> Any:
-    """Yield (start, stop, block) for all rows; ``block`` is (inputs + 1, rows) of the dtype ``kind``, its last row ones.
+    """Yield (start, stop, block) for all rows; ``block`` is (inputs + 1, rows) of dtype ``kind``, its last row ones.
 
     Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model's layers
     keep for a row. The array is used again for the next block.
@@ -90,7 +90,7 @@ def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any
     place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
     benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
     types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
-    plain = all(isinstance(one, np.dtype) and one.kind in "iubf" for one in types)
+    plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
     inputs = count + len(benchmarks)
     row_bytes += inputs * kind.itemsize + count * (max(one.itemsize for one in types) if plain else 8)
     most = max(64, BLOCK_BYTES // row_bytes)
