@@ -21,7 +21,7 @@ from builder import engine, errors, paths
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SWEEP_SECONDS = 10  # the engine needs a moment to end what an interrupted build was running
+_SWEEP_SECONDS = 60  # a busy engine needs its time to end what an interrupted build was running
 _QUIET_SECONDS = 0.8  # and may be about to begin the next step of it
 
 

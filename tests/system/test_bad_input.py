@@ -93,7 +93,7 @@ def test_each_fault_is_one_message(clone: Path, name: str) -> None:
     assert done.returncode == 2, done.stdout
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    lines = done.stderr.removeprefix("error: ").replace(f"{clone}/", "").splitlines()
+    lines = [line.removeprefix("error: ") for line in done.stderr.replace(f"{clone}/", "").splitlines()]
     assert any(line.startswith(start) for line in lines), done.stderr
     for word in words:
         assert word in done.stderr
