@@ -54,12 +54,12 @@ def start(on: engine.Engine) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back: a second one, while cleaning, must not leave a container behind."""
+    """Hold Ctrl-C, SIGTERM and their reminder back: a second one, while cleaning, must not leave a container behind."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
     for number in before:
         signal.signal(number, lambda number, _frame: came.append(number))
     try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
+_REMINDER_SECONDS = 3.0
 INTERRUPTED, BUG = 130, 70
 PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
@@ -41,17 +42,16 @@ def run() -> NoReturn:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return its exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts = _listen()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     try:
         return _run(arguments)
     except errors.BuilderError as error:
-        _say(f"error: {error}")
-        return error.exit_code
+        # An interrupted call to the engine may end as an error of it.
+        return _end_interrupted() if interrupts else _end_failed(error)
     except KeyboardInterrupt:
-        _say("interrupted")
-        return INTERRUPTED
+        return _end_interrupted()
     except BrokenPipeError:
         _drop_output()
         return PIPE_CLOSED
@@ -127,8 +127,32 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
     return found
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _listen() -> list[int]:
+    """Have Ctrl-C and SIGTERM end the work; return where they are noted.
+
+    An exception that comes while Python ends some object is lost, so it is raised again until it was heard.
+    """
+    interrupts: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _REMINDER_SECONDS)
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, interrupt)
+    return interrupts
+
+
+def _end_failed(error: errors.BuilderError) -> int:
+    _say(f"error: {error}")
+    return error.exit_code
+
+
+def _end_interrupted() -> int:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    _say("interrupted")
+    return INTERRUPTED
 
 
 def _say(text: str) -> None:
