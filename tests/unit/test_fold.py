@@ -49,7 +49,8 @@ def test_scaling_and_bias_are_inside_the_first_layers_weights(
     for place, _, far_centre in folded["far"]:
         shifted[place] -= far_centre
     expected = ((inputs - centre) / scale) @ weights + bias
-    np.testing.assert_allclose(folded["layers"][0]["weights"] @ np.append(shifted, 1), expected, atol=1e-12)
+    ones = np.ones(folded["layers"][0]["weights"].shape[1] - len(shifted))
+    np.testing.assert_allclose(folded["layers"][0]["weights"] @ np.append(shifted, ones), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -80,7 +81,7 @@ def test_every_array_is_plain(dtype: str, order: Any) -> None:
 def test_wide_layers_are_float32_and_narrow_ones_float64() -> None:
     folded = pickles.folded(bundles.bundle(300, network=bundles.mlp(300, widths=(160, 24), names=("relu", "relu"))))
     assert [layer["weights"].dtype.name for layer in folded["layers"]] == ["float32", "float64", "float64"]
-    assert [layer["weights"].shape for layer in folded["layers"]] == [(160, 301), (24, 160), (1, 24)]
+    assert [layer["weights"].shape for layer in folded["layers"]] == [(160, 304), (24, 160), (1, 24)]
     assert [layer["bias"] is None for layer in folded["layers"]] == [True, False, False]
     assert folded["imputation"].dtype == np.float32
 
@@ -97,7 +98,7 @@ def test_a_far_centre_is_left_for_predict() -> None:
     folded = one_layer(np.ones((3, 1)), np.zeros(1), centre, scale)
     assert folded["far"] == [[1, 0.5, 0.5], [2, -1e6, -1e6]]
     assert [type(value) for value in folded["far"][0]] == [int, float, float]
-    assert folded["layers"][0]["weights"].tolist() == [[1.0, pytest.approx(100), pytest.approx(1e9), -2.0]]
+    assert folded["layers"][0]["weights"].tolist() == [[1.0, pytest.approx(100), pytest.approx(1e9), -2.0, *[0.0] * 12]]
 
 
 def test_constants_come_in_a_fixed_order_and_as_floats() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-BLOCK_BYTES = 32_000_000
+BLOCK_BYTES = 20_000_000
 
 
 def list_some(names: Any) -> str:
@@ -75,11 +75,13 @@ def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
         block[place] = exact - centre
 
 
-def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any, row_bytes: int) -> Any:
-    """Yield (start, stop, block) for all rows; ``block`` is (inputs + 1, rows) of dtype ``kind``, its last row ones.
+def blocks(model: Any, live_features: Any, live_benchmark_models: Any, like: Any, row_bytes: int) -> Any:
+    """Yield (start, stop, block) for all rows; ``block`` is (inputs and more, rows), what is beyond the inputs ones.
 
-    Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model's layers
-    keep for a row. The array is used again for the next block.
+    It has as many rows as the array ``like`` has columns, and its dtype: that of the weights it is multiplied by.
+
+    Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model keeps for a
+    row beside the block. The array is used again for the next block.
 
     Raises:
         ValueError: there are no rows, or a column that the model takes is missing.
@@ -91,17 +93,17 @@ def blocks(model: Any, live_features: Any, live_benchmark_models: Any, kind: Any
     benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
     types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
     plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
-    inputs = count + len(benchmarks)
-    row_bytes += inputs * kind.itemsize + count * (max(one.itemsize for one in types) if plain else 8)
-    most = max(64, BLOCK_BYTES // row_bytes)
+    inputs, kind = count + len(benchmarks), like.dtype
+    taken = count * (max(one.itemsize for one in types) if plain else 8)  # freed before the model works on the block
+    most = max(64, BLOCK_BYTES // (inputs * kind.itemsize + max(taken, row_bytes)))
     # As few blocks as fit, and all of one size: each costs the products another pass over the weights.
     step = -(-rows // -(-rows // most))
     # A cache line's worth of rows divides a block: each of its rows begins with a line.
-    block = np.ones((inputs + 1, -(-step // 16) * 16), dtype=kind)
+    block = np.ones((like.shape[1], -(-step // 16) * 16), dtype=kind)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         part = block[:, : stop - start]
         values = block_values(live_features, place, start, stop, plain=plain)
-        fill_block(model, values, benchmarks[:, start:stop], part[:-1])
+        fill_block(model, values, benchmarks[:, start:stop], part[:inputs])
         del values  # as large as the layers' own arrays
         yield start, stop, part
