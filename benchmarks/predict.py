@@ -106,12 +106,13 @@ def _onnx(bundle: model.Bundle) -> bytes:
     import numpy as np  # noqa: PLC0415 - with onnx
     import onnx  # noqa: PLC0415 - a second
 
+    network: Any = bundle.model
     nodes, constants, name = [], [], "x"
-    for place, layer in enumerate(bundle.model.layers):
+    for place, layer in enumerate(network.layers):
         weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
         if place == 0:
-            weights = weights / bundle.model.scale[:, None]
-            bias = bias - bundle.model.centre @ weights
+            weights = weights / network.scale[:, None]
+            bias = bias - network.centre @ weights
         constants += [
             onnx.numpy_helper.from_array(weights.astype(np.float32), f"w{place}"),
             onnx.numpy_helper.from_array(bias.astype(np.float32), f"b{place}"),

@@ -6,6 +6,7 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── UsageError      2    the command line
     ├── ConfigError     2    a config file
     ├── BundleError     2    a model bundle
+    ├── ExportError     2    a trained model that cannot be expressed
     ├── DataError       2    live data to predict on
     ├── ArtifactError   2    dist/NAME: absent, cut short, or edited
     ├── EngineError     3    the container engine
@@ -53,6 +54,12 @@ class ConfigError(FaultsError):
 
 class BundleError(FaultsError):
     """A bundle: each fault names the file and the array or the key."""
+
+
+class ExportError(BuilderError):
+    """A trained model has a part that no bundle can hold, or comes without what an export takes."""
+
+    exit_code = 2
 
 
 class DataError(FaultsError):

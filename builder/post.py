@@ -35,6 +35,17 @@ Step = Annotated[Rank, typed.Keyed(kinds=KINDS)]
 """One step; in a file, a mapping with the one key that names it."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A list of steps by itself, to be read.
+
+    Attributes:
+        post: The steps, in order.
+    """
+
+    post: tuple[Step, ...] = ()
+
+
 def as_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Return the steps as JSON has them, every default written out."""
     return [typed.as_data(Step, step) for step in steps]

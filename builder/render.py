@@ -32,12 +32,10 @@ class Plan:
     """What to make of a bundle, as ``plan.json`` tells it to the image.
 
     Attributes:
-        kind: The bundle's kind.
         post: The post-processing steps in force, as plain data.
         config: The part of the config that the build depends on, for the record.
     """
 
-    kind: str
     post: Sequence[object]
     config: object
 
@@ -54,7 +52,7 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
     Raises:
         errors.ImageError: ``base`` is no image reference.
     """
-    content = json_text.canonical({"format": 1, "kind": plan.kind, "post": list(plan.post), "config": plan.config})
+    content = json_text.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
     return Rendered(
         dockerfile=dockerfile(name=name, base=base),
         context=(

@@ -42,15 +42,36 @@ def placed(path: Path, faults: Iterable[typed.Fault]) -> list[str]:
 def number_faults(
     folder: Path,
     described: text.Text,
-    arrays: Mapping[str, bundle_model.Floats],
-    golden: Mapping[str, bundle_model.Floats],
+    arrays: Mapping[str, bundle_model.Numbers],
+    golden: Mapping[str, bundle_model.Numbers],
 ) -> list[str]:
     """Return what is wrong with the numbers themselves, of those arrays that are there."""
     found = [f"{folder / files.ARRAYS}: {fault}" for fault in described.value_faults(arrays)]
     return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _golden_faults(golden)]
 
 
-def _golden_faults(golden: Mapping[str, bundle_model.Floats]) -> list[str]:
+def file_faults(folder: Path, described: text.Text, contents: Mapping[str, bytes | Path]) -> list[str]:
+    """Return what is wrong with the files beside the three: missing, not declared, or other than declared."""
+    missing = [name for name in described.files if name not in contents]
+    extra = [name for name in contents if name not in described.files]
+    found = [f"{folder / name}: is missing; {files.JSON} declares it" for name in missing]
+    found += [f"{folder / name}: not declared in {files.JSON}; move it away" for name in extra]
+    for name, declared in described.files.items():
+        if name not in contents:
+            continue
+        try:
+            digest, size = files.hash_content(contents[name])
+        except OSError as error:
+            found.append(files.unreadable(folder / name, error))
+            continue
+        if (digest, size) != (declared.sha256, declared.size):
+            came = f"{size:,} bytes, sha256 {digest[:16]}..."
+            wanted = f"{declared.size:,} bytes, {declared.sha256[:16]}..."
+            found.append(f"{folder / name}: is {came}; {files.JSON} declares {wanted}: copy it again, or export again")
+    return found or [f"{folder / fault}" for fault in described.file_faults(contents)]
+
+
+def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
     found = []
     if "inputs" in golden:
         cure = "a missing value is NaN, any other is finite"

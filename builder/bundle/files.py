@@ -6,12 +6,14 @@ Imports no numpy: ``make pickle`` with nothing changed reads no more of a bundle
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from typing import TYPE_CHECKING
 
 from builder import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 FORMAT = 1
@@ -19,6 +21,12 @@ JSON = "bundle.json"
 ARRAYS = "arrays.npz"
 GOLDEN = "golden.npz"
 NAMES = (JSON, ARRAYS, GOLDEN)
+MOST_FILE = 1 << 32
+"""Bytes of one file beside these."""
+MOST_FILES = 10_000
+
+_FOLDERS = ("code", "files")
+_EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
 
 _CHUNK = 1 << 20
 _SHOWN = 5
@@ -30,9 +38,9 @@ def content_hash(folder: Path) -> str:
     Raises:
         errors.BundleError: The folder does not hold exactly the files of a bundle, or one cannot be read.
     """
-    check(folder)
+    extra = check(folder)
     total = hashlib.sha256()
-    for name in NAMES:
+    for name in (*NAMES, *extra):
         path = folder / name
         try:
             one, size = _hash_file(path)
@@ -43,15 +51,46 @@ def content_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
-def check(folder: Path) -> None:
+def check(folder: Path) -> tuple[str, ...]:
     """Make sure that the folder holds the files of a bundle and nothing else.
+
+    Returns:
+        The names of the files beside the three, sorted: a booster's text, or what a model of the user's own brings.
 
     Raises:
         errors.BundleError: All that is missing, extra, a link or no plain file.
     """
-    found = _folder_faults(folder)
+    found, extra = _look(folder)
     if found:
         raise errors.BundleError(found)
+    return extra
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return all files of a bundle, those that every one has first.
+
+    Raises:
+        errors.BundleError: As of ``check``.
+    """
+    return [folder / name for name in (*NAMES, *check(folder))]
+
+
+def foreign(folder: Path) -> list[str]:
+    """Return the names of what is in a folder and can be no part of a bundle.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    return _foreign(_entries(folder))
+
+
+def hash_content(content: bytes | Path) -> tuple[str, int]:
+    """Return the sha256 and the size of a file, or of what will be one.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return (hashlib.sha256(content).hexdigest(), len(content)) if isinstance(content, bytes) else _hash_file(content)
 
 
 def unreadable(path: Path, error: OSError) -> str:
@@ -59,25 +98,44 @@ def unreadable(path: Path, error: OSError) -> str:
     return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
 
 
-def _folder_faults(folder: Path) -> list[str]:
+def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Return what is wrong with the folder, and the names of the files beside the three."""
     whole = f"a bundle is a folder with {', '.join(NAMES)}"
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
-            return [f"{folder}: is not a folder; {whole}"]
-        entries = {entry.name: entry.lstat().st_mode for entry in folder.iterdir()}
+            return [f"{folder}: is not a folder; {whole}"], ()
+        entries = _entries(folder)
     except FileNotFoundError:
-        return [f"{folder}: does not exist; {whole}, made by builder.bundle.write"]
+        return [f"{folder}: does not exist; {whole}, made by builder.bundle.write"], ()
     except OSError as error:
-        return [unreadable(folder, error)]
+        return [unreadable(folder, error)], ()
     found = [f"{folder / name}: is missing; {whole}" for name in NAMES if name not in entries]
-    found += [fault for name in NAMES if name in entries for fault in _entry_faults(folder / name, entries[name])]
-    extra = sorted(set(entries) - set(NAMES))
-    if extra:
-        more = f" and {len(extra) - _SHOWN} more" if len(extra) > _SHOWN else ""
+    foreign = _foreign(entries)
+    for name in sorted(set(entries) - set(foreign)):
+        found += _entry_faults(folder / name, entries[name])
+    if foreign or len(entries) > MOST_FILES:
+        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         found.append(
-            f"{folder}: also holds {', '.join(extra[:_SHOWN])}{more}; {whole} and nothing else: move the rest away"
+            f"{folder}: also holds {', '.join(foreign[:_SHOWN])}{more}; {whole} and nothing else: move the rest away"
         )
-    return found
+    return found, tuple(sorted(set(entries) - set(NAMES)))
+
+
+def _foreign(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name not in NAMES and not _EXTRA.fullmatch(name))
+
+
+def _entries(folder: Path) -> dict[str, int]:
+    """Return the mode of each file by its name in the bundle; those of the two folders it may have too."""
+    entries = {}
+    for entry in sorted(folder.iterdir()):
+        mode = entry.lstat().st_mode
+        if entry.name in _FOLDERS and stat.S_ISDIR(mode):
+            below = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
+            entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in below})
+        else:
+            entries[entry.name] = mode
+    return entries
 
 
 def _entry_faults(path: Path, mode: int) -> list[str]:

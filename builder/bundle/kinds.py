@@ -1,8 +1,8 @@
 """The kinds of model that a bundle may hold.
 
-A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays it has and their rules. Those to
-come (``linear``, ``lightgbm``, ``trees``, ``ensemble``) are each a module beside ``mlp``, a type in ``model.Model`` and
-a line here.
+A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays and files it has and their rules.
+Each is a module beside ``mlp``, a type in ``model.Model`` and a line here; how it predicts is in ``builder.reference``
+and, for the pickle, in ``builder.inside``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text})
 
 def is_bounded(value: model.Model) -> bool:
     """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
-    return value.layers[-1].activation.name == "sigmoid"
+    return kind_of(value).is_bounded(value)
+
+
+def parameters(value: model.Model) -> int:
+    """Return how many trained numbers a model has: weights, biases, leaves; not the treatment of the inputs."""
+    return kind_of(value).parameters(value)
+
+
+def kind_of(value: model.Model) -> type[text.Text]:
+    """Return the kind of a model."""
+    return KINDS[name_of(value)]
 
 
 def name_of(value: model.Model) -> str:

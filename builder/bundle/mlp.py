@@ -19,6 +19,7 @@ from builder.bundle import text as bundle_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MOST_INPUT = 1e6
 """Imputations and centres lie within this of zero: a live feature is 0 to 4, a benchmark 0 to 1."""
@@ -41,17 +42,27 @@ class Text(bundle_text.Text):
     layers: Annotated[tuple[dict[str, object], ...], typed_kinds.length(1, 1_000)]
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Model) -> dict[str, object]:
+    def own_keys(cls, model: bundle_model.Mlp) -> dict[str, object]:
         """Return ``layers``."""
         return {"layers": [activations.as_data(layer.activation) for layer in model.layers]}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Model) -> dict[str, bundle_model.Floats]:
+    def own_arrays(cls, model: bundle_model.Mlp) -> dict[str, bundle_model.Numbers]:
         """Return the arrays under their names."""
         arrays = {"imputation": model.imputation, "centre": model.centre, "scale": model.scale}
         for place, layer in enumerate(model.layers):
             arrays |= {f"w{place}": layer.weights, f"b{place}": layer.bias}
         return arrays
+
+    @classmethod
+    def parameters(cls, model: bundle_model.Mlp) -> int:
+        """Return how many weights and biases there are."""
+        return sum(layer.weights.size + layer.bias.size for layer in model.layers)
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.Mlp) -> bool:
+        """Tell whether a sigmoid is last."""
+        return model.layers[-1].activation.name == "sigmoid"
 
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with the activations, and with the names and shapes of the arrays."""
@@ -62,7 +73,7 @@ class Text(bundle_text.Text):
                 found += [typed.Fault(path=("layers", place), text=text) for text in activation]
         return found + self._name_faults() + self._input_faults() + self._chain_faults()
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Floats]) -> list[str]:
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return what is not finite or out of its range."""
         found = []
         for name, array in arrays.items():
@@ -73,7 +84,11 @@ class Text(bundle_text.Text):
                 found += bundle_text.bad_numbers(name, array, ~np.isfinite(array), cure)
         return found
 
-    def model(self, arrays: Mapping[str, bundle_model.Floats]) -> bundle_model.Mlp:
+    def model(
+        self,
+        arrays: Mapping[str, bundle_model.Numbers],
+        contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
+    ) -> bundle_model.Mlp:
         """Return the model."""
         layers = tuple(
             bundle_model.Layer(

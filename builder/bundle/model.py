@@ -1,24 +1,32 @@
 """What a bundle holds: frozen values whose arrays are never written to.
 
-``n`` stands for the number of inputs: the features, then the benchmark columns. An array may be float32 or float64,
-each by itself; it is kept as it is, C-contiguous and in the machine's byte order.
+``n`` stands for the number of inputs: the features, then the benchmark columns. An array of ``Floats`` may be float32
+or float64, each by itself; it is kept as it is, C-contiguous and in the machine's byte order.
+
+A network is a list of nodes. Each takes the result of the node before it, or of those that its ``sources`` name by
+their places (-1: the network's inputs), and gives so many values a row; the last one's result is the network's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from builder.bundle import activations
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from builder import post as postprocessing
-    from builder.bundle import activations
 
 Floats = NDArray[np.float32 | np.float64]
+Integers = NDArray[np.int32]
+Numbers = NDArray[Any]
+"""float32, float64, int32 or uint8."""
 Fact = str | int | float | bool | tuple[str, ...]
 
 
@@ -30,34 +38,288 @@ class Layer:
         weights: float32 or float64 (n_in, n_out). PyTorch and ONNX's Gemm keep the transpose of it.
         bias: float32 or float64 (n_out,).
         activation: What is done to each output.
+        sources: The one node it takes; empty: the one before.
     """
 
     weights: Floats
     bias: Floats
     activation: activations.Activation
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine:
+    """Each value by itself: ``activation(x * gain + shift)``. A BatchNorm1d in evaluation is one; so is MinMaxScaler.
+
+    Attributes:
+        gain: float32 or float64 (n_in,).
+        shift: float32 or float64 (n_in,).
+        activation: What is done to each output.
+        sources: The one node it takes; empty: the one before.
+    """
+
+    gain: Floats
+    shift: Floats
+    activation: activations.Activation = activations.Activation(name="identity")
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Norm:
+    """LayerNorm: ``activation((x - mean) / sqrt(variance + epsilon) * gain + shift)``, over the values of each row.
+
+    Attributes:
+        gain: float32 or float64 (n_in,).
+        shift: float32 or float64 (n_in,).
+        epsilon: Added to the variance (of all values: divided by n_in).
+        activation: What is done to each output.
+        sources: The one node it takes; empty: the one before.
+    """
+
+    gain: Floats
+    shift: Floats
+    epsilon: float
+    activation: activations.Activation = activations.Activation(name="identity")
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sum:
+    """``activation(a + b + ...)`` of two or more nodes of one width: a residual connection."""
+
+    sources: tuple[int, ...]
+    activation: activations.Activation = activations.Activation(name="identity")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Concat:
+    """``activation`` of the values of two or more nodes, side by side."""
+
+    sources: tuple[int, ...]
+    activation: activations.Activation = activations.Activation(name="identity")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Select:
+    """Some of the values, in an order of their own.
+
+    Attributes:
+        places: int32 (n_out,): where each stands in what is taken.
+        sources: The one node it takes; empty: the one before.
+    """
+
+    places: Integers
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """Each value held to ``[low, high]``.
+
+    Attributes:
+        low: float32 or float64 (n_in,).
+        high: float32 or float64 (n_in,).
+        sources: The one node it takes; empty: the one before.
+    """
+
+    low: Floats
+    high: Floats
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantiles:
+    """scikit-learn's QuantileTransformer: each value's place among quantiles, or the way back from it.
+
+    Attributes:
+        quantiles: float64 (q, n_in), sorted along the first axis.
+        references: float64 (q,): the share of the training rows below each, 0 to 1.
+        normal: Whether the result is that of a normal distribution, not of a uniform one.
+        inverse: Whether it is the way back (of TransformedTargetRegressor).
+        sources: The one node it takes; empty: the one before.
+    """
+
+    quantiles: Floats
+    references: Floats
+    normal: bool = False
+    inverse: bool = False
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Softmax:
+    """``exp(x) / sum(exp(x))`` over the values of each row."""
+
+    sources: tuple[int, ...] = ()
+
+
+Node = Layer | Affine | Norm | Sum | Concat | Select | Clip | Quantiles | Softmax
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mlp:
-    """A network of dense layers over n inputs, with what is done to the inputs first.
+    """A network over n inputs, with what is done to the inputs first.
 
-    An input that is NaN becomes its imputation; then ``(x - centre) / scale``; then the layers, the last of which has
+    An input that is NaN becomes its imputation; then ``(x - centre) / scale``; then the nodes, the last of which has
     one output.
 
     Attributes:
-        layers: One or more; the first takes n inputs.
+        layers: One or more nodes; the first takes n inputs.
         imputation: float32 or float64 (n,), in the inputs' own units, within 1e6 of zero.
         centre: float32 or float64 (n,), in the inputs' own units, within 1e6 of zero.
         scale: float32 or float64 (n,), from 1e-9 to 1e9.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[Node, ...]
     imputation: Floats
     centre: Floats
     scale: Floats
 
 
-Model = Mlp
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Linear:
+    """``activation(((x - centre) / scale) @ weights + bias)``; an input that is NaN becomes its imputation first.
+
+    Attributes:
+        weights: float32 or float64 (n,).
+        bias: float32 or float64 (1,).
+        activation: ``identity``; ``sigmoid`` for a logistic regression of two classes, 0 and 1.
+        imputation: As of ``Mlp``.
+        centre: As of ``Mlp``.
+        scale: As of ``Mlp``.
+    """
+
+    weights: Floats
+    bias: Floats
+    activation: activations.Activation = activations.Activation(name="identity")
+    imputation: Floats
+    centre: Floats
+    scale: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepare:
+    """What is done to the inputs before trees or boosters see them, in float64 and in this order, nothing folded.
+
+    Attributes:
+        imputation: float32 or float64 (n,); NaN where a missing input stays missing.
+        centre: float32 or float64 (n,).
+        scale: float32 or float64 (n,).
+        layers: Nodes; none leaves ``(x - centre) / scale``, which for 0 and 1 is x itself.
+    """
+
+    imputation: Floats
+    centre: Floats
+    scale: Floats
+    layers: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trees:
+    """A forest as flat arrays: the leaves' values summed over the trees of each output, on top of ``base``.
+
+    A row goes left at a node where ``x[feature] <= threshold``, or where x is NaN and ``missing_left`` is 1. ``m`` is
+    the number of nodes of all trees, t that of trees, k that of outputs.
+
+    Attributes:
+        feature: int32 (m,): which input a node looks at; -1 at a leaf.
+        threshold: float64 (m,).
+        left: int32 (m,): where a node's left child is; that of its right child is ``right``.
+        right: int32 (m,).
+        missing_left: uint8 (m,).
+        value: float64 (m,): what a leaf adds; any weight or learning rate is in it already.
+        roots: int32 (t,): where each tree begins.
+        output: int32 (t,): which output each tree adds to, from 0 to k - 1.
+        base: float64 (k,).
+        rounded: Whether inputs are rounded to float32 before they are compared, as scikit-learn's own trees do.
+        prepare: What is done to the inputs first.
+        finish: Nodes over the k outputs; the last one has one output. Empty when k is 1 and nothing follows.
+    """
+
+    feature: Integers
+    threshold: Floats
+    left: Integers
+    right: Integers
+    missing_left: NDArray[np.uint8]
+    value: Floats
+    roots: Integers
+    output: Integers
+    base: Floats
+    rounded: bool
+    prepare: Prepare | None = None
+    finish: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LightGbm:
+    """A LightGBM booster in the library's native text form.
+
+    Attributes:
+        text: The text, gzip'd with no name and no time: ``model.txt.gz``. Its features are named by place or by name;
+            they are the inputs in their order.
+        trees: How many trees it has.
+        leaves: How many leaves they have together.
+        prepare: What is done to the inputs first.
+        finish: Nodes over the booster's outputs; the last one has one output.
+    """
+
+    text: bytes | Path
+    trees: int
+    leaves: int
+    prepare: Prepare | None = None
+    finish: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """One model of an ensemble.
+
+    Attributes:
+        model: Any model but an ensemble or a custom one.
+        features: Those of the bundle's features that it takes, in its own order.
+        benchmarks: Those of the bundle's benchmarks that it takes, in its own order.
+        weight: By which its predictions are multiplied; not zero.
+        transform: What is done to its predictions before the sum: nothing; percent ranks; or gaussianised and
+            standardised (ranks through the normal quantile function, then divided by their standard deviation).
+        scope: Within what they are ranked or standardised.
+    """
+
+    model: Mlp | Linear | Trees | LightGbm
+    features: tuple[str, ...]
+    benchmarks: tuple[str, ...] = ()
+    weight: float = 1.0
+    transform: Literal["raw", "rank", "gaussian"] = "raw"
+    scope: Literal["era", "frame"] = "era"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ensemble:
+    """The weighted sum of its members' predictions, divided by the sum of the weights' magnitudes.
+
+    Attributes:
+        members: One or more; loaded, run and freed one at a time.
+    """
+
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Custom:
+    """A function of the user's own.
+
+    Attributes:
+        files: By name: ``code/model.py``, which has ``load(bundle) -> predict``; ``code/NAME.py`` for each helper
+            module; ``files/...`` for whatever ``load`` reads.
+        modules: The helper modules, by dotted name: taken into the pickle by value.
+        parameters: How many trained numbers it is said to have; 0 where nobody knows.
+    """
+
+    files: Mapping[str, bytes | Path]
+    modules: tuple[str, ...] = ()
+    parameters: int = 0
+
+
+Model = Mlp | Linear | Trees | LightGbm | Ensemble | Custom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,8 +356,3 @@ class Bundle:
     golden: Golden
     post: tuple[postprocessing.Step, ...] = ()
     trained: Mapping[str, Fact] = field(default_factory=dict)
-
-
-def parameters(model: Model) -> int:
-    """Return how many trained numbers the model has: weights and biases, not the treatment of the inputs."""
-    return sum(layer.weights.size + layer.bias.size for layer in model.layers)

@@ -32,6 +32,7 @@ MOST_ARRAYS = 1 << 30
 MOST_GOLDEN = 1 << 28
 """Bytes that ``golden.npz`` may inflate to."""
 
+_TYPES = frozenset({"float32", "float64", "int32", "uint8"})
 _SUFFIX = ".npy"
 _SHOWN = 5
 _GOOD = "write it again with builder.bundle.write"
@@ -58,9 +59,9 @@ _DAMAGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What ``bundle.json`` says of an array: ``float32`` or ``float64``, and its shape."""
+    """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
 
-    dtype: Literal["float32", "float64"]
+    dtype: Literal["float32", "float64", "int32", "uint8"]
     shape: Annotated[tuple[Annotated[int, typed_kinds.between(1, 1 << 40)], ...], typed_kinds.length(1, 2)]
 
     @property
@@ -73,7 +74,7 @@ class Declared:
 class Contents:
     """The arrays that could be read, and all that is wrong with the rest, each ``file: array: what; what would do``."""
 
-    arrays: Mapping[str, bundle_model.Floats]
+    arrays: Mapping[str, bundle_model.Numbers]
     faults: tuple[str, ...]
 
 
@@ -122,7 +123,7 @@ def size_faults(path: Path, declared: Mapping[str, Declared], *, limit: int) -> 
     ]
 
 
-def write(path: Path, arrays: Mapping[str, bundle_model.Floats]) -> None:
+def write(path: Path, arrays: Mapping[str, bundle_model.Numbers]) -> None:
     """Write arrays to a new ``.npz``: the same arrays, the same bytes.
 
     Members are sorted, dated 1980 and stored as they are: what deflate makes of them differs between zlib builds.
@@ -138,9 +139,9 @@ def write(path: Path, arrays: Mapping[str, bundle_model.Floats]) -> None:
                 npy.write_array(member, array, version=(1, 0), allow_pickle=False)
 
 
-def plain(array: bundle_model.Floats) -> bundle_model.Floats:
+def plain(array: bundle_model.Numbers) -> bundle_model.Numbers:
     """Return the array itself, or its copy that is C-contiguous, little-endian and owns its numbers."""
-    little: bundle_model.Floats = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    little: bundle_model.Numbers = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return little
 
 
@@ -152,7 +153,7 @@ def _read_members(path: Path, archive: zipfile.ZipFile, declared: Mapping[str, D
             arrays={}, faults=(f"{path}: claims {claimed:,} bytes of arrays; at most {limit:,} are read: {_GOOD}",)
         )
     by_name, found = _members_by_name(path, members, declared)
-    arrays: dict[str, bundle_model.Floats] = {}
+    arrays: dict[str, bundle_model.Numbers] = {}
     for name, member in by_name.items():
         try:
             with archive.open(member) as stream:
@@ -196,11 +197,11 @@ class _UnfitError(Exception):
     """A sound array that is not the declared one."""
 
 
-def _read_array(stream: IO[bytes], member: zipfile.ZipInfo, declared: Declared) -> bundle_model.Floats:
+def _read_array(stream: IO[bytes], member: zipfile.ZipInfo, declared: Declared) -> bundle_model.Numbers:
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         raise _UnfitError(f"compressed by method {member.compress_type}; store it plainly or deflate it")
     shape, fortran, dtype = _read_header(stream)
-    if dtype.kind != "f" or dtype.itemsize not in {4, 8}:
+    if dtype.newbyteorder("=").name not in _TYPES:
         raise _UnfitError(f"is an array of {_dtype_name(dtype)}; float32 or float64 is read")
     if dtype.newbyteorder("=").name != declared.dtype or shape != declared.shape:
         came = f"{dtype.newbyteorder('=').name} {shape}"

@@ -21,7 +21,7 @@ def read(folder: Path) -> bundle_model.Bundle:
     """Read a bundle.
 
     Args:
-        folder: Holds ``bundle.json``, ``arrays.npz`` and ``golden.npz`` and nothing else.
+        folder: Holds ``bundle.json``, ``arrays.npz`` and ``golden.npz``, and the files that the first one declares.
 
     Returns:
         The bundle; its arrays are as ``bundle.json`` says, C-contiguous and in the machine's byte order.
@@ -29,15 +29,17 @@ def read(folder: Path) -> bundle_model.Bundle:
     Raises:
         errors.BundleError: All that is wrong, each fault ``folder/file: array or key.path: what; what would be right``.
     """
-    files.check(folder)
+    there = files.check(folder)
     described = _read_text(folder / files.JSON)
     if isinstance(described, list):
         damage = [fault for name in (files.ARRAYS, files.GOLDEN) for fault in npz.damage(folder / name)]
         raise errors.BundleError([*described, *damage])
     arrays = npz.read(folder / files.ARRAYS, described.arrays, limit=npz.MOST_ARRAYS)
     golden = npz.read(folder / files.GOLDEN, described.golden.arrays(), limit=npz.MOST_GOLDEN)
+    beside = {name: folder / name for name in there}
     found = [
         *check.placed(folder / files.JSON, described.faults()),
+        *check.file_faults(folder, described, beside),
         *arrays.faults,
         *golden.faults,
         *check.number_faults(folder, described, arrays.arrays, golden.arrays),
@@ -47,7 +49,7 @@ def read(folder: Path) -> bundle_model.Bundle:
     return bundle_model.Bundle(
         features=described.features,
         benchmarks=described.benchmarks,
-        model=described.model(arrays.arrays),
+        model=described.model(arrays.arrays, beside),
         golden=bundle_model.Golden(
             inputs=golden.arrays["inputs"],
             predictions=golden.arrays["predictions"].astype(np.float64, copy=False),

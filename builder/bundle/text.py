@@ -9,7 +9,7 @@ import abc
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from builder.bundle import files, npz
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -52,6 +53,19 @@ class GoldenText:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileText:
+    """A file beside ``bundle.json``.
+
+    Attributes:
+        sha256: Hash of its bytes.
+        size: Its bytes.
+    """
+
+    sha256: Annotated[str, typed_kinds.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+    size: Annotated[int, typed_kinds.between(0, files.MOST_FILE)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Text(abc.ABC):
     """``bundle.json``.
 
@@ -62,6 +76,7 @@ class Text(abc.ABC):
         benchmarks: Benchmark columns, the inputs after them.
         post: Steps done to the predictions.
         arrays: What ``arrays.npz`` holds, by name.
+        files: What lies beside it, by name.
         golden: What ``golden.npz`` holds.
         trained: Where the model came from; no path, user or host.
     """
@@ -75,30 +90,52 @@ class Text(abc.ABC):
     benchmarks: Annotated[tuple[Name, ...], typed_kinds.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], typed_kinds.length(0, 100)] = ()
     arrays: dict[str, npz.Declared]
+    files: dict[str, FileText] = field(default_factory=dict)
     golden: GoldenText
     trained: dict[str, Fact] = field(default_factory=dict)
 
     @classmethod
     @abc.abstractmethod
-    def own_keys(cls, model: bundle_model.Model) -> dict[str, object]:
+    def own_keys(cls, model: Any) -> dict[str, object]:
         """Return the keys of ``bundle.json`` that this kind adds, for a model of it."""
 
     @classmethod
     @abc.abstractmethod
-    def own_arrays(cls, model: bundle_model.Model) -> dict[str, bundle_model.Floats]:
+    def own_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
         """Return what ``arrays.npz`` holds for a model of this kind, as it came."""
+
+    @classmethod
+    def own_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
+        """Return what lies beside the three files for a model of this kind, by name."""
+        return {}
+
+    @classmethod
+    @abc.abstractmethod
+    def parameters(cls, model: Any) -> int:
+        """Return how many trained numbers a model of this kind has."""
+
+    @classmethod
+    @abc.abstractmethod
+    def is_bounded(cls, model: Any) -> bool:
+        """Tell whether the predictions of a model of this kind lie in [0, 1], whatever its inputs."""
 
     @abc.abstractmethod
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
 
     @abc.abstractmethod
-    def value_faults(self, arrays: Mapping[str, bundle_model.Floats]) -> list[str]:
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read, each ``array: what; what next``."""
 
+    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:  # noqa: ARG002 - most have no files
+        """Return what is wrong inside the files, whose hashes are right, each ``file: what; what next``."""
+        return []
+
     @abc.abstractmethod
-    def model(self, arrays: Mapping[str, bundle_model.Floats]) -> bundle_model.Model:
-        """Return the model, its text and arrays being without fault."""
+    def model(
+        self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
+    ) -> bundle_model.Model:
+        """Return the model, its text, arrays and files being without fault."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -140,7 +177,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def bad_numbers(name: str, array: bundle_model.Floats, bad: NDArray[np.bool_], cure: str) -> list[str]:
+def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:
     """Return the fault of an array's bad numbers: the first, where it is, and how many; nothing when none is."""
     places = np.argwhere(bad)
     if not len(places):

@@ -5,7 +5,7 @@ A network of two layers over two features, from whatever trained it::
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from builder import post
-    >>> from builder.bundle import activations, model, write
+    >>> from builder.bundle import activations, kinds, model, write
     >>> hidden = model.Layer(
     ...     weights=np.array([[0.5, -0.25, 0.125], [-0.5, 0.25, 1.0]], dtype=np.float32),  # (2 inputs, 3 outputs)
     ...     bias=np.zeros(3, dtype=np.float32),
@@ -34,7 +34,7 @@ A network of two layers over two features, from whatever trained it::
     >>> write.write(Path("bundles/tiny"), bundle)
     >>> sorted(path.name for path in Path("bundles/tiny").iterdir())
     ['arrays.npz', 'bundle.json', 'golden.npz']
-    >>> model.parameters(bundle.model)
+    >>> kinds.parameters(bundle.model)
     13
 """
 
@@ -93,11 +93,12 @@ def write(folder: Path, bundle: bundle_model.Bundle) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contents:
-    """What the three files will hold."""
+    """What the files will hold."""
 
     data: Mapping[str, object]
-    arrays: Mapping[str, bundle_model.Floats]
-    golden: Mapping[str, bundle_model.Floats]
+    arrays: Mapping[str, bundle_model.Numbers]
+    golden: Mapping[str, bundle_model.Numbers]
+    files: Mapping[str, bytes | Path]
 
 
 def _contents(bundle: bundle_model.Bundle) -> _Contents:
@@ -106,6 +107,7 @@ def _contents(bundle: bundle_model.Bundle) -> _Contents:
     kind = kinds.KINDS[name]
     arrays = {key: np.asarray(array) for key, array in kind.own_arrays(bundle.model).items()}
     golden = {"inputs": np.asarray(bundle.golden.inputs), "predictions": np.asarray(bundle.golden.predictions)}
+    beside = kind.own_files(bundle.model)
     data = {
         "format": files.FORMAT,
         "kind": name,
@@ -115,13 +117,19 @@ def _contents(bundle: bundle_model.Bundle) -> _Contents:
         "arrays": {key: _declare(array) for key, array in arrays.items()},
         "golden": {key: _declare(array) for key, array in golden.items()},
         "trained": {key: list(fact) if isinstance(fact, tuple) else fact for key, fact in bundle.trained.items()},
+        **({"files": {key: _declare_file(content) for key, content in beside.items()}} if beside else {}),
         **kind.own_keys(bundle.model),
     }
-    return _Contents(data=data, arrays=arrays, golden=golden)
+    return _Contents(data=data, arrays=arrays, golden=golden, files=beside)
 
 
-def _declare(array: bundle_model.Floats) -> dict[str, object]:
+def _declare(array: bundle_model.Numbers) -> dict[str, object]:
     return {"dtype": array.dtype.newbyteorder("=").name, "shape": list(array.shape)}
+
+
+def _declare_file(content: bytes | Path) -> dict[str, object]:
+    digest, size = files.hash_content(content)
+    return {"sha256": digest, "size": size}
 
 
 def _faults(folder: Path, contents: _Contents) -> list[str]:
@@ -134,6 +142,7 @@ def _faults(folder: Path, contents: _Contents) -> list[str]:
         *npz.size_faults(folder / files.ARRAYS, described.arrays, limit=npz.MOST_ARRAYS),
         *npz.size_faults(folder / files.GOLDEN, described.golden.arrays(), limit=npz.MOST_GOLDEN),
         *check.number_faults(folder, described, contents.arrays, contents.golden),
+        *check.file_faults(folder, described, contents.files),
     ]
 
 
@@ -143,7 +152,7 @@ def _target_faults(folder: Path) -> list[str]:
         return []
     if not folder.is_dir():
         return [f"{folder}: is not a folder; move it away or name another"]
-    foreign = sorted({entry.name for entry in folder.iterdir()} - set(files.NAMES))
+    foreign = files.foreign(folder)
     if foreign:
         return [f"{folder}: holds {text.listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
     return []
@@ -157,7 +166,14 @@ def _write_files(folder: Path, contents: _Contents) -> None:
     inputs = contents.golden["inputs"]
     inputs = np.where(np.isnan(inputs), np.array(np.nan, dtype=inputs.dtype), inputs)
     npz.write(folder / files.GOLDEN, {**contents.golden, "inputs": inputs})
-    for name in files.NAMES:
+    for name, content in contents.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            shutil.copyfile(content, path)
+    for name in (*files.NAMES, *contents.files):
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())  # a full or failing disk says so now, not after the rename
 

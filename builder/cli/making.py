@@ -159,7 +159,7 @@ def _manifest(
     holds: image.Inventory,
     made: manifest.Pickle,
 ) -> manifest.Manifest:
-    from builder.bundle import kinds, model  # noqa: PLC0415 - numpy
+    from builder.bundle import kinds  # noqa: PLC0415 - numpy
 
     return manifest.Manifest(
         name=chosen.name,
@@ -177,7 +177,7 @@ def _manifest(
             hash=inputs.bundle,
             kind=kinds.name_of(bundle.model),
             features=len(bundle.features),
-            parameters=model.parameters(bundle.model),
+            parameters=kinds.parameters(bundle.model),
         ),
         config=manifest.ConfigPart(hash=inputs.config),
         pickle=made,
@@ -197,11 +197,11 @@ def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
     if not steps and not kinds.is_bounded(bundle.model):
         fault = f"{chosen.file}: post: no step follows the model, whose predictions can leave [0, 1], which the "
         raise errors.ConfigError([f"{fault}tournament refuses; add `- rank: {{scope: era, ties: average}}`"])
-    return render.Plan(kind=kinds.name_of(bundle.model), post=post.as_data(steps), config=config.build_inputs(chosen))
+    return render.Plan(post=post.as_data(steps), config=config.build_inputs(chosen))
 
 
 def _bundle_files(chosen: config.Config) -> list[Path]:
-    return [chosen.bundle / name for name in files.NAMES]
+    return files.paths(chosen.bundle)
 
 
 def _known_base(folder: Path, chosen: config.Config) -> str:

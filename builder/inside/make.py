@@ -1,7 +1,7 @@
 """Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.make``.
 
-Reads, below the working directory, ``plan.json`` (``kind``, and ``post``: the steps in force), the bundle's
-``bundle/bundle.json`` and ``bundle/arrays.npz``; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
+Reads, below the working directory, ``plan.json`` (``post``: the steps in force), the bundle's ``bundle/bundle.json``,
+``bundle/arrays.npz`` and what lies beside them; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
 JSON object: ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names]}``.
 Needs numpy, pandas and cloudpickle. Ends with a traceback and exit code 1 on anything unforeseen: the host has checked
 the bundle, so a failure here is the image's or ours.
@@ -32,15 +32,16 @@ def build(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
     header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
     with np.load(folder / "bundle" / "arrays.npz", allow_pickle=False) as stored:
         arrays: dict[str, Any] = {name: stored[name] for name in sorted(stored.files)}
-    return dump(plan["kind"], fold.fold(header, arrays, plan["post"]), predict_folder)
+    return dump(fold.fold(header, arrays, plan["post"], folder / "bundle"), predict_folder)
 
 
-def dump(kind: str, model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]:
+def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]:
     """Return the pickle of a folded model, and the names of its parameters.
 
     The bytes are the same in every fresh process. A second dump in one process, or that of a loaded object, is not.
     """
-    module = source.load(kind, predict_folder)
+    kinds = {model["kind"], *(member["kind"] for member in model.get("members", ()))}
+    module = source.load(source.files_of(kinds, [name for name, _ in model["post"]]), predict_folder)
     module.__dict__["MODEL"] = model
     cloudpickle.register_pickle_by_value(module)
     return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)

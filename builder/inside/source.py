@@ -13,14 +13,35 @@ import types
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MODULE = "numerai_builder_model"
 
-# The files that each kind's pickle is made of, in the order in which they are compiled.
-FILES = {
-    "mlp": ("threads.py", "inputs.py", "activations.py", "mlp.py", "post.py", "entry.py"),
+# What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
+FIRST = ("threads.py", "runners.py", "inputs.py")
+KIND_FILES = {
+    "mlp": ("activations.py", "network.py"),
 }
+STEP_FILES = {
+    "rank": ("rank.py",),
+}
+LAST = ("entry.py",)
+
+
+def files_of(kinds: Iterable[str], steps: Iterable[str]) -> tuple[str, ...]:
+    """Return the files of the predict source that a model of these kinds, with these steps, is made of.
+
+    Raises:
+        ValueError: there is no such kind or step.
+    """
+    wanted, used = set(kinds), set(steps)
+    unknown = sorted((wanted - KIND_FILES.keys()) | (used - STEP_FILES.keys()))
+    if unknown:
+        raise ValueError(f"no file does {', '.join(unknown)}")
+    named = [name for kind, names in KIND_FILES.items() if kind in wanted for name in names]
+    named += [name for step, names in STEP_FILES.items() if step in used for name in names]
+    return (*FIRST, *dict.fromkeys(named), *LAST)
 
 
 def compile_file(path: Path) -> types.CodeType:
@@ -31,10 +52,10 @@ def compile_file(path: Path) -> types.CodeType:
     return compile(tree, f"<numerai-builder/{path.name}>", "exec", dont_inherit=True, optimize=0)
 
 
-def load(kind: str, folder: Path) -> types.ModuleType:
-    """Return a fresh module with the functions of ``kind``, entered in ``sys.modules`` under :data:`MODULE`."""
+def load(names: Iterable[str], folder: Path) -> types.ModuleType:
+    """Return a fresh module with the functions of these files, entered in ``sys.modules`` under :data:`MODULE`."""
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
-    for name in FILES[kind]:
+    for name in names:
         exec(compile_file(folder / name), module.__dict__)  # noqa: S102 - our own source, compiled above
     return module

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from builder import errors, post
-from builder.bundle import activations, model, write
+from builder.bundle import activations, kinds, model, write
 
 try:
     import sklearn
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"validation correlation with {TARGET}, era by era: "
         f"mean {result.mean:+.4f}, std {result.std:.4f}, {result.eras} eras"
     )
-    print(f"{options.out}: {len(bundle.features)} features, {model.parameters(bundle.model):,} parameters")
+    print(f"{options.out}: {len(bundle.features)} features, {kinds.parameters(bundle.model):,} parameters")
     return 0
 
 

@@ -13,12 +13,13 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builder import errors, post
-from builder.bundle import activations, model, write
+from builder.bundle import activations, kinds, model, write
 
 HERE = Path(__file__).resolve().parent
 SEED = 2748
@@ -58,7 +59,7 @@ def golden_inputs(generator: np.random.Generator) -> NDArray[np.float32]:
     return rows
 
 
-def forward(mlp: model.Mlp, rows: NDArray[np.float32]) -> Array:
+def forward(mlp: Any, rows: NDArray[np.float32]) -> Array:
     """Predict in plain float64, as ``builder.reference`` does but not with its code: the framework here is numpy."""
     values: Array = np.where(np.isnan(rows), mlp.imputation, rows).astype(np.float64)
     values = (values - mlp.centre.astype(np.float64)) / mlp.scale.astype(np.float64)
@@ -106,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     size = sum(path.stat().st_size for path in out.iterdir())
-    print(f"{out}: {len(bundle.features):,} features, {model.parameters(bundle.model):,} parameters, {size:,} bytes")
+    print(f"{out}: {len(bundle.features):,} features, {kinds.parameters(bundle.model):,} parameters, {size:,} bytes")
     return 0
 
 

@@ -108,10 +108,10 @@ def test_the_steps_in_force_are_the_plans(context: Path, tmp_path: Path) -> None
     assert done.stdout.strip() == "[['rank', {'scope': 'frame', 'ties': 'first'}]]"
 
 
-def test_a_plan_of_an_unknown_kind_ends_with_1_and_writes_nothing(context: Path, tmp_path: Path) -> None:
+def test_a_plan_with_an_unknown_step_ends_with_1_and_writes_nothing(context: Path, tmp_path: Path) -> None:
     folder = tmp_path / "context"
     shutil.copytree(context, folder, ignore=shutil.ignore_patterns("out"))
-    (folder / "plan.json").write_text('{"kind": "forest", "post": []}')
+    (folder / "plan.json").write_text('{"post": [{"forest": {}}]}')
     done = subprocess.run(
         [sys.executable, "-m", "inside.make"], cwd=folder, env=PLAIN, capture_output=True, text=True, check=False
     )

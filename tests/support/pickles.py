@@ -7,18 +7,20 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from builder import paths, post, reference, render
+from builder.bundle import files as bundle_files
 from builder.bundle import kinds, write
 from builder.inside import fold, make
 from tests.support import bundles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from builder.bundle import model as bundle_model
 
@@ -28,14 +30,24 @@ SCENARIO_BUNDLES = ("narrow", "linear", "wide")
 def folded(made: bundle_model.Bundle) -> dict[str, Any]:
     """Return what the predict source takes: the bundle's numbers folded."""
     kind = kinds.KINDS[kinds.name_of(made.model)]
-    header = {"features": made.features, "benchmarks": made.benchmarks, **kind.own_keys(made.model)}
+    header = {
+        "kind": kinds.name_of(made.model),
+        "features": made.features,
+        "benchmarks": made.benchmarks,
+        **kind.own_keys(made.model),
+    }
     steps: list[Any] = list(post.as_data(made.post))
-    return fold.fold(header, dict(kind.own_arrays(made.model)), steps)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in kind.own_files(made.model).items():
+            path = Path(folder) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        return fold.fold(header, dict(kind.own_arrays(made.model)), steps, Path(folder))
 
 
 def pickled(made: bundle_model.Bundle) -> bytes:
     """Return the bundle's pickle, made in this process."""
-    content, _ = make.dump(kinds.name_of(made.model), folded(made), paths.inside_folder() / "predict")
+    content, _ = make.dump(folded(made), paths.inside_folder() / "predict")
     return content
 
 
@@ -53,8 +65,8 @@ def rendered(folder: Path, made: bundle_model.Bundle, *, base: str = "scratch") 
     """Write ``Dockerfile`` and ``context/`` for a bundle into ``folder``, and the bundle beside them."""
     bundle = folder / "bundle"
     write.write(bundle, made)
-    plan = render.Plan(kind=kinds.name_of(made.model), post=post.as_data(made.post), config={})
-    files = sorted(bundle.iterdir())
+    plan = render.Plan(post=post.as_data(made.post), config={})
+    files = bundle_files.paths(bundle)
     return render.write(render.render(name="test", base=base, plan=plan, bundle_files=files), folder)
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 
 from builder import errors, reference
-from builder.bundle import activations, files, model, read, write
+from builder.bundle import activations, files, kinds, model, read, write
 from tests.support import bundles
 
 FILES = ("bundle.json", "arrays.npz", "golden.npz")
@@ -35,7 +35,7 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     made = bundles.bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
     back = read.read(bundles.written(tmp_path / "mlp", made))
     bundles.assert_same(made, back)
-    assert model.parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
+    assert kinds.parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
 
 
 def test_arrays_are_owned_writeable_contiguous_and_native(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_layout_in_memory_and_nan_bits_do_not_reach_the_bytes(tmp_path: Path) ->
     )
     inputs = plain.golden.inputs.astype(np.float64)
     inputs[np.isnan(inputs)] = np.array([0x7FF8000000000123], dtype=np.uint64).view(np.float64)[0]
-    other = replace(plain, model=replace(plain.model, layers=layers), golden=replace(plain.golden, inputs=inputs))
+    other = replace(plain, model=replace(plain.model, layers=layers), golden=replace(plain.golden, inputs=inputs))  # type: ignore[arg-type]
     assert contents(bundles.written(tmp_path / "one", plain)) == contents(bundles.written(tmp_path / "two", other))
 
 
@@ -139,7 +139,7 @@ def test_writing_refuses_what_reading_would_and_leaves_nothing(tmp_path: Path) -
     good = bundles.bundle()
     layer = good.model.layers[0]
     bad = replace(layer, weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
-    made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))
+    made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "mlp", made)
     assert len(caught.value.faults) == 3
@@ -166,7 +166,7 @@ def test_writing_names_a_wrong_activation(activation: activations.Activation, sa
     good = bundles.bundle()
     layers = (replace(good.model.layers[0], activation=activation), good.model.layers[1])
     with pytest.raises(errors.BundleError, match=says):
-        write.write(tmp_path / "mlp", replace(good, model=replace(good.model, layers=layers)))
+        write.write(tmp_path / "mlp", replace(good, model=replace(good.model, layers=layers)))  # type: ignore[arg-type]
 
 
 def test_constants_that_are_left_out_have_their_defaults() -> None:

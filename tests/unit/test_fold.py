@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from builder.bundle import activations
-from builder.inside import fold
+from builder.inside.fold import network
 from tests.support import bundles, pickles
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def arrays_in(tree: Any) -> list[NDArray[Any]]:
 
 def one_layer(weights: NDArray[Any], bias: NDArray[Any], centre: NDArray[Any], scale: NDArray[Any]) -> dict[str, Any]:
     given_arrays = {"w0": weights, "b0": bias, "imputation": centre, "centre": centre, "scale": scale}
-    return fold.fold_mlp([{"activation": "identity"}], given_arrays)
+    return network.fold_mlp({"layers": [{"activation": "identity"}]}, given_arrays, Path())
 
 
 @given(
@@ -67,7 +68,9 @@ def test_every_array_is_plain(dtype: str, order: Any) -> None:
     for array in given_arrays.values():
         array.setflags(write=False)
     before = {name: array.copy() for name, array in given_arrays.items()}
-    found = arrays_in(fold.fold_mlp([{"activation": "relu"}, {"activation": "identity"}], given_arrays))
+    found = arrays_in(
+        network.fold_mlp({"layers": [{"activation": "relu"}, {"activation": "identity"}]}, given_arrays, Path())
+    )
     assert len(found) == 4
     for array in found:
         assert array.flags.c_contiguous
@@ -108,6 +111,6 @@ def test_constants_come_in_a_fixed_order_and_as_floats() -> None:
         "b0": np.ones(1),
         **dict.fromkeys(("imputation", "centre", "scale"), np.ones(1)),
     }
-    constants = fold.fold_mlp([named], given_arrays)["layers"][0]["constants"]
+    constants = network.fold_mlp({"layers": [named]}, given_arrays, Path())["layers"][0]["constants"]
     assert list(constants.items()) == [("beta", 2.0), ("threshold", 20.0)]
     assert all(type(value) is float for value in constants.values())

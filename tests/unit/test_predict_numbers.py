@@ -178,7 +178,7 @@ def test_each_activation_keeps_its_digits(name: str, dtype: str, digits: float) 
     namespace = pickles.predict_of(bundles.bundle(1)).__globals__
     found = namespace["ACTIVATIONS"][name](hidden.copy(), dict(one.constants))
     assert found.dtype == dtype
-    expected = reference.activate(one, hidden.astype(np.float64))
+    expected = reference.network.activate(one, hidden.astype(np.float64))
     # The smallest float32 is 1e-45; exp of what is rounded to float32 is off by the exponent's size times its step.
     np.testing.assert_allclose(found, expected, rtol=digits, atol=1e-15 if dtype == "float64" else 1e-14)
 

@@ -15,7 +15,8 @@ from builder.inside import source
 from tests.support import pickles
 
 FOLDER = paths.inside_folder() / "predict"
-FILES = sorted({name for names in source.FILES.values() for name in names})
+ORDER = source.files_of(source.KIND_FILES, source.STEP_FILES)
+FILES = sorted(ORDER)
 AT_THE_TOP = {"__future__", "typing", "numpy", "pandas"}
 LATER = {"scipy", "threadpoolctl"}  # slow to load, or not in every image
 
@@ -63,28 +64,24 @@ def test_only_numpy_and_pandas_are_imported_and_the_rest_where_it_is_used(name: 
 @files
 def test_what_a_file_takes_from_another_comes_before_it(name: str) -> None:
     """They share one namespace and are compiled in order."""
-    for order in source.FILES.values():
-        if name not in order:
-            continue
-        for node in parsed(name).body:
-            if isinstance(node, ast.ImportFrom) and node.level:
-                assert f"{node.module}.py" in order[: order.index(name)]
-                assert all(alias.asname is None for alias in node.names)
+    for node in parsed(name).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert f"{node.module}.py" in ORDER[: ORDER.index(name)]
+            assert all(alias.asname is None for alias in node.names)
 
 
 def test_no_name_is_taken_twice() -> None:
-    for order in source.FILES.values():
-        names = [
-            target
-            for name in order
-            for node in parsed(name).body
-            for target in (
-                [node.name]
-                if isinstance(node, ast.FunctionDef)
-                else [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
-            )
-        ]
-        assert len(names) == len(set(names))
+    names = [
+        target
+        for name in ORDER
+        for node in parsed(name).body
+        for target in (
+            [node.name]
+            if isinstance(node, ast.FunctionDef)
+            else [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+        )
+    ]
+    assert len(names) == len(set(names))
 
 
 def test_the_compiled_code_knows_no_path(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def rendered(bundle_files: list[Path], base: str = BASE) -> render.Rendered:
-    plan = render.Plan(kind="mlp", post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
+    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
     return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
 
 
@@ -62,7 +62,6 @@ def test_only_our_code_the_bundle_and_the_plan_are_in_the_context(bundle_files: 
     }
     assert plan == {
         "format": 1,
-        "kind": "mlp",
         "post": [{"rank": {"scope": "era", "ties": "average"}}],
         "config": {"name": "mlp"},
     }

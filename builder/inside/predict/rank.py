@@ -1,4 +1,4 @@
-"""Post-processing: the steps after the model, in order."""
+"""The post-processing step ``rank``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from .runners import STEPS
 
-def rank(values: Any, live_features: Any, scope: str, ties: str) -> Any:
+
+def ranked(values: Any, live_features: Any, scope: str, ties: str) -> Any:
     """Return the percent rank of ``values``, in (0, 1], within each era or over the whole frame: float64 (rows,).
 
     Raises:
@@ -23,10 +25,9 @@ def rank(values: Any, live_features: Any, scope: str, ties: str) -> Any:
     return series.groupby(era, dropna=False, sort=False).rank(pct=True, method=ties).to_numpy()
 
 
-def apply_post(steps: Any, values: Any, live_features: Any) -> Any:
-    """Return ``values`` after every step: float64 (rows,)."""
-    for name, options in steps:
-        if name != "rank":
-            raise ValueError(f"unknown post-processing step {name!r}")
-        values = rank(values, live_features, options["scope"], options["ties"])
-    return values
+def rank(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+    """Return ``values`` as ranks."""
+    return ranked(values, live_features, options["scope"], options["ties"])
+
+
+STEPS["rank"] = rank

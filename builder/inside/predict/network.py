@@ -8,6 +8,7 @@ import numpy as np
 
 from .activations import ACTIVATIONS
 from .inputs import blocks
+from .runners import RUNNERS
 
 IN_PLACE = ("identity", "relu", "tanh")  # activations that need no array beside the one they are given
 
@@ -37,7 +38,7 @@ def kept_bytes(layers: Any) -> int:
     return most
 
 
-def run_model(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+def run_network(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the predictions before post-processing: float64 (rows,)."""
     raw = np.empty(len(live_features))
     layers = model["layers"]
@@ -45,3 +46,6 @@ def run_model(model: Any, live_features: Any, live_benchmark_models: Any) -> Any
     for start, stop, block in blocks(model, live_features, live_benchmark_models, first, kept):
         raw[start:stop] = forward(model, block)
     return raw
+
+
+RUNNERS["mlp"] = run_network

@@ -1,14 +1,13 @@
-"""From a bundle's numbers to the model that the predict source takes: scaling folded in, rounded once.
-
-No BLAS and no transcendental function here: their results differ between CPUs, and these numbers go into the pickle.
-Elementwise products and ``sum(axis=0)`` do not.
-"""
+"""Networks: scaling folded into the first layer, rounded once."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # With a centre this many scales away from zero, centre * weight cancels so much that float32 would show it.
 _FAR = 4.0
@@ -21,39 +20,18 @@ _STEP = 16
 _FEW_WEIGHTS = 32768
 
 
-def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the model of a checked bundle.
-
-    Args:
-        header: ``bundle.json``.
-        arrays: ``arrays.npz``; ``w0`` float (inputs, units), ``b0`` (units,), ..., ``imputation``, ``centre`` and
-            ``scale`` (inputs,).
-        post: the post-processing steps in force, each a mapping of one name to its options.
-
-    Returns:
-        A tree of dicts, lists, strings, Python numbers and float32 or float64 arrays, each contiguous and owned;
-        weights are (units, inputs); those of the first layer have its bias as a further column, then columns of zeros,
-        and ``bias`` is None.
-    """
-    return {
-        "features": list(header["features"]),
-        "benchmarks": list(header["benchmarks"]),
-        **fold_mlp(header["layers"], arrays),
-        "post": [[name, options] for step in post for name, options in step.items()],
-    }
-
-
-def fold_mlp(layers: list[dict[str, Any]], arrays: dict[str, Any]) -> dict[str, Any]:
+def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return imputation, far inputs and layers; x -> (x - centre) / scale is inside the first layer.
 
     Of an input whose centre is far away, only the scale is: predict takes the centre off it first, in float64. ``far``
-    lists those, each as [place, imputation, centre].
+    lists those, each as [place, imputation, centre]. Weights are (units, inputs); those of the first layer have its
+    bias as a further column, then columns of zeros, and ``bias`` is None.
     """
     imputation, centre, scale = (arrays[name].astype(np.float64) for name in ("imputation", "centre", "scale"))
     is_far = np.abs(centre) > _FAR * scale
     near_centre = np.where(is_far, 0.0, centre)
     folded = []
-    for place, layer in enumerate(layers):
+    for place, layer in enumerate(header["layers"]):
         weights, bias = (arrays[f"{letter}{place}"].astype(np.float64) for letter in "wb")
         if place == 0:
             weights = weights / scale[:, None]

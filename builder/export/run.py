@@ -1,0 +1,279 @@
+"""``export``: names and rows put in order, the framework's module asked, its answer checked and written."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from builder import errors, reference, typed
+from builder import post as postprocessing
+from builder.bundle import kinds, write
+from builder.bundle import model as bundle_model
+from builder.export import frameworks, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from builder.export.translated import Array
+
+GOLDEN_ROWS = 64
+CHECKED_ROWS = 2_000
+"""Rows of the sample that the bundle's reference is run on at once."""
+
+_NOT_FEATURES = frozenset({"id", "era", "data_type"})
+_HOLES = 0.05
+"""Part of the golden rows' inputs that is made NaN, in every fourth row, where the model takes NaN."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written, and how near the bundle is to the framework.
+
+    Attributes:
+        path: The bundle.
+        kind: Of the model.
+        features: How many feature columns it takes.
+        parameters: How many trained numbers it has.
+        rows: How many rows of the sample both predicted.
+        difference: The largest difference between the framework and the bundle's float64 reference on them.
+        bound: The largest that is allowed; None where the kind has no reference, and the framework is its own.
+    """
+
+    path: Path
+    kind: str
+    features: int
+    parameters: int
+    rows: int
+    difference: float
+    bound: float | None
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        near = f"largest difference {self.difference:.2g}"
+        near += f" of {self.bound:.2g} allowed" if self.bound is not None else ""
+        what = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
+        return f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+
+
+def export(
+    model: Any,
+    path: str | Path,
+    *,
+    sample: Any,
+    features: Sequence[str] | None = None,
+    benchmark: str | Sequence[str] = (),
+    imputation: float | Sequence[float] | None = None,
+    rank: Literal["era", "frame"] | None = "era",
+    neutralize: Mapping[str, Any] | None = None,
+    post: Sequence[Mapping[str, Any]] | None = None,
+    eras: Iterable[object] = (),
+    target: str | None = None,
+    **options: Any,
+) -> Exported:
+    """Write the bundle of a trained model, and make sure that it predicts what the framework does.
+
+    Args:
+        model: A trained model of LightGBM, scikit-learn or PyTorch; a list or dict of them for an ensemble; a function
+            for anything else.
+        path: ``NAME.bundle.zip``, or a folder. What is there is replaced when it is a bundle.
+        sample: Some real rows (a few hundred do), from which golden rows are taken: a DataFrame that has the features,
+            and the benchmarks if there are any; or an array (rows, n), features first.
+        features: The model's feature columns, in the order of its inputs, where neither the model nor the sample tells.
+        benchmark: Benchmark columns that are inputs after the features.
+        imputation: What a missing input becomes where the model takes no NaN: one number, or one each input. By default
+            the median of the sample's column.
+        rank: The last step: rank within eras, or over the whole frame; None for no rank.
+        neutralize: A neutralisation before the rank, as in a config: ``{"features": [...], "proportion": 0.5}``.
+        post: All steps, as in a config, instead of ``rank`` and ``neutralize``.
+        eras: Those the model was trained on, so that diagnostics over them can be called in-sample.
+        target: What it was trained to predict.
+        options: What one framework takes beyond these; its page in the docs says.
+
+    Raises:
+        errors.ExportError: The model has a part that cannot be expressed, its inputs cannot be told, or the bundle
+            would not predict what the framework does.
+        errors.BundleError: The bundle cannot be written.
+    """
+    framework = frameworks.of(model)
+    unknown = sorted(set(options) - set(framework.OPTIONS))
+    if unknown:
+        takes = ", ".join(framework.OPTIONS) or "none of its own"
+        raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
+    benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
+    steps = _steps(post, rank, neutralize)
+    names = _feature_names(features, framework.feature_names(model), sample, benchmarks)
+    inputs = _inputs(sample, (*names, *benchmarks))
+    given = translated.Given(
+        features=names,
+        benchmarks=benchmarks,
+        sample=inputs,
+        imputation=_imputation(imputation, inputs, (*names, *benchmarks)),
+        options=options,
+    )
+    found = framework.translate(model, given)
+    predict = _with_imputation(found, given)
+    checked = inputs[:: math.ceil(len(inputs) / CHECKED_ROWS)]
+    framework_says = predict(checked)
+    difference, bound = _compare(found.model, checked, framework_says)
+    golden = _golden(checked, framework_says, holes=found.takes_missing)
+    bundle = bundle_model.Bundle(
+        features=names,
+        benchmarks=benchmarks,
+        model=found.model,
+        golden=bundle_model.Golden(inputs=golden, predictions=predict(golden)),
+        post=steps,
+        trained={**found.facts, **_told(eras, target)},
+    )
+    out = Path(path)
+    write.write(out, bundle)
+    return Exported(
+        path=out,
+        kind=kinds.name_of(found.model),
+        features=len(names),
+        parameters=kinds.parameters(found.model),
+        rows=len(checked),
+        difference=difference,
+        bound=bound,
+    )
+
+
+def _steps(
+    post: Sequence[Mapping[str, Any]] | None, rank: str | None, neutralize: Mapping[str, Any] | None
+) -> tuple[postprocessing.Step, ...]:
+    """Return the post-processing steps, checked as those of a config are."""
+    if post is None:
+        post = [{"neutralize": dict(neutralize)}] if neutralize else []
+        post += [{"rank": {"scope": rank}}] if rank else []
+    parsed = typed.parse(postprocessing.Steps, {"post": [dict(step) for step in post]})
+    if isinstance(parsed, list):
+        faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
+        raise errors.ExportError(f"export: {faults}")
+    return parsed.post
+
+
+def _feature_names(
+    features: Sequence[str] | None, known: tuple[str, ...] | None, sample: Any, benchmarks: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names of the features in the model's order, from the one who knows best."""
+    if features is not None:
+        named = tuple(features)
+        if known is not None and set(known) == set(named) and known != named:
+            raise errors.ExportError(
+                "export: features= has the model's features in another order; leave it out: the model knows its own"
+            )
+        return named
+    if known is not None:
+        return tuple(name for name in known if name not in benchmarks)
+    columns = getattr(sample, "columns", None)
+    if columns is None:
+        raise errors.ExportError(
+            "export: the model does not know the names of its features, and the sample is no DataFrame: pass features="
+        )
+    return tuple(
+        str(name)
+        for name in columns
+        if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
+    )
+
+
+def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
+    """Return the sample as float64 (rows, n)."""
+    if hasattr(sample, "columns"):
+        absent = [name for name in columns if name not in sample.columns]
+        if absent:
+            more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
+            raise errors.ExportError(
+                f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
+                f"{', '.join(absent[:5])}{more}"
+            )
+        sample = sample[list(columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+    inputs: Array = np.ascontiguousarray(sample, dtype=np.float64)
+    if inputs.ndim != 2 or inputs.shape[1] != len(columns) or not len(inputs):
+        raise errors.ExportError(
+            f"export: the sample is {inputs.shape}; (rows, {len(columns):,}) is needed, with at least one row"
+        )
+    if np.isinf(inputs).any():
+        raise errors.ExportError("export: the sample has infinite values; a missing value is NaN")
+    return inputs
+
+
+def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tuple[str, ...]) -> Array:
+    if said is None:
+        return np.array(
+            [np.median(column[~np.isnan(column)]) if not np.isnan(column).all() else 0.0 for column in inputs.T]
+        )
+    values: Array = np.broadcast_to(np.asarray(said, dtype=np.float64), (len(columns),)).copy()
+    return values
+
+
+def _with_imputation(found: translated.Translated, given: translated.Given) -> Callable[[Array], Array]:
+    """Return the framework's prediction for inputs of which some may be missing."""
+
+    def predict(inputs: Array) -> Array:
+        if not found.takes_missing:
+            inputs = np.where(np.isnan(inputs), given.imputation, inputs)
+        predicted: Array = np.asarray(found.predict(inputs), dtype=np.float64).reshape(-1)
+        if predicted.shape != (len(inputs),) or not np.isfinite(predicted).all():
+            raise errors.ExportError(
+                f"export: for {len(inputs):,} rows of the sample the model predicts {predicted.shape} values, "
+                f"{int((~np.isfinite(predicted)).sum()):,} of them not finite; one finite number a row is needed"
+            )
+        return predicted
+
+    return predict
+
+
+def _compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
+    """Return the largest difference between the framework and the reference, and its bound."""
+    if not reference.has(model):
+        return 0.0, None
+    difference = float(np.abs(reference.predict(model, inputs) - framework_says).max())
+    bound = reference.bound(framework_says)
+    if not difference <= bound:
+        raise errors.ExportError(
+            f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
+            "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
+        )
+    return difference, bound
+
+
+def _golden(inputs: Array, predictions: Array, *, holes: bool) -> Array:
+    """Return golden inputs: rows spread evenly over what they predict; in some of them, NaN."""
+    count = min(GOLDEN_ROWS, len(inputs))
+    places = np.linspace(0, len(inputs) - 1, count).round().astype(int)
+    golden: Array = inputs[np.argsort(predictions, kind="stable")[places]].copy()
+    if holes:
+        random = np.random.default_rng(len(inputs))
+        holed = golden[1::4]
+        holed[random.random(holed.shape) < _HOLES] = np.nan
+    return golden
+
+
+def _told(eras: Iterable[object], target: str | None) -> dict[str, bundle_model.Fact]:
+    """Return what only the trainer knows."""
+    facts: dict[str, bundle_model.Fact] = {}
+    names = tuple(dict.fromkeys(str(era) for era in eras))
+    if names:
+        facts["eras"] = names
+    if target is not None:
+        facts["target"] = target
+    revision = _git_revision()
+    if revision is not None:
+        facts["git_revision"] = revision
+    return facts
+
+
+def _git_revision() -> str | None:
+    """Return the commit of the repository that the training runs in, if it is one."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,52 @@
+"""What passes between ``export`` and the modules that know a framework."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builder.bundle import model as bundle_model
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given:
+    """What the caller told of a model's inputs.
+
+    Attributes:
+        features: Names of the feature columns, in the order of the model's inputs.
+        benchmarks: Names of benchmark columns, inputs after the features.
+        sample: float64 (rows, n), at least one row: real inputs, NaN where missing.
+        imputation: float64 (n,), finite: what a missing input becomes where the framework's model takes no NaN.
+        options: What the caller said beyond that; a module names those it takes in ``OPTIONS``.
+    """
+
+    features: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    sample: Array
+    imputation: Array
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Translated:
+    """A framework's object in this tool's terms.
+
+    Attributes:
+        model: The numbers.
+        predict: The framework's own prediction: from float64 (rows, n) inputs in their order to float64 (rows,).
+        takes_missing: Whether that takes NaN by itself. Where it does not, a missing input has its imputation by then.
+        facts: Framework, version and the like, for the bundle's ``trained``.
+    """
+
+    model: bundle_model.Model
+    predict: Callable[[Array], Array]
+    takes_missing: bool
+    facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
