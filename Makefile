@@ -28,7 +28,7 @@ verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
 engine: .venv/.run ## find a container engine; install and start one where that is possible
 	@$(BUILDER) engine $(FLAGS)
 
-stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13)
+stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+EDITIONS = {"oldest": "3.11", "newest": "3.13"}
+"""Look-alikes of no published image, by the Python they are on: the oldest packages that any of them has (the pins of
+3.10), and the newest that there were when they were last looked for. What goes into a pickle must work on both."""
 STAND_IN_LABEL = "numerai-builder.stand-in"
 INPUTS_LABEL = "numerai-builder.inputs"
 SPEC_LABEL = "numerai-builder.spec"
@@ -89,17 +92,19 @@ def check_python(python: str) -> None:
     """Refuse a version that no look-alike is known for.
 
     Raises:
-        errors.ImageError: it is none of :data:`PYTHONS`.
+        errors.ImageError: it is none of :data:`PYTHONS` and :data:`EDITIONS`.
     """
-    if python not in PYTHONS:
-        raise errors.ImageError(f"no look-alike is known for Python {python!r}: choose one of {', '.join(PYTHONS)}")
+    if python not in PYTHONS and python not in EDITIONS:
+        known = ", ".join((*PYTHONS, *EDITIONS))
+        raise errors.ImageError(f"no look-alike is known for Python {python!r}: choose one of {known}")
 
 
 def bases(python: str) -> tuple[Base, ...]:
     """Return the bases that a look-alike of this Python may have, the preferred one first."""
     check_python(python)
-    pulled = Base(reference=f"python:{python}-slim")
-    suite = _DEBIAN_SUITES.get(python)
+    release = EDITIONS.get(python, python)
+    pulled = Base(reference=f"python:{release}-slim")
+    suite = _DEBIAN_SUITES.get(release)
     return (Base(suite=suite), pulled) if suite else (pulled,)
 
 
@@ -277,9 +282,10 @@ def _ask_release(on: engine.Engine, reference: str, python: str, identity: str) 
     with on.container(reference, command, run=identity, limits=_ASK_LIMITS, network=False) as container:
         container.run(60)
         said = container.log().strip()
-    if not re.fullmatch(re.escape(python) + r"\.\S+", said):
+    release = EDITIONS.get(python, python)
+    if not re.fullmatch(re.escape(release) + r"\.\S+", said):
         raise errors.ImageError(
-            f"the base {reference} should have Python {python}, and asked for its release it says {said!r}: remove "
+            f"the base {reference} should have Python {release}, and asked for its release it says {said!r}: remove "
             "that image (`docker image rm`), then run this again"
         )
     return said
@@ -311,7 +317,10 @@ def _fetch_wheels(python: str) -> Path:
 def _download_command(python: str, requirements: Path, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--progress-bar=off"]
     command += ["--only-binary=:all:", "--require-hashes", "--no-deps", "--implementation=cp"]
-    command += [f"--python-version={python}", *(f"--platform={name}" for name in _WHEEL_PLATFORMS)]
+    command += [
+        f"--python-version={EDITIONS.get(python, python)}",
+        *(f"--platform={name}" for name in _WHEEL_PLATFORMS),
+    ]
     return [*command, "-d", str(folder), "-r", str(requirements)]
 
 

@@ -108,9 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_target(verb("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes"))
     engine = verb("engine", "machine.engine", "find a container engine; install and start one where that is possible")
     engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
-    stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13)"
+    stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
     stand_in = verb("stand-in", "machine.make_stand_in", stand_in_text)
-    stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10, 3.11, 3.12 or 3.13")
+    stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
     return parser
 
 

@@ -14,3 +14,15 @@ for pins in pins/py3.*.txt; do
         --constraint "$pins" --output-file "requirements-$version.txt" requirements.in
     echo "requirements-$version.txt: $(grep -c '==' "requirements-$version.txt") packages"
 done
+
+# The oldest packages that any image has, and the newest that there are, on Pythons that can be had everywhere.
+edition() {
+    name=$1 version=$2
+    shift 2
+    uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --no-annotate \
+        --only-binary :all: --python-version "$version" --python-platform x86_64-manylinux_2_28 \
+        "$@" --output-file "requirements-$name.txt" requirements.in
+    echo "requirements-$name.txt: $(grep -c '==' "requirements-$name.txt") packages"
+}
+edition oldest 3.11 --constraint pins/py3.10.a78dedd.txt
+edition newest 3.13 --upgrade

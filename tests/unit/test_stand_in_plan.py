@@ -92,15 +92,33 @@ def test_a_python_without_pins_is_refused_with_the_list(python: str) -> None:
         stand_in.bases(python)
 
 
+def test_the_oldest_is_what_the_oldest_image_has_on_a_python_that_can_be_had() -> None:
+    oldest, pins = locked("oldest"), published("3.10")
+    assert {name: pins[name] for name in oldest if name in pins} == {
+        name: oldest[name] for name in oldest if name in pins
+    }
+    assert (oldest["numpy"], oldest["pandas"]) == ("1.26.4", "2.0.0")
+    assert oldest.keys() >= WANTED
+
+
+def test_the_newest_is_newer_than_every_image() -> None:
+    def release(version: str) -> list[int]:
+        return [int(part) for part in version.split(".")]
+
+    newest = locked("newest")
+    assert newest.keys() >= WANTED
+    for name in ("numpy", "pandas", "scipy", "lightgbm"):
+        assert all(release(newest[name]) > release(published(python)[name]) for python in stand_in.PYTHONS)
+
+
 # ---- the identity
 
 
 def test_every_look_alike_has_an_identity_of_its_own() -> None:
-    hashes = [stand_in.inputs_hash(python, base) for python in stand_in.PYTHONS for base in stand_in.bases(python)]
-    assert len(set(hashes)) == len(hashes) == 6
-    assert hashes == [
-        stand_in.inputs_hash(python, base) for python in stand_in.PYTHONS for base in stand_in.bases(python)
-    ]
+    names = (*stand_in.PYTHONS, *stand_in.EDITIONS)
+    hashes = [stand_in.inputs_hash(name, base) for name in names for base in stand_in.bases(name)]
+    assert len(set(hashes)) == len(hashes) == 10
+    assert hashes == [stand_in.inputs_hash(name, base) for name in names for base in stand_in.bases(name)]
 
 
 def test_the_release_of_python_is_part_of_the_identity_and_the_name_carries_it() -> None:
