@@ -4,7 +4,7 @@ PYTHON ?= 3.11
 VENV := .venv/bin/
 BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
-SUITES := tests/unit tests/inside tests/engine tests/system
+SUITES := tests/unit tests/inside tests/export tests/engine tests/system
 
 .PHONY: help setup pickle render validate verify engine stand-in train fmt lint type test bench lock
 
@@ -43,7 +43,7 @@ lint: .venv/.test ## check style and the import contracts
 type: .venv/.test ## check types
 	@$(VENV)mypy
 
-test: lint type ## everything: style, types, contracts, and all suites on a real engine
+test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
 	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)pytest $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run
@@ -51,6 +51,9 @@ bench: .venv/.bench ## measure, as ratios in one run
 
 lock: ## resolve requirements/*.in again (takes uv from PATH)
 	@sh requirements/lock.sh
+
+.venv/.torch: requirements/torch.txt requirements/torch.sh .venv/.test
+	@sh requirements/torch.sh
 
 .venv/.%: requirements/%.txt requirements/venv.sh pyproject.toml
 	@sh requirements/venv.sh $*

@@ -2,8 +2,11 @@
 # Resolves requirements/*.in to hashed requirement files that name no index. Takes uv from PATH.
 set -eu
 cd "$(dirname "$0")"
+# torch itself is torch.sh's business. Its CPU build stands in for it here (UV_FIND_LINKS says where there is one), since
+# the plain one would bring the libraries of other hardware into every test environment.
 compile() {
-    uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate "$@"
+    echo 'torch==2.13.0+cpu' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+        --no-header --no-annotate --no-emit-package torch --override - "$@"
 }
 # The largest set first: the others are held to its versions, so that one .venv serves them all.
 compile bench.in -o bench.txt
