@@ -7,32 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import docker_engine, progress, run, stand_in, tar_stream
 from tests.support import clones, registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import engine
-
-LABELS = (stand_in.STAND_IN_LABEL, stand_in.INPUTS_LABEL, stand_in.SPEC_LABEL)
+    from builder import docker_engine, engine
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with registry.start() as address:
         yield address
-
-
-def publish(on: engine.Engine, reference: str, *, release: int) -> str:
-    """Push the look-alike as if it were the runner: its labels emptied. Returns its reference by digest."""
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
-    text = f"FROM {look_alike.tag}\nLABEL release={release} {' '.join(f'{label}=' for label in LABELS)}\n"
-    context = tar_stream.pack([tar_stream.Entry(name="Dockerfile", content=text.encode())])
-    with run.start(on) as identity:
-        built = on.build(context, run=identity, arguments={}, tag=None, cache=True, progress=progress.Silent())
-        return registry.push(built.image, reference)
 
 
 def forget(on: engine.Engine, *references: str) -> None:
@@ -45,7 +32,7 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
     on: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
-    by_digest = publish(on, reference, release=1)
+    by_digest = registry.publish(on, reference, release=1)
     stand_in_made = json.loads(clones.builder(clone, "pickle", "--json").stdout)["manifest"]
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference)
@@ -67,7 +54,7 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
     assert clones.builder(clone, "verify").returncode == 0  # pulled by its digest
     assert clones.builder(clone, "validate").returncode == 0
 
-    moved = publish(on, reference, release=2)
+    moved = registry.publish(on, reference, release=2)
     forget(on, reference)
     assert clones.builder(clone, "verify").returncode == 0, "the digest still means the old image"
     again = json.loads(clones.builder(clone, "pickle", "--pull", "--json").stdout)
@@ -80,7 +67,7 @@ def test_an_image_that_is_gone_from_engine_and_registry_is_said(
     on: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:gone"
-    by_digest = publish(on, reference, release=1)
+    by_digest = registry.publish(on, reference, release=1)
     config = clone / "configs" / "mlp.yaml"
     config.write_text(config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference))
     assert clones.builder(clone, "pickle").returncode == 0
