@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""What the README and docs/bundle.md show works as it stands there."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from tests.support import clones
+from tests.support import clones, docs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 README = (clones.ROOT / "README.md").read_text(encoding="utf-8")
+BUNDLE = clones.ROOT / "docs" / "bundle.md"
 CONFIG = """\
 name: mine
 image: {ref: ghcr.io/numerai/numerai_predict_py_3_12:a78dedd, stand_in: "3.11"}
@@ -21,8 +22,7 @@ bundle: bundles/mine
 
 
 def test_a_bundle_written_as_shown_becomes_a_valid_pickle(clone: Path) -> None:
-    [snippet] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    written = clones.run(clone, sys.executable, "-c", snippet)
+    written = clones.run(clone, sys.executable, "-c", docs.python_of(BUNDLE))
     assert written.returncode == 0, written.stderr
     (clone / "configs" / "mine.yaml").write_text(CONFIG)
     made = clones.builder(clone, "pickle", "configs/mine.yaml")
