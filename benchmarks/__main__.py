@@ -19,7 +19,7 @@ BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
 
 
 def main(names: list[str]) -> int:
-    """Run and print."""
+    """Run and print; exit 1 when an aim is missed."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         print(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
@@ -29,7 +29,7 @@ def main(names: list[str]) -> int:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         rows += BENCHMARKS[name]()
     table.print_rows(rows)
-    return 0
+    return 0 if all(row.met for row in rows) else 1
 
 
 if __name__ == "__main__":
