@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import network
+from . import network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = {
     "mlp": network.fold_mlp,
+    "trees": trees.fold_trees,
 }
 
 
