@@ -1,8 +1,8 @@
 """scikit-learn's trees as the flat arrays of ``builder.bundle.model.Trees``.
 
-Its own trees (``tree_`` of DecisionTree, and so of RandomForest, ExtraTrees and GradientBoosting) compare inputs rounded
-to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. The facts are from
-``sklearn/tree/_tree.pyx``, ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` and ``common.pyx`` of 1.5 to 1.9.
+Its own trees (``tree_`` of DecisionTree, and so of RandomForest, ExtraTrees and GradientBoosting) compare inputs that
+are rounded to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. The facts are
+from ``sklearn/tree/_tree.pyx`` and ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` of 1.9.
 
 A forest's mean, for instance::
 
@@ -50,8 +50,8 @@ def from_sklearn_trees(
         outputs: Which output each tree adds to; 0 for all where left out.
 
     Returns:
-        All arrays of ``model.Trees`` but ``base``, by name. A NaN goes where the tree sends it; where a tree was trained
-        without any, scikit-learn takes none.
+        All arrays of ``model.Trees`` but ``base``, by name. A NaN goes where the tree sends it; what was trained
+        without any, scikit-learn gives none to.
     """
     return _joined([_own_tree(tree, values(tree) * weight) for tree in trees], outputs)
 

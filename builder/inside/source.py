@@ -21,8 +21,9 @@ MODULE = "numerai_builder_model"
 # What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
-    "mlp": ("activations.py", "network.py"),
-    "trees": ("trees.py",),
+    "mlp": ("activations.py", "nodes.py", "network.py"),
+    "linear": ("activations.py", "nodes.py", "network.py"),
+    "trees": ("activations.py", "nodes.py", "trees.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import network, trees
+from builder.reference import activations, network, nodes, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__all__ = ["FLOOR_ULP", "RELATIVE_BOUND", "Array", "activations", "bound", "has", "network", "nodes", "predict"]
 
 Array = NDArray[np.float64]
 
@@ -26,6 +28,7 @@ FLOOR_ULP = 8  # float32 sums of a wide layer end a few units in the last place 
 _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
     {
         bundle_model.Mlp: network.predict,
+        bundle_model.Linear: network.predict_linear,
         bundle_model.Trees: trees.predict,
     }
 )

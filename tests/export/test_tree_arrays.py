@@ -1,4 +1,4 @@
-"""scikit-learn's trees as arrays: the framework, the reference and the unpickled predict agree, on missing values too."""
+"""scikit-learn's trees as arrays: the framework, the reference and the unpickled predict agree, on NaN too."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def assert_all_agree(fitted: Any, inputs: NDArray[np.float64]) -> None:
     """Compare the framework, the reference, and the pickle on many rows and on one."""
     trees = trees_of(fitted)
     expected = said_by(fitted, inputs)
-    near = {"rtol": 1e-12, "atol": 1e-13}
+    near: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13}
     np.testing.assert_allclose(reference.predict(trees, inputs), expected, **near)
     made = bundles.bundle(inputs.shape[1], network=trees)
     raw = pickles.raw_of(pickles.predict_of(made))
