@@ -119,6 +119,11 @@ class Text(abc.ABC):
     def is_bounded(cls, model: Any) -> bool:
         """Tell whether the predictions of a model of this kind lie in [0, 1], whatever its inputs."""
 
+    @classmethod
+    def needs_era(cls, model: Any) -> bool:  # noqa: ARG003 - most do not
+        """Tell whether a model of this kind looks at the ``era`` column."""
+        return False
+
     @abc.abstractmethod
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""

@@ -81,13 +81,14 @@ def _live_files(
     if isinstance(terms.data, config.LivePaths):
         steps = chosen.config.post if chosen.config and chosen.config.post is not None else bundle.post
         from builder import live_check  # noqa: PLC0415 - pyarrow
+        from builder.bundle import kinds  # noqa: PLC0415 - numpy
 
         found = live_check.check(
             terms.data.live,
             terms.data.benchmarks,
             features=bundle.features,
             benchmark_columns=bundle.benchmarks,
-            needs_era=post.needs_era(steps),
+            needs_era=post.needs_era(steps) or kinds.needs_era(bundle.model),
             data_version=chosen.config.data_version if chosen.config else "",
         )
         return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"

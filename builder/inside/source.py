@@ -21,6 +21,7 @@ MODULE = "numerai_builder_model"
 # What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
+    "ensemble": ("rank.py", "ensemble.py"),
     "mlp": ("activations.py", "network.py"),
 }
 STEP_FILES = {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import network
+from builder.reference import ensemble, network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,12 +26,13 @@ FLOOR_ULP = 8  # float32 sums of a wide layer end a few units in the last place 
 _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType({bundle_model.Mlp: network.predict})
 
 
-def predict(model: bundle_model.Model, inputs: Array) -> Array:
+def predict(model: bundle_model.Model, inputs: Array, *, eras: NDArray[Any] | None = None) -> Array:
     """Predict before post-processing.
 
     Args:
         model: The model, its arrays float32 or float64.
         inputs: float64 (rows, n): features, then benchmark columns, in their own units; NaN where missing.
+        eras: Which era each row is of (rows,), for ensembles that go by it; None: all are one.
 
     Returns:
         float64 (rows,). Not finite where the numbers leave float64's range: the caller judges that.
@@ -40,14 +41,55 @@ def predict(model: bundle_model.Model, inputs: Array) -> Array:
         ValueError: The inputs are not (rows, n).
         KeyError: There is no reference for this kind (``has`` tells).
     """
+    if isinstance(model, bundle_model.Ensemble):
+        return ensemble.combine(model, _members(model, inputs), eras)
     # An overflow shows in the result as infinity or NaN; a warning on top would be about this file's line.
     with np.errstate(over="ignore", invalid="ignore"):
         return _KINDS[type(model)](model, inputs)
 
 
+def predict_within(
+    model: bundle_model.Model, inputs: Array, *, eras: NDArray[Any] | None = None
+) -> tuple[Array, Array]:
+    """Predict before post-processing, and say how far float32 predictions may be away in each row.
+
+    It is ``bound`` for every row, but for ensembles that rank: there it is more in rows whose rank the bounds of the
+    members leave open.
+
+    Args:
+        model: As of ``predict``, which see for what is raised.
+        inputs: As of ``predict``.
+        eras: As of ``predict``.
+
+    Returns:
+        Two of float64 (rows,): predictions, and the largest differences; NaN where predictions are not finite.
+    """
+    if not isinstance(model, bundle_model.Ensemble):
+        expected = predict(model, inputs)
+        return expected, np.full(len(expected), bound(expected))
+    predictions = _members(model, inputs)
+    expected = ensemble.combine(model, predictions, eras)
+    weights = np.array([abs(member.weight) for member in model.members])
+    weights /= weights.sum()
+    raw, moved = 0.0, np.zeros(len(expected))
+    for member, values, weight in zip(model.members, predictions, weights, strict=True):
+        own = bound(values)
+        raw += weight * own if member.transform == "raw" else 0.0
+        moved += weight * ensemble.reach(member, values, eras, own)
+    # Members that cancel leave a sum whose range is smaller than what each may be away by.
+    return expected, max(raw, bound(expected)) + moved
+
+
 def has(model: bundle_model.Model) -> bool:
     """Whether there is a reference for models of this kind."""
+    if isinstance(model, bundle_model.Ensemble):
+        return all(has(member.model) for member in model.members)
     return type(model) in _KINDS
+
+
+def _members(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:
+    """Return what each member predicts: float64 (rows,)."""
+    return [predict(member.model, ensemble.inputs_of(member, model, inputs)) for member in model.members]
 
 
 def bound(expected: Array) -> float:
@@ -57,7 +99,8 @@ def bound(expected: Array) -> float:
     (nearly) alike have no range to speak of, and float32 cannot come closer than its own steps.
 
     Args:
-        expected: float64 (rows,), at least one, finite: this module's predictions.
+        expected: float64 (rows,), at least one: this module's predictions.
     """
-    step = float(np.spacing(np.float32(np.abs(expected).max())))
-    return max(RELATIVE_BOUND * float(np.ptp(expected)), FLOOR_ULP * step)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has NaN for a bound, which nothing meets
+        step = float(np.spacing(np.float32(np.abs(expected).max())))
+        return max(FLOOR_ULP * step, RELATIVE_BOUND * float(np.ptp(expected)))
