@@ -106,7 +106,8 @@ def export(
         raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
     benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
     steps = _steps(post, rank, neutralize)
-    names = _feature_names(features, framework.feature_names(model), sample, benchmarks)
+    naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
+    names = _feature_names(features, framework.feature_names(model, **naming), sample, benchmarks)
     inputs = _inputs(sample, (*names, *benchmarks))
     given = translated.Given(
         features=names,
