@@ -8,8 +8,11 @@ benchmarks.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from builder import errors, typed, typed_kinds
 from builder.bundle import model as bundle_model
@@ -118,16 +121,16 @@ class Text(bundle_text.Text):
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
-        for place, member in enumerate(self._parsed()):
-            inner = [*member.faults, *(member.text.faults() if member.text else ())]
-            found += [_placed(place, fault) for fault in inner]
+        for place, member in enumerate(self._parsed):
+            found += [typed.Fault(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
+            found += [_placed(place, fault) for fault in (member.text.faults() if member.text else ())]
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return what is wrong with the members' numbers."""
         return [
             f"m{place}.{fault}"
-            for place, member in enumerate(self._parsed())
+            for place, member in enumerate(self._parsed)
             if member.text
             for fault in member.text.value_faults(_part(place, arrays))
         ]
@@ -136,7 +139,7 @@ class Text(bundle_text.Text):
         """Return what is wrong inside the members' files."""
         return [
             f"m{place}.{fault}"
-            for place, member in enumerate(self._parsed())
+            for place, member in enumerate(self._parsed)
             if member.text
             for fault in member.text.file_faults(_part(place, contents))
         ]
@@ -146,7 +149,7 @@ class Text(bundle_text.Text):
     ) -> bundle_model.Ensemble:
         """Return the model."""
         members = []
-        for place, parsed in enumerate(self._parsed()):
+        for place, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
             text, share = cast("bundle_text.Text", parsed.text), cast("Share", parsed.share)
             model = text.model(_part(place, arrays), _part(place, contents))
@@ -162,6 +165,7 @@ class Text(bundle_text.Text):
             )
         return bundle_model.Ensemble(members=tuple(members))
 
+    @functools.cached_property
     def _parsed(self) -> list[_Parsed]:
         return [self._parse(place, entry) for place, entry in enumerate(self.members)]
 
@@ -174,16 +178,40 @@ class Text(bundle_text.Text):
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
             came = "missing" if kind is None else typed_kinds.show(kind)
-            faults.append(typed.Fault(path=("kind",), text=f"{came}; a member is one of {', '.join(single.KINDS)}"))
+            near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            valid = ", ".join(single.KINDS)
+            faults.append(typed.Fault(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
             text: bundle_text.Text | list[typed.Fault] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
-            text = typed.parse(single.KINDS[kind], {**own, **self._lent(place, entry)})
+            text = self._parse_text(single.KINDS[kind], {**own, **self._lent(place, entry)})
         return _Parsed(
             text=None if isinstance(text, list) else text,
             share=None if isinstance(share, list) else share,
             faults=(*faults, *(text if isinstance(text, list) else ())),
         )
+
+    def _parse_text(
+        self, kind: type[bundle_text.Text], data: Mapping[str, object]
+    ) -> bundle_text.Text | list[typed.Fault]:
+        """Read a member's text.
+
+        Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
+        """
+        known: dict[str, Any] = {
+            key: tuple(names)
+            for key in ("features", "benchmarks")
+            if isinstance(names := data.get(key), list)
+            and names
+            and all(_is_among(name, self._names) for name in names)
+        }
+        text = typed.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
+        return text if isinstance(text, list) else dataclasses.replace(text, **known)
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.columns)
 
     def _lent(self, place: int, entry: Mapping[str, object]) -> dict[str, object]:
         """Return what a member takes from the bundle: its arrays and files, and golden rows of its width."""
@@ -211,13 +239,14 @@ class Text(bundle_text.Text):
 
     def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[typed.Fault]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
-        texts = [member.text for member in self._parsed()]
+        texts = [member.text for member in self._parsed]
         if None in texts:
             return []  # nobody can tell what that member takes
         taken = tuple(dict.fromkeys(name for text in texts if text for name in getattr(text, key)))
         said: tuple[str, ...] = getattr(self, key)
-        lacking = [name for name in taken if name not in set(said)]
-        idle = [name for name in said if name not in set(taken)]
+        listed, among = frozenset(said), frozenset(taken)
+        lacking = [name for name in taken if name not in listed]
+        idle = [name for name in said if name not in among]
         found = []
         if lacking:
             text = f"lacks {bundle_text.listed(lacking)}, which members take; all that members take are listed here"
@@ -225,7 +254,7 @@ class Text(bundle_text.Text):
         if idle:
             text = f"no member takes {bundle_text.listed(idle)}; leave out what nothing reads"
             found.append(typed.Fault(path=(key,), text=text))
-        if not found and len(set(said)) == len(said) and said != taken:
+        if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
             found.append(typed.Fault(path=(key, at), text=text))
@@ -256,6 +285,10 @@ def _kind_of(place: int, member: bundle_model.Member) -> str:
             return name
     came = type(member.model).__name__
     raise errors.BundleError([f"members.{place}: is a model of type {came}; a member is {', '.join(single.KINDS)}"])
+
+
+def _is_among(name: object, names: frozenset[str]) -> bool:
+    return isinstance(name, str) and name in names
 
 
 def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
