@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import mlp, text
+from builder.bundle import linear, mlp, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -13,5 +13,6 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
     {
         "mlp": mlp.Text,
+        "linear": linear.Text,
     }
 )

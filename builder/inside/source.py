@@ -22,7 +22,8 @@ MODULE = "numerai_builder_model"
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
     "ensemble": ("rank.py", "ensemble.py"),
-    "mlp": ("activations.py", "network.py"),
+    "mlp": ("activations.py", "nodes.py", "network.py"),
+    "linear": ("activations.py", "nodes.py", "network.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = {
     "ensemble": ensemble.fold_ensemble,
     "mlp": network.fold_mlp,
+    "linear": network.fold_linear,
 }
 
 
