@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import linear, mlp, text
+from builder.bundle import linear, mlp, text, trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,5 +14,6 @@ KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
     {
         "mlp": mlp.Text,
         "linear": linear.Text,
+        "trees": trees.Text,
     }
 )

@@ -24,6 +24,7 @@ KIND_FILES = {
     "ensemble": ("rank.py", "ensemble.py"),
     "mlp": ("activations.py", "nodes.py", "network.py"),
     "linear": ("activations.py", "nodes.py", "network.py"),
+    "trees": ("activations.py", "nodes.py", "trees.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

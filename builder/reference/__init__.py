@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import activations, ensemble, network, nodes
+from builder.reference import activations, ensemble, network, nodes, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +40,7 @@ _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
     {
         bundle_model.Mlp: network.predict,
         bundle_model.Linear: network.predict_linear,
+        bundle_model.Trees: trees.predict,
     }
 )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import ensemble, network
+from . import ensemble, network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ KINDS = {
     "ensemble": ensemble.fold_ensemble,
     "mlp": network.fold_mlp,
     "linear": network.fold_linear,
+    "trees": trees.fold_trees,
 }
 
 
