@@ -15,7 +15,7 @@ import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, translated
+from builder.export import frameworks, parity, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -221,6 +221,9 @@ def _translate_member(
             f"export: member {member.name} becomes a model of type {type(found.model).__name__}, which an ensemble "
             "does not take; put what it is made of into the outer one"
         )
+    # Each by itself: among the ranks of all of them, a small difference of one would not show.
+    rows = parity.checked(own.sample)
+    _of_member(member.name, parity.compare, found.model, rows, _predict(found, rows, own.imputation))
     return found, features, benchmarks
 
 
@@ -269,16 +272,21 @@ def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Ar
     def predict(inputs: Array) -> Array:
         total = np.zeros(len(inputs))
         for part in parts:
-            own = inputs[:, part.places]
-            if not part.found.takes_missing:
-                own = np.where(np.isnan(own), imputation[part.places], own)
-            values = np.asarray(part.found.predict(own), dtype=np.float64).reshape(-1)
-            if len(values) != len(inputs):
-                raise errors.ExportError(f"export: a member predicts {len(values):,} values for {len(inputs):,} rows")
+            values = _predict(part.found, inputs[:, part.places], imputation[part.places])
             total += part.member.weight * _transformed(part.member.transform, values)
         return total / sum(abs(part.member.weight) for part in parts)
 
     return predict
+
+
+def _predict(found: translated.Translated, inputs: Array, imputation: Array) -> Array:
+    """Return what a member's framework predicts: float64 (rows,)."""
+    if not found.takes_missing:
+        inputs = np.where(np.isnan(inputs), imputation, inputs)
+    values: Array = np.asarray(found.predict(inputs), dtype=np.float64).reshape(-1)
+    if len(values) != len(inputs):
+        raise errors.ExportError(f"export: a member predicts {len(values):,} values for {len(inputs):,} rows")
+    return values
 
 
 def _transformed(transform: str, values: Array) -> Array:

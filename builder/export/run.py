@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from builder import errors, reference, typed
+from builder import errors, typed
 from builder import post as postprocessing
 from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, translated
+from builder.export import frameworks, parity, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from builder.export.translated import Array
 
 GOLDEN_ROWS = 64
-CHECKED_ROWS = 2_000
-"""Rows of the sample that the bundle's reference is run on at once."""
 
 _NOT_FEATURES = frozenset({"id", "era", "data_type"})
 _HOLES = 0.05
@@ -121,9 +118,9 @@ def export(
     )
     found = framework.translate(model, given)
     predict = _with_imputation(found, given)
-    checked = inputs[:: math.ceil(len(inputs) / CHECKED_ROWS)]
+    checked = parity.checked(inputs)
     framework_says = predict(checked)
-    difference, bound = _compare(found.model, checked, framework_says)
+    difference, bound = parity.compare(found.model, checked, framework_says)
     golden = _golden(checked, framework_says, holes=found.takes_missing)
     bundle = bundle_model.Bundle(
         features=names,
@@ -243,22 +240,6 @@ def _with_imputation(found: translated.Translated, given: translated.Given) -> C
         return predicted
 
     return predict
-
-
-def _compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
-    """Return the largest difference between the framework and the reference, and its bound."""
-    if not reference.has(model):
-        return 0.0, None
-    expected, bounds = reference.predict_within(model, inputs)
-    differences = np.abs(expected - framework_says)
-    worst = int(np.argmax(differences / bounds))
-    difference, bound = float(differences[worst]), float(bounds[worst])
-    if not difference <= bound:
-        raise errors.ExportError(
-            f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
-            "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
-        )
-    return difference, bound
 
 
 def _golden(inputs: Array, predictions: Array, *, holes: bool) -> Array:

@@ -24,6 +24,7 @@ __all__ = [
     "Array",
     "activations",
     "bound",
+    "compare",
     "has",
     "network",
     "nodes",
@@ -123,3 +124,19 @@ def bound(expected: Array) -> float:
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has NaN for a bound, which nothing meets
         step = float(np.spacing(np.float32(np.abs(expected).max())))
         return max(FLOOR_ULP * step, RELATIVE_BOUND * float(np.ptp(expected)))
+
+
+def compare(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
+    """Return the difference in the row that is nearest to its bound, or farthest beyond it, and that bound.
+
+    All is well where the first is at most the second; a difference that is NaN, which is no number, never is.
+
+    Args:
+        got: float64 (rows,), at least one.
+        expected: float64 (rows,).
+        bounds: float64 (rows,): the largest differences that are allowed.
+    """
+    differences = np.abs(got - expected)
+    parts = np.nan_to_num(differences / bounds, nan=np.inf)
+    worst = int(np.lexsort((bounds, -parts))[0])  # of rows without any difference, the one with the least bound
+    return float(differences[worst]), float(bounds[worst])
