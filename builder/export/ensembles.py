@@ -284,8 +284,11 @@ def _predict(found: translated.Translated, inputs: Array, imputation: Array) -> 
     if not found.takes_missing:
         inputs = np.where(np.isnan(inputs), imputation, inputs)
     values: Array = np.asarray(found.predict(inputs), dtype=np.float64).reshape(-1)
-    if len(values) != len(inputs):
-        raise errors.ExportError(f"export: a member predicts {len(values):,} values for {len(inputs):,} rows")
+    if values.shape != (len(inputs),) or not np.isfinite(values).all():
+        raise errors.ExportError(
+            f"export: a member predicts {len(values):,} values for {len(inputs):,} rows of the sample, "
+            f"{int((~np.isfinite(values)).sum()):,} of them not finite; one finite number a row is needed"
+        )
     return values
 
 
@@ -293,7 +296,7 @@ def _transformed(transform: str, values: Array) -> Array:
     import pandas as pd  # noqa: PLC0415 - only this needs the two
     from scipy import special  # noqa: PLC0415
 
-    if transform == "raw" or not np.isfinite(values).all():  # which export refuses
+    if transform == "raw":
         return values
     series = pd.Series(values)
     if transform == "rank":
