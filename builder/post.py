@@ -1,8 +1,8 @@
 """Post-processing steps as values, shared by configs and bundles.
 
 Written as a list of mappings with one key each, ``- rank: {scope: era, ties: average}``; ``- rank: {}`` means the
-defaults. To add a step: one frozen dataclass here, one entry in ``KINDS``, one alternative in ``Step``, and what it does
-in ``builder.reference.post`` and ``builder/inside/predict``.
+defaults. To add a step: one frozen dataclass here, one entry in ``KINDS``, one alternative in ``Step``, and what it
+does in ``builder.reference.post`` and ``builder/inside/predict``.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Blend:
     Attributes:
         benchmark: The benchmark's column.
         weight: The benchmark's part.
-        transform: What is done to both first: rank (percent ranks), gaussian (their normal quantiles), or raw (nothing).
+        transform: What is done to both first: rank (percent ranks), gaussian (normal quantiles of them), raw (nothing).
         scope: Within what they are ranked, and whose mean stands in for a benchmark that a row lacks.
     """
 
@@ -251,7 +251,7 @@ def unbounded(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
 
 
 def unbounded_fault(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
-    """Return what is wrong with steps that do not keep the predictions in [0, 1], without its place; None if they do."""
+    """Return what is wrong with steps that do not keep predictions in [0, 1], without its place; None if they do."""
     place = unbounded(steps, model_bounded=model_bounded)
     if place is None:
         return None

@@ -22,15 +22,9 @@ def predict_raw(live_features: Any, live_benchmark_models: Any) -> Any:
     return with_few_threads(run_model, live_features, live_benchmark_models)
 
 
-def run_all(live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return the predictions after post-processing: float64 (rows,)."""
-    values = run_model(live_features, live_benchmark_models)
-    for name, options in MODEL["post"]:
-        values = STEPS[name](values, options, live_features, live_benchmark_models)
-    return values
-
-
 def predict(live_features: Any, live_benchmark_models: Any) -> Any:
     """Return one column ``prediction`` on the index of ``live_features``; changes neither frame."""
-    values = with_few_threads(run_all, live_features, live_benchmark_models)
+    values = predict_raw(live_features, live_benchmark_models)
+    for name, options in MODEL["post"]:
+        values = STEPS[name](values, options, live_features, live_benchmark_models)
     return pd.DataFrame({"prediction": values}, index=live_features.index)

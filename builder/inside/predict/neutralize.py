@@ -15,6 +15,7 @@ from .benchmark_columns import benchmark_columns
 from .inputs import BLOCK_BYTES, positions
 from .rank import scope_codes
 from .runners import STEPS
+from .threads import with_few_threads
 
 # A singular value below this part of the largest is that of a column that follows from others.
 SAME_DIRECTION = 1e-5
@@ -205,9 +206,7 @@ def unexplained(source: Any, values: Any) -> Any:
     if not varied.any():
         return values
     if not varied.all():
-        source, means, low, high, whole = only_some(source, varied), *(
-            one[varied] for one in (means, low, high, whole)
-        )
+        source, means, low, high, whole = only_some(source, varied), *(one[varied] for one in (means, low, high, whole))
     if len(values) <= len(means):
         left = as_many_as_rows(source, means, values)
     else:
@@ -219,7 +218,7 @@ def unexplained(source: Any, values: Any) -> Any:
     return left if np.abs(left).max() > ONLY_ROUNDING * np.abs(values).max() else np.zeros(len(values))
 
 
-def neutralize_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+def neutralized(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return ``values`` less ``proportion`` of their projection on the columns and an intercept."""
     source = neutralizers(options, live_features, live_benchmark_models)
     result = np.empty(len(values))
@@ -227,6 +226,11 @@ def neutralize_step(values: Any, options: Any, live_features: Any, live_benchmar
         left = unexplained(in_scope(source, rows), values[rows])
         result[rows] = left + (1 - options["proportion"]) * (values[rows] - left)
     return result
+
+
+def neutralize_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+    """Return ``values`` neutralised; the products are BLAS's."""
+    return with_few_threads(neutralized, values, options, live_features, live_benchmark_models)
 
 
 STEPS["neutralize"] = neutralize_step
