@@ -7,26 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .gaussianize import gaussianized
 from .inputs import positions
-from .rank import ranked
+from .rank import ranked, scope_codes
 from .runners import RUNNERS
 
 
-def gaussianised(values: Any, live_features: Any, scope: str) -> Any:
-    """Return ``values`` as normal quantiles of their ranks, over their standard deviation in scope: float64 (rows,).
-
-    A rank r of n becomes the quantile at (r - 0.5) / n, ties having the mean of their ranks. Where all values are the
-    same, which one row alone is, the result is 0.
-    """
-    from scipy import special
-
-    series = pd.Series(values)
-    groups = np.zeros(len(series), dtype=np.int8) if scope == "frame" else live_features["era"].to_numpy()
-    ranks = series.groupby(groups, dropna=False, sort=False).rank(method="average")
-    counts = series.groupby(groups, dropna=False, sort=False).transform("size")
-    quantiles = pd.Series(special.ndtri((ranks - 0.5) / counts))
-    spread = quantiles.groupby(groups, dropna=False, sort=False).transform("std", ddof=0).to_numpy()
-    return quantiles.to_numpy() / np.where(spread > 0, spread, 1.0)
+def of_one_spread(values: Any, codes: Any) -> Any:
+    """Return normal quantiles over their standard deviation within each scope: float64 (rows,)."""
+    counts = np.bincount(codes)
+    means = np.bincount(codes, weights=values) / counts
+    spread = np.sqrt(np.bincount(codes, weights=(values - means[codes]) ** 2) / counts)
+    spread[spread == 0] = 1.0  # normal quantiles of ranks that are all the same are exactly 0
+    return values / spread[codes]
 
 
 def transformed(member: Any, values: Any, live_features: Any) -> Any:
@@ -34,7 +27,8 @@ def transformed(member: Any, values: Any, live_features: Any) -> Any:
     if member["transform"] == "rank":
         return ranked(values, live_features, member["scope"], "average")
     if member["transform"] == "gaussian":
-        return gaussianised(values, live_features, member["scope"])
+        codes = scope_codes(live_features, member["scope"])
+        return of_one_spread(gaussianized(values, codes), codes)
     return values
 
 
