@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 
@@ -161,7 +161,7 @@ def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = Fal
         if absent and not optional:
             raise errors.ExportError(f"export: {option} lacks {_listed(absent)}; one for each member is needed")
         return [told.get(name) for name in names]
-    if value is None or isinstance(value, str) or np.ndim(value) == 0:
+    if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return [value] * len(names)
     values = list(value)
     if len(values) != len(names):
