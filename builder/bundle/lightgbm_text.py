@@ -190,7 +190,7 @@ def read_trees(stream: IO[bytes], header: Header) -> Iterator[bytes]:
         raise TextError("does not end after its last tree; export it again")
 
 
-def read_tail(stream: IO[bytes]) -> None:
+def read_end(stream: IO[bytes]) -> None:
     """Make sure that nothing follows the trees.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import lightgbm_text, lightgbm_trees
+from builder.reference import nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ def fits(model: bundle_model.LightGbm) -> bool:
 
 def predict(model: bundle_model.LightGbm, inputs: Array) -> Array:
     """Return what a booster predicts: float64 (rows,)."""
-    values = encoded(model, inputs)
+    values = encoded(model, nodes.prepared(model.prepare, inputs))
     with lightgbm_text.opened(model.text) as stream:
         header = lightgbm_text.read_header(stream)
         if values.ndim != 2 or values.shape[1] != len(header.features):
@@ -51,7 +52,7 @@ def predict(model: bundle_model.LightGbm, inputs: Array) -> Array:
                 tree += added.shape[1]
     if header.averaged:
         total /= len(header.sizes) // header.outputs
-    outputs = _converted(total, header.objective)
+    outputs = nodes.run_nodes(model.finish, _converted(total, header.objective))
     return outputs[:, 0].copy()
 
 

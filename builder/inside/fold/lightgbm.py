@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import nodes
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -28,14 +30,21 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
 
     ``step`` is how many iterations are taken at a time, 0 for all. ``keep`` is whether the booster is kept for a second
     call: a member of an ensemble, whose ``prefix`` begins its file's name, is not. Of each group of categories there
-    are the inputs, the values sorted, and the place of each in the list as it was.
+    are the inputs, the values sorted, and the place of each in the list as it was. ``row_bytes`` is what ``prepare`` takes
+    for a row, beside the inputs.
     """
+    prepare = nodes.fold_prepare(header.get("prepare"), arrays)
+    inputs = len(header["features"]) + len(header["benchmarks"])
     text = (folder / f"{header.get('prefix', '')}model.txt.gz").read_bytes()
     return {
         "text": text,
         "step": steps(header),
         "keep": "prefix" not in header,
         "categories": [category(entry) for entry in header.get("categories", ())],
+        "prepare": prepare,
+        # What is prepared is turned into rows, beside itself.
+        "row_bytes": 0 if prepare is None else 8 * inputs + 2 * nodes.prepare_bytes(prepare, inputs),
+        "finish": nodes.fold_nodes(header.get("finish", ()), arrays, "finish."),
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .inputs import BLOCK_BYTES, benchmark_rows, block_values, positions
+from .nodes import prepared, run_nodes
 from .runners import RUNNERS
 from .threads import cpu_quota
 
@@ -47,9 +48,9 @@ def block_outputs(booster: Any, step: int, threads: int, block: Any) -> Any:
 
 
 def booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Yield (start, stop, block) for all rows; ``block`` is (rows, inputs), float64 where float32 is not exact.
+    """Yield (start, stop, block) for all rows; ``block`` is (rows, n), float64 where float32 would not be exact.
 
-    The array is used again for the next block.
+    The array may be used again for the next block.
 
     Raises:
         ValueError: there are no rows, or a column that the model takes is missing.
@@ -62,16 +63,20 @@ def booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -
     types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
     plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
     exact = plain and not len(benchmarks) and all(np.can_cast(one, np.float32) for one in types)
-    inputs, kind = count + len(benchmarks), np.dtype(np.float32 if exact else np.float64)
+    inputs, prepare = count + len(benchmarks), model["prepare"]
+    kind = np.dtype(np.float32 if exact and prepare is None else np.float64)
     taken = count * (max(one.itemsize for one in types) if plain else 8)
-    most = max(64, BLOCK_BYTES // (inputs * kind.itemsize + taken))
+    most = max(64, BLOCK_BYTES // (inputs * kind.itemsize + max(taken, model["row_bytes"])))
     step = -(-rows // -(-rows // most))
-    block = np.empty((step, inputs), dtype=kind)
+    # What is done to the inputs first goes along the rows of an input, LightGBM along the inputs of a row.
+    block = np.empty((step, inputs) if prepare is None else (inputs, step), dtype=kind)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
-        part = block[: stop - start]
+        part = block[: stop - start] if prepare is None else block[:, : stop - start].T
         part[:, :count] = block_values(live_features, place, start, stop, plain=plain).T
         part[:, count:] = benchmarks[:, start:stop].T
+        if prepare is not None:
+            part = np.ascontiguousarray(prepared(prepare, part.T).T)
         encode_categories(model["categories"], part)
         yield start, stop, part
 
@@ -81,7 +86,8 @@ def run_booster(booster: Any, model: Any, live_features: Any, live_benchmark_mod
     raw = np.empty(len(live_features))
     threads = cpu_quota() or 0  # 0: as many as the library sees fit
     for start, stop, block in booster_blocks(model, live_features, live_benchmark_models):
-        raw[start:stop] = block_outputs(booster, model["step"], threads, block)
+        outputs = block_outputs(booster, model["step"], threads, block)
+        raw[start:stop] = run_nodes(model["finish"], outputs.reshape(len(block), -1).T)[0]
     return raw
 
 
