@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import linear, mlp, text, trees
+from builder.bundle import lightgbm, linear, mlp, text, trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,7 @@ KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
     {
         "mlp": mlp.Text,
         "linear": linear.Text,
+        "lightgbm": lightgbm.Text,
         "trees": trees.Text,
     }
 )

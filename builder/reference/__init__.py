@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import activations, ensemble, network, nodes, trees
+from builder.reference import activations, ensemble, lightgbm_text, network, nodes, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,8 +42,12 @@ _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
         bundle_model.Mlp: network.predict,
         bundle_model.Linear: network.predict_linear,
         bundle_model.Trees: trees.predict,
+        bundle_model.LightGbm: lightgbm_text.predict,
     }
 )
+
+# Of kinds whose models may be too large for it.
+_FITS: Mapping[type, Callable[[Any], bool]] = MappingProxyType({bundle_model.LightGbm: lightgbm_text.fits})
 
 
 def predict(model: bundle_model.Model, inputs: Array, *, eras: NDArray[Any] | None = None) -> Array:
@@ -101,10 +105,11 @@ def predict_within(
 
 
 def has(model: bundle_model.Model) -> bool:
-    """Whether there is a reference for models of this kind."""
+    """Whether there is a reference for this model: for its kind, at its size."""
     if isinstance(model, bundle_model.Ensemble):
         return all(has(member.model) for member in model.members)
-    return type(model) in _KINDS
+    fits = _FITS.get(type(model))
+    return type(model) in _KINDS and (fits is None or fits(model))
 
 
 def _members(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:

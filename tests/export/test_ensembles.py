@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -50,7 +52,18 @@ def network(names: Sequence[str] = NAMES) -> Any:
     return pipeline.make_pipeline(preprocessing.StandardScaler(), layers).fit(SAMPLE[list(names)], TARGET)
 
 
-TRAINED = {"ridge": ridge(), "forest": forest(NAMES[3:]), "boosted": boosted(NAMES[1:4]), "network": network(NAMES[:2])}
+def booster(names: Sequence[str] = NAMES, seed: int = 1) -> Any:
+    model = lightgbm.LGBMRegressor(n_estimators=15, max_depth=4, num_leaves=9, random_state=seed, n_jobs=1, verbose=-1)
+    return model.fit(SAMPLE[list(names)], TARGET)
+
+
+TRAINED = {
+    "booster": booster(NAMES[1:5]),
+    "ridge": ridge(),
+    "forest": forest(NAMES[3:]),
+    "boosted": boosted(NAMES[1:4]),
+    "network": network(NAMES[:2]),
+}
 
 
 def columns(model: Any) -> list[str]:
@@ -88,6 +101,27 @@ def test_framework_reference_and_pickle_agree(
     for frame in (live, live.astype(np.int8), live.iloc[:, ::-1]):
         got = predict(frame.assign(era=eras), None)
         assert (np.abs(got - expected) <= bounds).all()
+
+
+def test_one_booster_lives_at_a_time(tmp_path: Path) -> None:
+    models = [booster(seed=seed) for seed in range(3)]
+    export(models, tmp_path / "made", sample=SAMPLE, transform="rank")
+    predict = pickles.predict_of(read.read(tmp_path / "made"))
+    names = predict.__globals__
+    opened: list[weakref.ref[Any]] = []
+
+    def open_and_see(model: Any) -> Any:
+        assert not [ref for ref in opened if ref() is not None], "the one before is still here"
+        made = really(model)
+        opened.append(weakref.ref(made))
+        return made
+
+    really, names["open_booster"] = names["open_booster"], open_and_see
+    live = rows(20).assign(era="X")
+    first, second = predict(live, None), predict(live, None)
+    assert len(opened) == 6
+    assert not [ref for ref in opened if ref() is not None]
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_what_members_know_and_what_was_said_are_in_the_bundle(tmp_path: Path) -> None:
@@ -194,7 +228,7 @@ def test_what_does_not_fit_is_refused_and_named(tmp_path: Path, models: Any, opt
 
 
 def test_a_member_that_is_translated_wrongly_is_named(tmp_path: Path) -> None:
-    class Liar(linear_model.Ridge):
+    class Liar(linear_model.Ridge):  # type: ignore[misc]
         def predict(self, X: Any) -> Any:  # noqa: N803
             return super().predict(X) + 1e-4
 

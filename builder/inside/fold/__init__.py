@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import ensemble, network, trees
+from . import ensemble, lightgbm, network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,7 @@ KINDS = {
     "mlp": network.fold_mlp,
     "linear": network.fold_linear,
     "trees": trees.fold_trees,
+    "lightgbm": lightgbm.fold_lightgbm,
 }
 
 
