@@ -81,8 +81,8 @@ def histogram(
     categories = getattr(model, "is_categorical_", None)
     if categories is not None and np.any(categories):
         raise errors.ExportError(
-            f"{steps.place(model, at)} has {int(np.sum(categories)):,} categorical features, which a bundle cannot hold; "
-            f"train it on numbers (categorical_features=None), or {steps.WAY_OUT}"
+            f"{steps.place(model, at)} has {int(np.sum(categories)):,} categorical features, which a bundle "
+            f"cannot hold; train it on numbers (categorical_features=None), or {steps.WAY_OUT}"
         )
     outputs = model.n_trees_per_iteration_
     predictors = [one for of_round in model._predictors for one in of_round]  # noqa: SLF001 - there is no public way
