@@ -17,7 +17,20 @@ name             constants (default)                     the same as
 ``tanh``                                                 ``torch.nn.Tanh``
 ``sigmoid``                                              ``torch.nn.Sigmoid``
 ``softplus``     ``beta`` (1), ``threshold`` (20)        ``torch.nn.Softplus``
+``relu6``                                                ``torch.nn.ReLU6``
+``hardtanh``     ``low`` (-1), ``high`` (1)              ``torch.nn.Hardtanh``
+``hardsigmoid``                                          ``torch.nn.Hardsigmoid``
+``hardswish``                                            ``torch.nn.Hardswish``
+``celu``         ``alpha`` (1)                           ``torch.nn.CELU``
+``logsigmoid``                                           ``torch.nn.LogSigmoid``
+``softsign``                                             ``torch.nn.Softsign``
+``tanhshrink``                                           ``torch.nn.Tanhshrink``
+``exp``                                                  ``numpy.exp``
+``expm1``                                                ``numpy.expm1``
+``square``                                               ``numpy.square``
 ================ ======================================= ===========================
+
+The last three are for targets that were transformed, and have to be brought back.
 """
 
 from __future__ import annotations
@@ -61,8 +74,25 @@ CONSTANTS: Mapping[str, Mapping[str, Constant]] = MappingProxyType(
             "beta": Constant(default=1, least=1e-3, most=1e3),
             "threshold": Constant(default=20, least=0, most=1e3),
         },
+        "relu6": _NONE,
+        "hardtanh": {
+            "low": Constant(default=-1, least=-1e9, most=1e9),
+            "high": Constant(default=1, least=-1e9, most=1e9),
+        },
+        "hardsigmoid": _NONE,
+        "hardswish": _NONE,
+        "celu": {"alpha": Constant(default=1, least=1e-3, most=1e3)},
+        "logsigmoid": _NONE,
+        "softsign": _NONE,
+        "tanhshrink": _NONE,
+        "exp": _NONE,
+        "expm1": _NONE,
+        "square": _NONE,
     }
 )
+
+FOR_TARGETS = ("exp", "expm1", "square")
+"""Those that bring a transformed target back: between layers their values leave any range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +129,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
     found = _faults(name, constants)
     if found:
         return found
-    return Activation(name=name, constants={key: value for key, value in constants.items() if _is_number(value)})
+    return Activation(name=name, constants={key: value for key, value in constants.items() if is_number(value)})
 
 
 def as_data(activation: Activation) -> dict[str, object]:
@@ -112,9 +142,16 @@ def faults(activation: Activation) -> list[str]:
     return _faults(activation.name, activation.constants)
 
 
+def is_bounded(activation: Activation) -> bool:
+    """Tell whether all that an activation gives lies in [0, 1]."""
+    if activation.name == "hardtanh":
+        return 0 <= activation.constants["low"] <= activation.constants["high"] <= 1
+    return activation.name in {"sigmoid", "hardsigmoid"}
+
+
 def _plain(value: float) -> float:
     """Return numbers as float, so that 1 and 1.0 are the same bundle; leave the rest for ``faults`` to name."""
-    return float(value) if _is_number(value) else value
+    return float(value) if is_number(value) else value
 
 
 def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
@@ -134,10 +171,10 @@ def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
 
 
 def _fits(value: object, constant: Constant) -> bool:
-    return _is_number(value) and constant.least <= value <= constant.most
+    return is_number(value) and constant.least <= value <= constant.most
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     """Tell whether it is a finite number; a boolean is none, though Python counts it among the integers."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):  # Real: numpy's floats as well
         return False

@@ -21,7 +21,8 @@ MODULE = "numerai_builder_model"
 # What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
-    "mlp": ("activations.py", "network.py"),
+    "mlp": ("activations.py", "nodes.py", "network.py"),
+    "linear": ("activations.py", "nodes.py", "network.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

@@ -13,17 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import network
+from builder.reference import activations, network, nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__all__ = ["FLOOR_ULP", "RELATIVE_BOUND", "Array", "activations", "bound", "has", "network", "nodes", "predict"]
 
 Array = NDArray[np.float64]
 
 RELATIVE_BOUND = 1e-5  # of the range of the predictions
 FLOOR_ULP = 8  # float32 sums of a wide layer end a few units in the last place away even when done well
 
-_KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType({bundle_model.Mlp: network.predict})
+_KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
+    {
+        bundle_model.Mlp: network.predict,
+        bundle_model.Linear: network.predict_linear,
+    }
+)
 
 
 def predict(model: bundle_model.Model, inputs: Array) -> Array:

@@ -1,113 +1,34 @@
-"""Networks."""
+"""Networks, and linear models."""
 
 from __future__ import annotations
 
-import math
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from builder.reference import activations, nodes
 
-    from builder.bundle import activations
+if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
 
 Array = NDArray[np.float64]
 
-# Klambauer et al., Self-Normalizing Neural Networks, 2017, appendix A.1, to float64.
-_SELU_ALPHA = 1.6732632423543772
-_SELU_SCALE = 1.0507009873554805
-
 
 def predict(model: bundle_model.Mlp, inputs: Array) -> Array:
     """Return what a network predicts: float64 (rows,)."""
+    return nodes.run_nodes(model.layers, _scaled(model, inputs))[:, 0].copy()
+
+
+def predict_linear(model: bundle_model.Linear, inputs: Array) -> Array:
+    """Return what a linear model predicts: float64 (rows,)."""
+    values = _scaled(model, inputs) @ model.weights.astype(np.float64) + model.bias.astype(np.float64)
+    return activations.activate(model.activation, values)
+
+
+def _scaled(model: bundle_model.Mlp | bundle_model.Linear, inputs: Array) -> Array:
+    """Return the inputs imputed, centred and scaled: float64 (rows, n)."""
     wanted = model.imputation.shape[0]
     if inputs.ndim != 2 or inputs.shape[1] != wanted:
         raise ValueError(f"inputs are {inputs.shape}, the model takes (rows, {wanted})")
-    values = np.where(np.isnan(inputs), model.imputation.astype(np.float64), inputs.astype(np.float64))
-    values = (values - model.centre.astype(np.float64)) / model.scale.astype(np.float64)
-    for layer in model.layers:
-        values = values @ layer.weights.astype(np.float64) + layer.bias.astype(np.float64)
-        values = activate(layer.activation, values)
-    return values[:, 0].copy()
-
-
-def activate(activation: activations.Activation, values: Array) -> Array:
-    """Return the activation of each value, float64 of the same shape."""
-    return _ACTIVATIONS[activation.name](values, **activation.constants)
-
-
-def _identity(x: Array) -> Array:
-    return x
-
-
-def _relu(x: Array) -> Array:
-    return np.maximum(x, 0.0)
-
-
-def _leaky_relu(x: Array, *, slope: float) -> Array:
-    return np.where(x >= 0, x, slope * x)
-
-
-def _elu(x: Array, *, alpha: float) -> Array:
-    # minimum: the branch that is not taken must not overflow.
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
-
-
-def _selu(x: Array) -> Array:
-    return _SELU_SCALE * _elu(x, alpha=_SELU_ALPHA)
-
-
-def _gelu(x: Array) -> Array:
-    # erfc keeps the digits of the lower tail, where 1 + erf has lost them.
-    from scipy import special  # noqa: PLC0415 - 0.5 s that only this activation need pay
-
-    twice_the_share_below: Array = special.erfc(-x / math.sqrt(2.0))
-    return 0.5 * x * twice_the_share_below
-
-
-def _gelu_tanh(x: Array) -> Array:
-    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
-
-
-def _sigmoid(x: Array) -> Array:
-    # exp of a negative number alone, so that neither side overflows.
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1.0 + small)
-
-
-def _silu(x: Array) -> Array:
-    return x * _sigmoid(x)
-
-
-def _mish(x: Array) -> Array:
-    return x * np.tanh(np.logaddexp(0.0, x))
-
-
-def _tanh(x: Array) -> Array:
-    return np.tanh(x)
-
-
-def _softplus(x: Array, *, beta: float, threshold: float) -> Array:
-    return np.where(beta * x > threshold, x, np.logaddexp(0.0, beta * x) / beta)
-
-
-_ACTIVATIONS: Mapping[str, Callable[..., Array]] = MappingProxyType(
-    {
-        "identity": _identity,
-        "relu": _relu,
-        "leaky_relu": _leaky_relu,
-        "elu": _elu,
-        "selu": _selu,
-        "gelu": _gelu,
-        "gelu_tanh": _gelu_tanh,
-        "silu": _silu,
-        "mish": _mish,
-        "tanh": _tanh,
-        "sigmoid": _sigmoid,
-        "softplus": _softplus,
-    }
-)
+    return nodes.scaled(inputs, imputation=model.imputation, centre=model.centre, scale=model.scale)

@@ -129,7 +129,7 @@ def link(folder: Path) -> None:
     (folder / "arrays.npz").symlink_to(outside)
 
 
-ACTIVATIONS = "identity, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, tanh, sigmoid, softplus"
+ACTIVATIONS = "identity, relu, leaky_relu, elu, selu, gelu, gelu_tanh, silu, mish, tanh, sigmoid, softplus, relu6, "
 SMALL = np.zeros(3, dtype=np.float32)
 
 CASES = [
@@ -285,9 +285,9 @@ CASES = [
     Case(
         row=22,
         name="unknown activation",
-        damage=edit(lambda data: data["layers"].__setitem__(0, {"activation": "relu6"})),
+        damage=edit(lambda data: data["layers"].__setitem__(0, {"activation": "reluu"})),
         file="bundle.json: layers.0",
-        says=("'relu6'", "did you mean relu?", ACTIVATIONS),
+        says=("'reluu'", "did you mean relu?", ACTIVATIONS),
     ),
     Case(
         row=22,

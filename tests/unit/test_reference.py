@@ -39,6 +39,17 @@ FORMULAS: dict[str, tuple[dict[str, float], Formula]] = {
     "tanh": ({}, lambda x: 2 * special.expit(2 * x) - 1),
     "sigmoid": ({}, special.expit),
     "softplus": ({"beta": 2.0, "threshold": 60.0}, lambda x: -special.log_expit(-2 * x) / 2),
+    "relu6": ({}, lambda x: x.clip(0, 6)),
+    "hardtanh": ({"low": -0.5, "high": 3.0}, lambda x: x.clip(-0.5, 3.0)),
+    "hardsigmoid": ({}, lambda x: (x / 6 + 0.5).clip(0, 1)),
+    "hardswish": ({}, lambda x: x * (x / 6 + 0.5).clip(0, 1)),
+    "celu": ({"alpha": 0.7}, lambda x: x.clip(min=0) + 0.7 * (np.exp(x.clip(max=0) / 0.7) - 1)),
+    "logsigmoid": ({}, special.log_expit),
+    "softsign": ({}, lambda x: np.sign(x) * (1 - 1 / (1 + np.abs(x)))),
+    "tanhshrink": ({}, lambda x: x + 1 - 2 * special.expit(2 * x)),
+    "exp": ({}, lambda x: special.expm1(x) + 1),
+    "expm1": ({}, lambda x: np.exp(x) - 1),
+    "square": ({}, lambda x: np.abs(x) ** 2),
 }
 
 # What PyTorch's documentation and other public tables give at 1 and at -1, to their digits.
@@ -58,27 +69,28 @@ KNOWN = {
 @pytest.mark.parametrize("name", activations.CONSTANTS)
 def test_each_activation_is_its_formula(name: str) -> None:
     constants, formula = FORMULAS[name]
-    ours = reference.network.activate(activations.Activation(name=name, constants=constants), X)
-    np.testing.assert_allclose(ours, formula(X), rtol=1e-12, atol=1e-14)
+    x = X[X < 700] if name in activations.FOR_TARGETS else X
+    ours = reference.activations.activate(activations.Activation(name=name, constants=constants), x)
+    np.testing.assert_allclose(ours, formula(x), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_each_activation_has_its_known_values(name: str) -> None:
-    ours = reference.network.activate(activations.Activation(name=name), np.array([1.0, -1.0]))
+    ours = reference.activations.activate(activations.Activation(name=name), np.array([1.0, -1.0]))
     np.testing.assert_allclose(ours, KNOWN[name], atol=2e-10)
 
 
 def test_softplus_is_the_line_above_its_threshold() -> None:
     activation = activations.Activation(name="softplus", constants={"beta": 1.0, "threshold": 1.0})
-    np.testing.assert_array_equal(reference.network.activate(activation, np.array([1.5, 3.0])), [1.5, 3.0])
+    np.testing.assert_array_equal(reference.activations.activate(activation, np.array([1.5, 3.0])), [1.5, 3.0])
 
 
-@pytest.mark.parametrize("name", activations.CONSTANTS)
+@pytest.mark.parametrize("name", [name for name in activations.CONSTANTS if name not in activations.FOR_TARGETS])
 @settings(max_examples=25, deadline=None)
 @given(x=st_numpy.arrays(np.float64, 5, elements=st.floats(-1e6, 1e6)))
 def test_activations_stay_finite_and_do_not_write_to_their_input(name: str, x: reference.Array) -> None:
     before = x.copy()
-    assert np.isfinite(reference.network.activate(activations.Activation(name=name), x)).all()
+    assert np.isfinite(reference.activations.activate(activations.Activation(name=name), x)).all()
     np.testing.assert_array_equal(x, before)
 
 

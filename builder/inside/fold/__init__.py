@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "mlp": network.fold_mlp,
+    "linear": network.fold_linear,
 }
 
 

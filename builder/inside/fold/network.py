@@ -1,10 +1,12 @@
-"""Networks: scaling folded into the first layer, rounded once."""
+"""Networks and linear models: scaling folded into the first layers, rounded once."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .nodes import finished, plain, read_nodes, row_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,38 +21,50 @@ _STEP = 16
 # it, the last layer's sum above all, does so without loss.
 _FEW_WEIGHTS = 32768
 
+# Where something other than a layer takes the inputs, and there are no more of them than this, they are float64.
+_FEW_INPUTS = 256
+
 
 def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return imputation, far inputs and layers; x -> (x - centre) / scale is inside the first layer.
+    """Return imputation, far inputs and nodes; x -> (x - centre) / scale is inside the layers that take the inputs.
 
     Of an input whose centre is far away, only the scale is: predict takes the centre off it first, in float64. ``far``
-    lists those, each as [place, imputation, centre]. Weights are (units, inputs); those of the first layer have its
-    bias as a further column, then columns of zeros, and ``bias`` is None.
+    lists those, each as [place, imputation, centre]. Weights are (units, inputs); those of a layer that takes the
+    inputs have its bias as a further column, then columns of zeros, and its ``bias`` is None. Where something else
+    takes the inputs too, a node of its own scales them, and no layer has its bias so.
     """
     imputation, centre, scale = (arrays[name].astype(np.float64) for name in ("imputation", "centre", "scale"))
     is_far = np.abs(centre) > _FAR * scale
     near_centre = np.where(is_far, 0.0, centre)
-    folded = []
-    for place, layer in enumerate(header["layers"]):
-        weights, bias = (arrays[f"{letter}{place}"].astype(np.float64) for letter in "wb")
-        if place == 0:
-            weights = weights / scale[:, None]
-            bias = bias - (near_centre[:, None] * weights).sum(axis=0)
-        kind = number_type(weights, bias)
-        joined = with_bias(weights, bias) if place == 0 else weights
-        folded.append(
-            {
-                "weights": plain(joined.T, kind),
-                "bias": None if place == 0 else plain(bias, kind),
-                "activation": layer["activation"],
-                "constants": {name: float(layer[name]) for name in sorted(layer) if name != "activation"},
-            }
-        )
+    nodes = read_nodes(header["layers"], arrays)
+    if any(-1 in node["from"] and node["op"] != "dense" for node in nodes):
+        nodes = [_scaling(near_centre, scale), *(_later(node) for node in nodes)]
+    first = [place for place, node in enumerate(nodes) if -1 in node["from"] and node["op"] == "dense"]
+    kinds: list[str] = []
+    for place, node in enumerate(nodes):
+        if place in first:
+            node["weights"] = node["weights"] / scale[:, None]
+            node["bias"] = node["bias"] - (near_centre[:, None] * node["weights"]).sum(axis=0)
+        kinds.append(_kind_of(node, [kinds[source] for source in node["from"] if source >= 0]))
+        if place in first:
+            node["weights"], node["bias"] = with_bias(node["weights"], node["bias"]), None
+    folded = finished(nodes, kinds)
+    taking = [kinds[place] for place, node in enumerate(nodes) if -1 in node["from"]]
+    kind = "<f4" if "<f4" in taking else "<f8"
+    inputs = len(folded[first[0]]["weights"].T) if first else len(centre)
     return {
-        "imputation": plain(imputation, folded[0]["weights"].dtype),
+        "imputation": plain(imputation, kind),
         "far": [[int(place), float(imputation[place]), float(centre[place])] for place in np.flatnonzero(is_far)],
         "layers": folded,
+        "block": inputs,
+        "row_bytes": row_bytes(folded, inputs, np.dtype(kind).itemsize),
     }
+
+
+def fold_linear(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a linear model as the network of one layer that it is."""
+    layer = {"w0": arrays["weights"][:, None], "b0": arrays["bias"]}
+    return fold_mlp({"layers": [header["output"]]}, {**arrays, **layer}, folder)
 
 
 def with_bias(weights: Any, bias: Any) -> Any:
@@ -60,12 +74,36 @@ def with_bias(weights: Any, bias: Any) -> Any:
     return joined
 
 
-def number_type(weights: Any, bias: Any) -> str:
+def number_type(weights: Any, *more: Any) -> str:
     """Return what a layer is computed in: float64 where that is cheap, or where float32 cannot hold its numbers."""
-    largest = max(float(np.abs(weights).max()), float(np.abs(bias).max()))
+    largest = max(float(np.abs(one).max()) for one in (weights, *more))
     return "<f8" if weights.size <= _FEW_WEIGHTS or largest > float(np.finfo(np.float32).max) else "<f4"
 
 
-def plain(values: Any, kind: Any) -> Any:
-    """Return the values in that type, contiguous, owned, writeable, little-endian."""
-    return np.array(values, dtype=kind, order="C")
+def _kind_of(node: dict[str, Any], given: list[str]) -> str:
+    """Return the type of a node's numbers: a layer's own, else that of what it takes."""
+    if node["op"] == "dense":
+        return number_type(node["weights"], node["bias"])
+    if node["op"] == "quantiles" or "<f8" in given:
+        return "<f8"
+    held = [node[key] for key in ("gain", "shift", "low", "high") if key in node]
+    if any(float(np.abs(one).max()) > float(np.finfo(np.float32).max) for one in held):
+        return "<f8"
+    return "<f4" if given else ("<f8" if held and held[0].size <= _FEW_INPUTS else "<f4")
+
+
+def _scaling(centre: Any, scale: Any) -> dict[str, Any]:
+    """Return the node that centres and scales."""
+    return {
+        "op": "affine",
+        "from": [-1],
+        "gain": 1 / scale,
+        "shift": -centre / scale,
+        "activation": "identity",
+        "constants": {},
+    }
+
+
+def _later(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a node one place further on."""
+    return {**node, "from": [source + 1 for source in node["from"]]}

@@ -89,17 +89,84 @@ def softplus(hidden: Any, constants: Any) -> Any:
     return softplus_of(hidden, constants["beta"], constants["threshold"])
 
 
+def relu6(hidden: Any, constants: Any) -> Any:
+    """Return x held to [0, 6]."""
+    return np.clip(hidden, 0, 6, out=hidden)
+
+
+def hardtanh(hidden: Any, constants: Any) -> Any:
+    """Return x held to [low, high]."""
+    return np.clip(hidden, constants["low"], constants["high"], out=hidden)
+
+
+def hardsigmoid(hidden: Any, constants: Any) -> Any:
+    """Return a line from 0 at -3 to 1 at 3."""
+    return np.clip(hidden + 3, 0, 6) / 6
+
+
+def hardswish(hidden: Any, constants: Any) -> Any:
+    """Return x times its hardsigmoid."""
+    return hidden * hardsigmoid(hidden, constants)
+
+
+def celu(hidden: Any, constants: Any) -> Any:
+    """Return x, or alpha * (exp(x / alpha) - 1) below zero."""
+    return np.maximum(hidden, 0) + constants["alpha"] * np.expm1(np.minimum(hidden, 0) / constants["alpha"])
+
+
+def logsigmoid(hidden: Any, constants: Any) -> Any:
+    """Return log(sigmoid(x))."""
+    return np.minimum(hidden, 0) - np.log1p(np.exp(-np.abs(hidden)))
+
+
+def softsign(hidden: Any, constants: Any) -> Any:
+    """Return x / (1 + |x|)."""
+    return hidden / (1 + np.abs(hidden))
+
+
+def tanhshrink(hidden: Any, constants: Any) -> Any:
+    """Return x - tanh(x), by float64: the two are nearly alike where x is small."""
+    exact = hidden.astype(np.float64, copy=False)
+    return (exact - np.tanh(exact)).astype(hidden.dtype, copy=False)
+
+
+def exp(hidden: Any, constants: Any) -> Any:
+    """Return the exponential."""
+    return np.exp(hidden, out=hidden)
+
+
+def expm1(hidden: Any, constants: Any) -> Any:
+    """Return the exponential, less one."""
+    return np.expm1(hidden, out=hidden)
+
+
+def square(hidden: Any, constants: Any) -> Any:
+    """Return x * x."""
+    return np.multiply(hidden, hidden, out=hidden)
+
+
 ACTIVATIONS = {
+    "celu": celu,
     "elu": elu,
+    "exp": exp,
+    "expm1": expm1,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
+    "hardsigmoid": hardsigmoid,
+    "hardswish": hardswish,
+    "hardtanh": hardtanh,
     "identity": identity,
     "leaky_relu": leaky_relu,
+    "logsigmoid": logsigmoid,
     "mish": mish,
     "relu": relu,
+    "relu6": relu6,
     "selu": selu,
     "sigmoid": sigmoid,
     "silu": silu,
     "softplus": softplus,
+    "softsign": softsign,
+    "square": square,
     "tanh": tanh,
+    "tanhshrink": tanhshrink,
 }

@@ -1,0 +1,238 @@
+"""A list of nodes where it stands in ``bundle.json``: over how many inputs, under which names, and all its faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder import typed
+from builder.bundle import nodes
+from builder.bundle import text as bundle_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.bundle import model as bundle_model
+    from builder.bundle import npz
+
+DIVERGED = "export a model whose training has not diverged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """A list of nodes.
+
+    Attributes:
+        entries: As ``bundle.json`` has them.
+        place: Where they stand in it: ``("layers",)``.
+        prefix: Before the names of their arrays.
+        inputs: How many values a row the list is given; None where that cannot be told.
+        said: What gives so many: ``3 features and 0 benchmarks make 3 inputs``.
+        said_at: Where in ``bundle.json`` that is decided.
+        outputs: How many values a row its last node must give; None where any number will do.
+    """
+
+    entries: Sequence[Mapping[str, object]]
+    place: typed.Place
+    prefix: str = ""
+    inputs: int | None
+    said: str
+    said_at: typed.Place
+    outputs: int | None = 1
+
+    def names(self) -> list[str]:
+        """Return the names of the arrays that the list must have."""
+        found = []
+        for place, entry in enumerate(self.entries):
+            op = nodes.OPS.get(str(entry.get("op", "dense")))
+            found += [f"{self.prefix}{part.stem}{place}" for part in op.parts] if op else []
+        return found
+
+    def faults(self, declared: Mapping[str, npz.Declared]) -> list[typed.Fault]:
+        """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
+        found = []
+        taken: set[int] = set()
+        for place, entry in enumerate(self.entries):
+            read = nodes.read_entry(entry, place)
+            if isinstance(read, list):
+                found += [typed.Fault(path=(*self.place, place), text=text) for text in read]
+            taken |= set(_sources(entry, place))
+        for place in range(len(self.entries) - 1):
+            if place not in taken:
+                text = "nothing takes its result; take it out, or name it in the `from` of a later one"
+                found.append(typed.Fault(path=(*self.place, place), text=text))
+        return found + self._shape_faults(declared)
+
+    def width(self, declared: Mapping[str, npz.Declared]) -> int | None:
+        """Return how many values a row the list gives; None where that cannot be told."""
+        return self._widths(declared)[len(self.entries) - 1]
+
+    def value_faults(
+        self, declared: Mapping[str, npz.Declared], arrays: Mapping[str, bundle_model.Numbers]
+    ) -> list[str]:
+        """Return what is wrong with the numbers of those arrays that could be read."""
+        widths = self._widths(declared)
+        found = []
+        for place, entry in enumerate(self.entries):
+            op = nodes.OPS.get(str(entry.get("op", "dense")))
+            for part in op.parts if op else ():
+                name = f"{self.prefix}{part.stem}{place}"
+                if name not in arrays:
+                    continue
+                array = arrays[name]
+                if part.whole:
+                    width = widths[_sources(entry, place)[0]]
+                    most = np.iinfo(np.int32).max if width is None else width - 1
+                    cure = f"from 0 to {most:,} is needed: a place among the values that it takes"
+                    found += bundle_text.bad_numbers(name, array, (array < 0) | (array > most), cure)
+                else:
+                    found += bundle_text.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
+                    found += _order_faults(part.stem, name, array)
+        return found
+
+    def built(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:
+        """Return the nodes, all being without fault."""
+        made = []
+        for place, entry in enumerate(self.entries):
+            read = nodes.read_entry(entry, place)
+            if isinstance(read, list):  # faults() has said so
+                raise TypeError(read[0])
+            made.append(read.node(arrays, place, self.prefix))
+        return tuple(made)
+
+    def _widths(self, declared: Mapping[str, npz.Declared]) -> dict[int, int | None]:
+        """Return how many values a row each node gives, -1 being what the list is given; None where none can tell."""
+        widths = {-1: self.inputs}
+        for place, entry in enumerate(self.entries):
+            given = [widths.get(source) for source in _sources(entry, place)]
+            op = nodes.OPS.get(str(entry.get("op", "dense")))
+            counted = [
+                self._dimension(declared, f"{self.prefix}{part.stem}{place}", part, "out")
+                for part in (op.parts if op else ())
+                if "out" in part.shape
+            ]
+            if op is None:
+                widths[place] = None
+            elif counted:
+                widths[place] = next((count for count in counted if count is not None), None)
+            elif entry.get("op") == "concat":
+                known = [width for width in given if width is not None]
+                widths[place] = sum(known) if len(known) == len(given) else None
+            else:
+                widths[place] = next((width for width in given if width is not None), None)
+        return widths
+
+    def _dimension(
+        self, declared: Mapping[str, npz.Declared], name: str, part: nodes.Part, dimension: str
+    ) -> int | None:
+        if name not in declared or len(declared[name].shape) != len(part.shape):
+            return None
+        return declared[name].shape[part.shape.index(dimension)]
+
+    def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[typed.Fault]:
+        widths = self._widths(declared)
+        found = []
+        for place, entry in enumerate(self.entries):
+            op = nodes.OPS.get(str(entry.get("op", "dense")))
+            if op is None:
+                continue
+            sources = _sources(entry, place)
+            if entry.get("op") == "sum":
+                found += self._sum_faults(place, sources, widths, declared)
+            known: dict[str, tuple[int, str]] = {}
+            width = widths.get(sources[0])
+            if width is not None:
+                known["in"] = (width, self._said(sources[0], width, declared))
+            for part in op.parts:
+                name = f"{self.prefix}{part.stem}{place}"
+                if name in declared:
+                    found += self._part_faults(name, part, declared[name], known, sources[0])
+        given = widths[len(self.entries) - 1]
+        if self.outputs is not None and given is not None and given != self.outputs:
+            found.append(self._output_fault(given, declared))
+        return found
+
+    def _part_faults(
+        self, name: str, part: nodes.Part, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
+    ) -> list[typed.Fault]:
+        """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
+        found = []
+        if (one.dtype != "int32") if part.whole else (not one.dtype.startswith("float")):
+            needed = "int32" if part.whole else "float32 or float64"
+            found.append(typed.Fault(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
+        at: typed.Place = ("arrays", name, "shape")
+        if len(one.shape) != len(part.shape):
+            needed = (
+                "(inputs, outputs)" if part.stem == "w" else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
+            )
+            return [*found, typed.Fault(path=at, text=f"{one.shape}; {needed} is needed")]
+        for dimension, count in zip(part.shape, one.shape, strict=True):
+            wanted, said = known.get(dimension, (count, ""))
+            if wanted == count:
+                known.setdefault(dimension, (count, f"{name} {one.shape}"))
+            elif dimension == "in" and source == -1:
+                text = f"{said}, but {name} {one.shape} takes {count:,}; make them agree"
+                found.append(typed.Fault(path=self.said_at, text=text))
+            elif dimension == "in":
+                what = "rows" if part.stem == "w" else "values"
+                text = f"{said} to {name} {one.shape} does not chain; {name} needs {wanted:,} {what}"
+                found.append(typed.Fault(path=at, text=text))
+            else:
+                needed = f"({wanted},)" if len(part.shape) == 1 else f"{wanted:,}"
+                found.append(typed.Fault(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
+        return found
+
+    def _sum_faults(
+        self,
+        place: int,
+        sources: Sequence[int],
+        widths: Mapping[int, int | None],
+        declared: Mapping[str, npz.Declared],
+    ) -> list[typed.Fault]:
+        known = [(source, width) for source in sources if (width := widths.get(source)) is not None]
+        if len({width for _, width in known}) < 2:
+            return []
+        text = "; ".join(dict.fromkeys(self._said(source, width, declared) for source, width in known))
+        return [typed.Fault(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
+
+    def _output_fault(self, given: int, declared: Mapping[str, npz.Declared]) -> typed.Fault:
+        last = len(self.entries) - 1
+        name = f"{self.prefix}w{last}"
+        wanted = f"the last layer gives {self.outputs:,}"
+        if last >= 0 and "op" not in self.entries[last] and name in declared:
+            text = f"{declared[name].shape} gives {given:,} values a row; {wanted}"
+            return typed.Fault(path=("arrays", name, "shape"), text=text)
+        at = (*self.place, last) if last >= 0 else self.said_at
+        return typed.Fault(path=at, text=f"gives {given:,} values a row; {wanted}")
+
+    def _said(self, source: int, width: int, declared: Mapping[str, npz.Declared]) -> str:
+        """Return who gives so many values: for a dense layer, its weights."""
+        if source == -1:
+            return self.said
+        name = f"{self.prefix}w{source}"
+        if "op" not in self.entries[source] and name in declared:
+            return f"{name} {declared[name].shape}"
+        return f"{self.place[-1]}.{source} ({self.entries[source].get('op', 'dense')}, {width:,} values)"
+
+
+def _sources(entry: Mapping[str, object], place: int) -> tuple[int, ...]:
+    """Return what an entry takes, of an entry that may be anything: what is no place of an earlier node is left out."""
+    listed = entry.get("from")
+    if not isinstance(listed, (list, tuple)):
+        return (place - 1,)
+    return tuple(one for one in listed if type(one) is int and -1 <= one < place) or (place - 1,)
+
+
+def _order_faults(stem: str, name: str, array: bundle_model.Numbers) -> list[str]:
+    """Return the fault of quantiles or their references that do not rise."""
+    if stem not in {"quantiles", "references"}:
+        return []
+    found = []
+    falls = np.zeros(array.shape, dtype=bool)
+    falls[1:] = np.diff(array, axis=0) < 0
+    found += bundle_text.bad_numbers(name, array, falls, "each is at least the one before it")
+    if stem == "references":
+        found += bundle_text.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
+    return found

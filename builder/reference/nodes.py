@@ -1,0 +1,149 @@
+"""Nodes, and what is done to the inputs of trees and boosters: one step after the other, in float64."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.bundle import model as bundle_model
+from builder.reference import activations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array = NDArray[np.float64]
+
+EDGE = 1e-7
+"""How near the ends QuantileTransformer takes a value for the end itself, where the result is a normal one's."""
+
+
+def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
+    """Return the result of the last node; the values themselves where there is none.
+
+    Args:
+        nodes: As of ``model.Mlp.layers``, ``model.Prepare.layers`` or ``model.Trees.finish``.
+        values: float64 (rows, n). NaN stays NaN wherever a node computes with it.
+
+    Returns:
+        float64 (rows, n_out).
+    """
+    results = {-1: values}
+    for place, node in enumerate(nodes):
+        result = _compute(node, [results[source] for source in node.sources or (place - 1,)])
+        activation = getattr(node, "activation", None)
+        results[place] = result if activation is None else activations.activate(activation, result)
+    return results[len(nodes) - 1]
+
+
+def prepared(prepare: bundle_model.Prepare | None, inputs: Array) -> Array:
+    """Return the inputs as trees or a booster see them: float64 (rows, n_out), NaN where one stays missing."""
+    if prepare is None:
+        return inputs
+    values = scaled(inputs, imputation=prepare.imputation, centre=prepare.centre, scale=prepare.scale)
+    return run_nodes(prepare.layers, values)
+
+
+def scaled(
+    inputs: Array, *, imputation: bundle_model.Floats, centre: bundle_model.Floats, scale: bundle_model.Floats
+) -> Array:
+    """Return ``(x - centre) / scale`` of the inputs, those that are NaN being their imputation: float64 (rows, n)."""
+    values = np.where(np.isnan(inputs), _wide(imputation), _wide(inputs))
+    return (values - _wide(centre)) / _wide(scale)
+
+
+@singledispatch
+def _compute(node: object, given: list[Array]) -> Array:  # noqa: ARG001 - the kinds of node below take both
+    """Return what a node makes of what it takes, before its activation: float64 (rows, n_out)."""
+    raise TypeError(f"{type(node).__name__} is no node")
+
+
+@_compute.register
+def _layer(node: bundle_model.Layer, given: list[Array]) -> Array:
+    return given[0] @ _wide(node.weights) + _wide(node.bias)
+
+
+@_compute.register
+def _affine(node: bundle_model.Affine, given: list[Array]) -> Array:
+    return given[0] * _wide(node.gain) + _wide(node.shift)
+
+
+@_compute.register
+def _norm(node: bundle_model.Norm, given: list[Array]) -> Array:
+    mean: Array = given[0].mean(axis=1, keepdims=True)
+    variance: Array = ((given[0] - mean) ** 2).mean(axis=1, keepdims=True)
+    spread: Array = np.sqrt(variance + node.epsilon)
+    result: Array = (given[0] - mean) / spread * _wide(node.gain) + _wide(node.shift)
+    return result
+
+
+@_compute.register
+def _sum(node: bundle_model.Sum, given: list[Array]) -> Array:  # noqa: ARG001
+    return sum(given[1:], start=given[0])
+
+
+@_compute.register
+def _concat(node: bundle_model.Concat, given: list[Array]) -> Array:  # noqa: ARG001
+    return np.concatenate(given, axis=1)
+
+
+@_compute.register
+def _select(node: bundle_model.Select, given: list[Array]) -> Array:
+    chosen: Array = given[0][:, node.places]
+    return chosen
+
+
+@_compute.register
+def _clip(node: bundle_model.Clip, given: list[Array]) -> Array:
+    return np.minimum(np.maximum(given[0], _wide(node.low)), _wide(node.high))
+
+
+@_compute.register
+def _quantiles(node: bundle_model.Quantiles, given: list[Array]) -> Array:
+    quantiles, references = _wide(node.quantiles), _wide(node.references)
+    turn = _from_quantiles if node.inverse else _to_quantiles
+    columns = [
+        turn(column, quantiles[:, place], references, normal=node.normal) for place, column in enumerate(given[0].T)
+    ]
+    return np.stack(columns, axis=1)
+
+
+@_compute.register
+def _softmax(node: bundle_model.Softmax, given: list[Array]) -> Array:  # noqa: ARG001
+    powers = np.exp(given[0] - given[0].max(axis=1, keepdims=True))  # less the largest: none overflows
+    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares
+
+
+def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
+    """Return each value's share; where several quantiles are alike, the middle of theirs."""
+    from scipy import special  # noqa: PLC0415 - 0.5 s that only this node need pay
+
+    upper = np.interp(x, quantiles, references)
+    lower = -np.interp(-x, -quantiles[::-1], -references[::-1])
+    edge = EDGE if normal else 0.0
+    share = (upper + lower) * 0.5
+    share = np.where(x >= quantiles[-1] if not normal else x + edge > quantiles[-1], 1.0, share)
+    share = np.where(x <= quantiles[0] if not normal else x - edge < quantiles[0], 0.0, share)
+    if not normal:
+        return share
+    least = EDGE - np.spacing(1.0)
+    value: Array = np.clip(special.ndtri(share), special.ndtri(least), special.ndtri(1.0 - least))
+    return value
+
+
+def _from_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
+    """Return the value whose share is given."""
+    from scipy import special  # noqa: PLC0415 - as above
+
+    share = special.ndtr(x) if normal else x
+    edge = EDGE if normal else 0.0
+    value = np.interp(share, references, quantiles)
+    value = np.where(share + edge > 1.0, quantiles[-1], value)
+    return np.where(share - edge < 0.0, quantiles[0], value)
+
+
+def _wide(array: bundle_model.Floats) -> Array:
+    return array.astype(np.float64)
