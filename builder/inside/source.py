@@ -23,6 +23,7 @@ FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
     "mlp": ("activations.py", "nodes.py", "network.py"),
     "linear": ("activations.py", "nodes.py", "network.py"),
+    "trees": ("activations.py", "nodes.py", "trees.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import activations, network, nodes
+from builder.reference import activations, network, nodes, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,7 @@ _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
     {
         bundle_model.Mlp: network.predict,
         bundle_model.Linear: network.predict_linear,
+        bundle_model.Trees: trees.predict,
     }
 )
 

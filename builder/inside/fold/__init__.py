@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import network
+from . import network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 KINDS = {
     "mlp": network.fold_mlp,
     "linear": network.fold_linear,
+    "trees": trees.fold_trees,
 }
 
 
