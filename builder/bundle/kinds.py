@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import linear, mlp, model, text, trees
+from builder.bundle import lightgbm, linear, mlp, model, text, trees
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
         "mlp": mlp.Text,
         "linear": linear.Text,
         "trees": trees.Text,
+        "lightgbm": lightgbm.Text,
     }
 )
 

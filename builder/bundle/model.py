@@ -251,21 +251,41 @@ class Trees:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Categories:
+    """Inputs that a booster saw as the places of their values in a list, as it takes pandas categories.
+
+    Attributes:
+        inputs: Which of the inputs, by their places.
+        values: The list: distinct numbers. An input that is none of them is missing.
+    """
+
+    inputs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LightGbm:
     """A LightGBM booster in the library's native text form.
 
     Attributes:
-        text: The text, gzip'd with no name and no time: ``model.txt.gz``. Its features are named by place or by name;
-            they are the inputs in their order.
+        text: The text, gzip'd with no name and no time: ``model.txt.gz``. Its features are the inputs in their order.
+        objective: The text's: ``regression``, ``binary sigmoid:1``; empty for one of the user's own.
+        outputs: How many values it gives a row.
         trees: How many trees it has.
         leaves: How many leaves they have together.
+        averaged: Whether its trees' mean is taken and not their sum, as in a random forest.
+        categories: Inputs that become places in a list; after ``prepare``.
         prepare: What is done to the inputs first.
         finish: Nodes over the booster's outputs; the last one has one output.
     """
 
     text: bytes | Path
+    objective: str
+    outputs: int
     trees: int
     leaves: int
+    averaged: bool = False
+    categories: tuple[Categories, ...] = ()
     prepare: Prepare | None = None
     finish: tuple[Node, ...] = ()
 

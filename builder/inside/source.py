@@ -24,6 +24,7 @@ KIND_FILES = {
     "mlp": ("activations.py", "nodes.py", "network.py"),
     "linear": ("activations.py", "nodes.py", "network.py"),
     "trees": ("activations.py", "nodes.py", "trees.py"),
+    "lightgbm": ("activations.py", "nodes.py", "boosters.py"),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

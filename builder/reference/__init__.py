@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import activations, network, nodes, trees
+from builder.reference import activations, lightgbm_text, network, nodes, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,8 +30,12 @@ _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
         bundle_model.Mlp: network.predict,
         bundle_model.Linear: network.predict_linear,
         bundle_model.Trees: trees.predict,
+        bundle_model.LightGbm: lightgbm_text.predict,
     }
 )
+
+# Of kinds whose models may be too large for it.
+_FITS: Mapping[type, Callable[[Any], bool]] = MappingProxyType({bundle_model.LightGbm: lightgbm_text.fits})
 
 
 def predict(model: bundle_model.Model, inputs: Array) -> Array:
@@ -54,8 +58,9 @@ def predict(model: bundle_model.Model, inputs: Array) -> Array:
 
 
 def has(model: bundle_model.Model) -> bool:
-    """Whether there is a reference for models of this kind."""
-    return type(model) in _KINDS
+    """Whether there is a reference for this model: for its kind, at its size."""
+    fits = _FITS.get(type(model))
+    return type(model) in _KINDS and (fits is None or fits(model))
 
 
 def bound(expected: Array) -> float:

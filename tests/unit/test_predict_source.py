@@ -18,7 +18,7 @@ FOLDER = paths.inside_folder() / "predict"
 ORDER = source.files_of(source.KIND_FILES, source.STEP_FILES)
 FILES = sorted(ORDER)
 AT_THE_TOP = {"__future__", "typing", "numpy", "pandas"}
-LATER = {"scipy", "threadpoolctl"}  # slow to load, or not in every image
+LATER = {"lightgbm", "scipy", "threadpoolctl", "zlib"}  # slow to load, or not in every image
 
 files = pytest.mark.parametrize("name", FILES)
 

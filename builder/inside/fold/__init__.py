@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import network, trees
+from . import lightgbm, network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,7 @@ KINDS = {
     "mlp": network.fold_mlp,
     "linear": network.fold_linear,
     "trees": trees.fold_trees,
+    "lightgbm": lightgbm.fold_lightgbm,
 }
 
 
