@@ -17,6 +17,7 @@ from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import sklearn_flow as flow
+from builder.export import sklearn_front
 from builder.export import sklearn_steps as steps
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def network(
     One layer right over the inputs is a ``Linear``.
     """
     flow.require(expression, inputs)
-    front = flow.finish(expression, inputs, exact=False)
+    front = sklearn_front.finish(expression, inputs, exact=False)
     first, *rest = _folded(nodes)
     if not front.nodes and isinstance(first, bundle_model.Layer):
         # Inputs that the pipeline drops have no weight.
