@@ -152,7 +152,8 @@ def test_steps_follow_one_another(
 def official(values: NDArray[Any], columns: NDArray[Any], proportion: float = 1.0) -> NDArray[Any]:
     """What the official example does, over the whole frame: https://docs.numer.ai, feature neutralisation."""
     design = np.hstack([columns, np.ones((len(columns), 1))])
-    return values - proportion * (design @ (np.linalg.pinv(design, rcond=1e-6) @ values))
+    explained: NDArray[Any] = design @ (np.linalg.pinv(design, rcond=1e-6) @ values)
+    return values - proportion * explained
 
 
 def neutral(values: NDArray[Any], columns: NDArray[Any], **options: Any) -> NDArray[Any]:
@@ -268,7 +269,12 @@ def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("step", "live", "benchmarks", "said"),
     [
-        (post.Neutralize(features=("a", "b")), {"era": ["1"], "b": [1]}, None, "live_features lacks 1 of 2 columns: 'a'"),
+        (
+            post.Neutralize(features=("a", "b")),
+            {"era": ["1"], "b": [1]},
+            None,
+            "live_features lacks 1 of 2 columns: 'a'",
+        ),
         (post.Neutralize(features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
         (post.Neutralize(benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
         (post.Blend(benchmark="x"), {"era": ["1"]}, {"y": [0.5]}, "live_benchmark_models lacks 1 of 1 columns: 'x'"),
