@@ -172,7 +172,7 @@ def test_verify_makes_it_again_and_compares(project: Path, on: FakeEngine, capsy
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("context/inside/fold.py", "inside/"),
+        ("context/inside/make.py", "inside/"),
         ("context/bundle/bundle.json", "bundle/"),
         ("context/plan.json", "plan.json"),
         ("Dockerfile", "Dockerfile"),
