@@ -10,12 +10,12 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import mlp, model, text
+from builder.bundle import custom, mlp, model, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text})
+KINDS: Mapping[str, type[text.Text]] = MappingProxyType({"mlp": mlp.Text, "custom": custom.Text})
 
 
 def is_bounded(value: model.Model) -> bool:

@@ -22,6 +22,7 @@ MODULE = "numerai_builder_model"
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
     "mlp": ("activations.py", "network.py"),
+    "custom": ("custom.py",),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import custom
 from . import network
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "mlp": network.fold_mlp,
+    "custom": custom.fold_custom,
 }
 
 
