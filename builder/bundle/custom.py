@@ -1,8 +1,8 @@
 """The ``custom`` kind: a Python file of the user's own that has ``load(bundle) -> predict``.
 
 ``code/model.py`` has ``load``; ``code/NAME.py`` (``code/a/b.py`` for ``a.b``, ``code/a/__init__.py`` for a package) is
-a helper module that ``modules`` lists; ``files/...`` is whatever ``load`` reads. ``arrays.npz`` may be empty. The code is
-parsed here and never run: that happens in the image alone.
+a helper module that ``modules`` lists; ``files/...`` is whatever ``load`` reads. ``arrays.npz`` may be empty. The code
+is parsed here and never run: that happens in the image alone.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def other_cpu() -> dict[str, str]:
     """Return the environment in which numpy and its BLAS work as on a CPU that can do little."""
     package = "numpy._core" if importlib.util.find_spec("numpy._core") else "numpy.core"
     known: Any = importlib.import_module(f"{package}._multiarray_umath")
-    able = [name for name in known.__cpu_dispatch__ if known.__cpu_features__.get(name)]
+    able = [name for name in getattr(known, "__cpu_dispatch__", ()) if known.__cpu_features__.get(name)]
     return {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": " ".join(able)}
 
 
