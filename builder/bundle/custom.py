@@ -32,7 +32,7 @@ _LOAD = "def load(bundle): ...; return predict"
 Module = Annotated[
     str,
     typed_kinds.pattern(
-        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "a module's dotted name, such as a.b"
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "that is a module's dotted name, such as a.b,"
     ),
 ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,4 +47,7 @@ def main(inside: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    code = main(sys.argv[1], Path(sys.argv[2]))
+    sys.stderr.flush()
+    # pyarrow's threads abort now and then while the interpreter ends: leave without them.
+    os._exit(code)

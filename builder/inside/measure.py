@@ -68,15 +68,16 @@ def predict_golden(predict: Any, path: str, columns: dict[str, list[str]] | None
     A pickle of ours has ``predict_raw`` and ``MODEL`` among its globals, and a function of the user's own is called as
     the tournament calls it; any other has no such place, hence None.
     """
+    known = getattr(predict, "__globals__", {}) if getattr(predict, "__module__", None) == OURS else {}
+    model: Any = known.get("MODEL")
+    ours = model is not None and "predict_raw" in known
+    if not ours and columns is None:
+        return None
     with np.load(path, allow_pickle=False) as stored:
         inputs = stored["inputs"]
-    known = getattr(predict, "__globals__", {}) if getattr(predict, "__module__", None) == OURS else {}
-    if "predict_raw" in known and "MODEL" in known:
-        model = known["MODEL"]
-        return [float(value) for value in known["predict_raw"](*frames(inputs, model["features"], model["benchmarks"]))]
-    if columns is None:
-        return None
-    return [float(value) for value in call(predict, *frames(inputs, columns["features"], columns["benchmarks"]))]
+    names: Any = model if ours else columns
+    given = frames(inputs, names["features"], names["benchmarks"])
+    return [float(value) for value in (known["predict_raw"](*given) if ours else call(predict, *given))]
 
 
 def frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:

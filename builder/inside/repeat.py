@@ -31,14 +31,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REFUSED = 3
-_STEADY = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_STEADY = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONOPTIMIZE": "",  # docstrings are part of functions
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
 _MOST = 20
 
 # Loads the pickle as the tournament does, but for pandas around it; no module of the user's is there.
 _LOAD = """
-import pickle, sys
+import os, pickle, sys
 with open(sys.argv[1], "rb") as file:
     pickle.load(file)
+os._exit(0)
 """
 
 _CHANCE = (
@@ -260,8 +267,8 @@ def _first_difference(one: bytes, other: bytes) -> str:
     return "in its structure"
 
 
-def main() -> None:
-    """Make the pickle once."""
+def main() -> int:
+    """Make the pickle once, and return the exit code."""
     target, *options = sys.argv[1:]
     folder = Path.cwd()
     # The folders beside the bundle are no modules of the user's.
@@ -269,9 +276,14 @@ def main() -> None:
     try:
         once(folder, Path(target), trace="--trace" in options)
     except custom.RefusedError as refused:
-        print(refused, file=sys.stderr, flush=True)
-        sys.exit(REFUSED)
+        print(refused, file=sys.stderr)
+        return REFUSED
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Where load has read a parquet file, pyarrow's threads abort now and then while the interpreter ends.
+    os._exit(code)
