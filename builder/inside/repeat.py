@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import filecmp
 import hashlib
 import importlib
 import importlib.util
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import custom, make
 
@@ -95,15 +96,17 @@ def build(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
         paths = [out / f".{name}.pkl" for name in ("first", "second", "third")]
         for path in paths:
             undo.callback(_remove, path)
-        content, facts = _make(folder, paths[0], {})
-        _load(paths[0])
-        again, _ = _make(folder, paths[1], other_cpu())
-        if again == content:
-            return content, facts["parameters"], []
-        third, traced = _make(folder, paths[2], {}, "--trace")
-    chance = third != content
-    where = _first_difference(content, third if chance else again)
-    return content, facts["parameters"], findings(folder / "bundle", traced["ran"], where, chance=chance)
+        first, second, third = paths
+        facts = _make(folder, first, {})
+        _load(first)
+        _make(folder, second, other_cpu())
+        found = []
+        if not filecmp.cmp(first, second, shallow=False):
+            ran = _make(folder, third, {}, "--trace")["ran"]
+            chance = not filecmp.cmp(first, third, shallow=False)
+            where = _first_difference(first, third if chance else second)
+            found = findings(folder / "bundle", ran, where, chance=chance)
+        return first.read_bytes(), facts["parameters"], found
 
 
 def other_cpu() -> dict[str, str]:
@@ -164,10 +167,10 @@ def once(folder: Path, target: Path, *, trace: bool) -> None:
     target.with_name(f"{target.name}.json").write_text(json.dumps(facts))
 
 
-def _make(folder: Path, target: Path, environment: dict[str, str], *options: str) -> tuple[bytes, dict[str, Any]]:
+def _make(folder: Path, target: Path, environment: dict[str, str], *options: str) -> dict[str, Any]:
     _run([sys.executable, "-B", "-m", f"{__package__}.repeat", str(target), *options], folder, environment)
     facts: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
-    return target.read_bytes(), facts
+    return facts
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -254,16 +257,17 @@ def _said(name: str, *, chance: bool) -> str:
     )
 
 
-def _first_difference(one: bytes, other: bytes) -> str:
+def _first_difference(one: Path, other: Path) -> str:
     """Say where two pickles part."""
 
-    def operations(content: bytes) -> Iterator[tuple[str, Any]]:
+    def operations(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         # A frame says how long it is, so it differs wherever anything in it does.
-        return ((code.name, argument) for code, argument, _ in pickletools.genops(content) if code.name != "FRAME")
+        return ((code.name, argument) for code, argument, _ in pickletools.genops(file) if code.name != "FRAME")
 
-    for (name, first), (_, second) in zip(operations(one), operations(other), strict=False):
-        if first != second:
-            return f"first at {name} {repr(first)[:60]} against {repr(second)[:60]}"
+    with one.open("rb") as left, other.open("rb") as right:
+        for (name, first), (_, second) in zip(operations(left), operations(right), strict=False):
+            if first != second:
+                return f"first at {name} {repr(first)[:60]} against {repr(second)[:60]}"
     return "in its structure"
 
 

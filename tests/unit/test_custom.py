@@ -111,7 +111,7 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
         ({"files": {"code/model.py": b"\xff"}}, "code/model.py: is not UTF-8 (byte 0); save it as UTF-8"),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "code/more.py": b""}},
-            "code/more.py: no module of `modules` is in it; list it there, or move data to files",
+            "code/more.py: no module of `modules` is in it; list it there, or move data to files/",
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "model.txt.gz": b""}},
