@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import errors, render, tar_stream
+from builder import errors, manifest, render, tar_stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,7 @@ class Made:
     size: int
     protocol: int
     parameters: tuple[str, ...]
+    findings: tuple[manifest.Finding, ...] = ()
 
 
 def build(rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress) -> Made:
@@ -69,4 +70,5 @@ def _read_report(log: str) -> Made:
         size=report["size"],
         protocol=report["protocol"],
         parameters=tuple(report["parameters"]),
+        findings=tuple(manifest.Finding(**one) for one in report.get("findings", ())),
     )

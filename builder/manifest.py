@@ -84,6 +84,21 @@ class ConfigPart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Why another make of a custom model may give other bytes.
+
+    Attributes:
+        file: A code file of the bundle.
+        line: The line in it.
+        text: What is there, and what to do about it.
+    """
+
+    file: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pickle:
     """The result.
 
@@ -92,12 +107,14 @@ class Pickle:
         size: Bytes.
         protocol: Pickle protocol.
         parameters: Names of the parameters of predict.
+        findings: Why another make may give other bytes; only a custom model has any.
     """
 
     sha256: Hash
     size: int
     protocol: int
     parameters: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ import hashlib
 import re
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, json_text, paths, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 TEMPLATE, PLAN = "pickle.Dockerfile.j2", "plan.json"
 # Docker's own rule for what may follow FROM, so that no value can end the line.
@@ -47,17 +47,21 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
         name: The model's name, for the first line.
         base: What FROM names: ``repository@digest``, or a tag that this tool made.
         plan: What to make of the bundle.
-        bundle_files: ``bundle.json``, ``arrays.npz``, ...: taken as they are.
+        bundle_files: ``bundle.json``, ``arrays.npz``, ...: taken as they are, with the folders they lie in.
 
     Raises:
         errors.ImageError: ``base`` is no image reference.
     """
+    folder = next((path.parent for path in bundle_files if path.name == "bundle.json"), Path())
     content = json_text.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
     return Rendered(
         dockerfile=dockerfile(name=name, base=base),
         context=(
             tar_stream.Entry(name=PLAN, content=content),
-            *(tar_stream.Entry(name=f"bundle/{path.name}", content=path) for path in bundle_files),
+            *(
+                tar_stream.Entry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
+                for path in bundle_files
+            ),
             *inside_entries(),
         ),
     )

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import diagnose, engine, errors, paths, reference, tar_stream
+from builder.bundle import model as bundle_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder import artifact, data, image
-    from builder.bundle import model as bundle_model
     from builder.progress import Progress
 
 FORMAT = 1
@@ -176,7 +176,7 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "watch.py": inside / "watch.py",
         "measure.py": inside / "measure.py",
         "plan.json": json.dumps(_plan(task)).encode(),
-        "measure.json": json.dumps(_measure_plan()).encode(),
+        "measure.json": json.dumps(_measure_plan(task)).encode(),
         "model.pkl": task.artifact.pickle,
         "live.parquet": task.files.live,
         # The runner wants a file. Where none is named the model takes no benchmark: any frame with these ids will do.
@@ -212,12 +212,16 @@ def _plan(task: Task) -> dict[str, Any]:
     return {"out": f"{_BOX}/out", "children": [entry, measure]}
 
 
-def _measure_plan() -> dict[str, str]:
+def _measure_plan(task: Task) -> dict[str, object]:
+    bundle = task.bundle
+    own = isinstance(bundle.model, bundle_model.Custom)
     return {
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",
         "csv_folder": f"{_BOX}/csv",
         "golden": f"{_BOX}/golden.npz",
+        # A function of the user's own does not say what it takes.
+        "columns": {"features": list(bundle.features), "benchmarks": list(bundle.benchmarks)} if own else None,
         "out": f"{_BOX}/out/measured.json",
     }
 

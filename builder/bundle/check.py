@@ -68,7 +68,7 @@ def file_faults(folder: Path, described: text.Text, contents: Mapping[str, bytes
             came = f"{size:,} bytes, sha256 {digest[:16]}..."
             wanted = f"{declared.size:,} bytes, {declared.sha256[:16]}..."
             found.append(f"{folder / name}: is {came}; {files.JSON} declares {wanted}: copy it again, or export again")
-    return found or [f"{folder / fault}" for fault in described.file_faults(contents)]
+    return found or [f"{folder}/{fault}" for fault in described.file_faults(contents)]
 
 
 def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import ensemble, model, single, text
+from builder.bundle import custom, ensemble, model, single, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS: Mapping[str, type[text.Text]] = MappingProxyType({**single.KINDS, "ensemble": ensemble.Text})
+KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
+    {**single.KINDS, "ensemble": ensemble.Text, "custom": custom.Text}
+)
 
 
 def is_bounded(value: model.Model) -> bool:

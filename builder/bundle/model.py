@@ -345,11 +345,13 @@ class Custom:
         files: By name: ``code/model.py``, which has ``load(bundle) -> predict``; ``code/NAME.py`` for each helper
             module; ``files/...`` for whatever ``load`` reads.
         modules: The helper modules, by dotted name: taken into the pickle by value.
+        arrays: What ``load`` finds in ``bundle.arrays``, by name.
         parameters: How many trained numbers it is said to have; 0 where nobody knows.
     """
 
     files: Mapping[str, bytes | Path]
     modules: tuple[str, ...] = ()
+    arrays: Mapping[str, Numbers] = field(default_factory=dict)
     parameters: int = 0
 
 

@@ -14,6 +14,7 @@ from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from builder import engine
     from builder.bundle import model as bundle_model
@@ -108,6 +109,7 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
         if result.first_difference:
             print(f"the first difference is {result.first_difference}")
+            _tell_findings(made.manifest.pickle.findings)
     return 0 if result.equal else 1
 
 
@@ -149,7 +151,13 @@ def build_stage(
     from builder import build  # noqa: PLC0415 - not when nothing has changed
 
     made = build.build(written, pickle_path, on, identity, progress=progress)
-    return manifest.Pickle(sha256=made.sha256, size=made.size, protocol=made.protocol, parameters=made.parameters)
+    return manifest.Pickle(
+        sha256=made.sha256,
+        size=made.size,
+        protocol=made.protocol,
+        parameters=made.parameters,
+        findings=made.findings,
+    )
 
 
 def _manifest(
@@ -228,5 +236,13 @@ def _tell(done: artifact.Artifact, watch: terminal.Stopwatch, *, fresh: bool) ->
             ("seconds", watch.line()),
         ]
     )
+    _tell_findings(said.pickle.findings)
     if said.image.kind != "exact":
         print(target.WARNINGS[said.image.kind])
+
+
+def _tell_findings(findings: Sequence[manifest.Finding]) -> None:
+    if findings:
+        print("note: another make of this pickle may give other bytes (`make verify` tells):")
+    for one in findings:
+        print(f"  {one.file}:{one.line}: {one.text}")

@@ -65,7 +65,7 @@ def export(
     features: Sequence[str] | None = None,
     benchmark: str | Sequence[str] = (),
     imputation: float | Sequence[float] | None = None,
-    rank: Literal["era", "frame"] | None = "era",
+    rank: Literal["era", "frame", "auto"] | None = "auto",
     neutralize: Mapping[str, Any] | None = None,
     post: Sequence[Mapping[str, Any]] | None = None,
     eras: Iterable[object] = (),
@@ -84,7 +84,8 @@ def export(
         benchmark: Benchmark columns that are inputs after the features.
         imputation: What a missing input becomes where the model takes no NaN: one number, or one each input. By default
             the median of the sample's column.
-        rank: The last step: rank within eras, or over the whole frame; None for no rank.
+        rank: The last step: rank within eras, or over the whole frame; None for no rank. By default within eras, and
+            none after a function, which returns what it means to.
         neutralize: A neutralisation before the rank, as in a config: ``{"features": [...], "proportion": 0.5}``.
         post: All steps, as in a config, instead of ``rank`` and ``neutralize``.
         eras: Those the model was trained on, so that diagnostics over them can be called in-sample.
@@ -102,7 +103,8 @@ def export(
         takes = ", ".join(framework.OPTIONS) or "none of its own"
         raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
     benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
-    steps = _steps(post, rank, neutralize)
+    is_free = rank == "auto"
+    steps = _steps(post, ("era" if neutralize else getattr(framework, "RANK", "era")) if is_free else rank, neutralize)
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
     known = framework.feature_names(model, **naming)
     names = _feature_names(features, known, sample, benchmarks)
@@ -120,8 +122,10 @@ def export(
     predict = _with_imputation(found, given)
     checked = parity.checked(inputs)
     framework_says = predict(checked)
+    if is_free and not steps:
+        _check_range(framework_says)
     difference, bound = parity.compare(found.model, checked, framework_says)
-    golden = _golden(checked, framework_says, holes=found.takes_missing)
+    golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
     bundle = bundle_model.Bundle(
         features=names,
         benchmarks=benchmarks,
@@ -245,6 +249,16 @@ def _with_imputation(found: translated.Translated, given: translated.Given) -> C
         return predicted
 
     return predict
+
+
+def _check_range(predictions: Array) -> None:
+    """Refuse predictions that the tournament refuses, where nobody has said what is to be done to them."""
+    low, high = float(predictions.min()), float(predictions.max())
+    if low < 0 or high > 1:
+        raise errors.ExportError(
+            f"export: it predicts {low:.4g} to {high:.4g} on the sample, and the tournament takes [0, 1]: pass "
+            'rank="era" or rank="frame" to rank what it returns, or rank=None where the config has the steps'
+        )
 
 
 def _golden(inputs: Array, predictions: Array, *, holes: bool) -> Array:

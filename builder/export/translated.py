@@ -43,10 +43,12 @@ class Translated:
         model: The numbers.
         predict: The framework's own prediction: from float64 (rows, n) inputs in their order to float64 (rows,).
         takes_missing: Whether that takes NaN by itself. Where it does not, a missing input has its imputation by then.
+        holes: Whether some inputs of golden rows are made NaN; by default where it takes NaN.
         facts: Framework, version and the like, for the bundle's ``trained``.
     """
 
     model: bundle_model.Model
     predict: Callable[[Array], Array]
     takes_missing: bool
+    holes: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)

@@ -2,9 +2,10 @@
 
 Reads, below the working directory, ``plan.json`` (``post``: the steps in force), the bundle's ``bundle/bundle.json``,
 ``bundle/arrays.npz`` and what lies beside them; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
-JSON object: ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names]}``.
+JSON object: ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``,
+each finding ``{"file", "line", "text"}``: why a model of the user's own may have other bytes in another make.
 Needs numpy, pandas and cloudpickle. Ends with a traceback and exit code 1 on anything unforeseen: the host has checked
-the bundle, so a failure here is the image's or ours.
+the bundle, so a failure here is the image's or ours. Where the user's own code is at fault, its lines and exit code 1.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from . import fold, source
+from . import custom, fold, source
 
 PROTOCOL = 5
 MARK = "numerai-builder: "
@@ -39,7 +40,10 @@ def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]
     """Return the pickle of a folded model, and the names of its parameters.
 
     The bytes are the same in every fresh process. A second dump in one process, or that of a loaded object, is not.
+    A function of the user's own that no step follows is pickled as it is.
     """
+    if model["kind"] == "custom" and not model["post"]:
+        return cloudpickle.dumps(model["function"], protocol=PROTOCOL), custom.parameters(model["function"])
     kinds = {model["kind"], *(member["kind"] for member in model.get("members", ()))}
     module = source.load(source.files_of(kinds, [name for name, _ in model["post"]]), predict_folder)
     module.__dict__["MODEL"] = model
@@ -49,10 +53,20 @@ def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]
 
 def main() -> None:
     """Build, write, report."""
-    # In a pickle a module is its name. To load pandas for that would take more time than all the rest together.
-    sys.modules["pandas"] = types.ModuleType("pandas")
     folder = Path.cwd()
-    pickled, parameters = build(folder, Path(__file__).resolve().parent / "predict")
+    findings: list[dict[str, Any]] = []
+    if json.loads((folder / "bundle" / "bundle.json").read_bytes())["kind"] == "custom":
+        from . import repeat
+
+        try:
+            pickled, parameters, findings = repeat.build(folder)
+        except custom.RefusedError as refused:
+            print(refused, file=sys.stderr, flush=True)
+            sys.exit(1)
+    else:
+        # In a pickle a module is its name. To load pandas for that would take more time than all the rest together.
+        sys.modules["pandas"] = types.ModuleType("pandas")
+        pickled, parameters = build(folder, Path(__file__).resolve().parent / "predict")
     (folder / "out").mkdir(exist_ok=True)
     (folder / "out" / "model.pkl").write_bytes(pickled)
     report = {
@@ -61,6 +75,7 @@ def main() -> None:
         "size": len(pickled),
         "protocol": PROTOCOL,
         "parameters": parameters,
+        "findings": findings,
     }
     print(MARK + json.dumps(report, sort_keys=True), flush=True)
 

@@ -1,12 +1,14 @@
 """Measure a run of the entry point, and predict the golden rows: ``python measure.py PLAN``, in the image.
 
-``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npz), "out"}``; ``OUT`` gets::
+``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npz), "columns", "out"}``, where
+``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others; ``OUT`` gets::
 
     {"format": 1,
      "csv": null, or {"rows", "columns", "index_equal", "duplicate_ids", "first_duplicate", "missing_ids", "extra_ids",
                       "not_finite", "first_not_finite", "lowest", "highest", "first_outside", "distinct"},
      "parameters": names of predict's parameters,
-     "golden": null, or the pickle's own predictions of the golden rows before post-processing}
+     "golden": null, or the pickle's own predictions of the golden rows before post-processing (before steps that come
+               after a function of the user's own: what that function does itself is part of it)}
 
 Only facts: the host judges them. Needs numpy, pandas and pyarrow.
 """
@@ -22,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+OURS = "numerai_builder_model"  # the module of a function that this tool wrote
 
 
 def measure_csv(folder: Path, features: str) -> dict[str, Any] | None:
@@ -58,22 +62,55 @@ def first_id(frame: pd.DataFrame, chosen: Any) -> str | None:
     return str(frame.index[chosen.argmax()]) if chosen.any() else None
 
 
-def predict_golden(predict: Any, path: str) -> list[float] | None:
+def predict_golden(predict: Any, path: str, columns: dict[str, list[str]] | None = None) -> list[float] | None:
     """Return the predictions of the golden rows before post-processing: float64 (rows,).
 
-    A pickle of ours has ``predict_raw`` and ``MODEL`` among its globals; any other has no such place, hence None.
+    A pickle of ours has ``predict_raw`` and ``MODEL`` among its globals, and a function of the user's own is called as
+    the tournament calls it; any other has no such place, hence None.
     """
-    raw, model = predict.__globals__.get("predict_raw"), predict.__globals__.get("MODEL")
-    if raw is None or model is None:
+    known = getattr(predict, "__globals__", {}) if getattr(predict, "__module__", None) == OURS else {}
+    model: Any = known.get("MODEL")
+    ours = model is not None and "predict_raw" in known
+    if not ours and columns is None:
         return None
     with np.load(path, allow_pickle=False) as stored:
         inputs = stored["inputs"]
-    count = len(model["features"])
+    names: Any = model if ours else columns
+    given = frames(inputs, names["features"], names["benchmarks"])
+    return [float(value) for value in (known["predict_raw"](*given) if ours else call(predict, *given))]
+
+
+def frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return rows of inputs as the frames of a live round: one era, ids of their own.
+
+    Args:
+        inputs: float (rows, n): features, then benchmarks.
+        features: Names of the first columns.
+        benchmarks: Names of the others.
+    """
     index = pd.Index([f"n{row:015x}" for row in range(len(inputs))], name="id")
-    features = pd.DataFrame(inputs[:, :count], index=index, columns=model["features"])
-    features["era"] = "X"  # as live data have it: the golden rows are one era to whatever goes by era
-    benchmarks = pd.DataFrame(inputs[:, count:], index=index, columns=model["benchmarks"])
-    return [float(value) for value in raw(features, benchmarks)]
+    era = pd.DataFrame({"era": ["X"] * len(inputs)}, index=index)
+    live = pd.DataFrame({"data_type": ["live"] * len(inputs)}, index=index)
+    first = pd.DataFrame(inputs[:, : len(features)], index=index, columns=list(features))
+    second = pd.DataFrame(inputs[:, len(features) :], index=index, columns=list(benchmarks))
+    return pd.concat([era, live, first], axis=1), pd.concat([era, second], axis=1)
+
+
+def call(predict: Any, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> Any:
+    """Return what a function of the user's own predicts, in the order of ``live_features``: float64 (rows,).
+
+    Raises:
+        ValueError: it returned no frame with these rows.
+    """
+    given = (live_features, live_benchmark_models)[: len(inspect.signature(predict).parameters)]
+    predicted = predict(*given)
+    if not isinstance(predicted, pd.DataFrame):
+        raise ValueError(f"predict returned {type(predicted).__name__}; a DataFrame with one column is needed")  # noqa: TRY004
+    if len(predicted) != len(live_features) or not predicted.index.isin(live_features.index).all():
+        raise ValueError(
+            f"predict returned {len(predicted)} rows for {len(live_features)} of live_features, or other ids"
+        )
+    return predicted.iloc[:, 0].reindex(live_features.index).to_numpy(dtype=np.float64)
 
 
 def main(plan_path: str) -> None:
@@ -84,7 +121,7 @@ def main(plan_path: str) -> None:
         "format": 1,
         "csv": measure_csv(Path(plan["csv_folder"]), plan["features"]),
         "parameters": list(inspect.signature(predict).parameters),
-        "golden": predict_golden(predict, plan["golden"]),
+        "golden": predict_golden(predict, plan["golden"], plan.get("columns")),
     }
     Path(plan["out"]).write_text(json.dumps(report))
 

@@ -26,6 +26,7 @@ KIND_FILES = {
     "linear": ("activations.py", "nodes.py", "network.py"),
     "trees": ("activations.py", "nodes.py", "trees.py"),
     "lightgbm": ("activations.py", "nodes.py", "boosters.py"),
+    "custom": ("custom.py",),
 }
 STEP_FILES = {
     "rank": ("rank.py",),

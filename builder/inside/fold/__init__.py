@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .. import custom
 from . import ensemble, lightgbm, network, trees
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ KINDS = {
     "linear": network.fold_linear,
     "trees": trees.fold_trees,
     "lightgbm": lightgbm.fold_lightgbm,
+    "custom": custom.fold_custom,
 }
 
 

@@ -1,0 +1,193 @@
+"""Functions of the user's own: ``export(predict, "x.bundle.zip", sample=X)``.
+
+The function's source goes into the bundle, and what it closes over as data; the rest is refused by name. The bundle is
+run at once in a fresh process, where nothing of the notebook is, and has to predict what the function does. A function
+``load(bundle)`` is taken as it is, with ``files=``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import errors, paths, reference
+from builder.bundle import model as bundle_model
+from builder.bundle import npz
+from builder.export import function_source, translated, trial
+from builder.inside import measure
+
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable
+
+    from builder.export.translated import Array
+
+OPTIONS: tuple[str, ...] = ("kind", "modules", "files")
+RANK = None
+"""Nothing is done to what a function returns unless it is asked for."""
+
+_TRIED_ROWS = 500
+_PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def feature_names(model: types.FunctionType) -> tuple[str, ...] | None:  # noqa: ARG001 - of the exporters' form
+    """Return None: a function does not say which columns it takes."""
+    return None
+
+
+def translate(model: types.FunctionType, given: translated.Given) -> translated.Translated:
+    """Return a function as code, files and arrays.
+
+    Raises:
+        errors.ExportError: a part of it cannot be taken in, or it does not do by itself what it does here.
+    """
+    kind = given.options.get("kind", "custom")
+    if kind != "custom":
+        raise errors.ExportError(f'export: kind={kind!r}: a function is of kind "custom"')
+    modules = function_source.module_sources(_listed(given.options.get("modules", ()), "modules"))
+    sources = {name: content for name, (_, content) in modules.items()}
+    files = _files(given.options.get("files", ()))
+    is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
+    if is_load:
+        written = function_source.write_load(model, sources)
+    else:
+        _check_parameters(model)
+        if files:
+            raise errors.ExportError(
+                "export: files= are read by a function load(bundle) that returns predict; export that one, or close "
+                "over what is in them"
+            )
+        written = function_source.write(model, sources)
+    contents: dict[str, bytes | Path] = {"code/model.py": written.text.encode(), **dict(modules.values())}
+    contents |= {f"files/{name}": content for name, content in written.data.files.items()}
+    contents |= {f"files/{name}": path for name, path in files.items()}
+    made = bundle_model.Custom(
+        files=contents,
+        modules=tuple(sorted(modules)),
+        arrays=written.data.arrays,
+        parameters=sum(array.size for array in written.data.arrays.values()),
+    )
+
+    def alone(inputs: Array) -> Array:
+        return _try(made, given, inputs)
+
+    predict = alone if is_load else _caller(model, given)
+    if not is_load:
+        _compare(predict, alone, given)
+    return translated.Translated(
+        model=made,
+        predict=predict,
+        takes_missing=True,
+        holes=_bears_holes(predict, given),
+        facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
+    )
+
+
+def _check_parameters(function: types.FunctionType) -> None:
+    taken = inspect.signature(function).parameters
+    if len(taken) not in (1, 2) or any(one.kind not in _PLAIN for one in taken.values()):
+        raise errors.ExportError(
+            f"export: {function.__name__} takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
+            "(live_features) or (live_features, live_benchmark_models)"
+        )
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise errors.ExportError(f"export: {name}={value!r}: a list is needed")
+    return list(value)
+
+
+def _files(value: Any) -> dict[str, Path]:
+    """Return the files by their names in the bundle; they come as a list of paths, or as a mapping from names."""
+    listed = _listed(value, "files")
+    named = value.items() if isinstance(value, Mapping) else ((Path(one).name, one) for one in listed)
+    found = {str(name): Path(path) for name, path in named}
+    absent = [str(path) for path in found.values() if not path.is_file()]
+    if absent:
+        raise errors.ExportError(f"export: files: {', '.join(absent[:5])}: no such file")
+    if len(found) < len(listed):
+        raise errors.ExportError('export: files: two have one name; pass {"name": path, ...}')
+    return found
+
+
+def _caller(function: types.FunctionType, given: translated.Given) -> Callable[[Array], Array]:
+    """Return the function as it predicts here, from an array of inputs."""
+
+    def predict(inputs: Array) -> Array:
+        try:
+            frames = measure.frames(inputs, list(given.features), list(given.benchmarks))
+            called: Array = measure.call(function, *frames)
+        except Exception as error:
+            raise errors.ExportError(
+                f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "
+                "called with frames as in the live data: features= and benchmark= say with which columns"
+            ) from error
+        return called
+
+    return predict
+
+
+def _compare(predict: Callable[[Array], Array], alone: Callable[[Array], Array], given: translated.Given) -> None:
+    inputs = given.sample[:: math.ceil(len(given.sample) / _TRIED_ROWS)]
+    expected = predict(inputs)
+    if not np.isfinite(expected).all():
+        return  # said by the caller, for all kinds
+    # A second time too: a function that keeps a state agrees with its copy as long as both begin anew.
+    difference = max(float(np.abs(again - expected).max()) for again in (alone(inputs), predict(inputs)))
+    bound = reference.bound(expected)
+    if not difference <= bound:
+        raise errors.ExportError(
+            f"export: saved, or run again, the function predicts up to {difference:.2g} away from what it predicted "
+            f"first, {bound:.2g} is allowed: does it draw random numbers, keep a state, or was it edited after it ran?"
+        )
+
+
+def _bears_holes(predict: Callable[[Array], Array], given: translated.Given) -> bool:
+    """Whether it predicts finite numbers where some inputs are missing."""
+    inputs = given.sample[:: math.ceil(len(given.sample) / 64)].copy()
+    random = np.random.default_rng(len(inputs))
+    inputs[random.random(inputs.shape) < 0.05] = np.nan
+    try:
+        return bool(np.isfinite(predict(inputs)).all())
+    except errors.ExportError:
+        return False
+
+
+def _try(model: bundle_model.Custom, given: translated.Given, inputs: Array) -> Array:
+    """Return what the bundle predicts in a fresh process."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        header = {"features": given.features, "benchmarks": given.benchmarks, "modules": model.modules}
+        (folder / "bundle.json").write_text(json.dumps(header))
+        npz.write(folder / "arrays.npz", model.arrays)
+        np.save(folder / "inputs.npy", inputs)
+        for file, content in model.files.items():
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        done = subprocess.run(
+            [sys.executable, "-B", "-P", trial.__file__, str(paths.inside_folder().parent), str(folder)],
+            cwd=folder,
+            env=dict(os.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+            raise errors.ExportError(f"export: the bundle was tried in a fresh process: {said}")
+        predictions: Array = np.load(folder / "predictions.npy")
+        return predictions

@@ -1,0 +1,53 @@
+"""Run a custom bundle where it was exported, in a process of its own: ``python -B -P trial.py INSIDE FOLDER``.
+
+``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.npz``, ``code/``,
+``files/`` and ``inputs.npy``, float64 (rows, n). Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3:
+the code was refused, or raised something, and the last line on stderr says so. Nothing of the notebook is here: what
+the bundle lacks is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+REFUSED = 3
+
+
+def main(inside: str, folder: Path) -> int:
+    """Predict and write; return the exit code."""
+    # Last, and only while they are imported: what lies beside `inside` has names that the user's modules may have too.
+    sys.path.append(inside)
+    custom: Any = importlib.import_module("inside.custom")
+    measure: Any = importlib.import_module("inside.measure")
+    sys.path.remove(inside)
+    header = json.loads((folder / "bundle.json").read_bytes())
+    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    frames = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
+    try:
+        predict = custom.load(header, arrays, folder)
+        custom.parameters(predict)
+    except custom.RefusedError as refused:
+        sys.stderr.write(f"\n{refused}\n")
+        return REFUSED
+    try:
+        predictions = measure.call(predict, *frames)
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
+        sys.stderr.write(f"\n{custom.explain(error)}\n")
+        return REFUSED
+    np.save(folder / "predictions.npy", predictions)
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1], Path(sys.argv[2]))
+    sys.stderr.flush()
+    # pyarrow's threads abort now and then while the interpreter ends: leave without them.
+    os._exit(code)

@@ -1,0 +1,450 @@
+"""Functions out of a notebook: what they close over goes into the bundle, and the rest is refused by name."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import io
+import math
+import re
+import textwrap
+import threading
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.special
+import scipy.stats
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from builder import errors, post
+from builder.bundle import read
+from builder.export import captured, export, function_source, functions
+from builder.inside import custom as inside_custom
+from builder.inside import measure
+from tests.support import pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FEATURES = [f"feature_{place}" for place in range(4)]
+WEIGHTS = np.random.default_rng(2).normal(size=4)
+SCALE = 2.0
+PARAMETERS: Any = {"w": WEIGHTS.astype("float32"), "k": np.float32(0.25), "deep": [{"names": ("a", "b")}]}
+TABLE = pd.DataFrame({"shift": [0.25, 0.5]}, index=pd.Index(["a", "b"], name="key"))
+LOOKUP = {f"feature_{place}": place / 7 for place in range(300)}
+
+
+def sample(rows: int = 120) -> pd.DataFrame:
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame(
+        random.integers(0, 5, size=(rows, 4)), columns=FEATURES, index=[f"n{row}" for row in range(rows)]
+    )
+    return frame.assign(era="0001", bench=random.random(rows), target=0.5)
+
+
+def squashed(values: Any, scale: float = SCALE, *, middle: float = math.pi) -> Any:
+    """Return values within 0 and 1."""
+    return scipy.special.expit((values - middle) * scale)
+
+
+def whole(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> pd.DataFrame:
+    """Predict, with a bit of everything."""
+    inputs = live_features[FEATURES].fillna(2).to_numpy(dtype=float)
+    values = inputs @ WEIGHTS + inputs @ PARAMETERS["w"] * PARAMETERS["k"] + TABLE["shift"].sum()
+    values = values + LOOKUP["feature_7"] + scipy.stats.zscore(np.arange(3)).sum()
+    near = live_benchmark_models["bench"].reindex(live_features.index).fillna(0.5).to_numpy()
+
+    def mixed(one: Any) -> Any:
+        return squashed(one) * 0.5 + rankdata(near) / len(near) * 0.5
+
+    return pd.DataFrame({"prediction": mixed(values)}, index=live_features.index)
+
+
+def exported(function: Any, folder: Path, **options: Any) -> Any:
+    options = {"sample": sample(), "features": FEATURES, **options}
+    done = export(function, folder / "bundle", **options)
+    return done, read.read(folder / "bundle")
+
+
+def refusal(function: Any, folder: Path, **options: Any) -> str:
+    with pytest.raises(errors.ExportError) as refused:
+        exported(function, folder, **options)
+    assert not (folder / "bundle").exists()
+    return str(refused.value)
+
+
+def raw(made: Any) -> Any:
+    return pickles.predict_of(made)
+
+
+# ---- what is taken in
+
+
+def test_a_function_predicts_the_same_out_of_its_pickle(tmp_path: Path) -> None:
+    done, made = exported(whole, tmp_path, kind="custom", benchmark="bench")
+    assert (done.kind, done.features, done.bound) == ("custom", 4, None)
+    assert made.post == (), "nothing is done to what a function returns unless it is asked for"
+    random = np.random.default_rng(8)
+    inputs = random.integers(0, 5, size=(50, 5)).astype(float)
+    inputs[::7, 1] = np.nan
+    frames = measure.frames(inputs, FEATURES, ["bench"])
+    pd.testing.assert_frame_equal(raw(made)(*frames), whole(*frames))
+
+
+def test_golden_rows_are_the_functions_own(tmp_path: Path) -> None:
+    _, made = exported(whole, tmp_path, benchmark="bench")
+    frames = measure.frames(made.golden.inputs, FEATURES, ["bench"])
+    np.testing.assert_array_equal(whole(*frames)["prediction"], made.golden.predictions)
+    assert np.isnan(made.golden.inputs).any(), "it fills what is missing, so some of it is missing"
+
+
+def test_the_code_can_be_read(tmp_path: Path) -> None:
+    exported(whole, tmp_path, benchmark="bench")
+    text = (tmp_path / "bundle" / "code" / "model.py").read_text()
+    for part in (
+        "import numpy as np\nimport pandas as pd\n",
+        "from scipy.stats import rankdata\nimport scipy.stats\n",
+        "SCALE = 2.0\n",
+        "WEIGHTS = None  # put in place by load\n",
+        "def squashed(values: Any, scale: float = SCALE, *, middle: float = math.pi) -> Any:\n",
+        '    WEIGHTS = bundle.arrays["WEIGHTS"]\n',
+        '    TABLE = pandas.read_parquet(bundle.path("TABLE.parquet"))\n',
+        '    LOOKUP = json.loads(bundle.read("LOOKUP.json"))\n',
+        "    return whole\n",
+    ):
+        assert part in text
+    assert str(tmp_path) not in text
+
+
+def test_a_closure_is_taken_with_its_values(tmp_path: Path) -> None:
+    def made_with(shift: float, weights: Any) -> Any:
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            values = live_features[FEATURES].fillna(2).to_numpy(dtype=float) @ weights + shift
+            return pd.DataFrame({"prediction": scipy.special.expit(values)}, index=live_features.index)
+
+        return predict
+
+    function = made_with(0.5, np.arange(4.0))
+    _, made = exported(function, tmp_path)
+    frame = sample(30)
+    pd.testing.assert_frame_equal(raw(made)(frame), function(frame))
+
+
+def test_steps_come_on_top_when_they_are_asked_for(tmp_path: Path) -> None:
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        return live_features[["feature_0"]] * 10.0
+
+    said = refusal(predict, tmp_path)
+    assert "it predicts 0 to 40 on the sample, and the tournament takes [0, 1]: pass rank=" in said
+    _, made = exported(predict, tmp_path, rank="era")
+    assert made.post == (post.Rank(),)
+    frame = sample(30)
+    expected = frame["feature_0"].rank(pct=True)
+    np.testing.assert_allclose(raw(made)(frame, None)["prediction"], expected)
+    assert exported(predict, tmp_path, rank=None)[1].post == ()
+
+
+def test_a_function_that_takes_no_missing_values_has_none_in_its_golden_rows(tmp_path: Path) -> None:
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        return pd.DataFrame({"prediction": live_features[FEATURES].mean(axis=1, skipna=False) / 5})
+
+    assert not np.isnan(exported(predict, tmp_path)[1].golden.inputs).any()
+
+
+def test_a_load_of_ones_own_reads_its_files(tmp_path: Path) -> None:
+    (tmp_path / "weights.csv").write_text("0.1,0.0,0.05,0.02")
+
+    def load(bundle: Any) -> Any:
+        weights = np.array(bundle.read("weights.csv").decode().split(","), dtype=float)
+        names = list(bundle.features)
+
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            values = live_features[names].fillna(2).to_numpy(dtype=float) @ weights
+            return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+        return predict
+
+    done, made = exported(load, tmp_path, files=[tmp_path / "weights.csv"])
+    assert done.difference == 0
+    expected = sample(9)[FEATURES].to_numpy() @ [0.1, 0, 0.05, 0.02]
+    np.testing.assert_allclose(raw(made)(sample(9))["prediction"], expected)
+    assert set(made.model.files) == {"code/model.py", "files/weights.csv"}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with modules of the user's own, which can be imported."""
+    folder = tmp_path / "repository"
+    (folder / "ownpkg_test").mkdir(parents=True)
+    (folder / "ownpkg_test" / "__init__.py").write_text("")
+    (folder / "ownpkg_test" / "maths.py").write_text(
+        "class Halver:\n    def __call__(self, values):\n        return values / 2\n\nhalved = Halver()\n"
+    )
+    (folder / "notebook_test.py").write_text(
+        textwrap.dedent("""
+        import ownpkg_test.maths as maths
+        from ownpkg_test.maths import Halver
+
+        def predict(live_features):
+            return Halver()(maths.halved(live_features[["feature_0"]].fillna(2)))
+
+        def only_module(live_features):
+            return maths.halved(live_features)
+        """)
+    )
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def test_a_module_of_ones_own_is_taken_in_when_it_is_listed(repository: Path, tmp_path: Path) -> None:
+    function = importlib.import_module("notebook_test").predict
+    said = refusal(function, tmp_path)
+    assert '`Halver` is the class Halver, which is no data; have it in a module of yours and pass modules=["own' in said
+    said = refusal(importlib.import_module("notebook_test").only_module, tmp_path)
+    assert "is your own module ownpkg_test.maths, which the image does not have; take it in by modules=" in said
+    _, made = exported(function, tmp_path, modules=["ownpkg_test.maths"])
+    assert made.model.modules == ("ownpkg_test.maths",)
+    np.testing.assert_array_equal(raw(made)(sample(9)).to_numpy(), sample(9)[["feature_0"]].to_numpy() / 4)
+
+
+# ---- what is refused
+
+
+class Squasher:
+    def __call__(self, values: Any) -> Any:
+        return values
+
+
+SQUASHER = Squasher()
+LOCK = threading.Lock()
+FUNCTIONS = [len]
+STATE = {"calls": 0}
+OPEN = io.StringIO("text")
+RANDOM = np.random.default_rng()
+
+
+def uses_class(live: Any) -> Any:
+    return Squasher()(live)
+
+
+def uses_instance(live: Any) -> Any:
+    return SQUASHER(live)
+
+
+def uses_lock(live: Any) -> Any:
+    return LOCK
+
+
+def uses_functions(live: Any) -> Any:
+    return FUNCTIONS[0](live)
+
+
+def uses_file(live: Any) -> Any:
+    return OPEN.read()
+
+
+def uses_nothing_known(live: Any) -> Any:
+    return never_defined  # type: ignore[name-defined] # noqa: F821
+
+
+def uses_its_place(live: Any) -> Any:
+    return __file__
+
+
+def takes_three(a: Any, b: Any, c: Any) -> Any:
+    return a
+
+
+@functools.cache
+def _cached(value: Any) -> Any:
+    return value
+
+
+def uses_decorated(live: Any) -> Any:
+    return _cached(live)
+
+
+def counts(live_features: pd.DataFrame) -> pd.DataFrame:
+    STATE["calls"] += 1
+    return live_features[["feature_0"]] / 5 + STATE["calls"] / 1000
+
+
+def draws(live_features: pd.DataFrame) -> pd.DataFrame:
+    return live_features[["feature_0"]] / 8 + np.random.default_rng().random() / 10
+
+
+def fails(live_features: pd.DataFrame) -> pd.DataFrame:
+    return live_features[["feature_99"]]
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (
+            uses_class,
+            "`Squasher` is the class Squasher, which is no data; have it in a module of yours and pass modules",
+        ),
+        (uses_instance, "`SQUASHER` is of the type"),
+        (uses_lock, "`LOCK` is of the type _thread.lock, which cannot be taken in; numbers, strings, lists"),
+        (uses_functions, "`FUNCTIONS[0]` is of the type builtin_function_or_method"),
+        (uses_file, "`OPEN` is of the type _io.StringIO, which cannot be taken in; read it where you train"),
+        (uses_nothing_known, "uses_nothing_known uses `never_defined`, which is not defined"),
+        (uses_its_place, "uses_its_place uses __file__, which only this machine has"),
+        (uses_decorated, "`_cached` is of the type functools._lru_cache_wrapper"),
+        (takes_three, "takes_three takes (a: 'Any', b: 'Any', c: 'Any'); the tournament calls it with (live_features)"),
+        (lambda live: live, "a lambda has no name to be saved under; write it as a function with def"),
+        (fails, "fails fails on rows of the sample: KeyError:"),
+        (draws, "saved, or run again, the function predicts up to"),
+        (counts, "does it draw random numbers, keep a state, or was it edited after it ran?"),
+    ],
+)
+def test_what_cannot_be_taken_in_is_named(function: Any, says: str, tmp_path: Path) -> None:
+    assert says in refusal(function, tmp_path)
+
+
+def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    fitted = linear_model.LinearRegression()
+
+    def predict(live_features: pd.DataFrame) -> Any:
+        return fitted.predict(live_features)
+
+    said = refusal(predict, tmp_path)
+    assert "`fitted` is of the type sklearn.linear_model._base.LinearRegression, which cannot be taken in" in said
+    assert "export the model itself, export(model, ...)" in said
+
+
+def test_one_name_for_two_things_is_refused(tmp_path: Path) -> None:
+    def helper_of(SCALE: float) -> Any:  # noqa: N803
+        def helper(values: Any) -> Any:
+            return values * SCALE
+
+        return helper
+
+    helper = helper_of(3.0)
+
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        return squashed(helper(live_features[["feature_0"]]))
+
+    assert "`SCALE` is one thing in helper and another in squashed" in refusal(predict, tmp_path)
+
+
+def test_without_source_there_is_nothing_to_save(tmp_path: Path) -> None:
+    space: dict[str, Any] = {}
+    exec("def predict(live_features):\n    return live_features", space)
+    assert "the source of predict cannot be found; define it in a file" in refusal(space["predict"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"kind": "mlp"}, "kind='mlp': a function is of kind \"custom\""),
+        ({"files": ["a.csv"]}, "files: a.csv: no such file"),
+        ({"files": [__file__]}, "files= are read by a function load(bundle) that returns predict"),
+        ({"modules": "ownpkg"}, "modules='ownpkg': a list is needed"),
+        ({"modules": ["no_such_module"]}, "modules: there is no module 'no_such_module' here"),
+        ({"modules": ["_csv"]}, "modules: "),
+        ({"module": []}, "no such option: module; this kind of model takes kind, modules, files"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    assert says in refusal(whole, tmp_path, benchmark="bench", **options)
+
+
+# ---- data as text
+
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=20)
+    | st.binary(max_size=20)
+    | st.sampled_from(["int8", "int64", "float32", "float64", "bool"]).map(lambda kind: np.ones(3, dtype=kind))
+    | st.floats(width=32, allow_nan=False).map(np.float32)
+    | st.just(np.array("2026-01-01", dtype="datetime64[D]"))
+)
+keys = st.text(max_size=5) | st.integers() | st.tuples(st.integers())
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(keys, inner),
+    max_leaves=12,
+) | st.frozensets(st.text(max_size=3))
+
+
+def same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and bool((one == other).all())
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def evaluated(value: Any, folder: Path) -> Any:
+    data = captured.Data()
+    text = data.expression(value, "value")
+    (folder / "files").mkdir(exist_ok=True)
+    for name, content in data.files.items():
+        (folder / "files" / name).write_bytes(content)
+    space = {name: importlib.import_module(name) for name in data.imports}
+    given = inside_custom.Bundle({"features": [], "benchmarks": []}, data.arrays, folder)
+    return eval(text, {**space, "bundle": given})
+
+
+@hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(value=values)
+def test_data_comes_back_as_it_was(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert same(evaluated(value, tmp_path_factory.mktemp("data")), value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.DataFrame({"a": [1, 2], "b": ["x", None]}, index=["n1", "n2"]),
+        pd.DataFrame({"a": pd.Categorical(["x", "y"]), "b": np.array([1, 2], dtype="int8")}),
+        pd.Series([0.5, 1.5], index=["x", "y"], name="w"),
+        pd.Series([1, 2, 3]),
+        pd.Index([f"feature_{place}" for place in range(900)], name="names"),
+    ],
+)
+def test_frames_come_back_as_they_were(value: Any, tmp_path: Path) -> None:
+    check: Any = {
+        pd.DataFrame: pd.testing.assert_frame_equal,
+        pd.Series: pd.testing.assert_series_equal,
+        pd.Index: pd.testing.assert_index_equal,
+    }[type(value)]
+    check(evaluated(value, tmp_path), value)
+
+
+def test_an_infinite_number_comes_back(tmp_path: Path) -> None:
+    assert evaluated([math.inf, -math.inf], tmp_path) == [math.inf, -math.inf]
+    assert math.isnan(evaluated({"a": math.nan}, tmp_path)["a"])
+
+
+def test_one_array_under_two_names_is_kept_once() -> None:
+    data = captured.Data()
+    assert data.expression(WEIGHTS, "a") == data.expression(WEIGHTS, "b") == 'bundle.arrays["a"]'
+    assert list(data.arrays) == ["a"]
+
+
+def test_a_frame_that_parquet_does_not_keep_is_refused() -> None:
+    with pytest.raises(errors.ExportError, match=r"the frame `table` does not come back from a parquet file as it was"):
+        captured.Data().expression(pd.DataFrame({"a": [[1], {"b": 2}]}), "table")
+
+
+def test_a_module_that_is_no_python_is_refused() -> None:
+    name = "numpy._core._multiarray_umath"
+    with pytest.raises(errors.ExportError, match=re.escape(f"modules: {name} is not written in Python")):
+        function_source.module_sources([name])
+
+
+def test_the_options_are_named() -> None:
+    assert functions.OPTIONS == ("kind", "modules", "files")

@@ -1,0 +1,259 @@
+"""Making the pickle of the user's own code as the Dockerfile does: the same bytes, or the line why not."""
+
+from __future__ import annotations
+
+import json
+import pickletools
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from builder import build, post
+from builder.inside import repeat
+from tests.support import custom, pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLAIN = {"PATH": "/usr/bin:/bin"}
+CHANGES: dict[str, dict[str, str]] = {
+    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **repeat.other_cpu()},
+    "a home and a language": {"HOME": "/nowhere", "USER": "somebody", "LANG": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
+    "optimised, no hash seed": {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "random"},
+}
+
+# All that changes the bytes of a cloudpickle where nobody takes care: classes, sets, helper modules taken whole.
+EVERYTHING = """
+import enum
+import dataclasses
+import numpy as np
+import pandas as pd
+import scipy
+import team.maths as maths
+from team.maths import squashed
+
+ALLOWED = {"alpha", "beta", "gamma", "delta", "epsilon"}
+
+class Colour(enum.Enum):
+    RED = 1
+
+@dataclasses.dataclass
+class Settings:
+    scale: float = 1.0
+    names: tuple = ()
+
+    def scaled(self, values):
+        return values * self.scale
+
+def load(bundle):
+    settings = Settings(scale=float(bundle.read("scale.txt")), names=bundle.features)
+    weights = bundle.arrays["weights"]
+
+    def predict(live_features):
+        if "era" in {"one", "two", "three"} or Colour.RED not in Colour or len(ALLOWED) != 5:
+            raise ValueError("no")
+        values = live_features[list(settings.names)].to_numpy(dtype=float) @ weights
+        values = maths.halved(squashed(settings.scaled(values))) * scipy.special.expit(100.0)
+        return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+    return predict
+"""
+MATHS = """
+import numpy as np
+from . import more
+
+def squashed(values):
+    return 1 / (1 + np.exp(-values))
+
+def halved(values):
+    return values * more.HALF
+"""
+
+
+def everything() -> Any:
+    modules = {"team.maths": MATHS, "team.more": "HALF = 0.5\n"}
+    return custom.bundle(EVERYTHING, modules=modules, files={"scale.txt": b"2.0"})
+
+
+def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-B", "-m", "inside.make"],
+        cwd=folder / "context",
+        env=PLAIN | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def refused(code: str, folder: Path, **changes: Any) -> str:
+    """Return what making a pickle of this code says, which is no traceback."""
+    pickles.rendered(folder, custom.bundle(code, **changes))
+    done = make(folder)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert not list((folder / "context" / "out").iterdir())
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("everything")
+    pickles.rendered(folder, everything())
+    return folder / "context"
+
+
+@pytest.fixture(scope="module")
+def expected(context: Path) -> bytes:
+    return pickles.make_in(context, PLAIN)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
+    assert pickles.make_in(context, PLAIN | CHANGES[change]) == expected
+
+
+def test_the_folder_does_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "some ü where"
+    shutil.copytree(context, folder)
+    for path in (folder / "bundle" / "code").rglob("*.py"):
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert pickles.make_in(folder, PLAIN, umask=0o077) == expected
+    for place in (str(tmp_path), str(context), sys.prefix):
+        assert place.encode() not in expected
+    texts = [value for _, value, _ in pickletools.genops(expected) if isinstance(value, str)]
+    assert not [text for text in texts if text.split(".")[0] in {"builder", "inside", "tests"}]
+
+
+def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(expected)
+    script = """if True:
+        import pandas as pd
+        predict = pd.read_pickle("model.pkl")
+        frame = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=["a", "b"])
+        print(*predict(frame)["prediction"])
+    """
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    values = 2 * np.array([[1, 1, 1], [2, 2, 2]]) @ custom.WEIGHTS
+    np.testing.assert_allclose([float(one) for one in done.stdout.split()], 0.5 / (1 + np.exp(-values)))
+
+
+def test_what_it_prints_is_what_the_host_reads(tmp_path: Path) -> None:
+    pickles.rendered(tmp_path, custom.bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.Rank(),)))
+    done = make(tmp_path)
+    report = build._read_report(done.stdout)
+    assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())
+    assert [path.name for path in (tmp_path / "context" / "out").iterdir()] == ["model.pkl"]
+
+
+# ---- where the bytes cannot hold
+
+
+def body(line: str, *, top: str = "") -> str:
+    """Return code whose load runs a line."""
+    return f"""
+import random, time, uuid
+import numpy as np
+import pandas as pd
+{top}
+def load(bundle):
+    weights = bundle.arrays["weights"]
+    {line}
+
+    def predict(live_features):
+        unused = random.random()
+        return pd.DataFrame({{"prediction": weights[0] + unused}}, index=live_features.index)
+
+    return predict
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("weights = np.random.default_rng().random(3)", "np.random.default_rng().random"),
+        ("weights = [hash(object())]", "hash"),
+    ],
+)
+def test_chance_is_found_with_its_line(line: str, name: str, tmp_path: Path) -> None:
+    pickles.rendered(tmp_path, custom.bundle(body(line)))
+    report = build._read_report(make(tmp_path).stdout)
+    assert [(one.file, one.line) for one in report.findings] == [("code/model.py", 8)], "predict's own line is not run"
+    assert report.findings[0].text.startswith(f"`{name}` gives something else in every process")
+
+
+def test_what_depends_on_the_cpu_is_found_with_its_line(tmp_path: Path) -> None:
+    arrays = {"weights": np.linspace(0, 9, 5_000)}
+    made = custom.bundle(body("weights = helped(weights)", top="from helper import helped"), arrays=arrays)
+    helper = {"helper": "import numpy as np\n\ndef helped(values):\n    return np.tanh(np.exp(-values) + values)\n"}
+    whole = custom.bundle(made.model.files["code/model.py"].decode(), modules=helper, arrays=arrays)
+    pickles.rendered(tmp_path, whole)
+    report = build._read_report(make(tmp_path).stdout)
+    if not repeat.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
+        assert report.findings == (), "this CPU can do no more than the least"
+        return
+    assert [(one.file, one.line) for one in report.findings] == [("code/helper.py", 4)]
+    assert "`np.tanh` depend on the CPU" in report.findings[0].text
+
+
+def test_a_difference_that_no_line_explains_is_said_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "model.py").write_text(custom.CODE)
+    found = repeat.findings(tmp_path, {"code/model.py": [4, 5]}, "first at INT 1 against 2", chance=True)
+    text = "the pickle comes out different each time it is made (first at INT 1 against 2)"
+    assert [(one["file"], one["line"]) for one in found] == [("code/model.py", 4)]
+    assert found[0]["text"].startswith(text)
+
+
+# ---- what cannot be made into a pickle
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("import gone", "code/model.py:8: the image has no module 'gone'; if it is yours, list it under"),
+        ("weights = bundle.arrays['other']", "code/model.py:8: in load: KeyError: 'other'"),
+        ("weights = bundle.read('x.csv')", "the bundle has no file 'x.csv'; it has no files"),
+        ("weights = bundle", "holds on to `bundle`, which is gone when the tournament predicts"),
+        ("import threading; weights = threading.Lock()", "cannot be pickled: TypeError: cannot pickle '_thread.lock'"),
+        ("return None", "load returned NoneType, which cannot be called; return the function"),
+        ("return lambda a, b, c: a", "takes (a, b, c); the tournament calls it with (live_features) or"),
+        ("return lambda **all: 1", "takes (**all); the tournament calls it with"),
+    ],
+)
+def test_the_reason_is_said_with_its_place(line: str, says: str, tmp_path: Path) -> None:
+    said = refused(body(line), tmp_path)
+    assert says in said
+    assert said.startswith("code/model.py")
+
+
+def test_an_import_that_would_fail_later_fails_now(tmp_path: Path) -> None:
+    code = custom.CODE.replace("        values =", "        import gone\n        values =")
+    assert "code/model.py:9: the image has no module 'gone'" in refused(code, tmp_path)
+    provided = custom.CODE.replace(
+        "        values =",
+        "        try:\n            import gone\n        except ImportError:\n            pass\n        values =",
+    )
+    pickles.rendered(tmp_path / "good", custom.bundle(provided))
+    assert make(tmp_path / "good").returncode == 0
+
+
+def test_syntax_of_another_python_has_its_line(tmp_path: Path) -> None:
+    pickles.rendered(tmp_path, custom.bundle())
+    path = tmp_path / "context" / "bundle" / "code" / "model.py"
+    path.write_text(custom.CODE + "\nmatch = = 1\n")
+    done = make(tmp_path)
+    assert done.returncode == 1
+    assert "code/model.py:14: invalid syntax, as the image's Python" in done.stderr
+
+
+def test_the_report_is_one_line_of_json(context: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "inside.make"], cwd=context, env=PLAIN, capture_output=True, text=True, check=True
+    )
+    report = json.loads(done.stdout.removeprefix("numerai-builder: "))
+    assert report.keys() == {"format", "sha256", "size", "protocol", "parameters", "findings"}

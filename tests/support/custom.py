@@ -1,0 +1,61 @@
+"""Bundles of the user's own code to test with."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder.bundle import model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from builder import post
+
+CODE = """
+import pandas as pd
+
+def load(bundle):
+    weights = bundle.arrays["weights"]
+    names = list(bundle.features)
+
+    def predict(live_features):
+        values = live_features[names].fillna(2).to_numpy(dtype=float) @ weights
+        return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+    return predict
+"""
+WEIGHTS = np.array([0.01, 0.02, 0.03])
+
+
+def bundle(
+    code: str = CODE,
+    *,
+    modules: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    arrays: Mapping[str, NDArray[np.float64]] | None = None,
+    benchmarks: tuple[str, ...] = (),
+    post: tuple[post.Step, ...] = (),
+) -> model.Bundle:
+    """Return a bundle of three features, whose golden predictions are those of the first code above."""
+    inputs = np.random.default_rng(3).integers(0, 5, size=(8, 3 + len(benchmarks))).astype(np.float64)
+    helpers = {f"code/{name.replace('.', '/')}.py": text.encode() for name, text in (modules or {}).items()}
+    return model.Bundle(
+        features=("feature_0", "feature_1", "feature_2"),
+        benchmarks=benchmarks,
+        model=model.Custom(
+            files={
+                "code/model.py": textwrap.dedent(code).encode(),
+                **helpers,
+                **{f"files/{name}": content for name, content in (files or {}).items()},
+            },
+            modules=tuple(modules or ()),
+            arrays={"weights": WEIGHTS} if arrays is None else arrays,
+        ),
+        golden=model.Golden(inputs=inputs, predictions=inputs[:, :3] @ WEIGHTS),
+        post=post,
+    )
