@@ -75,9 +75,6 @@ class Call:
         raise errors.ExportError(f"{named} at {at} {why}; {WAY_OUT}")
 
 
-Handler = "Callable[[Graph, Call], Value]"
-
-
 class Graph:
     """A traced module, and the nodes that it becomes."""
 
@@ -216,9 +213,9 @@ def _exported(module: torch.nn.Module, rows: torch.Tensor) -> Any:
             return torch.export.export(module, (rows,)).run_decompositions({})
     except Exception as error:
         # Whatever the user's own code does while it is traced, and what torch.export says of it, comes out here.
-        said = str(error).strip().split("\n", 1)[0]
+        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
         raise errors.ExportError(
-            f"{type(module).__name__} cannot be traced by torch.export ({type(error).__name__}: {said[:300]}); {WAY_OUT}"
+            f"{type(module).__name__} cannot be traced by torch.export ({said}); {WAY_OUT}"
         ) from error
 
 

@@ -82,7 +82,7 @@ def _unwrapped(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact
         )
     if not isinstance(model, torch.nn.Module):
         raise errors.ExportError(
-            f"{type(model).__module__}.{type(model).__qualname__} is no module; export the torch.nn.Module that predicts"
+            f"{type(model).__module__}.{type(model).__qualname__} is no torch.nn.Module; export the one that predicts"
         )
     return model, facts
 
@@ -92,14 +92,16 @@ def _from_skorch(net: Any) -> Any:
     module = getattr(net, "module_", None)
     if module is None:
         raise errors.ExportError(f"{type(net).__name__} is not trained yet; fit it, or load its parameters, first")
-    last = net._get_predict_nonlinearity()  # noqa: SLF001 - "auto" is resolved nowhere else
+    inner: torch.nn.Module = module
+    # "auto" is resolved nowhere else.
+    last: Callable[[Any], Any] = net._get_predict_nonlinearity()  # noqa: SLF001
 
     class Net(torch.nn.Module):
         """The module, and what skorch does to its first output."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.module_ = module
+            self.module_ = inner
 
         def forward(self, x: torch.Tensor) -> Any:
             result = self.module_(x)

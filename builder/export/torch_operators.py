@@ -102,13 +102,6 @@ def _threshold(graph: Graph, call: Call) -> Value:
     return graph.like(value, _at_least(graph, value.place, float(call.given["threshold"])))
 
 
-def _softshrink(graph: Graph, call: Call) -> Value:
-    value, edge = call.given["self"], float(call.given["lambd"])
-    above = graph.nodes.affine(value.place, 1.0, -edge, "relu")
-    below = graph.nodes.affine(graph.nodes.affine(value.place, -1.0, -edge, "relu"), -1.0, 0.0)
-    return graph.like(value, graph.nodes.total([above, below]))
-
-
 def _abs(graph: Graph, call: Call) -> Value:
     value = call.given["self"]
     sides = [graph.nodes.affine(value.place, sign, 0.0, "relu") for sign in (1.0, -1.0)]
@@ -225,15 +218,16 @@ def _swish(graph: Graph, call: Call, first: Value, second: Value) -> Value:
                 return _activate(graph, call, "square", one)
             if note == ("sigmoid", one.place):
                 return _activate(graph, call, "silu", one)
-    call.refuse("multiplies values that both depend on the inputs")
+    return call.refuse("multiplies values that both depend on the inputs")
 
 
 def _div(graph: Graph, call: Call) -> Value:
     first, second = call.given["self"], call.given["other"]
     if call.given.get("rounding_mode") is not None:
         call.refuse("rounds")
-    if isinstance(first, Value) and isinstance(second, Value) and first.shape == second.shape:
-        if graph.notes.get(second.place) == ("one and abs", first.place):
+    if _both(first, second) and first.shape == second.shape:
+        note = graph.notes.get(second.place)
+        if note == ("one and abs", first.place):
             return _activate(graph, call, "softsign", first)
     if isinstance(second, Value):
         call.refuse("divides by values that depend on the inputs")
@@ -280,16 +274,11 @@ def _group_norm(graph: Graph, call: Call) -> Value:
 
 
 def _norm(graph: Graph, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
-    count = math.prod(value.rest)
     weight, bias = call.given["weight"], call.given["bias"]
 
     def full(number: Any, default: float) -> Array:
-        array = np.full(count, default) if number is None else _float64(number).reshape(shape)
-        return np.array(
-            np.broadcast_to(
-                array.reshape(-1) if number is None else array, value.rest if number is not None else (count,)
-            )
-        ).ravel()
+        array = np.full(1, default) if number is None else _float64(number).reshape(shape)
+        return np.array(np.broadcast_to(array, value.rest or (1,))).ravel()
 
     place = graph.nodes.norm(value.place, full(weight, 1.0), full(bias, 0.0), float(call.given["eps"]))
     return graph.like(value, place)
@@ -345,12 +334,12 @@ def _float64(tensor: torch.Tensor) -> Array:
     return numbers
 
 
-_MOVES = (
-    "alias atleast_2d broadcast_to cat chunk clone concat concatenate contiguous copy detach expand expand_as flatten flip"
-    " hstack index index_select lift_fresh_copy movedim narrow permute ravel repeat reshape roll select select_scatter"
-    " slice slice_scatter split split_with_sizes squeeze squeeze_ stack swapaxes t tensor_split transpose unbind unflatten"
-    " unsqueeze view view_as _unsafe_view vstack _reshape_alias split_copy unbind_copy"
-)
+_MOVES = """
+    alias atleast_2d broadcast_to cat chunk clone concat concatenate contiguous copy detach expand expand_as flatten
+    flip hstack index index_select lift_fresh_copy movedim narrow permute ravel repeat reshape roll select select_scatter
+    slice slice_scatter split split_with_sizes squeeze stack swapaxes t tensor_split transpose unbind unflatten unsqueeze view
+    view_as _unsafe_view vstack _reshape_alias
+"""
 
 OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
     {
@@ -382,7 +371,6 @@ OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
         "clamp_min": _clamp,
         "clamp_max": _clamp,
         "threshold": _threshold,
-        "softshrink": _softshrink,
         "abs": _abs,
         "pow": _pow,
         "softmax": _softmax,
