@@ -112,7 +112,7 @@ ANY_STEP = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(frames(), ANY_STEP)
 def test_each_step_is_its_reference(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], step: post.Step
@@ -166,19 +166,19 @@ def neutral(values: NDArray[Any], columns: NDArray[Any], **options: Any) -> NDAr
 @pytest.mark.parametrize("kind", ["int8", "int64", "float32", "float64"])
 def test_neutralising_to_features_is_what_the_official_example_does(sort: str, kind: str) -> None:
     random = np.random.default_rng(3)
-    columns = random.integers(0, 5, (700, 60))
+    columns = random.integers(0, 5, (300, 40))
     if sort == "constant":
         columns[:, ::7] = 2
     if sort == "twice":
-        columns[:, 30:] = columns[:, :30]
+        columns[:, 20:] = columns[:, :20]
     if sort == "sum":
         columns[:, 7] = columns[:, 8] - 3 * columns[:, 9] + 5
     if sort == "correlated":
         columns = np.where(random.random(columns.shape) < 0.98, columns[:, [0]], columns)
-    values = random.normal(0.5, 0.01, 700)
+    values = random.normal(0.5, 0.01, 300)
     found = neutral(values, columns.astype(kind), proportion=0.7)
     np.testing.assert_allclose(found, official(values, columns.astype(float), 0.7), rtol=0, atol=1e-13)
-    ((left,),) = [neutral(values, columns.astype(kind))[None, :]]
+    left = neutral(values, columns.astype(kind))
     assert np.abs(left @ (columns - columns.mean(axis=0))).max() <= 1e-11
     assert abs(left.sum()) <= 1e-11
 
