@@ -268,7 +268,12 @@ def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("step", "live", "benchmarks", "said"),
     [
-        (post.Neutralize(features=("a", "b")), {"era": ["1"], "b": [1]}, None, "live_features lacks 1 of 2 columns: 'a'"),
+        (
+            post.Neutralize(features=("a", "b")),
+            {"era": ["1"], "b": [1]},
+            None,
+            "live_features lacks 1 of 2 columns: 'a'",
+        ),
         (post.Neutralize(features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
         (post.Neutralize(benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
         (post.Blend(benchmark="x"), {"era": ["1"]}, {"y": [0.5]}, "live_benchmark_models lacks 1 of 1 columns: 'x'"),
