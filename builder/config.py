@@ -282,10 +282,6 @@ def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tupl
     steps = config.post
     if not steps:
         return steps
-    # Where no step decides, it depends on the model, which is looked at when the pickle is made.
-    place = postprocessing.unbounded(steps, model_bounded=True)
-    if place is not None:
-        found.add(("post", place), postprocessing.unbounded_fault(steps, model_bounded=True) or "")
     groups = postprocessing.groups(steps) if root else {}
     names = {}
     for place, group in groups.items():
@@ -293,6 +289,10 @@ def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tupl
             names[group] = feature_sets.names(root or Path(), config.data_version, group)
         except ValueError as error:
             found.add(("post", place, "neutralize", "group"), str(error))
+    # Where no step decides, it depends on the model, which is looked at when the pickle is made.
+    unbounded = postprocessing.unbounded(steps, model_bounded=True)
+    if unbounded is not None:
+        found.add(("post", unbounded), postprocessing.unbounded_fault(steps, model_bounded=True) or "")
     return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 

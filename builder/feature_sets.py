@@ -80,10 +80,10 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
     sets = read(path)
     found = sets.get(name, ())
     if not found:
-        near = difflib.get_close_matches(name[:40], sets, n=1)
-        what = "is empty" if name in sets else "is no feature set"
-        hint = f"did you mean {near[0]}?" if near and name not in sets else f"there are {', '.join(sets) or 'none'}"
-        raise ValueError(f"{typed_kinds.show(name)} {what} of {path}; {hint}")
+        near = difflib.get_close_matches(name[:40], [one for one in sets if one != name], n=1)
+        what = "has no features in" if name in sets else "is no feature set of"
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sets) or 'none'}"
+        raise ValueError(f"{typed_kinds.show(name)} {what} {path}; {hint}")
     return found
 
 

@@ -124,8 +124,8 @@ class Clip:
         high: What is above becomes this.
     """
 
-    low: Annotated[float, typed.between(-1e9, 1e9)] = 0.0
-    high: Annotated[float, typed.between(-1e9, 1e9)] = 1.0
+    low: Annotated[float, typed.between(-1_000_000_000, 1_000_000_000)] = 0.0
+    high: Annotated[float, typed.between(-1_000_000_000, 1_000_000_000)] = 1.0
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
@@ -211,10 +211,11 @@ def with_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> 
     Raises:
         KeyError: A group is not among ``names``.
     """
-    found = groups(steps)
     return tuple(
-        dataclasses.replace(step, group=None, features=names[found[place]]) if place in found else step
-        for place, step in enumerate(steps)
+        dataclasses.replace(step, group=None, features=names[step.group])
+        if isinstance(step, Neutralize) and step.group is not None
+        else step
+        for step in steps
     )
 
 

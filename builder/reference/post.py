@@ -100,7 +100,8 @@ def _standardized(values: Array) -> Array:
     if np.ptp(values) == 0:
         return np.zeros(len(values))
     shifted = values - values[0]
-    return (shifted - shifted.mean()) / shifted.std()
+    found: Array = (shifted - shifted.mean()) / shifted.std()
+    return found
 
 
 def _unexplained(columns: Array, values: Array) -> Array:
@@ -110,7 +111,7 @@ def _unexplained(columns: Array, values: Array) -> Array:
     """
     columns = np.where(np.isfinite(columns), columns, np.nan)
     columns = columns[:, [len(np.unique(column[~np.isnan(column)])) > 1 for column in columns.T]]
-    centred = values - values.mean()
+    centred: Array = values - values.mean()
     if np.ptp(values) == 0:
         return np.zeros(len(values))
     if columns.shape[1] == 0:
@@ -118,7 +119,7 @@ def _unexplained(columns: Array, values: Array) -> Array:
     columns = np.nan_to_num(columns - np.nanmean(columns, axis=0))
     columns = columns / np.sqrt((columns**2).sum(axis=0))
     inverse = np.linalg.pinv(columns, rcond=SAME_DIRECTION)
-    left = centred - columns @ (inverse @ centred)
+    left: Array = centred - columns @ (inverse @ centred)
     left -= columns @ (inverse @ left)  # once more, for the last digits
     if np.abs(left).max() <= ONLY_ROUNDING * np.abs(centred).max():
         return np.zeros(len(values))

@@ -215,7 +215,7 @@ def unexplained(source: Any, values: Any) -> Any:
         if reach is not None and source["kept"] is not None and low.min() >= -128 and high.max() <= 127:
             source["kept"] = source["kept"].astype(np.int8)  # floats, because some other column has none in places
         left = less_than_rows(source, means, reach, values)
-    return left if np.abs(left).max() > ONLY_ROUNDING * np.abs(values).max() else np.zeros(len(values))
+    return np.zeros(len(values)) if np.abs(left).max() <= ONLY_ROUNDING * np.abs(values).max() else left
 
 
 def neutralized(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
