@@ -40,7 +40,7 @@ CHANGES: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["narrow", "wide"])
+@pytest.fixture(scope="module", params=["narrow", "wide", "ensemble"])
 def context(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build's context, as the image gets it."""
     folder: Path = tmp_path_factory.mktemp(request.param)
