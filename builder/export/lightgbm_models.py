@@ -148,7 +148,9 @@ def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_mode
 
 def _category_places(booster: Any, header: lightgbm_text.Header) -> list[int]:
     """Return which features LightGBM took as categorical."""
-    parameters = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", booster.model_to_string(num_iteration=1), re.MULTILINE)
+    parameters = re.search(
+        r"^\[categorical_feature: ([0-9,]*)\]$", booster.model_to_string(num_iteration=1), re.MULTILINE
+    )
     if parameters:
         return sorted(int(place) for place in parameters.group(1).split(",") if place)
     return [place for place, info in enumerate(header.infos) if info != "none" and not info.startswith("[")]

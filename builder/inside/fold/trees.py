@@ -74,17 +74,10 @@ def _laid_out(forest: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return ``groups``, ``trees``, ``asked``, ``full``, ``value`` and ``table``."""
     question, order = _questions(forest)
     upper, whole = _levels(forest, question)
-    groups: list[dict[str, Any]] = []
     rows, parts = [], []
     starts = dict.fromkeys(("asked", "full", "value", "table"), 0)
-    open_group, begins = np.zeros(len(order), dtype=bool), 0
     for place, root in enumerate(forest["roots"]):
         part = _part(forest, question, root, upper=int(upper[place]), whole=int(whole[place]))
-        new = np.unique(part["asked"])
-        if open_group.sum() + (~open_group[new]).sum() > _QUESTIONS:
-            groups.append(_group(forest, order, open_group, parts[begins:], begins, kind))
-            open_group, begins = np.zeros(len(order), dtype=bool), place
-        open_group[new] = True
         steps, size = part["steps"], len(part["value"])
         rows.append([forest["output"][place], upper[place], whole[place], steps, *starts.values(), size])
         starts["asked"] += len(part["asked"])
@@ -92,13 +85,15 @@ def _laid_out(forest: dict[str, Any], kind: str) -> dict[str, Any]:
         starts["value"] += size
         starts["table"] += size if steps else 0
         parts.append(part)
-    if parts:
-        groups.append(_group(forest, order, open_group, parts[begins:], begins, kind))
+    groups, asked = [], []
+    for first, last, own in _groups([part["asked"] for part in parts], len(order)):
+        groups.append(_group(forest, order[own], first, last - first, kind))
+        asked += [np.searchsorted(own, part["asked"]) for part in parts[first:last]]
     deep = [part for part in parts if part["steps"]]
     return {
         "groups": groups,
         "trees": plain(np.array(rows).reshape(-1, 9), "<i4"),
-        "asked": _joined([part["asked"] for part in parts], "<i4"),
+        "asked": _joined(asked, "<i4"),
         "full": _tests([part["full"] for part in parts], kind),
         "value": _joined([part["value"] for part in parts], "<f8"),
         "table": {
@@ -225,21 +220,29 @@ def _table(forest: dict[str, Any], bottom: Any) -> tuple[Any, Any, int]:
         levels.append(here)
 
 
-def _group(
-    forest: dict[str, Any], order: Any, questions: Any, parts: list[dict[str, Any]], begins: int, kind: str
-) -> dict[str, Any]:
-    """Return a group of trees, whose ``asked`` are counted among its own questions from now on."""
-    own = np.flatnonzero(questions)
-    local = np.cumsum(questions) - 1
-    for part in parts:
-        part["asked"] = local[part["asked"]]
-    nodes = order[own]
+def _groups(asked: list[Any], count: int) -> list[tuple[int, int, Any]]:
+    """Return runs of trees that ask no more than a group's questions, as (first, last + 1, questions sorted)."""
+    found = []
+    taken, first = np.zeros(count, dtype=bool), 0
+    for place, one in enumerate(asked):
+        own = np.unique(one)
+        if np.count_nonzero(taken) + np.count_nonzero(~taken[own]) > _QUESTIONS:
+            found.append((first, place, np.flatnonzero(taken)))
+            taken, first = np.zeros(count, dtype=bool), place
+        taken[own] = True
+    if asked:
+        found.append((first, len(asked), np.flatnonzero(taken)))
+    return found
+
+
+def _group(forest: dict[str, Any], nodes: Any, begins: int, count: int, kind: str) -> dict[str, Any]:
+    """Return the questions that these nodes ask, and the trees that ask them."""
     return {
         "feature": plain(forest["feature"][nodes], "<i4"),
         "missing_left": plain(forest["missing_left"][nodes], "|u1"),
         "threshold": plain(forest["threshold"][nodes], kind),
         "first": begins,
-        "count": len(parts),
+        "count": count,
     }
 
 

@@ -60,10 +60,13 @@ def part_of(table: Any, first: int, last: int, rows: int) -> Any:
     return feature, table["threshold"][first:last], None if missing is None else missing[first:last].view(np.bool_)
 
 
-def goes_right(tests: Any, flat: Any, node: Any, row: Any, room: Any) -> Any:
-    """Return whether each row goes right at its node: bool (rows,), in ``room``, whose arrays have as many rows."""
-    feature, threshold, missing = tests
-    at, value, against, right = room
+def goes_right(tests: Any, rows: Any, node: Any) -> Any:
+    """Return whether each row goes right at its node: bool (rows,), good until the next call.
+
+    ``rows`` are the inputs, feature by feature, the rows' numbers, and room for what is computed on the way.
+    """
+    (feature, threshold, missing), (flat, row, *room) = tests, rows
+    at, value, against, right = [one[: len(node)] for one in room]
     feature.take(node, out=at, mode="clip")
     np.add(at, row, out=at)
     flat.take(at, out=value, mode="clip")
@@ -74,31 +77,31 @@ def goes_right(tests: Any, flat: Any, node: Any, row: Any, room: Any) -> Any:
     return right
 
 
-def descend(tests: Any, flat: Any, node: Any, levels: Any, row: Any, room: Any) -> None:
+def descend(tests: Any, rows: Any, node: Any, levels: Any) -> None:
     """Take each row from its place in the first of some full levels to its place below the last one, in ``node``."""
     first = 0
     for level in levels:
         part = [None if one is None else one[first : first + (1 << level)] for one in tests]
-        right = goes_right(part, flat, node, row, room)
+        right = goes_right(part, rows, node)
         np.add(node, node, out=node)
         np.add(node, right, out=node)
         first += 1 << level
 
 
-def walk(tests: Any, left: Any, flat: Any, node: Any, steps: int, row: Any, room: Any) -> Any:
+def walk(tests: Any, left: Any, rows: Any, node: Any, steps: int) -> Any:
     """Return the leaf of each row, from its node in a table: intp (rows,). Those that have arrived are left behind."""
-    leaf = node
+    flat, row, *room = rows
+    leaf = None
     for step in range(steps):
         below = left.take(node, mode="clip")
-        below += goes_right(tests, flat, node, row, [one[: len(node)] for one in room])
-        moved = below != node
-        if leaf is node:
+        below += goes_right(tests, (flat, row, *room), node)
+        if leaf is None:
             leaf = below
         else:
             leaf[row] = below
-        going = np.count_nonzero(moved) if step + 1 < steps else 0
-        if going == 0:
-            return leaf
+        moved = below != node
+        if step + 1 == steps or not moved.any():
+            break
         row, node = row[moved], below[moved]
     return leaf
 
@@ -107,10 +110,10 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
     """Add the trees' leaves to ``sums`` (outputs, rows); ``values`` (inputs, rows) is contiguous."""
     rows = values.shape[1]
     words = -(-rows // 64)
-    flat, row = values.reshape(-1), np.arange(rows)
+    room = [np.empty(rows, dtype=kind) for kind in (np.intp, values.dtype, values.dtype, np.bool_)]
+    walking = (values.reshape(-1), np.arange(rows), *room)
     most = 1 << int(model["trees"][:, 1].max(initial=0))
     wide = [np.empty((count, words), dtype=np.uint64) for count in (most, most // 2, 8)]
-    room = [np.empty(rows, dtype=kind) for kind in (np.intp, flat.dtype, flat.dtype, np.bool_)]
     place, leaf = np.empty(rows, dtype=np.intp), np.empty(rows)
     full, table = model["full"], model["table"]
     if not np.isnan(values).any():
@@ -121,11 +124,11 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
             output, upper, whole, steps, asked, middle, value, below, size = tree
             place[:] = choose(answers, model["asked"][asked : asked + (1 << upper) - 1], upper, wide)[:rows]
             tests = part_of(full, middle, middle + (1 << whole) - (1 << upper), rows)
-            descend(tests, flat, place, range(upper, whole), row, room)
+            descend(tests, walking, place, range(upper, whole))
             node = place
             if steps:
                 left = table["left"][below : below + size].astype(np.intp)
-                node = walk(part_of(table, below, below + size, rows), left, flat, place, steps, row, room)
+                node = walk(part_of(table, below, below + size, rows), left, walking, place, steps)
             model["value"][value : value + size].take(node, out=leaf, mode="clip")
             sums[output] += leaf
 
