@@ -335,10 +335,10 @@ def _float64(tensor: torch.Tensor) -> Array:
 
 
 _MOVES = """
-    alias atleast_2d broadcast_to cat chunk clone concat concatenate contiguous copy detach expand expand_as flatten
-    flip hstack index index_select lift_fresh_copy movedim narrow permute ravel repeat reshape roll select select_scatter
-    slice slice_scatter split split_with_sizes squeeze stack swapaxes t tensor_split transpose unbind unflatten unsqueeze view
-    view_as _unsafe_view vstack _reshape_alias
+    alias atleast_2d broadcast_to cat chunk clone concat concatenate contiguous copy detach expand expand_as
+    flatten flip hstack index index_select lift_fresh_copy movedim narrow permute ravel repeat reshape roll
+    select select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes t tensor_split
+    transpose unbind unflatten unsqueeze view view_as _unsafe_view vstack _reshape_alias
 """
 
 OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
