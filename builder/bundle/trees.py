@@ -107,9 +107,8 @@ class Text(bundle_text.Text):
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
             found += bundle_text.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
         if "missing_left" in arrays:
-            found += bundle_text.bad_numbers(
-                "missing_left", arrays["missing_left"], arrays["missing_left"] > 1, "0 or 1"
-            )
+            bad = arrays["missing_left"] > 1
+            found += bundle_text.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
         found += self._range_faults(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
@@ -216,10 +215,8 @@ def _parent_faults(times: NDArray[np.intp]) -> list[str]:
     bad = np.flatnonzero(times != 1)
     if not bad.size:
         return []
-    more = f" and {bad.size - 1:,} more nodes" if bad.size > 1 else ""
-    return [
-        f"roots: node {bad[0]}{more} is a root or a child {times[bad[0]]} times; each is the one or the other, once"
-    ]
+    more = f"; so it is with {bad.size - 1:,} more" if bad.size > 1 else ""
+    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; each is one of them, once"]
 
 
 def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

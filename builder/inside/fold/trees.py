@@ -122,8 +122,8 @@ def _questions(forest: dict[str, Any]) -> tuple[Any, Any]:
 def _levels(forest: dict[str, Any], question: Any) -> tuple[Any, Any]:
     """Return for each tree how many of its levels are asked at once, and how many are not left to its table.
 
-    As many are asked as make predict fastest, by all trees together. Those that are stored in full have four times as
-    many places as the tree has leaves, at most.
+    As many are asked as make predict fastest, by all trees together. A tree is stored in full where that makes no more
+    than four places of a leaf; of any other, as many levels as have no more places than the tree has leaves.
     """
     depth, tree = _places(forest)
     leaf = np.flatnonzero((forest["feature"] < 0) & (tree >= 0))
@@ -132,10 +132,10 @@ def _levels(forest: dict[str, Any], question: Any) -> tuple[Any, Any]:
     np.maximum.at(deepest, tree[leaf], depth[leaf])
     np.add.at(leaves, tree[leaf], 1)
     filled = np.array([int(number).bit_length() for number in leaves], dtype=np.int64)
-    whole = np.minimum(deepest, filled + 1)
+    whole = np.where(deepest <= filled + 1, deepest, filled - 1)
     best, least = whole, None
     for most in range(1, _MOST_ASKED + 1):
-        upper = np.minimum(np.minimum(deepest, filled), most)
+        upper = np.minimum(np.minimum(whole, filled), most)
         asked = len(np.unique(question[inner[depth[inner] < upper[tree[inner]]]]))
         cost = _ASK * asked + _CHOOSE * int((1 << upper).sum()) + _LOOK_UP * int((whole - upper).sum())
         if least is None or cost < least:
