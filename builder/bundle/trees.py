@@ -8,14 +8,14 @@ walk ends. A leaf has -1 for its feature and its children.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
-from builder import typed
+from builder import typed, typed_kinds
+from builder.bundle import chain, nodes, prepare
 from builder.bundle import model as bundle_model
 from builder.bundle import text as bundle_text
 
@@ -38,6 +38,8 @@ _NODE = MappingProxyType(
 _TREE = MappingProxyType({"roots": "int32", "output": "int32"})
 _TYPES = MappingProxyType({**_NODE, **_TREE, "base": "float64"})
 
+_FINISH = "finish."
+
 _BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what another order of summing gives
 
 
@@ -47,50 +49,51 @@ class Text(bundle_text.Text):
 
     Attributes:
         rounded: Whether inputs are rounded to float32 before they are compared.
+        prepare: What is done to the inputs first.
+        finish: Nodes over the outputs, as of a network.
     """
 
     MODEL: ClassVar[type] = bundle_model.Trees
 
     rounded: bool
+    prepare: prepare.PrepareText | None = None
+    finish: Annotated[tuple[dict[str, object], ...], typed_kinds.length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
-        """Return ``rounded``."""
-        return {"rounded": model.rounded}
+        """Return ``rounded``, and ``prepare`` and ``finish`` where there are any."""
+        finish = {"finish": nodes.as_data(model.finish)} if model.finish else {}
+        return {"rounded": model.rounded, **prepare.keys_of(model.prepare), **finish}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
         """Return the arrays under their names."""
-        return {name: getattr(model, name) for name in _TYPES}
+        return {
+            **{name: getattr(model, name) for name in _TYPES},
+            **prepare.arrays_of(model.prepare),
+            **nodes.arrays_of(model.finish, prefix=_FINISH),
+        }
 
     @classmethod
     def parameters(cls, model: bundle_model.Trees) -> int:
         """Return how many thresholds and leaves there are."""
-        return int(model.feature.size)
+        return int(model.feature.size) + nodes.parameters(model.finish)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
-        """Tell whether the least and the greatest leaf of every tree together lie in [0, 1]."""
-        if len(model.base) != 1:
-            return False
+        """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
         low, high = _extremes(model)
-        return bool(low + model.base[0] >= 0 and high + model.base[0] <= _BELOW_ONE)
+        return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with the names, types and shapes of the arrays."""
-        missing = [name for name in _TYPES if name not in self.arrays]
-        found = []
-        if missing:
-            text = f"{bundle_text.listed(missing)}: missing; trees have {', '.join(_TYPES)}"
-            found.append(typed.Fault(path=("arrays",), text=text))
+        found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
-            if name not in _TYPES:
-                near = difflib.get_close_matches(name[:40], missing or list(_TYPES), n=1)
-                hint = f"did you mean {near[0]}?" if near else "remove it"
-                found.append(typed.Fault(path=("arrays", name), text=f"trees have no such array; {hint}"))
-            elif declared.dtype != _TYPES[name]:
+            if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; {_TYPES[name]} is needed"
                 found.append(typed.Fault(path=("arrays", name, "dtype"), text=text))
+        found += self.prepare.faults(self) if self.prepare else []
+        found += self._finish().faults(self.arrays) if self.finish else []
         return found + self._shape_faults(_NODE, "node") + self._shape_faults(_TREE, "tree") + self._base_faults()
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
@@ -111,7 +114,8 @@ class Text(bundle_text.Text):
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
             found += _child_faults(arrays)
-        return found
+        found += self.prepare.value_faults(self, arrays) if self.prepare else []
+        return found + (self._finish().value_faults(self.arrays, arrays) if self.finish else [])
 
     def model(
         self,
@@ -130,6 +134,27 @@ class Text(bundle_text.Text):
             output=arrays["output"],
             base=arrays["base"],
             rounded=self.rounded,
+            prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
+            finish=self._finish().built(arrays) if self.finish else (),
+        )
+
+    def _names(self) -> list[str]:
+        """Return the names of the arrays that there must be."""
+        first = self.prepare.names(self) if self.prepare else []
+        return [*_TYPES, *first, *(self._finish().names() if self.finish else [])]
+
+    def _inputs(self) -> int:
+        """Return how many values a row the trees look at; as many as there may be where a fault hides it."""
+        prepared = self.prepare.width(self) if self.prepare else len(self.columns)
+        return np.iinfo(np.int32).max if prepared is None else prepared
+
+    def _finish(self) -> chain.Chain:
+        base = self.arrays.get("base")
+        count = base.shape[0] if base and len(base.shape) == 1 else None
+        said = f"{count} outputs" if count else "the outputs"
+        where = ("arrays", "base", "shape")
+        return chain.Chain(
+            entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
         )
 
     def _shape_faults(self, names: Mapping[str, str], one: str) -> list[typed.Fault]:
@@ -145,14 +170,14 @@ class Text(bundle_text.Text):
 
     def _base_faults(self) -> list[typed.Fault]:
         base = self.arrays.get("base")
-        if base is None or base.shape == (1,):
+        if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
-        text = f"{base.shape}; (1,) is needed: a prediction is one number a row"
+        text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
         return [typed.Fault(path=("arrays", "base", "shape"), text=text)]
 
     def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""
-        inputs = len(self.columns)
+        inputs = self._inputs()
         ends = {"feature": (-1, inputs - 1, f"from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf, is needed")}
         if "feature" in arrays:
             last = arrays["feature"].size - 1
@@ -197,8 +222,8 @@ def _parent_faults(times: NDArray[np.intp]) -> list[str]:
     ]
 
 
-def _extremes(model: bundle_model.Trees) -> tuple[float, float]:
-    """Return the sums over the trees of their least and of their greatest leaves."""
+def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
     levels, here = [], model.roots
     while (here := here[model.feature[here] != -1]).size:
@@ -207,4 +232,7 @@ def _extremes(model: bundle_model.Trees) -> tuple[float, float]:
     for here in reversed(levels):
         least[here] = np.minimum(least[model.left[here]], least[model.right[here]])
         greatest[here] = np.maximum(greatest[model.left[here]], greatest[model.right[here]])
-    return float(least[model.roots].sum()), float(greatest[model.roots].sum())
+    low, high = model.base.astype(np.float64), model.base.astype(np.float64)
+    np.add.at(low, model.output, least[model.roots])
+    np.add.at(high, model.output, greatest[model.roots])
+    return low, high

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from builder.reference import nodes
+
 if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
 
@@ -15,11 +17,11 @@ Array = NDArray[np.float64]
 
 def predict(model: bundle_model.Trees, inputs: Array) -> Array:
     """Return what a forest predicts: float64 (rows,)."""
-    return outputs(model, inputs)[:, 0].copy()
+    return nodes.run_nodes(model.finish, outputs(model, nodes.prepared(model.prepare, inputs)))[:, 0].copy()
 
 
 def outputs(model: bundle_model.Trees, inputs: Array) -> Array:
-    """Return the sums of the leaves' values, on top of the base: float64 (rows, k)."""
+    """Return the sums of the leaves' values, on top of the base: float64 (rows, k); ``inputs`` are prepared."""
     values = inputs.astype(np.float32).astype(np.float64) if model.rounded else inputs.astype(np.float64)
     sums = np.tile(model.base.astype(np.float64), (len(values), 1))
     for root, output in zip(model.roots.tolist(), model.output.tolist(), strict=True):
