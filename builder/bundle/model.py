@@ -250,7 +250,7 @@ class Trees:
     finish: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Categories:
     """Inputs that a booster saw as the places of their values in a list, as it takes pandas categories.
 
