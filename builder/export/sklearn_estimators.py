@@ -17,6 +17,7 @@ from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import sklearn_flow as flow
+from builder.export import sklearn_front
 from builder.export import sklearn_steps as steps
 
 if TYPE_CHECKING:
@@ -64,21 +65,22 @@ def class_values(model: Any, at: str) -> Array:
         errors.ExportError: They are no numbers, or it has several outputs.
     """
     classes = model.classes_
-    if isinstance(classes, list) or getattr(model, "n_outputs_", 1) != 1 and not isinstance(model, NETWORKS):
+    if isinstance(classes, list) or (getattr(model, "n_outputs_", 1) != 1 and not isinstance(model, NETWORKS)):
         raise several_outputs(model, at)
     if np.asarray(classes).dtype.kind not in "iufb":
         shown = ", ".join(map(repr, np.asarray(classes).tolist()[:5]))
         raise errors.ExportError(
-            f"{steps.place(model, at)} has classes that are no numbers ({shown}), and what is predicted is their expected "
-            "value; train on numbers"
+            f"{steps.place(model, at)} has classes that are no numbers ({shown}), and what is predicted is their "
+            "expected value; train on numbers"
         )
     return np.asarray(classes, dtype=np.float64)
 
 
 def several_outputs(model: Any, at: str) -> errors.ExportError:
     """Return the error of a model with more than one target."""
+    where = steps.place(model, at)
     return errors.ExportError(
-        f"{steps.place(model, at)} has several outputs, and a bundle predicts one; train on one target, or {steps.WAY_OUT}"
+        f"{where} has several outputs, and a bundle predicts one; train on one target, or {steps.WAY_OUT}"
     )
 
 
@@ -113,8 +115,8 @@ def logistic(model: Any, expression: flow.Expression, inputs: flow.Inputs, tail:
     one_by_one = getattr(model, "multi_class", None) == "ovr" or getattr(model, "solver", None) == "liblinear"
     if one_by_one and len(values) > 2:
         raise errors.ExportError(
-            f"{steps.place(model, at)} fits each of {len(values)} classes by itself (one versus rest), which a bundle cannot "
-            "hold; train it with another solver, as multinomial"
+            f"{steps.place(model, at)} fits each of {len(values)} classes by itself (one versus rest), which a bundle "
+            "cannot hold; train it with another solver, as multinomial"
         )
     weights = np.asarray(model.coef_, dtype=np.float64).T
     bias = np.asarray(model.intercept_, dtype=np.float64).reshape(-1)
@@ -152,7 +154,7 @@ def network(
     One layer right over the inputs is a ``Linear``.
     """
     flow.require(expression, inputs)
-    front = flow.finish(expression, inputs, exact=False)
+    front = sklearn_front.finish(expression, inputs, exact=False)
     first, *rest = _folded(nodes)
     if not front.nodes and isinstance(first, bundle_model.Layer):
         # Inputs that the pipeline drops have no weight.

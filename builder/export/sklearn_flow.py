@@ -1,16 +1,15 @@
-"""What a pipeline does to its inputs, as an expression; and that expression as a bundle has it.
+"""What a pipeline does to its inputs, as an expression.
 
 A bundle imputes once, at the front, and then centres and scales: one number each for an input. As long as a pipeline
 does no more, its steps cost nothing, and the expression is one ``Columns``. Where it goes on, or gives one input to
-several branches that treat it differently, ``finish`` writes nodes.
+several branches that treat it differently, ``sklearn_front.finish`` writes nodes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,8 @@ if TYPE_CHECKING:
     from builder.export.translated import Array
 
 Places = NDArray[np.intp]
-NodeType = TypeVar("NodeType", bound=bundle_model.Node)
 
 IDENTITY = activations.Activation(name="identity")
-MOST_CENTRE = 1e6
-SCALES = (1e-9, 1e9)
-"""What the front of a bundle takes; what lies beyond it becomes a node."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,27 +88,6 @@ class Inputs:
     names: tuple[str, ...]
     imputation: Array
     filled: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Finished:
-    """The front of a bundle, and the nodes after it.
-
-    Attributes:
-        imputation: float64 (n,); NaN where a missing input stays missing.
-        centre: float64 (n,).
-        scale: float64 (n,).
-        sources: Without nodes, which input each value is: (w,).
-        nodes: Often none; else the last one's outputs are the values.
-        width: How many values there are.
-    """
-
-    imputation: Array
-    centre: Array
-    scale: Array
-    sources: Places
-    nodes: tuple[bundle_model.Node, ...]
-    width: int
 
 
 def width(expression: Expression) -> int:
@@ -211,38 +185,6 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
     return dataclasses.replace(expression, imputation=np.where(wanted, values, expression.imputation))
 
 
-def finish(expression: Expression, inputs: Inputs, *, exact: bool) -> Finished:
-    """Return the expression as the front of a bundle and nodes.
-
-    Args:
-        expression: What comes before the model.
-        inputs: Those of the bundle.
-        exact: Whether each step is kept as it is, in float64 and in its order, so that trees choose the same leaves.
-            Without it, what is affine is put together.
-
-    Raises:
-        errors.ExportError: Two branches impute one input differently.
-    """
-    simple = _simplify(expression, {}, exact=exact)
-    leaves = _leaves(simple)
-    imputation = _imputation(leaves, inputs)
-    centre, scale = _front(leaves, len(inputs.names))
-    if isinstance(simple, Columns) and not _left_over(simple, centre, scale):
-        return Finished(
-            imputation=imputation, centre=centre, scale=scale, sources=simple.sources, nodes=(), width=width(simple)
-        )
-    writer = _Writer(centre=centre, scale=scale)
-    writer.write(simple)
-    return Finished(
-        imputation=imputation,
-        centre=centre,
-        scale=scale,
-        sources=np.arange(0),
-        nodes=tuple(writer.nodes),
-        width=width(simple),
-    )
-
-
 def _cuts(expression: Join) -> list[Places]:
     """Return the places of each part's values among those of all."""
     ends = np.cumsum([width(part) for part in expression.parts])
@@ -258,198 +200,3 @@ def _of_columns(step: Step, places: Places) -> Step:
     if isinstance(step, bundle_model.Clip):
         return dataclasses.replace(step, low=step.low[places], high=step.high[places])
     return dataclasses.replace(step, quantiles=np.ascontiguousarray(step.quantiles[:, places]))
-
-
-def _simplify(expression: Expression, done: dict[int, Expression], *, exact: bool) -> Expression:
-    """Return the same with affine steps put together where that is asked for, and alike columns joined.
-
-    ``done`` has what was simplified before, by identity: what several branches take stays one object.
-    """
-    if id(expression) not in done:
-        done[id(expression)] = _simplified(expression, done, exact=exact)
-    return done[id(expression)]
-
-
-def _simplified(expression: Expression, done: dict[int, Expression], *, exact: bool) -> Expression:
-    if isinstance(expression, Columns):
-        return expression if exact else _composed(expression)
-    if isinstance(expression, Apply):
-        return dataclasses.replace(expression, before=_simplify(expression.before, done, exact=exact))
-    flat: list[Expression] = []
-    for part in (_simplify(part, done, exact=exact) for part in expression.parts):
-        flat += part.parts if isinstance(part, Join) else [part]
-    joined: list[Expression] = []
-    for part in flat:
-        merged = _merged(joined[-1], part) if joined else None
-        if merged is None:
-            joined.append(part)
-        else:
-            joined[-1] = merged
-    return join(joined)
-
-
-def _composed(columns: Columns) -> Columns:
-    """Return the columns with their first affine steps as one."""
-    count = len(columns.sources)
-    centre, scale = np.zeros(count), np.ones(count)
-    place = 0
-    for place, step in enumerate((*columns.steps, None)):  # noqa: B007 - used after the loop
-        if isinstance(step, Scale):
-            centre, scale = centre + scale * step.centre, scale * step.scale
-        elif isinstance(step, bundle_model.Affine):
-            centre, scale = centre - scale * step.shift / step.gain, scale / step.gain
-        else:
-            break
-    if not place:
-        return columns
-    return dataclasses.replace(columns, steps=(Scale(centre=centre, scale=scale), *columns.steps[place:]))
-
-
-def _merged(first: Expression, second: Expression) -> Columns | None:
-    """Return two runs of columns as one, where both have at most a ``Scale`` and then an ``Affine``."""
-    if not (isinstance(first, Columns) and isinstance(second, Columns)):
-        return None
-    kinds = [_form(one.steps) for one in (first, second)]
-    if kinds[0] is None or kinds[1] is None:
-        return None
-    steps: list[Step] = []
-    if kinds[0][0] or kinds[1][0]:
-        parts = [step or _no_scale(one) for step, one in ((kinds[0][0], first), (kinds[1][0], second))]
-        steps.append(
-            Scale(
-                centre=np.concatenate([part.centre for part in parts]),
-                scale=np.concatenate([part.scale for part in parts]),
-            )
-        )
-    if kinds[0][1] or kinds[1][1]:
-        moved = [step or _no_affine(one) for step, one in ((kinds[0][1], first), (kinds[1][1], second))]
-        steps.append(
-            bundle_model.Affine(
-                gain=np.concatenate([part.gain for part in moved]),
-                shift=np.concatenate([part.shift for part in moved]),
-            )
-        )
-    return Columns(
-        sources=np.concatenate([first.sources, second.sources]),
-        imputation=np.concatenate([first.imputation, second.imputation]),
-        steps=tuple(steps),
-    )
-
-
-def _form(steps: tuple[Step, ...]) -> tuple[Scale | None, bundle_model.Affine | None] | None:
-    """Return the ``Scale`` and the ``Affine`` that the steps are, either of which may be absent; None for others."""
-    scale = steps[0] if steps and isinstance(steps[0], Scale) else None
-    rest = steps[1:] if scale else steps
-    if not rest:
-        return scale, None
-    if len(rest) == 1 and isinstance(rest[0], bundle_model.Affine):
-        return scale, rest[0]
-    return None
-
-
-def _no_scale(columns: Columns) -> Scale:
-    return Scale(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
-
-
-def _no_affine(columns: Columns) -> bundle_model.Affine:
-    return bundle_model.Affine(gain=np.ones(len(columns.sources)), shift=np.zeros(len(columns.sources)))
-
-
-def _leaves(expression: Expression) -> list[Columns]:
-    if isinstance(expression, Columns):
-        return [expression]
-    if isinstance(expression, Apply):
-        return _leaves(expression.before)
-    return [leaf for part in expression.parts for leaf in _leaves(part)]
-
-
-def _imputation(leaves: Sequence[Columns], inputs: Inputs) -> Array:
-    """Return what each input's missing values become; NaN for inputs that nothing takes, or where they stay."""
-    found = np.full(len(inputs.names), np.nan)
-    used = np.zeros(len(found), dtype=bool)
-    for leaf in leaves:
-        for source, value in zip(leaf.sources, leaf.imputation, strict=True):
-            if used[source] and not inputs.filled[source] and not _same(value, found[source]):
-                values = " and ".join(
-                    "left missing" if np.isnan(one) else f"{one:.6g}" for one in (found[source], value)
-                )
-                raise errors.ExportError(
-                    f"the pipeline imputes {inputs.names[source]} differently in two branches ({values}); "
-                    "a bundle imputes an input once: put one imputer before the ColumnTransformer"
-                )
-            if not used[source]:
-                found[source] = value
-            used[source] = True
-    return np.where(inputs.filled, inputs.imputation, found)
-
-
-def _same(first: float, second: float) -> bool:
-    """Tell whether two imputations are one, that may have come back out of two scalers."""
-    return math.isclose(first, second, rel_tol=1e-12) or (math.isnan(first) and math.isnan(second))
-
-
-def _front(leaves: Sequence[Columns], count: int) -> tuple[Array, Array]:
-    """Return the centre and scale of each input that all columns of it begin with; 0 and 1 where they disagree."""
-    centre, scale = np.zeros(count), np.ones(count)
-    used, agreed = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
-    for leaf in leaves:
-        first = leaf.steps[0] if leaf.steps and isinstance(leaf.steps[0], Scale) else _no_scale(leaf)
-        for source, its_centre, its_scale in zip(leaf.sources, first.centre, first.scale, strict=True):
-            if used[source]:
-                agreed[source] &= centre[source] == its_centre and scale[source] == its_scale
-            centre[source], scale[source], used[source] = its_centre, its_scale, True
-    fits = (np.abs(centre) <= MOST_CENTRE) & (scale >= SCALES[0]) & (scale <= SCALES[1])
-    keep = agreed & fits
-    return np.where(keep, centre, 0.0), np.where(keep, scale, 1.0)
-
-
-def _left_over(leaf: Columns, centre: Array, scale: Array) -> list[Step]:
-    """Return the steps of some columns that the front has not done."""
-    steps = list(leaf.steps)
-    first = steps.pop(0) if steps and isinstance(steps[0], Scale) else _no_scale(leaf)
-    done = (centre[leaf.sources] == first.centre) & (scale[leaf.sources] == first.scale)
-    if not done.all():
-        part = Scale(centre=np.where(done, 0.0, first.centre), scale=np.where(done, 1.0, first.scale))
-        steps.insert(0, part)
-    return steps
-
-
-@dataclass(kw_only=True, eq=False)
-class _Writer:
-    """Nodes as they are written, one after the other; -1 stands for the inputs behind the front."""
-
-    centre: Array
-    scale: Array
-    nodes: list[bundle_model.Node] = field(default_factory=list)
-    written: dict[int, int] = field(default_factory=dict)
-
-    def write(self, expression: Expression) -> int:
-        """Write an expression, unless it is written, and return the place of its last node."""
-        if id(expression) not in self.written:
-            self.written[id(expression)] = self._write(expression)
-        return self.written[id(expression)]
-
-    def _write(self, expression: Expression) -> int:
-        if isinstance(expression, Join):
-            places = tuple(self.write(part) for part in expression.parts)
-            self.nodes.append(bundle_model.Concat(sources=places))
-            return len(self.nodes) - 1
-        if isinstance(expression, Apply):
-            return self._add(_as_node(expression.node), self.write(expression.before))
-        place = -1
-        if not np.array_equal(expression.sources, np.arange(len(self.centre))):
-            place = self._add(bundle_model.Select(places=expression.sources.astype(np.int32)), place)
-        for step in _left_over(expression, self.centre, self.scale):
-            place = self._add(_as_node(step), place)
-        return place
-
-    def _add(self, node: bundle_model.Node, source: int) -> int:
-        near = source == len(self.nodes) - 1
-        self.nodes.append(node if near else cast("bundle_model.Node", dataclasses.replace(node, sources=(source,))))
-        return len(self.nodes) - 1
-
-
-def _as_node(step: bundle_model.Node | Scale) -> bundle_model.Node:
-    if isinstance(step, Scale):
-        return bundle_model.Affine(gain=1 / step.scale, shift=-step.centre / step.scale)
-    return step

@@ -140,7 +140,8 @@ class _Walk:
         where = steps.place(model, at)
         if tail:
             raise errors.ExportError(
-                f"{where} is inside a TransformedTargetRegressor, which a bundle cannot hold; put one around each member"
+                f"{where} is inside a TransformedTargetRegressor, which a bundle cannot hold; "
+                "put one around each member"
             )
         named = [(name, one) for name, one in model.estimators if not (isinstance(one, str) and one == "drop")]
         weights = [1.0] * len(named)

@@ -112,7 +112,8 @@ def _impute(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str
         raise errors.ExportError(f"{where} has add_indicator=True, which a bundle cannot hold; train without it")
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
         raise errors.ExportError(
-            f"{where} replaces {step.missing_values!r}; a missing input of a bundle is NaN: train with that, or {WAY_OUT}"
+            f"{where} replaces {step.missing_values!r}, and a missing input of a bundle is NaN; "
+            f"train with that, or {WAY_OUT}"
         )
     count = flow.width(expression)
     try:

@@ -5,7 +5,6 @@ Each step of the pipeline is kept in float64 and in its order, so that a row end
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import sklearn_estimators as estimators
 from builder.export import sklearn_flow as flow
+from builder.export import sklearn_front, tree_arrays
 from builder.export import sklearn_steps as steps
-from builder.export import tree_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,8 +80,8 @@ def histogram(
     categories = getattr(model, "is_categorical_", None)
     if categories is not None and np.any(categories):
         raise errors.ExportError(
-            f"{steps.place(model, at)} has {int(np.sum(categories)):,} categorical features, which a bundle cannot hold; "
-            f"train it on numbers (categorical_features=None), or {steps.WAY_OUT}"
+            f"{steps.place(model, at)} has {int(np.sum(categories)):,} categorical features, which a bundle "
+            f"cannot hold; train it on numbers (categorical_features=None), or {steps.WAY_OUT}"
         )
     outputs = model.n_trees_per_iteration_
     predictors = [one for of_round in model._predictors for one in of_round]  # noqa: SLF001 - there is no public way
@@ -93,9 +92,11 @@ def histogram(
     return _trees(expression, inputs, arrays, base=base, finish=(*_after_boosting(model, at), *tail), rounded=False)
 
 
-def prepare(expression: flow.Expression, inputs: flow.Inputs) -> tuple[bundle_model.Prepare | None, flow.Finished]:
+def prepare(
+    expression: flow.Expression, inputs: flow.Inputs
+) -> tuple[bundle_model.Prepare | None, sklearn_front.Finished]:
     """Return what is done to the inputs before trees; None where that is nothing."""
-    front = flow.finish(expression, inputs, exact=True)
+    front = sklearn_front.finish(expression, inputs, exact=True)
     nothing = np.isnan(front.imputation).all() and (front.centre == 0).all() and (front.scale == 1).all()
     if nothing and not front.nodes:
         return None, front
@@ -120,9 +121,8 @@ def _after_boosting(model: Any, at: str) -> estimators.Tail:
     """Return the nodes from the sums over the trees to what is predicted."""
     if hasattr(model, "classes_"):
         finish = estimators.expected(estimators.class_values(model, at))
-        if model.loss == "exponential":  # of the share of the second class: 1 / (1 + exp(-2 x))
-            first, *rest = finish
-            return (dataclasses.replace(first, gain=np.full(1, 2.0)), *rest)
+        if model.loss == "exponential":  # the share of the second class is 1 / (1 + exp(-2 x))
+            return (bundle_model.Affine(gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
         return finish
     if model.loss in {"poisson", "gamma"}:  # both have a logarithm as their link
         exp = activations.Activation(name="exp")
