@@ -106,7 +106,7 @@ def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None
 def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
     folder = bundles.written(tmp_path / "net", every_op())
     for damage in (
-        layer(1, op="afine"),
+        layer(1, activation="rellu"),
         layer(2, epsilon="x"),
         array("low4", np.ones(3)),
         array("w9", np.ones((2, 2))),
