@@ -171,7 +171,7 @@ class _Walk:
 
         count = flow.width(expression)
         given = translated.Given(
-            features=tuple(f"value_{place}" for place in range(count)),
+            features=lightgbm_models.feature_names(model) or tuple(f"value_{place}" for place in range(count)),
             benchmarks=(),
             sample=np.zeros((1, count)),
             imputation=np.zeros(count),

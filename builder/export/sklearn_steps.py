@@ -168,12 +168,12 @@ def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Quantiles:
 
 def _project(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
     flow.require(expression, inputs)
-    weights = np.ascontiguousarray(_floats(step.components_).T)
+    weights = _floats(step.components_).T
     if step.whiten:
         spread = np.sqrt(step.explained_variance_)
-        weights /= np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)
+        weights = weights / np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)  # never in place
     bias = -(_floats(step.mean_) @ weights)
-    layer = bundle_model.Layer(weights=weights, bias=bias, activation=flow.IDENTITY)
+    layer = bundle_model.Layer(weights=np.ascontiguousarray(weights), bias=bias, activation=flow.IDENTITY)
     return flow.Apply(node=layer, before=expression, width=len(bias))
 
 
