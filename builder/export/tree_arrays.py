@@ -22,7 +22,7 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]
 
 
 def leaf_values(tree: Any) -> NDArray[np.float64]:

@@ -65,9 +65,8 @@ def trees_of(fitted: Any) -> model.Trees:
 
 def said_by(fitted: Any, inputs: NDArray[Any]) -> NDArray[np.float64]:
     """Return what the framework predicts."""
-    if hasattr(fitted, "predict_proba"):
-        return fitted.predict_proba(inputs)[:, 1]
-    return fitted.predict(inputs)
+    said = fitted.predict_proba(inputs)[:, 1] if hasattr(fitted, "predict_proba") else fitted.predict(inputs)
+    return np.asarray(said, dtype=np.float64)
 
 
 def rows(seed: int, *, whole: bool, holes: float, count: int = ROWS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -91,18 +91,18 @@ def descend(tests: Any, rows: Any, node: Any, levels: Any) -> None:
 def walk(tests: Any, left: Any, rows: Any, node: Any, steps: int) -> Any:
     """Return the leaf of each row, from its node in a table: intp (rows,). Those that have arrived are left behind."""
     flat, row, *room = rows
-    leaf = None
+    leaf = node.copy()
     for step in range(steps):
         below = left.take(node, mode="clip")
         below += goes_right(tests, (flat, row, *room), node)
-        if leaf is None:
-            leaf = below
-        else:
-            leaf[row] = below
         moved = below != node
-        if step + 1 == steps or not moved.any():
+        going = np.count_nonzero(moved)
+        node = below
+        if step + 1 == steps or going < 0.8 * len(row):
+            leaf[row] = node
+            row, node = row[moved], node[moved]
+        if going == 0:
             break
-        row, node = row[moved], below[moved]
     return leaf
 
 
