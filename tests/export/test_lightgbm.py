@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = 300
 QUIET: dict[str, Any] = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "min_data_in_bin": 1}
-OBJECTIVES = (
+OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "regression"},
     {"objective": "regression", "reg_sqrt": True},
     {"objective": "regression_l1"},
@@ -222,9 +222,7 @@ def test_benchmarks_are_inputs_after_the_features(tmp_path: Path) -> None:
     model = lgb.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1).fit(x, y.to_numpy())
     export(model, tmp_path / "it", sample=x, benchmark="v52_lgbm")
     others = x[["v52_lgbm"]].iloc[::-1]
-    np.testing.assert_array_equal(
-        raw_of(tmp_path / "it")(x.drop(columns="v52_lgbm"), others), model.predict(x)
-    )
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x.drop(columns="v52_lgbm"), others), model.predict(x))
 
 
 def test_names_with_blanks_are_taken_by_the_users_own(tmp_path: Path) -> None:

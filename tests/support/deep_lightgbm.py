@@ -42,7 +42,9 @@ def deep_text(trees: int, depth: int, features: int, seed: int) -> bytes:
     body, tail = (b"Tree=" + rest).split(b"end of trees", 1)
     kept = [tree.partition(b"\n")[2] for tree in body.split(b"\n\n\n")[:-1]]
     made = [
-        b"Tree=%d\n" % place + _scaled(kept[place % len(kept)], random.uniform(0.5, 1.5) * len(kept) / trees) + b"\n\n\n"
+        b"Tree=%d\n" % place
+        + _scaled(kept[place % len(kept)], random.uniform(0.5, 1.5) * len(kept) / trees)
+        + b"\n\n\n"
         for place in range(trees)
     ]
     sizes = b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in made)
