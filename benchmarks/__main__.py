@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import commands, neutralize, predict, table, trees
+from benchmarks import boosters, commands, neutralize, predict, table, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
     "predict": predict.in_container,
     "neutralize": neutralize.in_container,
     "trees": trees.in_container,
+    "boosters": boosters.in_container,
     "unchanged": lambda: [commands.unchanged()],
     "changed": lambda: [commands.changed()],
     "validate": lambda: [commands.validate()],

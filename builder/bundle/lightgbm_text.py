@@ -2,8 +2,8 @@
 
 A header of ``key=value`` lines, the last of which has the size of each tree's text; an empty line; the trees; ``end of
 trees``; then what a person may want to know: importances, and the parameters of the training, with the paths of the
-machine it ran on. LightGBM reads a text that ends with the trees. Of a tree, it predicts with the splits and the leaves'
-values alone; gains, weights and counts are half of the text and tell of the training data.
+machine it ran on. LightGBM reads a text that ends with the trees. Of a tree, it predicts with the splits and the
+values of the leaves alone; gains, weights and counts are half of the text and tell of the training data.
 
 The format is that of ``GBDT::SaveModelToString`` and ``Tree::ToString`` in LightGBM 4.0 to 4.7 (``version=v4``).
 """
@@ -240,7 +240,7 @@ def packed(header: Header, trees: list[bytes]) -> bytes:
 
 
 def _header_lines(stream: IO[bytes]) -> list[bytes]:
-    lines = []
+    lines: list[bytes] = []
     left = MOST_HEADER
     while True:
         line = stream.readline(left)

@@ -57,7 +57,7 @@ class Batch:
         feature: int64 (m,).
         threshold: float64 (m,); of a categorical split the place of its bits among the tree's.
         decision: int64 (m,): ``CATEGORICAL``, ``DEFAULT_LEFT``, and from the third bit on what is missing.
-        left: int64 (m,): a split's left child, among the splits of all trees; a leaf is ``-1 - its place`` in ``value``.
+        left: int64 (m,): a split's left child, among all trees' splits; a leaf is ``-1 - its place`` in ``value``.
         right: int64 (m,).
         value: float64 (l,).
         roots: int64 (t,): as a child is.

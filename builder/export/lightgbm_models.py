@@ -124,8 +124,8 @@ def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_mode
     if len(places) != len(lists):
         raise errors.ExportError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and takes {len(places):,} as "
-            "categorical, so nobody can tell which they are; train on numbers, with categorical_feature= for those that "
-            "are categories"
+            "categorical, so nobody can tell which they are; train on numbers, with categorical_feature= for those "
+            "that are categories"
         )
     groups: dict[tuple[float, ...], list[int]] = {}
     for place, values in zip(places, lists, strict=True):
@@ -133,8 +133,8 @@ def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_mode
         if not all(isinstance(value, (int, float)) for value in values):
             shown = next(value for value in values if not isinstance(value, (int, float)))
             raise errors.ExportError(
-                f"categories of {name!r} are no numbers ({shown!r}), and live features are; train on numbers, or export "
-                "a function (docs/export/custom.md)"
+                f"categories of {name!r} are no numbers ({shown!r}), and live features are; train on numbers, or "
+                "export a function (docs/export/custom.md)"
             )
         codes = [int(code) for code in header.infos[place].split(":") if code.lstrip("-").isdigit()]
         if max(codes, default=0) >= len(values):
@@ -201,7 +201,8 @@ def _predictor(
             return outputs
         if outputs.ndim == 1:
             outputs = np.stack([1 - outputs, outputs], axis=1)
-        return outputs @ np.array(classes)
+        mean: Array = outputs @ np.array(classes)
+        return mean
 
     return predict
 

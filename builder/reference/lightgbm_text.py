@@ -104,7 +104,8 @@ def _is_among(batch: lightgbm_trees.Batch, split: lightgbm_trees.Whole, x: Array
     has = (category >= 0) & (category < words * 32)  # False for NaN
     code = np.where(has, category, 0).astype(np.int64)
     word = batch.bits[np.where(has, batch.first_bits[split] + code // 32, 0)]
-    return has & (word >> code % 32 & 1 != 0)
+    among: NDArray[np.bool_] = has & (word >> code % 32 & 1 != 0)
+    return among
 
 
 def _leaf_values(
@@ -120,7 +121,8 @@ def _leaf_values(
         having = np.flatnonzero(begins + place < ends)
         one = begins[having] + place
         result[having] += linear.coefficient[one] * values[row[having], linear.feature[one]]
-    return np.where(np.isnan(result), batch.value[leaf], result)
+    value: Array = np.where(np.isnan(result), batch.value[leaf], result)
+    return value
 
 
 def _converted(raw: Array, objective: str) -> Array:
@@ -142,7 +144,7 @@ def _sigmoid(raw: Array, sigmoid: float) -> Array:
 
 
 def _softmax(raw: Array, sigmoid: float) -> Array:  # noqa: ARG001 - as the others
-    powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+    powers: Array = np.exp(raw - raw.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROWS = 300
 QUIET: dict[str, Any] = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "min_data_in_bin": 1}
-OBJECTIVES = (
+OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "regression"},
     {"objective": "regression", "reg_sqrt": True},
     {"objective": "regression_l1"},

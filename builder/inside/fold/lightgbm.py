@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 # So many leaves, with the splits above them, stay in half a megabyte: a core's own cache.
 _CACHED = 16_000
 
-# Boosters up to this size predict in one go, and so to the bit what the library does: their trees stay in the cache
-# that cores share. A larger one is read from memory once a row, which takes four times as long (measured).
-_SHARED = 300_000
+# Boosters up to this size predict in one go, and so to the bit what the library does. Of a larger one the library goes
+# through all trees for each row, from memory or from a cache that others use too: 1.5 times as long for 2,000 trees of
+# depth 5 on a busy machine, 4 to 6 times for 3,000 of depth 10 (measured).
+_SMALL = 32_000
 
 # LightGBM looks through a row's inputs at each call, at about the cost of one tree for eight of them.
 _INPUTS_A_TREE = 8
@@ -29,9 +30,9 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
     """Return the text, how it is called, and categories.
 
     ``step`` is how many iterations are taken at a time, 0 for all. ``keep`` is whether the booster is kept for a second
-    call: a member of an ensemble, whose ``prefix`` begins its file's name, is not. Of each group of categories there
-    are the inputs, the values sorted, and the place of each in the list as it was. ``row_bytes`` is what ``prepare`` takes
-    for a row, beside the inputs.
+    call: a member of an ensemble, whose ``prefix`` begins its file's name, is not. ``row_bytes`` is what ``prepare``
+    takes for a row, beside the inputs. Of each group of categories there are the inputs, the values sorted, and the
+    place of each in the list as it was.
     """
     prepare = nodes.fold_prepare(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
@@ -51,11 +52,13 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
 def steps(header: dict[str, Any]) -> int:
     """Return how many iterations of a large booster to take at a time, so that their trees stay in the cache."""
     words = header["objective"].split() or [""]
-    if header["leaves"] <= _SHARED or header["averaged"] or words[0] not in _SUMS or "sqrt" in words:
+    if header["leaves"] <= _SMALL or header["averaged"] or words[0] not in _SUMS or "sqrt" in words:
         return 0
     inputs = len(header["features"]) + len(header["benchmarks"])
     trees = max(_CACHED * header["trees"] // header["leaves"], inputs // _INPUTS_A_TREE, 1)
-    return -(-trees // header["outputs"])
+    iterations: int = header["trees"] // header["outputs"]
+    parts: int = -(-header["trees"] // trees)
+    return -(-iterations // min(parts, iterations))
 
 
 def category(entry: dict[str, Any]) -> dict[str, Any]:
