@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS = 160
-FORESTS = {
+FORESTS: dict[str, dict[str, Any]] = {
     "RandomForestRegressor": {"n_estimators": 5},
     "ExtraTreesRegressor": {"n_estimators": 5, "max_depth": 7},
     "DecisionTreeRegressor": {"max_leaf_nodes": 12},

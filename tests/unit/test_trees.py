@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INPUTS = 4
 
 
-def grown(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole: bool = False) -> list[list[float]]:
+def grown(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole: bool = False) -> list[list[Any]]:
     """Return a tree as rows of feature, threshold, left, right, missing_left, value; a leaf is split again and again.
 
     Args:
@@ -33,7 +33,7 @@ def grown(random: np.random.Generator, leaves: int, *, lean: float = 0.5, whole:
         lean: How likely it is that the youngest leaf is split: 1 gives a tree as deep as it can be.
         whole: Whether thresholds lie between whole numbers.
     """
-    nodes: list[list[float]] = [[-1, 0, -1, -1, 0, random.normal()]]
+    nodes: list[list[Any]] = [[-1, 0, -1, -1, 0, random.normal()]]
     ends = [0]
     while len(ends) < leaves:
         place = ends.pop(-1 if random.random() < lean else int(random.integers(len(ends))))
