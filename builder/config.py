@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import config_values, errors, image_ref, secret_scan, typed, typed_kinds, yaml_text
+from builder import config_values, errors, feature_sets, image_ref, secret_scan, typed, typed_kinds, yaml_text
 from builder import post as postprocessing
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Config:
         name: The file's name without .yaml; names dist/NAME. 1 to 40 of a-z 0-9 _ -
         image: Which image makes and runs the pickle.
         bundle: The folder of the model's bundle, relative to this file.
-        post: Post-processing steps, in order, instead of the bundle's own.
+        post: Post-processing steps, in order, instead of the bundle's own. Once read, feature groups are names.
         data_version: The tournament's data version: one name for live data, the feature check and the upload.
         validate: What the pickle is proved on.
         upload: Where the pickle goes.
@@ -174,10 +174,11 @@ def load(path: Path) -> Config:
     file = Path(os.path.realpath(path))
     _check_name(document.data.get("name"), file, found)
     root = _find_root(file, found)
+    steps = () if isinstance(parsed, list) else _resolved_steps(parsed, root, found)
     paths = {place: _resolve(place, document.data, file, root, found) for place in _PATHS} if root else {}
     if isinstance(parsed, list) or root is None or found.any():
         raise found.error()
-    return _resolved(parsed, file, root, paths)
+    return _resolved(dataclasses.replace(parsed, post=steps), file, root, paths)
 
 
 def build_inputs(config: Config) -> dict[str, Any]:
@@ -274,6 +275,25 @@ def _find_root(file: Path, found: _Findings) -> Path | None:
         (), f"{file} is in no folder named {_FOLDER}; move it into one: what holds that folder is the root of all paths"
     )
     return None
+
+
+def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tuple[postprocessing.Step, ...] | None:
+    """Return the steps with feature groups replaced by their names, so that all that follows goes by the names."""
+    steps = config.post
+    if not steps:
+        return steps
+    groups = postprocessing.groups(steps) if root else {}
+    names = {}
+    for place, group in groups.items():
+        try:
+            names[group] = feature_sets.names(root or Path(), config.data_version, group)
+        except ValueError as error:
+            found.add(("post", place, "neutralize", "group"), str(error))
+    # Where no step decides, it depends on the model, which is looked at when the pickle is made.
+    unbounded = postprocessing.unbounded(steps, model_bounded=True)
+    if unbounded is not None:
+        found.add(("post", unbounded), postprocessing.unbounded_fault(steps, model_bounded=True) or "")
+    return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 
 _PATHS: tuple[Place, ...] = (("bundle",), ("validate", "data", "live"), ("validate", "data", "benchmarks"))

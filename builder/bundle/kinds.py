@@ -1,8 +1,8 @@
 """The kinds of model that a bundle may hold.
 
 A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays and files it has and their rules.
-Each is a module beside ``mlp``, a type in ``model.Model`` and a line here; how it predicts is in ``builder.reference``
-and, for the pickle, in ``builder.inside``.
+Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an ensemble may have
+it; how it predicts is in ``builder.reference`` and, for the pickle, in ``builder.inside``.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle import lightgbm, linear, mlp, model, text, trees
+from builder.bundle import ensemble, model, single, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
-    {
-        "mlp": mlp.Text,
-        "linear": linear.Text,
-        "trees": trees.Text,
-        "lightgbm": lightgbm.Text,
-    }
-)
+KINDS: Mapping[str, type[text.Text]] = MappingProxyType({**single.KINDS, "ensemble": ensemble.Text})
 
 
 def is_bounded(value: model.Model) -> bool:
     """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
     return kind_of(value).is_bounded(value)
+
+
+def needs_era(value: model.Model) -> bool:
+    """Tell whether a model itself looks at the ``era`` column, whatever is done to its predictions after."""
+    return kind_of(value).needs_era(value)
 
 
 def parameters(value: model.Model) -> int:

@@ -30,7 +30,9 @@ LEVEL = 6
 """Of gzip. Half a gigabyte takes ten seconds or so; the highest level takes minutes for 3 % less."""
 
 _VERSION = "v4"
-_CHUNK = 1 << 20
+_TAKEN = 1 << 16
+_INFLATED = 1 << 20
+"""Bytes that are inflated at once; what zlib has taken and not yet inflated is copied each time, so that is less."""
 _END = b"end of trees"
 _UNUSED = (
     b"split_gain=",
@@ -107,7 +109,7 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             while not self._inflate.eof:
-                came = self._inflate.unconsumed_tail or self._ahead or self._source.read(_CHUNK)
+                came = self._inflate.unconsumed_tail or self._ahead or self._source.read(_TAKEN)
                 self._ahead = b""
                 text = self._inflate.decompress(came, len(buffer))
                 buffer[: len(text)] = text
@@ -133,7 +135,12 @@ def opened(content: bytes | Path) -> IO[bytes]:
         OSError: It cannot be opened.
         TextError: It is no gzip file; what is wrong further on comes while it is read.
     """
-    return io.BufferedReader(_Inflated(io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")))
+    source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+    try:
+        return io.BufferedReader(_Inflated(source), _INFLATED)
+    except TextError:
+        source.close()
+        raise
 
 
 def read_header(stream: IO[bytes]) -> Header:

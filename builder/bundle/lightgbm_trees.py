@@ -226,7 +226,9 @@ class _Parser:
 
     def _real(self, key: bytes, counts: Whole) -> NDArray[np.float64]:
         numbers: NDArray[np.float64] = self._numbers(key, counts, np.float64)
-        self._refuse(~np.isfinite(numbers), counts, key.decode(), "is not finite")
+        # A split of the missing values from all others has an infinite threshold.
+        bad = np.isnan(numbers) if key == b"threshold" else ~np.isfinite(numbers)
+        self._refuse(bad, counts, key.decode(), "is not finite")
         return numbers
 
     def _joined(self, key: bytes) -> bytes:

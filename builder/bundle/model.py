@@ -250,7 +250,7 @@ class Trees:
     finish: tuple[Node, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
 class Categories:
     """Inputs that a booster saw as the places of their values in a list, as it takes pandas categories.
 
@@ -290,12 +290,16 @@ class LightGbm:
     finish: tuple[Node, ...] = ()
 
 
+Single = Mlp | Linear | Trees | LightGbm
+"""The models that an ensemble may have."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Member:
     """One model of an ensemble.
 
     Attributes:
-        model: Any model but an ensemble or a custom one.
+        model: Any model that predicts by itself.
         features: Those of the bundle's features that it takes, in its own order.
         benchmarks: Those of the bundle's benchmarks that it takes, in its own order.
         weight: By which its predictions are multiplied; not zero.
@@ -304,7 +308,7 @@ class Member:
         scope: Within what they are ranked or standardised.
     """
 
-    model: Mlp | Linear | Trees | LightGbm
+    model: Single
     features: tuple[str, ...]
     benchmarks: tuple[str, ...] = ()
     weight: float = 1.0
@@ -321,6 +325,16 @@ class Ensemble:
     """
 
     members: tuple[Member, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The members' features in the order of their first appearance: those of the bundle."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.features))
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The members' benchmarks in the order of their first appearance: those of the bundle."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.benchmarks))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

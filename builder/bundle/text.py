@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from builder.bundle import model as bundle_model
 
-Name = Annotated[
-    str,
-    typed_kinds.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character"),
-]
+Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
 
 _SHOWN = 5
@@ -119,6 +116,11 @@ class Text(abc.ABC):
     def is_bounded(cls, model: Any) -> bool:
         """Tell whether the predictions of a model of this kind lie in [0, 1], whatever its inputs."""
 
+    @classmethod
+    def needs_era(cls, model: Any) -> bool:  # noqa: ARG003 - most do not
+        """Tell whether a model of this kind looks at the ``era`` column."""
+        return False
+
     @abc.abstractmethod
     def own_faults(self) -> list[typed.Fault]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
@@ -150,6 +152,7 @@ class Text(abc.ABC):
             *_reserved(("features",), self.features),
             *_reserved(("benchmarks",), self.benchmarks),
             *_shared(self.features, self.benchmarks),
+            *_groups(self.post),
             *self.own_faults(),
             *self._golden_faults(),
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
@@ -212,6 +215,15 @@ def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[typed.Fa
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
     return [typed.Fault(path=("benchmarks",), text=text)]
+
+
+def _groups(steps: Sequence[postprocessing.Step]) -> list[typed.Fault]:
+    """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
+    text = "a bundle names its features: write features: [...]; a group belongs in a config"
+    return [
+        typed.Fault(path=("post", place, "neutralize", "group"), text=f"{typed_kinds.show(group)}; {text}")
+        for place, group in postprocessing.groups(steps).items()
+    ]
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

@@ -36,8 +36,11 @@ class Framework(Protocol):
     OPTIONS: tuple[str, ...]
 
     @staticmethod
-    def feature_names(model: Any) -> tuple[str, ...] | None:
-        """Return the names that the object itself knows, in its inputs' order; None where it knows none."""
+    def feature_names(model: Any, **naming: Any) -> tuple[str, ...] | None:
+        """Return the names that the object itself knows, in its inputs' order; None where it knows none.
+
+        ``naming`` are those of the caller's options that a module lists in ``NAMING``: an ensemble's alone.
+        """
 
     @staticmethod
     def translate(model: Any, given: translated.Given) -> translated.Translated:

@@ -48,7 +48,10 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     import lightgbm  # noqa: PLC0415 - whose version is asked for; it is loaded, since the model is its own
 
     booster = _booster(model)
-    smaller = lightgbm_text.make_smaller(booster.model_to_string())
+    try:
+        smaller = lightgbm_text.make_smaller(booster.model_to_string())
+    except lightgbm_text.TextError as error:
+        raise errors.ExportError(f"the booster's text {error}") from error
     header = smaller.header
     _check_inputs(booster, header, given)
     categories = _categories(booster, header)
@@ -145,7 +148,7 @@ def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_mode
 
 def _category_places(booster: Any, header: lightgbm_text.Header) -> list[int]:
     """Return which features LightGBM took as categorical."""
-    parameters = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", booster.model_to_string(num_iteration=1), re.M)
+    parameters = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", booster.model_to_string(num_iteration=1), re.MULTILINE)
     if parameters:
         return sorted(int(place) for place in parameters.group(1).split(",") if place)
     return [place for place, info in enumerate(header.infos) if info != "none" and not info.startswith("[")]

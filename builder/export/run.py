@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from builder import errors, reference, typed
+from builder import errors, typed
 from builder import post as postprocessing
 from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, translated
+from builder.export import frameworks, parity, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from builder.export.translated import Array
 
 GOLDEN_ROWS = 64
-CHECKED_ROWS = 2_000
-"""Rows of the sample that the bundle's reference is run on at once."""
 
 _NOT_FEATURES = frozenset({"id", "era", "data_type"})
 _HOLES = 0.05
@@ -106,7 +103,11 @@ def export(
         raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
     benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
     steps = _steps(post, rank, neutralize)
-    names = _feature_names(features, framework.feature_names(model), sample, benchmarks)
+    naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
+    known = framework.feature_names(model, **naming)
+    names = _feature_names(features, known, sample, benchmarks)
+    if known and not hasattr(framework, "NAMING"):  # an ensemble's members have an order each
+        _check_order(known, names, benchmarks)
     inputs = _inputs(sample, (*names, *benchmarks))
     given = translated.Given(
         features=names,
@@ -117,9 +118,9 @@ def export(
     )
     found = framework.translate(model, given)
     predict = _with_imputation(found, given)
-    checked = inputs[:: math.ceil(len(inputs) / CHECKED_ROWS)]
+    checked = parity.checked(inputs)
     framework_says = predict(checked)
-    difference, bound = _compare(found.model, checked, framework_says)
+    difference, bound = parity.compare(found.model, checked, framework_says)
     golden = _golden(checked, framework_says, holes=found.takes_missing)
     bundle = bundle_model.Bundle(
         features=names,
@@ -153,6 +154,11 @@ def _steps(
     if isinstance(parsed, list):
         faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
         raise errors.ExportError(f"export: {faults}")
+    for group in postprocessing.groups(parsed.post).values():
+        raise errors.ExportError(
+            f"export: neutralize: the feature group {group!r} is known by name alone, and a bundle is whole by itself; "
+            "pass its names, {'features': [...]}, or leave neutralize= out and write `group:` in the config"
+        )
     return parsed.post
 
 
@@ -179,6 +185,19 @@ def _feature_names(
         for name in columns
         if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
     )
+
+
+def _check_order(known: tuple[str, ...], names: tuple[str, ...], benchmarks: tuple[str, ...]) -> None:
+    """Make sure that a model which knows its benchmark columns has them in the bundle's order.
+
+    Raises:
+        errors.ExportError: It has not: every value would go to another input.
+    """
+    if set(known) & set(benchmarks) and known != (*names, *benchmarks):
+        raise errors.ExportError(
+            f"export: the model takes its inputs in the order {', '.join(known[:5])}...; a bundle has features first, "
+            f"then benchmarks as benchmark= has them: train it on columns in that order"
+        )
 
 
 def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
@@ -226,20 +245,6 @@ def _with_imputation(found: translated.Translated, given: translated.Given) -> C
         return predicted
 
     return predict
-
-
-def _compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
-    """Return the largest difference between the framework and the reference, and its bound."""
-    if not reference.has(model):
-        return 0.0, None
-    difference = float(np.abs(reference.predict(model, inputs) - framework_says).max())
-    bound = reference.bound(framework_says)
-    if not difference <= bound:
-        raise errors.ExportError(
-            f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
-            "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
-        )
-    return difference, bound
 
 
 def _golden(inputs: Array, predictions: Array, *, holes: bool) -> Array:

@@ -1,8 +1,8 @@
 """scikit-learn's trees as the flat arrays of ``builder.bundle.model.Trees``.
 
 Its own trees (``tree_`` of DecisionTree, and so of RandomForest, ExtraTrees and GradientBoosting) compare inputs that
-are rounded to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. The facts are
-from ``sklearn/tree/_tree.pyx`` and ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` of 1.9.
+are rounded to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. So it is in
+``sklearn/tree/_tree.pyx`` and ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` of 1.9.
 
 A forest's mean, for instance::
 

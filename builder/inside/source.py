@@ -21,6 +21,7 @@ MODULE = "numerai_builder_model"
 # What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
+    "ensemble": ("rank.py", "gaussianize.py", "ensemble.py"),
     "mlp": ("activations.py", "nodes.py", "network.py"),
     "linear": ("activations.py", "nodes.py", "network.py"),
     "trees": ("activations.py", "nodes.py", "trees.py"),
@@ -28,6 +29,11 @@ KIND_FILES = {
 }
 STEP_FILES = {
     "rank": ("rank.py",),
+    "gaussianize": ("rank.py", "gaussianize.py"),
+    "standardize": ("rank.py", "standardize.py"),
+    "neutralize": ("rank.py", "benchmark_columns.py", "neutralize.py"),
+    "blend": ("rank.py", "gaussianize.py", "benchmark_columns.py", "blend.py"),
+    "clip": ("clip.py",),
 }
 LAST = ("entry.py",)
 

@@ -46,7 +46,7 @@ def mlp(
     )
 
 
-def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.Mlp | None = None) -> model.Bundle:
+def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.Model | None = None) -> model.Bundle:
     """Return a whole bundle, whose golden predictions are the reference's."""
     count = features + len(benchmarks)
     network = network or mlp(count)

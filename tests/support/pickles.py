@@ -16,15 +16,14 @@ import numpy as np
 from builder import paths, post, reference, render
 from builder.bundle import files as bundle_files
 from builder.bundle import kinds, write
+from builder.bundle import model as bundle_model
 from builder.inside import fold, make
 from tests.support import bundles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.bundle import model as bundle_model
-
-SCENARIO_BUNDLES = ("narrow", "linear", "wide")
+SCENARIO_BUNDLES = ("narrow", "linear", "wide", "ensemble")
 
 
 def folded(made: bundle_model.Bundle) -> dict[str, Any]:
@@ -95,11 +94,26 @@ def scenario_bundle(name: str) -> bundle_model.Bundle:
         )
     if name == "linear":
         return bundles.bundle(9, network=bundles.mlp(9, widths=(), names=(), dtype="float64"))
+    if name == "ensemble":
+        return _two_networks()
     network = bundles.mlp(301, widths=(160, 24), names=("relu", "tanh"))
     centre, scale = network.centre.copy(), network.scale.copy()
     centre[-1], scale[-1] = 0.5, 0.01  # a benchmark with little spread: its centre is far away
     centre[3], scale[3] = 2, 0.25
     return bundles.bundle(300, ("bench",), network=dataclasses.replace(network, centre=centre, scale=scale))
+
+
+def _two_networks() -> bundle_model.Bundle:
+    """Return an ensemble: of some features, each member has others, in an order of its own."""
+    names, columns = tuple(f"feature_{place}" for place in range(12)), ("bench_a", "bench_b")
+    large, small = bundles.mlp(14, widths=(160,), seed=3), bundles.mlp(6, widths=(), names=(), seed=4)
+    ensemble = bundle_model.Ensemble(
+        members=(
+            bundle_model.Member(model=large, features=names, benchmarks=columns, weight=2.0),
+            bundle_model.Member(model=small, features=names[4::-1], benchmarks=columns[1:], weight=-0.5),
+        )
+    )
+    return bundles.bundle(12, columns, network=ensemble)
 
 
 def write_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Path:

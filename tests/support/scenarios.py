@@ -58,9 +58,12 @@ class Case:
     def imputation(self) -> dict[str, float]:
         """What a missing value of each input becomes."""
         model = self.predict.__globals__["MODEL"]
-        names = self.features + self.columns
-        values = dict(zip(names, (float(value) for value in model["imputation"]), strict=True))
-        return values | {names[place]: value for place, value, _ in model["far"]}
+        found: dict[str, float] = {}
+        for one in model.get("members", [model]):
+            names = one["features"] + one["benchmarks"]
+            found |= dict(zip(names, (float(value) for value in one["imputation"]), strict=True))
+            found |= {names[place]: value for place, value, _ in one["far"]}
+        return found
 
 
 def load(folder: Path) -> Case:

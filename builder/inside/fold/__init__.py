@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import lightgbm, network, trees
+from . import ensemble, lightgbm, network, trees
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 KINDS = {
+    "ensemble": ensemble.fold_ensemble,
     "mlp": network.fold_mlp,
     "linear": network.fold_linear,
     "trees": trees.fold_trees,

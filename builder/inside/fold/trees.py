@@ -1,8 +1,9 @@
-"""Forests, laid out for predict: the levels next to the root by comparisons, the rest as tables to walk in.
+"""Forests, laid out for predict: a tree's upper levels as questions, its middle as full levels, the rest as a table.
 
-Near its root a tree has few nodes, and each is compared with all rows at once: one bit a row. Many nodes of a forest
-ask the same (a feature of five values has four questions), so each question is asked once for a group of trees. Once
-the tree is too wide for that, rows walk down one by one, through a table of the nodes that are left.
+Near its root a tree has few nodes, and each is asked of all rows at once: one bit a row. Many nodes of a forest ask the
+same (a feature of five values has four questions), so each question is asked once for a group of trees. Once a level
+has too many nodes for that, each row looks up its own node. As long as the levels are not too empty they are stored in
+full, where the children of a node need no looking up; below, a table has them.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What predict takes for a row, in picoseconds (measured): to ask a question, to choose between the answers of two
-# nodes, to walk one level down. Only their proportions matter.
-_ASK, _CHOOSE, _WALK = 160, 40, 6400
-_MOST_LEVELS = 8  # a place among the nodes below them is one byte
+# nodes, to look up a node. Only their proportions matter.
+_ASK, _CHOOSE, _LOOK_UP = 170, 40, 4700
+_MOST_ASKED = 8  # a place among the nodes below these levels is one byte
 
 # Questions of one group of trees: their answers are this many bits a row.
 _QUESTIONS = 16384
@@ -29,10 +30,12 @@ def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
     """Return the forest as ``predict.trees`` takes it.
 
     ``groups`` are trees, one after the other, with the questions of their upper levels, sorted by feature. ``trees``
-    has a row for each tree: its output, its upper levels, the steps to walk below them at most, and where its part of
-    ``asked``, ``value`` and the tables begins. ``asked`` are the questions of a tree's upper levels, node before left
-    side before right side. Below, its table begins with the nodes under the upper levels, left to right, in ``value``
-    as well; the right child of a node is next to its left one, and a leaf is its own left child.
+    has a row for each tree: its output, its upper levels, its full levels (those included), the steps through its table
+    at most; then where its part of ``asked``, ``full``, ``value`` and ``table`` begins, and how long the last two are.
+
+    ``asked`` are the questions of a tree's upper levels, a node before its left and then its right side. ``full`` has
+    the levels after them, each from left to right. Then come the nodes below, left to right, in ``value`` as in
+    ``table``; there the right child of a node is next to its left one, and a leaf is its own left child.
     """
     forest = {**arrays, "threshold": _thresholds(arrays["threshold"], rounded=header["rounded"])}
     base = arrays["base"].astype(np.float64)
@@ -68,40 +71,35 @@ def _thresholds(threshold: Any, *, rounded: bool) -> Any:
 
 
 def _laid_out(forest: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return ``groups``, ``trees``, ``asked``, ``value`` and the tables."""
+    """Return ``groups``, ``trees``, ``asked``, ``full``, ``value`` and ``table``."""
     question, order = _questions(forest)
-    levels = _upper_levels(forest, question)
-    groups: list[dict[str, Any]] = []
+    upper, whole = _levels(forest, question)
     rows, parts = [], []
-    starts = dict.fromkeys(("asked", "value", "table"), 0)
-    open_group, begins = np.zeros(len(order), dtype=bool), 0
-    for place, (root, upper) in enumerate(zip(forest["roots"], levels.tolist())):  # noqa: B905 - one length
-        asked, bottom = _upper(forest, question, root, upper)
-        new = np.unique(asked)
-        if open_group.sum() + (~open_group[new]).sum() > _QUESTIONS:
-            groups.append(_group(forest, order, open_group, parts[begins:], begins, kind))
-            open_group, begins = np.zeros(len(order), dtype=bool), place
-        open_group[new] = True
-        part = {"asked": asked, **_table(forest, bottom)}
+    starts = dict.fromkeys(("asked", "full", "value", "table"), 0)
+    for place, root in enumerate(forest["roots"]):
+        part = _part(forest, question, root, upper=int(upper[place]), whole=int(whole[place]))
         steps, size = part["steps"], len(part["value"])
-        rows.append([forest["output"][place], upper, steps, *starts.values(), size])
-        starts["asked"] += len(asked)
+        rows.append([forest["output"][place], upper[place], whole[place], steps, *starts.values(), size])
+        starts["asked"] += len(part["asked"])
+        starts["full"] += len(part["full"]["feature"])
         starts["value"] += size
         starts["table"] += size if steps else 0
         parts.append(part)
-    if parts:
-        groups.append(_group(forest, order, open_group, parts[begins:], begins, kind))
+    groups, asked = [], []
+    for first, last, own in _groups([part["asked"] for part in parts], len(order)):
+        groups.append(_group(forest, order[own], first, last - first, kind))
+        asked += [np.searchsorted(own, part["asked"]) for part in parts[first:last]]
     deep = [part for part in parts if part["steps"]]
-    missing = _joined(deep, "missing", "|u1")
     return {
         "groups": groups,
-        "trees": plain(np.array(rows).reshape(-1, 7), "<i4"),
-        "asked": _joined(parts, "asked", "<i4"),
-        "value": _joined(parts, "value", "<f8"),
-        "feature": _joined(deep, "feature", "<i4"),
-        "threshold": _joined(deep, "threshold", kind),
-        "left": _joined(deep, "left", "<i4"),
-        "missing": missing if missing.any() else None,
+        "trees": plain(np.array(rows).reshape(-1, 9), "<i4"),
+        "asked": _joined(asked, "<i4"),
+        "full": _tests([part["full"] for part in parts], kind),
+        "value": _joined([part["value"] for part in parts], "<f8"),
+        "table": {
+            **_tests([part["table"] for part in deep], kind),
+            "left": _joined([part["left"] for part in deep], "<i4"),
+        },
     }
 
 
@@ -121,29 +119,28 @@ def _questions(forest: dict[str, Any]) -> tuple[Any, Any]:
     return question, inner[order][first]
 
 
-def _upper_levels(forest: dict[str, Any], question: Any) -> Any:
-    """Return for each tree how many of its levels are asked at once: as many as make predict fastest, by all trees."""
+def _levels(forest: dict[str, Any], question: Any) -> tuple[Any, Any]:
+    """Return for each tree how many of its levels are asked at once, and how many are not left to its table.
+
+    As many are asked as make predict fastest, by all trees together. Those that are stored in full have four times as
+    many places as the tree has leaves, at most.
+    """
     depth, tree = _places(forest)
     leaf = np.flatnonzero((forest["feature"] < 0) & (tree >= 0))
-    count = len(forest["roots"])
-    deepest = np.zeros(count, dtype=np.int64)
-    np.maximum.at(deepest, tree[leaf], depth[leaf])
-    total, leaves = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    np.add.at(total, tree[leaf], depth[leaf])
-    np.add.at(leaves, tree[leaf], 1)
-    usual = -(-total // np.maximum(leaves, 1))
-    # Levels that are mostly empty would make more of a tree than there is.
-    filled = np.array([int(number).bit_length() for number in leaves], dtype=np.int64)
     inner = np.flatnonzero(question >= 0)
-    best, least = np.ones(count, dtype=np.int64), None
-    for most in range(1, _MOST_LEVELS + 1):
-        levels = np.minimum(np.minimum(deepest, filled), most)
-        asked = len(np.unique(question[inner[depth[inner] < levels[tree[inner]]]]))
-        below = np.where(deepest > levels, np.maximum(usual - levels, 1), 0)
-        cost = _ASK * asked + _CHOOSE * int((1 << levels).sum()) + _WALK * int(below.sum())
+    deepest, leaves = np.zeros((2, len(forest["roots"])), dtype=np.int64)
+    np.maximum.at(deepest, tree[leaf], depth[leaf])
+    np.add.at(leaves, tree[leaf], 1)
+    filled = np.array([int(number).bit_length() for number in leaves], dtype=np.int64)
+    whole = np.minimum(deepest, filled + 1)
+    best, least = whole, None
+    for most in range(1, _MOST_ASKED + 1):
+        upper = np.minimum(np.minimum(deepest, filled), most)
+        asked = len(np.unique(question[inner[depth[inner] < upper[tree[inner]]]]))
+        cost = _ASK * asked + _CHOOSE * int((1 << upper).sum()) + _LOOK_UP * int((whole - upper).sum())
         if least is None or cost < least:
-            best, least = levels, cost
-    return best
+            best, least = upper, cost
+    return best, whole
 
 
 def _places(forest: dict[str, Any]) -> tuple[Any, Any]:
@@ -165,19 +162,38 @@ def _children(forest: dict[str, Any], nodes: Any) -> Any:
     return np.stack([forest["left"][nodes], forest["right"][nodes]], axis=1).reshape(-1)
 
 
-def _upper(forest: dict[str, Any], question: Any, root: Any, levels: int) -> tuple[Any, Any]:
-    """Return the questions of a tree's upper levels, a node before its sides, and the nodes below them, left to right.
+def _part(forest: dict[str, Any], question: Any, root: Any, *, upper: int, whole: int) -> dict[str, Any]:
+    """Return one tree laid out: ``asked``, ``full``, ``value``, ``table``, ``left`` and ``steps``.
 
-    A leaf above has itself for both children, and any question.
+    A leaf above the last full level has itself for both children there, and any question.
     """
-    here = np.array([root])
-    asked = []
-    for _ in range(levels):
+    levels = [np.array([root])]
+    for _ in range(whole):
+        here = levels[-1]
         inner = forest["feature"][here] >= 0
-        asked.append(np.where(inner, question[here], question[root]))
         sides = [np.where(inner, forest[side][here], here) for side in ("left", "right")]
-        here = np.stack(sides, axis=1).reshape(-1)
-    return np.concatenate(asked)[_node_before_sides(levels)], here
+        levels.append(np.stack(sides, axis=1).reshape(-1))
+    top, middle = (np.concatenate([levels[0][:0], *some]) for some in (levels[:upper], levels[upper:-1]))
+    asked = np.where(question[top] >= 0, question[top], question[root])
+    nodes, left, steps = _table(forest, levels[-1])
+    return {
+        "asked": asked[_node_before_sides(upper)],
+        "full": _test(forest, middle),
+        "value": np.where(forest["feature"][nodes] < 0, forest["value"][nodes], 0.0),
+        "table": _test(forest, nodes),
+        "left": left,
+        "steps": steps,
+    }
+
+
+def _test(forest: dict[str, Any], nodes: Any) -> dict[str, Any]:
+    """Return what each node compares, and whether a NaN goes right; at a leaf nothing does."""
+    is_leaf = forest["feature"][nodes] < 0
+    return {
+        "feature": np.where(is_leaf, 0, forest["feature"][nodes]),
+        "threshold": np.where(is_leaf, np.inf, forest["threshold"][nodes]),
+        "missing": np.where(is_leaf, 0, 1 - forest["missing_left"][nodes]),
+    }
 
 
 def _node_before_sides(levels: int) -> Any:
@@ -190,8 +206,8 @@ def _node_before_sides(levels: int) -> Any:
     return order
 
 
-def _table(forest: dict[str, Any], bottom: Any) -> dict[str, Any]:
-    """Return the nodes from ``bottom`` down, level by level, and the steps from there to the deepest leaf."""
+def _table(forest: dict[str, Any], bottom: Any) -> tuple[Any, Any, int]:
+    """Return the nodes from ``bottom`` down, level by level, their left children, and the steps to the deepest leaf."""
     here, count, levels, left = bottom, 0, [bottom], []
     while True:
         inner = forest["feature"][here] >= 0
@@ -199,38 +215,43 @@ def _table(forest: dict[str, Any], bottom: Any) -> dict[str, Any]:
         count += len(here)
         left.append(np.where(inner, count + 2 * (np.cumsum(inner) - 1), itself))
         if not inner.any():
-            break
+            return np.concatenate(levels), np.concatenate(left), len(levels) - 1
         here = _children(forest, here[inner])
         levels.append(here)
-    nodes = np.concatenate(levels)
-    is_leaf = forest["feature"][nodes] < 0
-    return {
-        "steps": len(levels) - 1,
-        "value": np.where(is_leaf, forest["value"][nodes], 0.0),
-        "feature": np.where(is_leaf, 0, forest["feature"][nodes]),
-        "threshold": np.where(is_leaf, np.inf, forest["threshold"][nodes]),
-        "left": np.concatenate(left),
-        "missing": np.where(is_leaf, 0, 1 - forest["missing_left"][nodes]),
-    }
 
 
-def _group(
-    forest: dict[str, Any], order: Any, questions: Any, parts: list[dict[str, Any]], begins: int, kind: str
-) -> dict[str, Any]:
-    """Return a group of trees, whose ``asked`` are counted among its own questions from now on."""
-    own = np.flatnonzero(questions)
-    local = np.cumsum(questions) - 1
-    for part in parts:
-        part["asked"] = local[part["asked"]]
-    nodes = order[own]
+def _groups(asked: list[Any], count: int) -> list[tuple[int, int, Any]]:
+    """Return runs of trees that ask no more than a group's questions, as (first, last + 1, questions sorted)."""
+    found = []
+    taken, first = np.zeros(count, dtype=bool), 0
+    for place, one in enumerate(asked):
+        own = np.unique(one)
+        if np.count_nonzero(taken) + np.count_nonzero(~taken[own]) > _QUESTIONS:
+            found.append((first, place, np.flatnonzero(taken)))
+            taken, first = np.zeros(count, dtype=bool), place
+        taken[own] = True
+    if asked:
+        found.append((first, len(asked), np.flatnonzero(taken)))
+    return found
+
+
+def _group(forest: dict[str, Any], nodes: Any, begins: int, count: int, kind: str) -> dict[str, Any]:
+    """Return the questions that these nodes ask, and the trees that ask them."""
     return {
         "feature": plain(forest["feature"][nodes], "<i4"),
         "missing_left": plain(forest["missing_left"][nodes], "|u1"),
         "threshold": plain(forest["threshold"][nodes], kind),
         "first": begins,
-        "count": len(parts),
+        "count": count,
     }
 
 
-def _joined(parts: list[dict[str, Any]], name: str, kind: str) -> Any:
-    return plain(np.concatenate([part[name] for part in parts]) if parts else [], kind)
+def _tests(parts: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """Return the tests of many trees end to end; ``missing`` is None where no NaN goes right."""
+    kinds = {"feature": "<i4", "threshold": kind, "missing": "|u1"}
+    joined = {name: _joined([part[name] for part in parts], one) for name, one in kinds.items()}
+    return {**joined, "missing": joined["missing"] if joined["missing"].any() else None}
+
+
+def _joined(parts: list[Any], kind: str) -> Any:
+    return plain(np.concatenate(parts) if parts else [], kind)

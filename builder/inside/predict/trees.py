@@ -10,7 +10,7 @@ from .inputs import blocks
 from .nodes import prepared, run_nodes
 from .runners import RUNNERS
 
-PART = 4096  # rows whose answers to a tree's questions stay in the processor's second cache
+PART = 8192  # rows at a time: with fewer, the calls take longer than what they do; with more, caches are too small
 
 
 def ask(group: Any, values: Any, words: int) -> Any:
@@ -36,7 +36,7 @@ def choose(answers: Any, asked: Any, levels: int, room: Any) -> Any:
     for all rows and all nodes of the side at once; what remains is a tree one level lower, and so on.
     """
     tree, other, bits = room
-    tree = np.take(answers, asked, axis=0, out=tree[: len(asked)], mode="clip")
+    tree = answers.take(asked, axis=0, out=tree[: len(asked)], mode="clip")
     for level in range(levels):
         root, half = tree[0], len(tree) // 2
         bits[level] = root
@@ -53,43 +53,56 @@ def choose(answers: Any, asked: Any, levels: int, room: Any) -> Any:
     return place
 
 
-def walk(table: Any, flat: Any, node: Any, steps: int) -> Any:
-    """Return the leaf of each row, from the node where it stands: intp (rows,).
+def part_of(table: Any, first: int, last: int, rows: int) -> Any:
+    """Return a part of a table of tests: where a feature's rows begin, threshold, whether a NaN goes right."""
+    missing = table["missing"]
+    feature = np.multiply(table["feature"][first:last], rows, dtype=np.intp)
+    return feature, table["threshold"][first:last], None if missing is None else missing[first:last].view(np.bool_)
 
-    ``table`` is feature (times rows), threshold, left child and, where a NaN may go right, whether it does; ``flat``
-    the inputs, feature by feature. Rows that have arrived are left behind when they are many.
+
+def goes_right(tests: Any, rows: Any, node: Any) -> Any:
+    """Return whether each row goes right at its node: bool (rows,), good until the next call.
+
+    ``rows`` are the inputs, feature by feature, the rows' numbers, and room for what is computed on the way.
     """
-    feature, threshold, left, missing = table
-    row, leaf = np.arange(len(node)), None
-    at, value, against = np.empty_like(node), np.empty(len(node), flat.dtype), np.empty(len(node), flat.dtype)
-    other = np.empty_like(node)
+    (feature, threshold, missing), (flat, row, *room) = tests, rows
+    at, value, against, right = [one[: len(node)] for one in room]
+    feature.take(node, out=at, mode="clip")
+    np.add(at, row, out=at)
+    flat.take(at, out=value, mode="clip")
+    threshold.take(node, out=against, mode="clip")
+    np.greater(value, against, out=right)
+    if missing is not None:
+        right |= np.isnan(value) & missing[node]
+    return right
+
+
+def descend(tests: Any, rows: Any, node: Any, levels: Any) -> None:
+    """Take each row from its place in the first of some full levels to its place below the last one, in ``node``."""
+    first = 0
+    for level in levels:
+        part = [None if one is None else one[first : first + (1 << level)] for one in tests]
+        right = goes_right(part, rows, node)
+        np.add(node, node, out=node)
+        np.add(node, right, out=node)
+        first += 1 << level
+
+
+def walk(tests: Any, left: Any, rows: Any, node: Any, steps: int) -> Any:
+    """Return the leaf of each row, from its node in a table: intp (rows,). Those that have arrived are left behind."""
+    flat, row, *room = rows
+    leaf = None
     for step in range(steps):
-        count = len(node)
-        np.take(feature, node, out=at[:count], mode="clip")
-        np.add(at[:count], row, out=at[:count])
-        np.take(flat, at[:count], out=value[:count], mode="clip")
-        np.take(threshold, node, out=against[:count], mode="clip")
-        right = value[:count] > against[:count]
-        if missing is not None:
-            right |= np.isnan(value[:count]) & missing[node]
-        below = np.take(left, node, out=other[:count], mode="clip")
-        below += right
-        going = count
-        if step + 1 < steps:
-            moved = below != node
-            going = np.count_nonzero(moved)
-        node, other = below, node
-        if going == 0:
+        below = left.take(node, mode="clip")
+        below += goes_right(tests, (flat, row, *room), node)
+        if leaf is None:
+            leaf = below
+        else:
+            leaf[row] = below
+        moved = below != node
+        if step + 1 == steps or not moved.any():
             break
-        if going < 0.7 * count:
-            if leaf is None:
-                leaf = node.copy()
-            else:
-                leaf[row] = node
-            row, node, other = row[moved], node[moved], other[:going]
-    if leaf is None:
-        return node
-    leaf[row] = node
+        row, node = row[moved], below[moved]
     return leaf
 
 
@@ -97,27 +110,26 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
     """Add the trees' leaves to ``sums`` (outputs, rows); ``values`` (inputs, rows) is contiguous."""
     rows = values.shape[1]
     words = -(-rows // 64)
-    flat = values.reshape(-1)
+    room = [np.empty(rows, dtype=kind) for kind in (np.intp, values.dtype, values.dtype, np.bool_)]
+    walking = (values.reshape(-1), np.arange(rows), *room)
     most = 1 << int(model["trees"][:, 1].max(initial=0))
-    room = [np.empty((count, words), dtype=np.uint64) for count in (most, most // 2, 8)]
+    wide = [np.empty((count, words), dtype=np.uint64) for count in (most, most // 2, 8)]
     place, leaf = np.empty(rows, dtype=np.intp), np.empty(rows)
-    missing = model["missing"] if model["missing"] is not None and np.isnan(values).any() else None
+    full, table = model["full"], model["table"]
+    if not np.isnan(values).any():
+        full, table = {**full, "missing": None}, {**table, "missing": None}
     for group in model["groups"]:
         answers = ask(group, values, words)
         for tree in model["trees"][group["first"] : group["first"] + group["count"]].tolist():
-            output, levels, steps, asked, value, table, size = tree
-            place[:] = choose(answers, model["asked"][asked : asked + (1 << levels) - 1], levels, room)[:rows]
+            output, upper, whole, steps, asked, middle, value, below, size = tree
+            place[:] = choose(answers, model["asked"][asked : asked + (1 << upper) - 1], upper, wide)[:rows]
+            tests = part_of(full, middle, middle + (1 << whole) - (1 << upper), rows)
+            descend(tests, walking, place, range(upper, whole))
             node = place
             if steps:
-                part = slice(table, table + size)
-                tables = (
-                    model["feature"][part].astype(np.intp) * rows,
-                    model["threshold"][part],
-                    model["left"][part].astype(np.intp),
-                    None if missing is None else missing[part].view(np.bool_),
-                )
-                node = walk(tables, flat, place.copy(), steps)
-            np.take(model["value"][value : value + size], node, out=leaf, mode="clip")
+                left = table["left"][below : below + size].astype(np.intp)
+                node = walk(part_of(table, below, below + size, rows), left, walking, place, steps)
+            model["value"][value : value + size].take(node, out=leaf, mode="clip")
             sums[output] += leaf
 
 

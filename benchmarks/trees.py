@@ -1,0 +1,110 @@
+"""Forests in a container of one CPU, against scikit-learn's own predict of the same forest there."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import project, table
+from builder import docker_engine, engine, post, progress, run, stand_in, tar_stream
+from builder.bundle import model, write
+from builder.export import tree_arrays
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BOX = engine.BOX
+_RUNS = 11
+_ROWS, _FEATURES, _TREES, _DEPTH = 7_000, 50, 200, 10
+_KINDS = {"whole": "int8 of 0 to 4", "continuous": "normal numbers"}
+
+
+def in_container() -> list[table.Row]:
+    """Both figures: features of five values, and continuous ones."""
+    return [_measured(name, said) for name, said in _KINDS.items()]
+
+
+def _measured(name: str, said: str) -> table.Row:
+    inputs = _inputs(name)
+    with project.folder() as root:
+        bundle = _bundle(inputs)
+        write.write(root / "configs" / "bundles" / "trees", bundle)
+        text = (root / "configs" / "wide.yaml").read_text()
+        (root / "configs" / "trees.yaml").write_text(
+            text.replace("name: wide", "name: trees").replace("/wide", "/trees")
+        )
+        project.pickle(root, "trees")
+        times = _run(root / "dist" / "trees" / "model.pkl", bundle, inputs)
+    ours, theirs = times["ours"], times["theirs"]
+    return table.Row(
+        name=f"trees, {_TREES} of depth {_DEPTH}, {said}",
+        against="scikit-learn's predict",
+        value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        unit="x",
+        target=1.0,
+        detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+    )
+
+
+def _inputs(name: str) -> NDArray[Any]:
+    random = np.random.default_rng(7)
+    if name == "whole":
+        return random.integers(0, 5, (_ROWS, _FEATURES)).astype(np.int8)
+    return random.normal(size=(_ROWS, _FEATURES)).astype(np.float32)
+
+
+def _bundle(inputs: NDArray[Any]) -> model.Bundle:
+    """Return a forest trained on these rows."""
+    from sklearn import ensemble  # noqa: PLC0415 - a second that only this measurement need pay
+
+    random = np.random.default_rng(11)
+    target = 0.1 * inputs[:, :10].astype(np.float64).sum(axis=1) + random.normal(size=len(inputs))
+    forest = ensemble.RandomForestRegressor(_TREES, max_depth=_DEPTH, random_state=0, n_jobs=-1).fit(inputs, target)
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_], weight=1 / _TREES)
+    rows = inputs[:64].astype(np.float64)
+    return model.Bundle(
+        features=tuple(f"feature_{place:02d}" for place in range(_FEATURES)),
+        model=model.Trees(**arrays, base=np.zeros(1), rounded=True),
+        golden=model.Golden(inputs=rows, predictions=forest.predict(rows)),
+        post=(post.Rank(),),
+        trained={"framework": "scikit-learn", "note": "made-up rows, for speed"},
+    )
+
+
+def _run(pickle: Path, bundle: model.Bundle, inputs: NDArray[Any]) -> dict[str, list[float]]:
+    """Run ``trees_in_image.py`` on one CPU and 4 GB; return what it printed."""
+    on = docker_engine.connect()
+    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    with tempfile.TemporaryDirectory(prefix="numerai-builder-bench-") as folder:
+        live, arrays = Path(folder) / "live.parquet", Path(folder) / "trees.npz"
+        index = pd.Index([f"n{row:015x}" for row in range(len(inputs))], name="id")
+        pd.DataFrame(inputs, index=index, columns=list(bundle.features)).assign(era="X").to_parquet(live)
+        names = ("feature", "threshold", "left", "right", "missing_left", "value", "roots")
+        np.savez(arrays, **{name: getattr(bundle.model, name) for name in names})
+        named: dict[str, bytes | Path] = {
+            "trees_in_image.py": Path(__file__).with_name("trees_in_image.py"),
+            "model.pkl": pickle,
+            "live.parquet": live,
+            "trees.npz": arrays,
+            "plan.json": json.dumps({"folder": _BOX, "runs": _RUNS}).encode(),
+        }
+        entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
+        limits = engine.Limits(cpus=1, memory=4 << 30)
+        command = ("python", f"{_BOX}/trees_in_image.py", f"{_BOX}/plan.json")
+        with (
+            run.start(on) as identity,
+            on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
+        ):
+            container.put(tar_stream.pack(entries))
+            ended = container.run(600)
+            printed = container.log()
+    if ended.code != 0:
+        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
+    found: dict[str, list[float]] = json.loads(printed.strip().splitlines()[-1])
+    return found

@@ -1,0 +1,330 @@
+"""Ensembles: a list or dict of trained models, of one framework or of several.
+
+Each member is translated by its own framework's module, over the columns that it takes itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+
+import numpy as np
+
+from builder import errors
+from builder.bundle import model as bundle_model
+from builder.export import frameworks, parity, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from builder.export.translated import Array
+
+T = TypeVar("T")
+
+OPTIONS: tuple[str, ...] = ("weights", "transform", "scope", "member_features")
+"""What ``export`` takes for an ensemble: one value for all members, or one each, as a list or by the members' names.
+
+- ``weights``: what each member's predictions are multiplied by; 1 unless said.
+- ``transform``: ``raw``, ``rank`` or ``gaussian``, done to each member's predictions before the sum; ``raw`` unless
+  said.
+- ``scope``: ``era`` or ``frame``, within which they are ranked or gaussianised; ``era`` unless said.
+- ``member_features``: the columns each member takes, in its own order. A member that neither knows them nor has them
+  said takes all features, then all benchmarks.
+"""
+
+NAMING: tuple[str, ...] = ("member_features",)
+"""The options that ``feature_names`` takes."""
+
+_TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """A member as it came.
+
+    Attributes:
+        name: Its key, or its place in the list.
+        model: The framework's object.
+        columns: What it takes, in its order, by name; None where nobody said.
+    """
+
+    name: str
+    model: Any
+    columns: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """A member translated.
+
+    Attributes:
+        found: What its framework's module returned.
+        places: intp (its inputs,): where its inputs stand among those of the ensemble.
+        member: It, as the bundle has it.
+    """
+
+    found: translated.Translated
+    places: Any
+    member: bundle_model.Member
+
+
+def feature_names(model: Any, member_features: Any = None) -> tuple[str, ...] | None:
+    """Return the columns of all members in the order of their first appearance; None where one's are not known.
+
+    Raises:
+        errors.ExportError: No module knows a member's framework, or ``member_features`` does not fit the members.
+    """
+    members = _members(model, member_features)
+    if any(member.columns is None for member in members):
+        return None
+    return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
+
+
+def translate(model: Any, given: translated.Given) -> translated.Translated:
+    """Return an ensemble of what the members are translated to.
+
+    Raises:
+        errors.ExportError: A member cannot be expressed or takes a column that is not there, or an option does not
+            fit; the member is named.
+    """
+    members = _members(model, given.options.get("member_features"))
+    names = [member.name for member in members]
+    weights = _each("weights", given.options.get("weights", 1.0), names)
+    transforms = _each("transform", given.options.get("transform", "raw"), names)
+    scopes = _each("scope", given.options.get("scope", "era"), names)
+    for name, weight, transform, scope in zip(names, weights, transforms, scopes, strict=True):
+        _check_share(name, weight, transform, scope)
+    parts = []
+    for member, weight, transform, scope in zip(members, weights, transforms, scopes, strict=True):
+        found, features, benchmarks = _translate_member(member, given)
+        places = _places((*features, *benchmarks), given)
+        share = bundle_model.Member(
+            model=cast("bundle_model.Single", found.model),
+            features=features,
+            benchmarks=benchmarks,
+            weight=float(weight),
+            transform=transform,
+            scope=scope,
+        )
+        parts.append(_Part(found=found, places=places, member=share))
+    ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
+    _check_idle(ensemble, given)
+    return translated.Translated(
+        model=ensemble,
+        predict=_together(parts, given.imputation),
+        takes_missing=any(part.found.takes_missing for part in parts),
+        facts=_facts(names, parts),
+    )
+
+
+def _members(model: Any, member_features: Any) -> list[_Member]:
+    """Return the members, with what is known of their columns."""
+    pairs = list(model.items()) if isinstance(model, Mapping) else list(enumerate(model))
+    if not pairs:
+        raise errors.ExportError("export: an ensemble without members; pass [model, ...] or {'name': model, ...}")
+    names = [str(name) for name, _ in pairs]
+    said = _each("member_features", member_features, names, optional=True)
+    members = []
+    for name, (_, one), own in zip(names, pairs, said, strict=True):
+        if isinstance(one, (list, tuple, dict)):
+            raise errors.ExportError(f"export: member {name} is an ensemble itself; put its members into the outer one")
+        if isinstance(one, types.FunctionType):
+            raise errors.ExportError(
+                f"export: member {name} is a function, which an ensemble does not take; export one function that does "
+                "all of it, as docs/export/custom.md shows"
+            )
+        known = _of_member(name, _known_names, one)
+        columns = tuple(str(column) for column in own) if own is not None else None
+        if columns and known is not None and set(known) == set(columns) and known != columns:
+            raise errors.ExportError(
+                f"export: member_features has the features of member {name} in another order; leave them out: the "
+                "model knows its own"
+            )
+        members.append(_Member(name=name, model=one, columns=columns or known))
+    return members
+
+
+def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:
+    """Return an option's value for each member."""
+    if isinstance(value, Mapping):
+        told = {str(key): item for key, item in value.items()}
+        foreign = [key for key in told if key not in names]
+        if foreign:
+            near = difflib.get_close_matches(foreign[0], names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the members are {_listed(names)}"
+            raise errors.ExportError(f"export: {option} names {foreign[0]}, which is no member; {hint}")
+        absent = [name for name in names if name not in told]
+        if absent and not optional:
+            raise errors.ExportError(f"export: {option} lacks {_listed(absent)}; one for each member is needed")
+        return [told.get(name) for name in names]
+    if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+        return [value] * len(names)
+    values = list(value)
+    if len(values) != len(names):
+        raise errors.ExportError(f"export: {option} has {len(values):,} values for {len(names):,} members")
+    return values
+
+
+def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
+    """Make sure that a member's weight, transform and scope are such.
+
+    Raises:
+        errors.ExportError: One is not.
+    """
+    try:
+        fits = 1e-9 <= abs(float(weight)) <= 1e9
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise errors.ExportError(
+            f"export: weights: {weight!r} for member {name}; a number that is not 0 is needed: leave out a member that "
+            "counts for nothing"
+        )
+    for option, word, words in (("transform", transform, _TRANSFORMS), ("scope", scope, _SCOPES)):
+        if word not in words:
+            near = difflib.get_close_matches(str(word), words, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise errors.ExportError(f"export: {option}: {word!r} for member {name}; {hint}valid: {', '.join(words)}")
+
+
+def _translate_member(
+    member: _Member, given: translated.Given
+) -> tuple[translated.Translated, tuple[str, ...], tuple[str, ...]]:
+    """Return what a member's framework makes of it, its features and its benchmarks."""
+    columns = member.columns if member.columns is not None else (*given.features, *given.benchmarks)
+    absent = [name for name in columns if name not in set(given.features) | set(given.benchmarks)]
+    if absent:
+        raise errors.ExportError(
+            f"export: member {member.name} takes {_listed(absent)}, which features= and benchmark= do not have"
+        )
+    benchmarks = tuple(name for name in columns if name in set(given.benchmarks))
+    features = tuple(name for name in columns if name not in set(given.benchmarks))
+    if (*features, *benchmarks) != columns:
+        raise errors.ExportError(
+            f"export: member {member.name} takes the benchmark {benchmarks[0]} before some of its features; "
+            "train it on the features first and the benchmarks after them"
+        )
+    places = _places(columns, given)
+    own = translated.Given(
+        features=features,
+        benchmarks=benchmarks,
+        sample=np.ascontiguousarray(given.sample[:, places]),
+        imputation=given.imputation[places],
+    )
+    found = _of_member(member.name, frameworks.of(member.model).translate, member.model, own)
+    if not isinstance(found.model, get_args(bundle_model.Single)):
+        raise errors.ExportError(
+            f"export: member {member.name} becomes a model of type {type(found.model).__name__}, which an ensemble "
+            "does not take; put what it is made of into the outer one"
+        )
+    # Each by itself: among the ranks of all of them, a small difference of one would not show.
+    rows = parity.checked(own.sample)
+    _of_member(member.name, parity.compare, found.model, rows, _predict(found, rows, own.imputation))
+    return found, features, benchmarks
+
+
+def _known_names(model: Any) -> tuple[str, ...] | None:
+    return frameworks.of(model).feature_names(model)
+
+
+def _of_member(name: str, ask: Callable[..., T], *arguments: Any) -> T:
+    """Return what a framework's module answers; its refusals name the member."""
+    try:
+        return ask(*arguments)
+    except errors.ExportError as error:
+        text = str(error).removeprefix("export: ")
+        raise errors.ExportError(f"export: member {name}: {text}") from error
+
+
+def _places(columns: Sequence[str], given: translated.Given) -> Any:
+    """Return where columns stand among the ensemble's inputs."""
+    places = {name: place for place, name in enumerate((*given.features, *given.benchmarks))}
+    return np.array([places[name] for name in columns], dtype=np.intp)
+
+
+def _check_idle(ensemble: bundle_model.Ensemble, given: translated.Given) -> None:
+    """Make sure that the ensemble's inputs are the bundle's, in the same order.
+
+    Raises:
+        errors.ExportError: A column is taken by no member, or they are in another order.
+    """
+    for option, said, taken in (
+        ("features", given.features, ensemble.features),
+        ("benchmark", given.benchmarks, ensemble.benchmarks),
+    ):
+        idle = [name for name in said if name not in set(taken)]
+        if idle:
+            raise errors.ExportError(f"export: no member takes {_listed(idle)}; leave that out of {option}=")
+        if said != taken:
+            raise errors.ExportError(
+                f"export: {option}= is in another order than that in which members first take the columns; "
+                f"it would begin with {_listed(taken)}"
+            )
+
+
+def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Array]:
+    """Return the frameworks' predictions put together with pandas and scipy, all rows being one era."""
+
+    def predict(inputs: Array) -> Array:
+        total = np.zeros(len(inputs))
+        for part in parts:
+            values = _predict(part.found, inputs[:, part.places], imputation[part.places])
+            total += part.member.weight * _transformed(part.member.transform, values)
+        return total / sum(abs(part.member.weight) for part in parts)
+
+    return predict
+
+
+def _predict(found: translated.Translated, inputs: Array, imputation: Array) -> Array:
+    """Return what a member's framework predicts: float64 (rows,)."""
+    if not found.takes_missing:
+        inputs = np.where(np.isnan(inputs), imputation, inputs)
+    values: Array = np.asarray(found.predict(inputs), dtype=np.float64).reshape(-1)
+    if values.shape != (len(inputs),) or not np.isfinite(values).all():
+        raise errors.ExportError(
+            f"export: a member predicts {len(values):,} values for {len(inputs):,} rows of the sample, "
+            f"{int((~np.isfinite(values)).sum()):,} of them not finite; one finite number a row is needed"
+        )
+    return values
+
+
+def _transformed(transform: str, values: Array) -> Array:
+    import pandas as pd  # noqa: PLC0415 - only this needs the two
+    from scipy import special  # noqa: PLC0415
+
+    if transform == "raw":
+        return values
+    series = pd.Series(values)
+    if transform == "rank":
+        ranked: Array = series.rank(pct=True).to_numpy()
+        return ranked
+    quantiles = pd.Series(special.ndtri((series.rank() - 0.5) / len(series)))
+    spread = quantiles.std(ddof=0)
+    standardised: Array = (quantiles / spread if spread else quantiles).to_numpy()
+    return standardised
+
+
+def _facts(names: Sequence[str], parts: Sequence[_Part]) -> dict[str, bundle_model.Fact]:
+    """Return each member's framework and version, and what else its module told."""
+    made = [(str(part.found.facts.get("framework", "")), str(part.found.facts.get("version", ""))) for part in parts]
+    different = list(dict.fromkeys(made))
+    facts: dict[str, bundle_model.Fact] = {
+        "framework": ", ".join(framework for framework, _ in different),
+        "version": ", ".join(version for _, version in different),
+        "members": tuple(
+            f"{name}: {framework} {version}".rstrip() for name, (framework, version) in zip(names, made, strict=True)
+        ),
+    }
+    for name, part in zip(names, parts, strict=True):
+        own = {key: fact for key, fact in part.found.facts.items() if key not in {"framework", "version"}}
+        facts |= {f"members.{name}.{key}": fact for key, fact in own.items()}
+    return facts
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,46 @@
+"""Whether the numbers of a model predict what the framework does: the bundle's reference, run where it was trained."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from builder import errors, reference
+
+if TYPE_CHECKING:
+    from builder.bundle import model as bundle_model
+    from builder.export.translated import Array
+
+CHECKED_ROWS = 2_000
+"""Rows of the sample that the reference is run on at once."""
+
+
+def checked(sample: Array) -> Array:
+    """Return the rows of a sample that are compared, spread over it: float64 (rows, n)."""
+    return sample[:: math.ceil(len(sample) / CHECKED_ROWS)]
+
+
+def compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
+    """Return the largest difference between the framework and the reference, and its bound.
+
+    Args:
+        model: What the framework's object was translated to.
+        inputs: float64 (rows, n).
+        framework_says: float64 (rows,): what the framework predicts for them.
+
+    Returns:
+        0 and None where the kind has no reference.
+
+    Raises:
+        errors.ExportError: The difference is beyond the bound.
+    """
+    if not reference.has(model):
+        return 0.0, None
+    expected, bounds = reference.predict_within(model, inputs)
+    difference, bound = reference.compare(framework_says, expected, bounds)
+    if not difference <= bound:
+        raise errors.ExportError(
+            f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
+            "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
+        )
+    return difference, bound

@@ -1,0 +1,236 @@
+"""Lists and dicts of trained models: what is exported predicts what their frameworks do, put together by hand."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm
+
+from builder import errors, reference
+from builder.bundle import kinds, read
+from builder.export import export
+from tests.support import ensembles, pickles
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+NAMES = tuple(f"feature_{letter}" for letter in "abcdef")
+
+
+def rows(count: int, seed: int = 1) -> pd.DataFrame:
+    """Return features of 0 to 4, float32, on ids."""
+    values = np.random.default_rng(seed).integers(0, 5, size=(count, len(NAMES))).astype(np.float32)
+    return pd.DataFrame(values, index=pd.Index([f"n{row:015x}" for row in range(count)], name="id"), columns=NAMES)
+
+
+SAMPLE = rows(300)
+TARGET = (SAMPLE["feature_a"] * SAMPLE["feature_c"] / 16 + SAMPLE["feature_b"] / 8).to_numpy("float64")
+
+
+def ridge(names: Sequence[str] = NAMES) -> Any:
+    return linear_model.Ridge(alpha=3.0).fit(SAMPLE[list(names)], TARGET)
+
+
+def forest(names: Sequence[str] = NAMES, seed: int = 1) -> Any:
+    return ensemble.RandomForestRegressor(8, max_depth=4, random_state=seed).fit(SAMPLE[list(names)], TARGET)
+
+
+def boosted(names: Sequence[str] = NAMES) -> Any:
+    return ensemble.HistGradientBoostingRegressor(max_iter=12, max_depth=3).fit(SAMPLE[list(names)], TARGET)
+
+
+def network(names: Sequence[str] = NAMES) -> Any:
+    layers = neural_network.MLPRegressor(hidden_layer_sizes=(6,), max_iter=400, tol=0.1, random_state=2)
+    return pipeline.make_pipeline(preprocessing.StandardScaler(), layers).fit(SAMPLE[list(names)], TARGET)
+
+
+def booster(names: Sequence[str] = NAMES, seed: int = 1) -> Any:
+    model = lightgbm.LGBMRegressor(n_estimators=15, max_depth=4, num_leaves=9, random_state=seed, n_jobs=1, verbose=-1)
+    return model.fit(SAMPLE[list(names)], TARGET)
+
+
+TRAINED = {
+    "booster": booster(NAMES[1:5]),
+    "ridge": ridge(),
+    "forest": forest(NAMES[3:]),
+    "boosted": boosted(NAMES[1:4]),
+    "network": network(NAMES[:2]),
+}
+
+
+def columns(model: Any) -> list[str]:
+    return list(model.feature_names_in_)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    names=st.lists(st.sampled_from(list(TRAINED)), min_size=1, max_size=4),
+    data=st.data(),
+    count=st.sampled_from([1, 2, 150]),
+)
+def test_framework_reference_and_pickle_agree(
+    names: list[str], data: st.DataObject, count: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    models = [TRAINED[name] for name in names]
+    each = st.lists(st.sampled_from(["raw", "rank", "gaussian"]), min_size=len(names), max_size=len(names))
+    transforms = data.draw(each)
+    weights = data.draw(st.lists(st.sampled_from([-1.5, 0.25, 1, 3]), min_size=len(names), max_size=len(names)))
+    scope = data.draw(st.sampled_from(["era", "frame"]))
+    path = tmp_path_factory.mktemp("made") / "made"
+    export(models, path, sample=SAMPLE, transform=transforms, weights=weights, scope=scope)
+    made = read.read(path)
+    assert made.features == tuple(dict.fromkeys(name for model in models for name in columns(model)))
+
+    live = rows(count, seed=7)
+    eras = [f"{era:04}" for era in np.random.default_rng(count).integers(1, 4, size=count)]
+    predictions = [model.predict(live[columns(model)]) for model in models]
+    expected = ensembles.by_pandas(made, predictions, eras)
+    exact, bounds = reference.predict_within(
+        made.model, live[list(made.features)].to_numpy("float64"), eras=np.array(eras)
+    )
+    assert (np.abs(exact - expected) <= bounds).all()
+    predict = pickles.raw_of(pickles.predict_of(made))
+    for frame in (live, live.astype(np.int8), live.iloc[:, ::-1]):
+        got = predict(frame.assign(era=eras), None)
+        assert (np.abs(got - expected) <= bounds).all()
+
+
+def test_one_booster_lives_at_a_time(tmp_path: Path) -> None:
+    models = [booster(seed=seed) for seed in range(3)]
+    export(models, tmp_path / "made", sample=SAMPLE, transform="rank")
+    predict = pickles.predict_of(read.read(tmp_path / "made"))
+    names = predict.__globals__
+    opened: list[weakref.ref[Any]] = []
+
+    def open_and_see(model: Any) -> Any:
+        assert not [ref for ref in opened if ref() is not None], "the one before is still here"
+        made = really(model)
+        opened.append(weakref.ref(made))
+        return made
+
+    really, names["open_booster"] = names["open_booster"], open_and_see
+    live = rows(20).assign(era="X")
+    first, second = predict(live, None), predict(live, None)
+    assert len(opened) == 6
+    assert not [ref for ref in opened if ref() is not None]
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_what_members_know_and_what_was_said_are_in_the_bundle(tmp_path: Path) -> None:
+    import sklearn
+
+    said = export(
+        {"plain": TRAINED["ridge"], "trees": TRAINED["forest"]},
+        tmp_path / "made",
+        sample=SAMPLE,
+        weights={"trees": 2, "plain": 1},
+        transform={"plain": "raw", "trees": "gaussian"},
+        scope="frame",
+        target="target_cyrusd_20",
+    )
+    made = read.read(tmp_path / "made")
+    assert (said.kind, said.features) == ("ensemble", 6)
+    assert [(one.weight, one.transform, one.scope) for one in made.model.members] == [
+        (1, "raw", "frame"),
+        (2, "gaussian", "frame"),
+    ]
+    assert made.trained["members"] == (
+        f"plain: scikit-learn {sklearn.__version__}",
+        f"trees: scikit-learn {sklearn.__version__}",
+    )
+    assert (made.trained["framework"], made.trained["version"]) == ("scikit-learn", sklearn.__version__)
+    assert made.trained["target"] == "target_cyrusd_20"
+
+
+def test_ranks_alone_are_bounded_and_need_no_further_step(tmp_path: Path) -> None:
+    export([TRAINED["ridge"], TRAINED["forest"]], tmp_path / "made", sample=SAMPLE, transform="rank", rank=None)
+    made = read.read(tmp_path / "made")
+    assert made.post == ()
+    assert kinds.is_bounded(made.model)
+
+
+def test_members_without_names_take_what_they_are_said_to(tmp_path: Path) -> None:
+    plain = [
+        linear_model.Ridge().fit(SAMPLE[list(names)].to_numpy("float64"), TARGET) for names in (NAMES[3:], NAMES[:2])
+    ]
+    path = tmp_path / "made"
+    export(plain, path, sample=SAMPLE, member_features=[NAMES[3:], NAMES[:2]])
+    made = read.read(path)
+    assert made.features == NAMES[3:] + NAMES[:2]
+    inputs = SAMPLE[list(made.features)].to_numpy("float64")
+    expected = (plain[0].predict(inputs[:, :3]) + plain[1].predict(inputs[:, 3:])) / 2
+    np.testing.assert_allclose(reference.predict(made.model, inputs), expected, atol=1e-9)
+
+
+def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) -> None:
+    sample = SAMPLE.assign(bench_x=np.linspace(0, 1, len(SAMPLE)))
+    nameless = linear_model.Ridge().fit(sample.to_numpy("float64"), TARGET)
+    path = tmp_path / "made"
+    export({"all": nameless, "some": TRAINED["forest"]}, path, sample=sample, benchmark="bench_x")
+    made = read.read(path)
+    assert (made.features, made.benchmarks) == (NAMES, ("bench_x",))
+    assert [one.benchmarks for one in made.model.members] == [("bench_x",), ()]
+    live = rows(40, seed=3)
+    bench = pd.DataFrame({"bench_x": np.linspace(1, 0, 40)}, index=live.index)
+    got = pickles.raw_of(pickles.predict_of(made))(live, bench.iloc[::-1])
+    expected = nameless.predict(live.join(bench).to_numpy("float64")) + TRAINED["forest"].predict(live[list(NAMES[3:])])
+    np.testing.assert_allclose(got, expected / 2, atol=1e-6)
+
+
+def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> None:
+    models = [TRAINED["ridge"], TRAINED["boosted"]]
+    export(models, tmp_path / "made", sample=SAMPLE, imputation=1.0)
+    made = read.read(tmp_path / "made")
+    assert np.isnan(made.golden.inputs).any()
+    live = rows(60, seed=4).mask(np.random.default_rng(4).random((60, 6)) < 0.2)
+    filled = models[0].predict(live.fillna(1.0))
+    expected = (filled + models[1].predict(live[columns(models[1])])) / 2
+    got = pickles.raw_of(pickles.predict_of(made))(live, None)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        ([], {}, "an ensemble without members"),
+        ([[ridge()], ridge()], {}, "member 0 is an ensemble itself; put its members into the outer one"),
+        ([ridge(), print], {}, "member 1: builtins.builtin_function_or_method is no model of lightgbm"),
+        ([ridge(), rows], {}, "member 1 is a function, which an ensemble does not take"),
+        ({"bad": svm.SVR().fit(SAMPLE, TARGET)}, {}, "export: member bad: SVR"),
+        ([ridge()], {"weights": [1, 2]}, "weights has 2 values for 1 members"),
+        ({"one": ridge()}, {"weights": {"ons": 2}}, "weights names ons, which is no member; did you mean one?"),
+        ({"one": ridge(), "two": ridge()}, {"weights": {"one": 2}}, "weights lacks two; one for each member is needed"),
+        ([ridge()], {"weights": 0}, "weights: 0 for member 0; a number that is not 0 is needed"),
+        ([ridge()], {"weights": "much"}, "weights: 'much' for member 0; a number that is not 0"),
+        ([ridge()], {"weights": [float("nan")]}, "weights: nan for member 0"),
+        ([ridge()], {"transform": "ranked"}, "transform: 'ranked' for member 0; did you mean rank?"),
+        ([ridge()], {"scope": "eras"}, "scope: 'eras' for member 0; did you mean era?"),
+        ([ridge()], {"scoop": "era"}, "no such option: scoop; this kind of model takes weights, transform, scope"),
+        ([ridge()], {"features": NAMES[:3]}, "member 0 takes feature_d, feature_e, feature_f, which features="),
+        ([forest(NAMES[:2])], {"features": NAMES[:3]}, "no member takes feature_c; leave that out of features="),
+        ([ridge()], {"member_features": [NAMES[::-1]]}, "the features of member 0 in another order"),
+        ([ridge()], {"benchmark": "feature_b"}, "member 0 takes the benchmark feature_b before some of its features"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_named(tmp_path: Path, models: Any, options: Any, message: str) -> None:
+    with pytest.raises(errors.ExportError) as caught:
+        export(models, tmp_path / "made", sample=SAMPLE, **options)
+    assert message in str(caught.value)
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_member_that_is_translated_wrongly_is_named(tmp_path: Path) -> None:
+    class Liar(linear_model.Ridge):  # type: ignore[misc]
+        def predict(self, X: Any) -> Any:  # noqa: N803
+            return super().predict(X) + 1e-4
+
+    with pytest.raises(errors.ExportError, match="export: member off: the bundle would predict up to"):
+        export({"off": Liar().fit(SAMPLE, TARGET), "on": ridge()}, tmp_path / "made", sample=SAMPLE, transform="rank")

@@ -1,0 +1,284 @@
+"""LightGBM: the framework, the reference and the unpickled predict agree; what cannot be expressed is named."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors, reference
+from builder.bundle import kinds, read
+from builder.export import export
+from tests.support import pickles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+ROWS = 300
+QUIET: dict[str, Any] = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "min_data_in_bin": 1}
+OBJECTIVES = (
+    {"objective": "regression"},
+    {"objective": "regression", "reg_sqrt": True},
+    {"objective": "regression_l1"},
+    {"objective": "huber"},
+    {"objective": "quantile", "alpha": 0.7},
+    {"objective": "poisson"},
+    {"objective": "tweedie"},
+    {"objective": "binary", "sigmoid": 0.7},
+    {"objective": "cross_entropy"},
+    {"objective": "cross_entropy_lambda"},
+    {"objective": "multiclass", "num_class": 3},
+    {"objective": "multiclassova", "num_class": 3, "sigmoid": 1.5},
+)
+BOOSTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"boosting": "dart"},
+    {"boosting": "rf", "bagging_fraction": 0.6, "bagging_freq": 1, "feature_fraction": 0.7},
+    {"data_sample_strategy": "goss"},
+    {"extra_trees": True},
+)
+MISSING: tuple[dict[str, Any], ...] = ({}, {"use_missing": False}, {"zero_as_missing": True})
+
+
+def target(objective: str, random: np.random.Generator, x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a target that fits the objective."""
+    score = np.nan_to_num(x[:, 0]) + random.normal(size=len(x))
+    if objective.startswith("multiclass"):
+        return np.digitize(score, [0.0, 2.0]).astype(np.float64)
+    if objective == "binary":
+        return (score > 1).astype(np.float64)
+    if objective.startswith("cross"):
+        return 1 / (1 + np.exp(-score))
+    return np.abs(score) if objective in {"poisson", "tweedie"} else score
+
+
+@st.composite
+def trained(draw: st.DrawFn) -> tuple[lgb.Booster, NDArray[np.float64], int]:
+    """Train a booster of any objective, boosting and way with missing values, some features categorical."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    features = draw(st.integers(1, 8))
+    x = random.integers(-1, 5, size=(ROWS, features)).astype(np.float64)
+    x[:, ::3] += random.normal(size=x[:, ::3].shape).round(draw(st.integers(0, 12)))
+    x[random.random(x.shape) < draw(st.sampled_from([0, 0.1, 0.5]))] = np.nan
+    categorical = draw(st.lists(st.integers(0, features - 1), unique=True, max_size=3))
+    for place in categorical:
+        x[:, place] = np.where(random.random(ROWS) < 0.1, np.nan, random.integers(0, 70, ROWS))
+    objective = draw(st.sampled_from(OBJECTIVES))
+    boosting = draw(st.sampled_from(BOOSTINGS))
+    tree: dict[str, Any] = {"num_leaves": draw(st.integers(2, 40)), "max_cat_to_onehot": draw(st.sampled_from([1, 4]))}
+    if draw(st.booleans()) and objective["objective"] not in {"regression_l1", "quantile"} and not boosting:
+        tree["linear_tree"] = True
+    parameters = {**QUIET, **objective, **boosting, **tree, **draw(st.sampled_from(MISSING))}
+    if tree.get("linear_tree"):
+        parameters.pop("zero_as_missing", None)
+    y = target(str(objective["objective"]), random, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        data = lgb.Dataset(x, y, categorical_feature=categorical, params=parameters)
+        return lgb.train(parameters, data, draw(st.integers(1, 12))), x, features
+
+
+def frame_of(inputs: NDArray[Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(inputs.shape[1])])
+    return frame.assign(era=np.repeat(["0001", "0002"], len(frame))[: len(frame)])
+
+
+def expected(booster: lgb.Booster, inputs: NDArray[Any]) -> NDArray[np.float64]:
+    outputs = np.asarray(booster.predict(inputs, num_threads=1))
+    return outputs if outputs.ndim == 1 else outputs @ np.arange(outputs.shape[1])
+
+
+@settings(max_examples=20, deadline=None)
+@given(trained())
+def test_framework_reference_and_pickle_agree(
+    tmp_path_factory: pytest.TempPathFactory, case: tuple[lgb.Booster, NDArray[np.float64], int]
+) -> None:
+    booster, x, features = case
+    folder = tmp_path_factory.mktemp("bundle") / "it"
+    export(booster, folder, sample=x, features=[f"feature_{place}" for place in range(features)])
+    bundle = read.read(folder)
+    raw = pickles.raw_of(pickles.predict_of(bundle))
+    random = np.random.default_rng(1)
+    odd = x.copy()
+    odd[::7] = random.choice([np.nan, 0.0, -0.0, 1e-36, -1e-30, 1e9, -3.0, 64.0, 200.0], size=odd[::7].shape)
+    for inputs in (x, odd, odd[:1], odd.astype(np.float32), np.nan_to_num(x).clip(0, 100).astype(np.int8)):
+        theirs = expected(booster, inputs)
+        exact = reference.predict(bundle.model, inputs.astype(np.float64))
+        np.testing.assert_allclose(exact, theirs, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(raw(frame_of(inputs), None), theirs)
+    assert kinds.is_bounded(bundle.model) == (str(booster.params["objective"]) in {"binary", "cross_entropy"})
+
+
+def rows(count: int = ROWS, features: int = 5) -> tuple[pd.DataFrame, pd.Series]:
+    random = np.random.default_rng(3)
+    names = [f"feature_{place}" for place in range(features)]
+    x = pd.DataFrame(random.integers(0, 5, size=(count, features)).astype(np.int8), columns=names)
+    return x, x["feature_0"] + x["feature_1"] * random.normal(size=count)
+
+
+def raw_of(folder: Path) -> Any:
+    return pickles.raw_of(pickles.predict_of(read.read(folder)))
+
+
+@pytest.mark.parametrize("kind", [lgb.LGBMRegressor, lgb.LGBMRanker, lgb.LGBMClassifier])
+def test_the_wrappers_predict_what_they_did(tmp_path: Path, kind: Any) -> None:
+    x, y = rows()
+    more = {"group": [100, 200]} if kind is lgb.LGBMRanker else {}
+    label = y if kind is lgb.LGBMRegressor else pd.Series(np.digitize(y, [0, 2, 4]))
+    model = kind(n_estimators=20, num_leaves=7, verbose=-1, n_jobs=1).fit(x, label, **more)
+    done = export(model, tmp_path / "it", sample=x)
+    theirs = model.predict_proba(x) @ model.classes_ if kind is lgb.LGBMClassifier else model.predict(x)
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), theirs)
+    assert done.kind == "lightgbm"
+    assert done.features == 5
+    assert done.bound is not None
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (-1, 1), (1, 4)])
+def test_two_classes_are_a_probability_or_their_mean(tmp_path: Path, labels: tuple[int, int]) -> None:
+    x, y = rows()
+    model = lgb.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(x, np.where(y > 2, labels[1], labels[0]))
+    export(model, tmp_path / "it", sample=x)
+    shares = model.predict_proba(x)
+    np.testing.assert_allclose(raw_of(tmp_path / "it")(x, None), shares @ np.array(labels), atol=1e-14)
+    assert kinds.is_bounded(read.read(tmp_path / "it").model) == (labels == (0, 1))
+
+
+def test_only_the_best_iteration_is_kept(tmp_path: Path) -> None:
+    x, y = rows()
+    booster = lgb.train(QUIET, lgb.Dataset(x, y), 30)
+    booster.best_iteration = 7
+    export(booster, tmp_path / "it", sample=x)
+    bundle = read.read(tmp_path / "it")
+    assert bundle.model.trees == bundle.trained["iterations"] == 7 < booster.num_trees()
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), booster.predict(x))
+
+
+def test_early_stopping_is_the_wrappers_own(tmp_path: Path) -> None:
+    x, y = rows(600)
+    model = lgb.LGBMRegressor(n_estimators=400, learning_rate=0.5, verbose=-1, n_jobs=1)
+    stop = lgb.early_stopping(5, verbose=False)
+    model.fit(x[:300], y[:300], eval_X=(x[300:],), eval_y=(y[300:],), callbacks=[stop])
+    export(model, tmp_path / "it", sample=x)
+    assert read.read(tmp_path / "it").model.trees == model.best_iteration_
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), model.predict(x))
+
+
+def test_pandas_categories_are_known_by_their_values(tmp_path: Path) -> None:
+    x, y = rows(600)
+    taken = x.copy()
+    taken["feature_1"] = pd.Categorical(x["feature_1"])
+    taken["feature_3"] = pd.Categorical(x["feature_3"], categories=[3, 1, 4, 0])  # 2 is missing
+    booster = lgb.train({**QUIET, "max_cat_to_onehot": 1}, lgb.Dataset(taken, y), 20)
+    export(booster, tmp_path / "it", sample=taken)
+    bundle = read.read(tmp_path / "it")
+    theirs = booster.predict(taken)
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), theirs)
+    np.testing.assert_array_equal(reference.predict(bundle.model, x.to_numpy(np.float64)), theirs)
+    strange = x.astype(np.float64)
+    strange.loc[:50, "feature_1"] = [2.5, np.nan, 9.0] * 17
+    as_frame = strange.assign(
+        feature_1=pd.Categorical(strange["feature_1"]), feature_3=pd.Categorical(strange["feature_3"])
+    )
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(strange, None), booster.predict(as_frame))
+
+
+def test_a_text_read_back_is_exported_like_the_booster(tmp_path: Path) -> None:
+    x, y = rows()
+    x = x.assign(feature_2=pd.Categorical(x["feature_2"]))
+    booster = lgb.train(QUIET, lgb.Dataset(x, y), 5)
+    export(booster, tmp_path / "one", sample=x)
+    export(lgb.Booster(model_str=booster.model_to_string()), tmp_path / "two", sample=x)
+    name = "model.txt.gz"
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_no_path_and_no_count_of_the_training_is_in_the_text(tmp_path: Path) -> None:
+    x, y = rows()
+    places = {"input_model": "", "output_model": "/srv/someone/model.txt", "machine_list_filename": "/srv/hosts"}
+    booster = lgb.train({**QUIET, **places}, lgb.Dataset(x, y), 5)
+    assert "/srv" in booster.model_to_string()
+    export(booster, tmp_path / "it", sample=x)
+    text = gzip.decompress((tmp_path / "it" / "model.txt.gz").read_bytes()).decode()
+    assert "/" not in text
+    assert "count" not in text
+    assert text.endswith("\nend of trees\n")
+    np.testing.assert_array_equal(lgb.Booster(model_str=text).predict(x), booster.predict(x))
+
+
+def test_benchmarks_are_inputs_after_the_features(tmp_path: Path) -> None:
+    x, y = rows()
+    index = pd.Index([f"n{place:015x}" for place in range(len(x))], name="id")
+    x = x.assign(v52_lgbm=np.random.default_rng(2).random(len(x))).set_index(index)
+    model = lgb.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1).fit(x, y.to_numpy())
+    export(model, tmp_path / "it", sample=x, benchmark="v52_lgbm")
+    others = x[["v52_lgbm"]].iloc[::-1]
+    np.testing.assert_array_equal(
+        raw_of(tmp_path / "it")(x.drop(columns="v52_lgbm"), others), model.predict(x)
+    )
+
+
+def test_names_with_blanks_are_taken_by_the_users_own(tmp_path: Path) -> None:
+    x, y = rows(features=2)
+    x.columns = ["a feature", "another"]
+    booster = lgb.train(QUIET, lgb.Dataset(x, y), 3)
+    export(booster, tmp_path / "it", sample=x, features=["a feature", "another"])
+    assert read.read(tmp_path / "it").features == ("a feature", "another")
+
+
+def refused(tmp_path: Path, model: Any, sample: Any, **options: Any) -> str:
+    with pytest.raises(errors.ExportError) as caught:
+        export(model, tmp_path / "it", sample=sample, **options)
+    assert not (tmp_path / "it").exists()
+    return str(caught.value)
+
+
+def test_what_cannot_be_expressed_is_refused_by_name(tmp_path: Path) -> None:
+    x, y = rows()
+    named = lgb.train(QUIET, lgb.Dataset(x, y), 2)
+    numbered = lgb.train(QUIET, lgb.Dataset(x.to_numpy(np.float64), y), 2)
+    assert "LGBMRegressor has no booster" in refused(tmp_path, lgb.LGBMRegressor(), x)
+    assert "pass features=" in refused(tmp_path, numbered, x.to_numpy(np.float64))
+    assert "takes 5 features, and 4 features" in refused(
+        tmp_path, numbered, x.to_numpy()[:, :4], features=["a", "b", "c", "d"]
+    )
+    other = ["feature_0", "feature_1", "feature_2", "feature_3", "feature_9"]
+    assert "input 4 of the booster is 'feature_4'" in refused(
+        tmp_path, named, x.rename(columns={"feature_4": "feature_9"}), features=other
+    )
+    assert "in its place" in refused(tmp_path, named, x, benchmark="feature_1")
+    folds = lgb.cv(QUIET, lgb.Dataset(x, y), 2, nfold=2, stratified=False, return_cvbooster=True)
+    assert "export model.boosters" in refused(tmp_path, folds["cvbooster"], x)
+
+
+def test_classes_and_categories_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    x, y = rows()
+    words = np.where(y > 2, "up", "down")
+    model = lgb.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1).fit(x, words)
+    assert "'down'" in refused(tmp_path, model, x)
+    lettered = x.assign(feature_3=pd.Categorical(x["feature_3"].map(lambda value: "abcde"[value])))
+    booster = lgb.train(QUIET, lgb.Dataset(lettered, y), 2)
+    assert "categories of 'feature_3' are no numbers ('a')" in refused(tmp_path, booster, x)
+    ordered = x.assign(feature_3=pd.Categorical(x["feature_3"], ordered=True))
+    booster = lgb.train(QUIET, lgb.Dataset(ordered, y), 2)
+    assert "nobody can tell which" in refused(tmp_path, booster, ordered)
+
+
+def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:
+    x, y = rows()
+
+    def squares(predicted: Any, data: Any) -> Any:
+        return predicted - data.get_label(), np.ones(len(predicted))
+
+    booster = lgb.train({**QUIET, "objective": squares}, lgb.Dataset(x, y), 10)
+    export(booster, tmp_path / "it", sample=x)
+    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), booster.predict(x))

@@ -1,0 +1,439 @@
+"""PyTorch modules: what they predict, the bundle's reference and the unpickled predict say alike."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from builder import errors, reference
+from builder.bundle import model as bundle_model
+from builder.bundle import read
+from builder.export import export
+from tests.support import pickles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+INPUTS = 6
+NAMES = tuple(f"feature_{place}" for place in range(INPUTS))
+# To trace takes half a second: what fails is small as it is, and not made smaller.
+QUICK = settings(
+    max_examples=8,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def rows(count: int = 50, *, seed: int = 3) -> pd.DataFrame:
+    """Return whole features, some missing."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 5, size=(count, INPUTS)).astype(np.float64)
+    values[random.random(values.shape) < 0.03] = np.nan
+    index = pd.Index([f"n{row}" for row in range(count)], name="id")
+    return pd.DataFrame(values, index=index, columns=list(NAMES)).assign(era="X")
+
+
+def settled(module: nn.Module, *, seed: int = 1) -> nn.Module:
+    """Return a module with numbers of its own in every parameter, and batch norms that have seen rows."""
+    torch.manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data = torch.randn_like(parameter) / math.sqrt(max(parameter.shape[-1] if parameter.ndim else 1, 1))
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_var is not None:
+            part.running_mean = torch.randn_like(part.running_var)
+            part.running_var = torch.rand_like(part.running_var) + 0.5
+    return module
+
+
+def assert_same_everywhere(module: Any, folder: Path, **options: Any) -> bundle_model.Bundle:
+    """Export, read back, pickle, load, and compare on other rows than those exported with."""
+    sample = rows()
+    done = export(module, folder / "net", sample=sample, **options)
+    assert done.bound is not None
+    assert done.difference <= done.bound / 50
+    made = read.read(folder / "net")
+    live = rows(80, seed=9)
+    inputs = live[list(NAMES)].to_numpy()
+    raw = pickles.raw_of(pickles.predict_of(made))
+    expected = reference.predict(made.model, inputs)
+    bound = reference.bound(expected)
+    assert np.abs(raw(live, None) - expected).max() <= bound
+    assert np.abs(raw(live.iloc[[4]], None) - expected[[4]]).max() <= bound
+    whole = live.dropna()
+    assert raw(whole.astype(dict.fromkeys(NAMES, "int8")), None).tolist() == raw(whole, None).tolist()
+    if isinstance(module, nn.Module) and not options:
+        filled = np.where(np.isnan(inputs), made.model.imputation, inputs)
+        theirs = copy.deepcopy(module).eval()(torch.tensor(filled, dtype=torch.float32)).detach().numpy().reshape(-1)
+        np.testing.assert_allclose(raw(live, None), theirs, rtol=2e-4, atol=2e-4 * (np.abs(theirs).max() + 1))
+    return made
+
+
+def chain(*parts: nn.Module) -> nn.Module:
+    return settled(nn.Sequential(*parts))
+
+
+class Block(nn.Module):
+    """A residual block whose attributes have names that say nothing."""
+
+    def __init__(self, width: int, act: nn.Module) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.LayerNorm(width), nn.Linear(width, width), act
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return x + functional.dropout(self.c(self.b(self.a(x))), 0.2, self.training) * self.scale
+
+
+class Branch(nn.Module):
+    """Wide and deep at once: raw inputs beside what layers make of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(INPUTS)
+        self.deep = nn.Sequential(nn.Linear(INPUTS, 8), nn.ReLU(inplace=True), nn.Dropout(), Block(8, nn.SiLU()))
+        self.few = nn.Linear(2, 3)
+        self.end = nn.Linear(8 + 3 + INPUTS, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        h = self.deep(self.norm(x))
+        h += 0.5
+        few = functional.elu(self.few(x[:, [0, 4]]))
+        return self.end(torch.cat([h, few.flip(1), x], dim=1)).squeeze(-1)
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> nn.Module:
+    """Chains as people write them."""
+    parts: list[nn.Module] = [nn.BatchNorm1d(INPUTS)] if draw(st.booleans()) else []
+    width = INPUTS
+    for _ in range(draw(st.integers(1, 4))):
+        wide = draw(st.integers(1, 12))
+        parts.append(nn.Linear(width, wide, bias=draw(st.booleans())))
+        width = wide
+        norm = draw(st.sampled_from([None, nn.BatchNorm1d, nn.LayerNorm])) if width > 1 else None
+        act = draw(st.sampled_from(MODULES))
+        rest = [*([norm(width)] if norm else []), act(), nn.Dropout(0.1)]
+        parts += [*rest, Block(width, act())] if width > 1 and draw(st.booleans()) else rest
+    return settled(nn.Sequential(*parts, nn.Linear(width, 1)), seed=draw(st.integers(0, 2**31)))
+
+
+MODULES: list[Callable[[], nn.Module]] = [
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    lambda: nn.GELU("tanh"),
+    nn.SiLU,
+    nn.Mish,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.ReLU6,
+    nn.Hardtanh,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.LogSigmoid,
+    nn.Softsign,
+    nn.Tanhshrink,
+    nn.RReLU,
+    nn.PReLU,
+    nn.Identity,
+]
+
+
+@QUICK
+@given(module=chains())
+def test_any_chain_is_the_same_everywhere(module: nn.Module, tmp_path: Path) -> None:
+    assert_same_everywhere(module, tmp_path)
+
+
+class Beside(nn.Module):
+    """Several parts of the same inputs, side by side."""
+
+    def __init__(self, parts: Sequence[Callable[[torch.Tensor], torch.Tensor]], width: int) -> None:
+        super().__init__()
+        self.parts = list(parts)
+        self.held = nn.ModuleList([part for part in parts if isinstance(part, nn.Module)])
+        self.end = nn.Linear(width, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.end(torch.cat([part(x) for part in self.parts], dim=1))
+
+
+def test_every_activation_module(tmp_path: Path) -> None:
+    parts = [nn.Sequential(nn.Linear(INPUTS, 9), act()) for act in MODULES]
+    made = assert_same_everywhere(settled(Beside(parts, 9 * len(parts))), tmp_path)
+    names = {layer.activation.name for layer in made.model.layers if isinstance(layer, bundle_model.Layer)}
+    assert names >= {"relu", "relu6", "softsign", "gelu_tanh", "selu", "logsigmoid"}
+
+
+def test_branches_residuals_slices_and_in_place_parts(tmp_path: Path) -> None:
+    assert_same_everywhere(settled(Branch()), tmp_path)
+
+
+class Called(nn.Module):
+    """Applies a function to the inputs, then one layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], width: int = INPUTS) -> None:
+        super().__init__()
+        self.function, self.last = function, nn.Linear(width, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.last(self.function(x))
+
+
+WEIGHTS = torch.linspace(-1, 1, INPUTS * 4).reshape(INPUTS, 4)
+
+FUNCTIONS: list[tuple[Callable[[torch.Tensor], torch.Tensor], int]] = [
+    (lambda x: x.relu().tanh().sigmoid(), 6),
+    (lambda x: torch.relu_(x - 2.0), 6),
+    (lambda x: functional.leaky_relu(1 - x, 0.3), 6),
+    (lambda x: x * torch.sigmoid(x), 6),
+    (lambda x: -x / 2 + x.abs() - (x - 1).pow(2), 6),
+    (lambda x: x.clamp(1, 3) + x.clamp(min=0.5) + x.clamp(max=2.5), 6),
+    (lambda x: torch.softmax(x, dim=1), 6),
+    (lambda x: x @ WEIGHTS.to(x) + 1, 4),
+    (lambda x: (WEIGHTS.T.to(x) @ x.T).T, 4),
+    (lambda x: torch.addmm(torch.ones(4).to(x), x, WEIGHTS.to(x)), 4),
+    (lambda x: x - x.mean(dim=1, keepdim=True), 6),
+    (lambda x: torch.stack([x, x.exp() / 9], dim=0).mean(0), 6),
+    (lambda x: x.unsqueeze(1).flatten(1).view(-1, 2, 3).transpose(1, 2).reshape(len(x), 6), 6),
+    (lambda x: torch.cat(x.chunk(3, dim=1)[::-1], dim=1), 6),
+    (lambda x: x[:, 1:4:2].repeat(1, 2), 4),
+    (lambda x: functional.group_norm(x, 1), 6),
+    (lambda x: functional.layer_norm(x, (6,)), 6),
+    (lambda x: torch.nan_to_num(x, 2.0), 6),
+]
+
+
+def test_functions_and_methods_are_followed(tmp_path: Path) -> None:
+    module = Beside([function for function, _ in FUNCTIONS], sum(width for _, width in FUNCTIONS))
+    assert_same_everywhere(settled(module), tmp_path)
+
+
+def test_a_module_that_insists_on_float32(tmp_path: Path) -> None:
+    """It cannot be copied to float64; rounding in float32 stays within the bound."""
+    module = settled(Called(lambda x: x.to(torch.float32) @ WEIGHTS, 4))
+    export(module, tmp_path / "net", sample=rows())
+
+
+def test_batch_norm_with_channels_and_slopes_of_their_own(tmp_path: Path) -> None:
+    module = chain(nn.Unflatten(1, (3, 2)), nn.BatchNorm1d(3), nn.PReLU(3), nn.Flatten(), nn.Linear(6, 1))
+    assert_same_everywhere(module, tmp_path)
+
+
+def test_weights_shared_or_made_of_others(tmp_path: Path) -> None:
+    same = nn.Linear(INPUTS, INPUTS)
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(INPUTS, 1))
+    assert_same_everywhere(settled(nn.Sequential(same, nn.ReLU(), same, nn.Tanh(), normed)), tmp_path)
+
+
+def test_a_sigmoid_at_the_end_bounds_the_predictions(tmp_path: Path) -> None:
+    made = assert_same_everywhere(chain(nn.Linear(INPUTS, 1), nn.Sigmoid()), tmp_path, rank=None)
+    assert made.post == ()
+    assert [layer.activation.name for layer in made.model.layers] == ["sigmoid"]
+
+
+def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
+    module = chain(nn.Linear(INPUTS, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1)).train()
+    before = copy.deepcopy(module.state_dict())
+    export(module, tmp_path / "net", sample=rows())
+    assert module.training
+    assert next(module.parameters()).dtype == torch.float32
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_float32_weights_stay_float32_and_golden_rows_are_float64s(tmp_path: Path) -> None:
+    module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+    made = assert_same_everywhere(module, tmp_path)
+    assert {layer.weights.dtype.name for layer in made.model.layers} == {"float32"}
+    assert made.trained["framework"] == "torch"
+    exact = reference.predict(made.model, np.asarray(made.golden.inputs, dtype=np.float64))
+    np.testing.assert_allclose(made.golden.predictions, exact, rtol=1e-12, atol=1e-12)
+
+
+def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
+    module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+    centre, scale = np.linspace(1, 3, INPUTS), np.linspace(0.5, 2, INPUTS)
+    made = assert_same_everywhere(module, tmp_path, centre=centre, scale=scale, imputation=2.0)
+    inputs = rows().dropna()[list(NAMES)].to_numpy()
+    theirs = module.eval()(torch.tensor((inputs - centre) / scale, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(reference.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_one_of_several_outputs(tmp_path: Path) -> None:
+    module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
+    with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):
+        export(module, tmp_path / "net", sample=rows())
+    with pytest.raises(errors.ExportError, match=r"output=3: the model gives 3 values a row, 0 to 2"):
+        export(module, tmp_path / "net", sample=rows(), output=3)
+    made = assert_same_everywhere(module, tmp_path, output=1)
+    inputs = rows().dropna()[list(NAMES)].to_numpy()
+    theirs = module.eval()(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 1]
+    np.testing.assert_allclose(reference.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+
+
+class Two(nn.Module):
+    """Gives a prediction and something beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = nn.Linear(INPUTS, 2), nn.Linear(2, 1)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.body(x)
+        return {"hidden": hidden, "value": self.last(hidden)[:, 0]}
+
+
+def test_one_of_several_tensors(tmp_path: Path) -> None:
+    made = assert_same_everywhere(settled(Two()), tmp_path, output=2)
+    assert len(made.model.layers) == 2
+
+
+class Twice(nn.Module):
+    """Takes two tensors."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x + y
+
+
+class Gate(nn.Module):
+    """A gate of its own: one half times the sigmoid of the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l = nn.Linear(INPUTS, 4)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        h = self.l(x)
+        return h[:, :2] * torch.sigmoid(h[:, 2:])
+
+
+class Branching(nn.Module):
+    """Decides by the numbers it is given."""
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return x[:, :1] if x.sum() > 0 else x[:, 1:2]
+
+
+class Nested(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(INPUTS, 8), nn.ReLU(), nn.Unflatten(1, (1, 8)), part)
+        self.end = nn.LazyLinear(1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.end(self.net(x).flatten(1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.core = nn.LSTM(INPUTS, 4, batch_first=True)
+        self.end = nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.end(self.core(x.unsqueeze(1))[0][:, -1])
+
+
+REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
+    (lambda: Nested(nn.Conv1d(1, 2, 3)), r"Conv1d at `net\.3` cannot be expressed in a bundle; export a function"),
+    (Recurrent, r"LSTM at `core`"),
+    (lambda: nn.Sequential(nn.Linear(6, 4), nn.GLU(), nn.Linear(2, 1)), r"GLU at `1`"),
+    (lambda: nn.Sequential(Gate(), nn.Linear(2, 1)), r"`mul` in Gate at `0` multiplies values that both depend"),
+    (
+        lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 1)),
+        r"BatchNorm1d at `1` keeps no running statistics",
+    ),
+    (lambda: Called(lambda x: functional.dropout(x, 0.5)), r"in Called at the top of the model drops values even in"),
+    (lambda: Called(lambda x: x - x.mean(0)), r"`mean` in Called at the top of the model is over the rows"),
+    (lambda: Called(lambda x: x.flip(0)), r"`flip` in Called .* mixes rows"),
+    (lambda: Called(lambda x: x.round()), r"`round` in Called .* cannot be expressed"),
+    (lambda: Called(lambda x: 1 / (x + 1)), r"divides by values that depend on the inputs|cannot be expressed"),
+    (lambda: Called(lambda x: x**3), r"power other than the square"),
+    (lambda: Called(lambda x: torch.cat([x, torch.ones(len(x), 1)], 1), 7), r"puts constants among the values"),
+    (Branching, r"Branching cannot be traced by torch\.export"),
+    (Twice, r"forward of Twice does not take one tensor"),
+    (lambda: nn.Linear(INPUTS + 1, 1), r"Linear does not predict rows of the sample, 6 inputs each"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(REFUSED)))
+def test_what_cannot_be_expressed_is_refused_by_name(case: int, tmp_path: Path) -> None:
+    make, says = REFUSED[case]
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of lazy modules
+        module = make()
+    with torch.no_grad():
+        if isinstance(module, Nested):
+            module(torch.zeros(2, INPUTS))
+    with pytest.raises(errors.ExportError, match=says):
+        export(module, tmp_path / "net", sample=rows())
+    assert not list(tmp_path.iterdir())
+
+
+def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
+    skorch = pytest.importorskip("skorch")
+    x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
+    y: NDArray[np.float32] = (x[:, :1] - x[:, 1:2]).astype(np.float32)
+    net = skorch.NeuralNetRegressor(
+        nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1)), max_epochs=2, verbose=0, train_split=None
+    )
+    with pytest.raises(errors.ExportError, match="not trained yet"):
+        export(net, tmp_path / "net", sample=rows())
+    net.fit(x, y)
+    made = assert_same_everywhere(net, tmp_path)
+    assert made.trained["wrapper"] == "skorch"
+    np.testing.assert_allclose(
+        reference.predict(made.model, x.astype(np.float64)), net.predict(x)[:, 0], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_skorch_classifier_gives_its_probability(tmp_path: Path) -> None:
+    skorch = pytest.importorskip("skorch")
+    x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
+    module = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten(0))
+    net = skorch.NeuralNetBinaryClassifier(module, max_epochs=2, verbose=0, train_split=None)
+    net.fit(x, (x[:, 0] > 2).astype(np.float32))
+    made = assert_same_everywhere(net, tmp_path, output=1)
+    np.testing.assert_allclose(
+        reference.predict(made.model, x.astype(np.float64)), net.predict_proba(x)[:, 1], rtol=1e-4, atol=1e-5
+    )
+
+
+def test_lightning_modules_are_traced_as_they_are(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own imports
+        lightning = pytest.importorskip("pytorch_lightning")
+
+    class Net(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1))
+            self.save_hyperparameters()
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.net(x)
+
+    module = settled(Net())
+    made = assert_same_everywhere(module, tmp_path)
+    assert made.trained["wrapper"] == "pytorch_lightning"
