@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import paths, post, reference, render
+from builder.bundle import activations, kinds, write
 from builder.bundle import files as bundle_files
-from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
+from builder.export import lightgbm_models, translated, tree_arrays
 from builder.inside import fold, make
 from tests.support import bundles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-SCENARIO_BUNDLES = ("narrow", "linear", "wide", "ensemble")
+SCENARIO_BUNDLES = ("narrow", "linear", "wide", "nodes", "trees", "lightgbm", "ensemble", "mixed")
 
 
 def folded(made: bundle_model.Bundle) -> dict[str, Any]:
@@ -94,13 +95,79 @@ def scenario_bundle(name: str) -> bundle_model.Bundle:
         )
     if name == "linear":
         return bundles.bundle(9, network=bundles.mlp(9, widths=(), names=(), dtype="float64"))
-    if name == "ensemble":
-        return _two_networks()
+    if name in _MADE:
+        return _MADE[name]()
     network = bundles.mlp(301, widths=(160, 24), names=("relu", "tanh"))
     centre, scale = network.centre.copy(), network.scale.copy()
     centre[-1], scale[-1] = 0.5, 0.01  # a benchmark with little spread: its centre is far away
     centre[3], scale[3] = 2, 0.25
     return bundles.bundle(300, ("bench",), network=dataclasses.replace(network, centre=centre, scale=scale))
+
+
+def _trained(count: int) -> tuple[Any, Any]:
+    """Return rows such as live features are, and something to predict from them."""
+    random = np.random.default_rng(8)
+    rows = random.integers(0, 5, size=(400, count)).astype(np.float64)
+    return rows, rows @ random.normal(size=count) + random.normal(size=400)
+
+
+def _forest(count: int) -> bundle_model.Trees:
+    """Return a forest of scikit-learn's that is never given a NaN: what is missing is imputed first."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    grown = RandomForestRegressor(9, max_depth=6, random_state=1).fit(*_trained(count))
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in grown.estimators_], weight=1 / 9)
+    plain = bundle_model.Prepare(imputation=np.full(count, 2.0), centre=np.zeros(count), scale=np.ones(count))
+    return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, prepare=plain)
+
+
+def _booster(count: int) -> bundle_model.LightGbm:
+    """Return a booster that sends what is missing its own way."""
+    import lightgbm
+
+    rows, target = _trained(count)
+    grown = lightgbm.train(
+        {"objective": "l2", "num_leaves": 7, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(rows, target), 12
+    )
+    names = tuple(f"feature_{place}" for place in range(count))
+    given = translated.Given(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
+    made: bundle_model.LightGbm = lightgbm_models.translate(grown, given).model
+    return made
+
+
+def _nodes() -> bundle_model.Bundle:
+    """Return a network with a norm, a residual sum and a concatenation."""
+    random, wide = np.random.default_rng(2), activations.Activation(name="tanh")
+
+    def dense(inputs: int, outputs: int, *sources: int) -> bundle_model.Layer:
+        weights, bias = random.normal(size=(inputs, outputs)) / inputs**0.5, random.normal(size=outputs)
+        return bundle_model.Layer(weights=weights, bias=bias, activation=wide, sources=sources)
+
+    network = bundle_model.Mlp(
+        layers=(
+            dense(12, 8),
+            bundle_model.Norm(gain=random.normal(size=8), shift=random.normal(size=8), epsilon=1e-5),
+            dense(8, 8),
+            bundle_model.Sum(sources=(1, 2)),
+            bundle_model.Concat(sources=(3, -1)),
+            dense(20, 1),
+        ),
+        imputation=np.full(12, 2.0),
+        centre=np.full(12, 2.0),
+        scale=np.full(12, 1.5),
+    )
+    return bundles.bundle(12, network=network)
+
+
+def _mixed() -> bundle_model.Bundle:
+    """Return an ensemble of three kinds, by what its members are made into."""
+    names = tuple(f"feature_{place}" for place in range(12))
+    members = (
+        bundle_model.Member(model=_forest(6), features=names[:6], weight=0.5),
+        bundle_model.Member(model=_booster(6), features=names[6:], weight=1.5),
+        bundle_model.Member(model=bundles.mlp(4), features=names[3::-1]),
+    )
+    return bundles.bundle(12, network=bundle_model.Ensemble(members=members))
 
 
 def _two_networks() -> bundle_model.Bundle:
@@ -114,6 +181,15 @@ def _two_networks() -> bundle_model.Bundle:
         )
     )
     return bundles.bundle(12, columns, network=ensemble)
+
+
+_MADE: Mapping[str, Callable[[], bundle_model.Bundle]] = {
+    "ensemble": _two_networks,
+    "lightgbm": lambda: bundles.bundle(12, network=_booster(12)),
+    "mixed": _mixed,
+    "nodes": _nodes,
+    "trees": lambda: bundles.bundle(12, network=_forest(12)),
+}
 
 
 def write_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Path:

@@ -61,8 +61,10 @@ class Case:
         found: dict[str, float] = {}
         for one in model.get("members", [model]):
             names = one["features"] + one["benchmarks"]
-            found |= dict(zip(names, (float(value) for value in one["imputation"]), strict=True))
-            found |= {names[place]: value for place, value, _ in one["far"]}
+            values = (one.get("prepare") or one).get("imputation")
+            if values is not None:  # a booster sends what is missing its own way
+                found |= dict(zip(names, (float(value) for value in values), strict=True))
+            found |= {names[place]: value for place, value, _ in one.get("far", ())}
         return found
 
 
