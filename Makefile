@@ -32,7 +32,7 @@ stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
-	@$(VENV)python -m configs.train.rows && $(VENV)python -m configs.train.mlp && $(VENV)python -m configs.train.wide
+	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done
 
 fmt: .venv/.test ## format the code
 	@$(VENV)ruff format . && $(VENV)ruff check --fix-only .
