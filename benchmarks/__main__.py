@@ -1,17 +1,18 @@
-"""``python -m benchmarks [NAME ...]``: predict, unchanged, changed, validate; all when none is named."""
+"""``python -m benchmarks [NAME ...]``: predict, neutralize, unchanged, changed, validate; all when none is named."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import commands, predict, table
+from benchmarks import commands, neutralize, predict, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
     "predict": predict.in_container,
+    "neutralize": neutralize.in_container,
     "unchanged": lambda: [commands.unchanged()],
     "changed": lambda: [commands.changed()],
     "validate": lambda: [commands.validate()],

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import config_values, errors, image_ref, secret_scan, typed, typed_kinds, yaml_text
+from builder import config_values, errors, feature_sets, image_ref, secret_scan, typed, typed_kinds, yaml_text
 from builder import post as postprocessing
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class Config:
         name: The file's name without .yaml; names dist/NAME. 1 to 40 of a-z 0-9 _ -
         image: Which image makes and runs the pickle.
         bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or where to fetch one.
-        post: Post-processing steps, in order, instead of the bundle's own.
+        post: Post-processing steps, in order, instead of the bundle's own. Once read, feature groups are names.
         data_version: The tournament's data version: one name for live data, the feature check and the upload.
         validate: What the pickle is proved on.
         upload: Where the pickle goes.
@@ -205,10 +205,11 @@ def load(path: Path) -> Config:
     file = Path(os.path.realpath(path))
     _check_name(document.data.get("name"), file, found)
     root = _find_root(file, found)
+    steps = () if isinstance(parsed, list) else _resolved_steps(parsed, root, found)
     paths = {place: _resolve(place, document.data, file, root, found) for place in _PATHS} if root else {}
     if isinstance(parsed, list) or root is None or found.any():
         raise found.error()
-    return _resolved(parsed, file, root, paths)
+    return _resolved(dataclasses.replace(parsed, post=steps), file, root, paths)
 
 
 def build_inputs(config: Config) -> dict[str, Any]:
@@ -307,13 +308,31 @@ def _find_root(file: Path, found: _Findings) -> Path | None:
     return None
 
 
-_PATHS: tuple[Place, ...] = (
-    ("bundle",),
-    ("bundle", "url"),
-    ("validate", "data", "live"),
-    ("validate", "data", "benchmarks"),
-)
-_OF_BUNDLE = _PATHS[:2]
+def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tuple[postprocessing.Step, ...] | None:
+    """Return the steps with feature groups replaced by their names, so that all that follows goes by the names."""
+    steps = config.post
+    if not steps:
+        return steps
+    groups = postprocessing.groups(steps) if root else {}
+    names = {}
+    for place, group in groups.items():
+        try:
+            names[group] = feature_sets.names(root or Path(), config.data_version, group)
+        except ValueError as error:
+            found.add(("post", place, "neutralize", "group"), str(error))
+    # Where no step decides, it depends on the model, which is looked at when the pickle is made.
+    unbounded = postprocessing.unbounded(steps, model_bounded=True)
+    if unbounded is not None:
+        found.add(("post", unbounded), postprocessing.unbounded_fault(steps, model_bounded=True) or "")
+    return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
+
+
+_PATHS: Mapping[Place, config_values.Sort] = {
+    ("bundle",): "bundle",
+    ("bundle", "url"): "archive",
+    ("validate", "data", "live"): "parquet",
+    ("validate", "data", "benchmarks"): "parquet",
+}
 
 
 def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
@@ -330,7 +349,7 @@ def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) 
         found.add(place, f"{typed_kinds.show(data)} is not a relative path; write it relative to {file.parent}")
     elif not path.is_relative_to(root) or path == root:
         found.add(place, f"{said}, which is not below {root}; every path stays below the folder that holds {_FOLDER}/")
-    elif fault := _path_fault(place, path):
+    elif fault := config_values.path_fault(path, sort=_PATHS[place]):
         found.add(place, f"{said}, which {fault}, relative to {file.parent}")
     return path
 
@@ -348,22 +367,6 @@ def _as_path(place: Place, data: Any, found: _Findings) -> Path | None:
         except ValueError:
             return None  # known already
     return Path(data)
-
-
-def _path_fault(place: Place, path: Path) -> str:
-    """Return why a path will not do where it stands; what is in it is not looked at."""
-    is_folder = os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises for names too long
-    if place not in _OF_BUNDLE:
-        return "is a folder; name a parquet file" if is_folder else ""
-    may_be_folder = place == ("bundle",)
-    good = f"{'the folder that holds bundle.json, or ' if may_be_folder else ''}a NAME.bundle.zip"
-    if is_folder:
-        return "" if may_be_folder else f"is a folder; name {good}"
-    if not os.path.exists(path):  # noqa: PTH110
-        return f"does not exist; name {good}"
-    if not os.path.isfile(path) or path.suffix != ".zip":  # noqa: PTH113
-        return f"is no {'folder and no ' if may_be_folder else ''}.zip; name {good}"
-    return ""
 
 
 def _resolved(config: Config, file: Path, root: Path, paths: Mapping[Place, Path | None]) -> Config:

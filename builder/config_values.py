@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.parse
 from pathlib import Path
+from typing import Literal
 
 from builder import image_ref, typed_kinds
+
+Sort = Literal["bundle", "archive", "parquet"]
 
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
@@ -118,6 +122,27 @@ def file_path(address: str) -> Path | None:
     if not path or "\0" in path:
         raise ValueError(f"this names no file; {_ADDRESS_NEEDED}")
     return Path(path)
+
+
+def path_fault(path: Path, *, sort: Sort) -> str:
+    """Return why a path will not do where it stands; nothing where it may. What is in it is not looked at.
+
+    Args:
+        path: Absolute, links resolved.
+        sort: What is needed there: a bundle's folder or zip, its zip alone, or a parquet file, which may come later.
+    """
+    # Not Path's own methods, which raise for names that are too long.
+    is_folder, there, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
+    if sort == "parquet":
+        return "is a folder; name a parquet file" if is_folder else ""
+    good = f"{'the folder that holds bundle.json, or ' if sort == 'bundle' else ''}a NAME.bundle.zip"
+    if is_folder:
+        return "" if sort == "bundle" else f"is a folder; name {good}"
+    if not there:
+        return f"does not exist; name {good}"
+    if not is_file or path.suffix != ".zip":
+        return f"is no {'folder and no ' if sort == 'bundle' else ''}.zip; name {good}"
+    return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""Parquet files that a config names as live data: whether they have what a model needs."""
+"""Parquet files that a config names as live data: whether they have what a pickle needs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(
     needs_era: bool,
     data_version: str,
 ) -> LiveFiles:
-    """Make sure that files have what a model needs; reads their schemas, ids and eras alone.
+    """Make sure that files have what a model and its post-processing need; reads their schemas, ids and eras alone.
 
     Args:
         live: Parquet in the shape of ``live.parquet``.
@@ -47,7 +47,7 @@ def check(
         found += _file_faults(benchmarks, benchmark_columns, fetch=f"{data_version}/live_benchmark_models.parquet")[1]
     elif benchmark_columns:
         found.append(
-            f"{live}: comes without a benchmark file, and the model takes {_listed(benchmark_columns)}; "
+            f"{live}: comes without a benchmark file, and the pickle takes {_listed(benchmark_columns)}; "
             "name one as validate.data.benchmarks"
         )
     if found:
@@ -86,11 +86,11 @@ def _schema_faults(path: Path, schema: pa.Schema, columns: Sequence[str]) -> lis
     absent = [name for name in columns if name not in kinds]
     if "era" in absent:
         absent.remove("era")
-        found.append(f"{path}: era: missing, and the model ranks by era; add it, or rank with scope: frame")
+        found.append(f"{path}: era: missing, and the post-processing goes by era; add it, or use scope: frame")
     if absent:
         wanted = sum(name != "era" for name in columns)
         found.append(
-            f"{path}: {len(absent)} of {wanted} columns that the model takes are missing: {_listed(absent)}; "
+            f"{path}: {len(absent)} of {wanted} columns that the pickle takes are missing: {_listed(absent)}; "
             "fetch the data version that the model was trained on"
         )
     twice = [name for name in columns if len(kinds.get(name, ())) > 1]

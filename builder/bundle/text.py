@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from builder.bundle import model as bundle_model
 
-Name = Annotated[
-    str,
-    typed_kinds.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character"),
-]
+Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
 
 _SHOWN = 5
@@ -150,6 +147,7 @@ class Text(abc.ABC):
             *_reserved(("features",), self.features),
             *_reserved(("benchmarks",), self.benchmarks),
             *_shared(self.features, self.benchmarks),
+            *_groups(self.post),
             *self.own_faults(),
             *self._golden_faults(),
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
@@ -212,6 +210,15 @@ def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[typed.Fa
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
     return [typed.Fault(path=("benchmarks",), text=text)]
+
+
+def _groups(steps: Sequence[postprocessing.Step]) -> list[typed.Fault]:
+    """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
+    text = "a bundle names its features: write features: [...]; a group belongs in a config"
+    return [
+        typed.Fault(path=("post", place, "neutralize", "group"), text=f"{typed_kinds.show(group)}; {text}")
+        for place, group in postprocessing.groups(steps).items()
+    ]
 
 
 _SURROGATE = re.compile("[\ud800-\udfff]")

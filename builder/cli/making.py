@@ -213,9 +213,9 @@ def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
     from builder.bundle import kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if chosen.post is None else chosen.post
-    if not steps and not kinds.is_bounded(bundle.model):
-        fault = f"{chosen.file}: post: no step follows the model, whose predictions can leave [0, 1], which the "
-        raise errors.ConfigError([f"{fault}tournament refuses; add `- rank: {{scope: era, ties: average}}`"])
+    fault = post.unbounded_fault(steps, model_bounded=kinds.is_bounded(bundle.model))
+    if fault:
+        raise errors.ConfigError([f"{chosen.file}: post: {fault}"])
     return render.Plan(post=post.as_data(steps), config=config.build_inputs(chosen))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, errors, image, paths, post, run
+from builder import artifact, config, data, errors, image, json_text, paths, post, render, run, typed
 from builder.bundle import files
 from builder.cli import session, target, terminal
 
@@ -62,7 +62,7 @@ def _task(
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
         where = image.find_again(made.manifest.image, on, progress=progress)
-    live, source = _live_files(terms, bundle, chosen)
+    live, source = _live_files(terms, bundle, chosen, post.needs(_steps(made)))
     return validate.Task(
         artifact=made,
         bundle=bundle,
@@ -74,25 +74,39 @@ def _task(
     )
 
 
+def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:
+    """Return the post-processing steps that are in the pickle."""
+    recorded = made.folder / artifact.CONTEXT / render.PLAN
+    try:
+        plan = json_text.read(recorded.read_bytes())
+    except OSError:
+        plan = []
+    parsed = [] if isinstance(plan, list) else typed.parse(post.Steps, {"post": plan.get("post")})
+    if isinstance(parsed, list):
+        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
+    return parsed.post
+
+
 def _live_files(
-    terms: config.Validate, bundle: bundle_model.Bundle, chosen: target.Target
+    terms: config.Validate, bundle: bundle_model.Bundle, chosen: target.Target, needs: post.Needs
 ) -> tuple[data.LiveFiles, str]:
     """Return what to predict on, and what to call it in the report."""
+    features = tuple(dict.fromkeys((*bundle.features, *needs.features)))
+    benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *needs.benchmarks)))
     if isinstance(terms.data, config.LivePaths):
-        steps = chosen.config.post if chosen.config and chosen.config.post is not None else bundle.post
         from builder import live_check  # noqa: PLC0415 - pyarrow
 
         found = live_check.check(
             terms.data.live,
             terms.data.benchmarks,
-            features=bundle.features,
-            benchmark_columns=bundle.benchmarks,
-            needs_era=post.needs_era(steps),
+            features=features,
+            benchmark_columns=benchmarks,
+            needs_era=needs.era,
             data_version=chosen.config.data_version if chosen.config else "",
         )
         return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"
     cache = paths.cache_folder() / "shaped"
-    made = data.shaped(features=bundle.features, benchmarks=bundle.benchmarks, rows=terms.rows, cache=cache)
+    made = data.shaped(features=features, benchmarks=benchmarks, rows=terms.rows, cache=cache)
     return made, "shaped"
 
 

@@ -153,6 +153,11 @@ def _steps(
     if isinstance(parsed, list):
         faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
         raise errors.ExportError(f"export: {faults}")
+    for group in postprocessing.groups(parsed.post).values():
+        raise errors.ExportError(
+            f"export: neutralize: the feature group {group!r} is known by name alone, and a bundle is whole by itself; "
+            "pass its names, {'features': [...]}, or leave neutralize= out and write `group:` in the config"
+        )
     return parsed.post
 
 

@@ -25,6 +25,11 @@ KIND_FILES = {
 }
 STEP_FILES = {
     "rank": ("rank.py",),
+    "gaussianize": ("rank.py", "gaussianize.py"),
+    "standardize": ("rank.py", "standardize.py"),
+    "neutralize": ("rank.py", "benchmark_columns.py", "neutralize.py"),
+    "blend": ("rank.py", "gaussianize.py", "benchmark_columns.py", "blend.py"),
+    "clip": ("clip.py",),
 }
 LAST = ("entry.py",)
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import build, docker_engine, progress, stand_in, tar_stream
+from builder import build, docker_engine, progress, stand_in
 from builder import engine as engines
-from tests.support import pickles, scenarios
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from tests.support import in_container, pickles, scenarios
 
 THREADS = """
 import json, sys
@@ -29,24 +25,6 @@ print(json.dumps({"quota": quota(), "before": before, "within": few(blas), "afte
 """
 
 
-def run(
-    on: docker_engine.DockerEngine,
-    image: str,
-    identity: str,
-    files: Mapping[str, bytes],
-    *command: str,
-    cpus: float = 1,
-) -> str:
-    """Run a command in a locked container with these files; return what it printed."""
-    limits = engines.Limits(cpus=cpus, memory=2 << 30)
-    with on.container(image, command, run=identity, limits=limits, network=False) as container:
-        container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in files.items()))
-        ended = container.run(300)
-        said = container.log()
-    assert ended.code == 0, said
-    return said
-
-
 @pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
 def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
@@ -57,7 +35,7 @@ def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Pa
     build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {path.name: path.read_bytes() for path in (tmp_path / "model.pkl", tmp_path / "case.npz")}
     files["scenarios.py"] = Path(scenarios.__file__).read_bytes()
-    said = run(engine, image.image.id, run_id, files, "python", "-W", "error", "scenarios.py", engines.BOX)
+    said = in_container.run(engine, image.image.id, run_id, files, "python", "-W", "error", "scenarios.py", engines.BOX)
     outcomes: dict[str, str | None] = json.loads(said.strip().splitlines()[-1])
     assert outcomes.keys() == scenarios.SCENARIOS.keys()
     failed = [f"{scenario}:\n{text}" for scenario, text in outcomes.items() if text]
@@ -72,7 +50,7 @@ def test_as_many_threads_as_the_quota_grants(
     rendered = pickles.rendered(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
     build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {"model.pkl": (tmp_path / "model.pkl").read_bytes()}
-    found = json.loads(run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
+    found = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
     assert found["quota"] == threads
     assert found["before"]
     assert found["within"] == [min(threads, before) for before in found["before"]]

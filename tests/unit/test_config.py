@@ -25,6 +25,7 @@ SAID_OF_SECRETS = (
     "and if this file was ever shared, make a new key"
 )
 MINIMAL = f"name: mlp\nimage: {{ref: {REF}}}\nbundle: bundles/mlp\n"
+STEPS = "rank, gaussianize, standardize, neutralize, blend, clip"
 KEYS = "name, image, bundle, post, data_version, validate, upload"
 NO_TWO = "one mapping (key: value) is expected"
 
@@ -53,6 +54,11 @@ def change(key: str, value: str) -> str:
     """The minimal config with one top-level key set or added, on the last line (3, or 4 if it is new)."""
     lines = [line for line in MINIMAL.splitlines() if not line.startswith(f"{key}:")]
     return "\n".join([*lines, f"{key}: {value}"])
+
+
+def post_of(step: str) -> str:
+    """The minimal config with one step, on line 5."""
+    return MINIMAL + f"post:\n  - {step}\n"
 
 
 # (row of the list, the file, what is said)
@@ -336,6 +342,115 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         ["FILE:6: post[1].rnk: unknown key; did you mean rank?"],
     ),
     (
+        "gaussianize",
+        post_of("gaussianize: {scope: eras}"),
+        ['FILE:5: post[0].gaussianize.scope: "eras" will not do; "era" or "frame" is needed; did you mean "era"?'],
+    ),
+    (
+        "standardize",
+        post_of("standardize: {ddof: 1}"),
+        ["FILE:5: post[0].standardize.ddof: unknown key; the keys here are scope"],
+    ),
+    (
+        "neutralize to nothing",
+        post_of("neutralize: {proportion: 0.5}"),
+        ["FILE:5: post[0].neutralize: no columns stand here; one of features, group, benchmarks is needed"],
+    ),
+    (
+        "neutralize to two sorts",
+        post_of("neutralize: {features: [a], group: medium}"),
+        ["FILE:5: post[0].neutralize: features and group stand here; one of features, group, benchmarks is needed"],
+    ),
+    (
+        "neutralize to a column twice",
+        post_of("neutralize: {benchmarks: [a, b, a]}"),
+        ["FILE:5: post[0].neutralize: benchmarks has a more than once; leave one of each"],
+    ),
+    (
+        "neutralize to another column",
+        post_of("neutralize: {features: [a, era, target_x]}"),
+        ["FILE:5: post[0].neutralize: era, target_x cannot be neutralised to; features are needed"],
+    ),
+    (
+        "neutralize, an empty list",
+        post_of("neutralize: {features: []}"),
+        [
+            (
+                "FILE:5: post[0].neutralize.features: a list will not do; a list (of text of 1 to 200 characters, "
+                "none a control character) of 1 to 100,000 items is needed"
+            )
+        ],
+    ),
+    (
+        "neutralize, one name",
+        post_of("neutralize: {features: a, proportion: 2, scope: row}"),
+        [
+            (
+                'FILE:5: post[0].neutralize.features: "a" is text; a list (of text of 1 to 200 characters, none a '
+                "control character) of 1 to 100,000 items is needed"
+            ),
+            "FILE:5: post[0].neutralize.proportion: 2 will not do; a number from 0 to 1 is needed",
+            'FILE:5: post[0].neutralize.scope: "row" will not do; "era" or "frame" is needed',
+        ],
+    ),
+    (
+        "neutralize to a group without its file",
+        post_of("neutralize: {group: medium}"),
+        [
+            (
+                'FILE:5: post[0].neutralize.group: "medium" is a feature set, and neither ROOT/v5.2/features.json nor '
+                "ROOT/features.json is there to say which features it has; fetch it (numerapi.NumerAPI()."
+                "download_dataset('v5.2/features.json', 'v5.2/features.json')), or name them: features: [...]"
+            )
+        ],
+    ),
+    (
+        "blend",
+        post_of("blend: {benchmrk: a, weight: 1.5, transform: ranks}"),
+        [
+            "FILE:5: post[0].blend.benchmark: missing; text of 1 to 200 characters, none a control character is needed",
+            "FILE:5: post[0].blend.benchmrk: unknown key; did you mean benchmark?",
+            "FILE:5: post[0].blend.weight: 1.5 will not do; a number from 0 to 1 is needed",
+            (
+                'FILE:5: post[0].blend.transform: "ranks" will not do; "rank" or "gaussian" or "raw" is needed; '
+                'did you mean "rank"?'
+            ),
+        ],
+    ),
+    (
+        "clip, the wrong way round",
+        post_of("clip: {low: 1, high: 0}"),
+        ["FILE:5: post[0].clip: low is 1 and high 0; low has to be below high"],
+    ),
+    (
+        "clip, no number",
+        post_of("clip: {low: .inf, high: a}"),
+        [
+            'FILE:5: post[0].clip.low: .inf is not a finite number; write one, or ".inf" if it is text',
+            'FILE:5: post[0].clip.high: "a" is text; a number from -1,000,000,000 to 1,000,000,000 is needed',
+        ],
+    ),
+    (
+        "nothing bounds the result",
+        MINIMAL + "post:\n  - rank: {}\n  - neutralize: {features: [a]}\n  - standardize: {}\n",
+        [
+            (
+                "FILE:7: post[2]: nothing after standardize keeps the predictions in [0, 1], which the tournament "
+                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+            )
+        ],
+    ),
+    (
+        "a clip that does not bound it",
+        post_of("clip: {low: 1.5, high: 2}"),
+        [
+            (
+                "FILE:5: post[0]: nothing after clip keeps the predictions in [0, 1], which the tournament "
+                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+            )
+        ],
+    ),
+    (
         "everything at once, in the order of the file",
         """\
         name: Mlp
@@ -352,7 +467,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
             "FILE:2: image.rf: unknown key; did you mean ref?",
             'FILE:4: validate.data.live: 3 is a whole number; a path relative to this file is needed: quote it, "3"',
             'FILE:5: validate.rows: "many" is text; a whole number from 1 to 1,000,000 is needed',
-            'FILE:6: post: "rank" is text; a list (of a mapping with one key (rank)) is needed',
+            f'FILE:6: post: "rank" is text; a list (of a mapping with one key ({STEPS})) is needed',
         ],
     ),
 ]
@@ -524,6 +639,30 @@ def test_defaults_of_a_step_are_what_a_build_depends_on(root: Path) -> None:
     assert config.build_inputs(config.load(write(root, MINIMAL + "post: []\n")))["post"] == []
 
 
+def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path) -> None:
+    (root / "v5.2").mkdir()
+    sets = root / "v5.2" / "features.json"
+    sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["a", "b", "c"]}, "targets": []}')
+    path = write(root, MINIMAL + "post:\n  - neutralize: {group: small, proportion: 0.5}\n  - rank: {}\n")
+    loaded = config.load(path)
+    assert loaded.post == (post.Neutralize(features=("a", "b"), proportion=0.5), post.Rank())
+    first = config.build_inputs(loaded)
+    assert first["post"][0] == {"neutralize": {"features": ["a", "b"], "proportion": 0.5, "scope": "era"}}
+    sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["x"]}, "more": {}}')
+    assert config.build_inputs(config.load(path)) == first, "another set changed"
+    sets.write_text('{"feature_sets": {"small": ["a", "c"]}}')
+    assert config.build_inputs(config.load(path)) != first
+    sets.write_text('{"feature_sets": {"smoll": ["a", "c"]}}')
+    assert faults_of(path) == [
+        'FILE:5: post[0].neutralize.group: "small" is no feature set of ROOT/v5.2/features.json; did you mean smoll?'
+    ]
+
+
+def test_whether_a_lone_blend_is_bounded_depends_on_the_model(root: Path) -> None:
+    path = write(root, MINIMAL + "post:\n  - blend: {benchmark: a, transform: raw}\n")
+    assert config.load(path).post == (post.Blend(benchmark="a", transform="raw"),)
+
+
 def test_committed_schema_is_up_to_date() -> None:
     committed = (REPOSITORY / "configs" / "schema.json").read_text()
     assert committed == config.schema_text(), "remake it: python -m builder.config > configs/schema.json"
@@ -550,6 +689,10 @@ def test_schema_refuses_what_load_refuses() -> None:
         {"validate": {"limits": {"memory": 4}}},
         {"post": [{"rank": {}, "x": {}}]},
         {"post": [{}]},
+        {"post": [{"neutralize": {"features": []}}]},
+        {"post": [{"neutralize": {"proportion": 1.1}}]},
+        {"post": [{"blend": {}}]},
+        {"post": [{"clip": {"low": "a"}}]},
     ]
     for bad in bads:
         with pytest.raises(jsonschema.ValidationError):

@@ -227,3 +227,27 @@ def test_schema_says_what_the_types_say() -> None:
     assert schema["properties"]["shapes"]["description"] == "In order."
     assert schema["properties"]["code"] == {"type": "string", "default": "ff"}
     assert "origin" not in schema["properties"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Two keys that must agree.
+
+    Attributes:
+        first: One.
+        last: Not before it.
+    """
+
+    first: int
+    last: int = 9
+
+    def __post_init__(self) -> None:
+        if self.first > self.last:
+            raise ValueError(f"{self.first} is after {self.last}; first has to come first")
+
+
+def test_keys_that_must_agree_are_a_fault_at_their_mapping() -> None:
+    assert typed.parse(tuple[Span, ...], [{"first": 1}]) == (Span(first=1),)
+    assert typed.parse(tuple[Span, ...], [{"first": 1}, {"first": 3, "last": 2}]) == [
+        typed.Fault(path=(1,), text="3 is after 2; first has to come first")
+    ]

@@ -1,12 +1,29 @@
-"""The post-processing step ``rank``."""
+"""The post-processing step ``rank``, and within what rows are ranked."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from .runners import STEPS
+
+
+def scope_codes(live_features: Any, scope: str) -> Any:
+    """Return a number for each row, the same for rows of one scope: intp (rows,), from 0 on in order of appearance.
+
+    Rows without an era are a scope of their own: to drop them would leave holes in the submission.
+
+    Raises:
+        ValueError: there is no ``era`` to go by.
+    """
+    if scope == "frame":
+        return np.zeros(len(live_features), dtype=np.intp)
+    if "era" not in live_features.columns:
+        raise ValueError("live_features lacks the column 'era', by which a step of the post-processing goes")
+    era = pd.Series(live_features["era"].to_numpy())
+    return era.groupby(era, dropna=False, sort=False).ngroup().to_numpy()
 
 
 def ranked(values: Any, live_features: Any, scope: str, ties: str) -> Any:
@@ -18,11 +35,7 @@ def ranked(values: Any, live_features: Any, scope: str, ties: str) -> Any:
     series = pd.Series(values)
     if scope == "frame":
         return series.rank(pct=True, method=ties).to_numpy()
-    if "era" not in live_features.columns:
-        raise ValueError("live_features lacks the column 'era', within which predictions are ranked")
-    era = live_features["era"].to_numpy()
-    # Rows without an era are ranked among themselves: dropping them would leave holes in the submission.
-    return series.groupby(era, dropna=False, sort=False).rank(pct=True, method=ties).to_numpy()
+    return series.groupby(scope_codes(live_features, scope), sort=False).rank(pct=True, method=ties).to_numpy()
 
 
 def rank(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:

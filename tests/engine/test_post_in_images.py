@@ -1,0 +1,27 @@
+"""Every post-processing step in real images: what the reference gave on the host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from builder import build, docker_engine, progress, stand_in
+from builder import engine as engines
+from tests.support import in_container, pickles, post_case, post_steps
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+def test_every_step_is_its_reference(
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
+) -> None:
+    image = stand_in.make(engine, python, progress.Silent())
+    rendered = pickles.rendered(tmp_path, post_steps.bundle(), base=image.tag)
+    build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
+    paths = (tmp_path / "model.pkl", post_steps.write(tmp_path), Path(post_case.__file__))
+    files = {path.name: path.read_bytes() for path in paths}
+    command = ("python", "-W", "error", "post_case.py", engines.BOX)
+    found = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
+    assert found["cases"] == 12 * len(post_steps.STEPS)
+    assert found["worst"] <= 1e-12, found

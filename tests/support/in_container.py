@@ -1,0 +1,31 @@
+"""A command in a locked container, with files of the test's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import engine as engines
+from builder import tar_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder import docker_engine
+
+
+def run(
+    on: docker_engine.DockerEngine,
+    image: str,
+    identity: str,
+    files: Mapping[str, bytes],
+    *command: str,
+    cpus: float = 1,
+) -> str:
+    """Run a command in a locked container with these files; return what it printed."""
+    limits = engines.Limits(cpus=cpus, memory=2 << 30)
+    with on.container(image, command, run=identity, limits=limits, network=False) as container:
+        container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in files.items()))
+        ended = container.run(300)
+        said = container.log()
+    assert ended.code == 0, said
+    return said
