@@ -1,4 +1,5 @@
-# Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs.
+# Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
+# init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11
 VENV := .venv/bin/
@@ -6,7 +7,7 @@ BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/system
 
-.PHONY: help setup pickle render validate verify engine stand-in train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify init engine stand-in train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -24,6 +25,9 @@ validate: .venv/.run ## run the pickle of CONFIG in its image under the tourname
 
 verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
 	@$(BUILDER) verify $(FLAGS) $(CONFIG)
+
+init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
+	@$(BUILDER) init $(if $(JSON),--json) $(if $(NAME),--name $(NAME)) $(if $(FORCE),--force) --from "$(BUNDLE)"
 
 engine: .venv/.run ## find a container engine; install and start one where that is possible
 	@$(BUILDER) engine $(FLAGS)

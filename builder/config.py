@@ -50,6 +50,37 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A bundle that is not kept here: fetched once, and then taken from the cache.
+
+    Attributes:
+        url: Where NAME.bundle.zip is: an https address, or a file (a path relative to this file, or file:).
+        sha256: Of that file; nothing else is taken.
+        file: Where it is when it is a file, links resolved. Not a key.
+    """
+
+    url: Annotated[
+        str,
+        typed.Reads(
+            source=str,
+            parse=config_values.read_address,
+            text="an https address, or the path of a file relative to this one,",
+            schema={"minLength": 1},
+        ),
+    ] = dataclasses.field(repr=False)
+    sha256: Annotated[
+        str,
+        typed.Reads(
+            source=str,
+            parse=config_values.read_sha256,
+            text="a sha256 in hexadecimal",
+            schema={"pattern": "^(sha256:)?[0-9a-fA-F]{64}$"},
+        ),
+    ]
+    file: Path | None = dataclasses.field(default=None, metadata=typed.NOT_A_KEY)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LivePaths:
     """Parquet files to validate on; they are not looked for before they are read.
 
@@ -136,7 +167,7 @@ class Config:
     Attributes:
         name: The file's name without .yaml; names dist/NAME. 1 to 40 of a-z 0-9 _ -
         image: Which image makes and runs the pickle.
-        bundle: The folder of the model's bundle, relative to this file.
+        bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or where to fetch one.
         post: Post-processing steps, in order, instead of the bundle's own. Once read, feature groups are names.
         data_version: The tournament's data version: one name for live data, the feature check and the upload.
         validate: What the pickle is proved on.
@@ -147,7 +178,7 @@ class Config:
 
     name: Annotated[str, typed.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
     image: Image
-    bundle: RelativePath
+    bundle: RelativePath | Fetched
     post: tuple[postprocessing.Step, ...] | None = None
     data_version: Annotated[str, typed.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
     validate: Validate = Validate()
@@ -296,38 +327,63 @@ def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tupl
     return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 
-_PATHS: tuple[Place, ...] = (("bundle",), ("validate", "data", "live"), ("validate", "data", "benchmarks"))
+_PATHS: Mapping[Place, config_values.Sort] = {
+    ("bundle",): "bundle",
+    ("bundle", "url"): "archive",
+    ("validate", "data", "live"): "parquet",
+    ("validate", "data", "benchmarks"): "parquet",
+}
 
 
 def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
     """Return the path that is written at a place, absolute and without links."""
     for key in place:
         data = data.get(key) if isinstance(data, dict) else None
-    if not isinstance(data, str):
+    named = _as_path(place, data, found)
+    if named is None:
         return None
-    path = Path(os.path.realpath(file.parent / data))
+    path = Path(os.path.realpath(file.parent / named))
     said = f"{typed_kinds.show(data)} is {path}"
-    if not data or Path(data).is_absolute():
+    is_address = place == ("bundle", "url") and data.lower().startswith("file:")
+    if not data or (named.is_absolute() and not is_address):
         found.add(place, f"{typed_kinds.show(data)} is not a relative path; write it relative to {file.parent}")
     elif not path.is_relative_to(root) or path == root:
         found.add(place, f"{said}, which is not below {root}; every path stays below the folder that holds {_FOLDER}/")
-    elif place == ("bundle",) and not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names too long
-        why = "is a file; a bundle is a folder here" if os.path.isfile(path) else "does not exist"  # noqa: PTH113
-        found.add(place, f"{said}, which {why}; name the folder that holds bundle.json, relative to {file.parent}")
-    elif place != ("bundle",) and os.path.isdir(path):  # noqa: PTH112
-        found.add(place, f"{said}, which is a folder; name a parquet file, relative to {file.parent}")
+    elif fault := config_values.path_fault(path, sort=_PATHS[place]):
+        found.add(place, f"{said}, which {fault}, relative to {file.parent}")
     return path
+
+
+def _as_path(place: Place, data: Any, found: _Findings) -> Path | None:
+    """Return the path that is written at a place, as written; None where there is no path, or one with a fault."""
+    if not isinstance(data, str):
+        return None
+    if place == ("bundle",) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
+        found.add(place, "this is an address, not a path; write it as {url: ..., sha256: ...}")
+        return None
+    if place == ("bundle", "url"):
+        try:
+            return config_values.file_path(config_values.read_address(data))
+        except ValueError:
+            return None  # known already
+    return Path(data)
 
 
 def _resolved(config: Config, file: Path, root: Path, paths: Mapping[Place, Path | None]) -> Config:
     data = config.validate.data
     if isinstance(data, LivePaths):
-        data = LivePaths(live=paths["validate", "data", "live"] or data.live, benchmarks=paths[_PATHS[2]])
+        live, benchmarks = (paths["validate", "data", name] for name in ("live", "benchmarks"))
+        data = LivePaths(live=live or data.live, benchmarks=benchmarks)
+    bundle = config.bundle
+    if isinstance(bundle, Fetched):
+        bundle = dataclasses.replace(bundle, file=paths["bundle", "url"])
+    else:
+        bundle = paths["bundle",] or bundle
     return dataclasses.replace(
         config,
         file=file,
         root=root,
-        bundle=paths[_PATHS[0]] or config.bundle,
+        bundle=bundle,
         validate=dataclasses.replace(config.validate, data=data),
     )
 

@@ -168,6 +168,11 @@ def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
     return str(value)
 
 
+def escape(text: str) -> str:
+    """Return a text for a terminal or a comment: nothing in it moves a cursor, ends a line or turns its direction."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
 def sort_of(value: object) -> str:
     """Return the sort of a value as a noun: ``text``, ``a whole number``."""
     sorts = {str: "text", bool: "a truth value", int: "a whole number", float: "a decimal number"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from builder import errors
 
@@ -84,6 +84,11 @@ def foreign(folder: Path) -> list[str]:
     return _foreign(_entries(folder))
 
 
+def is_name(name: str) -> bool:
+    """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
+    return name in NAMES or bool(_EXTRA.fullmatch(name))
+
+
 def hash_content(content: bytes | Path) -> tuple[str, int]:
     """Return the sha256 and the size of a file, or of what will be one.
 
@@ -91,6 +96,20 @@ def hash_content(content: bytes | Path) -> tuple[str, int]:
         OSError: It cannot be read.
     """
     return (hashlib.sha256(content).hexdigest(), len(content)) if isinstance(content, bytes) else _hash_file(content)
+
+
+def hash_stream(file: IO[bytes]) -> tuple[str, int]:
+    """Return the sha256 and the size of all that an open, seekable file holds.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    file.seek(0)
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
 
 
 def unreadable(path: Path, error: OSError) -> str:
@@ -122,7 +141,7 @@ def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
 
 
 def _foreign(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if name not in NAMES and not _EXTRA.fullmatch(name))
+    return sorted(name for name in names if not is_name(name))
 
 
 def _entries(folder: Path) -> dict[str, int]:
@@ -147,9 +166,5 @@ def _entry_faults(path: Path, mode: int) -> list[str]:
 
 
 def _hash_file(path: Path) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+        return hash_stream(file)

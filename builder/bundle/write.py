@@ -36,6 +36,8 @@ A network of two layers over two features, from whatever trained it::
     ['arrays.npz', 'bundle.json', 'golden.npz']
     >>> kinds.parameters(bundle.model)
     13
+
+In one file, ``write.write(Path("bundles/tiny.bundle.zip"), bundle)``.
 """
 
 from __future__ import annotations
@@ -51,43 +53,47 @@ import numpy as np
 
 from builder import errors, json_text
 from builder import post as postprocessing
-from builder.bundle import check, files, kinds, npz, text
+from builder.bundle import archive, check, files, kinds, npz, text
 from builder.bundle import model as bundle_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def write(folder: Path, bundle: bundle_model.Bundle) -> None:
+def write(path: Path, bundle: bundle_model.Bundle) -> None:
     """Write a bundle, in place of the one that is there.
 
-    It is written beside the folder and renamed: whatever goes wrong, there is either the old bundle or the new one, but
-    for the instant between two renames.
+    It is written beside its place and renamed: whatever goes wrong, there is either the old bundle or the new one, but
+    for the instant between two renames of folders.
 
     Args:
-        folder: Made, with the folders above it. One that is there must be empty or hold a bundle and nothing else.
+        path: ``NAME.bundle.zip`` for one file, anything else for a folder; made, with the folders above it. What is
+            there must be a bundle and nothing else, or an empty folder.
         bundle: Shapes, dtypes and units as its classes say.
 
     Raises:
-        errors.BundleError: All that ``read`` would refuse; a folder that holds something else; a disk that is full.
+        errors.BundleError: All that ``read`` would refuse; something else in its place; a disk that is full.
     """
-    target = folder.resolve()
+    target = path.resolve()
     contents = _contents(bundle)
-    found = _faults(folder, contents)
+    found = _faults(path, contents)
     try:
-        found += _target_faults(folder)
+        found += _archive_faults(path) if archive.is_archive_name(path) else _target_faults(path)
         if found:
             raise errors.BundleError(found)
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}-", dir=target.parent))
         try:
             _write_files(beside / "new", contents)
-            _replace(target, beside)
+            if archive.is_archive_name(path):
+                _pack(beside / "new", target, beside / "zip")
+            else:
+                _replace(target, beside)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     except OSError as error:
         raise errors.BundleError(
-            [f"{folder}: cannot be written ({error.strerror or error}); check its permissions and the free space"]
+            [f"{path}: cannot be written ({error.strerror or error}); check its permissions and the free space"]
         ) from error
 
 
@@ -148,6 +154,8 @@ def _faults(folder: Path, contents: _Contents) -> list[str]:
 
 def _target_faults(folder: Path) -> list[str]:
     """Return the fault of a folder that is not ours to replace."""
+    if folder.suffix == ".zip":
+        return [f"{folder}: a bundle in one file is called {folder.stem}{archive.SUFFIX}; name it so"]
     if not folder.exists():
         return []
     if not folder.is_dir():
@@ -155,6 +163,20 @@ def _target_faults(folder: Path) -> list[str]:
     foreign = files.foreign(folder)
     if foreign:
         return [f"{folder}: holds {text.listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
+    return []
+
+
+def _archive_faults(path: Path) -> list[str]:
+    """Return the fault of a file that is not ours to replace."""
+    if not path.exists():
+        return []
+    if path.is_dir():
+        return [f"{path}: is a folder, and a bundle by this name is one file; move it away or name another"]
+    try:
+        with path.open("rb") as file:
+            archive.look(path, file)
+    except errors.BundleError:
+        return [f"{path}: holds something that is no bundle; move it away or name another"]
     return []
 
 
@@ -176,6 +198,14 @@ def _write_files(folder: Path, contents: _Contents) -> None:
     for name in (*files.NAMES, *contents.files):
         with (folder / name).open("rb") as file:
             os.fsync(file.fileno())  # a full or failing disk says so now, not after the rename
+
+
+def _pack(folder: Path, target: Path, beside: Path) -> None:
+    with beside.open("xb") as file:
+        archive.pack(folder, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(target)
 
 
 def _replace(target: Path, beside: Path) -> None:

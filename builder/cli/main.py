@@ -27,6 +27,7 @@ PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would 
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
 _MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
 _CONFIG = "configs/mlp.yaml"
+_BUNDLE_TEXT = "show what is in a bundle, or check it"
 
 
 def run() -> NoReturn:
@@ -111,7 +112,28 @@ def _parser() -> argparse.ArgumentParser:
     stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
     stand_in = verb("stand-in", "machine.make_stand_in", stand_in_text)
     stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
+    init = verb("init", "bundles.write_config", "write the config of BUNDLE: configs/NAME.yaml", engine=False)
+    _add_init(init)
+    _add_bundle(verbs.add_parser("bundle", help=_BUNDLE_TEXT, description=_BUNDLE_TEXT))
     return parser
+
+
+def _add_init(init: argparse.ArgumentParser) -> None:
+    init.add_argument("--from", dest="bundle", required=True, metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+    init.add_argument("--name", help="of the config; default: the bundle's")
+    init.add_argument("--root", default=".", metavar="FOLDER", help="what holds configs/; default: the current folder")
+    init.add_argument("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
+    init.add_argument("--force", action="store_true", help="replace the config that is there")
+    init.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _add_bundle(bundle: argparse.ArgumentParser) -> None:
+    verbs = bundle.add_subparsers(required=True, metavar="VERB", title="verbs")
+    for name, text in (("show", "print what is in BUNDLE"), ("check", "print every fault of BUNDLE")):
+        added = verbs.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=f"bundles.{name}")
+        added.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

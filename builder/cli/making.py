@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import builder
-from builder import artifact, config, errors, image, manifest, post, render, run
-from builder.bundle import files
+from builder import artifact, config, errors, image, manifest, obtain, paths, post, render, run
+from builder.bundle import files, store
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def pickle(options: argparse.Namespace) -> int:
     with terminal.progress() as progress:
         with watch.stage("config"):
             chosen = config.load(Path(options.config))
-            hashed = files.content_hash(chosen.bundle)
+            source = _obtain(chosen, progress)
+            hashed = _hash_bundle(source)
         with watch.stage("image"):
             on = session.connect(progress, yes=options.yes)
             ref, stand_in = chosen.image.ref, chosen.image.stand_in
@@ -66,7 +67,7 @@ def pickle(options: argparse.Namespace) -> int:
             done = _present(folder, inputs)
             fresh = done is None
             if done is None:
-                done = _make(chosen, inputs, on, progress, watch)
+                done = _make(chosen, source, inputs, on, progress=progress, watch=watch)
     if options.json:
         print(json.dumps({"format": 1, "made": fresh, "folder": str(folder), "manifest": asdict(done.manifest)}))
     else:
@@ -77,10 +78,12 @@ def pickle(options: argparse.Namespace) -> int:
 def write_rendered(options: argparse.Namespace) -> int:
     """Write the Dockerfile and its context; asks no engine."""
     chosen = config.load(Path(options.config))
-    plan = _plan(chosen, _read_bundle(chosen))
+    with terminal.progress() as progress:
+        source = _obtain(chosen, progress)
+    plan = _plan(chosen, _read_bundle(source))
     folder = target.dist_folder(chosen)
     base = _known_base(folder, chosen)
-    text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=_bundle_files(chosen))
+    text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=files.paths(source.folder))
     with artifact.locked(folder), artifact.staging(folder) as staged:
         render.write(text, staged)
         artifact.put_rendering(staged, folder)
@@ -94,12 +97,12 @@ def verify(options: argparse.Namespace) -> int:
     from builder import verify as stage  # noqa: PLC0415 - the verb has the stage's name
 
     chosen = target.find(options.target)
-    target.load(chosen)  # what is wrong with it is said before anything is started
     watch = terminal.Stopwatch()
     with terminal.progress() as progress, watch.stage("rebuild"):
+        target.load(chosen, progress)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
         with artifact.locked(chosen.folder), run.start(on) as identity:
-            made = target.load(chosen)
+            made = target.load(chosen, progress)
             image.find_again(made.manifest.image, on, progress=progress)
             result = stage.verify(made, on, identity, progress)
     if options.json:
@@ -123,22 +126,28 @@ def _present(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
 
 
 def _make(
-    chosen: config.Config, inputs: _Inputs, on: engine.Engine, progress: Progress, watch: terminal.Stopwatch
+    chosen: config.Config,
+    source: obtain.Obtained,
+    inputs: _Inputs,
+    on: engine.Engine,
+    *,
+    progress: Progress,
+    watch: terminal.Stopwatch,
 ) -> artifact.Artifact:
     with watch.stage("bundle"):
         progress.step("checking the bundle")
-        bundle = _read_bundle(chosen)
+        bundle = _read_bundle(source)
     with watch.stage("build"), run.start(on) as identity, artifact.staging(target.dist_folder(chosen)) as staged:
         holds = image.inventory(inputs.image, on, identity)
         rendered = render.render(
             name=chosen.name,
             base=inputs.image.base,
             plan=_plan(chosen, bundle),
-            bundle_files=_bundle_files(chosen),
+            bundle_files=files.paths(source.folder),
         )
         written = render.write(rendered, staged)
         if files.content_hash(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
-            raise errors.BundleError([f"{chosen.bundle}: changed while it was read; run it again"])
+            raise errors.BundleError([f"{source.said}: changed while it was read; run it again"])
         made = build_stage(written, staged / artifact.PICKLE, on, identity, progress)
         record = _manifest(chosen, inputs, bundle, holds, made)
         return artifact.commit(staged, target.dist_folder(chosen), record)
@@ -192,10 +201,20 @@ def _manifest(
     )
 
 
-def _read_bundle(chosen: config.Config) -> bundle_model.Bundle:
+def _obtain(chosen: config.Config, progress: Progress) -> obtain.Obtained:
+    return obtain.obtain(chosen, cache=paths.cache_folder(), progress=progress)
+
+
+def _hash_bundle(source: obtain.Obtained) -> str:
+    with store.named(source.path, source.folder):
+        return files.content_hash(source.folder)
+
+
+def _read_bundle(source: obtain.Obtained) -> bundle_model.Bundle:
     from builder.bundle import read  # noqa: PLC0415 - numpy
 
-    return read.read(chosen.bundle)
+    with store.named(source.path, source.folder):
+        return read.read(source.folder)
 
 
 def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
@@ -206,10 +225,6 @@ def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
     if fault:
         raise errors.ConfigError([f"{chosen.file}: post: {fault}"])
     return render.Plan(post=post.as_data(steps), config=config.build_inputs(chosen))
-
-
-def _bundle_files(chosen: config.Config) -> list[Path]:
-    return files.paths(chosen.bundle)
 
 
 def _known_base(folder: Path, chosen: config.Config) -> str:

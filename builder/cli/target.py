@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builder import artifact, config, errors, manifest
+from builder import artifact, config, errors, manifest, obtain, paths
 from builder.bundle import files
+
+if TYPE_CHECKING:
+    from builder.progress import Progress
 
 KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in": "A STAND-IN, not the runner image"}
 WARNINGS = {
@@ -51,19 +55,26 @@ def find(text: str) -> Target:
     return Target(folder=dist_folder(chosen), config=chosen)
 
 
-def load(chosen: Target) -> artifact.Artifact:
+def load(chosen: Target, progress: Progress) -> artifact.Artifact:
     """Return the artifact, once it is found to be of the config and bundle as they are now.
+
+    Args:
+        chosen: What the verb is pointed at.
+        progress: Told of a fetch, where the bundle is not here.
 
     Raises:
         errors.ArtifactError: there is none, or the config or the bundle changed since it was made.
+        errors.BundleError: there is no bundle any more.
+        errors.NetworkError: the bundle could not be fetched.
     """
     made = artifact.load(chosen.folder)
     if chosen.config is not None:
         changed = []
         if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
             changed.append(str(chosen.config.file))
-        if files.content_hash(chosen.config.bundle) != made.manifest.bundle.hash:
-            changed.append(str(chosen.config.bundle))
+        source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
+        if files.content_hash(source.folder) != made.manifest.bundle.hash:
+            changed.append(source.said)
         if changed:
             raise errors.ArtifactError(
                 f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `make pickle` to make it anew"

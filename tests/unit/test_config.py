@@ -262,7 +262,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 'FILE:3: bundle: "bundles/none" is ROOT/configs/bundles/none, which does not exist; '
-                "name the folder that holds bundle.json, relative to ROOT/configs"
+                "name the folder that holds bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -271,8 +271,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         change("bundle", "mlp.yaml"),
         [
             (
-                'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is a file; a bundle is a folder here; '
-                "name the folder that holds bundle.json, relative to ROOT/configs"
+                'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is no folder and no .zip; '
+                "name the folder that holds bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
     ),
@@ -462,7 +462,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         """,
         [
             'FILE:1: name: "Mlp" will not do; text of 1 to 40 characters a-z 0-9 _ - is needed',
-            "FILE:1: bundle: missing; a path relative to this file is needed",
+            "FILE:1: bundle: missing; a path relative to this file or a mapping with the keys url, sha256 is needed",
             "FILE:2: image.ref: missing; an image reference (registry/repository:tag) is needed",
             "FILE:2: image.rf: unknown key; did you mean ref?",
             'FILE:4: validate.data.live: 3 is a whole number; a path relative to this file is needed: quote it, "3"',

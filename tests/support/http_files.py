@@ -1,0 +1,86 @@
+"""Files over HTTP on the loopback, for tests: what each path answers is a function's business."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+
+class Server:
+    """A server, and what it was asked.
+
+    Attributes:
+        url: Where it is, without a slash at its end.
+        asked: The paths of the requests so far, with their queries.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.asked: list[str] = []
+
+
+def content(body: bytes, *, claimed: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    """Return an answer with a body, and a length that it may not have."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body) if claimed is None else claimed))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def unsized(body: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    """Return an answer that ends with the connection."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            request.wfile.write(body)
+
+    return answer
+
+
+def status(code: int, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+    """Return an answer without a body."""
+
+    def answer(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(code)
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    return answer
+
+
+@contextlib.contextmanager
+def serve(answers: Mapping[str, Callable[[http.server.BaseHTTPRequestHandler], None]]) -> Iterator[Server]:
+    """Serve on a free port; ``answers`` by path without the query."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shared.asked.append(self.path)
+            answers.get(self.path.partition("?")[0], status(404))(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    shared = Server(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield shared
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
