@@ -238,7 +238,7 @@ def test_what_does_not_fit_is_refused_and_named(tmp_path: Path, models: Any, opt
 
 
 def test_a_member_that_is_translated_wrongly_is_named(tmp_path: Path) -> None:
-    class Liar(linear_model.Ridge):  # type: ignore[misc]
+    class Liar(linear_model.Ridge):
         def predict(self, X: Any) -> Any:  # noqa: N803
             return super().predict(X) + 1e-4
 

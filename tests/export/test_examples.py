@@ -29,6 +29,12 @@ def chosen(name: str) -> config.Config:
     return config.load(ROOT / "configs" / "examples" / f"{name}.yaml")
 
 
+def bundle_of(settings: config.Config) -> Path:
+    """Return the folder that an example's config names."""
+    assert isinstance(settings.bundle, Path)
+    return settings.bundle
+
+
 def live(rows: int, *, seed: int = 3, whole: bool = False) -> pd.DataFrame:
     """Return live features: many of the rows are there twice or more, for ties; with NaN unless whole numbers."""
     random = np.random.default_rng(seed)
@@ -57,8 +63,8 @@ def open_to(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.float6
 def test_before_post_processing_nothing_differs(name: str, whole: bool) -> None:  # noqa: FBT001
     settings = chosen(name)
     frame = live(1_200, whole=whole)
-    raw = pickles.raw_of(pickles.predict_of(read.read(settings.bundle)))(frame, None)
-    expected, _ = getattr(official, name)(official.boosters(settings.bundle), frame)
+    raw = pickles.raw_of(pickles.predict_of(read.read(bundle_of(settings))))(frame, None)
+    expected, _ = getattr(official, name)(official.boosters(bundle_of(settings)), frame)
     assert np.abs(raw - expected).max() <= 1e-6 * np.ptp(expected)
     assert not np.abs(raw - expected).max()  # and, the library being the same, not even that
 
@@ -68,16 +74,16 @@ def test_before_post_processing_nothing_differs(name: str, whole: bool) -> None:
 def test_after_it_nothing_differs_ties_included(name: str, whole: bool) -> None:  # noqa: FBT001
     settings = chosen(name)
     frame = live(1_200, seed=8, whole=whole)
-    got = pickles.predict_of(read.read(settings.bundle))(frame, None)
-    _, expected = getattr(official, name)(official.boosters(settings.bundle), frame)
+    got = pickles.predict_of(read.read(bundle_of(settings)))(frame, None)
+    _, expected = getattr(official, name)(official.boosters(bundle_of(settings)), frame)
     pd.testing.assert_frame_equal(got, expected.to_frame("prediction"), check_exact=True)
 
 
 def test_neutralised_ranks_differ_nowhere_that_the_values_do_not() -> None:
     settings = chosen("neutralization")
     frame = live(1_200, seed=9, whole=True)
-    models = official.boosters(settings.bundle)
-    got = pickles.predict_of(read.read(settings.bundle))(frame, None)["prediction"]
+    models = official.boosters(bundle_of(settings))
+    got = pickles.predict_of(read.read(bundle_of(settings)))(frame, None)["prediction"]
     raw, _ = official.neutralization(models, frame)
     values = official.neutralised(raw, frame[official.GROUP]).to_numpy()
     low, high = open_to(values, near=1e-12 * np.ptp(values))  # rows that are alike in all that matters are so near
@@ -90,24 +96,24 @@ def test_neutralised_ranks_differ_nowhere_that_the_values_do_not() -> None:
 @each
 def test_the_configs_say_what_the_bundles_say(name: str) -> None:
     settings = chosen(name)
-    made = read.read(settings.bundle)
+    made = read.read(bundle_of(settings))
     assert settings.name == name
     assert settings.post == made.post
     assert made.features == tuple(FEATURES)
     assert made.trained["framework"] == "lightgbm"
-    assert sum(path.stat().st_size for path in settings.bundle.iterdir()) < 1_000_000
+    assert sum(path.stat().st_size for path in bundle_of(settings).iterdir()) < 1_000_000
 
 
 @each
 def test_the_bundles_predict_their_golden_rows(name: str) -> None:
-    made = read.read(chosen(name).bundle)
+    made = read.read(bundle_of(chosen(name)))
     expected, bounds = reference.predict_within(made.model, made.golden.inputs.astype(np.float64))
     assert (np.abs(made.golden.predictions - expected) <= bounds).all()
     assert np.isnan(made.golden.inputs).any()
 
 
 def test_the_ensemble_has_a_model_for_each_target() -> None:
-    made = read.read(chosen("target_ensemble").bundle)
+    made = read.read(bundle_of(chosen("target_ensemble")))
     assert isinstance(made.model, bundle_model.Ensemble)
     assert [one.transform for one in made.model.members] == ["rank"] * 7
     assert made.trained["members"] == tuple(
@@ -125,7 +131,7 @@ def test_training_anew_and_exporting_gives_such_a_bundle(name: str, tmp_path: Pa
     rows = rows.assign(target=target, **dict.fromkeys(examples.TARGETS, target))
     examples.make(example, rows, tmp_path / name)
     made = read.read(tmp_path / name)
-    assert made.post == read.read(chosen(name).bundle).post
+    assert made.post == read.read(bundle_of(chosen(name))).post
     frame = live(300, seed=5)
     got = pickles.raw_of(pickles.predict_of(made))(frame, None)
     expected, _ = getattr(official, name)(official.boosters(tmp_path / name), frame)

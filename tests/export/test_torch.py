@@ -425,7 +425,7 @@ def test_lightning_modules_are_traced_as_they_are(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")  # of its own imports
         lightning = pytest.importorskip("pytorch_lightning")
 
-    class Net(lightning.LightningModule):  # type: ignore[misc, name-defined]
+    class Net(lightning.LightningModule):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1))

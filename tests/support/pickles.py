@@ -131,7 +131,8 @@ def _booster(count: int) -> bundle_model.LightGbm:
     )
     names = tuple(f"feature_{place}" for place in range(count))
     given = translated.Given(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
-    made: bundle_model.LightGbm = lightgbm_models.translate(grown, given).model
+    made = lightgbm_models.translate(grown, given).model
+    assert isinstance(made, bundle_model.LightGbm)
     return made
 
 
