@@ -39,7 +39,10 @@ def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, reference: st
         return done.stdout
 
     [found] = [one for one in docs.RUNNING if one.stem == page]
-    run("-c", docs.python_of(found))
+    script = tmp_path / "training" / "train.py"
+    script.parent.mkdir()
+    script.write_text(docs.python_of(found), encoding="utf-8")
+    run(str(script))
     bundles = sorted(tmp_path.glob("*.bundle.zip"))
     assert bundles
     for bundle in bundles:
