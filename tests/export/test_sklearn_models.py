@@ -46,7 +46,9 @@ REGRESSORS = [
 ]
 CLASSIFIERS = [
     linear_model.LogisticRegression(max_iter=5000),
-    linear_model.LogisticRegressionCV(Cs=2, max_iter=5000, l1_ratios=(0,), use_legacy_attributes=False, scoring="neg_log_loss"),
+    linear_model.LogisticRegressionCV(
+        Cs=2, max_iter=5000, l1_ratios=(0,), use_legacy_attributes=False, scoring="neg_log_loss"
+    ),
     tree.DecisionTreeClassifier(max_depth=4, random_state=1),
     ensemble.RandomForestClassifier(9, max_depth=5, random_state=1, class_weight="balanced"),
     ensemble.ExtraTreesClassifier(9, max_depth=5, random_state=1),
@@ -214,7 +216,11 @@ def several() -> Any:
         (tree.DecisionTreeRegressor(max_depth=3), several(), "DecisionTreeRegressor has several outputs"),
         (ensemble.RandomForestClassifier(3), several() > 0.5, "RandomForestClassifier has several outputs"),
         (neural_network.MLPClassifier(**MLP), several() > 0.5, "MLPClassifier has several outputs"),
-        (linear_model.LogisticRegression(), np.where(cases.target(WHOLE) > 0.5, "up", "down"), "are no numbers .'down'"),
+        (
+            linear_model.LogisticRegression(),
+            np.where(cases.target(WHOLE) > 0.5, "up", "down"),
+            "are no numbers .'down'",
+        ),
         (
             ensemble.GradientBoostingRegressor(init=linear_model.Ridge(), n_estimators=3),
             None,
