@@ -111,6 +111,18 @@ def missing(expression: Expression) -> NDArray[np.bool_]:
     return before[expression.node.places] if isinstance(expression.node, bundle_model.Select) else before
 
 
+def mixed(expression: Expression) -> NDArray[np.bool_]:
+    """Tell which values are sums over several inputs, so that nobody can give them to their last digit: (w,)."""
+    if isinstance(expression, Columns):
+        return np.zeros(len(expression.sources), dtype=bool)
+    if isinstance(expression, Join):
+        return np.concatenate([mixed(part) for part in expression.parts])
+    if isinstance(expression.node, bundle_model.Layer):
+        return np.ones(expression.width, dtype=bool)
+    before = mixed(expression.before)
+    return before[expression.node.places] if isinstance(expression.node, bundle_model.Select) else before
+
+
 def require(expression: Expression, inputs: Inputs) -> None:
     """Note that what comes next takes no missing values: the caller's imputation holds where the pipeline has none."""
     if isinstance(expression, Columns):
@@ -174,6 +186,7 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
         return expression
     if isinstance(expression, Apply):
         raise errors.ExportError(f"{where} comes after steps that cannot be undone; put the imputer first")
+    wished = values
     for step in reversed(expression.steps):
         if isinstance(step, Scale):
             values = values * step.scale + step.centre
@@ -182,7 +195,28 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
         else:
             name = "a QuantileTransformer" if isinstance(step, bundle_model.Quantiles) else "a clipped scaler"
             raise errors.ExportError(f"{where} comes after {name}, which cannot be undone; put the imputer first")
+    values = _to_the_last_digit(values, wished, expression.steps)
     return dataclasses.replace(expression, imputation=np.where(wanted, values, expression.imputation))
+
+
+def _to_the_last_digit(values: Array, wished: Array, steps: Sequence[Step]) -> Array:
+    """Return the values, or their neighbours, that affine steps make what is wished for."""
+    found = values
+    for toward in (-np.inf, np.inf):
+        near = values
+        for _ in range(4):
+            found = np.where(_moved(found, steps) == wished, found, near)
+            near = np.nextafter(near, toward)
+    return np.where(_moved(found, steps) == wished, found, values)
+
+
+def _moved(values: Array, steps: Sequence[Step]) -> Array:
+    for step in steps:
+        if isinstance(step, Scale):
+            values = (values - step.centre) / step.scale
+        elif isinstance(step, bundle_model.Affine):
+            values = values * step.gain + step.shift
+    return values
 
 
 def _cuts(expression: Join) -> list[Places]:

@@ -98,20 +98,61 @@ def _simplified(expression: flow.Expression, done: dict[int, flow.Expression], *
 
 
 def _composed(columns: flow.Columns) -> flow.Columns:
-    """Return the columns with their first affine steps as one."""
-    count = len(columns.sources)
-    centre, scale = np.zeros(count), np.ones(count)
+    """Return the columns with their first affine steps as one, or taken into what they are followed by."""
+    units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
     place = 0
-    for place, step in enumerate((*columns.steps, None)):  # noqa: B007 - used after the loop
-        if isinstance(step, flow.Scale):
-            centre, scale = centre + scale * step.centre, scale * step.scale
-        elif isinstance(step, bundle_model.Affine):
-            centre, scale = centre - scale * step.shift / step.gain, scale / step.gain
-        else:
-            break
+    while place < len(columns.steps) and isinstance(columns.steps[place], flow.Scale | bundle_model.Affine):
+        units.move(columns.steps[place])
+        place += 1
+    rest = columns.steps[place:]
     if not place:
         return columns
-    return dataclasses.replace(columns, steps=(flow.Scale(centre=centre, scale=scale), *columns.steps[place:]))
+    if not any(isinstance(step, bundle_model.Quantiles) for step in rest):
+        return dataclasses.replace(columns, steps=(flow.Scale(centre=units.centre, scale=units.scale), *rest))
+    # Where several quantiles are alike, a value's last digit decides which it is among: no scaling comes before them.
+    steps: list[flow.Step] = []
+    known = [columns.imputation]
+    for step in rest:
+        place += 1
+        if isinstance(step, bundle_model.Clip):
+            moved = dataclasses.replace(step, low=units.back(step.low), high=units.back(step.high))
+            known += [moved.low.astype(np.float64), moved.high.astype(np.float64)]
+            steps.append(moved)
+        elif isinstance(step, bundle_model.Quantiles):
+            quantiles = np.stack([_as_given(row, units, known) for row in units.back(step.quantiles)])
+            steps.append(dataclasses.replace(step, quantiles=np.maximum.accumulate(quantiles, axis=0)))
+            break
+        else:
+            units.move(step)
+    return dataclasses.replace(columns, steps=(*steps, *columns.steps[place:]))
+
+
+@dataclass(kw_only=True, eq=False)
+class _Units:
+    """What columns have come to: ``(x - centre) / scale`` of the inputs."""
+
+    centre: Array
+    scale: Array
+
+    def move(self, step: flow.Step) -> None:
+        """Take in another affine step."""
+        if isinstance(step, flow.Scale):
+            self.centre, self.scale = self.centre + self.scale * step.centre, self.scale * step.scale
+        elif isinstance(step, bundle_model.Affine):
+            self.centre, self.scale = self.centre - self.scale * step.shift / step.gain, self.scale / step.gain
+
+    def back(self, values: bundle_model.Floats) -> Array:
+        """Return values in the inputs' own units."""
+        return values * self.scale + self.centre
+
+
+def _as_given(row: Array, units: _Units, known: Sequence[Array]) -> Array:
+    """Return quantiles in the inputs' own units as inputs have them: to their last digit, which the way back lost."""
+    near = 1e-12 * (np.abs(row) + np.abs(units.centre) + units.scale)
+    found = row
+    for candidate in (np.round(row, 9), row.astype(np.float32).astype(np.float64), *known):
+        found = np.where(np.abs(candidate - row) <= near, candidate, found)
+    return found
 
 
 def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | None:

@@ -154,7 +154,15 @@ def _range(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str)
 
 
 def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    return flow.each(expression, _quantiles(step, inverse=False))
+    made = _quantiles(step, inverse=False)
+    steps = np.diff(made.quantiles, axis=0)
+    alike = (steps <= _ALIKE * np.ptp(made.quantiles, axis=0)).any(axis=0)
+    if (alike & flow.mixed(expression)).any():
+        raise errors.ExportError(
+            f"{place(step, at)} comes after a PCA, and some values that it was fitted on repeat, so that their last digit "
+            f"would decide; put it before the PCA, or {WAY_OUT}"
+        )
+    return flow.each(expression, made)
 
 
 def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Quantiles:
@@ -241,6 +249,9 @@ def _undo_function(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
     one = np.ones(1)
     return (bundle_model.Affine(gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),)
 
+
+_ALIKE = 1e-9
+"""Quantiles nearer than this part of their range are one value that repeats."""
 
 _UFUNCS: Mapping[np.ufunc, str] = MappingProxyType({np.exp: "exp", np.expm1: "expm1", np.square: "square"})
 """The functions that a target may be brought back by, and the activations that do the same."""

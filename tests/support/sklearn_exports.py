@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
 from builder import reference
@@ -21,9 +22,7 @@ from tests.support import pickles
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-Array = NDArray[np.float64] if TYPE_CHECKING else Any
+Array = NDArray[np.float64]
 
 
 def names(count: int) -> list[str]:
@@ -58,12 +57,15 @@ def target(frame: pd.DataFrame, seed: int = 3) -> Array:
     values = (values - values.mean(axis=0)) / (values.std(axis=0) + 1e-9)
     random = np.random.default_rng(seed)
     score = values @ random.normal(size=values.shape[1]) + np.abs(values[:, 0]) + random.normal(size=len(values)) * 0.2
-    return (score - score.min()) / (np.ptp(score) + 1e-9)
+    scaled: Array = (score - score.min()) / (np.ptp(score) + 1e-9)
+    return scaled
 
 
 def classes(frame: pd.DataFrame, values: Sequence[float], seed: int = 3) -> NDArray[Any]:
     """Return a target of so many classes, all of them there."""
-    found = np.asarray(values)[np.minimum((target(frame, seed) * len(values)).astype(int), len(values) - 1)]
+    found: NDArray[Any] = np.asarray(values)[
+        np.minimum((target(frame, seed) * len(values)).astype(int), len(values) - 1)
+    ]
     found[: len(values)] = values
     return found
 

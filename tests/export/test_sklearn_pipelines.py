@@ -1,0 +1,330 @@
+"""Pipelines and column transformers of scikit-learn: imputed, scaled, projected, parted, and as the framework has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+from sklearn import (
+    base,
+    compose,
+    decomposition,
+    ensemble,
+    feature_selection,
+    impute,
+    linear_model,
+    neural_network,
+    pipeline,
+    preprocessing,
+    tree,
+)
+
+from builder import errors
+from builder.bundle import model as bundle_model
+from tests.support import sklearn_exports as cases
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:Skipping features without any observed values"),
+    pytest.mark.filterwarnings("ignore:n_quantiles"),
+    pytest.mark.filterwarnings("ignore:Bins whose width are too small"),
+    pytest.mark.usefixtures("one_thread"),
+]
+
+WHOLE = cases.whole(160, 6)
+SPREAD = cases.spread(160, 6)
+MISSING = cases.holed(SPREAD)
+NAMES = list(WHOLE.columns)
+
+STEPS = {
+    "standard": preprocessing.StandardScaler(),
+    "centred": preprocessing.StandardScaler(with_std=False),
+    "scaled": preprocessing.StandardScaler(with_mean=False),
+    "range": preprocessing.MinMaxScaler((-2, 1)),
+    "clipped": preprocessing.MinMaxScaler(clip=True),
+    "robust": preprocessing.RobustScaler(),
+    "unit": preprocessing.RobustScaler(unit_variance=True, with_centering=False, quantile_range=(10, 90)),
+    "largest": preprocessing.MaxAbsScaler(),
+    "uniform": preprocessing.QuantileTransformer(n_quantiles=20),
+    "normal": preprocessing.QuantileTransformer(n_quantiles=20, output_distribution="normal"),
+    "pca": decomposition.PCA(3),
+    "whitened": decomposition.PCA(0.9, whiten=True, svd_solver="full"),
+    "identity": preprocessing.FunctionTransformer(),
+    "passed": "passthrough",
+    "selected": feature_selection.SelectKBest(feature_selection.f_regression, k=3),
+}
+
+
+def models() -> dict[str, Any]:
+    """Return small models, not fitted."""
+    return {
+        "ridge": linear_model.Ridge(),
+        "mlp": neural_network.MLPRegressor(hidden_layer_sizes=(6,), max_iter=60, random_state=1),
+        "forest": ensemble.RandomForestRegressor(5, max_depth=5, random_state=1),
+        "boosted": ensemble.GradientBoostingRegressor(n_estimators=6, random_state=1),
+        "histogram": ensemble.HistGradientBoostingRegressor(max_iter=6),
+    }
+
+
+def fitted(*steps: Any, frame: pd.DataFrame) -> Any:
+    return pipeline.make_pipeline(*steps).fit(frame, cases.target(frame))
+
+
+@pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
+@pytest.mark.parametrize("model", models().values(), ids=models().keys())
+def test_a_step_before_a_model(step: Any, model: Any) -> None:
+    for frame in (WHOLE, SPREAD):
+        # Rows beyond what it was fitted on: quantiles and clips have ends.
+        cases.assert_agree(fitted(step, model, frame=frame.iloc[:120]), frame, frame * 2 - 1)
+
+
+def test_imputing_and_scaling_become_the_front_of_the_bundle() -> None:
+    model = fitted(
+        impute.SimpleImputer(),
+        preprocessing.StandardScaler(),
+        preprocessing.MinMaxScaler(),
+        linear_model.Ridge(),
+        frame=MISSING,
+    )
+    bundle = cases.assert_agree(model, MISSING, SPREAD)
+    assert isinstance(bundle.model, bundle_model.Linear)
+    np.testing.assert_allclose(bundle.model.imputation, model[0].statistics_)
+    assert np.isnan(bundle.golden.inputs).any()
+    network = fitted(
+        preprocessing.StandardScaler(), neural_network.MLPRegressor(hidden_layer_sizes=(4,), max_iter=20), frame=SPREAD
+    )
+    made = cases.exported(network, SPREAD).model
+    assert isinstance(made, bundle_model.Mlp)
+    assert len(made.layers) == 2
+    np.testing.assert_array_equal(made.centre, network[0].mean_)
+
+
+@pytest.mark.parametrize(
+    "imputer",
+    [
+        impute.SimpleImputer(strategy="median"),
+        impute.SimpleImputer(strategy="most_frequent"),
+        impute.SimpleImputer(strategy="constant", fill_value=1.5),
+    ],
+    ids=lambda one: one.strategy,
+)
+@pytest.mark.parametrize("model", models().values(), ids=models().keys())
+def test_an_imputer_before_or_after_a_scaler(imputer: Any, model: Any) -> None:
+    cases.assert_agree(fitted(imputer, preprocessing.RobustScaler(), model, frame=MISSING), MISSING, SPREAD)
+    scalers = (preprocessing.StandardScaler(), preprocessing.MinMaxScaler())
+    cases.assert_agree(fitted(*scalers, imputer, model, frame=MISSING), MISSING, SPREAD)
+
+
+def test_a_column_without_a_value_is_dropped_or_kept() -> None:
+    frame = MISSING.assign(feature_2=np.nan)
+    for keep in (False, True):
+        imputer = impute.SimpleImputer(keep_empty_features=keep)
+        for model in models().values():
+            made = fitted(imputer, preprocessing.StandardScaler(), model, frame=frame)
+            cases.assert_agree(made, frame, MISSING)
+
+
+def test_missing_values_stay_missing_through_scalers_and_quantiles() -> None:
+    for step in ("standard", "clipped", "uniform", "normal"):
+        for model in (ensemble.HistGradientBoostingRegressor(max_iter=6), tree.DecisionTreeRegressor(max_depth=5)):
+            cases.assert_agree(fitted(STEPS[step], model, frame=MISSING), MISSING, SPREAD)
+
+
+@pytest.mark.parametrize("model", models().values(), ids=models().keys())
+def test_columns_go_their_own_ways(model: Any) -> None:
+    numbers = pipeline.make_pipeline(impute.SimpleImputer(), preprocessing.StandardScaler())
+    ways = compose.ColumnTransformer(
+        [
+            ("numbers", numbers, ["feature_4", "feature_1"]),
+            ("shares", preprocessing.QuantileTransformer(n_quantiles=15), [0]),
+            ("none", "drop", ["feature_2"]),
+            ("same", "passthrough", lambda frame: [name for name in frame.columns if name.endswith("3")]),
+            ("nothing", preprocessing.StandardScaler(), []),
+        ],
+        remainder=preprocessing.MinMaxScaler(),
+    )
+    frame = SPREAD.copy()
+    frame["feature_1"] = MISSING["feature_1"]
+    bundle = cases.assert_agree(fitted(ways, model, frame=frame), frame, SPREAD)
+    assert np.isnan(bundle.golden.inputs).any()
+
+
+@pytest.mark.parametrize("model", models().values(), ids=models().keys())
+def test_one_column_in_several_branches(model: Any) -> None:
+    ways = compose.ColumnTransformer(
+        [
+            ("plain", "passthrough", slice(0, 3)),
+            ("scaled", preprocessing.StandardScaler(), [False, True, True, True, False, False]),
+            ("pca", pipeline.make_pipeline(preprocessing.StandardScaler(), decomposition.PCA(2)), NAMES),
+        ]
+    )
+    cases.assert_agree(fitted(ways, model, frame=SPREAD), SPREAD)
+    both = pipeline.make_union(preprocessing.StandardScaler(), decomposition.PCA(2, whiten=True))
+    after = compose.ColumnTransformer([("a", "passthrough", [7, 1]), ("b", preprocessing.RobustScaler(), [7, 6, 0])])
+    cases.assert_agree(fitted(both, after, model, frame=SPREAD), SPREAD)
+
+
+def test_a_part_of_the_columns_needs_no_node() -> None:
+    ways = compose.ColumnTransformer([("some", preprocessing.StandardScaler(), ["feature_5", "feature_2"])])
+    for name, model in models().items():
+        made = cases.assert_agree(fitted(ways, model, frame=SPREAD), SPREAD, MISSING if name == "histogram" else SPREAD)
+        if isinstance(made.model, bundle_model.Trees):
+            assert made.model.prepare is not None
+            assert not made.model.prepare.layers
+        else:
+            assert isinstance(made.model, (bundle_model.Linear, bundle_model.Mlp))
+
+
+def test_an_input_that_only_some_branches_impute() -> None:
+    sure = compose.ColumnTransformer([("a", impute.SimpleImputer(), [0, 1]), ("b", "passthrough", [2, 3, 4, 5])])
+    frame = SPREAD.assign(feature_0=MISSING["feature_0"])
+    model = fitted(sure, linear_model.Ridge(), frame=frame)
+    bundle = cases.exported(model, frame, imputation=0.25)
+    assert isinstance(bundle.model, bundle_model.Linear)
+    statistics = model[0].named_transformers_["a"].statistics_
+    np.testing.assert_allclose(bundle.model.imputation, [*statistics, 0.25, 0.25, 0.25, 0.25])
+
+
+def booster(**options: Any) -> Any:
+    return lightgbm.LGBMRegressor(n_estimators=8, min_child_samples=5, verbose=-1, n_jobs=1, **options)
+
+
+@pytest.mark.parametrize("step", ["standard", "uniform", "pca", "passed", "selected"])
+def test_a_booster_at_the_end(step: str) -> None:
+    model = fitted(STEPS[step], booster(), frame=SPREAD)
+    bundle = cases.assert_agree(model, SPREAD)
+    assert bundle.trained["lightgbm"] == lightgbm.__version__
+    some = compose.ColumnTransformer([("some", preprocessing.StandardScaler(), [4, 1])], remainder="drop")
+    cases.assert_agree(fitted(some, booster(), frame=MISSING), MISSING, SPREAD)
+
+
+def test_a_classifier_of_boosters_at_the_end_of_arrays() -> None:
+    labels = cases.classes(SPREAD, (0, 1, 2))
+    model = pipeline.make_pipeline(preprocessing.StandardScaler(), lightgbm.LGBMClassifier(n_estimators=5, verbose=-1))
+    cases.assert_agree(model.fit(SPREAD.to_numpy(), labels), SPREAD)
+
+
+def test_a_booster_may_have_a_transformed_target() -> None:
+    model = compose.TransformedTargetRegressor(booster(), func=np.log1p, inverse_func=np.expm1)
+    made = pipeline.make_pipeline(preprocessing.StandardScaler(), model).fit(SPREAD, cases.target(SPREAD))
+    cases.assert_agree(made, SPREAD)
+
+
+def _fresh(name: str) -> Any:
+    return STEPS[name] if isinstance(STEPS[name], str) else base.clone(STEPS[name])
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> tuple[Any, pd.DataFrame]:
+    """Draw a pipeline, fitted, and the rows it was fitted on, some of which are missing."""
+    inputs = draw(st.integers(2, 7))
+    seed = draw(st.integers(0, 99))
+    frame = draw(st.sampled_from([cases.whole, cases.spread]))(60, inputs, seed)
+    model = models()[draw(st.sampled_from(sorted(models())))]
+    missing = draw(st.booleans())
+    known = [name for name in STEPS if name not in ("pca", "whitened", "selected")]
+    first: list[Any] = [impute.SimpleImputer(strategy=draw(st.sampled_from(["mean", "median"])))] if missing else []
+    first += [_fresh(draw(st.sampled_from(known))) for _ in range(draw(st.integers(0, 2)))]
+    places = draw(st.permutations(range(inputs)))
+    cut = draw(st.integers(1, inputs))
+    parts = compose.ColumnTransformer(
+        [
+            ("first", pipeline.make_pipeline(*first, "passthrough"), places[:cut]),
+            (
+                "second",
+                pipeline.make_pipeline(*first[:1], decomposition.PCA(1)),
+                places[: draw(st.integers(1, inputs))],
+            ),
+        ],
+        remainder=draw(st.sampled_from(["drop", impute.SimpleImputer() if missing else "passthrough"])),
+    )
+    before = [parts] if draw(st.booleans()) else first
+    last = _fresh(draw(st.sampled_from(known)))
+    rows = cases.holed(frame, seed=seed) if missing else frame
+    return pipeline.make_pipeline(*before, last, model).fit(rows, cases.target(rows)), rows
+
+
+@given(pipelines())
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_pipelines(drawn: tuple[Any, pd.DataFrame]) -> None:
+    model, rows = drawn
+    try:
+        cases.assert_agree(model, rows)
+    except errors.ExportError as error:
+        if "their last digit would decide" not in str(error):  # quantiles of a PCA of whole numbers
+            raise
+        reject()
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        ([("poly", preprocessing.PolynomialFeatures())], "PolynomialFeatures at step 'poly' cannot be expressed"),
+        (
+            [
+                (
+                    "ways",
+                    compose.ColumnTransformer(
+                        [("bins", pipeline.Pipeline([("one", preprocessing.KBinsDiscretizer(3))]), [0])]
+                    ),
+                )
+            ],
+            "KBinsDiscretizer at step 'ways', branch 'bins', step 'one' cannot be expressed",
+        ),
+        ([("fill", impute.SimpleImputer(add_indicator=True))], "SimpleImputer at step 'fill' has add_indicator=True"),
+        ([("fill", impute.SimpleImputer(missing_values=0))], "SimpleImputer at step 'fill' replaces 0"),
+        (
+            [("shares", preprocessing.QuantileTransformer(n_quantiles=9)), ("fill", impute.SimpleImputer())],
+            "SimpleImputer at step 'fill' comes after a QuantileTransformer, which cannot be undone; put the imputer",
+        ),
+        (
+            [("clip", preprocessing.MinMaxScaler(clip=True)), ("fill", impute.SimpleImputer())],
+            "SimpleImputer at step 'fill' comes after a clipped scaler",
+        ),
+        (
+            [
+                (
+                    "ways",
+                    compose.ColumnTransformer(
+                        [("a", impute.SimpleImputer(), [0]), ("b", impute.SimpleImputer(strategy="median"), [1, 0])]
+                    ),
+                )
+            ],
+            "the pipeline imputes feature_0 differently in two branches",
+        ),
+        (
+            [("log", preprocessing.FunctionTransformer(np.log1p))],
+            "FunctionTransformer at step 'log' calls log1p, which cannot be expressed",
+        ),
+        (
+            [
+                (
+                    "both",
+                    pipeline.FeatureUnion([("a", preprocessing.StandardScaler())], transformer_weights={"a": 2.0}),
+                )
+            ],
+            "FeatureUnion at step 'both' has transformer_weights",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_expressed_is_named_with_its_place(steps: Any, said: str) -> None:
+    frame = cases.holed(WHOLE) + 1 if "fill" in said or "imputes" in said else WHOLE + 1
+    if "replaces 0" in said:
+        frame = WHOLE.astype(float)
+    model = pipeline.Pipeline([*steps, ("model", ensemble.HistGradientBoostingRegressor(max_iter=2))])
+    model.fit(frame, cases.target(frame))
+    with pytest.raises(errors.ExportError, match=said):
+        cases.exported(model, frame)
+
+
+def test_a_pipeline_without_a_model_is_named() -> None:
+    model = pipeline.Pipeline([("scale", preprocessing.StandardScaler())]).fit(WHOLE)
+    with pytest.raises(errors.ExportError, match="StandardScaler at step 'scale' cannot be expressed"):
+        cases.exported(model, WHOLE)
