@@ -14,7 +14,7 @@ import gzip
 import io
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -224,14 +224,15 @@ def make_smaller(text: str) -> Summary:
         lines = [line for line in tree.rstrip(b"\n").split(b"\n") if not line.startswith(_UNUSED)]
         leaves += next((int(line[11:]) for line in lines if line.startswith(b"num_leaves=")), 0)
         kept.append(b"\n".join(lines) + b"\n\n\n")
+    header = replace(header, sizes=tuple(map(len, kept)))
     return Summary(text=packed(header, kept), header=header, leaves=leaves)
 
 
 def packed(header: Header, trees: list[bytes]) -> bytes:
-    """Return the text of these trees, gzip'd: the same bytes from the same zlib, whenever and wherever."""
+    """Return the text of a header and its trees, gzip'd: the same bytes from the same zlib, whenever and wherever."""
     stream = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=LEVEL, mtime=0) as file:
-        sizes = b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in trees)
+        sizes = b"tree_sizes=" + b" ".join(b"%d" % size for size in header.sizes)
         file.write(b"\n".join([*header.lines, sizes, b"", b""]))
         for tree in trees:
             file.write(tree)

@@ -198,7 +198,12 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
                 f"{', '.join(absent[:5])}{more}"
             )
-        sample = sample[list(columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+        try:
+            sample = sample[list(columns)].to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise errors.ExportError(
+                f"export: the sample has columns that are no numbers ({error}); live features are: train on numbers"
+            ) from error
     inputs: Array = np.ascontiguousarray(sample, dtype=np.float64)
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or not len(inputs):
         raise errors.ExportError(

@@ -144,8 +144,9 @@ def _sigmoid(raw: Array, sigmoid: float) -> Array:
 
 
 def _softmax(raw: Array, sigmoid: float) -> Array:  # noqa: ARG001 - as the others
-    powers: Array = np.exp(raw - raw.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _exponential(raw: Array, sigmoid: float) -> Array:  # noqa: ARG001 - as the others
@@ -153,7 +154,7 @@ def _exponential(raw: Array, sigmoid: float) -> Array:  # noqa: ARG001 - as the 
 
 
 def _log_one_plus(raw: Array, sigmoid: float) -> Array:  # noqa: ARG001 - as the others
-    return np.logaddexp(0.0, raw)
+    return np.log1p(np.exp(raw))  # infinite where LightGBM's is
 
 
 _CONVERSIONS: Mapping[str, Callable[[Array, float], Array]] = MappingProxyType(

@@ -315,7 +315,7 @@ def test_a_large_booster_is_summed_some_trees_at_a_time() -> None:
         ({"objective": "regression sqrt"}, 0),
         ({"objective": "quantile alpha:0.7"}, 106),
         ({"objective": ""}, 106),
-        ({"features": ["f"] * 2_748}, 343),
+        ({"features": ["f"] * 2_748}, 341),
         ({"outputs": 3}, 36),
     ],
 )
