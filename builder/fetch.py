@@ -146,12 +146,11 @@ def _ask(url: str, stack: contextlib.ExitStack) -> httpx.Response:
 
 
 def _redirected(url: str, answer: httpx.Response) -> str:
-    try:
+    found = scheme = ""
+    with contextlib.suppress(ValueError):
         found = urllib.parse.urljoin(url, str(answer.headers.get("location", "")))
         config_values.read_address(found)
         scheme = urllib.parse.urlsplit(found).scheme
-    except ValueError:
-        found, scheme = "", ""
     # Never from https to anything else, and to this computer itself only from there.
     if scheme not in ({"https"} if url.startswith("https:") else {"https", "http"}):
         where = shown(found) if found else "no address"

@@ -1,10 +1,11 @@
-"""A model as numbers, without code: a folder of ``bundle.json``, ``arrays.npz`` and ``golden.npz``.
+"""A model as numbers, without code: a folder of ``bundle.json``, ``arrays.npz`` and ``golden.npz``, or it in one zip.
 
 ====================== ==========================================================================================
 ``bundle.model``       the types: ``Bundle``, ``Mlp``, ``Layer``, ``Golden``, ``parameters``; shapes and dtypes
 ``bundle.activations`` ``Activation``: names and constants
-``bundle.write``       ``write(folder, bundle)``, with an example
+``bundle.write``       ``write(path, bundle)``, a folder or ``NAME.bundle.zip``, with an example
 ``bundle.read``        ``read(folder)``: every check, all faults at once
+``bundle.store``       ``folder_of(path, cache)``: the folder of a zip, unpacked once
 ``bundle.files``       ``content_hash(folder)``, without numpy
 ====================== ==========================================================================================
 
