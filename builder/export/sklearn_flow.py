@@ -199,24 +199,27 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
     return dataclasses.replace(expression, imputation=np.where(wanted, values, expression.imputation))
 
 
+def moved(values: Array, steps: Sequence[Step]) -> Array:
+    """Return what steps, none of them quantiles, make of values of each column: (w,), or (rows, w)."""
+    for step in steps:
+        if isinstance(step, Scale):
+            values = (values - step.centre) / step.scale
+        elif isinstance(step, bundle_model.Affine):
+            values = values * step.gain + step.shift
+        elif isinstance(step, bundle_model.Clip):
+            values = np.clip(values, step.low, step.high)
+    return values
+
+
 def _to_the_last_digit(values: Array, wished: Array, steps: Sequence[Step]) -> Array:
     """Return the values, or their neighbours, that affine steps make what is wished for."""
     found = values
     for toward in (-np.inf, np.inf):
         near = values
         for _ in range(4):
-            found = np.where(_moved(found, steps) == wished, found, near)
+            found = np.where(moved(found, steps) == wished, found, near)
             near = np.nextafter(near, toward)
-    return np.where(_moved(found, steps) == wished, found, values)
-
-
-def _moved(values: Array, steps: Sequence[Step]) -> Array:
-    for step in steps:
-        if isinstance(step, Scale):
-            values = (values - step.centre) / step.scale
-        elif isinstance(step, bundle_model.Affine):
-            values = values * step.gain + step.shift
-    return values
+    return np.where(moved(found, steps) == wished, found, values)
 
 
 def _cuts(expression: Join) -> list[Places]:

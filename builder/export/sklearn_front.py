@@ -61,6 +61,8 @@ def finish(expression: flow.Expression, inputs: flow.Inputs, *, exact: bool) -> 
     simple = _simplify(expression, {}, exact=exact)
     leaves = _leaves(simple)
     imputation = _imputation(leaves, inputs)
+    if not exact and any(isinstance(step, bundle_model.Quantiles) for leaf in leaves for step in leaf.steps):
+        imputation = np.where(inputs.filled, imputation, _short(imputation))
     centre, scale = _front(leaves, len(inputs.names))
     if isinstance(simple, flow.Columns) and not _left_over(simple, centre, scale):
         return Finished(imputation=imputation, centre=centre, scale=scale, sources=simple.sources)
@@ -99,32 +101,60 @@ def _simplified(expression: flow.Expression, done: dict[int, flow.Expression], *
 
 def _composed(columns: flow.Columns) -> flow.Columns:
     """Return the columns with their first affine steps as one, or taken into what they are followed by."""
+    if any(isinstance(step, bundle_model.Quantiles) for step in columns.steps):
+        return _in_given_units(columns)
     units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
     place = 0
     while place < len(columns.steps) and isinstance(columns.steps[place], flow.Scale | bundle_model.Affine):
         units.move(columns.steps[place])
         place += 1
-    rest = columns.steps[place:]
     if not place:
         return columns
-    if not any(isinstance(step, bundle_model.Quantiles) for step in rest):
-        return dataclasses.replace(columns, steps=(flow.Scale(centre=units.centre, scale=units.scale), *rest))
-    # Where several quantiles are alike, a value's last digit decides which it is among: no scaling comes before them.
+    steps = (flow.Scale(centre=units.centre, scale=units.scale), *columns.steps[place:])
+    return dataclasses.replace(columns, steps=steps)
+
+
+def _in_given_units(columns: flow.Columns) -> flow.Columns:
+    """Return the columns with no scaling before their first quantiles.
+
+    Where several quantiles are alike, a value's last digit decides whether it is one of them. Scaled in another way
+    than scikit-learn does it, or in float32, it would not be; an input as it is given is.
+    """
+    units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
+    imputation = columns.imputation
+    known = [_Known(given=_short(imputation), exact=imputation, place=0, value=imputation)]
     steps: list[flow.Step] = []
-    known = [columns.imputation]
-    for step in rest:
-        place += 1
+    for place, step in enumerate(columns.steps):
         if isinstance(step, bundle_model.Clip):
-            moved = dataclasses.replace(step, low=units.back(step.low), high=units.back(step.high))
-            known += [moved.low.astype(np.float64), moved.high.astype(np.float64)]
-            steps.append(moved)
+            low, high = units.back(step.low), units.back(step.high)
+            for exact, value in ((low, step.low), (high, step.high)):
+                end = _Known(given=_short(exact), exact=exact, place=place, value=value.astype(np.float64))
+                known.insert(0, end)
+            steps.append(dataclasses.replace(step, low=_short(low), high=_short(high)))
         elif isinstance(step, bundle_model.Quantiles):
-            quantiles = np.stack([_as_given(row, units, known) for row in units.back(step.quantiles)])
-            steps.append(dataclasses.replace(step, quantiles=np.maximum.accumulate(quantiles, axis=0)))
+            quantiles = _given_quantiles(step.quantiles.astype(np.float64), units, known, columns.steps[:place])
+            steps += [dataclasses.replace(step, quantiles=quantiles), *columns.steps[place + 1 :]]
             break
         else:
             units.move(step)
-    return dataclasses.replace(columns, steps=(*steps, *columns.steps[place:]))
+    return dataclasses.replace(columns, steps=tuple(steps))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Known:
+    """Values that inputs may have.
+
+    Attributes:
+        given: As the bundle has them, in the inputs' own units.
+        exact: The same to float64's last digits.
+        place: The step before which scikit-learn has them.
+        value: As it has them there.
+    """
+
+    given: Array
+    exact: Array
+    place: int
+    value: Array
 
 
 @dataclass(kw_only=True, eq=False)
@@ -146,13 +176,30 @@ class _Units:
         return values * self.scale + self.centre
 
 
-def _as_given(row: Array, units: _Units, known: Sequence[Array]) -> Array:
-    """Return quantiles in the inputs' own units as inputs have them: to their last digit, which the way back lost."""
-    near = 1e-12 * (np.abs(row) + np.abs(units.centre) + units.scale)
-    found = row
-    for candidate in (np.round(row, 9), row.astype(np.float32).astype(np.float64), *known):
-        found = np.where(np.abs(candidate - row) <= near, candidate, found)
-    return found
+def _given_quantiles(quantiles: Array, units: _Units, known: Sequence[_Known], before: Sequence[flow.Step]) -> Array:
+    """Return quantiles in the inputs' own units, each below, at or above what inputs are as scikit-learn has it.
+
+    Args:
+        quantiles: float64 (q, w), in the units of scikit-learn's quantiles.
+        units: What the columns have come to.
+        known: Values that inputs may have beside whole and short numbers; where two are near, the last counts.
+        before: The steps before the quantiles.
+    """
+    back = units.back(quantiles)
+    near = 1e-12 * (np.abs(back) + np.abs(units.centre) + units.scale)
+    found = back
+    numbers = [_Known(given=one, exact=one, place=0, value=one) for one in (_short(back), np.round(back, 9))]
+    for one in (*numbers, *known):
+        difference = quantiles - flow.moved(one.value, before[one.place :])
+        beside = np.nextafter(one.given, np.where(difference > 0, np.inf, -np.inf))
+        same = np.where(difference == 0, one.given, beside)
+        found = np.where(np.abs(one.exact - back) <= near, same, found)
+    return np.maximum.accumulate(found, axis=0)
+
+
+def _short(values: Array) -> Array:
+    """Return values to float32's last digit: in a wide network inputs have no more."""
+    return values.astype(np.float32).astype(np.float64)
 
 
 def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | None:

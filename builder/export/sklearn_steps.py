@@ -159,8 +159,8 @@ def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.
     alike = (steps <= _ALIKE * np.ptp(made.quantiles, axis=0)).any(axis=0)
     if (alike & flow.mixed(expression)).any():
         raise errors.ExportError(
-            f"{place(step, at)} comes after a PCA, and some values that it was fitted on repeat, so that their last digit "
-            f"would decide; put it before the PCA, or {WAY_OUT}"
+            f"{place(step, at)} comes after a PCA, and some values that it was fitted on repeat, so that their last "
+            f"digit would decide; put it before the PCA, or {WAY_OUT}"
         )
     return flow.each(expression, made)
 

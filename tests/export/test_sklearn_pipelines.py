@@ -1,7 +1,8 @@
-"""Pipelines and column transformers of scikit-learn: imputed, scaled, projected, parted, and as the framework has it."""
+"""Pipelines and column transformers of scikit-learn: the framework, the reference and the pickle agree."""
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import lightgbm
@@ -190,6 +191,38 @@ def test_an_input_that_only_some_branches_impute() -> None:
     assert isinstance(bundle.model, bundle_model.Linear)
     statistics = model[0].named_transformers_["a"].statistics_
     np.testing.assert_allclose(bundle.model.imputation, [*statistics, 0.25, 0.25, 0.25, 0.25])
+
+
+def test_many_columns_are_the_same_in_float32() -> None:
+    count = 300
+    frame = cases.holed(cases.whole(200, count), share=0.3)
+    ways = compose.ColumnTransformer(
+        [
+            ("shares", preprocessing.QuantileTransformer(n_quantiles=50), cases.names(count)[:40]),
+            ("normal", preprocessing.QuantileTransformer(n_quantiles=50, output_distribution="normal"), [41, 42]),
+            ("clipped", preprocessing.MinMaxScaler(clip=True), cases.names(count)[35:60]),
+        ],
+        remainder="passthrough",
+    )
+    network = neural_network.MLPRegressor(hidden_layer_sizes=(200,), max_iter=5, random_state=1)
+    imputer = impute.SimpleImputer().set_output(transform="pandas")
+    cases.assert_agree(fitted(imputer, preprocessing.StandardScaler(), network, frame=frame), frame)
+    cases.assert_agree(fitted(imputer, ways, network, frame=frame), frame)
+    scaler = preprocessing.StandardScaler().set_output(transform="pandas")
+    cases.assert_agree(fitted(imputer, scaler, ways, network, frame=frame), frame)
+
+
+def test_the_object_stays_as_it_was() -> None:
+    for model in models().values():
+        steps = (
+            impute.SimpleImputer(),
+            preprocessing.QuantileTransformer(n_quantiles=9),
+            decomposition.PCA(whiten=True),
+        )
+        made = fitted(*steps, model, frame=SPREAD)
+        before = pickle.dumps(made)
+        cases.exported(made, SPREAD)
+        assert pickle.dumps(made) == before
 
 
 def booster(**options: Any) -> Any:
