@@ -34,17 +34,20 @@ def in_container() -> list[table.Row]:
         measured = _measure({name: root / "dist" / name / "model.pkl" for name in _MODELS})
     rows = []
     for name, (trees, depth, features, count) in _MODELS.items():
-        ours, library = measured[name]["ours"], measured[name]["library"]
-        rows.append(
-            table.Row(
-                name=f"lightgbm, {trees:,} trees of depth {depth}, {count:,} x {features}",
-                against="the library's predict on a ready array",
-                value=statistics.median(a / b for a, b in zip(ours, library, strict=True)),
-                unit="x",
-                target=1.0,
-                detail=f"{statistics.median(ours):.3f} s, {statistics.median(library):.3f} s",
+        ours = measured[name]["ours"]
+        # The array has been made before, from the frame that ours is given: that is a hundredth or two.
+        for against, target in (("frame", 1.0), ("array", 1.05)):
+            theirs = measured[name][against]
+            rows.append(
+                table.Row(
+                    name=f"lightgbm, {trees:,} trees of depth {depth}, {count:,} x {features}",
+                    against=f"the library's predict, {against}",
+                    value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+                    unit="x",
+                    target=target,
+                    detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+                )
             )
-        )
     rows += [
         table.Row(
             name=f"lightgbm, {count:,} rows, memory",

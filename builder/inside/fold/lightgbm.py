@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 _CACHED = 16_000
 
 # Boosters up to this size predict in one go, and so to the bit what the library does. Of a larger one the library goes
-# through all trees for each row, from memory or from a cache that others use too: 1.5 times as long for 2,000 trees of
-# depth 5 on a busy machine, 4 to 6 times for 3,000 of depth 10 (measured).
-_SMALL = 32_000
+# through all trees for each row, from memory: four times as long for 3,000 trees of depth 10 (measured). With 60,000
+# leaves, looking through the inputs again for each part costs more than the cache gives (1.3 times as long).
+_SMALL = 300_000
 
 # LightGBM looks through a row's inputs at each call, at about the cost of one tree for eight of them.
 _INPUTS_A_TREE = 8
