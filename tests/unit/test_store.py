@@ -168,12 +168,13 @@ def test_faults_of_what_was_unpacked_name_the_zip(tmp_path: Path, cache: Path) -
 
 
 def test_a_zip_takes_the_place_of_a_bundle_alone(tmp_path: Path) -> None:
-    for name, make in {
+    makers: dict[str, Callable[[Path], object]] = {
         "text": lambda path: path.write_text("mine"),
         "empty": lambda path: path.touch(),
         "zip": lambda path: zipped(path, {"thesis.docx": b"x"}),
         "folder": lambda path: path.mkdir(),
-    }.items():
+    }
+    for name, make in makers.items():
         one = tmp_path / f"{name}.bundle.zip"
         make(one)
         before = one.read_bytes() if one.is_file() else None
