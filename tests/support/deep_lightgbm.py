@@ -50,7 +50,8 @@ def deep_text(trees: int, depth: int, features: int, seed: int) -> bytes:
     ]
     sizes = b"tree_sizes=" + b" ".join(b"%d" % len(tree) for tree in made)
     head = re.sub(rb"tree_sizes=.*", sizes, head).rstrip(b"\n")
-    return head + b"\n\n" + b"".join(made) + b"end of trees" + tail
+    text: bytes = head + b"\n\n" + b"".join(made) + b"end of trees" + tail
+    return text
 
 
 def _scaled(tree: bytes, factor: float) -> bytes:
