@@ -203,12 +203,7 @@ def _translate_member(
         )
     benchmarks = tuple(name for name in columns if name in set(given.benchmarks))
     features = tuple(name for name in columns if name not in set(given.benchmarks))
-    if (*features, *benchmarks) != columns:
-        raise errors.ExportError(
-            f"export: member {member.name} takes the benchmark {benchmarks[0]} before some of its features; "
-            "train it on the features first and the benchmarks after them"
-        )
-    places = _places(columns, given)
+    places = _places((*features, *benchmarks), given)
     own = translated.Given(
         features=features,
         benchmarks=benchmarks,

@@ -104,10 +104,7 @@ def export(
     benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
     steps = _steps(post, rank, neutralize)
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
-    known = framework.feature_names(model, **naming)
-    names = _feature_names(features, known, sample, benchmarks)
-    if known and not hasattr(framework, "NAMING"):  # an ensemble's members have an order each
-        _check_order(known, names, benchmarks)
+    names = _feature_names(features, framework.feature_names(model, **naming), sample, benchmarks)
     inputs = _inputs(sample, (*names, *benchmarks))
     given = translated.Given(
         features=names,
@@ -185,19 +182,6 @@ def _feature_names(
         for name in columns
         if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
     )
-
-
-def _check_order(known: tuple[str, ...], names: tuple[str, ...], benchmarks: tuple[str, ...]) -> None:
-    """Make sure that a model which knows its benchmark columns has them in the bundle's order.
-
-    Raises:
-        errors.ExportError: It has not: every value would go to another input.
-    """
-    if set(known) & set(benchmarks) and known != (*names, *benchmarks):
-        raise errors.ExportError(
-            f"export: the model takes its inputs in the order {', '.join(known[:5])}...; a bundle has features first, "
-            f"then benchmarks as benchmark= has them: train it on columns in that order"
-        )
 
 
 def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:

@@ -185,6 +185,16 @@ def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) 
     np.testing.assert_allclose(got, expected / 2, atol=1e-6)
 
 
+def test_benchmarks_may_stand_among_a_members_features_where_its_framework_lets_them(tmp_path: Path) -> None:
+    export([TRAINED["ridge"], ridge(NAMES[:2])], tmp_path / "made", sample=SAMPLE, benchmark="feature_b")
+    made = read.read(tmp_path / "made")
+    assert (made.features, made.benchmarks) == ((NAMES[0], *NAMES[2:]), ("feature_b",))
+    live = rows(40, seed=3)
+    got = pickles.raw_of(pickles.predict_of(made))(live[list(made.features)], live[["feature_b"]])
+    expected = TRAINED["ridge"].predict(live) + ridge(NAMES[:2]).predict(live[list(NAMES[:2])])
+    np.testing.assert_allclose(got, expected / 2, atol=1e-6)
+
+
 def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> None:
     models = [TRAINED["ridge"], TRAINED["boosted"]]
     export(models, tmp_path / "made", sample=SAMPLE, imputation=1.0)
@@ -217,7 +227,7 @@ def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> 
         ([ridge()], {"features": NAMES[:3]}, "member 0 takes feature_d, feature_e, feature_f, which features="),
         ([forest(NAMES[:2])], {"features": NAMES[:3]}, "no member takes feature_c; leave that out of features="),
         ([ridge()], {"member_features": [NAMES[::-1]]}, "the features of member 0 in another order"),
-        ([ridge()], {"benchmark": "feature_b"}, "member 0 takes the benchmark feature_b before some of its features"),
+        ([booster()], {"benchmark": "feature_b"}, "member 0: input 1 of the booster is 'feature_b'"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_named(tmp_path: Path, models: Any, options: Any, message: str) -> None:
