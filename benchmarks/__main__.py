@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import boosters, commands, neutralize, predict, table, trees
+from benchmarks import boosters, commands, deep, neutralize, predict, table, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
     "neutralize": neutralize.in_container,
     "trees": trees.in_container,
     "boosters": boosters.in_container,
+    "deep": deep.within_limits,
     "unchanged": lambda: [commands.unchanged()],
     "changed": lambda: [commands.changed()],
     "validate": lambda: [commands.validate()],

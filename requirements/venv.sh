@@ -55,7 +55,8 @@ show() {
         cat >/dev/null
     fi
 }
-{ .venv/bin/python -m pip install --no-warn-script-location --progress-bar off --require-hashes \
+# The file names all that is needed, so nothing is looked for beside it.
+{ .venv/bin/python -m pip install --no-warn-script-location --progress-bar off --require-hashes --no-deps \
     -r "requirements/$name.txt" 2>.venv/pip.log || touch .venv/failed; } | show
 if [ -e .venv/failed ]; then
     rm .venv/failed

@@ -87,10 +87,17 @@ def exported(model: Any, sample: Any, **options: Any) -> bundle_model.Bundle:
         path = Path(folder) / "bundle"
         export(model, path, sample=sample, **options)
         bundle = read.read(path)
-        if isinstance(bundle.model, bundle_model.LightGbm):  # its text lies in the folder
-            kept = dataclasses.replace(bundle.model, text=(path / "model.txt.gz").read_bytes())
-            bundle = dataclasses.replace(bundle, model=kept)
-        return bundle
+        return dataclasses.replace(bundle, model=_held(bundle.model))
+
+
+def _held(model: Any) -> Any:
+    """Return the model with the texts of boosters in it, not in the folder."""
+    if isinstance(model, bundle_model.Ensemble):
+        members = tuple(dataclasses.replace(member, model=_held(member.model)) for member in model.members)
+        return dataclasses.replace(model, members=members)
+    if isinstance(model, bundle_model.LightGbm) and isinstance(model.text, Path):
+        return dataclasses.replace(model, text=model.text.read_bytes())
+    return model
 
 
 def assert_agree(model: Any, sample: pd.DataFrame, *others: pd.DataFrame, **options: Any) -> bundle_model.Bundle:
