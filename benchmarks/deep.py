@@ -44,7 +44,7 @@ def _bundle(root: Path, name: str, count: int) -> None:
         for seed in range(count)
     ]
     model: Any = boosters if count > 1 else boosters[0]
-    more = {"transform": "rank"} if count > 1 else {}
+    more: dict[str, Any] = {"transform": "rank"} if count > 1 else {}
     export.export(model, root / "configs" / "bundles" / name, sample=sample, **more)
     del model, boosters
     gc.collect()
