@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
-    "predict": predict.in_container,
-    "neutralize": neutralize.in_container,
-    "trees": trees.in_container,
-    "boosters": boosters.in_container,
+    "predict": predict.rows,
+    "neutralize": neutralize.rows,
+    "trees": trees.rows,
+    "boosters": boosters.rows,
     "deep": deep.within_limits,
     "unchanged": lambda: [commands.unchanged()],
     "changed": lambda: [commands.changed()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from benchmarks import project, table
-from builder import data, docker_engine, engine, export, paths, progress, run, stand_in, tar_stream
+from benchmarks import in_container, project, table
+from builder import data, export, paths
 from tests.support import deep_lightgbm
 
-_BOX = engine.BOX
+_BOX = in_container.BOX
 _RUNS = 5
 _ROWS = (7_000, 70_000)
 _MEGABYTE = 1e6
@@ -25,7 +24,7 @@ _MODELS = {
 }
 
 
-def in_container() -> list[table.Row]:
+def rows() -> list[table.Row]:
     """All figures of boosters, from one container."""
     with project.folder() as root:
         for name, (trees, depth, features, _) in _MODELS.items():
@@ -74,14 +73,11 @@ def _bundle(root: Path, name: str, text: bytes) -> None:
 
 
 def _measure(pickles: dict[str, Path]) -> dict[str, Any]:
-    """Run ``boosters_in_image.py`` on one CPU and 4 GB; return what it printed."""
-    on = docker_engine.connect()
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    """Run ``boosters_in_image.py``; return what it printed."""
     cache = paths.cache_folder() / "shaped"
     wide = max(features for _, _, features, _ in _MODELS.values())
     names = tuple(f"feature_{place}" for place in range(wide))
-    named: dict[str, bytes | Path] = {
-        "boosters_in_image.py": Path(__file__).with_name("boosters_in_image.py"),
+    files: dict[str, bytes | Path] = {
         **{f"{name}.pkl": path for name, path in pickles.items()},
         **{
             f"{rows}.parquet": data.shaped(features=names, benchmarks=(), rows=rows, cache=cache).live for rows in _ROWS
@@ -95,22 +91,5 @@ def _measure(pickles: dict[str, Path]) -> dict[str, Any]:
         "frames": {str(rows): f"{_BOX}/{rows}.parquet" for rows in _ROWS},
         "runs": _RUNS,
     }
-    named["plan.json"] = json.dumps(plan).encode()
-    entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
-    limits = engine.Limits(cpus=1, memory=4 << 30)
-    command = ("python", f"{_BOX}/boosters_in_image.py", f"{_BOX}/plan.json")
-    with (
-        run.start(on) as identity,
-        on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
-    ):
-        return _printed(container, entries)
-
-
-def _printed(container: engine.Container, entries: list[tar_stream.Entry]) -> dict[str, Any]:
-    container.put(tar_stream.pack(entries))
-    ended = container.run(1_200)
-    printed = container.log()
-    if ended.code != 0:
-        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
-    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    found: dict[str, Any] = in_container.measure("boosters_in_image.py", plan, files, seconds=1_200)
     return found

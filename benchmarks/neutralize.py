@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import project, table
-from builder import data, docker_engine, engine, paths, post, progress, reference, run, stand_in, tar_stream
+from benchmarks import in_container, project, table
+from builder import data, paths, post, reference
 from builder.bundle import activations, model, write
 
 _NAME = "neutral"
@@ -18,7 +17,7 @@ _ROWS, _COLUMNS, _INPUTS, _RUNS = 7_000, 800, 50, 9
 _MOST_DIFFERENCE = 1e-10
 
 
-def in_container() -> list[table.Row]:
+def rows() -> list[table.Row]:
     """The figure, from one container.
 
     Raises:
@@ -73,30 +72,11 @@ def _bundle() -> model.Bundle:
 
 
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
-    """Run ``neutralize_in_image.py`` on one CPU and 4 GB; return what it printed."""
-    on = docker_engine.connect()
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    """Run ``neutralize_in_image.py``; return what it printed."""
     features = post.needs(bundle.post).features
-    files = data.shaped(features=features, benchmarks=(), rows=_ROWS, cache=paths.cache_folder() / "shaped")
-    box = engine.BOX
+    frames = data.shaped(features=features, benchmarks=(), rows=_ROWS, cache=paths.cache_folder() / "shaped")
+    box = in_container.BOX
     plan = {"model": f"{box}/model.pkl", "frame": f"{box}/live.parquet", "runs": _RUNS}
-    named: dict[str, bytes | Path] = {
-        "neutralize_in_image.py": Path(__file__).with_name("neutralize_in_image.py"),
-        "model.pkl": pickle,
-        "live.parquet": files.live,
-        "plan.json": json.dumps(plan).encode(),
-    }
-    entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
-    command = ("python", f"{box}/neutralize_in_image.py", f"{box}/plan.json")
-    limits = engine.Limits(cpus=1, memory=4 << 30)
-    with (
-        run.start(on) as identity,
-        on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
-    ):
-        container.put(tar_stream.pack(entries))
-        ended = container.run(600)
-        printed = container.log()
-    if ended.code != 0:
-        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
-    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    files: dict[str, bytes | Path] = {"model.pkl": pickle, "live.parquet": frames.live}
+    found: dict[str, Any] = in_container.measure("neutralize_in_image.py", plan, files)
     return found

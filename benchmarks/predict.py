@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import statistics
 import subprocess
@@ -12,19 +11,19 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import project, table
-from builder import data, docker_engine, engine, paths, progress, run, stand_in, tar_stream
+from benchmarks import in_container, project, table
+from builder import data, paths
 
 if TYPE_CHECKING:
     from builder.bundle import model
 
-_BOX = engine.BOX
+_BOX = in_container.BOX
 _RUNS = 15
 _ROWS = (7_000, 70_000)
 _MEGABYTE = 1e6
 
 
-def in_container() -> list[table.Row]:
+def rows() -> list[table.Row]:
     """All figures of predict, from one container."""
     with project.folder() as root:
         project.pickle(root, project.BIG)
@@ -63,17 +62,14 @@ def _ratio(name: str, against: str, ours: list[float], theirs: list[float], targ
 
 
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
-    """Run ``in_image.py`` on one CPU and 4 GB; return what it printed."""
-    on = docker_engine.connect()
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    """Run ``in_image.py``; return what it printed."""
     cache = paths.cache_folder() / "shaped"
-    files = {rows: data.shaped(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS}
-    named: dict[str, bytes | Path] = {
-        "in_image.py": Path(__file__).with_name("in_image.py"),
+    frames = {rows: data.shaped(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS}
+    files: dict[str, bytes | Path] = {
         "model.pkl": pickle,
         "model.onnx": _onnx(bundle),
-        "benchmarks.parquet": files[_ROWS[0]].benchmarks or files[_ROWS[0]].live,
-        **{f"{rows}.parquet": made.live for rows, made in files.items()},
+        "benchmarks.parquet": frames[_ROWS[0]].benchmarks or frames[_ROWS[0]].live,
+        **{f"{rows}.parquet": made.live for rows, made in frames.items()},
         **_site(),
     }
     plan = {
@@ -84,20 +80,7 @@ def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
         "frames": {str(rows): f"{_BOX}/{rows}.parquet" for rows in _ROWS},
         "runs": _RUNS,
     }
-    named["plan.json"] = json.dumps(plan).encode()
-    entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
-    limits = engine.Limits(cpus=1, memory=4 << 30)
-    command = ("python", f"{_BOX}/in_image.py", f"{_BOX}/plan.json")
-    with (
-        run.start(on) as identity,
-        on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
-    ):
-        container.put(tar_stream.pack(entries))
-        ended = container.run(600)
-        printed = container.log()
-    if ended.code != 0:
-        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
-    found: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
+    found: dict[str, Any] = in_container.measure("in_image.py", plan, files)
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -11,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from benchmarks import project, table
-from builder import docker_engine, engine, post, progress, run, stand_in, tar_stream
+from benchmarks import in_container, project, table
+from builder import post
 from builder.bundle import model, write
 from builder.export import tree_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BOX = engine.BOX
+_BOX = in_container.BOX
 _RUNS = 11
 _ROWS, _FEATURES, _TREES, _DEPTH = 7_000, 50, 200, 10
 _KINDS = {"whole": "int8 of 0 to 4", "continuous": "normal numbers"}
 
 
-def in_container() -> list[table.Row]:
+def rows() -> list[table.Row]:
     """Both figures: features of five values, and continuous ones."""
     return [_measured(name, said) for name, said in _KINDS.items()]
 
@@ -78,33 +77,14 @@ def _bundle(inputs: NDArray[Any]) -> model.Bundle:
 
 
 def _run(pickle: Path, bundle: model.Bundle, inputs: NDArray[Any]) -> dict[str, list[float]]:
-    """Run ``trees_in_image.py`` on one CPU and 4 GB; return what it printed."""
-    on = docker_engine.connect()
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    """Run ``trees_in_image.py``; return what it printed."""
     with tempfile.TemporaryDirectory(prefix="numerai-builder-bench-") as folder:
         live, arrays = Path(folder) / "live.parquet", Path(folder) / "trees.npz"
         index = pd.Index([f"n{row:015x}" for row in range(len(inputs))], name="id")
         pd.DataFrame(inputs, index=index, columns=list(bundle.features)).assign(era="X").to_parquet(live)
         names = ("feature", "threshold", "left", "right", "missing_left", "value", "roots")
         np.savez(arrays, **{name: getattr(bundle.model, name) for name in names})
-        named: dict[str, bytes | Path] = {
-            "trees_in_image.py": Path(__file__).with_name("trees_in_image.py"),
-            "model.pkl": pickle,
-            "live.parquet": live,
-            "trees.npz": arrays,
-            "plan.json": json.dumps({"folder": _BOX, "runs": _RUNS}).encode(),
-        }
-        entries = [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
-        limits = engine.Limits(cpus=1, memory=4 << 30)
-        command = ("python", f"{_BOX}/trees_in_image.py", f"{_BOX}/plan.json")
-        with (
-            run.start(on) as identity,
-            on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
-        ):
-            container.put(tar_stream.pack(entries))
-            ended = container.run(600)
-            printed = container.log()
-    if ended.code != 0:
-        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
-    found: dict[str, list[float]] = json.loads(printed.strip().splitlines()[-1])
+        files: dict[str, bytes | Path] = {"model.pkl": pickle, "live.parquet": live, "trees.npz": arrays}
+        plan = {"folder": _BOX, "runs": _RUNS}
+        found: dict[str, list[float]] = in_container.measure("trees_in_image.py", plan, files)
     return found

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_socket
+
+from builder.cli import session
+from tests.support import command
+from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,3 +37,27 @@ def _caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _own_cache(_caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test an empty cache folder, made when it is used."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(_caches / secrets.token_hex(8)))
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """Give back what a verb that was run in this process listened to."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a config and its bundle, as the working directory."""
+    monkeypatch.chdir(command.write_project(tmp_path / "project"))
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    """Return the engine that every verb gets."""
+    made = FakeEngine(tmp_path / "engine")
+    made.add_image("runner:1", layers=("sha256:1",))
+    monkeypatch.setattr(session, "connect", lambda *_, **__: made)
+    return made

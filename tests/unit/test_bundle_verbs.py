@@ -4,46 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 import pytest_socket
 
 from builder import artifact
 from builder.bundle import files, model, write
-from builder.cli import session
 from tests.support import bundles, command, http_files
 from tests.support.command import call, loaded, said
-from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    import pytest
 
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a config and its bundle, as the working directory."""
-    monkeypatch.chdir(command.write_project(tmp_path / "project"))
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """Return the engine that every verb gets."""
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(session, "connect", lambda *_, **__: made)
-    return made
+    from tests.support.fake_engine import FakeEngine
 
 
 def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

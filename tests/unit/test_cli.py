@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,24 +20,7 @@ from builder.cli import main, session
 from tests.support import command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml"}
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a config and its bundle, as the working directory."""
-    monkeypatch.chdir(command.write_project(tmp_path / "project"))
-    return tmp_path / "project"
 
 
 # ---- the verbs

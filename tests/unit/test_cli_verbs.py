@@ -5,45 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builder import artifact, manifest, stand_in
-from builder.cli import session
-from tests.support import bundles, command, manifests
+from tests.support import bundles, manifests
 from tests.support.command import CONFIG, ROOT, call, forge, loaded, said
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SPEC = "5" * 64
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a config and its bundle, as the working directory."""
-    monkeypatch.chdir(command.write_project(tmp_path / "project"))
-    return tmp_path / "project"
-
-
-@pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """Return the engine that every verb gets."""
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(session, "connect", lambda *_, **__: made)
-    return made
 
 
 # ---- making a pickle

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -12,24 +11,15 @@ import pytest
 
 from builder import artifact, errors, post
 from builder.bundle import read, write
-from builder.cli import session
 from builder.export import run as export_run
 from tests.support import bundles, command
 from tests.support.command import CONFIG, call, forge, said
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 STEPS = "post:\n  - neutralize: {group: tiny, scope: frame}\n  - blend: {benchmark: bench}\n"
-
-
-@pytest.fixture(autouse=True)
-def _signals_as_before() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -41,15 +31,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"]}}')
     (root / "configs" / "small.yaml").write_text(CONFIG + STEPS)
     return root
-
-
-@pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
-    """Return the engine that every verb gets."""
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(session, "connect", lambda *_, **__: made)
-    return made
 
 
 def plan_of(project: Path) -> Any:
