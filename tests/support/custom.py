@@ -59,3 +59,57 @@ def bundle(
         golden=model.Golden(inputs=inputs, predictions=inputs[:, :3] @ WEIGHTS),
         post=post,
     )
+
+
+# All that changes the bytes of a cloudpickle where nobody takes care: classes, sets, helper modules taken whole.
+EVERYTHING = """
+import enum
+import dataclasses
+import numpy as np
+import pandas as pd
+import scipy
+import team.maths as maths
+from team.maths import squashed
+
+ALLOWED = {"alpha", "beta", "gamma", "delta", "epsilon"}
+
+class Colour(enum.Enum):
+    RED = 1
+
+@dataclasses.dataclass
+class Settings:
+    scale: float = 1.0
+    names: tuple = ()
+
+    def scaled(self, values):
+        return values * self.scale
+
+def load(bundle):
+    settings = Settings(scale=float(bundle.read("scale.txt")), names=bundle.features)
+    weights = bundle.arrays["weights"]
+
+    def predict(live_features):
+        if "era" in {"one", "two", "three"} or Colour.RED not in Colour or len(ALLOWED) != 5:
+            raise ValueError("no")
+        values = live_features[list(settings.names)].to_numpy(dtype=float) @ weights
+        values = maths.halved(squashed(settings.scaled(values))) * scipy.special.expit(100.0)
+        return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+    return predict
+"""
+MATHS = """
+import numpy as np
+from . import more
+
+def squashed(values):
+    return 1 / (1 + np.exp(-values))
+
+def halved(values):
+    return values * more.HALF
+"""
+
+
+def everything() -> model.Bundle:
+    """Return a bundle whose code has all of it."""
+    modules = {"team.maths": MATHS, "team.more": "HALF = 0.5\n"}
+    return bundle(EVERYTHING, modules=modules, files={"scale.txt": b"2.0"})
