@@ -91,7 +91,8 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     eras = facts.get("eras")
     trained = [f"with {' '.join(told)}"] if told else []
     trained += [f"for {facts['target']}"] if isinstance(facts.get("target"), str) else []
-    trained += [f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})"] if isinstance(eras, tuple) and eras else []
+    if isinstance(eras, tuple) and eras:
+        trained.append(f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})" if len(eras) > 1 else f"on era {eras[0]}")
     if trained:
         lines.append(typed_kinds.escape(f"Trained {', '.join(trained)}."[:300]))
     return lines
