@@ -153,3 +153,8 @@ def test_the_bound_is_of_the_range_with_a_floor_of_float32_steps() -> None:
 def test_rounding_to_float32_is_within_the_bound(expected: reference.Array) -> None:
     rounded = expected.astype(np.float32).astype(np.float64)
     assert np.abs(rounded - expected).max() <= reference.bound(expected)
+
+
+def test_a_difference_beyond_all_bounds_is_told_without_a_warning() -> None:
+    difference, bound = reference.compare(np.array([0.0, 3e302]), np.zeros(2), np.full(2, 1e-8))
+    assert (difference, bound) == (3e302, 1e-8)

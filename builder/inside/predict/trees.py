@@ -54,18 +54,18 @@ def choose(answers: Any, asked: Any, levels: int, room: Any) -> Any:
 
 
 def part_of(table: Any, first: int, last: int, rows: int) -> Any:
-    """Return a part of a table of tests: where a feature's rows begin, threshold, whether a NaN goes right."""
+    """Return a part of a table of splits: where a feature's rows begin, threshold, whether a NaN goes right."""
     missing = table["missing"]
     feature = np.multiply(table["feature"][first:last], rows, dtype=np.intp)
     return feature, table["threshold"][first:last], None if missing is None else missing[first:last].view(np.bool_)
 
 
-def goes_right(tests: Any, rows: Any, node: Any) -> Any:
+def goes_right(splits: Any, rows: Any, node: Any) -> Any:
     """Return whether each row goes right at its node: bool (rows,), good until the next call.
 
     ``rows`` are the inputs, feature by feature, the rows' numbers, and room for what is computed on the way.
     """
-    (feature, threshold, missing), (flat, row, *room) = tests, rows
+    (feature, threshold, missing), (flat, row, *room) = splits, rows
     at, value, against, right = [one[: len(node)] for one in room]
     feature.take(node, out=at, mode="clip")
     np.add(at, row, out=at)
@@ -77,24 +77,24 @@ def goes_right(tests: Any, rows: Any, node: Any) -> Any:
     return right
 
 
-def descend(tests: Any, rows: Any, node: Any, levels: Any) -> None:
+def descend(splits: Any, rows: Any, node: Any, levels: Any) -> None:
     """Take each row from its place in the first of some full levels to its place below the last one, in ``node``."""
     first = 0
     for level in levels:
-        part = [None if one is None else one[first : first + (1 << level)] for one in tests]
+        part = [None if one is None else one[first : first + (1 << level)] for one in splits]
         right = goes_right(part, rows, node)
         np.add(node, node, out=node)
         np.add(node, right, out=node)
         first += 1 << level
 
 
-def walk(tests: Any, left: Any, rows: Any, node: Any, steps: int) -> Any:
+def walk(splits: Any, left: Any, rows: Any, node: Any, steps: int) -> Any:
     """Return the leaf of each row, from its node in a table: intp (rows,). Those that have arrived are left behind."""
     flat, row, *room = rows
     leaf = node.copy()
     for step in range(steps):
         below = left.take(node, mode="clip")
-        below += goes_right(tests, (flat, row, *room), node)
+        below += goes_right(splits, (flat, row, *room), node)
         moved = below != node
         going = np.count_nonzero(moved)
         node = below
@@ -123,8 +123,8 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
         for tree in model["trees"][group["first"] : group["first"] + group["count"]].tolist():
             output, upper, whole, steps, asked, middle, value, below, size = tree
             place[:] = choose(answers, model["asked"][asked : asked + (1 << upper) - 1], upper, wide)[:rows]
-            tests = part_of(full, middle, middle + (1 << whole) - (1 << upper), rows)
-            descend(tests, walking, place, range(upper, whole))
+            splits = part_of(full, middle, middle + (1 << whole) - (1 << upper), rows)
+            descend(splits, walking, place, range(upper, whole))
             node = place
             if steps:
                 left = table["left"][below : below + size].astype(np.intp)
