@@ -19,12 +19,10 @@ class Obtained:
 
     Attributes:
         folder: Holds its files.
-        path: What a person knows it by: the folder or the zip, or where a fetched one is kept.
-        said: The same for a message.
+        said: What a person knows it by, for messages: the folder, the zip, or the address without its secrets.
     """
 
     folder: Path
-    path: Path
     said: str
 
 
@@ -42,7 +40,7 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
     """
     bundle = chosen.bundle
     if isinstance(bundle, Path):
-        return Obtained(folder=store.folder_of(bundle, cache), path=bundle, said=str(bundle))
+        return Obtained(folder=store.folder_of(bundle, cache), said=str(bundle))
     if bundle.file is not None:
         path, said = bundle.file, str(bundle.file)
         found = _hash(path)
@@ -54,8 +52,9 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
         path, said = fetch.kept(bundle.sha256, cache), fetch.shown(bundle.url)
         if not path.is_file() or _hash(path) != bundle.sha256:
             path = fetch.fetch(bundle.url, sha256=bundle.sha256, cache=cache, progress=progress)
-    folder = store.folder_of(path, cache, sha256=bundle.sha256)
-    return Obtained(folder=folder, path=path, said=said)
+    with store.named(said, path):
+        folder = store.folder_of(path, cache, sha256=bundle.sha256)
+    return Obtained(folder=folder, said=said)
 
 
 def _hash(path: Path) -> str:

@@ -48,14 +48,14 @@ def folder_of(path: Path, cache: Path, *, sha256: str | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def named(path: Path, folder: Path) -> Iterator[None]:
-    """Have faults of what is in an unpacked ``folder`` name the bundle itself, which is what a person knows."""
+def named(said: str | Path, path: Path) -> Iterator[None]:
+    """Have faults of what lies in the cache at ``path`` name the bundle as a person knows it."""
     try:
         yield
     except errors.BundleError as error:
-        if folder == path:
+        if str(path) == str(said):
             raise
-        raise errors.BundleError([fault.replace(str(folder), str(path)) for fault in error.faults]) from error
+        raise errors.BundleError([fault.replace(str(path), str(said)) for fault in error.faults]) from error
 
 
 def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Path:

@@ -206,14 +206,14 @@ def _obtain(chosen: config.Config, progress: Progress) -> obtain.Obtained:
 
 
 def _hash_bundle(source: obtain.Obtained) -> str:
-    with store.named(source.path, source.folder):
+    with store.named(source.said, source.folder):
         return files.content_hash(source.folder)
 
 
 def _read_bundle(source: obtain.Obtained) -> bundle_model.Bundle:
     from builder.bundle import read  # noqa: PLC0415 - numpy
 
-    with store.named(source.path, source.folder):
+    with store.named(source.said, source.folder):
         return read.read(source.folder)
 
 

@@ -105,6 +105,14 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, body: byt
         assert len(server.asked) == 2
 
 
+def test_faults_of_a_fetched_zip_name_its_address(tmp_path: Path, cache: Path) -> None:
+    with http_files.serve({NAME: content(b"no zip")}) as server:
+        asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(b"no zip"))
+        with pytest.raises(errors.BundleError) as raised:
+            obtain.obtain(asks, cache=cache, progress=progress.Silent())
+    assert str(raised.value).startswith(f"{server.url}/.../mine.bundle.zip: is not a zip")
+
+
 def test_a_length_need_not_be_said(body: bytes, cache: Path) -> None:
     assert fetched({NAME: unsized(body)}, body, cache).read_bytes() == body
 
@@ -253,7 +261,7 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
         f"file://{one}".replace(" ", "%20"),
     ):
         found = obtain.obtain(chosen(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent())
-        assert (found.path, found.said) == (one, str(one))
+        assert found.said == str(one)
         assert (found.folder / "bundle.json").is_file()
     with pytest.raises(errors.BundleError, match=rf"its sha256 is {digest(body)}, .*a\.yaml says 0000"):
         obtain.obtain(chosen(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())

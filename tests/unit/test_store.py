@@ -168,19 +168,15 @@ def test_faults_of_what_was_unpacked_name_the_zip(tmp_path: Path, cache: Path) -
 
 
 def test_a_zip_takes_the_place_of_a_bundle_alone(tmp_path: Path) -> None:
-    makers: dict[str, Callable[[Path], object]] = {
-        "text": lambda path: path.write_text("mine"),
-        "empty": lambda path: path.touch(),
-        "zip": lambda path: zipped(path, {"thesis.docx": b"x"}),
-        "folder": lambda path: path.mkdir(),
-    }
-    for name, make in makers.items():
-        one = tmp_path / f"{name}.bundle.zip"
-        make(one)
-        before = one.read_bytes() if one.is_file() else None
+    (tmp_path / "text.bundle.zip").write_text("mine")
+    (tmp_path / "empty.bundle.zip").touch()
+    zipped(tmp_path / "zip.bundle.zip", {"thesis.docx": b"x"})
+    (tmp_path / "folder.bundle.zip").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for name in ("text", "empty", "zip", "folder"):
         with pytest.raises(errors.BundleError, match="move it away or name another"):
-            write.write(one, bundles.bundle())
-        assert before is None or one.read_bytes() == before
+            write.write(tmp_path / f"{name}.bundle.zip", bundles.bundle())
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_another_zip_name_is_no_folder(tmp_path: Path) -> None:
