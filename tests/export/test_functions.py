@@ -307,7 +307,8 @@ def test_what_cannot_be_taken_in_is_named(function: Any, says: str, tmp_path: Pa
 
 
 def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None:
-    linear_model = pytest.importorskip("sklearn.linear_model")
+    from sklearn import linear_model
+
     fitted = linear_model.LinearRegression()
 
     def predict(live_features: pd.DataFrame) -> Any:

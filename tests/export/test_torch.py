@@ -392,7 +392,8 @@ def test_what_cannot_be_expressed_is_refused_by_name(case: int, tmp_path: Path) 
 
 
 def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
-    skorch = pytest.importorskip("skorch")
+    import skorch
+
     x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
     y: NDArray[np.float32] = (x[:, :1] - x[:, 1:2]).astype(np.float32)
     net = skorch.NeuralNetRegressor(
@@ -409,7 +410,8 @@ def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
 
 
 def test_a_skorch_classifier_gives_its_probability(tmp_path: Path) -> None:
-    skorch = pytest.importorskip("skorch")
+    import skorch
+
     x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
     module = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten(0))
     net = skorch.NeuralNetBinaryClassifier(module, max_epochs=2, verbose=0, train_split=None)
@@ -423,9 +425,9 @@ def test_a_skorch_classifier_gives_its_probability(tmp_path: Path) -> None:
 def test_lightning_modules_are_traced_as_they_are(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own imports
-        lightning = pytest.importorskip("pytorch_lightning")
+        import pytorch_lightning as lightning
 
-    class Net(lightning.LightningModule):  # type: ignore[name-defined]
+    class Net(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1))
