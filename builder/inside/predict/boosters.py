@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from .inputs import BLOCK_BYTES, benchmark_rows, block_values, positions
+from .inputs import BLOCK_BYTES, block_values, look_up
 from .nodes import prepared, run_nodes
 from .runners import RUNNERS
 from .threads import cpu_quota
@@ -56,12 +55,7 @@ def booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -
         ValueError: there are no rows, or a column that the model takes is missing.
     """
     rows, count = len(live_features), len(model["features"])
-    if rows == 0:
-        raise ValueError("live_features has no rows")
-    place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
-    benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
-    types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
-    plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
+    place, types, plain, benchmarks = look_up(model, live_features, live_benchmark_models)
     exact = plain and not len(benchmarks) and all(np.can_cast(one, np.float32) for one in types)
     inputs, prepare = count + len(benchmarks), model["prepare"]
     kind = np.dtype(np.float32 if exact and prepare is None else np.float64)

@@ -75,6 +75,21 @@ def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
         block[place] = exact - centre
 
 
+def look_up(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+    """Return the features' places, their types, whether all are plain numbers; and the benchmarks (benchmarks, rows).
+
+    Raises:
+        ValueError: there are no rows, or a column that the model takes is missing.
+    """
+    if len(live_features) == 0:
+        raise ValueError("live_features has no rows")
+    place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
+    benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
+    types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
+    plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
+    return place, types, plain, benchmarks
+
+
 def blocks(model: Any, live_features: Any, live_benchmark_models: Any, like: Any, row_bytes: int) -> Any:
     """Yield (start, stop, block) for all rows; ``block`` is (inputs and more, rows), what is beyond the inputs ones.
 
@@ -87,12 +102,7 @@ def blocks(model: Any, live_features: Any, live_benchmark_models: Any, like: Any
         ValueError: there are no rows, or a column that the model takes is missing.
     """
     rows, count = len(live_features), len(model["features"])
-    if rows == 0:
-        raise ValueError("live_features has no rows")
-    place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
-    benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
-    types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
-    plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
+    place, types, plain, benchmarks = look_up(model, live_features, live_benchmark_models)
     inputs, kind = count + len(benchmarks), like.dtype
     taken = count * (max(one.itemsize for one in types) if plain else 8)  # freed before the model works on the block
     most = max(64, BLOCK_BYTES // (inputs * kind.itemsize + max(taken, row_bytes)))
