@@ -13,6 +13,9 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     │   └── BuildError  3    a step of the Dockerfile failed
     ├── ImageError      3    the runner image
     ├── NetworkError    4    a registry or an API
+    │   ├── UnansweredError  4    no answer: it may or may not have been carried out
+    │   └── ApiError    4    the tournament's API says no, in its own words
+    │       └── TokenError  4    it wants another token, or a scope that this one lacks
     └── RefusedError    5    policy, or not confirmed
 
 Findings (a validation that fails, a rebuild that differs) are values, not errors: exit code 1.
@@ -92,6 +95,26 @@ class NetworkError(BuilderError):
     """A registry or an API does not answer, or answers with an error."""
 
     exit_code = 4
+
+
+class UnansweredError(NetworkError):
+    """No answer came, or one that does not tell what became of the request.
+
+    Attributes:
+        sent: The request may have arrived, so that what it asks for may have been done.
+    """
+
+    def __init__(self, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+class ApiError(NetworkError):
+    """The tournament's API answered with an error; the message has its words."""
+
+
+class TokenError(ApiError):
+    """There is no token, the API does not know it, or it lacks a scope."""
 
 
 class RefusedError(BuilderError):

@@ -16,19 +16,16 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config_values, errors
+from builder import config_values, errors, web
+from builder.web import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import httpx
 
     from builder.progress import Progress
 
 MOST_BYTES = 1 << 32
 """The largest file fetched: the tournament runs a model in 4 GB."""
-_SECONDS = 30.0
-"""How long the other side may be silent."""
 _MOST_SECONDS = 3_600.0
 _MOST_REDIRECTS = 5
 _CHUNK = 1 << 20
@@ -84,47 +81,14 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
     return target
 
 
-def shown(url: str) -> str:
-    """Return an address as a message may show it: the host and the file's name, no user, folder or query."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        host = parts.hostname or ""
-    except ValueError:
-        return "an address that does not parse"
-    folder, _, name = parts.path.rpartition("/")
-    text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
-    return (text if text.isprintable() else ascii(text))[:200]
-
-
 @contextlib.contextmanager
-def _answer(url: str, progress: Progress) -> Iterator[httpx.Response]:
+def _answer(url: str, progress: Progress) -> Iterator[web.Response]:
     """Yield the answer that has the file, after redirects; foreign errors become ours."""
-    import httpx  # noqa: PLC0415 - a tenth of a second, and only where something is fetched
-
-    at = shown(url)
-    try:
-        with contextlib.ExitStack() as stack:
-            yield _follow(url, progress, stack)
-    except httpx.TimeoutException as error:
-        raise errors.NetworkError(
-            f"{at}: no answer for {_SECONDS:.0f} s; look at the connection and run it again, {_INSTEAD}"
-        ) from error
-    except httpx.ConnectError as error:
-        # What the system says of a connection holds no more of the address than the host.
-        raise errors.NetworkError(
-            f"{at}: no connection ({str(error)[:150] or 'refused'}); look at the connection, the host's name and any "
-            f"proxy, and run it again, {_INSTEAD}"
-        ) from error
-    except httpx.RemoteProtocolError as error:
-        raise errors.NetworkError(f"{at}: the answer was cut short or is no HTTP; run it again, {_INSTEAD}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
-        raise errors.NetworkError(
-            f"{at}: cannot be fetched ({type(error).__name__}); run it again, {_INSTEAD}"
-        ) from error
+    with web.translated(shown(url), remedy=f"run it again, {_INSTEAD}"), contextlib.ExitStack() as stack:
+        yield _follow(url, progress, stack)
 
 
-def _follow(url: str, progress: Progress, stack: contextlib.ExitStack) -> httpx.Response:
+def _follow(url: str, progress: Progress, stack: contextlib.ExitStack) -> web.Response:
     for _ in range(_MOST_REDIRECTS + 1):
         progress.step(f"fetching {shown(url)}")
         answer = _ask(url, stack)
@@ -135,17 +99,13 @@ def _follow(url: str, progress: Progress, stack: contextlib.ExitStack) -> httpx.
     raise errors.NetworkError(f"{shown(url)}: redirects more than {_MOST_REDIRECTS} times; look at the address")
 
 
-def _ask(url: str, stack: contextlib.ExitStack) -> httpx.Response:
-    import httpx  # noqa: PLC0415
-
-    # A proxy of the environment has no way to this computer itself.
-    local = config_values.is_loopback(urllib.parse.urlsplit(url).hostname or "")
-    client = stack.enter_context(httpx.Client(timeout=_SECONDS, trust_env=not local, follow_redirects=False))
+def _ask(url: str, stack: contextlib.ExitStack) -> web.Response:
+    client = stack.enter_context(web.client(url))
     # As it is: a hash and a length are of the file itself.
     return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
 
 
-def _redirected(url: str, answer: httpx.Response) -> str:
+def _redirected(url: str, answer: web.Response) -> str:
     found = scheme = ""
     with contextlib.suppress(ValueError):
         found = urllib.parse.urljoin(url, str(answer.headers.get("location", "")))
@@ -160,7 +120,7 @@ def _redirected(url: str, answer: httpx.Response) -> str:
     return found
 
 
-def _check_status(answer: httpx.Response, url: str) -> None:
+def _check_status(answer: web.Response, url: str) -> None:
     status = answer.status_code
     if status == 200:
         return
@@ -177,7 +137,7 @@ def _check_status(answer: httpx.Response, url: str) -> None:
     raise errors.NetworkError(f"{shown(url)}: HTTP {status}, {reason}, {_INSTEAD}")
 
 
-def _body(answer: httpx.Response, at: str, most: int, progress: Progress) -> Iterator[bytes]:
+def _body(answer: web.Response, at: str, most: int, progress: Progress) -> Iterator[bytes]:
     claimed = answer.headers.get("content-length", "")
     total = int(claimed) if claimed.isdecimal() and len(claimed) < 20 else None
     if total is not None and total > most:

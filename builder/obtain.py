@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, errors, fetch
+from builder import config, errors, fetch, web
 from builder.bundle import files, store
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
                 [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; mend whichever is wrong"]
             )
     else:
-        path, said = fetch.kept(bundle.sha256, cache), fetch.shown(bundle.url)
+        path, said = fetch.kept(bundle.sha256, cache), web.shown(bundle.url)
         if not path.is_file() or _hash(path) != bundle.sha256:
             path = fetch.fetch(bundle.url, sha256=bundle.sha256, cache=cache, progress=progress)
     with store.named(said, path):

@@ -178,7 +178,13 @@ def _end_interrupted() -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{_hide(text)}\n")
+
+
+def _hide(text: str) -> str:
+    """Take out the secrets that were read, where any were."""
+    settings = sys.modules.get("builder.settings")
+    return str(settings.hide(text)) if settings else text
 
 
 def _report_refusal(error: OSError) -> int:
@@ -191,7 +197,7 @@ def _report_bug() -> int:
     with tempfile.NamedTemporaryFile(
         "w", prefix="numerai-builder-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{traceback.format_exc()}")
+        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{_hide(traceback.format_exc())}")
     last = (traceback.format_exc().strip().splitlines() or [""])[-1]
     _say(f"error: this is a bug of numerai-builder ({last:.200}); the details are in {file.name}: please report it")
     return BUG

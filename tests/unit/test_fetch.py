@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_socket
 
-from builder import config, errors, fetch, obtain, progress
+from builder import config, errors, fetch, obtain, progress, web
 from builder.bundle import files, write
 from tests.support import bundles, http_files
 from tests.support.http_files import content, status, unsized
@@ -245,7 +245,7 @@ def test_every_error_of_the_library_is_one_of_ours(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert fetch.shown(url) == shown
+    assert web.shown(url) == shown
 
 
 # ---- what a config may say

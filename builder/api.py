@@ -1,0 +1,227 @@
+"""The tournament's GraphQL API: one question, one answer, and the errors between.
+
+Queries are asked again a few times when no answer comes; what changes something is sent once, and the error says
+whether it may have been done (:class:`builder.errors.UnansweredError`). Failures come in two shapes, a list of
+``errors`` and an object with a ``detail``; both are read. What the API answers to is in ``builder.tournament``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from builder import errors, settings, web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builder.progress import Progress
+
+_TOKEN_WORDS = re.compile(
+    r"(?i)unauthori[sz]ed|not authori[sz]ed|unauthenticated|not authenticated|invalid (api )?(token|key)|scope"
+    r"|permission"
+)
+_LONGEST = 400
+"""Characters of the server's words that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often a query is asked, and how long is waited in between.
+
+    Attributes:
+        attempts: Times it is sent at most.
+        first: Seconds before the second; each further wait is twice as long.
+        longest: No wait is longer, whatever Retry-After asks for.
+    """
+
+    attempts: int = 5
+    first: float = 0.5
+    longest: float = 60.0
+
+
+class Client:
+    """Talks to the API; one connection is kept open for all of a command's questions.
+
+    Args:
+        url: Where queries are posted to.
+        token: Sent with every one of them, and to no other host; None asks without.
+        progress: Told when something is asked again.
+        patience: How often and how long.
+        sleep: Waits; a test may look on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: settings.Token | None,
+        progress: Progress,
+        *,
+        patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.token = token
+        self.clock_ahead: float | None = None
+        """Seconds by which this computer's clock is ahead of the server's, once it has answered."""
+        self._url, self._progress = url, progress
+        self._patience, self._sleep = patience or Patience(), sleep
+        self._http: web.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    @property
+    def where(self) -> str:
+        """The API's address, as a message may show it."""
+        return web.shown(self._url).rstrip("/")
+
+    def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+        """Ask; again where no answer comes.
+
+        Args:
+            text: A GraphQL query.
+            variables: Of it.
+            what: What is asked for, for messages: ``the account's slots``.
+
+        Returns:
+            The answer's ``data``.
+
+        Raises:
+            errors.TokenError: The token is not known there, or lacks a scope.
+            errors.ApiError: The server says no, in its words.
+            errors.NetworkError: No answer after all attempts, or one that is no GraphQL.
+        """
+        wait = self._patience.first
+        for attempt in range(1, self._patience.attempts + 1):
+            try:
+                return self._send(text, variables, what)
+            except _AgainError as again:
+                if attempt == self._patience.attempts:
+                    raise errors.UnansweredError(f"{again} ({attempt} times)", sent=again.sent) from again.__cause__
+                pause = min(max(wait, again.after), self._patience.longest)
+                self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
+                self._sleep(pause)
+                wait = min(2 * wait, self._patience.longest)
+        raise AssertionError  # the loop returns or raises
+
+    def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+        """Send a change, once.
+
+        Returns:
+            The answer's ``data``.
+
+        Raises:
+            errors.UnansweredError: Nobody can say whether it was done, unless its ``sent`` is False: look before
+                sending it again.
+            errors.TokenError: The token is not known there, or lacks a scope.
+            errors.ApiError: The server says no, in its words.
+        """
+        try:
+            return self._send(text, variables, what)
+        except _AgainError as again:
+            raise errors.UnansweredError(str(again), sent=again.sent) from again.__cause__
+
+    def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+        at = f"{self.where}: {what}"
+        if self._http is None:
+            self._http = web.client(self._url)
+        headers = {"Authorization": self.token.header} if self.token else {}
+        try:
+            with web.translated(at):
+                answer = self._http.post(self._url, json={"query": text, "variables": variables or {}}, headers=headers)
+        except errors.UnansweredError as error:
+            raise _AgainError(str(error), after=0.0, sent=error.sent) from error
+        self._note_clock(answer.headers.get("date", ""))
+        return self._read(answer, at)
+
+    def _read(self, answer: web.Response, at: str) -> dict[str, Any]:
+        status = answer.status_code
+        try:
+            body = answer.json() if len(answer.content) else None
+        except ValueError:
+            body = None
+        said = _words(body)
+        if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
+            raise errors.TokenError(self._token_text(at, said))
+        if status == 429:
+            # Nothing was done: it was not even looked at.
+            raise _AgainError(f"{at}: HTTP 429, asked too often", after=_retry_after(answer), sent=False)
+        if status >= 500:
+            raise _AgainError(
+                f"{at}: HTTP {status}, the server failed; run it again later", after=_retry_after(answer), sent=True
+            )
+        if said:
+            raise errors.ApiError(f"{at}: the API says: {settings.hide(said)}")
+        if status != 200:
+            raise errors.ApiError(f"{at}: HTTP {status}; look at the address ({settings.API})")
+        data = body.get("data") if isinstance(body, dict) else None
+        if not isinstance(data, dict):
+            came = "no JSON" if body is None else f"no data, but {json.dumps(body)[:100]}"
+            raise errors.ApiError(f"{at}: the answer has {settings.hide(came)}; look at the address ({settings.API})")
+        return data
+
+    def _token_text(self, at: str, said: str) -> str:
+        words = f" (it says: {settings.hide(said)})" if said else ""
+        if self.token is None:
+            return f"{at}: takes a token, and none is set{words}; {settings.WHERE_TO_MAKE}"
+        return (
+            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; `python -m builder "
+            f"credentials` shows what it may do; {settings.WHERE_TO_MAKE}"
+        )
+
+    def _note_clock(self, date: str) -> None:
+        try:
+            theirs = email.utils.parsedate_to_datetime(date)
+        except (TypeError, ValueError):
+            return
+        if theirs.tzinfo is not None:
+            self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
+
+
+class _AgainError(Exception):
+    """No answer that says anything; it may be asked again after some seconds."""
+
+    def __init__(self, message: str, *, after: float, sent: bool) -> None:
+        super().__init__(message)
+        self.after, self.sent = after, sent
+
+
+def _words(body: object) -> str:
+    """Return what the server says is wrong, from either shape; nothing where all is well."""
+    found = body.get("errors") if isinstance(body, dict) else None
+    if not found:
+        return ""
+    if isinstance(found, dict):
+        said = [found.get("detail") or json.dumps(found)]
+    elif isinstance(found, list):
+        said = [one.get("message") or json.dumps(one) if isinstance(one, dict) else one for one in found]
+    else:
+        said = [found]
+    return "; ".join(map(str, said))[:_LONGEST]
+
+
+def _retry_after(answer: web.Response) -> float:
+    """Return the seconds that the server asks to wait: a number, or a date."""
+    text = answer.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    try:
+        then = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    now = dt.datetime.now(then.tzinfo)
+    return max(0.0, (then - now).total_seconds())

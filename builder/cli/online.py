@@ -1,0 +1,62 @@
+"""What every verb that talks to the tournament does first."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import errors, settings
+from builder.cli import terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder import tournament
+    from builder.progress import Progress
+
+
+def read_settings(root: Path | None = None) -> settings.Settings:
+    """Return what is set, for the folder that holds ``configs/`` (default: the current one)."""
+    return settings.read(os.environ, root or Path.cwd())
+
+
+@contextlib.contextmanager
+def connect(
+    progress: Progress, *, root: Path | None = None, needs_token: bool = True
+) -> Iterator[tournament.Tournament]:
+    """Yield the tournament's API.
+
+    Args:
+        progress: Told when a question is asked again.
+        root: The folder that holds ``configs/`` and may hold ``.env``.
+        needs_token: Ask a person at the terminal for a token where none is set; without one, refuse.
+
+    Raises:
+        errors.TokenError: A token is needed, and there is none.
+        errors.UsageError: Something is set to what cannot be.
+    """
+    from builder import api, tournament  # noqa: PLC0415 - httpx
+
+    found = read_settings(root)
+    token = found.token
+    if token is None and needs_token:
+        token = _ask_for_token()
+    with api.Client(found.api_url, token, progress) as client:
+        yield tournament.Tournament(client)
+
+
+def _ask_for_token() -> settings.Token:
+    if not terminal.watched():
+        raise errors.TokenError(f"a token is needed, and none is set; {settings.WHERE_TO_MAKE}")
+    sys.stderr.write(f"A token is needed, and none is set: {settings.WHERE_TO_MAKE}; or type one in, for this once.\n")
+    try:
+        sys.stderr.write("public id: ")
+        sys.stderr.flush()
+        public_id = input()
+        return settings.typed_in(public_id, getpass.getpass("secret key (not shown): ", stream=sys.stderr))
+    except EOFError as error:
+        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.WHERE_TO_MAKE}") from error

@@ -1,0 +1,267 @@
+"""What the tournament's API is asked and told, typed: slots, pickles, images, data versions, rounds.
+
+The texts (``queries``) follow the part of the public schema that deploying touches; a test checks each against it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from builder import errors
+from builder.tournament import queries, reading
+from builder.tournament.types import (
+    BAD,
+    CLASSIC,
+    DOWNLOAD_SCOPE,
+    GOOD,
+    NO_ROUND,
+    UPLOAD_SCOPE,
+    WAITING,
+    Account,
+    DataVersion,
+    DockerImage,
+    FileAuth,
+    LogLine,
+    Pickle,
+    Round,
+    Slot,
+    Status,
+    Submission,
+    TokenInfo,
+    Trigger,
+    read_time,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder import api
+
+__all__ = [
+    "BAD",
+    "CLASSIC",
+    "DOWNLOAD_SCOPE",
+    "GOOD",
+    "NO_ROUND",
+    "UPLOAD_SCOPE",
+    "WAITING",
+    "Account",
+    "DataVersion",
+    "DockerImage",
+    "FileAuth",
+    "LogLine",
+    "Pickle",
+    "Round",
+    "Slot",
+    "Status",
+    "Submission",
+    "TokenInfo",
+    "Tournament",
+    "Trigger",
+    "read_time",
+    "verdict",
+]
+
+
+class Tournament:
+    """The API's questions and orders. Each raises what :class:`builder.api.Client` does."""
+
+    def __init__(self, client: api.Client) -> None:
+        self.client = client
+
+    def token_info(self) -> TokenInfo:
+        """Return whose token it is and what it may do."""
+        data = self._ask("token_info", "what the token may do")["apiTokenInfo"]
+        if not data:
+            raise errors.TokenError(
+                f"{self.client.where}: says nothing of this token; `python -m builder credentials` tells more"
+            )
+        return TokenInfo(
+            username=reading.text(data, "accountUsername"),
+            name=reading.text(data, "name"),
+            public_id=reading.text(data, "publicId"),
+            scopes=tuple(map(str, data.get("scopes") or ())),
+        )
+
+    def scopes(self) -> dict[str, str]:
+        """Return all scopes that there are, with what each allows."""
+        found = self._ask("scopes", "the scopes there are")["apiTokenScopes"] or ()
+        return {reading.text(one, "name"): reading.text(one, "description") for one in found if one}
+
+    def account(self) -> Account:
+        """Return the account with its slots, and what is assigned to each."""
+        try:
+            data = self._ask("account", "the account's slots")
+        except errors.TokenError:
+            raise
+        except errors.ApiError as error:
+            # What a stake looks like beyond its status is not promised.
+            if "latestValue" not in str(error):
+                raise
+            data = self._ask("account_without_stakes", "the account's slots")
+        account = data["account"]
+        if not account:
+            raise errors.TokenError(f"{self.client.where}: names no account for this token")
+        return Account(
+            id=reading.text(account, "id"),
+            username=reading.text(account, "username"),
+            most_slots=int(account.get("maxModelSlots") or 0),
+            slots=tuple(reading.slot(one) for one in account.get("models") or () if one),
+        )
+
+    def images(self) -> tuple[DockerImage, ...]:
+        """Return the runner images, those that are offered and those that no longer are."""
+        data = self._ask("images", "the tournament's images")
+        found = {reading.text(one, "id"): one for key in ("offered", "deprecated") for one in data[key] or () if one}
+        return tuple(
+            DockerImage(
+                id=key,
+                name=reading.text(one, "name"),
+                image=reading.text(one, "image"),
+                tag=reading.text(one, "tag"),
+                default=bool(one.get("default")),
+                deprecated=bool(one.get("deprecated")),
+                experimental=bool(one.get("experimental")),
+                inserted_at=reading.text(one, "insertedAt"),
+            )
+            for key, one in found.items()
+        )
+
+    def data_versions(self) -> tuple[DataVersion, ...]:
+        """Return the data versions, those that are offered and those that no longer are."""
+        data = self._ask("data_versions", "the tournament's data versions")
+        found = {reading.text(one, "id"): one for key in ("offered", "deprecated") for one in data[key] or () if one}
+        return tuple(
+            DataVersion(
+                id=key,
+                name=reading.text(one, "name"),
+                version=reading.text(one, "version"),
+                type=reading.text(one, "type"),
+                default=bool(one.get("default")),
+                deprecated=bool(one.get("deprecated")),
+                experimental=bool(one.get("experimental")),
+            )
+            for key, one in found.items()
+        )
+
+    def pickle(self, identity: str) -> Pickle | None:
+        """Return one pickle, or None where there is none with this id."""
+        found = self._ask("pickle", "the pickle's status", id=identity)["computePickles"] or ()
+        return next((reading.pickle(one) for one in found if one and one.get("id") == identity), None)
+
+    def pickles(self, slot: str | None = None, *, unassigned: bool = False) -> tuple[Pickle, ...]:
+        """Return the pickles that were uploaded for a slot, or all of the account; the newest first.
+
+        One that was uploaded for another slot and assigned to this one is not among them.
+        """
+        found = self._ask("pickles", "the uploaded pickles", modelId=slot, unassigned=unassigned)["computePickles"]
+        read = [reading.pickle(one) for one in found or () if one]
+        return tuple(sorted(read, key=lambda one: one.inserted_at, reverse=True))
+
+    def upload_auth(self, filename: str, slot: str) -> FileAuth:
+        """Return where to put a file, and the name it will have."""
+        data = self._ask("upload_auth", "where to put the pickle", filename=filename, modelId=slot)
+        return self._file_auth(data["computePickleUploadAuth"], "where to put the pickle")
+
+    def download_auth(self, slot: str, pickle: str) -> FileAuth:
+        """Return where to get an uploaded pickle."""
+        data = self._ask("download_auth", "where the pickle is", modelId=slot, pickleId=pickle)
+        return self._file_auth(data["computePickleDownloadAuth"], "where the pickle is")
+
+    def trigger_logs(self, trigger: str) -> tuple[LogLine, ...]:
+        """Return what a run printed."""
+        return reading.lines(self._ask("trigger_logs", "the run's log", triggerId=trigger)["triggerLogs"])
+
+    def diagnostics_logs(self, pickle: str) -> tuple[LogLine, ...]:
+        """Return what the run over the validation data printed."""
+        return reading.lines(
+            self._ask("diagnostics_logs", "the diagnostics' log", pickleId=pickle)["diagnosticsTriggerLogs"]
+        )
+
+    def current_round(self) -> Round | None:
+        """Return the round that is open, or the next to open as far as the API names one."""
+        found = self._ask("rounds", "the current round", number=0, tournament=CLASSIC)["rounds"] or ()
+        return next((reading.round_of(one) for one in found if one), None)
+
+    def name_available(self, name: str) -> bool:
+        """Tell whether a slot may be called so."""
+        data = self._ask("name_available", "whether the name is free", name=name, tournament=CLASSIC)
+        return bool(data["modelNameAvailable"])
+
+    def datasets(self) -> tuple[str, ...]:
+        """Return the names of the data files."""
+        data = self._ask("datasets", "the names of the data files", tournament=CLASSIC)
+        return tuple(map(str, data["listDatasets"] or ()))
+
+    def dataset_url(self, name: str) -> str:
+        """Return where to fetch a data file, such as ``v5.2/live.parquet``."""
+        url = self._ask("dataset", f"where {name} is", filename=name, tournament=CLASSIC)["dataset"]
+        if not url:
+            raise errors.ApiError(f"{self.client.where}: where {name} is: the answer has no address")
+        return str(url)
+
+    def create_pickle(self, filename: str, slot: str, *, image: str, data_version: str, source: str) -> str:
+        """Register a stored file, which starts its validation; return the pickle's id."""
+        data = self._tell(
+            "create_pickle",
+            "registering the pickle",
+            filename=filename,
+            tournament=CLASSIC,
+            modelId=slot,
+            dockerImageId=image,
+            dataVersionId=data_version,
+            source=source,
+        )
+        identity = reading.text(data["createComputePickleUpload"] or {}, "id")
+        if not identity:
+            raise errors.UnansweredError(
+                f"{self.client.where}: registering the pickle: the answer has no id", sent=True
+            )
+        return identity
+
+    def assign(self, slot: str, pickle: str | None) -> None:
+        """Have a slot run a pickle; None has it run none."""
+        self._tell("assign", "assigning the pickle", modelId=slot, pickleId=pickle)
+
+    def trigger(self, pickle: str, slot: str | None = None, *, validation: bool) -> Pickle | None:
+        """Run a pickle now."""
+        data = self._tell("trigger", "triggering a run", pickleId=pickle, modelId=slot, triggerValidation=validation)
+        found = data["triggerComputePickleUpload"]
+        return reading.pickle(found) if found else None
+
+    def set_label(self, pickle: str, label: str) -> None:
+        """Give a pickle a label that people see."""
+        self._tell("label", "labelling the pickle", pickleId=pickle, label=label)
+
+    def clear_webhook(self, slot: str) -> None:
+        """Take a slot's webhook away."""
+        self._tell("set_webhook", "clearing the webhook", modelId=slot, newSubmissionWebhook=None)
+
+    def create_slot(self, name: str) -> Slot:
+        """Make a slot in the Classic tournament."""
+        data = self._tell("add_model", f"making the slot {name}", name=name, tournament=CLASSIC)["addModel"]
+        if not data:
+            raise errors.UnansweredError(f"{self.client.where}: making the slot {name}: nothing came back", sent=True)
+        return reading.slot(data)
+
+    def _ask(self, query: str, what: str, /, **variables: Any) -> dict[str, Any]:
+        return self._complete(self.client.query(queries.TEXTS[query], variables, what=what), query, what)
+
+    def _tell(self, query: str, what: str, /, **variables: Any) -> dict[str, Any]:
+        return self._complete(self.client.mutate(queries.TEXTS[query], variables, what=what), query, what)
+
+    def _complete(self, data: dict[str, Any], query: str, what: str) -> dict[str, Any]:
+        """Return the data once it has all that was asked for, if only as null."""
+        missing = [key for key in queries.ROOTS[query] if key not in data]
+        if missing:
+            came = ", ".join(map(str, data))[:100] or "nothing"
+            raise errors.ApiError(f"{self.client.where}: {what}: {missing[0]} is not in the answer, which has {came}")
+        return data
+
+    def _file_auth(self, data: Mapping[str, Any] | None, what: str) -> FileAuth:
+        data = data or {}
+        if not data.get("url"):
+            came = ", ".join(key for key, value in data.items() if value) or "nothing"
+            raise errors.ApiError(f"{self.client.where}: {what}: the answer has no url, but {came}; run it again")
+        return FileAuth(filename=reading.text(data, "filename"), url=str(data["url"]))

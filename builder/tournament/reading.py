@@ -1,0 +1,115 @@
+"""The API's answers read into values. Every field may be null there: what is absent is empty here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from builder.tournament.types import LogLine, Pickle, Round, Slot, Status, Submission, Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def text(data: Mapping[str, Any], key: str) -> str:
+    """Return a value as text; nothing for null."""
+    value = data.get(key)
+    return "" if value is None else str(value)
+
+
+def slot(data: Mapping[str, Any]) -> Slot:
+    """Read a ``Model``."""
+    stake, latest = data.get("v2Stake") or {}, data.get("latestSubmissionV2")
+    assigned = data.get("computePickleUpload")
+    submission = None
+    if latest:
+        submission = Submission(
+            id=text(latest, "id"),
+            filename=text(latest, "filename"),
+            status=text(latest, "status"),
+            inserted_at=text(latest, "insertedAt"),
+        )
+    return Slot(
+        id=text(data, "id"),
+        name=text(data, "name"),
+        username=text(data, "username"),
+        tournament=int(data.get("tournament") or 0),
+        archived=bool(data.get("archived")),
+        compute=bool(data.get("computeEnabled")),
+        webhook=text(data, "submissionWebhook"),
+        stake=_stake(stake),
+        submission=submission,
+        pickle=pickle(assigned) if assigned else None,
+    )
+
+
+def _stake(stake: Mapping[str, Any]) -> str:
+    """Return what is at stake; nothing for zero."""
+    value = text(stake, "latestValue")
+    try:
+        return value if float(value) != 0 else ""
+    except ValueError:
+        # Without a figure, a stake that has a status may be one.
+        return value or text(stake, "status")
+
+
+def pickle(data: Mapping[str, Any]) -> Pickle:
+    """Read a ``ComputePickleUpload``."""
+    return Pickle(
+        id=text(data, "id"),
+        filename=text(data, "filename"),
+        label=text(data, "label"),
+        owner=text(data, "modelId"),
+        slots=tuple(map(str, data.get("assignedModelSlots") or ())),
+        image_id=text(data, "dockerImageId"),
+        image=text(data, "dockerImage"),
+        image_name=text(data, "dockerImageName"),
+        data_version_id=text(data, "dataVersionId"),
+        data_version=text(data, "dataVersion"),
+        runtime=text(data, "runtime"),
+        validation=text(data, "validationStatus"),
+        trigger=text(data, "triggerStatus"),
+        diagnostics=text(data, "diagnosticsStatus"),
+        diagnostics_description=text(data, "diagnosticsStatusDescription"),
+        triggers=tuple(trigger(one) for one in data.get("triggers") or () if one),
+        inserted_at=text(data, "insertedAt"),
+        updated_at=text(data, "updatedAt"),
+    )
+
+
+def trigger(data: Mapping[str, Any]) -> Trigger:
+    """Read a ``ComputePickleTrigger``."""
+    statuses = tuple(
+        Status(
+            status=text(one, "status"),
+            description=text(one, "description"),
+            inserted_at=text(one, "insertedAt"),
+        )
+        for one in data.get("statuses") or ()
+        if one
+    )
+    return Trigger(
+        id=text(data, "id"),
+        type=text(data, "type"),
+        status=text(data, "status"),
+        round_id=text(data, "roundId"),
+        submission_id=text(data, "submissionId"),
+        inserted_at=text(data, "insertedAt"),
+        statuses=statuses,
+    )
+
+
+def round_of(data: Mapping[str, Any]) -> Round:
+    """Read a ``Round``."""
+    return Round(
+        number=int(data.get("number") or 0),
+        open_time=text(data, "openTime"),
+        close_time=text(data, "closeTime"),
+        close_staking_time=text(data, "closeStakingTime"),
+    )
+
+
+def lines(found: Any) -> tuple[LogLine, ...]:
+    """Read a list of ``InvocationLog``."""
+    return tuple(
+        LogLine(timestamp=int(one.get("timestamp") or 0), message=text(one, "message")) for one in found or () if one
+    )

@@ -1,0 +1,114 @@
+"""The door to the network: the one file that imports ``httpx``.
+
+Whatever it raises leaves as :class:`builder.errors.NetworkError`; where nobody can know whether a request was carried
+out, as :class:`builder.errors.UnansweredError`. Addresses may hold a token or a signature: a message shows the host and
+the last part of the path, never a query. Certificates are always checked, and a proxy of the environment is used for
+everything but this computer itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import urllib.parse
+from typing import TYPE_CHECKING, TypeAlias
+
+from builder import config_values, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
+
+    Client: TypeAlias = httpx.Client
+    Response: TypeAlias = httpx.Response
+
+SECONDS = 30.0
+"""How long the other side may be silent."""
+
+
+def client(url: str, *, seconds: float = SECONDS) -> Client:
+    """Return a client for the host of an address; redirects are the caller's business.
+
+    Args:
+        url: Any address of that host.
+        seconds: How long the other side may be silent.
+    """
+    import httpx  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+
+    # A proxy of the environment has no way to this computer itself.
+    return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
+
+
+def is_local(url: str) -> bool:
+    """Tell whether an address is of this computer itself."""
+    return config_values.is_loopback(urllib.parse.urlsplit(url).hostname or "")
+
+
+def shown(url: str) -> str:
+    """Return an address as a message may show it: the host and the file's name, no user, folder or query."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        host = parts.hostname or ""
+    except ValueError:
+        return "an address that does not parse"
+    folder, _, name = parts.path.rpartition("/")
+    text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
+    return (text if text.isprintable() else ascii(text))[:200]
+
+
+@contextlib.contextmanager
+def translated(at: str, *, remedy: str = "run it again", seconds: float = SECONDS) -> Iterator[None]:
+    """Turn what goes wrong on the network into an error of ours.
+
+    Args:
+        at: What is talked to, as a message may show it.
+        remedy: What to do next, as the end of a sentence.
+        seconds: How long the other side was waited for.
+
+    Raises:
+        errors.UnansweredError: No answer, or half of one; ``sent`` says whether the request may have arrived.
+        errors.NetworkError: It cannot work, however often it is tried: a certificate, an address.
+    """
+    import httpx  # noqa: PLC0415
+
+    try:
+        yield
+    except httpx.ConnectTimeout as error:
+        raise errors.UnansweredError(
+            f"{at}: no answer for {seconds:g} s; look at the connection and {remedy}", sent=False
+        ) from error
+    except httpx.TimeoutException as error:
+        raise errors.UnansweredError(
+            f"{at}: no answer for {seconds:g} s; look at the connection and {remedy}", sent=True
+        ) from error
+    except (httpx.ConnectError, httpx.ProxyError) as error:
+        # What the system says of a connection holds no more of the address than the host.
+        said = str(error)[:150] or "refused"
+        if _is_certificate(error):
+            raise errors.NetworkError(
+                f"{at}: its certificate is not trusted ({said}); nothing is sent to a host that cannot be told from "
+                "another: if a proxy stands between, name its authority in SSL_CERT_FILE"
+            ) from error
+        raise errors.UnansweredError(
+            f"{at}: no connection ({said}); look at the connection, the host's name and any proxy, and {remedy}",
+            sent=False,
+        ) from error
+    except httpx.RemoteProtocolError as error:
+        raise errors.UnansweredError(f"{at}: the answer was cut short or is no HTTP; {remedy}", sent=True) from error
+    except httpx.NetworkError as error:
+        raise errors.UnansweredError(
+            f"{at}: the connection was cut ({type(error).__name__}); {remedy}", sent=True
+        ) from error
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
+        raise errors.NetworkError(f"{at}: cannot be reached ({type(error).__name__}); {remedy}") from error
+
+
+def _is_certificate(error: BaseException) -> bool:
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(found):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
