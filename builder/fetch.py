@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 1 << 32
 """The largest file fetched: the tournament runs a model in 4 GB."""
+_SECONDS = web.SECONDS
 _MOST_SECONDS = 3_600.0
 _MOST_REDIRECTS = 5
 _CHUNK = 1 << 20
@@ -84,7 +85,10 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
 @contextlib.contextmanager
 def _answer(url: str, progress: Progress) -> Iterator[web.Response]:
     """Yield the answer that has the file, after redirects; foreign errors become ours."""
-    with web.translated(shown(url), remedy=f"run it again, {_INSTEAD}"), contextlib.ExitStack() as stack:
+    with (
+        web.translated(shown(url), remedy=f"run it again, {_INSTEAD}", seconds=_SECONDS),
+        contextlib.ExitStack() as stack,
+    ):
         yield _follow(url, progress, stack)
 
 
@@ -100,7 +104,7 @@ def _follow(url: str, progress: Progress, stack: contextlib.ExitStack) -> web.Re
 
 
 def _ask(url: str, stack: contextlib.ExitStack) -> web.Response:
-    client = stack.enter_context(web.client(url))
+    client = stack.enter_context(web.client(url, seconds=_SECONDS))
     # As it is: a hash and a length are of the file itself.
     return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
 
