@@ -1,8 +1,7 @@
-"""The verbs, and the one place where an error becomes a message and an exit code."""
+"""Runs a verb: the one place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import importlib
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import builder
 from builder import errors
+from builder.cli import parser
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
     from types import FrameType
 
@@ -26,8 +27,6 @@ INTERRUPTED, BUG = 130, 70
 PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
 _MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
-_CONFIG = "configs/mlp.yaml"
-_BUNDLE_TEXT = "show what is in a bundle, or check it"
 
 
 def run() -> NoReturn:
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        options = _parser().parse_args(arguments)
+        options = parser.build().parse_args(arguments)
         return _verb(options.verb)(options)
     finally:
         try:
@@ -77,69 +76,6 @@ def _drop_output() -> None:
     """Write to nowhere: whoever read it has gone, and Python would complain once more when it closes it."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="numerai-builder",
-        description=builder.__doc__,
-        epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {builder.__version__}")
-    verbs = parser.add_subparsers(required=True, metavar="VERB", title="verbs")
-
-    def verb(name: str, function: str, text: str, *, engine: bool = True) -> argparse.ArgumentParser:
-        added = verbs.add_parser(name, help=text, description=text)
-        added.set_defaults(verb=function)
-        if engine:
-            added.add_argument("--yes", action="store_true", help="start an engine without asking")
-            added.add_argument("--json", action="store_true", help="print one JSON object")
-        return added
-
-    make = verb("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
-    make.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
-    make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
-    render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
-    render = verb("render", "making.write_rendered", render_text, engine=False)
-    render.add_argument("config", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"default: {_CONFIG}")
-    validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
-    validate = verb("validate", "proving.validate_pickle", validate_text)
-    _add_target(validate)
-    validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
-    _add_target(verb("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes"))
-    engine = verb("engine", "machine.engine", "find a container engine; install and start one where that is possible")
-    engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
-    stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
-    stand_in = verb("stand-in", "machine.make_stand_in", stand_in_text)
-    stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
-    init = verb("init", "bundles.write_config", "write the config of BUNDLE: configs/NAME.yaml", engine=False)
-    _add_init(init)
-    _add_bundle(verbs.add_parser("bundle", help=_BUNDLE_TEXT, description=_BUNDLE_TEXT))
-    return parser
-
-
-def _add_init(init: argparse.ArgumentParser) -> None:
-    init.add_argument("--from", dest="bundle", required=True, metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
-    init.add_argument("--name", help="of the config; default: the bundle's")
-    init.add_argument("--root", default=".", metavar="FOLDER", help="what holds configs/; default: the current folder")
-    init.add_argument("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
-    init.add_argument("--force", action="store_true", help="replace the config that is there")
-    init.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_bundle(bundle: argparse.ArgumentParser) -> None:
-    verbs = bundle.add_subparsers(required=True, metavar="VERB", title="verbs")
-    for name, text in (("show", "print what is in BUNDLE"), ("check", "print every fault of BUNDLE")):
-        added = verbs.add_parser(name, help=text, description=text)
-        added.set_defaults(verb=f"bundles.{name}")
-        added.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
-        added.add_argument("--json", action="store_true", help="print one JSON object")
-
-
-def _add_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "target", nargs="?", default=_CONFIG, metavar="CONFIG", help=f"or a dist/NAME folder; default: {_CONFIG}"
-    )
 
 
 def _verb(name: str) -> Callable[[argparse.Namespace], int]:

@@ -1,0 +1,118 @@
+"""The command line's verbs and options. A group of verbs is one function that adds them; no stage is imported here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import builder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG = "configs/mlp.yaml"
+"""What a verb takes that is given none."""
+
+
+class Verbs:
+    """Where a group adds its verbs.
+
+    Args:
+        parsers: Of the command, or of a verb that has verbs of its own.
+    """
+
+    def __init__(self, parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+        self._parsers = parsers
+
+    def add(self, name: str, function: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+        """Add a verb.
+
+        Args:
+            name: What is typed.
+            function: ``module.function`` under ``builder.cli``; imported only when the verb is run.
+            text: What ``--help`` says.
+            json: It can print for programs.
+        """
+        added = self._parsers.add_parser(name, help=text, description=text)
+        added.set_defaults(verb=function)
+        if json:
+            added.add_argument("--json", action="store_true", help="print one JSON object")
+        return added
+
+    def add_engine(self, name: str, function: str, text: str) -> argparse.ArgumentParser:
+        """Add a verb that needs an engine; the arguments are those of :meth:`add`."""
+        added = self.add(name, function, text)
+        added.add_argument("--yes", action="store_true", help="start an engine without asking")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+        return added
+
+    def group(self, name: str, text: str) -> Verbs:
+        """Add a verb that has verbs of its own."""
+        added = self._parsers.add_parser(name, help=text, description=text)
+        return Verbs(added.add_subparsers(required=True, metavar="VERB", title="verbs"))
+
+
+def build() -> argparse.ArgumentParser:
+    """Return the parser; what it parses names the function to call in ``verb``."""
+    parser = argparse.ArgumentParser(
+        prog="numerai-builder",
+        description=builder.__doc__,
+        epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {builder.__version__}")
+    verbs = Verbs(parser.add_subparsers(required=True, metavar="VERB", title="verbs"))
+    for add_group in _GROUPS:
+        add_group(verbs)
+    return parser
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add what a verb after the build is pointed at."""
+    parser.add_argument(
+        "target", nargs="?", default=CONFIG, metavar="CONFIG", help=f"or a dist/NAME folder; default: {CONFIG}"
+    )
+
+
+def _add_making(verbs: Verbs) -> None:
+    make = verbs.add_engine("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
+    make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
+    make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
+    render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
+    render = verbs.add("render", "making.write_rendered", render_text)
+    render.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
+    validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
+    validate = verbs.add_engine("validate", "proving.validate_pickle", validate_text)
+    add_target(validate)
+    validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
+    add_target(verbs.add_engine("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes"))
+
+
+def _add_machine(verbs: Verbs) -> None:
+    engine_text = "find a container engine; install and start one where that is possible"
+    engine = verbs.add_engine("engine", "machine.engine", engine_text)
+    engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
+    stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
+    stand_in = verbs.add_engine("stand-in", "machine.make_stand_in", stand_in_text)
+    stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
+
+
+def _add_bundles(verbs: Verbs) -> None:
+    init = verbs.add("init", "bundles.write_config", "write the config of BUNDLE: configs/NAME.yaml")
+    init.add_argument("--from", dest="bundle", required=True, metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+    init.add_argument("--name", help="of the config; default: the bundle's")
+    init.add_argument("--root", default=".", metavar="FOLDER", help="what holds configs/; default: the current folder")
+    init.add_argument("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
+    init.add_argument("--force", action="store_true", help="replace the config that is there")
+    init.add_argument("--json", action="store_true", help="print one JSON object")
+    bundle = verbs.group("bundle", "show what is in a bundle, or check it")
+    for name, text in (("show", "print what is in BUNDLE"), ("check", "print every fault of BUNDLE")):
+        added = bundle.add(name, f"bundles.{name}", text)
+        added.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+        added.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+_GROUPS: tuple[Callable[[Verbs], None], ...] = (
+    _add_making,
+    _add_machine,
+    _add_bundles,
+)
