@@ -35,7 +35,7 @@ def run_id(on: FakeEngine) -> Iterator[str]:
 
 
 def resolve(on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False) -> image.Image:
-    return image.resolve(ref, stand_in_python, on, pull=pull, progress=progress.Silent())
+    return image.resolve(image.Wanted(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent())
 
 
 def add_stand_in(on: FakeEngine, python: str = "3.11", spec: str = SPEC) -> engine.ImageFacts:
@@ -191,7 +191,7 @@ def test_an_engine_that_dies_during_a_pull_is_no_reason_for_a_stand_in(on: FakeE
             on.down = text.startswith("asking the registry")
 
     with pytest.raises(errors.EngineError, match="does not answer; start it"):
-        image.resolve(REF, "3.11", on, pull=False, progress=GoesDown())
+        image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=GoesDown())
     assert not (paths.cache_folder() / "pulls").exists()
 
 
@@ -352,7 +352,7 @@ class Notes(progress.Silent):
 def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: FakeEngine) -> None:
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     notes = Notes()
-    found = image.resolve(REF, "3.11", on, pull=True, progress=notes)
+    found = image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=True, progress=notes)
     assert (found.kind, found.identity) == ("exact", DIGEST)
     assert any(f"{REF} is on this engine and is used as it is" in note for note in notes.said)
 
@@ -360,7 +360,7 @@ def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: Fak
 def test_why_an_image_could_not_be_had_is_said_before_a_stand_in_is_used(on: FakeEngine) -> None:
     add_stand_in(on)
     notes = Notes()
-    assert image.resolve(REF, "3.11", on, pull=False, progress=notes).kind == "stand_in"
+    assert image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=notes).kind == "stand_in"
     assert [note for note in notes.said if "could not" in note]
 
 
