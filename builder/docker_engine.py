@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -68,8 +69,14 @@ def login(registry: str) -> tuple[str, str] | None:
     Raises:
         errors.EngineError: What keeps them does not answer.
     """
-    with _translated(f"read the login for {registry}"):
-        found = docker.auth.load_config().resolve_authconfig(registry) or {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a helper that is not there: said below
+            found = docker.auth.load_config().resolve_authconfig(registry) or {}
+    except _FOREIGN as error:
+        raise errors.EngineError(
+            f"could not read what `docker login` keeps for {registry} ({causes(error)[-1]}); run that again"
+        ) from error
     # In small letters from the file, with capitals from a helper; an identity token is no password.
     user, password = (found.get(name) or found.get(name.capitalize()) for name in ("username", "password"))
     return (user, password) if user and password else None

@@ -25,7 +25,7 @@ def validate_pickle(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
-        target.load(chosen, progress)  # what is wrong with it is said before anything is started
+        target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
         with artifact.locked(chosen.folder), run.start(on) as identity:
             made = target.load(chosen, progress, locked=options.locked)

@@ -71,6 +71,8 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
         errors.NetworkError: the bundle could not be fetched.
     """
     made = artifact.load(chosen.folder)
+    if locked and chosen.config is None:
+        raise errors.UsageError(f"{chosen.folder}: has no config beside it, whose lock file LOCKED=1 goes by: name one")
     if chosen.config is not None:
         changed = []
         if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
