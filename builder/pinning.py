@@ -138,6 +138,12 @@ def judge(
     return Outcome(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
 
 
+def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
+    """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
+    full = image_ref.parse(ref)
+    return next((one for one in images if _same(full, one, registry)), None)
+
+
 def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
     """Return what the tournament says of an image, where a person should know of it; each with what to do.
 
@@ -146,12 +152,11 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
         images: All that the tournament names.
         registry: Where its images are pulled from.
     """
-    full = image_ref.parse(ref)
-    offered = next((one for one in images if _same(full, one, registry)), None)
+    offered = find_offered(ref, images, registry)
     default = next((one for one in images if one.default), None)
     instead = f"{default.image}:{default.tag} is" if default else "none is"
     if offered is None:
-        if full.tag is None:
+        if image_ref.parse(ref).tag is None:
             return ()
         return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {_LIST}",)
     if offered.deprecated:

@@ -199,6 +199,35 @@ def test_faults_of_all_configs_come_together(project: Path, capsys: pytest.Captu
     assert "name a config (configs/NAME.yaml), or default" in said(capsys)[1]
 
 
+def test_what_lies_with_the_bundles_is_no_config(project: Path, known: FakeRegistries) -> None:
+    write(project)
+    (project / "configs" / "bundles" / "notes.yaml").write_text("- no config\n")
+    (project / "configs" / "more").mkdir()
+    text = (project / "configs" / "small.yaml").read_text().replace("bundles/small", "../bundles/small")
+    (project / "configs" / "more" / "other.yaml").write_text(text.replace("small\n", "other\n", 1).replace(REF, OLDER))
+    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    assert call("pin") == 0
+    assert set(pins.read(project).images) == {REF, OLDER}
+
+
+def test_no_config_at_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("pin") == 2
+    assert "has no config; name one, or an image reference" in said(capsys)[1]
+
+
+def test_locked_goes_by_the_lock_file_of_a_config(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make() == 0
+    (project / "configs" / "small.yaml").unlink()
+    for verb in ("validate", "verify"):
+        assert call(verb, "--locked", "dist/small") == 2
+        assert "has no config beside it, whose lock file LOCKED=1 goes by" in said(capsys)[1]
+
+
 # ---- default
 
 
