@@ -99,6 +99,9 @@ class Engine(Protocol):
     def facts(self) -> EngineFacts:
         """Return its version and platform."""
 
+    def free_disk(self) -> int | None:
+        """Return the free bytes of the disk that keeps its images; None where that is another machine's."""
+
     def find_image(self, reference: str, /) -> ImageFacts | None:
         """Return the image that a tag, a digest or an id names here, or None."""
 

@@ -26,12 +26,14 @@ IN_MAKE = {
     "render",
     "validate",
     "verify",
+    "pin",
     "init",
     "engine",
     "stand-in",
 }
 BY_COMMAND = {
     "bundle",
+    "images",
 }
 """Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
 
