@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import secrets
-import signal
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import engine, errors, paths
+from builder import engine, errors, interrupts, paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,29 +44,10 @@ def start(on: engine.Engine) -> Iterator[str]:
             quiet = _QUIET_SECONDS
             raise
         finally:
-            with _interrupts_wait():
+            with interrupts.held_back():
                 with contextlib.suppress(errors.EngineError):
                     sweep(on, lambda run: run == identity, quiet=quiet)
                 lock.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C, SIGTERM and their reminder back: a second one, while cleaning, must not leave a container behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python hands signals to the main thread alone
-        return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    for number in before:
-        signal.signal(number, lambda number, _frame: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-    if came:
-        signal.raise_signal(came[0])
 
 
 def sweep(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0.0) -> None:

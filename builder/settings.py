@@ -32,7 +32,8 @@ WHERE_TO_MAKE = (
     "NUMERAI_SECRET_KEY in the environment or in .env"
 )
 
-_HALF = re.compile(r"[A-Za-z0-9]{6,200}")
+_SHORTEST = 6
+_HALF = re.compile(rf"[A-Za-z0-9]{{{_SHORTEST},200}}")
 _KEYS = (API, REGISTRY, PUBLIC, SECRET, COMBINED)
 _known: set[str] = set()  # secrets that this process has read: nothing it prints may hold one
 
@@ -142,7 +143,7 @@ def _read_token(values: Mapping[str, str], environment: Mapping[str, str], root:
 
 
 def _token(public_id: str, secret: str, source: str) -> Token:
-    if secret:
+    if len(secret) >= _SHORTEST:
         _known.add(secret)
     for name, half in (("public id", public_id), ("secret key", secret)):
         if not _HALF.fullmatch(half):

@@ -220,9 +220,11 @@ class Tournament:
             )
         return identity
 
-    def assign(self, slot: str, pickle: str | None) -> None:
-        """Have a slot run a pickle; None has it run none."""
-        self._tell("assign", "assigning the pickle", modelId=slot, pickleId=pickle)
+    def assign(self, slot: str, pickle: str | None) -> str:
+        """Have a slot run a pickle; None has it run none. Returns what the API says to it, which promises nothing."""
+        return reading.text(
+            self._tell("assign", "assigning the pickle", modelId=slot, pickleId=pickle), "assignPickleToModel"
+        )
 
     def trigger(self, pickle: str, slot: str | None = None, *, validation: bool) -> Pickle | None:
         """Run a pickle now."""

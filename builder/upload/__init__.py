@@ -1,0 +1,14 @@
+"""``upload``: from a validated pickle on this disk to one that a slot runs, or to the slot as it was.
+
+| module | what it does |
+| --- | --- |
+| ``refusals`` | what is never uploaded, told without a network |
+| ``plan`` | all that is read before anything is changed, and what a person must know before saying yes |
+| ``journal`` | what was done so far, written down before each step; one process at a time |
+| ``storage`` | the bytes, to and from presigned addresses |
+| ``deploy`` | the steps themselves, each safe to run again |
+| ``waiting`` | a validation, or a run, until it is settled |
+| ``compare`` | the new and the old pickle's predictions |
+| ``assign`` | a slot's pickle changed and read back, or given back |
+| ``receipt`` | what was joined: bundle, pickle, image, slot |
+"""

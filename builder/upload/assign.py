@@ -1,0 +1,142 @@
+"""A slot's pickle changed, and read back from the slot itself; on any doubt the slot gets back what it had.
+
+What the API answers to the order promises nothing, and its list of a slot's pickles misses one that was uploaded for
+another slot. So the slot is read, and what it runs is compared. To assign the same pickle twice changes nothing, so
+an order whose answer was lost is given again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from builder import errors, interrupts, tournament
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.tournament import Slot, Tournament
+
+_ORDERS = 3
+_PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before each look at the slot: what was written may be read a little later."""
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class _WrongError(errors.ApiError):
+    """The slot, or the answer, is not what was ordered."""
+
+
+def assign_and_read_back(
+    api: Tournament, slot: Slot, pickle: str | None, *, sleep: Callable[[float], None] = time.sleep
+) -> Slot:
+    """Have a slot run a pickle (None: none), and read it back.
+
+    Args:
+        api: The tournament.
+        slot: The slot as it was read before: what it runs there is what it gets back when this fails.
+        pickle: Id of a pickle.
+        sleep: Waits.
+
+    Returns:
+        The slot as it is now.
+
+    Raises:
+        errors.ApiError: It did not come to be; the message says whether the slot is as it was.
+        errors.NetworkError: The same, for want of an answer.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
+    """
+    try:
+        _check_answer(_order(api, slot.id, pickle, sleep), slot, pickle)
+        return _read_back(api, slot, pickle, sleep)
+    except errors.NetworkError as error:
+        with interrupts.held_back():
+            give_back(api, slot, because=str(error), sleep=sleep)
+        raise type_of(error)(f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
+    except BaseException:  # Ctrl-C above all
+        with interrupts.held_back():
+            give_back(api, slot, because="it was interrupted", sleep=sleep)
+        raise
+
+
+def give_back(api: Tournament, slot: Slot, *, because: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Have a slot run again what it ran when it was read; nothing is sent where it still does.
+
+    Raises:
+        errors.ApiError: It could not be; the message says how to do it by hand.
+    """
+    before = identity(slot)
+    last: errors.NetworkError | None = None
+    for attempt in range(_ORDERS):
+        try:
+            if identity(find(api, slot)) == before:
+                return
+            _order(api, slot.id, before, sleep)
+            _read_back(api, slot, before, sleep)
+        except errors.NetworkError as error:
+            last = error
+            sleep(_PAUSES[attempt + 1])
+        else:
+            return
+    by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
+    raise errors.ApiError(
+        f"{because}\nand {slot.name} could NOT be given back what it ran before ({shown(slot)}): {last}\n"
+        f"look at it at once: `python -m builder {by_hand}` does it by hand, `status {slot.name}` shows it"
+    ) from last
+
+
+def identity(slot: Slot) -> str | None:
+    """Return the id of the pickle that a slot runs, or None."""
+    return slot.pickle.id if slot.pickle else None
+
+
+def shown(slot: Slot) -> str:
+    """Return what a slot runs, for messages."""
+    return f"{slot.pickle.filename} ({slot.pickle.id})" if slot.pickle else "no pickle"
+
+
+def find(api: Tournament, slot: Slot) -> Slot:
+    """Return a slot as it is now.
+
+    Raises:
+        errors.ApiError: It is gone.
+    """
+    found = next((one for one in api.account().slots if one.id == slot.id), None)
+    if found is None:
+        raise errors.ApiError(f"the slot {slot.name} ({slot.id}) is no longer among the account's: `models` lists them")
+    return found
+
+
+def type_of(error: errors.NetworkError) -> type[errors.NetworkError]:
+    """Return the class that a message about this error is raised as; all exit alike."""
+    return errors.TokenError if isinstance(error, errors.TokenError) else errors.ApiError
+
+
+def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[float], None]) -> str:
+    for attempt in range(_ORDERS):
+        try:
+            return api.assign(slot, pickle)
+        except errors.UnansweredError:
+            if attempt == _ORDERS - 1:
+                raise
+            sleep(_PAUSES[attempt + 1])
+    raise AssertionError  # the loop returns or raises
+
+
+def _check_answer(answer: str, slot: Slot, pickle: str | None) -> None:
+    """Refuse an answer that names something else, or a failure; words that nobody knows are left to the slot."""
+    named = {found.lower() for found in _ID.findall(answer)}
+    ours = {one.lower() for one in (slot.id, pickle) if one}
+    if (named and not named <= ours) or tournament.verdict(answer) is False:
+        raise _WrongError(f"{slot.name}: asked to run {pickle or 'no pickle'}, the API answers {answer[:100]!r}")
+
+
+def _read_back(api: Tournament, slot: Slot, pickle: str | None, sleep: Callable[[float], None]) -> Slot:
+    for pause in _PAUSES:
+        sleep(pause)
+        now = find(api, slot)
+        if identity(now) == pickle and (now.pickle is None or not now.pickle.slots or slot.id in now.pickle.slots):
+            return now
+    lists = f", which lists {', '.join(now.pickle.slots) or 'no slot'} as its slots" if now.pickle else ""
+    raise _WrongError(f"{slot.name}: was to run {pickle or 'no pickle'} and, read back, it runs {shown(now)}{lists}")
