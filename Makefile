@@ -5,7 +5,7 @@ PYTHON ?= 3.11
 VENV := .venv/bin/
 BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
-SUITES := tests/unit tests/inside tests/export tests/engine tests/system
+SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
 .PHONY: help setup pickle render validate verify init engine stand-in train fmt lint type test bench lock
 
