@@ -7,7 +7,7 @@ BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify init engine stand-in train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify init engine stand-in models status train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -34,6 +34,12 @@ engine: .venv/.run ## find a container engine; install and start one where that 
 
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
+
+models: .venv/.run ## list the slots and what runs in each
+	@$(BUILDER) models $(if $(JSON),--json)
+
+status: .venv/.run ## show all slots, what needs attention first, or one slot
+	@$(BUILDER) status $(if $(JSON),--json) $(SLOT)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done
