@@ -1,9 +1,13 @@
-"""Why a run failed, in one sentence: from exit codes, kernel verdicts and what was printed."""
+"""Why a run failed: one cause and one fix, from exit codes, kernel verdicts, what was printed, the API's own words."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # What Python or the runner prints when the bytecode or the binary layout is another version's.
 _OTHER_PYTHON = re.compile(
@@ -12,8 +16,54 @@ _OTHER_PYTHON = re.compile(
 )
 _MISSING_MODULE = re.compile(r"No module named '([^']+)'")
 _MESSAGE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*", re.MULTILINE)
+_LONGEST = 300
+_ANEW = "make it in the image that runs it: `make pickle`"
+_SMALLER, _FASTER = "make the model smaller", "make the model smaller or faster"
 _ABORT_CODES = (-6, 134)
 _SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell say it; illegal instruction and bus error are its kin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why a run failed, and what to do about it (empty where only the cause is known)."""
+
+    text: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text}; {self.fix}" if self.fix else self.text
+
+
+# What the tournament's own words are known, or read, to mean. Only the first is documented; the others go by sense.
+_SAID = (
+    (
+        re.compile(r"(?i)segmentation fault|library versions match"),
+        Cause(text="the interpreter died there: the pickle was made with another Python or numpy", fix=_ANEW),
+    ),
+    (
+        re.compile(r"(?i)out of memory|oom[- ]?killed|\bMemoryError\b|exit (code )?137"),
+        Cause(text="it ran out of memory there", fix=f"{_SMALLER}; `make validate` measures it under the same limit"),
+    ),
+    (
+        re.compile(r"(?i)timed? ?out|time limit|deadline exceeded"),
+        Cause(text="it ran over its time there", fix=f"{_FASTER}; `make validate` measures it under the same limit"),
+    ),
+    (
+        _OTHER_PYTHON,
+        Cause(text="the pickle was made with another Python or numpy than the image's", fix=_ANEW),
+    ),
+    (
+        re.compile(r"(?i)invalid submission|submission (is|was) invalid"),
+        Cause(
+            text="its predictions were refused: ids, one column in [0, 1] and no NaN are asked for",
+            fix="`make validate` shows which of them fails",
+        ),
+    ),
+    (
+        re.compile(r"(?i)model file could not be found|no such key"),
+        Cause(text="its bytes were never stored", fix="upload it again: `make upload`"),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,52 +95,89 @@ class Where:
 
 def explain(ended: Ended, where: Where) -> str:
     """Return the cause and what to do about it."""
+    return str(find_cause(ended, where))
+
+
+def find_cause(ended: Ended, where: Where) -> Cause:
+    """Return why a run that was watched here ended as it did."""
     return _limit(ended, where) or _binary(ended, where) or _message(ended)
 
 
-def _limit(ended: Ended, where: Where) -> str | None:
+def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str]) -> Cause:
+    """Return why a run of the tournament failed, from its own words.
+
+    Args:
+        status: The run's last word; ``error`` is a fault of theirs, ``failed`` one of the model.
+        descriptions: What its steps say.
+        log: What it printed.
+    """
+    said = "\n".join([*descriptions, *log])
+    for pattern, cause in _SAID:
+        if pattern.search(said):
+            return cause
+    module = _MISSING_MODULE.search(said)
+    if module:
+        return _missing(module[1])
+    spoken = [one_line(text) for text in descriptions if text.strip()]
+    message = spoken[-1:] or _MESSAGE.findall("\n".join(log))[-1:]
+    text = f"the tournament says: {message[0].strip()[:_LONGEST]}" if message else "the tournament gives no reason"
+    if status.lower() == "error":
+        return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
+    return Cause(text=text)
+
+
+def one_line(text: str) -> str:
+    """Return what somebody else wrote on one line that can be printed."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return " ".join(plain.split())[:_LONGEST]
+
+
+def _limit(ended: Ended, where: Where) -> Cause | None:
     if ended.timed_out:
-        return (
-            f"it ran over the limit of {where.seconds:g} seconds; the tournament would fail it: "
-            "make the model smaller or faster"
+        return Cause(
+            text=f"it ran over the limit of {where.seconds:g} seconds", fix=f"the tournament would fail it: {_FASTER}"
         )
     if ended.out_of_memory or ended.code in (-9, 137):
-        return (
-            f"it ran out of memory at {where.memory / 2**30:.2g} GiB (exit 137); the tournament would fail it: "
-            "make the model smaller"
+        return Cause(
+            text=f"it ran out of memory at {where.memory / 2**30:.2g} GiB (exit 137)",
+            fix=f"the tournament would fail it: {_SMALLER}",
         )
     return None
 
 
-def _binary(ended: Ended, where: Where) -> str | None:
+def _binary(ended: Ended, where: Where) -> Cause | None:
     died = ended.code in _SEGFAULT_CODES
-    what = "the interpreter died (segmentation fault, exit 139)" if died else _message(ended)
+    what = "the interpreter died (segmentation fault, exit 139)" if died else str(_message(ended))
     elsewhere = where.made_on is not None and _minor(where.made_on) != _minor(where.python)
     if elsewhere or _OTHER_PYTHON.search(ended.log) or (died and where.made_on is None):
         made = f"Python {where.made_on}" if elsewhere else "another Python or numpy"
-        return (
-            f"the pickle was made for {made}, and the image has Python {where.python}: {what}; "
-            "make it in the image that runs it: `make pickle`"
-        )
+        return Cause(text=f"the pickle was made for {made}, and the image has Python {where.python}: {what}", fix=_ANEW)
     if died:
-        return f"{what} in the very Python that the pickle was made in: look at the model's own libraries and its size"
+        return Cause(
+            text=f"{what} in the very Python that the pickle was made in",
+            fix="look at the model's own libraries and its size",
+        )
     if ended.code in _ABORT_CODES:
-        return (
-            "the interpreter aborted (exit 134), as threads of pyarrow make it do now and then while Python ends: "
-            "run `make validate` again; if it stays so, something in the image is broken"
+        return Cause(
+            text="the interpreter aborted (exit 134), as threads of pyarrow make it do now and then while Python ends",
+            fix="run `make validate` again; if it stays so, something in the image is broken",
         )
     return None
 
 
-def _message(ended: Ended) -> str:
+def _message(ended: Ended) -> Cause:
     module = _MISSING_MODULE.search(ended.log)
     if module:
-        return (
-            f"the pickle needs the module {module[1]!r}, which the image lacks: a pickle must hold all its code "
-            "by value; make it from a bundle with `make pickle`"
-        )
+        return _missing(module[1])
     said = _MESSAGE.findall(ended.log) or [line for line in ended.log.splitlines() if line.strip()][-1:]
-    return f"exit {ended.code}: {said[-1].strip() if said else 'it printed nothing'}"
+    return Cause(text=f"exit {ended.code}: {said[-1].strip() if said else 'it printed nothing'}")
+
+
+def _missing(module: str) -> Cause:
+    return Cause(
+        text=f"the pickle needs the module {module!r}, which the image lacks: a pickle must hold all its code by value",
+        fix="make it from a bundle with `make pickle`",
+    )
 
 
 def _minor(version: str) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import builder
+from builder.cli import seat_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,4 +136,5 @@ _GROUPS: tuple[Callable[[Verbs], None], ...] = (
     _add_machine,
     _add_images,
     _add_bundles,
+    seat_parser.add,
 )

@@ -20,7 +20,7 @@ from builder.cli import parser, session
 from tests.support import command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
-HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml"}
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
 IN_MAKE = {
     "pickle",
     "render",
@@ -30,10 +30,23 @@ IN_MAKE = {
     "init",
     "engine",
     "stand-in",
+    "models",
+    "status",
 }
 BY_COMMAND = {
     "bundle",
     "images",
+    "pickles",
+    "data-versions",
+    "logs",
+    "trigger",
+    "assign",
+    "disable",
+    "label",
+    "create-model",
+    "download",
+    "credentials",
+    "query",
 }
 """Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
 

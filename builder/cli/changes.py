@@ -1,0 +1,175 @@
+"""``assign``, ``disable``, ``label``, ``create-model``: what changes a slot or a pickle at the tournament."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.cli import consent, online, seat, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import tournament
+
+
+def assign(options: argparse.Namespace) -> int:
+    """Have a slot run a pickle."""
+    from builder import slots, tournament  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        account = api.account()
+        slot = slots.find_slot(account, options.slot)
+        check_usable(slot)
+        pickle = slots.find_pickle(api, options.pickle)
+        if slot.pickle and slot.pickle.id == pickle.id:
+            return _tell(slot, slot, json_wanted=options.json)
+        if slot.webhook:
+            raise errors.RefusedError(
+                f"{seat.clean(slot.name)}: has a webhook, which runs another machine; take it away at the tournament's "
+                "site first, or upload with --clear-webhook"
+            )
+        if tournament.verdict(pickle.validation) is not True:
+            raise errors.RefusedError(
+                f"{seat.pickle_line(pickle)}: its validation says {seat.clean(pickle.validation) or 'nothing'!r}, and "
+                f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
+            )
+        consent.ask(
+            f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?", _follows(slot, pickle), yes=options.yes
+        )
+        return _tell(slot, _change(api, slot, pickle.id), json_wanted=options.json)
+
+
+def disable(options: argparse.Namespace) -> int:
+    """Have a slot run nothing."""
+    from builder import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        slot = slots.find_slot(api.account(), options.slot)
+        check_usable(slot)
+        if slot.pickle is None:
+            return _tell(slot, slot, json_wanted=options.json)
+        consent.ask(f"Have {seat.clean(slot.name)} run no pickle?", _follows(slot, None), yes=options.yes)
+        return _tell(slot, _change(api, slot, None), json_wanted=options.json)
+
+
+def label(options: argparse.Namespace) -> int:
+    """Give a pickle a label."""
+    from builder import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        pickle = slots.find_pickle(api, options.pickle)
+        api.set_label(pickle.id, options.text)
+        now = api.pickle(pickle.id)
+    if now is None or now.label != options.text:
+        came = repr(seat.clean(now.label)) if now else "nothing"
+        raise errors.ApiError(f"{pickle.id}: was to be labelled {options.text!r} and, read back, its label is {came}")
+    if options.json:
+        print(json.dumps({"format": 1, "pickle": now.id, "label": now.label, "before": pickle.label}))
+    else:
+        print(f"{seat.clean(now.filename)} ({now.id}): {seat.clean(now.label) or 'no label'}")
+    return 0
+
+
+def create_model(options: argparse.Namespace) -> int:
+    """Make a slot."""
+    from builder import slots  # noqa: PLC0415
+
+    fault = slots.name_fault(options.name)
+    if fault:
+        raise errors.UsageError(f"{options.name[:40]!r}: {fault}")
+    with terminal.progress() as progress, online.connect(progress) as api:
+        account = api.account()
+        taken = sum(not slot.archived for slot in account.slots)
+        if taken >= account.most_slots:
+            raise errors.RefusedError(
+                f"{options.name}: {seat.clean(account.username)} has {taken} slots, and {account.most_slots} is all it "
+                "may have; archive one at the tournament's site, or use one that is empty: `python -m builder models`"
+            )
+        if not api.name_available(options.name):
+            raise errors.UsageError(f"{options.name}: the name is taken; choose another")
+        follows = [
+            f"account  {seat.clean(account.username)}, {taken} of {account.most_slots} slots taken",
+            "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
+        ]
+        consent.ask(f"Make the slot {options.name}?", follows, yes=options.yes)
+        made = create(api, options.name)
+    if options.json:
+        print(json.dumps({"format": 1, "slot": seat.slot_data(made)}))
+    else:
+        print(f"made the slot {seat.clean(made.name)} ({made.id}); next: make upload MODEL={seat.clean(made.name)}")
+    return 0
+
+
+def create(api: tournament.Tournament, name: str) -> tournament.Slot:
+    """Make a slot; where the answer is lost, look whether it is there.
+
+    Raises:
+        errors.NetworkError: It was not made, or nobody can say.
+    """
+    try:
+        return api.create_slot(name)
+    except errors.UnansweredError as error:
+        if not error.sent:
+            raise
+        found = next((slot for slot in api.account().slots if slot.name == name), None)
+        if found is None:
+            raise
+        return found
+
+
+def check_usable(slot: tournament.Slot) -> None:
+    """Refuse a slot that runs no pickles.
+
+    Raises:
+        errors.RefusedError: It is archived, or of another tournament.
+    """
+    from builder import tournament as types  # noqa: PLC0415
+
+    if slot.archived:
+        raise errors.RefusedError(f"{seat.clean(slot.name)}: is archived; take it back at the tournament's site first")
+    if slot.tournament != types.CLASSIC:
+        raise errors.RefusedError(
+            f"{seat.clean(slot.name)}: is of tournament {slot.tournament}; only slots of Classic ({types.CLASSIC}) run "
+            "pickles: `python -m builder models` lists them"
+        )
+
+
+def _change(api: tournament.Tournament, slot: tournament.Slot, pickle: str | None) -> tournament.Slot:
+    from builder.upload import assign as upload_assign  # noqa: PLC0415
+
+    return upload_assign.assign_and_read_back(api, slot, pickle)
+
+
+def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
+    """Say what is replaced, and what follows."""
+    name, before = seat.clean(slot.name), slot.pickle
+    was = f"{seat.pickle_line(before)} ({before.id})" if before else "no pickle"
+    lines = [f"slot     {name}" + (f", stake {seat.clean(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
+    if pickle is None:
+        lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
+    else:
+        lines.append(
+            f"then     {seat.pickle_line(pickle)} ({pickle.id}), {seat.clean(pickle.image_name or pickle.image)}, data "
+            f"{seat.clean(pickle.data_version)}"
+        )
+        lines.append(
+            "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")
+        )
+        if before is None:
+            lines.append("         the slot takes no submissions over the API until the pickle is disabled")
+    if before is not None:
+        lines.append(f"back     python -m builder assign {name} {before.id}")
+    return lines
+
+
+def _tell(before: tournament.Slot, after: tournament.Slot, *, json_wanted: bool) -> int:
+    was, now = (one.pickle.id if one.pickle else None for one in (before, after))
+    if json_wanted:
+        print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
+        return 0
+    runs = f"runs {seat.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "runs no pickle"
+    read = "nothing was to be changed" if was == now else "read back from the slot"
+    print(f"{seat.clean(after.name)} {runs}  ({read})")
+    return 0

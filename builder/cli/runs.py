@@ -1,0 +1,161 @@
+"""``logs`` and ``trigger``: what a run printed, and a run now."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.cli import consent, online, seat, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from builder import tournament
+
+_MILLISECONDS = 100_000_000_000  # a time above is not in seconds
+
+
+def logs(options: argparse.Namespace) -> int:
+    """Print a run's log."""
+    with terminal.progress() as progress, online.connect(progress) as api:
+        what, lines = _diagnostics(api, options.name) if options.diagnostics else _run_log(api, options.name)
+    if options.json:
+        printed = [dataclasses.asdict(one) for one in lines]
+        print(json.dumps({"format": 1, "of": what, "lines": printed}))
+        return 0
+    sys.stderr.write(f"{what}\n")
+    if not lines:
+        sys.stderr.write("  it printed nothing yet; `python -m builder status` shows how far it is\n")
+    for one in lines:
+        print(_line(one))
+    return 0
+
+
+def trigger(options: argparse.Namespace) -> int:
+    """Have a pickle run now."""
+    from builder import slots, standing, tournament  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        found = slots.find(api, options.name)
+        slot = found if isinstance(found, tournament.Slot) else None
+        pickle = _pickle_of(api, found, assigned=True)
+        account, current = api.account(), api.current_round()
+        consent.ask(
+            f"Run {seat.pickle_line(pickle)} now?",
+            _follows(pickle, account, current, validation=options.validation),
+            yes=options.yes,
+        )
+        known = {one.id for one in pickle.triggers}
+        answer = api.trigger(pickle.id, slot.id if slot else None, validation=options.validation)
+        after = answer if answer and answer.triggers else api.pickle(pickle.id) or pickle
+    begun = next((one for one in standing.newest(after.triggers) if one.id not in known), None)
+    if options.json:
+        run = dataclasses.asdict(begun) if begun else None
+        print(json.dumps({"format": 1, "pickle": pickle.id, "run": run}))
+    elif begun is None:
+        print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
+    else:
+        print(f"triggered: run {begun.id}, {seat.clean(begun.status) or 'not begun'}")
+        for text in begun.descriptions:
+            print(f"  {seat.clean(text)}")
+        print(f"  what it prints: python -m builder logs {begun.id}")
+    return 0
+
+
+def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> tournament.Pickle:
+    """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
+
+    Raises:
+        errors.UsageError: The slot has had none.
+    """
+    return _pickle_of(api, found, assigned=False)
+
+
+def _pickle_of(
+    api: tournament.Tournament, found: tournament.Slot | tournament.Pickle, *, assigned: bool
+) -> tournament.Pickle:
+    from builder import tournament as types  # noqa: PLC0415
+
+    if isinstance(found, types.Pickle):
+        return found
+    if found.pickle is not None:
+        return found.pickle
+    uploaded = () if assigned else api.pickles(found.id)
+    if not uploaded:
+        more = (
+            f"`python -m builder pickles {found.name}` lists what was uploaded for it"
+            if assigned
+            else "upload one: `make upload`"
+        )
+        raise errors.UsageError(f"{seat.clean(found.name)}: runs no pickle; {more}")
+    return uploaded[0]
+
+
+def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+    """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
+    from builder import slots, standing  # noqa: PLC0415
+
+    try:
+        pickle = pickle_of(api, slots.find(api, name))
+    except errors.UsageError:
+        # The id of a run is found in no list of its own.
+        if not slots.is_id(name):
+            raise
+        return f"run {name}", api.trigger_logs(name)
+    runs = standing.newest(pickle.triggers)
+    if not runs:
+        raise errors.UsageError(
+            f"{seat.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` runs "
+            "it, --diagnostics shows the run over the validation data"
+        )
+    words = f"run {runs[0].id} of {seat.pickle_line(pickle)}: {seat.clean(runs[0].status)}"
+    return "; ".join([words, *map(seat.clean, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
+
+
+def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+    from builder import slots  # noqa: PLC0415
+
+    pickle = pickle_of(api, slots.find(api, name))
+    said = " ".join(filter(None, (seat.clean(pickle.diagnostics), seat.clean(pickle.diagnostics_description))))
+    return f"diagnostics of {seat.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
+
+
+def _line(one: tournament.LogLine) -> str:
+    """Return a line of a log; what a run prints is not escaped but for what moves a terminal's cursor."""
+    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in one.message.rstrip("\n"))
+    if not one.timestamp:
+        return text
+    seconds = one.timestamp / 1000 if one.timestamp > _MILLISECONDS else one.timestamp
+    try:
+        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S} {text}"
+    except (OverflowError, ValueError, OSError):
+        return text
+
+
+def _follows(
+    pickle: tournament.Pickle, account: tournament.Account, current: tournament.Round | None, *, validation: bool
+) -> list[str]:
+    """Say what follows from a run."""
+    now = dt.datetime.now(dt.UTC)
+    where = [slot for slot in account.slots if slot.pickle and slot.pickle.id == pickle.id]
+    where = where or [slot for slot in account.slots if slot.id == pickle.owner]
+    names = ", ".join(seat.clean(slot.name) for slot in where) or "its slot"
+    lines = [
+        f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
+        f"round    {seat.round_line(current, now)}",
+    ]
+    if current is not None and current.is_open(now):
+        lines.append(f"follows  a submission for round {current.number}, which takes the place of an earlier one")
+        staked = [f"{seat.clean(slot.name)} {seat.clean(slot.stake)}" for slot in where if slot.stake]
+        if staked:
+            lines.append(f"STAKE    {', '.join(staked)}: that submission is staked, and nothing takes it back")
+    else:
+        lines.append("follows  a run that submits nothing: no round is open")
+    if validation:
+        lines.append("         its validation begins anew: until it has passed, it counts as not validated")
+    return lines

@@ -1,0 +1,254 @@
+"""``models``, ``status``, ``pickles``, ``data-versions``: what the account has, and how it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+from builder import diagnose
+from builder.cli import online, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+    from builder import standing, tournament
+
+_RUNS = 5
+
+
+def models(options: argparse.Namespace) -> int:
+    """List the slots."""
+    from builder import standing  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        account = api.account()
+    found = [standing.judge(slot) for slot in account.slots]
+    if options.json:
+        slots = [_standing_data(one) for one in found]
+        print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
+        return 0
+    taken = sum(not slot.archived for slot in account.slots)
+    print(f"{clean(account.username)}: {taken} of {account.most_slots} slots taken")
+    if not found:
+        print("  no slot yet; make one: python -m builder create-model NAME")
+        return 0
+    head = ("slot", "pickle", "image", "data", "state", "stake", "id")
+    _print(head, [_model_row(one) for one in found])
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Show how all slots stand, or one with its last runs."""
+    from builder import slots, standing  # noqa: PLC0415
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        account, current = api.account(), api.current_round()
+    now = dt.datetime.now(dt.UTC)
+    if options.slot is None:
+        found = standing.judge_all(account.slots)
+        if options.json:
+            every = [_standing_data(one) for one in found]
+            print(json.dumps({"format": 1, "round": _round_data(current, now), "slots": every}))
+        else:
+            _tell_all(found, current, now)
+        return 0
+    one = standing.judge(slots.find_slot(account, options.slot))
+    if options.json:
+        print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": _standing_data(one)}))
+    else:
+        _tell_one(one, current, now)
+    return 0
+
+
+def pickles(options: argparse.Namespace) -> int:
+    """List uploaded pickles."""
+    from builder import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        account = api.account()
+        slot = slots.find_slot(account, options.slot) if options.slot else None
+        found = api.pickles(slot.id if slot else None, unassigned=options.unassigned)
+    names = {one.id: one.name for one in account.slots}
+    if options.json:
+        print(json.dumps({"format": 1, "pickles": [_pickle_data(one, names) for one in found]}))
+        return 0
+    if not found:
+        kind = "unassigned pickle" if options.unassigned else "pickle"
+        where = f"was uploaded for {clean(slot.name)}" if slot else "was uploaded"
+        print(f"no {kind} {where}; `make upload` uploads one")
+        return 0
+    now = dt.datetime.now(dt.UTC)
+    _print(("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded"), [
+        _pickle_row(one, names, now) for one in found
+    ])  # fmt: skip
+    return 0
+
+
+def data_versions(options: argparse.Namespace) -> int:
+    """List the data versions; takes no token."""
+    with terminal.progress() as progress, online.connect(progress, needs_token=False) as api:
+        found = api.data_versions()
+    if options.json:
+        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
+    elif found:
+        _print(("version", "name", "", "id"), [(one.version, one.name, _marks(one), one.id) for one in found])
+    else:
+        print("the API names no data version; run it again later")
+    return 0
+
+
+def clean(text: str) -> str:
+    """Return what the API says on one line that can be printed."""
+    return diagnose.one_line(text)
+
+
+def pickle_line(one: tournament.Pickle) -> str:
+    """Return a pickle's stored name and label."""
+    return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
+
+
+def round_line(current: tournament.Round | None, now: dt.datetime) -> str:
+    """Say whether a round is open, and until or from when."""
+    from builder import tournament, when  # noqa: PLC0415
+
+    if current is None:
+        return "no round is open, and the API names none to come"
+    if current.is_open(now):
+        return f"round {current.number} is open until {when.both(current.close_time, now)}"
+    opens = tournament.read_time(current.open_time)
+    if opens is not None and opens > now:
+        return f"no round is open; round {current.number} opens {when.both(current.open_time, now)}"
+    return f"no round is open; round {current.number} closed {when.both(current.close_time, now)}"
+
+
+def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | None, now: dt.datetime) -> None:
+    from builder import standing as ranks  # noqa: PLC0415
+
+    print(round_line(current, now))
+    if not found:
+        print("  no slot yet; make one: python -m builder create-model NAME")
+        return
+    rows = [
+        (
+            ranks.WORDS[one.rank],
+            clean(one.slot.name),
+            f"stake {clean(one.slot.stake)}" if one.slot.stake else "",
+            clean(one.reason),
+            f"-> {one.todo}" if one.todo else "",
+        )
+        for one in found
+    ]
+    terminal.print_table(rows)
+
+
+def _tell_one(one: standing.Standing, current: tournament.Round | None, now: dt.datetime) -> None:
+    from builder import standing as ranks  # noqa: PLC0415
+    from builder import when  # noqa: PLC0415
+
+    slot = one.slot
+    print(
+        f"{clean(slot.name)}  {ranks.WORDS[one.rank]}: {clean(one.reason)}" + (f"  -> {one.todo}" if one.todo else "")
+    )
+    rows = [("slot", slot.id), ("stake", clean(slot.stake) or "none"), ("round", round_line(current, now))]
+    if slot.webhook:
+        rows.append(("webhook", f"{_webhook(slot)}  (must be empty before a pickle is uploaded)"))
+    if slot.submission:
+        sent = slot.submission
+        rows.append(("submission", f"{clean(sent.status)}, {when.both(sent.inserted_at, now)}, {clean(sent.filename)}"))
+    pickle = slot.pickle
+    if pickle is not None:
+        rows += [
+            ("pickle", f"{pickle_line(pickle)}  ({pickle.id})"),
+            (
+                "",
+                f"validation {clean(pickle.validation) or 'not begun'}, uploaded {when.both(pickle.inserted_at, now)}",
+            ),
+            ("image", f"{clean(pickle.image_name) or '?'} ({clean(pickle.image)}), data {clean(pickle.data_version)}"),
+            (
+                "diagnostics",
+                " ".join(filter(None, (clean(pickle.diagnostics), clean(pickle.diagnostics_description)))) or "none",
+            ),
+        ]
+        rows += [
+            ("runs" if not place else "", text)
+            for place, text in enumerate(_run_lines(ranks.newest(pickle.triggers), now))
+        ]
+    terminal.print_table(rows)
+
+
+def _run_lines(runs: Sequence[tournament.Trigger], now: dt.datetime) -> Iterable[str]:
+    from builder import when  # noqa: PLC0415
+
+    if not runs:
+        yield "none yet"
+    for run in runs[:_RUNS]:
+        yield f"{clean(run.status)}, {clean(run.type)}, {when.both(run.inserted_at, now)}  ({run.id})"
+        for text in run.descriptions:
+            yield f"  {clean(text)}"
+    if len(runs) > _RUNS:
+        yield f"and {len(runs) - _RUNS} before"
+
+
+def _model_row(one: standing.Standing) -> tuple[str, ...]:
+    slot, pickle = one.slot, one.slot.pickle
+    return (
+        clean(slot.name),
+        pickle_line(pickle) if pickle else "-",
+        clean(pickle.image_name or pickle.image) if pickle else "-",
+        clean(pickle.data_version) if pickle else "-",
+        clean(one.reason),
+        clean(slot.stake) or "-",
+        slot.id,
+    )
+
+
+def _pickle_row(one: tournament.Pickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
+    from builder import when  # noqa: PLC0415
+
+    return (
+        one.id,
+        pickle_line(one),
+        clean(one.validation),
+        ", ".join(clean(names.get(slot, slot)) for slot in one.slots) or "-",
+        clean(names.get(one.owner, one.owner)) or "-",
+        clean(one.image_name or one.image),
+        clean(one.data_version),
+        when.relative(one.inserted_at, now),
+    )
+
+
+def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    terminal.print_table([head, *rows])
+
+
+def _marks(one: tournament.DataVersion) -> str:
+    marks = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
+    return ", ".join(name for name, is_so in marks.items() if is_so)
+
+
+def _webhook(slot: tournament.Slot) -> str:
+    """Return a webhook's host: the rest of its address may be a secret."""
+    from builder import web  # noqa: PLC0415
+
+    return f"{web.shown(slot.webhook).rpartition('/')[0]}/..." if slot.webhook else ""
+
+
+def slot_data(slot: tournament.Slot) -> dict[str, Any]:
+    """Return a slot as plain data."""
+    return {**dataclasses.asdict(slot), "webhook": _webhook(slot)}
+
+
+def _standing_data(one: standing.Standing) -> dict[str, Any]:
+    state = one.rank.name.lower()
+    return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}
+
+
+def _pickle_data(one: tournament.Pickle, names: dict[str, str]) -> dict[str, Any]:
+    return {**dataclasses.asdict(one), "slot_names": [names.get(slot, slot) for slot in one.slots]}
+
+
+def _round_data(current: tournament.Round | None, now: dt.datetime) -> dict[str, Any] | None:
+    return {**dataclasses.asdict(current), "open": current.is_open(now)} if current else None

@@ -1,0 +1,120 @@
+"""A file of the tournament's storage, streamed to disk: an uploaded pickle, live data.
+
+The address is presigned: no token is sent to it and it is never shown; whoever calls this asks for another when it has
+expired. What arrives is hashed on the way and takes its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from builder import errors, web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.progress import Progress
+
+MOST_BYTES = 1 << 34
+_ATTEMPTS = 3
+_PAUSE = 1.0
+_CHUNK = 1 << 20
+_DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloaded:
+    """A file that is here now, with what came."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+def download(
+    url: str, target: Path, *, what: str, progress: Progress, sleep: Callable[[float], None] = time.sleep
+) -> Downloaded:
+    """Stream a file to its place; what was there before is replaced when all of it is here.
+
+    Args:
+        url: A presigned address.
+        target: Where it goes; its folder is there.
+        what: What it is, for messages.
+        progress: Told how far it is.
+        sleep: Waits between attempts.
+
+    Raises:
+        errors.NetworkError: It could not be fetched.
+        OSError: It cannot be written.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return _once(url, target, what, progress)
+        except errors.UnansweredError:
+            if attempt == _ATTEMPTS:
+                raise
+            progress.step(f"fetching {what} again")
+            sleep(_PAUSE * attempt)
+    raise AssertionError  # the loop returns or raises
+
+
+def digits_of(filename: str) -> str | None:
+    """Return the twelve digits of the hash that this tool writes into a stored name, or None."""
+    found = _DIGITS.search(filename)
+    return found[0] if found else None
+
+
+def local_name(filename: str) -> str:
+    """Return a stored name as the name of a file in the current folder, whatever the API says it is."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(filename.replace("\\", "/")).name).lstrip(".")
+    return name[-150:] or "model.pkl"
+
+
+def _once(url: str, target: Path, what: str, progress: Progress) -> Downloaded:
+    at = f"{web.shown(url)}: {what}"
+    handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out, web.translated(at), contextlib.ExitStack() as stack:
+            client = stack.enter_context(web.client(url))
+            answer = stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
+            _check_status(answer, at)
+            digest, done = hashlib.sha256(), 0
+            claimed = answer.headers.get("content-length", "")
+            total = int(claimed) if re.fullmatch(r"[0-9]{1,15}", claimed) else None
+            for chunk in answer.iter_raw(_CHUNK):
+                done += len(chunk)
+                if done > MOST_BYTES:
+                    raise errors.NetworkError(f"{at}: goes on after {MOST_BYTES:,} bytes, which is all that is fetched")
+                digest.update(chunk)
+                out.write(chunk)
+                progress.amount(done, total)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.chmod(0o644)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Downloaded(path=target, sha256=digest.hexdigest(), size=done)
+
+
+def _check_status(answer: web.Response, at: str) -> None:
+    status = answer.status_code
+    if status == 200:
+        return
+    if status >= 500 or status == 429:
+        raise errors.UnansweredError(f"{at}: HTTP {status}, the storage failed; run it again later", sent=True)
+    reasons = {
+        403: "the address has expired or its signature is refused: run it again; if it stays so, look at this "
+        "computer's clock (`make doctor`)",
+        404: "it is not stored there: whoever registered it never sent its bytes",
+    }
+    raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, 'run it again')}")

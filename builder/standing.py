@@ -1,0 +1,148 @@
+"""How each slot stands, from what the API says of it: what needs attention, and why."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder import diagnose, tournament
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from builder.tournament import Pickle, Slot, Trigger
+
+
+class Rank(enum.IntEnum):
+    """What a slot asks of a person; the first comes first."""
+
+    FAILED = 0
+    UNSURE = 1
+    WAITING = 2
+    EMPTY = 3
+    GOOD = 4
+    ELSEWHERE = 5
+
+
+WORDS = {
+    Rank.FAILED: "FAILED",
+    Rank.UNSURE: "look",
+    Rank.WAITING: "waiting",
+    Rank.EMPTY: "empty",
+    Rank.GOOD: "ok",
+    Rank.ELSEWHERE: "-",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a slot stands, with the reason and, where there is something to do, the command."""
+
+    slot: Slot
+    rank: Rank
+    reason: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Where a pickle failed: its validation, a run, or its diagnostics; with the run that says why, if any."""
+
+    where: str
+    status: str
+    descriptions: tuple[str, ...]
+    trigger: Trigger | None
+
+
+def newest(runs: Iterable[Trigger]) -> list[Trigger]:
+    """Return runs, the newest first."""
+    return sorted(runs, key=lambda run: (_stamp(run.inserted_at), run.inserted_at), reverse=True)
+
+
+def judge_run(run: Trigger) -> bool | None:
+    """Tell whether a run was good; None while it is not settled, or for a word that nobody knows.
+
+    A run that found no open round shows that the pickle is good, whatever its word.
+    """
+    if tournament.NO_ROUND in run.descriptions:
+        return True
+    return tournament.verdict(_word(run))
+
+
+def find_fault(pickle: Pickle) -> Fault | None:
+    """Return where a pickle failed last, or None where it did not."""
+    runs = newest(pickle.triggers)
+    last = runs[0] if runs else None
+    if tournament.verdict(pickle.validation) is False and not (last and judge_run(last) is True):
+        bad = next((run for run in runs if judge_run(run) is False), None)
+        said = bad.descriptions if bad else ()
+        return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
+    settled = next((run for run in runs if judge_run(run) is not None), None)
+    if settled is not None and judge_run(settled) is False:
+        return Fault(where="run", status=_word(settled), descriptions=settled.descriptions, trigger=settled)
+    if tournament.verdict(pickle.diagnostics) is False:
+        said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
+        return Fault(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
+    return None
+
+
+def judge(slot: Slot) -> Standing:
+    """Say how a slot stands."""
+    if slot.archived:
+        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason="archived")
+    if slot.tournament != tournament.CLASSIC:
+        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
+    if slot.pickle is None:
+        if slot.webhook:
+            return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
+        return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload --model {slot.name}")
+    return _judge_pickle(slot, slot.pickle)
+
+
+def judge_all(slots: Iterable[Slot]) -> list[Standing]:
+    """Say how all slots stand: what needs attention first, a stake before none, then by name."""
+    return sorted(map(judge, slots), key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
+
+
+def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
+    fault = find_fault(pickle)
+    if fault is not None:
+        said = fault.descriptions[-1] if fault.descriptions else "no description"
+        reason = f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
+        return Standing(slot=slot, rank=Rank.FAILED, reason=reason, todo=f"why {slot.name}")
+    runs = newest(pickle.triggers)
+    return _judge_unsettled(slot, pickle, runs) or Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(runs))
+
+
+def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Standing | None:
+    """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
+    what, word = "", ""
+    if runs and judge_run(runs[0]) is None:
+        what, word = "run", _word(runs[0])
+    elif tournament.verdict(pickle.validation) is None:
+        what, word = "validation", pickle.validation
+    if not what:
+        return None
+    if word.lower() in tournament.WAITING:
+        return Standing(slot=slot, rank=Rank.WAITING, reason=f"{what} {word}")
+    reason = f"its {what} says {word or 'nothing'!r}, a word not known here"
+    return Standing(slot=slot, rank=Rank.UNSURE, reason=reason, todo=f"status {slot.name}")
+
+
+def _good_reason(runs: Sequence[Trigger]) -> str:
+    if not runs:
+        return "validated, not run yet"
+    if tournament.NO_ROUND in runs[0].descriptions:
+        return "good: no round was open at its last run"
+    return f"last run {_word(runs[0])}"
+
+
+def _word(run: Trigger) -> str:
+    """Return a run's status: its own word, else its last step's."""
+    return run.status or (run.statuses[-1].status if run.statuses else "")
+
+
+def _stamp(text: str) -> float:
+    at = tournament.read_time(text)
+    return at.timestamp() if at else 0.0

@@ -1,0 +1,36 @@
+"""Times of the API as a person reads them: UTC, and how long ago or how far off."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from builder import tournament
+
+_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+
+def relative(text: str, now: dt.datetime) -> str:
+    """Return a time relative to another: ``3 hours ago``, ``in 2 days``; as it came where it is no time."""
+    at = tournament.read_time(text)
+    if at is None:
+        return text
+    seconds = (at - now).total_seconds()
+    for unit, size in _UNITS:
+        count = int(abs(seconds) // size)
+        if count:
+            amount = f"{count} {unit}{'s' if count > 1 else ''}"
+            return f"in {amount}" if seconds > 0 else f"{amount} ago"
+    return "in less than a minute" if seconds > 0 else "just now"
+
+
+def exact(text: str) -> str:
+    """Return a time in UTC: ``2026-03-10 12:00 UTC``; as it came where it is no time."""
+    at = tournament.read_time(text)
+    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else text
+
+
+def both(text: str, now: dt.datetime) -> str:
+    """Return a time in UTC and relative; nothing for none."""
+    if tournament.read_time(text) is None:
+        return text
+    return f"{exact(text)} ({relative(text, now)})"

@@ -1,0 +1,72 @@
+"""Accounts, slots, pickles and their runs to test with."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from builder import tournament
+
+_NOW = "2026-03-10T12:00:00Z"
+
+
+def pickle(id: str = "p1", **changes: Any) -> tournament.Pickle:  # noqa: A002 - as the API calls it
+    """Return a pickle that is validated."""
+    plain = tournament.Pickle(
+        id=id,
+        filename=f"{id}-0123456789ab.pkl",
+        label="",
+        owner="s1",
+        slots=(),
+        image_id="i1",
+        image="numerai_predict_py_3_11:abc",
+        image_name="Python 3.11",
+        data_version_id="d1",
+        data_version="v5.2",
+        runtime="Python 3.11",
+        validation="validated",
+        trigger="",
+        diagnostics="",
+        diagnostics_description="",
+        triggers=(),
+        inserted_at=_NOW,
+        updated_at=_NOW,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def trigger(status: str, *descriptions: str, id: str = "t1", **changes: Any) -> tournament.Trigger:  # noqa: A002
+    """Return a run that ended with a status, having said these things."""
+    statuses = tuple(tournament.Status(status=status, description=text, inserted_at=_NOW) for text in descriptions)
+    plain = tournament.Trigger(
+        id=id,
+        type="round",
+        status=status,
+        round_id="900",
+        submission_id="",
+        inserted_at=_NOW,
+        statuses=statuses,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa: A002
+    """Return an empty slot of the Classic tournament."""
+    plain = tournament.Slot(
+        id=id,
+        name=name,
+        username=name,
+        tournament=tournament.CLASSIC,
+        archived=False,
+        compute=False,
+        webhook="",
+        stake="",
+        submission=None,
+        pickle=None,
+    )
+    return dataclasses.replace(plain, **changes)
+
+
+def account(*slots: tournament.Slot) -> tournament.Account:
+    """Return an account with these slots."""
+    return tournament.Account(id="a1", username="me", most_slots=5, slots=slots)
