@@ -1,4 +1,4 @@
-"""The bytes of a pickle, to and from the tournament's storage by presigned addresses.
+"""The bytes of a pickle, to the tournament's storage by a presigned address.
 
 An address is good for a while, for one file, and for whoever has it: it is asked for when it is needed, and never
 shown. The API's token does not go there, and no Content-Type does (the signature is over an empty one). A file is
@@ -9,14 +9,11 @@ sent never becomes an object there.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import tempfile
 import time
 import urllib.parse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder import errors, web
@@ -24,6 +21,7 @@ from builder.upload import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from builder.progress import Progress
     from builder.tournament import FileAuth
@@ -70,14 +68,6 @@ class Source:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fetched:
-    """A file that came: its hash and its size."""
-
-    sha256: str
-    size: int
-
-
 class _AgainError(Exception):
     """It may work when it is sent again."""
 
@@ -118,28 +108,6 @@ def put(
         raise errors.ArtifactError(f"{source.path}: cannot be read ({error.strerror}); run `make pickle`") from error
     with handle:
         return _deliver(_Sending(source, handle, progress, terms, ends, clock_ahead), authorise)
-
-
-def get(authorise: Callable[[], FileAuth], target: Path, progress: Progress, *, terms: Terms | None = None) -> Fetched:
-    """Fetch a file; what is at ``target`` is whole or not there at all.
-
-    Raises:
-        errors.NetworkError: It could not be fetched.
-        OSError: It cannot be written.
-    """
-    terms = terms or Terms()
-    ends, wait = time.monotonic() + terms.total, terms.first
-    for attempt in range(1, terms.attempts + 1):
-        auth = authorise()
-        try:
-            return _get_once(auth.url, target, progress, terms, ends)
-        except (_AgainError, _ExpiredError) as error:
-            if attempt == terms.attempts:
-                raise errors.NetworkError(f"{error} ({attempt} times); run it again later") from error.__cause__
-            progress.step(f"fetching it again in {wait:.0f} s")
-            terms.sleep(wait)
-            wait = min(2 * wait, terms.longest)
-    raise AssertionError  # the loop returns or raises
 
 
 @dataclass(frozen=True)
@@ -302,41 +270,3 @@ def _redirected(url: str, answer: web.Response) -> str:
             "nothing was registered"
         )
     raise errors.NetworkError(f"{web.shown(url)}: redirects to nowhere; nothing was registered: run it again later")
-
-
-def _get_once(url: str, target: Path, progress: Progress, terms: Terms, ends: float) -> Fetched:
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    beside = Path(name)
-    try:
-        with (
-            os.fdopen(handle, "wb") as out,
-            _moving(url, terms),
-            contextlib.closing(web.client(url, seconds=terms.silent)) as client,
-            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
-        ):
-            found = _receive(answer, url, out, progress, ends)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-    return found
-
-
-def _receive(answer: web.Response, url: str, out: BinaryIO, progress: Progress, ends: float) -> Fetched:
-    if answer.status_code != 200:
-        answer.read()
-        if answer.status_code in _AGAIN:
-            raise _AgainError(f"{web.shown(url)}: HTTP {answer.status_code}")
-        _raise_refused(answer, web.shown(url), _code(answer), None)
-    claimed = str(answer.headers.get("content-length", ""))
-    total = int(claimed) if claimed.isdecimal() and len(claimed) < 20 else None
-    sha256, done = hashlib.sha256(), 0
-    for chunk in answer.iter_raw(_CHUNK):
-        sha256.update(chunk)
-        out.write(chunk)
-        done += len(chunk)
-        progress.amount(done, total)
-        if time.monotonic() > ends:
-            raise errors.NetworkError(f"{web.shown(url)}: fetching it takes too long; run it again on a faster line")
-    return Fetched(sha256=sha256.hexdigest(), size=done)
