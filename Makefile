@@ -6,9 +6,11 @@ PYTHON ?= 3.11
 VENV := .venv/bin/
 BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
+UPLOAD = $(if $(MODEL),--model $(MODEL)) $(if $(CREATE),--create) $(if $(CLEAR_WEBHOOK),--clear-webhook) \
+	$(if $(TRIGGER),--trigger) $(if $(AGAIN),--again) $(if $(NO_COMPARE),--no-compare) $(if $(DRY_RUN),--dry-run)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify pin init engine stand-in models status sandbox train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -26,6 +28,9 @@ validate: .venv/.run ## run the pickle of CONFIG in its image under the tourname
 
 verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
 	@$(BUILDER) verify $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
+
+upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
+	@$(BUILDER) upload $(FLAGS) $(UPLOAD) $(CONFIG)
 
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 	@$(BUILDER) pin $(if $(JSON),--json) $(if $(CHECK),--check) $(if $(filter-out file,$(origin CONFIG)),$(CONFIG))

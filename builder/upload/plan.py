@@ -80,11 +80,6 @@ class Plan:
         return self.round is not None and self.round.is_open(self.now)
 
     @property
-    def is_staked(self) -> bool:
-        """Tell whether what it runs for may be a staked submission."""
-        return self.slot is not None and bool(self.slot.stake)
-
-    @property
     def is_done(self) -> bool:
         """Tell whether the slot runs this pickle already."""
         return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)

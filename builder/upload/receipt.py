@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from builder import artifact, json_text
@@ -52,6 +52,11 @@ class Receipt:
     def data(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {"format": FORMAT, **asdict(self)}
+
+
+def with_trigger(receipt: Receipt, trigger: str) -> Receipt:
+    """Return a receipt that names a run."""
+    return replace(receipt, trigger=trigger)
 
 
 def write(folder: Path, receipt: Receipt) -> None:

@@ -145,7 +145,8 @@ def _watch(
         if left <= 0:
             raise errors.UnansweredError(
                 f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
-                f"tournament: run the same command again, which goes on from there; `python -m builder logs {identity}` shows more",
+                "tournament: run the same command again, which goes on from there; `python -m builder logs "
+                f"{identity}` shows more",
                 sent=True,
             )
         patience.sleep(min(wait, left))
