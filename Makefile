@@ -1,5 +1,6 @@
 # Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
 # LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
+# upload takes MODEL=slot, and CREATE=1, CLEAR_WEBHOOK=1, TRIGGER=1, AGAIN=1, NO_COMPARE=1, DRY_RUN=1; rollback MODEL=, TO=;
 # init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11
@@ -31,6 +32,9 @@ verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
 
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
 	@$(BUILDER) upload $(FLAGS) $(UPLOAD) $(CONFIG)
+
+rollback: .venv/.run ## have a slot run again what it ran before
+	@$(BUILDER) rollback $(FLAGS) $(if $(TO),--to $(TO)) $(or $(MODEL),$(CONFIG))
 
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 	@$(BUILDER) pin $(if $(JSON),--json) $(if $(CHECK),--check) $(if $(filter-out file,$(origin CONFIG)),$(CONFIG))

@@ -167,7 +167,7 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> Done:
                 "somebody else changed it; run it again to see what would be replaced"
             )
         previous, known = assign.identity(slot), True
-        task.journal.write(journal.ASSIGNING, before=previous, pickle=pickle.id)
+        task.journal.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=previous, pickle=pickle.id)
         task.progress.step(f"assigning it to {slot.name}")
         now = assign.assign_and_read_back(task.api, slot, pickle.id, sleep=task.sleep)
     with _given_back(task, slot, changed=now is not slot):

@@ -152,6 +152,18 @@ def release(folder: Path) -> None:
         (folder / _RESERVE).unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder beside the journal.
+
+    Raises:
+        errors.ArtifactError: It cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
 @contextlib.contextmanager
 def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
     """Hold a pickle and a slot for one process; it is free again when that ends, however it ends.

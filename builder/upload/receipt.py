@@ -65,13 +65,14 @@ def write(folder: Path, receipt: Receipt) -> None:
     Raises:
         errors.ArtifactError: The disk is full or may not be written.
     """
+    journal.make_folder(folder / KEPT)
     content = (json.dumps(receipt.data(), indent=2, sort_keys=True) + "\n").encode()
     kept = f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json"
     artifact.write_report(folder, kept, content)
     artifact.write_report(folder, NAME, content)
 
 
-def read_all(root: Path) -> list[dict[str, Any]]:
+def read_all(root: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return all receipts below ``dist``, those of other tools and formats left out."""
     found = []
     for path in sorted((root / "dist").glob(f"*/{KEPT}/*.json")):
@@ -80,5 +81,5 @@ def read_all(root: Path) -> list[dict[str, Any]]:
         except OSError:
             continue
         if isinstance(data, dict) and data.get("format") == FORMAT:
-            found.append(data)
+            found.append((path, data))
     return found

@@ -26,6 +26,8 @@ IN_MAKE = {
     "render",
     "validate",
     "verify",
+    "upload",
+    "rollback",
     "pin",
     "init",
     "engine",
