@@ -7,7 +7,7 @@ BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify init engine stand-in models status train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify init engine stand-in models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -40,6 +40,9 @@ models: .venv/.run ## list the slots and what runs in each
 
 status: .venv/.run ## show all slots, what needs attention first, or one slot
 	@$(BUILDER) status $(if $(JSON),--json) $(SLOT)
+
+sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
+	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done

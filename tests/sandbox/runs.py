@@ -93,9 +93,10 @@ class Runs:
         self.judge = judge
 
     def close(self) -> None:
-        """End what runs still."""
-        self.judge.close()
-        self.wait()
+        """End what runs still, and what is about to."""
+        while any(thread.is_alive() for thread in self._threads):
+            self.judge.close()
+            self.wait(timeout=0.2)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until every run that was begun has ended."""

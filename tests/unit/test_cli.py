@@ -55,7 +55,7 @@ BY_COMMAND = {
 def verbs_of_help() -> dict[str, str]:
     code, out, err = run("--help", COLUMNS="200")
     assert (code, err) == (0, "")
-    return dict(re.findall(r"^    ([a-z-]+) +(\S.*)$", out, re.MULTILINE))
+    return dict(re.findall(r"^    ([a-z-]+)\s+(\S.*)$", out, re.MULTILINE))
 
 
 def makefile() -> str:
