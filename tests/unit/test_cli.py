@@ -37,6 +37,7 @@ BY_COMMAND = {
     "pickles",
     "data-versions",
     "logs",
+    "why",
     "trigger",
     "assign",
     "disable",
