@@ -17,6 +17,7 @@ from builder import diagnose, engine, errors, paths, reference, tar_stream
 from builder.bundle import model as bundle_model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from builder import artifact, data, image
@@ -94,7 +95,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Outcome:
+class Outcome:
     """What came out of the container: how it ended, and the files of its output folder."""
 
     exit: engine.Exit
@@ -110,7 +111,9 @@ def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Val
         errors.EngineError: the engine failed.
         errors.ImageError: the image has no entry point.
     """
-    outcome = _run(task, on, run, progress)
+    progress.step("running the pickle in its image")
+    children = plan_children(task.image, task.limits)
+    outcome = run_children(children, _entries(task), task.image, task.limits, on, run=run)
     entry = outcome.entry
     checks = [_judge_entry(task, outcome)]
     usage = None
@@ -144,13 +147,37 @@ def to_bytes(validation: Validation) -> bytes:
     return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _run(task: Task, on: engine.Engine, run: str, progress: Progress) -> _Outcome:
-    progress.step("running the pickle in its image")
-    limits = engine.Limits(cpus=task.limits.cpus, memory=task.limits.memory)
+def run_children(
+    children: dict[str, Any],
+    entries: Iterable[tar_stream.Entry],
+    where: image.Image,
+    limits: Limits,
+    on: engine.Engine,
+    *,
+    run: str,
+) -> Outcome:
+    """Run the children of a plan in a locked container.
+
+    Args:
+        children: What :func:`plan_children` returns.
+        entries: The files that they name.
+        where: The image.
+        limits: Of the container, and of each child.
+        on: The engine.
+        run: The run's identity.
+
+    Raises:
+        errors.EngineError: The engine failed.
+    """
+    most = engine.Limits(cpus=limits.cpus, memory=limits.memory)
     command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
-    with on.container(task.image.handle, command, run=run, limits=limits, network=False) as container:
-        container.put(tar_stream.pack(_entries(task)))
-        ended = container.run(2 * task.limits.seconds + _SLACK_SECONDS)
+    watching: dict[str, bytes | Path] = {
+        "watch.py": paths.inside_folder() / "watch.py",
+        "plan.json": json.dumps(children).encode(),
+    }
+    with on.container(where.handle, command, run=run, limits=most, network=False) as container:
+        container.put(tar_stream.pack([*_named(watching), *entries]))
+        ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
         try:
             files = tar_stream.unpack_small(container.get(f"{_BOX}/out"))
         except errors.EngineError:
@@ -162,7 +189,7 @@ def _run(task: Task, on: engine.Engine, run: str, progress: Progress) -> _Outcom
     entry = read.get(f"{ENTRY}.json")
     if entry is None and not ended.out_of_memory and ended.code is not None:
         raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
-    return _Outcome(
+    return Outcome(
         exit=ended,
         entry=entry,
         measured=read.get("measured.json"),
@@ -173,9 +200,7 @@ def _run(task: Task, on: engine.Engine, run: str, progress: Progress) -> _Outcom
 def _entries(task: Task) -> list[tar_stream.Entry]:
     inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
     named: dict[str, bytes | Path] = {
-        "watch.py": inside / "watch.py",
         "measure.py": inside / "measure.py",
-        "plan.json": json.dumps(_plan(task)).encode(),
         "measure.json": json.dumps(_measure_plan(task)).encode(),
         "model.pkl": task.artifact.pickle,
         "live.parquet": task.files.live,
@@ -183,30 +208,36 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "benchmarks.parquet": task.files.benchmarks or task.files.live,
         "golden.npz": bundle / "golden.npz",
     }
-    return [
-        tar_stream.Entry(name="csv/.keep", content=b""),
-        *(tar_stream.Entry(name=name, content=content) for name, content in named.items()),
-    ]
+    return [tar_stream.Entry(name="csv/.keep", content=b""), *_named(named)]
 
 
-def _plan(task: Task) -> dict[str, Any]:
-    if not task.image.entrypoint:
-        raise errors.ImageError(f"{task.image.ref} has no entry point, so it is no runner image")
+def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
+    return [tar_stream.Entry(name=name, content=content) for name, content in files.items()]
+
+
+def plan_children(where: image.Image, limits: Limits) -> dict[str, Any]:
+    """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
+
+    Raises:
+        errors.ImageError: The image has no entry point.
+    """
+    if not where.entrypoint:
+        raise errors.ImageError(f"{where.ref} has no entry point, so it is no runner image")
     options = ["--debug", "--model", f"{_BOX}/model.pkl", "--dataset", f"{_BOX}/live.parquet"]
     options += ["--benchmarks", f"{_BOX}/benchmarks.parquet"]
     entry = {
         "name": ENTRY,
         # The CSV goes on the volume: in the runner's default folder, a tmpfs, it would be lost with exit 0.
-        "arguments": [*task.image.entrypoint, *options, "--output_dir", f"{_BOX}/csv"],
-        "folder": task.image.workdir or "/",
-        "seconds": task.limits.seconds,
+        "arguments": [*where.entrypoint, *options, "--output_dir", f"{_BOX}/csv"],
+        "folder": where.workdir or "/",
+        "seconds": limits.seconds,
         "needs": [],
     }
     measure = {
         "name": MEASURE,
         "arguments": ["python", f"{_BOX}/measure.py", f"{_BOX}/measure.json"],
         "folder": _BOX,
-        "seconds": task.limits.seconds,
+        "seconds": limits.seconds,
         "needs": [ENTRY],
     }
     return {"out": f"{_BOX}/out", "children": [entry, measure]}
@@ -226,14 +257,14 @@ def _measure_plan(task: Task) -> dict[str, object]:
     }
 
 
-def _judge_entry(task: Task, outcome: _Outcome) -> Check:
+def _judge_entry(task: Task, outcome: Outcome) -> Check:
     entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
     if entry["code"] == 0:
         return Check(name="entry point", good=True, detail="exit 0")
     return Check(name="entry point", good=False, detail=_cause(task, outcome, entry))
 
 
-def _cause(task: Task, outcome: _Outcome, child: dict[str, Any]) -> str:
+def _cause(task: Task, outcome: Outcome, child: dict[str, Any]) -> str:
     """Say why a child ended as it did."""
     ended = diagnose.Ended(
         code=child["code"],
@@ -250,7 +281,7 @@ def _cause(task: Task, outcome: _Outcome, child: dict[str, Any]) -> str:
     return diagnose.explain(ended, where)
 
 
-def _judge_measured(task: Task, outcome: _Outcome) -> list[Check]:
+def _judge_measured(task: Task, outcome: Outcome) -> list[Check]:
     measured = outcome.measured
     if measured is None:
         child = outcome.measuring or {"code": None, "timed_out": outcome.exit.code is None, "log": ""}
@@ -259,11 +290,11 @@ def _judge_measured(task: Task, outcome: _Outcome) -> list[Check]:
     csv = measured["csv"]
     if csv is None:
         return [Check(name="csv", good=False, detail="the entry point ended with exit 0 and wrote no CSV")]
-    return [*_judge_csv(task, csv), *_judge_golden(task, measured["golden"])]
+    return [*judge_csv(task.files.rows, csv), *_judge_golden(task, measured["golden"])]
 
 
-def _judge_csv(task: Task, csv: dict[str, Any]) -> list[Check]:
-    rows = task.files.rows
+def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
+    """Return what the figures of the CSV say of predictions for so many rows."""
     index = f"{csv['rows']} of {rows} ids, in their order"
     if not csv["index_equal"]:
         index = f"{csv['rows']} rows for {rows} ids; missing {csv['missing_ids']}, not asked for {csv['extra_ids']}"

@@ -1,7 +1,8 @@
 """Measure a run of the entry point, and predict the golden rows: ``python measure.py PLAN``, in the image.
 
 ``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npz), "columns", "out"}``, where
-``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others; ``OUT`` gets::
+``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others, and ``golden`` is
+null for a pickle that comes without its bundle; ``OUT`` gets::
 
     {"format": 1,
      "csv": null, or {"rows", "columns", "index_equal", "duplicate_ids", "first_duplicate", "missing_ids", "extra_ids",
@@ -121,7 +122,7 @@ def main(plan_path: str) -> None:
         "format": 1,
         "csv": measure_csv(Path(plan["csv_folder"]), plan["features"]),
         "parameters": list(inspect.signature(predict).parameters),
-        "golden": predict_golden(predict, plan["golden"], plan.get("columns")),
+        "golden": predict_golden(predict, plan["golden"], plan.get("columns")) if plan["golden"] else None,
     }
     Path(plan["out"]).write_text(json.dumps(report))
 

@@ -41,6 +41,7 @@ BY_COMMAND = {
     "pickles",
     "data-versions",
     "logs",
+    "why",
     "trigger",
     "assign",
     "disable",
@@ -59,7 +60,7 @@ BY_COMMAND = {
 def verbs_of_help() -> dict[str, str]:
     code, out, err = run("--help", COLUMNS="200")
     assert (code, err) == (0, "")
-    return dict(re.findall(r"^    ([a-z-]+) +(\S.*)$", out, re.MULTILINE))
+    return dict(re.findall(r"^    ([a-z-]+)\s+(\S.*)$", out, re.MULTILINE))
 
 
 def makefile() -> str:
@@ -77,15 +78,16 @@ def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
 def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
     calls = re.findall(r"\$\(BUILDER\) ([a-z-]+) ?(.*)$", makefile(), re.MULTILINE)
     assert {verb for verb, _ in calls} == IN_MAKE
-    flags = " ".join(re.findall(r"^FLAGS = (.*)$", makefile(), re.MULTILINE))
+    joined = makefile().replace("\\\n", " ")
+    named = {name: text for name, text in re.findall(r"^(FLAGS|UPLOAD) = (.*)$", joined, re.MULTILINE)}
     built = parser.build()
     for verb, rest in calls:
-        text = f"{rest} {flags}" if "$(FLAGS)" in rest else rest
+        text = " ".join([rest, *(text for name, text in named.items() if f"$({name})" in rest)])
         options = re.findall(r"--[a-z-]+", text.partition("&&")[0])
         given_options = [
             part
             for option in options
-            for part in ([option, "3.11"] if option in {"--python", "--from", "--name"} else [option])
+            for part in ([option, "3.11"] if option in {"--python", "--from", "--name", "--model", "--to"} else [option])
         ]
         assert built.parse_args([verb, *given_options])
 

@@ -340,14 +340,14 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 def test_whatever_was_measured_only_a_kept_contract_is_good(
     task: validate.Task, changes: dict[str, Any], predicted: list[float] | None
 ) -> None:
-    outcome = validate._Outcome(
+    outcome = validate.Outcome(
         exit=engine.Exit(code=0, out_of_memory=False),
         entry=GOOD_ENTRY,
         measured=measured(predicted, **changes),
         measuring=None,
     )
     csv = {**GOOD_CSV, **changes}
-    checks = validate._judge_csv(task, csv)
+    checks = validate.judge_csv(task.files.rows, csv)
     kept = (
         csv["columns"] == ["prediction"]
         and csv["index_equal"]

@@ -1,0 +1,221 @@
+"""``why``: what failed at the tournament, run again here in its image; one cause and one fix."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import artifact, config, errors, paths
+from builder.cli import access, online, runs, seat, session, target, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import diagnose, standing, tournament
+    from builder import rerun as stage
+    from builder.progress import Progress
+
+_LOG_LINES = 12
+_MARKS = {True: "ok", False: "FAILED", None: "note"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What failed: which pickle, where, and what it printed there."""
+
+    name: str
+    pickle: tournament.Pickle
+    fault: standing.Fault
+    log: tuple[str, ...]
+
+
+def why(options: argparse.Namespace) -> int:
+    """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
+    from builder import rerun as stage  # noqa: PLC0415 - pyarrow
+    from builder import slots  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, online.connect(progress) as api:
+        found = slots.find(api, options.name)
+        case = _find_case(api, found)
+        if case is None:
+            return _tell_good(found, json_wanted=options.json)
+        here, reason = None, "it was not asked for (--no-run)"
+        if not options.no_run:
+            try:
+                here = _run_here(api, case.pickle, options, progress)
+            except errors.BuilderError as error:
+                reason = str(error)
+    cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
+    if options.json:
+        print(json.dumps(_data(case, here, reason, cause)))
+    else:
+        _tell(case, here, reason, cause)
+    return 1
+
+
+def _find_case(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> _Case | None:
+    """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
+    from builder import standing  # noqa: PLC0415
+    from builder import tournament as types  # noqa: PLC0415
+
+    candidates = [found] if isinstance(found, types.Pickle) else [found.pickle, *api.pickles(found.id)[:1]]
+    for pickle in candidates:
+        fault = standing.find_fault(pickle) if pickle else None
+        if pickle is not None and fault is not None:
+            name = found.name if isinstance(found, types.Slot) and pickle is found.pickle else pickle.id
+            return _Case(name=name, pickle=pickle, fault=fault, log=_log_of(api, pickle, fault))
+    if all(pickle is None for pickle in candidates):
+        runs.pickle_of(api, found)  # says that there is none
+    return None
+
+
+def _log_of(api: tournament.Tournament, pickle: tournament.Pickle, fault: standing.Fault) -> tuple[str, ...]:
+    """Return what the failed run printed; nothing where that is not to be had."""
+    with contextlib.suppress(errors.ApiError):
+        if fault.where == "diagnostics":
+            return tuple(line.message for line in api.diagnostics_logs(pickle.id))
+        if fault.trigger is not None:
+            return tuple(line.message for line in api.trigger_logs(fault.trigger.id))
+    return ()
+
+
+def _run_here(
+    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+) -> stage.Rerun:
+    from builder import image, run, validate  # noqa: PLC0415 - numpy
+    from builder import rerun as stage  # noqa: PLC0415
+
+    ref = _reference(api, pickle)
+    content = _fetch(api, pickle, progress)
+    live, benchmarks = _live_files(api, pickle, options, progress)
+    on = session.connect(progress, yes=options.yes)
+    where = image.resolve(ref, options.stand_in, on, pull=False, progress=progress)
+    terms = config.Validate().limits
+    with run.start(on) as identity:
+        task = stage.Task(
+            pickle=content,
+            image=where,
+            python=image.inventory(where, on, identity).python,
+            made_on=_made_on(content),
+            live=live,
+            benchmarks=benchmarks,
+            limits=validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds),
+        )
+        return stage.rerun(task, on, identity, progress)
+
+
+def _reference(api: tournament.Tournament, pickle: tournament.Pickle) -> str:
+    """Return the image that a pickle was registered for, as a reference."""
+    registry = online.read_settings().registry
+    found = next((one for one in api.images() if one.id == pickle.image_id), None)
+    if found is not None:
+        return f"{registry}/{found.image}:{found.tag}"
+    if ":" in pickle.image:
+        return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
+    raise errors.ImageError(
+        f"{pickle.id}: the API does not say which image it was registered for (it says {seat.clean(pickle.image)!r})"
+    )
+
+
+def _fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progress) -> Path:
+    """Return the pickle's bytes in the cache; fetched unless they are there and their hash fits the name."""
+    from builder import download  # noqa: PLC0415 - the network
+
+    folder = paths.cache_folder() / "pickles"
+    folder.mkdir(exist_ok=True)
+    kept = folder / download.local_name(f"{pickle.id}.pkl")
+    digits = download.digits_of(pickle.filename)
+    if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
+        return kept
+    progress.step(f"fetching {seat.clean(pickle.filename)}")
+    came = access.fetch_pickle(api, pickle, kept, progress)
+    if digits and not came.sha256.startswith(digits):
+        progress.note(f"note: what is stored has the sha256 {came.sha256}, and its name says {digits}: another file")
+    return kept
+
+
+def _live_files(
+    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+) -> tuple[Path, Path | None]:
+    """Return live data: what the command line names, else today's of the pickle's data version."""
+    from builder import download  # noqa: PLC0415
+
+    if options.live:
+        return Path(options.live), Path(options.benchmarks) if options.benchmarks else None
+    folder = paths.cache_folder() / "live"
+    folder.mkdir(exist_ok=True)
+    version, found = pickle.data_version or "v5.2", []
+    for name in ("live", "live_benchmark_models"):
+        progress.step(f"fetching {seat.clean(version)}/{name}.parquet")
+        kept = folder / download.local_name(f"{version}-{name}.parquet")
+        try:
+            url = api.dataset_url(f"{version}/{name}.parquet")
+            download.download(url, kept, what=f"{seat.clean(version)}/{name}.parquet", progress=progress)
+        except errors.NetworkError as error:
+            raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
+        found.append(kept)
+    return found[0], found[1]
+
+
+def _made_on(content: Path) -> str | None:
+    """Return the Python that a pickle was made on, where it was made here."""
+    sha256 = artifact.hash_file(content)
+    here = [found for _, found in access.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
+    return here[0].image.python if here else None
+
+
+def _tell_good(found: tournament.Slot | tournament.Pickle, *, json_wanted: bool) -> int:
+    from builder import standing  # noqa: PLC0415
+    from builder import tournament as types  # noqa: PLC0415
+
+    is_slot = isinstance(found, types.Slot)
+    name = found.name if isinstance(found, types.Slot) else found.filename
+    reason = standing.judge(found).reason if isinstance(found, types.Slot) else f"validation {found.validation}"
+    if json_wanted:
+        print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
+    else:
+        shown = f"status {seat.clean(name)}" if is_slot else f"logs {found.id}"
+        print(f"nothing of {seat.clean(name)} failed: {seat.clean(reason)}  (`python -m builder {shown}` shows it)")
+    return 0
+
+
+def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> None:
+    fault = case.fault
+    print(f"{seat.pickle_line(case.pickle)} ({case.pickle.id})")
+    rows = [("there", f"{fault.where} {seat.clean(fault.status)}")]
+    rows += [("", f"it says: {seat.clean(text)}") for text in fault.descriptions]
+    rows += [("", f"log: {seat.clean(line)}") for line in case.log[-_LOG_LINES:]]
+    if here is None:
+        rows.append(("here", "not run: " + " ".join(seat.clean(reason).split())))
+    else:
+        task = here.task
+        rows.append(("here", f"in {task.image.base} ({target.KINDS[task.image.kind]}), Python {task.python}"))
+        rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
+        if here.usage:
+            used = here.usage
+            rows.append(("", f"used {terminal.size(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
+    terminal.print_table(rows)
+    print(f"cause: {cause.text}")
+    print(f"fix:   {cause.fix}")
+
+
+def _data(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
+    fault = case.fault
+    there = {"where": fault.where, "status": fault.status, "descriptions": fault.descriptions, "log": case.log}
+    ran: dict[str, object] = {"ran": False, "reason": reason}
+    if here is not None:
+        image = here.task.image
+        ran = {
+            "ran": True,
+            "good": here.cause is None,
+            "image": {"kind": image.kind, "ref": image.ref, "identity": image.identity, "python": here.task.python},
+            "checks": [dataclasses.asdict(check) for check in here.checks],
+            "usage": dataclasses.asdict(here.usage) if here.usage else None,
+            "log": here.log,
+        }
+    answer = {"format": 1, "failed": True, "pickle": case.pickle.id, "there": there, "here": ran}
+    return {**answer, "cause": cause.text, "fix": cause.fix}

@@ -1,0 +1,167 @@
+"""A pickle of which nothing is known but its bytes, run here as the tournament runs it; and why it failed there.
+
+It is never unpickled outside of the container. Of its predictions the rules are checked that hold for every model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from builder import diagnose, engine, errors, paths, tar_stream, validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder import image
+    from builder.progress import Progress
+    from builder.standing import Fault
+
+_BOX = engine.BOX
+_MEND = "mend the model where it was trained, export it and make it anew: `make pickle`, `make validate`"
+_REFUSED = (
+    "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
+    "with a rank, and make it anew: `make pickle`"
+)
+_MEASURE = "measure.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is run.
+
+    Attributes:
+        pickle: The bytes.
+        image: Where.
+        python: That image's Python.
+        made_on: The Python that it was made on, where this machine knows.
+        live: Live features, a parquet file.
+        benchmarks: Live benchmark predictions; None where there are none.
+        limits: What it may use.
+    """
+
+    pickle: Path
+    image: image.Image
+    python: str
+    made_on: str | None
+    live: Path
+    benchmarks: Path | None
+    limits: validate.Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """What came of it; ``cause`` is None where every check held."""
+
+    task: Task
+    checks: tuple[validate.Check, ...]
+    usage: validate.Usage | None
+    log: str
+    cause: diagnose.Cause | None
+
+
+def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
+    """Run the pickle and judge.
+
+    Raises:
+        errors.DataError: The live data cannot be read.
+        errors.EngineError: The engine failed.
+        errors.ImageError: The image has no entry point.
+    """
+    rows = _count_rows(task.live)
+    progress.step("running the pickle in its image")
+    children = validate.plan_children(task.image, task.limits)
+    outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run)
+    entry = outcome.entry
+    usage = None
+    if entry is not None:
+        usage = validate.Usage(
+            peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"]
+        )
+    checks, cause = _judge(task, outcome, rows)
+    return Rerun(
+        task=task, checks=tuple(checks), usage=usage, log=str(entry["log"]) if entry is not None else "", cause=cause
+    )
+
+
+def conclude(fault: Fault, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
+    """Return the one cause and the one fix.
+
+    Args:
+        fault: What failed there.
+        log: What that run printed.
+        here: The run on this machine, where there was one.
+        again: The command that runs it there again.
+    """
+    there = diagnose.explain_remote(fault.status, fault.descriptions, log)
+    if here is None:
+        return diagnose.Cause(text=there.text, fix=there.fix or f"{_MEND}, which shows it here")
+    if here.cause is not None:
+        return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=here.cause.fix or there.fix or _MEND)
+    where = "a look-alike of its image" if here.task.image.kind == "stand_in" else "its image"
+    held = f"here it runs in {where}, within the limits, and its predictions are good"
+    if there.fix:
+        return diagnose.Cause(text=f"{there.text}; {held}", fix=there.fix)
+    fix = f"run it there again: `{again}`; if it fails again, show its log to Numerai's support"
+    return diagnose.Cause(text=f"{there.text}; {held}", fix=fix)
+
+
+def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
+    entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
+    if entry["code"] != 0:
+        ended = diagnose.Ended(
+            code=entry["code"],
+            timed_out=entry["timed_out"],
+            out_of_memory=outcome.exit.out_of_memory,
+            log=entry["log"],
+        )
+        where = diagnose.Where(
+            seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
+        )
+        cause = diagnose.find_cause(ended, where)
+        return [validate.Check(name="entry point", good=False, detail=str(cause))], cause
+    checks = [validate.Check(name="entry point", good=True, detail="exit 0")]
+    csv = outcome.measured["csv"] if outcome.measured else None
+    if csv is None:
+        cause = diagnose.Cause(text="the entry point ended with exit 0 and wrote no CSV that can be read", fix=_REFUSED)
+        return [*checks, validate.Check(name="csv", good=False, detail=cause.text)], cause
+    checks += validate.judge_csv(rows, csv)
+    bad = next((check for check in checks if check.good is False), None)
+    if bad is None:
+        return checks, None
+    return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
+
+
+def _entries(task: Task) -> list[tar_stream.Entry]:
+    plan = {
+        "model": f"{_BOX}/model.pkl",
+        "features": f"{_BOX}/live.parquet",
+        "csv_folder": f"{_BOX}/csv",
+        "golden": None,
+        "columns": None,
+        "out": f"{_BOX}/out/measured.json",
+    }
+    named: dict[str, bytes | Path] = {
+        "csv/.keep": b"",
+        "measure.py": paths.inside_folder() / "measure.py",
+        _MEASURE: json.dumps(plan).encode(),
+        "model.pkl": task.pickle,
+        "live.parquet": task.live,
+        "benchmarks.parquet": task.benchmarks or task.live,
+    }
+    return [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
+
+
+def _count_rows(live: Path) -> int:
+    import pyarrow as pa  # noqa: PLC0415 - its errors alone
+
+    try:
+        return int(pq.read_metadata(live).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise errors.DataError(
+            [f"{live}: is no parquet file that can be read ({reason}); name another with --live"]
+        ) from error
