@@ -193,7 +193,7 @@ def test_a_silent_server_is_not_waited_for(body: bytes, cache: Path, monkeypatch
         request.rfile.read(1)  # until the other side hangs up
         waiting.append(lambda: None)
 
-    assert "no answer for 0 s" in refused({NAME: say_nothing}, body, cache, errors.NetworkError)
+    assert "no answer for 0.2 s" in refused({NAME: say_nothing}, body, cache, errors.NetworkError)
     assert len(waiting) <= 1
 
 
