@@ -93,7 +93,8 @@ def _run_here(
     content = _fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = session.connect(progress, yes=options.yes)
-    where = image.resolve(ref, options.stand_in, on, pull=False, progress=progress)
+    wanted = image.Wanted(ref=ref, stand_in=options.stand_in)
+    where = image.resolve(wanted, on, pull=False, progress=progress)
     terms = config.Validate().limits
     with run.start(on) as identity:
         task = stage.Task(

@@ -79,7 +79,7 @@ def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
     calls = re.findall(r"\$\(BUILDER\) ([a-z-]+) ?(.*)$", makefile(), re.MULTILINE)
     assert {verb for verb, _ in calls} == IN_MAKE
     joined = makefile().replace("\\\n", " ")
-    named = {name: text for name, text in re.findall(r"^(FLAGS|UPLOAD) = (.*)$", joined, re.MULTILINE)}
+    named = dict(re.findall(r"^(FLAGS|UPLOAD) = (.*)$", joined, re.MULTILINE))
     built = parser.build()
     for verb, rest in calls:
         text = " ".join([rest, *(text for name, text in named.items() if f"$({name})" in rest)])
@@ -87,7 +87,9 @@ def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
         given_options = [
             part
             for option in options
-            for part in ([option, "3.11"] if option in {"--python", "--from", "--name", "--model", "--to"} else [option])
+            for part in (
+                [option, "3.11"] if option in {"--python", "--from", "--name", "--model", "--to"} else [option]
+            )
         ]
         assert built.parse_args([verb, *given_options])
 
