@@ -41,7 +41,8 @@ def is_blurred(model: bundle_model.Model, inputs: Array) -> NDArray[np.bool_]:
         return np.zeros(len(inputs), dtype=np.bool_)
     short = inputs.astype(np.float32)
     near: NDArray[np.bool_] = (short == model.imputation.astype(np.float32)) & (short != inputs)
-    return near.any(axis=1)
+    told: NDArray[np.bool_] = np.any(near, axis=1)
+    return told
 
 
 def compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
