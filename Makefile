@@ -5,9 +5,9 @@ PYTHON ?= 3.11
 VENV := .venv/bin/
 BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
-SUITES := tests/unit tests/inside tests/export tests/engine tests/system
+SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify init engine stand-in train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify init engine stand-in sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -34,6 +34,9 @@ engine: .venv/.run ## find a container engine; install and start one where that 
 
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
+
+sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
+	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done

@@ -1,0 +1,113 @@
+"""Live data in the published shape, the same on every machine: made when it is asked for first.
+
+Index ``id``; ``era``, always ``X``; ``data_type``; int8 features from 0 to 4, some of them all 2; targets, NaN. The
+benchmark models come in a file of their own, in another order. The features are those of the bundles it is given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import threading
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
+BUNDLES = Path(__file__).parents[2] / "configs" / "bundles"
+_DEFAULT_BENCHMARK = "v52_lgbm_ender20"
+_TARGETS = ("target", "target_ender_20", "target_ender_60")
+_UNAVAILABLE_EVERY = 50  # one feature in so many is all 2
+
+
+class Live:
+    """The files, in a folder that goes away with this.
+
+    Args:
+        bundles: Folders and ``.bundle.zip`` files whose features are wanted; the example's where none is named.
+        rows: How many rows.
+    """
+
+    def __init__(self, bundles: Iterable[Path] = (BUNDLES / "mlp",), *, rows: int = 5_500) -> None:
+        self._bundles = tuple(bundles)
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._folder = tempfile.TemporaryDirectory(prefix="numerai-sandbox-live-")
+        self._files: dict[str, Path] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def files(self) -> dict[str, Path]:
+        """Return the files by their names."""
+        with self._lock:
+            if not self._files:
+                self._files = _write(Path(self._folder.name), self._bundles, self._rows)
+            return self._files
+
+
+def every_bundle(folder: Path = BUNDLES) -> list[Path]:
+    """Return the bundles in a folder."""
+    return sorted({path.parent for path in folder.glob("*/bundle.json")} | set(folder.glob("*.bundle.zip")))
+
+
+def columns(bundles: Iterable[Path]) -> tuple[list[str], list[str]]:
+    """Return the features and benchmark columns that any of the bundles reads."""
+    features: set[str] = set()
+    benchmarks = {_DEFAULT_BENCHMARK}
+    for bundle in bundles:
+        header = _header(bundle)
+        features.update(header["features"])
+        benchmarks.update(header["benchmarks"])
+        for step in header.get("post", ()):
+            features.update(name for name in _texts(step) if name.startswith("feature_"))
+    return sorted(features), sorted(benchmarks)
+
+
+def _header(bundle: Path) -> Any:
+    if bundle.is_dir():
+        return json.loads((bundle / "bundle.json").read_bytes())
+    with zipfile.ZipFile(bundle) as archive:
+        return json.loads(archive.read("bundle.json"))
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Yield the texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _texts(one)
+
+
+def _write(folder: Path, bundles: Iterable[Path], rows: int) -> dict[str, Path]:
+    import numpy as np
+    import pandas as pd
+
+    features, benchmarks = columns(bundles)
+    random = np.random.default_rng(20_260)
+    ids = pd.Index([f"n{hashlib.sha256(str(place).encode()).hexdigest()[:15]}" for place in range(rows)], name="id")
+    values = random.integers(0, 5, size=(rows, len(features)), dtype=np.int8)
+    values[:, ::_UNAVAILABLE_EVERY] = 2
+    live = pd.concat(
+        [
+            pd.DataFrame({"era": "X", "data_type": "live"}, index=ids),
+            pd.DataFrame(values, index=ids, columns=features),
+            pd.DataFrame(np.float32("nan"), index=ids, columns=list(_TARGETS), dtype="float32"),
+        ],
+        axis=1,
+    )
+    scores = {name: random.random(rows, dtype=np.float32) for name in benchmarks}
+    others = pd.DataFrame({"era": "X", **scores}, index=ids).iloc[random.permutation(rows)]
+    files = {name: folder / name for name in (LIVE, BENCHMARKS, FEATURES)}
+    live.to_parquet(files[LIVE], version="2.4")  # the oldest format that keeps int8: the oldest images read it
+    others.to_parquet(files[BENCHMARKS], version="2.4")
+    sets = {"small": features[:40], "medium": features[:700], "all": features}
+    files[FEATURES].write_text(json.dumps({"feature_sets": sets, "targets": list(_TARGETS)}))
+    return files

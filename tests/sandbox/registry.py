@@ -1,0 +1,178 @@
+"""A real image registry on the loopback: Debian's ``docker-registry``, with a data folder of its own.
+
+with registry.start() as address:
+    by_digest = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+import docker.errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = "docker-registry"
+STAND_IN_LABELS = "numerai-builder."
+"""How the labels begin that say of an image that it is a look-alike."""
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+_CONFIG = """\
+version: 0.1
+log: {{level: info, formatter: text, accesslog: {{disabled: true}}}}
+storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}
+http: {{addr: "127.0.0.1:{port}"}}
+"""
+_START_SECONDS = 30
+
+
+def find_program() -> str:
+    """Return the registry's program; installed first where this process may and it is missing."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS])
+    program = shutil.which(PROGRAM, path=path)
+    if program is None:
+        assert os.geteuid() == 0, f"install {PROGRAM} (Debian), or run this as root"
+        assert shutil.which("apt-get", path=path), f"install a registry that is called {PROGRAM}"
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": path}
+        wait = ("-o", "DPkg::Lock::Timeout=300")
+        for command in (("update",), ("install", "-y", "--no-install-recommends", *wait, PROGRAM)):
+            done = subprocess.run(
+                ["apt-get", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"apt-get {' '.join(command)} failed:\n{done.stdout[-2000:]}"
+        program = shutil.which(PROGRAM, path=path)
+    assert program is not None
+    return program
+
+
+@contextlib.contextmanager
+def start(*, port: int = 0) -> Iterator[str]:
+    """Run a registry; yields its address such as ``127.0.0.1:41234``, and is gone afterwards with its data.
+
+    Args:
+        port: 0 takes a free one.
+    """
+    program = find_program()
+    with tempfile.TemporaryDirectory(prefix="numerai-builder-registry-") as folder:
+        config, log = Path(folder, "config.yml"), Path(folder, "log")
+        config.write_text(_CONFIG.format(folder=folder, port=port))
+        # Whatever is set for a registry of this machine is not for this one.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [program, "serve", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,  # a Ctrl-C is for who started it, and who started it ends it
+            )
+        try:
+            yield _wait_for_address(process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def push(image: str, reference: str) -> str:
+    """Give an image of the engine a name in a registry and push it.
+
+    Returns:
+        The reference with the digest that the registry gave, ``name@sha256:...``.
+    """
+    name, _, tag = reference.rpartition(":")
+    with engine() as api:
+        api.tag(image, name, tag)
+        digests = []
+        for event in api.push(name, tag, stream=True, decode=True):
+            assert "error" not in event, event["error"]
+            digests += [event["aux"]["Digest"]] if "aux" in event else []
+    return f"{name}@{digests[-1]}"
+
+
+def publish(image: str, reference: str, **labels: str) -> str:
+    """Push a look-alike as if it were the runner: what labels it as one is emptied, ``labels`` are added.
+
+    Returns:
+        Its reference by digest. The engine has it by both names until :func:`forget`.
+    """
+    with engine() as api:
+        held = api.inspect_image(image)["Config"]["Labels"] or {}
+        emptied = {name: "" for name in held if name.startswith(STAND_IN_LABELS)}
+        text = "".join(f'LABEL "{name}"="{value}"\n' for name, value in {**emptied, **labels}.items())
+        built = ""
+        for event in api.build(
+            fileobj=_context(f"FROM {image}\n{text}"), custom_context=True, rm=True, forcerm=True, decode=True
+        ):
+            assert "error" not in event, event["error"]
+            built = event.get("aux", {}).get("ID", built)
+    assert built
+    return push(built, reference)
+
+
+def forget(*references: str) -> None:
+    """Remove names of images, and images that have no other, from the engine."""
+    with engine() as api:
+        for reference in references:
+            with contextlib.suppress(docker.errors.NotFound):
+                api.remove_image(reference, force=True)
+
+
+def forget_all(address: str) -> None:
+    """Remove every image that the engine has from a registry, whoever pulled it."""
+    with engine() as api:
+        names = [
+            name
+            for image in api.images()
+            for name in (*(image["RepoTags"] or ()), *(image["RepoDigests"] or ()))
+            if name.startswith(f"{address}/")
+        ]
+    forget(*names)
+
+
+@contextlib.contextmanager
+def engine() -> Iterator[Any]:
+    """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names."""
+    with contextlib.closing(docker.DockerClient.from_env(version="auto", timeout=120).api) as api:
+        yield api
+
+
+def _context(dockerfile: str) -> io.BytesIO:
+    content, made = dockerfile.encode(), io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    made.seek(0)
+    return made
+
+
+def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Return where it listens, as it says itself once it does: no port is chosen here that somebody else may take."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
+        assert process.poll() is None, f"the registry ended:\n{log.read_text(errors='replace')}"
+        assert time.monotonic() < deadline, f"the registry does not come up:\n{log.read_text(errors='replace')}"
+        time.sleep(0.05)
+    return found[1]

@@ -1,0 +1,361 @@
+"""What the stand-in knows, in memory: accounts, tokens, slots, images, data versions, pickles, rounds.
+
+A test changes any of it directly, holding :attr:`State.lock` only where a request may be under way:
+
+    sandbox.state.slot("staked").stake = None
+    sandbox.state.close_round()
+    sandbox.state.words.good = "SUCCESS"
+    sandbox.state.token("read only").scopes.add("upload_submission")
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+CLASSIC, SIGNALS = 8, 11
+UPLOAD_SCOPE, DOWNLOAD_SCOPE, READ_SCOPE = "upload_submission", "download_submission", "read_submission_info"
+SCOPES = {
+    UPLOAD_SCOPE: "Upload submissions and models",
+    DOWNLOAD_SCOPE: "Download submissions and models",
+    READ_SCOPE: "Read information on submissions",
+    "read_user_info": "Read information on the account",
+    "stake": "Change stakes",
+}
+
+
+def new_id() -> str:
+    """Return a fresh UUID."""
+    return str(uuid.uuid4())
+
+
+@dataclass(kw_only=True)
+class Account:
+    """Somebody's account."""
+
+    username: str
+    max_model_slots: int = 10
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Token:
+    """An API token. The values are this stand-in's own and worth nothing anywhere else."""
+
+    name: str
+    account: Account
+    scopes: set[str]
+    revoked: bool = False
+    public_id: str = field(default_factory=lambda: "SANDBOX" + uuid.uuid4().hex[:12].upper())
+    secret_key: str = field(default_factory=lambda: "sandbox-secret-" + uuid.uuid4().hex, repr=False)
+
+    @property
+    def header(self) -> str:
+        """The value of the Authorization header."""
+        return f"Token {self.public_id}${self.secret_key}"
+
+
+@dataclass(kw_only=True)
+class Submission:
+    """What a run of a pickle submitted for a slot."""
+
+    filename: str
+    status: str
+    inserted_at: datetime
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Slot:
+    """A model slot. ``stake`` is the text of the stake's latest value, or None; ``pickle_id`` is what is assigned."""
+
+    name: str
+    account: Account
+    tournament: int = CLASSIC
+    archived: bool = False
+    webhook: str | None = None
+    stake: str | None = None
+    pickle_id: str | None = None
+    latest_submission: Submission | None = None
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Image:
+    """A runtime on offer."""
+
+    name: str
+    image: str
+    tag: str
+    default: bool = False
+    deprecated: bool = False
+    experimental: bool = False
+    inserted_at: datetime = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class DataVersion:
+    """A version of the data."""
+
+    name: str
+    default: bool = False
+    deprecated: bool = False
+    experimental: bool = False
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Grant:
+    """An authorisation to upload: the stored name, and for whom it was given."""
+
+    filename: str
+    account: Account
+    slot_id: str | None
+
+
+@dataclass(kw_only=True)
+class Log:
+    """A line that a run printed; the time in seconds."""
+
+    timestamp: int
+    message: str
+
+
+@dataclass(kw_only=True)
+class Status:
+    """A step in the life of a trigger."""
+
+    status: str
+    description: str | None
+    at: datetime
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Trigger:
+    """A run of a pickle; the last status is where it is."""
+
+    kind: str
+    round_number: int | None
+    statuses: list[Status]
+    submission_id: str | None = None
+    logs: list[Log] = field(default_factory=list)
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Pickle:
+    """A registered upload.
+
+    Attributes:
+        status: Its validation's word.
+        passed: Whether validation ended well: what assigning goes by, whatever words are shown.
+        interim: Words that polling by id shows first, one a reading.
+    """
+
+    filename: str
+    account: Account
+    slot_id: str | None
+    image: Image
+    data_version: DataVersion
+    version: int
+    status: str
+    inserted_at: datetime
+    updated_at: datetime
+    label: str | None = None
+    passed: bool = False
+    interim: deque[str] = field(default_factory=deque)
+    diagnostics: str | None = None
+    diagnostics_id: str | None = None
+    diagnostics_logs: list[Log] = field(default_factory=list)
+    triggers: list[Trigger] = field(default_factory=list)
+    id: str = field(default_factory=new_id)
+
+
+@dataclass(kw_only=True)
+class Round:
+    """A round and its times."""
+
+    number: int
+    open_time: datetime
+    close_time: datetime
+    tournament: int = CLASSIC
+
+    def is_open(self, at: datetime) -> bool:
+        """Tell whether it takes submissions."""
+        return self.open_time <= at < self.close_time
+
+
+@dataclass(kw_only=True)
+class Words:
+    """The vocabulary, which is not documented: tests change it."""
+
+    pending: str = "pending"
+    running: str = "validating"
+    good: str = "validated"
+    bad: str = "failed"
+    run_pending: str = "pending"
+    run_running: str = "running"
+    run_good: str = "success"
+    run_bad: str = "failed"
+    run_no_round: str = "failed"
+    diagnostics: str = "success"
+
+
+class State:
+    """Everything, and the lock under which requests and runs read and change it.
+
+    Attributes:
+        clock_offset: Added to the clock: the Date header, all times shown, round times, expiries.
+        signing_offset: Added to the expiry of addresses that are handed out, and to nothing else.
+        lifetime: How long such an address is good.
+        refusal_status: The HTTP status that comes with a missing or bad token.
+        no_round_fails: With no round open, whether validation of a good pickle ends with the word for bad.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.words = Words()
+        self.accounts: list[Account] = []
+        self.tokens: list[Token] = []
+        self.slots: dict[str, Slot] = {}
+        self.images: list[Image] = []
+        self.data_versions: list[DataVersion] = []
+        self.grants: dict[str, Grant] = {}
+        self.pickles: dict[str, Pickle] = {}
+        self.rounds: list[Round] = []
+        self.clock_offset = timedelta()
+        self.signing_offset = timedelta()
+        self.lifetime = timedelta(minutes=10)
+        self.refusal_status = 200
+        self.no_round_fails = False
+
+    def now(self) -> datetime:
+        """Return the time by this server's clock."""
+        return datetime.now(UTC) + self.clock_offset
+
+    def slot(self, name: str) -> Slot:
+        """Return a slot by its name."""
+        return next(one for one in self.slots.values() if one.name == name)
+
+    def token(self, name: str) -> Token:
+        """Return a token by its name."""
+        return next(one for one in self.tokens if one.name == name)
+
+    def add_slot(self, slot: Slot) -> Slot:
+        """Add a slot and return it."""
+        self.slots[slot.id] = slot
+        return slot
+
+    def image(self, image: str) -> Image:
+        """Return a runtime by its image's name, such as ``numerai_predict_py_3_11``."""
+        return next(one for one in self.images if one.image == image)
+
+    def slots_with(self, pickle_id: str) -> list[Slot]:
+        """Return the slots that a pickle is assigned to."""
+        return [slot for slot in self.slots.values() if slot.pickle_id == pickle_id]
+
+    def stored(self, account: Account | None = None) -> list[Pickle]:
+        """Return the registered pickles, the oldest first; those of one account where one is given."""
+        return [one for one in self.pickles.values() if account is None or one.account is account]
+
+    def current_round(self, tournament: int = CLASSIC) -> Round | None:
+        """Return the latest round that has opened, or, where none has, the first that will."""
+        rounds = sorted((one for one in self.rounds if one.tournament == tournament), key=lambda one: one.open_time)
+        begun = [one for one in rounds if one.open_time <= self.now()]
+        return begun[-1] if begun else next(iter(rounds), None)
+
+    def open_round(self, number: int = 1000) -> Round:
+        """Make it so that one round is open: since an hour ago, for another day."""
+        now = self.now()
+        self.rounds = [
+            Round(number=number, open_time=now - timedelta(hours=1), close_time=now + timedelta(days=1)),
+            Round(number=number - 1, open_time=now - timedelta(days=2), close_time=now - timedelta(days=1)),
+        ]
+        return self.rounds[0]
+
+    def close_round(self, number: int = 1000) -> Round:
+        """Make it so that no round is open: one closed an hour ago, the next opens tomorrow and is returned."""
+        now = self.now()
+        self.rounds = [
+            Round(number=number + 1, open_time=now + timedelta(days=1), close_time=now + timedelta(days=1, hours=1)),
+            Round(number=number, open_time=now - timedelta(hours=2), close_time=now - timedelta(hours=1)),
+        ]
+        return self.rounds[0]
+
+    def add_pickle(self, slot: Slot, filename: str, *, assign: bool = False, passed: bool = True) -> Pickle:
+        """Put a pickle on record that was uploaded at some earlier time, without its bytes."""
+        now = self.now() - timedelta(days=3)
+        made = Pickle(
+            filename=filename,
+            account=slot.account,
+            slot_id=slot.id,
+            image=next(one for one in self.images if one.default),
+            data_version=next(one for one in self.data_versions if one.default),
+            version=self.next_version(slot.id),
+            status=self.words.good if passed else self.words.bad,
+            passed=passed,
+            inserted_at=now,
+            updated_at=now,
+        )
+        self.pickles[made.id] = made
+        if assign:
+            slot.pickle_id = made.id
+        return made
+
+    def next_version(self, slot_id: str | None) -> int:
+        """Return the number that a slot's next pickle has."""
+        return 1 + sum(one.slot_id == slot_id for one in self.pickles.values())
+
+
+OWNER, STRANGER = "sandbox_user", "somebody_else"
+FULL, READ_ONLY, REVOKED, STRANGERS = "full", "read only", "revoked", "stranger's"
+
+
+def default_world() -> State:
+    """Return the world that a stand-in begins with.
+
+    Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (for a test to assign to), ``hooked`` (a webhook),
+    ``old_one`` (archived), ``signals_one`` (of another tournament), ``staked`` (12.5); ``theirs`` is somebody else's.
+    Tokens by their names: :data:`FULL`, :data:`READ_ONLY`, :data:`REVOKED`, :data:`STRANGERS`. A round is open.
+    """
+    state = State()
+    owner, stranger = Account(username=OWNER), Account(username=STRANGER)
+    state.accounts = [owner, stranger]
+    state.tokens = [
+        Token(name=FULL, account=owner, scopes=set(SCOPES)),
+        Token(name=READ_ONLY, account=owner, scopes={READ_SCOPE, "read_user_info"}),
+        Token(name=REVOKED, account=owner, scopes=set(SCOPES), revoked=True),
+        Token(name=STRANGERS, account=stranger, scopes=set(SCOPES)),
+    ]
+    for slot in (
+        Slot(name="fresh", account=owner),
+        Slot(name="running", account=owner),
+        Slot(name="hooked", account=owner, webhook="https://example.com/hook"),
+        Slot(name="old_one", account=owner, archived=True),
+        Slot(name="signals_one", account=owner, tournament=SIGNALS),
+        Slot(name="staked", account=owner, stake="12.5"),
+        Slot(name="theirs", account=stranger),
+    ):
+        state.add_slot(slot)
+    # The tournament's default was 3.12 when this was written. What is published here under these names are look-alikes
+    # on Debian's own Pythons, and Debian has no 3.12: so the default is the 3.11 one, which is what it says it is.
+    state.images = [
+        Image(name="Python 3.11", image="numerai_predict_py_3_11", tag="a78dedd", default=True),
+        Image(name="Python 3.12", image="numerai_predict_py_3_12", tag="a78dedd"),
+        Image(name="Python 3.13", image="numerai_predict_py_3_13", tag="03624a6"),
+        Image(name="Python 3.10", image="numerai_predict_py_3_10", tag="a78dedd", deprecated=True),
+        Image(name="Python 3.14", image="numerai_predict_py_3_14", tag="5d4e1b0", experimental=True),
+    ]
+    state.data_versions = [
+        DataVersion(name="v5.2", default=True),
+        DataVersion(name="v5.1"),
+        DataVersion(name="v4.3", deprecated=True),
+        DataVersion(name="v5.3", experimental=True),
+    ]
+    state.open_round()
+    return state

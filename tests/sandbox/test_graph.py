@@ -1,0 +1,299 @@
+"""The API's rules, asked over the socket."""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import email.utils
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import client, graph, runs
+from tests.sandbox import state as world
+
+if TYPE_CHECKING:
+    from tests.sandbox.server import Sandbox
+
+HERE = Path(__file__).parent
+
+
+def test_nothing_here_imports_the_tool() -> None:
+    for path in HERE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [one for one in names if one.partition(".")[0] == "builder"], path
+
+
+def test_every_root_field_of_the_schema_has_a_resolver_and_nothing_else_is_answered(ask: client.Client) -> None:
+    graph.load_schema()  # which compares them
+    assert "Cannot query field 'nothing'" in ask.refusal("{ nothing }")
+    assert "Syntax Error" in ask.refusal("{ account")
+
+
+def test_a_body_that_is_no_query_is_a_bad_request(sandbox: Sandbox) -> None:
+    assert client.send("POST", sandbox.api_url, b"{}").status == 400
+    assert client.send("POST", sandbox.api_url, b"not json").status == 400
+
+
+def test_a_variable_of_type_string_may_stand_where_an_id_is_declared_and_nowhere_else(ask: client.Client) -> None:
+    assert ask.data("query($id: String) { computePickles(id: $id) { id } }", id=None) == []
+    refused = ask.refusal("query($id: String) { triggerLogs(triggerId: $id) { message } }", id="x")
+    assert refused == "Variable '$id' of type 'String' used in position expecting type 'ID!'."
+    assert "expecting type 'Int!'" in ask.refusal(
+        'query($t: String!) { modelNameAvailable(name: "a", tournament: $t) }', t="8"
+    )
+
+
+def test_the_token_says_who_asks_and_what_they_may_do(sandbox: Sandbox, ask: client.Client) -> None:
+    account = ask.data("{ account { username maxModelSlots models { name tournament archived submissionWebhook } } }")
+    assert account["username"] == "sandbox_user"
+    assert {one["name"] for one in account["models"]} == {
+        "fresh", "running", "hooked", "old_one", "signals_one", "staked",
+    }  # fmt: skip
+    info = client.Client(sandbox, world.READ_ONLY).data("{ apiTokenInfo { accountUsername scopes } }")
+    assert info["accountUsername"] == "sandbox_user"
+    assert world.UPLOAD_SCOPE not in info["scopes"]
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_without_a_good_token_errors_is_an_object(sandbox: Sandbox, status: int) -> None:
+    sandbox.state.refusal_status = status
+    for token in (None, world.REVOKED):
+        answer = client.Client(sandbox, token).post("{ account { id } }")
+        assert answer.status == status
+        assert isinstance(answer.json()["errors"]["detail"], str)
+
+
+def test_what_is_public_is_answered_without_a_token(sandbox: Sandbox) -> None:
+    nobody = client.Client(sandbox, None)
+    images = nobody.data("{ computePickleDockerImages { image tag default deprecated experimental } }")
+    assert [one["image"] for one in images if one["default"]] == ["numerai_predict_py_3_11"]
+    assert not any(one["deprecated"] for one in images)
+    assert any(one["experimental"] for one in images)
+    every = nobody.data("{ computePickleDockerImages(deprecated: true) { image } }")
+    assert len(every) == len(images) + 1
+    assert [one["name"] for one in nobody.data("{ computePickleDataVersions { name } }")] == ["v5.2", "v5.1", "v5.3"]
+    [current] = nobody.data("{ rounds(number: 0, tournament: 8) { number openTime closeTime } }")
+    assert current["number"] == 1000
+
+
+def test_data_is_listed_and_fetched_by_an_address_that_takes_no_token(sandbox: Sandbox) -> None:
+    nobody = client.Client(sandbox, None)
+    names = nobody.data("{ listDatasets }")
+    assert "v5.2/live.parquet" in names
+    for name in names:
+        url = nobody.data("query($name: String!) { dataset(filename: $name) }", name=name)
+        got = client.send("GET", url)
+        assert (got.status, got.body) == (200, sandbox.datasets()[name].read_bytes())
+    assert "Unknown" in nobody.refusal('{ dataset(filename: "v1/train.csv") }')
+
+
+def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask: client.Client) -> None:
+    one, two = (ask.authorise(filename="mlp-0123456789ab.pkl")[0] for _ in range(2))
+    assert one.endswith("-mlp-0123456789ab.pkl")
+    assert one != two
+    assert "/" not in ask.authorise(filename="../../x y.pkl")[0]
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [
+        ("hooked", "webhook"),
+        ("old_one", "archived"),
+        ("signals_one", "Classic"),
+        ("theirs", "not found"),
+    ],
+)
+def test_a_slot_that_cannot_take_a_pickle_is_not_authorised(
+    sandbox: Sandbox, ask: client.Client, slot: str, said: str
+) -> None:
+    assert said in ask.refusal(client.AUTHORISE, filename="a.pkl", modelId=sandbox.state.slot(slot).id)
+
+
+def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
+    reader, slot = client.Client(sandbox, world.READ_ONLY), sandbox.state.slot("hooked")
+    for query, variables in (
+        (client.AUTHORISE, {"filename": "a.pkl"}),
+        (client.ASSIGN, {"modelId": slot.id}),
+        ("mutation($id: String) { setSubmissionWebhook(modelId: $id) }", {"id": slot.id}),
+        ('mutation { addModel(name: "more", tournament: 8) { id } }', {}),
+    ):
+        assert "upload_submission" in reader.refusal(query, **variables)
+    assert slot.webhook is not None
+
+
+def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) -> None:
+    made = ask.upload("fresh", b"the bytes")
+    assert made["validationStatus"] == "pending"
+    assert sandbox.stored(made["filename"]) == b"the bytes"
+    found = ask.pickle(made["id"])
+    assert (found["validationStatus"], found["dockerImage"]) == ("validated", "numerai_predict_py_3_11:a78dedd")
+    assert found["modelId"] == sandbox.state.slot("fresh").id
+    [trigger] = found["triggers"]
+    assert (trigger["status"], trigger["roundId"]) == ("success", "1000")
+    assert [one["status"] for one in trigger["statuses"]] == ["pending", "success"]
+    assert [
+        one["message"]
+        for one in ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=trigger["id"])
+    ]
+
+    running = sandbox.state.slot("running").id
+    ask.data(client.ASSIGN, modelId=running, pickleId=made["id"])
+    models = ask.data("{ account { models { id computePickleUpload { id } } } }")["models"]
+    assert [one["id"] for one in models if one["computePickleUpload"]] == [running]
+    assert ask.pickle(made["id"])["assignedModelSlots"] == [running]
+    assert ask.data(client.PICKLES, modelId=running) == [], "the filter is on the slot that it was uploaded for"
+    assert ask.data(client.PICKLES, unassigned=True) == []
+    ask.data(client.ASSIGN, modelId=running, pickleId=None)
+    assert len(ask.data(client.PICKLES, unassigned=True)) == 1
+
+
+def test_registering_goes_by_the_stored_name_and_not_by_the_bytes(sandbox: Sandbox, ask: client.Client) -> None:
+    slot = sandbox.state.slot("fresh").id
+    stored, _ = ask.authorise("fresh", "model.pkl")
+    assert "not authorised" in ask.refusal(client.CREATE, filename="model.pkl", modelId=slot)
+    assert "another model" in ask.refusal(client.CREATE, filename=stored, modelId=sandbox.state.slot("running").id)
+    stranger = client.Client(sandbox, world.STRANGERS)
+    assert "not authorised" in stranger.refusal(client.CREATE, filename=stored, modelId=sandbox.state.slot("theirs").id)
+    ids = {ask.data(client.CREATE, filename=stored, modelId=slot)["id"] for _ in range(2)}
+    assert len(ids) == 2, "nothing makes registering the same thing twice one record"
+    for one in ids:
+        found = ask.pickle(one)
+        assert found["validationStatus"] == "failed"
+        assert found["triggers"][0]["statuses"][-1]["description"] == runs.NOT_STORED
+        assert "not passed" in ask.refusal(client.ASSIGN, modelId=slot, pickleId=one)
+
+
+def test_what_a_pickle_is_registered_for_is_what_was_asked_for(sandbox: Sandbox, ask: client.Client) -> None:
+    stored, url = ask.authorise("fresh")
+    client.send("PUT", url, b"x")
+    image, slot = sandbox.state.image("numerai_predict_py_3_13"), sandbox.state.slot("fresh").id
+    data = sandbox.state.data_versions[1]
+    made = ask.data(client.CREATE, filename=stored, modelId=slot, image=image.id, data=data.id)
+    found = ask.pickle(made["id"])
+    assert (found["dockerImage"], found["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.1")
+    assert "Docker image not found" in ask.refusal(client.CREATE, filename=stored, modelId=slot, image=world.new_id())
+
+
+def test_polling_sees_the_scripted_words_one_by_one(sandbox: Sandbox, ask: client.Client) -> None:
+    sandbox.runs.judge = runs.Scripted(interim=("PENDING", "who knows"))
+    sandbox.state.words.good = "SUCCESS"
+    made = ask.upload()
+    ask.data(client.PICKLES)  # a list moves nothing
+    assert "not passed" in ask.refusal(client.ASSIGN, modelId=sandbox.state.slot("fresh").id, pickleId=made["id"])
+    assert [ask.pickle(made["id"])["validationStatus"] for _ in range(4)] == [
+        "PENDING", "who knows", "SUCCESS", "SUCCESS",
+    ]  # fmt: skip
+
+
+def test_a_validation_that_never_settles(sandbox: Sandbox, ask: client.Client) -> None:
+    sandbox.runs.judge = runs.Scripted(interim=("pending", "running"), settles=False)
+    made = ask.upload()
+    assert [ask.pickle(made["id"])["validationStatus"] for _ in range(4)] == [
+        "pending",
+        "running",
+        "running",
+        "running",
+    ]
+
+
+def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask: client.Client) -> None:
+    sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "one", "two")
+    found = ask.pickle(ask.upload()["id"])
+    assert found["validationStatus"] == found["triggerStatus"] == "failed"
+    [trigger] = found["triggers"]
+    assert trigger["statuses"][-1]["description"] == runs.SEGMENTATION_FAULT
+    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { timestamp message } }", id=trigger["id"])
+    assert [one["message"] for one in logs] == ["one", "two"]
+    assert sandbox.state.slot("fresh").latest_submission is None
+
+
+def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: Sandbox, ask: client.Client) -> None:
+    following = sandbox.state.close_round()
+    found = ask.pickle(ask.upload()["id"])
+    assert found["validationStatus"] == "validated"
+    assert found["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
+    assert sandbox.state.slot("fresh").latest_submission is None
+    [current] = ask.data("{ rounds(number: 0) { number closeTime } }")
+    assert current["number"] == following.number - 1
+    assert max(one["number"] for one in ask.data("{ rounds(tournament: 8) { number } }")) == following.number
+    again = ask.data(
+        "mutation($id: ID) { triggerComputePickleUpload(pickleId: $id) { triggers { statuses { description } } } }",
+        id=found["id"],
+    )
+    assert again["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
+    sandbox.state.no_round_fails = True
+    assert ask.pickle(ask.upload()["id"])["validationStatus"] == "failed"
+
+
+def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Client) -> None:
+    ask.upload("staked")
+    [slot] = [
+        one
+        for one in ask.data("{ account { models { name v2Stake { latestValue } latestSubmissionV2 { status } } } }")[
+            "models"
+        ]
+        if one["name"] == "staked"
+    ]
+    assert slot["v2Stake"]["latestValue"] == "12.5"
+    assert slot["latestSubmissionV2"]["status"] == "success"
+
+
+def test_a_pickle_is_run_again_by_itself_or_by_its_slot(sandbox: Sandbox, ask: client.Client) -> None:
+    made, slot = ask.upload(), sandbox.state.slot("fresh").id
+    run = "mutation($m: ID, $p: ID, $v: Boolean) { triggerComputePickleUpload(modelId: $m, pickleId: $p, triggerValidation: $v) { id } }"  # noqa: E501
+    assert "no pickle" in ask.refusal(run, m=slot)
+    ask.data(client.ASSIGN, modelId=slot, pickleId=made["id"])
+    ask.data(run, m=slot)
+    ask.data(run, p=made["id"], v=True)
+    assert [one["type"] for one in ask.pickle(made["id"])["triggers"]] == ["manual", "manual", "upload"]
+
+
+def test_the_bytes_come_back_with_the_scope_for_it(sandbox: Sandbox, ask: client.Client) -> None:
+    made, slot = ask.upload(content=b"mine"), sandbox.state.slot("fresh").id
+    download = "query($m: ID!, $p: ID) { computePickleDownloadAuth(modelId: $m, pickleId: $p) { filename url } }"
+    found = ask.data(download, m=slot, p=made["id"])
+    got = client.send("GET", found["url"])
+    assert (got.body, found["filename"]) == (b"mine", made["filename"])
+    assert "download_submission" in client.Client(sandbox, world.READ_ONLY).refusal(download, m=slot)
+    assert "no pickle" in ask.refusal(download, m=slot)
+    assert "does not belong" in ask.refusal(download, m=sandbox.state.slot("running").id, p=made["id"])
+    theirs = sandbox.state.add_pickle(sandbox.state.slot("theirs"), "theirs.pkl")
+    assert "not found" in ask.refusal(download, m=slot, p=theirs.id)
+
+
+def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -> None:
+    made = ask.upload()
+    ask.data('mutation($p: ID!) { updatePickleLabel(pickleId: $p, label: "mine") { id } }', p=made["id"])
+    found = ask.pickle(made["id"])
+    assert found["label"] == "mine"
+    [diagnostics] = ask.data("query($id: ID) { diagnostics(id: $id) { status } }", id=found["diagnosticsId"])
+    assert diagnostics["status"] == found["diagnosticsStatus"] == "success"
+    said = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=made["id"])
+    assert said[0]["message"] == "this stand-in computes no diagnostics"
+    hooked = sandbox.state.slot("hooked")
+    ask.data("mutation($m: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: null) }", m=hooked.id)
+    ask.upload("hooked")
+
+
+def test_names_of_new_slots(sandbox: Sandbox, ask: client.Client) -> None:
+    free = "query($n: String!) { modelNameAvailable(name: $n, tournament: 8) }"
+    add = "mutation($n: String!) { addModel(name: $n, tournament: 8) { id name tournament } }"
+    assert ask.data(free, n="theirs") is False, "names are one space for all accounts"
+    assert ask.data(free, n="another") is True
+    assert ask.data(add, n="another")["tournament"] == 8
+    assert "taken" in ask.refusal(add, n="another")
+    for name in ("No_Capitals", "ab", "a" * 21, "a-b"):
+        assert "3 to 20" in ask.refusal(add, n=name)
+    sandbox.state.accounts[0].max_model_slots = 6  # archived ones take none
+    assert "no model slots left" in ask.refusal(add, n="one_more")
+
+
+def test_the_clock_can_be_wrong(sandbox: Sandbox, ask: client.Client) -> None:
+    sandbox.state.clock_offset = dt.timedelta(minutes=15)
+    shown = email.utils.parsedate_to_datetime(ask.post("{ listDatasets }").headers["Date"])
+    ahead = shown - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(minutes=14) < ahead < dt.timedelta(minutes=16)

@@ -1,0 +1,86 @@
+"""The official client from PyPI, unchanged but for the address that it keeps as a constant."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numerapi
+import pytest
+from numerapi import base_api
+
+from tests.sandbox import client, faults, runs, storage
+from tests.sandbox import state as world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.sandbox.server import Sandbox
+
+
+@pytest.fixture
+def official(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> numerapi.NumerAPI:
+    monkeypatch.setattr(base_api, "API_TOURNAMENT_URL", sandbox.api_url)
+    token = sandbox.state.token(world.FULL)
+    return numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def pickle(tmp_path: Path) -> Path:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(b"as good as any")
+    return path
+
+
+def test_it_uploads_with_names_of_image_and_data(
+    sandbox: Sandbox, ask: client.Client, official: numerapi.NumerAPI, pickle: Path
+) -> None:
+    made = official.model_upload(
+        str(pickle), model_id=sandbox.state.slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
+    )
+    found = ask.pickle(made)
+    assert (found["validationStatus"], found["dataVersion"]) == ("validated", "v5.1")
+    assert found["dockerImage"] == "numerai_predict_py_3_13:03624a6"
+    assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", found["filename"])
+    assert sandbox.stored(found["filename"]) == b"as good as any"
+
+
+def test_what_it_is_refused_it_raises_with_the_servers_words(
+    sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
+) -> None:
+    with pytest.raises(ValueError, match="submission webhook"):
+        official.model_upload(str(pickle), model_id=sandbox.state.slot("hooked").id)
+    sandbox.state.token(world.FULL).revoked = True
+    with pytest.raises(ValueError, match="Invalid API token"):
+        official.model_upload(str(pickle), model_id=sandbox.state.slot("fresh").id)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(faults.status(500), id="500"),
+        pytest.param(faults.status(503), id="503"),
+        pytest.param(faults.refused(storage.EXPIRED), id="expired"),
+        pytest.param(faults.truncated(), id="truncated"),
+    ],
+)
+def test_what_was_not_stored_it_registers_and_calls_a_success(
+    sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path, action: faults.Action
+) -> None:
+    """The weakness that the uploader here is for."""
+    sandbox.faults.add("PUT", action)
+    made = official.model_upload(str(pickle), model_id=sandbox.state.slot("fresh").id)
+    [registered] = sandbox.state.pickles.values()
+    assert registered.id == made
+    assert sandbox.faults.left() == 0
+    if not action.applies:
+        assert registered.triggers[0].statuses[-1].description == runs.NOT_STORED
+
+
+def test_it_reads_what_is_there(sandbox: Sandbox, official: numerapi.NumerAPI, tmp_path: Path) -> None:
+    assert "v5.2/live.parquet" in official.list_datasets()
+    target = tmp_path / "live.parquet"
+    official.download_dataset("v5.2/live.parquet", str(target))
+    assert target.read_bytes() == sandbox.datasets()["v5.2/live.parquet"].read_bytes()
+    assert official.get_current_round() == 1000
+    assert official.get_models()["fresh"] == sandbox.state.slot("fresh").id

@@ -1,0 +1,177 @@
+"""A registered pickle is really run, in the image it was registered for; takes the engine."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sandbox import client, live, registry, runner, runs, server
+from tests.support import clones
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Calls:
+    """A pickle that calls a function when it is loaded."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self._call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self._call
+
+
+@pytest.fixture(scope="module")
+def data() -> Iterator[live.Live]:
+    with live.Live(rows=500) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[str]:
+    """A registry with two look-alikes that nothing tells from what they look like; yields what it is called."""
+    with registry.start() as address:
+        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
+            done = subprocess.run(
+                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
+                cwd=clones.ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
+        registry.forget_all(address)  # so that it has to be pulled
+        yield f"{address}/numerai"
+        registry.forget_all(address)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The example's pickle, made for Python 3.11."""
+    clone = clones.clone(tmp_path_factory.mktemp("clone"))
+    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    assert done.returncode == 0, done.stderr
+    return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
+
+
+@pytest.fixture
+def sandbox(images: str, data: live.Live) -> Iterator[server.Sandbox]:
+    judge = runner.Runner(registry=images, data=data)
+    with server.start(judge=judge, data=data) as sandbox:
+        yield sandbox
+    with registry.engine() as api:
+        assert api.containers(all=True, filters={"label": runner.LABEL}) == []
+        assert not api.volumes(filters={"label": runner.LABEL})["Volumes"]
+
+
+def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
+    """Upload, register for an image, wait; returns the record and what the run printed."""
+    ask, slot = client.Client(sandbox), sandbox.state.slot("fresh").id
+    stored, url = ask.authorise()
+    assert client.send("PUT", url, content).status == 200
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=sandbox.state.image(image).id)
+    sandbox.runs.wait()
+    found = ask.pickle(created["id"])
+    logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=found["triggers"][0]["id"])
+    return found, [one["message"] for one in logs]
+
+
+def last_description(found: Any) -> str:
+    return str(found["triggers"][0]["statuses"][-1]["description"])
+
+
+def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, made: bytes) -> None:
+    found, logs = run(sandbox, made)
+    assert found["validationStatus"] == "validated", logs
+    assert [one["status"] for one in found["triggers"][0]["statuses"]] == ["pending", "running", "success"]
+    assert any("Running on Python 3.11" in one for one in logs)
+    assert any("Saving predictions" in one for one in logs)
+    assert sandbox.state.slot("fresh").latest_submission is not None
+
+
+def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, made: bytes) -> None:
+    found, logs = run(sandbox, made, "numerai_predict_py_3_13")
+    assert found["validationStatus"] == "failed"
+    assert last_description(found) == runs.SEGMENTATION_FAULT, logs
+    assert any("Running on Python 3.13" in one for one in logs)
+    assert sandbox.state.slot("fresh").latest_submission is None
+
+
+def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
+    found, logs = run(sandbox, b"not a pickle")
+    assert found["validationStatus"] == "failed"
+    assert "Error" in last_description(found)
+    assert last_description(found) in logs
+
+
+@pytest.mark.parametrize(
+    ("limits", "call", "said"),
+    [
+        (runner.Limits(memory=256 << 20), Calls(eval, "b'x' * (1 << 30)"), "out of memory"),
+        (runner.Limits(seconds=1), Calls(time.sleep, 60), "out of time"),
+    ],
+    ids=["memory", "time"],
+)
+def test_the_limits_hold(
+    sandbox: server.Sandbox, images: str, data: live.Live, limits: runner.Limits, call: Calls, said: str
+) -> None:
+    sandbox.runs.judge = runner.Runner(registry=images, data=data, limits=limits)
+    found, _ = run(sandbox, pickle.dumps(call))
+    assert found["validationStatus"] == "failed"
+    assert said in last_description(found)
+
+
+def test_an_image_that_is_not_there_fails_the_pickle_and_not_the_stand_in(sandbox: server.Sandbox) -> None:
+    found, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
+    assert found["validationStatus"] == "failed"
+    assert "could not be run" in last_description(found)
+
+
+def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -> None:
+    """The fixture looks that nothing is left; the run would take an hour."""
+    ask, slot = client.Client(sandbox), sandbox.state.slot("fresh").id
+    stored, url = ask.authorise()
+    client.send("PUT", url, pickle.dumps(Calls(time.sleep, 3600)))
+    created = ask.data(client.CREATE, filename=stored, modelId=slot)
+    assert ask.pickle(created["id"])["validationStatus"] in {"pending", "validating"}
+
+
+def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: Path) -> None:
+    settings = tmp_path / "sandbox.env"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.sandbox", "--env-file", str(settings)],
+        cwd=clones.ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not settings.exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        text = settings.read_text()
+        assert settings.stat().st_mode & 0o777 == 0o600
+        named = dict(line.removeprefix("export ").split("=", 1) for line in text.splitlines())
+        assert set(named) == {"NUMERAI_API_URL", "NUMERAI_REGISTRY", "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"}
+        query = b'{"query": "{ computePickleDockerImages { image tag default } }"}'
+        answer = client.send("POST", named["NUMERAI_API_URL"], query).json()
+        [default] = [one for one in answer["data"]["computePickleDockerImages"] if one["default"]]
+        host, _, folder = named["NUMERAI_REGISTRY"].partition("/")
+        manifest = client.send("GET", f"http://{host}/v2/{folder}/{default['image']}/manifests/{default['tag']}")
+        assert manifest.status == 200
+    finally:
+        process.terminate()
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert printed == ""
+    assert not settings.exists()
+    with registry.engine() as api:
+        assert not [tag for one in api.images() for tag in one["RepoTags"] or () if tag.startswith(f"{host}/")]
