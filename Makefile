@@ -70,7 +70,7 @@ type: .venv/.test ## check types
 	@$(VENV)mypy
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
-	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)pytest $(SUITES)
+	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)pytest -n auto --dist loadgroup $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run
 	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)python -m benchmarks

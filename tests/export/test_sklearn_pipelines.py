@@ -123,6 +123,17 @@ def test_an_imputer_before_or_after_a_scaler(imputer: Any, model: Any) -> None:
     cases.assert_agree(fitted(*scalers, imputer, model, frame=MISSING), MISSING, SPREAD)
 
 
+def test_a_row_that_is_the_median_to_its_last_digit_does_not_refuse_the_rest() -> None:
+    """Its float32 is what missing inputs become, where quantiles repeat; the framework's own digits go further."""
+    frame = SPREAD.iloc[:41].copy()
+    frame.iloc[31:, 0] = np.nan
+    median = float(frame["feature_0"].median())
+    assert (frame["feature_0"] == median).sum() == 1
+    assert float(np.float32(median)) != median
+    steps = (impute.SimpleImputer(strategy="median"), preprocessing.QuantileTransformer(n_quantiles=20))
+    cases.assert_agree(fitted(*steps, models()["mlp"], frame=frame), frame)
+
+
 def test_a_column_without_a_value_is_dropped_or_kept() -> None:
     frame = MISSING.assign(feature_2=np.nan)
     for keep in (False, True):
