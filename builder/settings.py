@@ -33,7 +33,7 @@ WHERE_TO_MAKE = (
 )
 
 _SHORTEST = 6
-_HALF = re.compile(rf"[A-Za-z0-9]{{{_SHORTEST},200}}")
+_HALF = re.compile(rf"[A-Za-z0-9._~+/=-]{{{_SHORTEST},200}}")
 _KEYS = (API, REGISTRY, PUBLIC, SECRET, COMBINED)
 _known: set[str] = set()  # secrets that this process has read: nothing it prints may hold one
 
@@ -148,8 +148,8 @@ def _token(public_id: str, secret: str, source: str) -> Token:
     for name, half in (("public id", public_id), ("secret key", secret)):
         if not _HALF.fullmatch(half):
             raise errors.UsageError(
-                f"{source}: the {name} cannot be one ({len(half)} characters; letters and digits are needed): copy it "
-                "again, without quotes"
+                f"{source}: the {name} cannot be one ({len(half)} characters; letters, digits and . _ ~ + / = - are "
+                "needed): copy it again, without quotes"
             )
     return Token(public_id=public_id, secret=secret, source=source)
 

@@ -130,3 +130,60 @@ def match_pickle(
 def is_id(text: str) -> bool:
     """Tell whether a text can be an id of the API."""
     return _UUID.fullmatch(text) is not None
+
+
+def check_usable(slot: tournament.Slot) -> None:
+    """Refuse a slot that runs no pickles.
+
+    Raises:
+        errors.RefusedError: It is archived, or of another tournament.
+    """
+    name = typed_kinds.escape(slot.name)
+    if slot.archived:
+        raise errors.RefusedError(f"{name}: is archived; take it back at the tournament's site first")
+    if slot.tournament != tournament.CLASSIC:
+        raise errors.RefusedError(
+            f"{name}: is of tournament {slot.tournament}; only slots of Classic ({tournament.CLASSIC}) run pickles: "
+            "`python -m builder models` lists them"
+        )
+
+
+def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> int:
+    """Make sure that a slot of this name can be made.
+
+    Returns:
+        How many slots the account has already.
+
+    Raises:
+        errors.UsageError: The name will not do, or is taken.
+        errors.RefusedError: The account may have no more slots.
+    """
+    fault = name_fault(name)
+    if fault:
+        raise errors.UsageError(f"{name[:40]!r}: {fault}")
+    taken = sum(not slot.archived for slot in account.slots)
+    if taken >= account.most_slots:
+        raise errors.RefusedError(
+            f"{name}: {typed_kinds.escape(account.username)} has {taken} slots, and {account.most_slots} is all it may "
+            "have; archive one at the tournament's site, or use one that is empty: `python -m builder models`"
+        )
+    if not api.name_available(name):
+        raise errors.UsageError(f"{name}: the name is taken; choose another")
+    return taken
+
+
+def create(api: tournament.Tournament, name: str) -> tournament.Slot:
+    """Make a slot; where the answer is lost, look whether it is there.
+
+    Raises:
+        errors.NetworkError: It was not made, or nobody can say.
+    """
+    try:
+        return api.create_slot(name)
+    except errors.UnansweredError as error:
+        if not error.sent:
+            raise
+        found = next((slot for slot in api.account().slots if slot.name == name), None)
+        if found is None:
+            raise
+        return found

@@ -34,3 +34,16 @@ def both(text: str, now: dt.datetime) -> str:
     if tournament.read_time(text) is None:
         return text
     return f"{exact(text)} ({relative(text, now)})"
+
+
+def round_line(current: tournament.Round | None, now: dt.datetime) -> str:
+    """Say whether a round is open, and until or from when, by the API's own times."""
+    if current is None:
+        return "no round is open, and the API names none to come"
+    if current.is_open(now):
+        return f"round {current.number} is open until {both(current.close_time, now)}"
+    opens = tournament.read_time(current.open_time)
+    if opens is not None and opens > now:
+        closes = exact(current.close_time)
+        return f"no round is open; round {current.number} opens {both(current.open_time, now)}, until {closes}"
+    return f"no round is open; round {current.number} closed {both(current.close_time, now)}"

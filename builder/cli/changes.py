@@ -21,7 +21,7 @@ def assign(options: argparse.Namespace) -> int:
     with terminal.progress() as progress, online.connect(progress) as api:
         account = api.account()
         slot = slots.find_slot(account, options.slot)
-        check_usable(slot)
+        slots.check_usable(slot)
         pickle = slots.find_pickle(api, options.pickle)
         if slot.pickle and slot.pickle.id == pickle.id:
             return _tell(slot, slot, json_wanted=options.json)
@@ -47,7 +47,7 @@ def disable(options: argparse.Namespace) -> int:
 
     with terminal.progress() as progress, online.connect(progress) as api:
         slot = slots.find_slot(api.account(), options.slot)
-        check_usable(slot)
+        slots.check_usable(slot)
         if slot.pickle is None:
             return _tell(slot, slot, json_wanted=options.json)
         consent.ask(f"Have {seat.clean(slot.name)} run no pickle?", _follows(slot, None), yes=options.yes)
@@ -76,64 +76,20 @@ def create_model(options: argparse.Namespace) -> int:
     """Make a slot."""
     from builder import slots  # noqa: PLC0415
 
-    fault = slots.name_fault(options.name)
-    if fault:
-        raise errors.UsageError(f"{options.name[:40]!r}: {fault}")
     with terminal.progress() as progress, online.connect(progress) as api:
         account = api.account()
-        taken = sum(not slot.archived for slot in account.slots)
-        if taken >= account.most_slots:
-            raise errors.RefusedError(
-                f"{options.name}: {seat.clean(account.username)} has {taken} slots, and {account.most_slots} is all it "
-                "may have; archive one at the tournament's site, or use one that is empty: `python -m builder models`"
-            )
-        if not api.name_available(options.name):
-            raise errors.UsageError(f"{options.name}: the name is taken; choose another")
+        taken = slots.check_new(api, account, options.name)
         follows = [
             f"account  {seat.clean(account.username)}, {taken} of {account.most_slots} slots taken",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
         consent.ask(f"Make the slot {options.name}?", follows, yes=options.yes)
-        made = create(api, options.name)
+        made = slots.create(api, options.name)
     if options.json:
         print(json.dumps({"format": 1, "slot": seat.slot_data(made)}))
     else:
         print(f"made the slot {seat.clean(made.name)} ({made.id}); next: make upload MODEL={seat.clean(made.name)}")
     return 0
-
-
-def create(api: tournament.Tournament, name: str) -> tournament.Slot:
-    """Make a slot; where the answer is lost, look whether it is there.
-
-    Raises:
-        errors.NetworkError: It was not made, or nobody can say.
-    """
-    try:
-        return api.create_slot(name)
-    except errors.UnansweredError as error:
-        if not error.sent:
-            raise
-        found = next((slot for slot in api.account().slots if slot.name == name), None)
-        if found is None:
-            raise
-        return found
-
-
-def check_usable(slot: tournament.Slot) -> None:
-    """Refuse a slot that runs no pickles.
-
-    Raises:
-        errors.RefusedError: It is archived, or of another tournament.
-    """
-    from builder import tournament as types  # noqa: PLC0415
-
-    if slot.archived:
-        raise errors.RefusedError(f"{seat.clean(slot.name)}: is archived; take it back at the tournament's site first")
-    if slot.tournament != types.CLASSIC:
-        raise errors.RefusedError(
-            f"{seat.clean(slot.name)}: is of tournament {slot.tournament}; only slots of Classic ({types.CLASSIC}) run "
-            "pickles: `python -m builder models` lists them"
-        )
 
 
 def _change(api: tournament.Tournament, slot: tournament.Slot, pickle: str | None) -> tournament.Slot:

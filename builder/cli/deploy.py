@@ -188,7 +188,7 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
 
 
 def _tell_good(done: deploy.Done, plan: Plan) -> None:
-    from builder import diagnose, tournament  # noqa: PLC0415
+    from builder import diagnose, tournament, when  # noqa: PLC0415
     from builder.upload import plan as planning  # noqa: PLC0415
 
     name = diagnose.one_line(done.slot.name)
@@ -199,7 +199,7 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
     if tournament.NO_ROUND in said:
-        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {planning.round_line(plan.round, plan.now)}')
+        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {when.round_line(plan.round, plan.now)}')
     if done.receipt and done.receipt.previous:
         print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")
     print(f"{plan.wish.made.folder / 'receipt.json'}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import config, errors
-from builder.cli import changes, consent, online, terminal
+from builder.cli import consent, online, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,7 @@ def rollback(options: argparse.Namespace) -> int:
     root, name = _meant(options.slot)
     with terminal.progress() as progress, online.connect(progress, root=root) as api:
         slot = slots.find_slot(api.account(), name)
-        changes.check_usable(slot)
+        slots.check_usable(slot)
         known = history.find(root, slot)
         if options.to:
             wanted: str | None = slots.find_pickle(api, options.to).id

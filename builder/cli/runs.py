@@ -44,7 +44,7 @@ def trigger(options: argparse.Namespace) -> int:
         found = slots.find(api, options.name)
         slot = found if isinstance(found, tournament.Slot) else None
         pickle = _pickle_of(api, found, assigned=True)
-        account, current = api.account(), api.current_round()
+        account, current = api.account(), api.round_at(dt.datetime.now(dt.UTC))
         consent.ask(
             f"Run {seat.pickle_line(pickle)} now?",
             _follows(pickle, account, current, validation=options.validation),
@@ -141,13 +141,15 @@ def _follows(
     pickle: tournament.Pickle, account: tournament.Account, current: tournament.Round | None, *, validation: bool
 ) -> list[str]:
     """Say what follows from a run."""
+    from builder import when  # noqa: PLC0415
+
     now = dt.datetime.now(dt.UTC)
     where = [slot for slot in account.slots if slot.pickle and slot.pickle.id == pickle.id]
     where = where or [slot for slot in account.slots if slot.id == pickle.owner]
     names = ", ".join(seat.clean(slot.name) for slot in where) or "its slot"
     lines = [
         f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
-        f"round    {seat.round_line(current, now)}",
+        f"round    {when.round_line(current, now)}",
     ]
     if current is not None and current.is_open(now):
         lines.append(f"follows  a submission for round {current.number}, which takes the place of an earlier one")

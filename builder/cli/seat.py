@@ -45,7 +45,7 @@ def status(options: argparse.Namespace) -> int:
     from builder import slots, standing  # noqa: PLC0415
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account, current = api.account(), api.current_round()
+        account, current = api.account(), api.round_at(dt.datetime.now(dt.UTC))
     now = dt.datetime.now(dt.UTC)
     if options.slot is None:
         found = standing.judge_all(account.slots)
@@ -110,24 +110,11 @@ def pickle_line(one: tournament.Pickle) -> str:
     return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
 
 
-def round_line(current: tournament.Round | None, now: dt.datetime) -> str:
-    """Say whether a round is open, and until or from when."""
-    from builder import tournament, when  # noqa: PLC0415
-
-    if current is None:
-        return "no round is open, and the API names none to come"
-    if current.is_open(now):
-        return f"round {current.number} is open until {when.both(current.close_time, now)}"
-    opens = tournament.read_time(current.open_time)
-    if opens is not None and opens > now:
-        return f"no round is open; round {current.number} opens {when.both(current.open_time, now)}"
-    return f"no round is open; round {current.number} closed {when.both(current.close_time, now)}"
-
-
 def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | None, now: dt.datetime) -> None:
     from builder import standing as ranks  # noqa: PLC0415
+    from builder import when  # noqa: PLC0415
 
-    print(round_line(current, now))
+    print(when.round_line(current, now))
     if not found:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return
@@ -152,7 +139,7 @@ def _tell_one(one: standing.Standing, current: tournament.Round | None, now: dt.
     print(
         f"{clean(slot.name)}  {ranks.WORDS[one.rank]}: {clean(one.reason)}" + (f"  -> {one.todo}" if one.todo else "")
     )
-    rows = [("slot", slot.id), ("stake", clean(slot.stake) or "none"), ("round", round_line(current, now))]
+    rows = [("slot", slot.id), ("stake", clean(slot.stake) or "none"), ("round", when.round_line(current, now))]
     if slot.webhook:
         rows.append(("webhook", f"{_webhook(slot)}  (must be empty before a pickle is uploaded)"))
     if slot.submission:

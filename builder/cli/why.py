@@ -93,8 +93,7 @@ def _run_here(
     content = _fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = session.connect(progress, yes=options.yes)
-    wanted = image.Wanted(ref=ref, stand_in=options.stand_in)
-    where = image.resolve(wanted, on, pull=False, progress=progress)
+    where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
     terms = config.Validate().limits
     with run.start(on) as identity:
         task = stage.Task(
@@ -143,23 +142,15 @@ def _live_files(
     api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
 ) -> tuple[Path, Path | None]:
     """Return live data: what the command line names, else today's of the pickle's data version."""
-    from builder import download  # noqa: PLC0415
+    from builder import live_data  # noqa: PLC0415
 
     if options.live:
         return Path(options.live), Path(options.benchmarks) if options.benchmarks else None
-    folder = paths.cache_folder() / "live"
-    folder.mkdir(exist_ok=True)
-    version, found = pickle.data_version or "v5.2", []
-    for name in ("live", "live_benchmark_models"):
-        progress.step(f"fetching {seat.clean(version)}/{name}.parquet")
-        kept = folder / download.local_name(f"{version}-{name}.parquet")
-        try:
-            url = api.dataset_url(f"{version}/{name}.parquet")
-            download.download(url, kept, what=f"{seat.clean(version)}/{name}.parquet", progress=progress)
-        except errors.NetworkError as error:
-            raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
-        found.append(kept)
-    return found[0], found[1]
+    try:
+        found = live_data.fetch(api, pickle.data_version or "v5.2", paths.cache_folder(), progress)
+    except errors.NetworkError as error:
+        raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
+    return found.live, found.benchmarks
 
 
 def _made_on(content: Path) -> str | None:

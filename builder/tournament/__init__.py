@@ -34,6 +34,7 @@ from builder.tournament.types import (
 )
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping
 
     from builder import api
@@ -180,9 +181,19 @@ class Tournament:
         )
 
     def current_round(self) -> Round | None:
-        """Return the round that is open, or the next to open as far as the API names one."""
+        """Return what the API calls the current round: the one that is open, or that was last."""
         found = self._ask("rounds", "the current round", number=0, tournament=CLASSIC)["rounds"] or ()
         return next((reading.round_of(one) for one in found if one), None)
+
+    def round_at(self, now: dt.datetime) -> Round | None:
+        """Return the round that is open at a time, else the first that opens after it, else the last there was."""
+        current = self.current_round()
+        if current is not None and current.is_open(now):
+            return current
+        found = self._ask("rounds", "the rounds to come", number=None, tournament=CLASSIC)["rounds"] or ()
+        opening = [(read_time(one.open_time), one) for one in map(reading.round_of, filter(None, found))]
+        later = [(at, one.number, one) for at, one in opening if at is not None and at > now]
+        return min(later)[2] if later else current
 
     def name_available(self, name: str) -> bool:
         """Tell whether a slot may be called so."""

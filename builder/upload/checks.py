@@ -76,7 +76,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     slot = find_slot(account, wish.slot, create=wish.create)
     taken = sum(not one.archived for one in account.slots)
     if slot is None:
-        _check_new(api, account, wish.slot, taken)
+        slots.check_new(api, account, wish.slot)
     else:
         _check_slot(slot, wish)
     image, ref, notes = _check_image(api, wish, registries, host)
@@ -87,6 +87,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     if found and is_good(found) is False and wish.again:
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
+    now = dt.datetime.now(dt.UTC)
     return plan.Plan(
         wish=wish,
         account=account.username,
@@ -97,8 +98,8 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         ref=ref,
         data_version=version,
         existing=found,
-        round=api.current_round(),
-        now=dt.datetime.now(dt.UTC),
+        round=api.round_at(now),
+        now=now,
         notes=tuple(notes),
     )
 
@@ -133,29 +134,12 @@ def is_good(pickle: Pickle) -> bool | None:
     return said
 
 
-def _check_new(api: Tournament, account: Account, name: str, taken: int) -> None:
-    if taken >= account.most_slots:
-        raise errors.RefusedError(
-            f"{name}: {_line(account.username)} has {taken} slots, and {account.most_slots} is all it may have; "
-            "archive one at the tournament's site, or use one that is there: `python -m builder models`"
-        )
-    if not api.name_available(name):
-        raise errors.UsageError(f"{name}: the name is taken; choose another")
-
-
 def _check_slot(slot: Slot, wish: Wish) -> None:
-    name = _line(slot.name)
-    if slot.archived:
-        raise errors.RefusedError(f"{name}: is archived; take it back at the tournament's site first")
-    if slot.tournament != tournament.CLASSIC:
-        raise errors.RefusedError(
-            f"{name}: is of tournament {slot.tournament}; only slots of Classic ({tournament.CLASSIC}) take pickles: "
-            "`python -m builder models` lists them"
-        )
+    slots.check_usable(slot)
     if slot.webhook and not wish.clear_webhook:
         raise errors.RefusedError(
-            f"{name}: has a webhook, which runs another machine in each round, and a slot with one takes no pickle; "
-            "`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away"
+            f"{_line(slot.name)}: has a webhook, which runs another machine in each round, and a slot with one takes "
+            "no pickle; `--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away"
         )
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from builder import errors, interrupts, standing
+from builder import errors, interrupts, slots, standing
 from builder.upload import assign, checks, journal, receipt, register, storage, waiting
 
 if TYPE_CHECKING:
@@ -122,15 +122,7 @@ def _write_plan(task: Task) -> None:
 
 def _make_slot(task: Task) -> Slot:
     task.progress.step(f"making the slot {task.plan.name}")
-    try:
-        return task.api.create_slot(task.plan.name)
-    except errors.UnansweredError as error:
-        if not error.sent:
-            raise
-        found = next((one for one in task.api.account().slots if one.name == task.plan.name), None)
-        if found is None:
-            raise
-        return found
+    return slots.create(task.api, task.plan.name)
 
 
 @contextlib.contextmanager

@@ -139,7 +139,7 @@ class Plan:
             final = ": a staked submission, which no rollback takes back" if stake else ""
             until = when.both(self.round.close_time, self.now)
             return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
-        return f"it is run to be validated; {round_line(self.round, self.now)}{stake and f'; later rounds{stake}'}"
+        return f"it is run to be validated; {when.round_line(self.round, self.now)}{stake and f'; later rounds{stake}'}"
 
     def data(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -170,19 +170,6 @@ class Plan:
             else None,
             "notes": list(self.notes),
         }
-
-
-def round_line(current: Round | None, now: dt.datetime) -> str:
-    """Say whether a round is open, and until or from when, by the API's times."""
-    if current is None:
-        return "no round is open, and the API names none to come"
-    if current.is_open(now):
-        return f"round {current.number} is open until {when.both(current.close_time, now)}"
-    opens = tournament.read_time(current.open_time)
-    if opens is not None and opens > now:
-        closes = when.exact(current.close_time)
-        return f"no round is open; round {current.number} opens {when.both(current.open_time, now)}, until {closes}"
-    return f"no round is open; round {current.number} closed {when.both(current.close_time, now)}"
 
 
 def named(pickle: Pickle) -> str:
