@@ -1,4 +1,5 @@
 # Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
+# LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
 # init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11
@@ -7,7 +8,7 @@ BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify init engine stand-in models status sandbox train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -15,16 +16,19 @@ help: ## list the verbs
 setup: .venv/.run ## make .venv with what the tool needs
 
 pickle: .venv/.run ## make the pickle of CONFIG in its image: dist/NAME/model.pkl
-	@$(BUILDER) pickle $(FLAGS) $(if $(PULL),--pull) $(CONFIG)
+	@$(BUILDER) pickle $(FLAGS) $(if $(LOCKED),--locked) $(if $(PULL),--pull) $(CONFIG)
 
 render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
 	@$(BUILDER) render $(CONFIG)
 
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
-	@$(BUILDER) validate $(FLAGS) $(CONFIG)
+	@$(BUILDER) validate $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
 
 verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
-	@$(BUILDER) verify $(FLAGS) $(CONFIG)
+	@$(BUILDER) verify $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
+
+pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
+	@$(BUILDER) pin $(if $(JSON),--json) $(if $(CHECK),--check) $(if $(filter-out file,$(origin CONFIG)),$(CONFIG))
 
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 	@$(BUILDER) init $(if $(JSON),--json) $(if $(NAME),--name $(NAME)) $(if $(FORCE),--force) --from "$(BUNDLE)"
@@ -34,6 +38,9 @@ engine: .venv/.run ## find a container engine; install and start one where that 
 
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
+
+doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
+	@$(BUILDER) doctor $(if $(JSON),--json) $(CONFIG)
 
 models: .venv/.run ## list the slots and what runs in each
 	@$(BUILDER) models $(if $(JSON),--json)

@@ -33,6 +33,7 @@ class Image:
 
     Attributes:
         ref: The runner image, with a tag or a digest: registry/repository:tag or registry/repository@sha256:...
+            Or the word default: the image that the tournament names, asked for once and then pinned in the lock file.
         stand_in: A Python version, in quotes. Where the image cannot be had, a look-alike with this Python is made
             here: for examples, tests and rehearsal only. What is made with it is never uploaded.
     """
@@ -42,7 +43,7 @@ class Image:
         typed.Reads(
             source=str,
             parse=config_values.read_reference,
-            text="an image reference (registry/repository:tag)",
+            text="an image reference (registry/repository:tag, or default)",
             schema={"minLength": 1},
         ),
     ]
@@ -218,8 +219,13 @@ def build_inputs(config: Config) -> dict[str, Any]:
     The bundle is not in it: its own hash says what it is, wherever it lies.
     """
     post = None if config.post is None else postprocessing.as_data(config.post)
-    image = {"ref": str(image_ref.parse(config.image.ref)), "stand_in": config.image.stand_in}
+    image = {"ref": canonical_reference(config.image.ref), "stand_in": config.image.stand_in}
     return {"image": image, "post": post}
+
+
+def canonical_reference(ref: str) -> str:
+    """Return a config's ``image.ref`` in the one way to write it."""
+    return ref if ref == config_values.DEFAULT_IMAGE else str(image_ref.parse(ref))
 
 
 def schema_text() -> str:

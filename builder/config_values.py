@@ -12,6 +12,9 @@ from builder import image_ref, typed_kinds
 
 Sort = Literal["bundle", "archive", "parquet"]
 
+DEFAULT_IMAGE = "default"
+"""In place of a reference: the image that the tournament itself names."""
+
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
 _LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
@@ -23,17 +26,13 @@ _DATA_NEEDED = '"shaped", or a mapping with the keys live, benchmarks'
 
 
 def read_reference(text: str) -> str:
-    """Return an image reference as written, once it parses.
+    """Return an image reference as written, once it parses; or the word for the tournament's own.
 
     Raises:
         ValueError: It does not.
     """
-    if text == "default":
-        raise ValueError(
-            '"default" (asking the tournament for its image) comes with a later version; name the image, such as '
-            "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
-        )
-    image_ref.parse(text)
+    if text != DEFAULT_IMAGE:
+        image_ref.parse(text)
     return text
 
 

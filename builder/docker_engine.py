@@ -7,7 +7,11 @@ docker CLI's context says.
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import socket
 import time
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -59,6 +63,25 @@ def connect() -> DockerEngine:
     return DockerEngine(api)
 
 
+def login(registry: str) -> tuple[str, str] | None:
+    """Return the user and password that ``docker login`` keeps for a registry, or None.
+
+    Raises:
+        errors.EngineError: What keeps them does not answer.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a helper that is not there: said below
+            found = docker.auth.load_config().resolve_authconfig(registry) or {}
+    except _FOREIGN as error:
+        raise errors.EngineError(
+            f"could not read what `docker login` keeps for {registry} ({causes(error)[-1]}); run that again"
+        ) from error
+    # In small letters from the file, with capitals from a helper; an identity token is no password.
+    user, password = (found.get(name) or found.get(name.capitalize()) for name in ("username", "password"))
+    return (user, password) if user and password else None
+
+
 class DockerEngine:
     """A Docker Engine (or what speaks its API), through the SDK's low-level client."""
 
@@ -72,6 +95,21 @@ class DockerEngine:
         return engine.EngineFacts(
             version=answer["Version"], api=answer["ApiVersion"], platform=f"{answer['Os']}/{answer['Arch']}"
         )
+
+    def free_disk(self) -> int | None:
+        """See :class:`builder.engine.Engine`."""
+        with _translated("ask the engine where it keeps images"):
+            answer = self._api.info()
+        folder = answer.get("DockerRootDir") or ""
+        # A virtual machine's engine is reached by a socket here too, and has a name of its own.
+        if answer.get("Name") != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - may be forbidden
+            return None
+        return shutil.disk_usage(folder).free
+
+    def memory(self) -> int:
+        """See :class:`builder.engine.Engine`."""
+        with _translated("ask the engine for its memory"):
+            return int(self._api.info().get("MemTotal") or 0)
 
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
         """See :class:`builder.engine.Engine`."""

@@ -12,6 +12,7 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── EngineError     3    the container engine
     │   └── BuildError  3    a step of the Dockerfile failed
     ├── ImageError      3    the runner image
+    │   └── AbsentImageError  3  its registry has no such tag or digest
     ├── NetworkError    4    a registry or an API
     │   ├── UnansweredError  4    no answer: it may or may not have been carried out
     │   └── ApiError    4    the tournament's API says no, in its own words
@@ -89,6 +90,10 @@ class ImageError(BuilderError):
     """The runner image cannot be had, or is not one."""
 
     exit_code = 3
+
+
+class AbsentImageError(ImageError):
+    """The registry answers, and has no such tag or digest."""
 
 
 class NetworkError(BuilderError):

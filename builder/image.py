@@ -13,15 +13,15 @@ import contextlib
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from builder import engine, errors, image_ref, paths, stand_in, tar_stream
+from builder import engine, errors, image_ref, paths, pins, stand_in, tar_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from builder import manifest
+    from builder import manifest, registry
     from builder.progress import Progress
 
 Kind = Literal["exact", "local", "stand_in"]
@@ -30,6 +30,7 @@ KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 _NEEDED = ("numpy", "pandas", "cloudpickle")
 _PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
 _ASK_AGAIN_SECONDS = 24 * 3600
+_UNPACKED = 2  # times its size on the way: less than any image of Python packages takes
 _SMALL = engine.Limits(cpus=1, memory=1 << 30)
 
 
@@ -53,6 +54,7 @@ class Image:
         handle: The engine's id: good within this run, recorded nowhere.
         entrypoint: The image's own command.
         workdir: The folder it starts in.
+        labels: The image's own.
     """
 
     kind: Kind
@@ -63,6 +65,7 @@ class Image:
     platform: str
     entrypoint: tuple[str, ...]
     workdir: str
+    labels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def uploadable(self) -> bool:
@@ -70,28 +73,66 @@ class Image:
         return self.kind == "exact"
 
 
-def resolve(ref: str, stand_in_python: str | None, on: engine.Engine, *, pull: bool, progress: Progress) -> Image:
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which image is meant.
+
+    Attributes:
+        ref: The reference.
+        stand_in: The config's ``image.stand_in``, such as ``3.11``, or None.
+        digest: The pin, where there is one: then it is this image or none.
+        locked: Nothing stands in for a pin.
+    """
+
+    ref: str
+    stand_in: str | None = None
+    digest: str | None = None
+    locked: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the engine is asked for: the digest, where there is a pin."""
+        return f"{image_ref.parse(self.ref).name}@{self.digest}" if self.digest else self.ref
+
+
+def resolve(
+    wanted: Wanted,
+    on: engine.Engine,
+    *,
+    pull: bool,
+    progress: Progress,
+    ask: Callable[[str], registry.Found] | None = None,
+) -> Image:
     """Return the image that a config means: here first, then the registry, then the stand-in.
 
     Args:
-        ref: The config's ``image.ref``.
-        stand_in_python: The config's ``image.stand_in``, such as ``3.11``, or None.
+        wanted: The reference, and what may be used.
         on: The engine.
-        pull: Ask the registry even if the image is here, or if it lately could not be had.
+        pull: Ask the registry even if the image is here, or if it lately could not be had; a pin that is here stays.
         progress: Told of pulls and builds.
+        ask: What the registry says of a reference, to know before a pull whether there is room for it.
 
     Raises:
         errors.ImageError: it cannot be had and no stand-in is named, or it is for another platform.
         errors.EngineError: the engine failed.
     """
-    here = on.find_image(ref)
-    if here is not None and not pull:
-        return _checked(_describe(ref, ref, here))
-    pulled, reason = _ask_registry(ref, on, pull=pull, asks_in_vain=stand_in_python is None, progress=progress)
+    here = on.find_image(wanted.name)
+    if here is not None and (wanted.digest or not pull):
+        return _told(_describe(wanted.ref, wanted.name, here), on, progress)
+    if here is None and wanted.digest and on.find_image(wanted.ref) is not None:
+        progress.note(
+            f"note: {wanted.ref} on this engine is another image than the one that {pins.NAME} pins "
+            f"({wanted.digest[:19]}...), and is not used"
+        )
+    pulled, reason = _ask_registry(wanted, on, pull=pull, progress=progress, ask=ask)
     if pulled is None and here is not None:
-        progress.note(f"note: {ref} is on this engine and is used as it is; it could not be asked for again: {reason}")
+        progress.note(
+            f"note: {wanted.ref} is on this engine and is used as it is; it could not be asked for again: {reason}"
+        )
     facts = pulled or here
-    return _checked(_describe(ref, ref, facts)) if facts else _stand_in(ref, stand_in_python, reason, on, progress)
+    if facts:
+        return _told(_describe(wanted.ref, wanted.name, facts), on, progress)
+    return _stand_in(wanted, reason, on, progress)
 
 
 def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
@@ -114,7 +155,7 @@ def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
 def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
     """Say what the image is that the engine has under ``name``."""
     spec = facts.labels.get(stand_in.SPEC_LABEL, "")
-    digest = _repository_digest(ref, facts.digests)
+    digest = _repository_digest(name, facts.digests)
     kind: Kind = "stand_in" if spec else "exact" if digest else "local"
     # What somebody built on a look-alike has its label too, and is another image.
     if stand_in.tag_name(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
@@ -133,7 +174,19 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
         platform=facts.platform,
         entrypoint=facts.entrypoint,
         workdir=facts.workdir,
+        labels=facts.labels,
     )
+
+
+def _told(image: Image, on: engine.Engine, progress: Progress) -> Image:
+    """Return an image that can be used, once what a person should know of it is said."""
+    _checked(image)
+    if (own := on.facts().platform) != engine.PLATFORM:
+        progress.note(
+            f"note: this engine is {own} and the tournament runs {engine.PLATFORM}: the image is emulated here, "
+            "several times slower. Docker Desktop can; on Linux it takes qemu-user-static and binfmt-support"
+        )
+    return image
 
 
 def _repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
@@ -159,20 +212,29 @@ def _checked(image: Image) -> Image:
 
 
 def _ask_registry(
-    ref: str, on: engine.Engine, *, pull: bool, asks_in_vain: bool, progress: Progress
+    wanted: Wanted,
+    on: engine.Engine,
+    *,
+    pull: bool,
+    progress: Progress,
+    ask: Callable[[str], registry.Found] | None,
 ) -> tuple[engine.ImageFacts | None, str]:
     """Return the pulled image, or None and why not.
 
     Where a stand-in would do, a failure is remembered for a day: each build would wait for the network otherwise.
     """
-    memory = paths.cache_folder() / "pulls" / hashlib.sha256(ref.encode()).hexdigest()
+    name, asks_in_vain = wanted.name, wanted.stand_in is None or wanted.locked
+    memory = paths.cache_folder() / "pulls" / hashlib.sha256(name.encode()).hexdigest()
     if not pull and not asks_in_vain:
         with contextlib.suppress(OSError):
             if time.time() - memory.stat().st_mtime < _ASK_AGAIN_SECONDS:
                 return None, memory.read_text(encoding="utf-8")
-    progress.step(f"asking the registry for {ref}")
+    progress.step(f"asking the registry for {name}")
+    if lacking := _lacking_room(name, on, ask):
+        progress.note(f"note: {lacking}")
+        return None, lacking
     try:
-        found = on.pull(ref, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        found = on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
         on.facts()  # an engine that is gone is another matter: this says so
         progress.note(f"note: {error}")
@@ -183,14 +245,38 @@ def _ask_registry(
     return found, ""
 
 
-def _stand_in(ref: str, python: str | None, reason: str, on: engine.Engine, progress: Progress) -> Image:
-    if python is None:
+def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Found] | None) -> str:
+    """Say so where an image cannot fit on the engine's disk; nothing where it can, or where that is not known."""
+    free = on.free_disk() if ask else None
+    if ask is None or free is None:
+        return ""
+    try:
+        size = ask(name).size
+    except errors.BuilderError:
+        return ""  # the engine may have another way to the registry: its word counts
+    if free >= _UNPACKED * size:
+        return ""
+    return (
+        f"{name} is {size / 1e9:.1f} GB to pull and takes at least {_UNPACKED * size / 1e9:.1f} GB unpacked; the "
+        f"engine's disk has {free / 1e9:.1f} GB free: make room (`docker system df` shows what fills it)"
+    )
+
+
+def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress) -> Image:
+    if wanted.digest and (wanted.locked or wanted.stand_in is None):
         raise errors.ImageError(
-            f"{ref} is not on this engine, and the registry did not hand it out: {reason}\n"
+            f"{wanted.name}, which is pinned in {pins.NAME} or in the config, is not on this engine and could not be "
+            f"pulled: {reason}\n"
+            f"Where the registry no longer has it, `make pin` pins what {wanted.ref} means now; else pull it where "
+            "there is a network, or load it (`docker load`)"
+        )
+    if wanted.stand_in is None:
+        raise errors.ImageError(
+            f"{wanted.ref} is not on this engine, and could not be pulled: {reason}\n"
             "Pull it by hand where there is a network (`docker pull`), load it (`docker load`), or, to try the tool "
             'out only, name a look-alike in the config: image.stand_in: "3.11"'
         )
-    return stand_in_image(ref, python, on, progress)
+    return stand_in_image(wanted.ref, wanted.stand_in, on, progress)
 
 
 def _ask_image(image: Image, on: engine.Engine, run: str) -> dict[str, Any]:

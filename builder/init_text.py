@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import config, config_values, post, secret_scan, typed_kinds, yaml_scalar, yaml_text
+from builder import config, config_values, post, secret_scan, typed_kinds, yaml_text, yaml_write
 from builder.bundle import kinds
 
 if TYPE_CHECKING:
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 REFERENCE = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 """The image that the tournament runs a pickle in unless another is asked for, in 2026."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,100}")
 _WIDTH = 110
 _MOST_STEPS = yaml_text.SIZE // 2
 
@@ -61,17 +58,17 @@ def render(bundle: bundle_model.Bundle, *, name: str, path: str, match: Match, s
         "# Written by `init`: what could be found out is filled in. Change what you like: each use checks it.",
         *(f"# {line}" for line in about(bundle)),
         f"# {match.text}",
-        f"name: {scalar(name)}",
+        f"name: {yaml_write.scalar(name)}",
         "image:",
-        "  # What makes the pickle and what runs it; the tournament's own by default. Any other by its tag or digest.",
+        "  # What makes the pickle and what runs it. By its tag or digest; or default, what the tournament names.",
         f"  ref: {REFERENCE}",
-        f"bundle: {scalar(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
+        f"bundle: {yaml_write.scalar(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
         f"data_version: {version}{why}",
         "validate:",
         "  data: shaped  # made in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {plain.rows}",
-        f"  limits: {flow(limits)}  # the tournament's",
+        f"  limits: {yaml_write.flow(limits)}  # the tournament's",
         "# upload:",
         "#   model: my_slot  # the slot's name, or its id",
     ]
@@ -119,49 +116,16 @@ def steps_of(bundle: bundle_model.Bundle) -> Steps:
     return Steps(lines=(f"{head}, which is the same:", "post:", *lines))
 
 
-def flow(value: Any) -> str:
-    """Return plain data as YAML on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return scalar(value)
-
-
-def scalar(value: object) -> str:
-    """Return one value as YAML, in quotes wherever it could be read as something else.
-
-    Args:
-        value: str without control characters, bool, int, or a finite float.
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        digits, letter, exponent = repr(value).partition("e")
-        return f"{digits}{'' if '.' in digits else '.0'}{letter}{exponent}"
-    if not isinstance(value, str):
-        return str(value)
-    if _PLAIN.fullmatch(value) and yaml_scalar.resolve(value, is_plain=True) == (value, None):
-        return value
-    # JSON's text is YAML's, but for what YAML wants escaped.
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(char if char.isprintable() else _escaped(ord(char)) for char in text)
-
-
-def _escaped(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
-
-
 def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a step: one, or one a key with long lists broken."""
     ((name, keys),) = step.items()
-    line = f"  - {name}: {flow(keys)}"
+    line = f"  - {name}: {yaml_write.flow(keys)}"
     if len(line) <= _WIDTH:
         return [line]
     lines = [f"  - {name}:"]
     for key, value in keys.items():
         if isinstance(value, list):
-            lines += [f"      {key}:", *(f"        - {scalar(item)}" for item in value)]
+            lines += [f"      {key}:", *(f"        - {yaml_write.scalar(item)}" for item in value)]
         else:
-            lines.append(f"      {key}: {flow(value)}")
+            lines.append(f"      {key}: {yaml_write.flow(value)}")
     return lines

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import builder
-from builder import artifact, config, errors, image, manifest, obtain, paths, post, render, run
+from builder import artifact, config, config_values, errors, image, manifest, obtain, paths, post, render, run
 from builder.bundle import files, store
-from builder.cli import session, target, terminal
+from builder.cli import locking, session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -54,20 +54,25 @@ def pickle(options: argparse.Namespace) -> int:
             hashed = _hash_bundle(source)
         with watch.stage("image"):
             on = session.connect(progress, yes=options.yes)
-            ref, stand_in = chosen.image.ref, chosen.image.stand_in
-            found = image.resolve(ref, stand_in, on, pull=options.pull, progress=progress)
+            choice = locking.choose(chosen, on, pull=options.pull, locked=options.locked, progress=progress)
+        if options.locked:
+            locking.check(choice, chosen, bundle=hashed)
         inputs = _Inputs(
             tool=render.hash_entries(render.inside_entries()),
             bundle=hashed,
             config=manifest.config_hash(config.build_inputs(chosen)),
-            image=found,
+            image=choice.image,
         )
         folder = target.dist_folder(chosen)
         with artifact.locked(folder):
             done = _present(folder, inputs)
             fresh = done is None
             if done is None:
-                done = _make(chosen, source, inputs, on, progress=progress, watch=watch)
+                done = _make(chosen, source, inputs, on, locked=options.locked, progress=progress, watch=watch)
+            elif options.locked:
+                locking.check_made(chosen, done.manifest)
+            if not options.locked:
+                locking.record(choice, chosen, done.manifest, progress=progress)
     if options.json:
         print(json.dumps({"format": 1, "made": fresh, "folder": str(folder), "manifest": asdict(done.manifest)}))
     else:
@@ -99,10 +104,10 @@ def verify(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
     with terminal.progress() as progress, watch.stage("rebuild"):
-        target.load(chosen, progress)  # what is wrong with it is said before anything is started
+        target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
         with artifact.locked(chosen.folder), run.start(on) as identity:
-            made = target.load(chosen, progress)
+            made = target.load(chosen, progress, locked=options.locked)
             image.find_again(made.manifest.image, on, progress=progress)
             result = stage.verify(made, on, identity, progress)
     if options.json:
@@ -131,6 +136,7 @@ def _make(
     inputs: _Inputs,
     on: engine.Engine,
     *,
+    locked: bool,
     progress: Progress,
     watch: terminal.Stopwatch,
 ) -> artifact.Artifact:
@@ -150,6 +156,8 @@ def _make(
             raise errors.BundleError([f"{source.said}: changed while it was read; run it again"])
         made = build_stage(written, staged / artifact.PICKLE, on, identity, progress)
         record = _manifest(chosen, inputs, bundle, holds, made)
+        if locked:
+            locking.check_made(chosen, record)  # before it takes the place of what is there
         return artifact.commit(staged, target.dist_folder(chosen), record)
 
 
@@ -228,12 +236,21 @@ def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
 
 
 def _known_base(folder: Path, chosen: config.Config) -> str:
-    """Return what FROM can name without an engine: what the last build resolved, else what the config says."""
+    """Return what FROM can name without an engine: the pin, else what the last build resolved, else the config's."""
+    if pinned := locking.pinned_base(chosen):
+        return pinned
+    by_default = chosen.image.ref == config_values.DEFAULT_IMAGE
     try:
         last = artifact.load(folder).manifest.image
+        if by_default or last.ref == chosen.image.ref:
+            return last.base
     except errors.ArtifactError:
-        return chosen.image.ref
-    return last.base if last.ref == chosen.image.ref else chosen.image.ref
+        pass
+    if by_default:
+        raise errors.ImageError(
+            f"{chosen.file}: image.ref: nobody has asked yet what default stands for: run `make pin`, then this again"
+        )
+    return chosen.image.ref
 
 
 def _tell(done: artifact.Artifact, watch: terminal.Stopwatch, *, fresh: bool) -> None:

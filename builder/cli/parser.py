@@ -74,18 +74,28 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_locked(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps the lock file as it is."""
+    text = "refuse what builder.lock.yaml does not say, and change nothing in it"
+    parser.add_argument("--locked", action="store_true", help=text)
+
+
 def _add_making(verbs: Verbs) -> None:
     make = verbs.add_engine("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
     make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
+    add_locked(make)
     render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
     render = verbs.add("render", "making.write_rendered", render_text)
     render.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
     validate = verbs.add_engine("validate", "proving.validate_pickle", validate_text)
     add_target(validate)
+    add_locked(validate)
     validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
-    add_target(verbs.add_engine("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes"))
+    verify = verbs.add_engine("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes")
+    add_target(verify)
+    add_locked(verify)
 
 
 def _add_machine(verbs: Verbs) -> None:
@@ -95,6 +105,15 @@ def _add_machine(verbs: Verbs) -> None:
     stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
     stand_in = verbs.add_engine("stand-in", "machine.make_stand_in", stand_in_text)
     stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
+
+
+def _add_images(verbs: Verbs) -> None:
+    pin_text = "pin the images of all configs in builder.lock.yaml by their digests, and say what changed"
+    pin = verbs.add("pin", "images.pin", pin_text, json=True)
+    pin.add_argument("what", nargs="*", metavar="CONFIG", help="or an image reference; default: every config")
+    pin.add_argument("--check", action="store_true", help="change nothing; exit 1 where something moved")
+    images_text = "list the tournament's images: which is the default, which are pinned here"
+    verbs.add("images", "images.show", images_text, json=True)
 
 
 def _add_bundles(verbs: Verbs) -> None:
@@ -115,6 +134,7 @@ def _add_bundles(verbs: Verbs) -> None:
 _GROUPS: tuple[Callable[[Verbs], None], ...] = (
     _add_making,
     _add_machine,
+    _add_images,
     _add_bundles,
     seat_parser.add,
 )

@@ -25,10 +25,10 @@ def validate_pickle(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
-        target.load(chosen, progress)  # what is wrong with it is said before anything is started
+        target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
         with artifact.locked(chosen.folder), run.start(on) as identity:
-            made = target.load(chosen, progress)
+            made = target.load(chosen, progress, locked=options.locked)
             task = _task(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, on, identity, progress)

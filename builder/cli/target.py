@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from builder import artifact, config, errors, manifest, obtain, paths
 from builder.bundle import files
+from builder.cli import locking
 
 if TYPE_CHECKING:
     from builder.progress import Progress
@@ -55,23 +56,29 @@ def find(text: str) -> Target:
     return Target(folder=dist_folder(chosen), config=chosen)
 
 
-def load(chosen: Target, progress: Progress) -> artifact.Artifact:
-    """Return the artifact, once it is found to be of the config and bundle as they are now.
+def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifact.Artifact:
+    """Return the artifact, once it is found to be of the config, the pin and the bundle as they are now.
 
     Args:
         chosen: What the verb is pointed at.
         progress: Told of a fetch, where the bundle is not here.
+        locked: It must be what the lock file says.
 
     Raises:
-        errors.ArtifactError: there is none, or the config or the bundle changed since it was made.
+        errors.ArtifactError: there is none, or the config, the pin or the bundle changed since it was made.
+        errors.RefusedError: it is not what the lock file says.
         errors.BundleError: there is no bundle any more.
         errors.NetworkError: the bundle could not be fetched.
     """
     made = artifact.load(chosen.folder)
+    if locked and chosen.config is None:
+        raise errors.UsageError(f"{chosen.folder}: has no config beside it, whose lock file LOCKED=1 goes by: name one")
     if chosen.config is not None:
         changed = []
         if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
             changed.append(str(chosen.config.file))
+        if lock := locking.has_moved(chosen.config, made.manifest):
+            changed.append(f"{lock} (its pin)")
         source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
         if files.content_hash(source.folder) != made.manifest.bundle.hash:
             changed.append(source.said)
@@ -79,4 +86,6 @@ def load(chosen: Target, progress: Progress) -> artifact.Artifact:
             raise errors.ArtifactError(
                 f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `make pickle` to make it anew"
             )
+        if locked:
+            locking.check_made(chosen.config, made.manifest)
     return made

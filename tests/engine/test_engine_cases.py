@@ -102,7 +102,7 @@ with run.start(on) as identity:
 def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
     subject = engine_cases.Subject(on=engine, image="")
     with engine_cases.imported(subject) as made:
-        found = image.resolve(made.tags[0], None, engine, pull=False, progress=progress.Silent())
+        found = image.resolve(image.Wanted(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
         assert found.kind == "local"
         with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):
             image.inventory(found, engine, run_id)

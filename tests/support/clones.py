@@ -29,7 +29,7 @@ def clone(target: Path) -> Path:
 def environment(**changes: str) -> dict[str, str]:
     """Return this process's environment without what ``make test`` adds to it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTEST"))}
-    for name in ("CONFIG", "PYTHON", "YES", "JSON", "PULL", "VIRTUAL_ENV"):
+    for name in ("CONFIG", "PYTHON", "YES", "JSON", "PULL", "LOCKED", "CHECK", "VIRTUAL_ENV"):
         kept.pop(name, None)
     return kept | changes
 

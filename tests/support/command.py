@@ -76,7 +76,7 @@ def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
     """Put a whole artifact of the project in place, without the time that making its pickle takes."""
     assert call("render", "configs/small.yaml") == 0
     folder = project / "dist" / "small"
-    found = image.resolve("runner:1", None, on, pull=False, progress=progress.Silent())
+    found = image.resolve(image.Wanted(ref="runner:1"), on, pull=False, progress=progress.Silent())
     plain = manifests.of(b"pickle")
     made = dataclasses.replace(
         plain,

@@ -59,6 +59,9 @@ class FakeEngine:
         self.asked: list[str] = []
         self.programs: dict[str, Program] = {}
         self.down = False
+        self.free: int | None = None
+        self.total_memory = 8 << 30
+        self.platform = engine.PLATFORM
         self._folder = folder
         self._images: dict[str, _Image] = {}
         self._others: dict[str, engine.Leftover] = {}
@@ -86,7 +89,15 @@ class FakeEngine:
 
     def facts(self) -> engine.EngineFacts:
         self._check()
-        return engine.EngineFacts(version="0", api="1.41", platform=engine.PLATFORM)
+        return engine.EngineFacts(version="0", api="1.41", platform=self.platform)
+
+    def free_disk(self) -> int | None:
+        self._check()
+        return self.free
+
+    def memory(self) -> int:
+        self._check()
+        return self.total_memory
 
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
         self._check()

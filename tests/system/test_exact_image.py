@@ -57,7 +57,10 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
     moved = registry.publish(on, reference, release=2)
     forget(on, reference)
     assert clones.builder(clone, "verify").returncode == 0, "the digest still means the old image"
-    again = json.loads(clones.builder(clone, "pickle", "--pull", "--json").stdout)
+    kept = json.loads(clones.builder(clone, "pickle", "--pull", "--json").stdout)
+    assert (kept["made"], kept["manifest"]["image"]["base"]) == (False, by_digest), "and so does the pin"
+    assert clones.builder(clone, "pin", "configs/mlp.yaml", NUMERAI_API_URL="http://127.0.0.1:9").returncode == 0
+    again = json.loads(clones.builder(clone, "pickle", "--json").stdout)
     assert again["made"] is True
     assert again["manifest"]["image"]["base"] == moved
     forget(on, reference, by_digest, moved)

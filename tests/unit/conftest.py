@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_socket
 
-from builder.cli import session
+from builder.cli import registries, session
 from tests.support import command
 from tests.support.fake_engine import FakeEngine
+from tests.support.fake_registries import FakeRegistries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a config and its bundle, as the working directory."""
     monkeypatch.chdir(command.write_project(tmp_path / "project"))
     return tmp_path / "project"
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
+    """Return the registries that every verb asks."""
+    made = FakeRegistries()
+    monkeypatch.setattr(registries, "connect", made.connect)
+    return made
 
 
 @pytest.fixture

@@ -26,9 +26,11 @@ IN_MAKE = {
     "render",
     "validate",
     "verify",
+    "pin",
     "init",
     "engine",
     "stand-in",
+    "doctor",
     "models",
     "status",
 }
@@ -46,6 +48,7 @@ BY_COMMAND = {
     "download",
     "credentials",
     "query",
+    "images",
 }
 """Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
 

@@ -197,16 +197,6 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         ],
     ),
     (
-        "9 default",
-        change("image", "{ref: default}"),
-        [
-            (
-                'FILE:3: image.ref: "default" (asking the tournament for its image) comes with a later version; '
-                "name the image, such as ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
-            )
-        ],
-    ),
-    (
         "11 name is not the stem",
         change("name", "other"),
         ['FILE:3: name: "other" is not the name of this file; "mlp" is needed, or rename the file'],
@@ -463,7 +453,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         [
             'FILE:1: name: "Mlp" will not do; text of 1 to 40 characters a-z 0-9 _ - is needed',
             "FILE:1: bundle: missing; a path relative to this file or a mapping with the keys url, sha256 is needed",
-            "FILE:2: image.ref: missing; an image reference (registry/repository:tag) is needed",
+            "FILE:2: image.ref: missing; an image reference (registry/repository:tag, or default) is needed",
             "FILE:2: image.rf: unknown key; did you mean ref?",
             'FILE:4: validate.data.live: 3 is a whole number; a path relative to this file is needed: quote it, "3"',
             'FILE:5: validate.rows: "many" is text; a whole number from 1 to 1,000,000 is needed',

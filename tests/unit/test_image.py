@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import engine, errors, image, manifest, paths, progress, run, stand_in
+from builder import engine, errors, image, manifest, paths, progress, registry, run, stand_in
 from tests.support import engine_cases
 from tests.support.fake_engine import NO_PYTHON, FakeEngine, Program
 
@@ -35,7 +35,7 @@ def run_id(on: FakeEngine) -> Iterator[str]:
 
 
 def resolve(on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False) -> image.Image:
-    return image.resolve(ref, stand_in_python, on, pull=pull, progress=progress.Silent())
+    return image.resolve(image.Wanted(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent())
 
 
 def add_stand_in(on: FakeEngine, python: str = "3.11", spec: str = SPEC) -> engine.ImageFacts:
@@ -191,7 +191,7 @@ def test_an_engine_that_dies_during_a_pull_is_no_reason_for_a_stand_in(on: FakeE
             on.down = text.startswith("asking the registry")
 
     with pytest.raises(errors.EngineError, match="does not answer; start it"):
-        image.resolve(REF, "3.11", on, pull=False, progress=GoesDown())
+        image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=GoesDown())
     assert not (paths.cache_folder() / "pulls").exists()
 
 
@@ -352,7 +352,7 @@ class Notes(progress.Silent):
 def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: FakeEngine) -> None:
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     notes = Notes()
-    found = image.resolve(REF, "3.11", on, pull=True, progress=notes)
+    found = image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=True, progress=notes)
     assert (found.kind, found.identity) == ("exact", DIGEST)
     assert any(f"{REF} is on this engine and is used as it is" in note for note in notes.said)
 
@@ -360,7 +360,7 @@ def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: Fak
 def test_why_an_image_could_not_be_had_is_said_before_a_stand_in_is_used(on: FakeEngine) -> None:
     add_stand_in(on)
     notes = Notes()
-    assert image.resolve(REF, "3.11", on, pull=False, progress=notes).kind == "stand_in"
+    assert image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=notes).kind == "stand_in"
     assert [note for note in notes.said if "could not" in note]
 
 
@@ -369,3 +369,85 @@ def test_the_digest_that_the_config_names_is_the_one_of_several(on: FakeEngine) 
     reference = f"{REPOSITORY}@{other}"
     on.add_image(reference, digests=(f"{REPOSITORY}@{DIGEST}", reference))
     assert resolve(on, reference).identity == other
+
+
+# ---- pins, room and emulation
+
+
+BY_DIGEST = f"{REPOSITORY}@{DIGEST}"
+
+
+def pinned(on: FakeEngine, notes: Notes, *, locked: bool = False, stand_in_python: str | None = None) -> image.Image:
+    wanted = image.Wanted(ref=REF, stand_in=stand_in_python, digest=DIGEST, locked=locked)
+    return image.resolve(wanted, on, pull=True, progress=notes)
+
+
+def test_a_pin_is_found_by_its_digest_and_asks_nobody(on: FakeEngine) -> None:
+    on.add_image(digests=(BY_DIGEST,), labels={"maker": "them"})
+    found = pinned(on, Notes())
+    assert (found.kind, found.ref, found.base, found.identity) == ("exact", REF, BY_DIGEST, DIGEST)
+    assert found.labels == {"maker": "them"}
+    assert on.asked == []
+
+
+def test_a_pin_is_pulled_by_its_digest_and_not_what_the_tag_means(on: FakeEngine) -> None:
+    on.registry[BY_DIGEST] = offer(on)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{OTHER_DIGEST}",))
+    notes = Notes()
+    assert pinned(on, notes).identity == DIGEST
+    assert on.asked == [BY_DIGEST]
+    assert any("is another image than the one that builder.lock.yaml pins" in note for note in notes.said)
+
+
+def test_a_pin_that_cannot_be_had_is_replaced_by_a_stand_in_unless_locked(on: FakeEngine) -> None:
+    add_stand_in(on)
+    assert pinned(on, Notes(), stand_in_python="3.11").kind == "stand_in"
+    for locked, python in ((True, "3.11"), (False, None)):
+        with pytest.raises(errors.ImageError) as raised:
+            pinned(on, Notes(), locked=locked, stand_in_python=python)
+        for said in (BY_DIGEST, "no route to the registry", "`make pin`", "docker load"):
+            assert said in str(raised.value)
+
+
+def sized(size: int) -> registry.Found:
+    return registry.Found(digest=DIGEST, platforms=(), size=size, python="", labels={}, created="")
+
+
+def test_an_image_that_cannot_fit_is_not_pulled(on: FakeEngine) -> None:
+    offer(on)
+    on.free = 3_000_000_000
+
+    def ask(size: int) -> image.Image:
+        return image.resolve(
+            image.Wanted(ref=REF), on, pull=False, progress=progress.Silent(), ask=lambda _: sized(size)
+        )
+
+    with pytest.raises(errors.ImageError) as raised:
+        ask(4_000_000_000)
+    for said in ("is 4.0 GB to pull", "at least 8.0 GB", "has 3.0 GB free", "docker system df"):
+        assert said in str(raised.value)
+    assert on.asked == []
+    assert ask(1_000_000_000).kind == "exact"
+
+
+def test_a_registry_that_does_not_say_how_large_it_is_is_no_hindrance(on: FakeEngine) -> None:
+    offer(on)
+    on.free = 1
+
+    def silent(_: str) -> registry.Found:
+        raise errors.UnansweredError("no answer", sent=False)
+
+    wanted = image.Wanted(ref=REF)
+    assert image.resolve(wanted, on, pull=False, progress=progress.Silent(), ask=silent).kind == "exact"
+
+
+def test_an_engine_that_has_to_emulate_is_told_of(on: FakeEngine) -> None:
+    on.add_image(REF)
+    on.platform = "linux/arm64"
+    notes = Notes()
+    image.resolve(image.Wanted(ref=REF), on, pull=False, progress=notes)
+    assert any("this engine is linux/arm64 and the tournament runs linux/amd64" in note for note in notes.said)
+    notes.said.clear()
+    on.platform = engine.PLATFORM
+    image.resolve(image.Wanted(ref=REF), on, pull=False, progress=notes)
+    assert notes.said == []

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from builder import config, errors, feature_match, init, init_text, post, yaml_text
+from builder import config, errors, feature_match, init, init_text, post, yaml_text, yaml_write
 from builder.bundle import activations, model, write
 from tests.support import bundles
 from tests.support.command import ROOT, call, said
@@ -338,7 +338,7 @@ def test_whatever_the_names_the_config_loads(
 @example(value=-0.0)
 @example(value="4g")
 def test_any_value_is_read_back(value: object) -> None:
-    document = yaml_text.read(f"key: {init_text.scalar(value)}\n".encode())
+    document = yaml_text.read(f"key: {yaml_write.scalar(value)}\n".encode())
     assert document.faults == ()
     assert document.data == {"key": value}
     assert type(document.data["key"]) is type(value)

@@ -83,7 +83,7 @@ def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.Task:
     return validate.Task(
         artifact=made,
         bundle=bundle,
-        image=image.resolve("runner:1", None, on, pull=False, progress=progress.Silent()),
+        image=image.resolve(image.Wanted(ref="runner:1"), on, pull=False, progress=progress.Silent()),
         python="3.11.2",
         files=data.LiveFiles(live=live, benchmarks=None, rows=ROWS),
         source="live.parquet",

@@ -77,3 +77,31 @@ def test_the_matrix_is_every_config(tmp_path: Path) -> None:
     environment = os.environ | {"GITHUB_OUTPUT": str(output)}
     subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=True)
     assert output.read_text(encoding="utf-8") == 'names=["mlp", "wide"]\n'
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_nothing_but_what_the_lock_file_says_is_made_where_it_is_kept(tmp_path: Path, tracked: bool) -> None:  # noqa: FBT001
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8"))
+    scripts = [step["run"] for step in workflow["jobs"]["pickle"]["steps"] if "run" in step]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "make").write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\n')
+    (tmp_path / "bin" / "make").chmod(0o755)
+    (tmp_path / "builder.lock.yaml").touch()  # a build writes it, too
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    if tracked:
+        subprocess.run(["git", "add", "builder.lock.yaml"], cwd=tmp_path, check=True)
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "NAME": "mlp"}
+    for script in scripts:
+        done = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[1:] == [
+            "CONFIG=configs/mlp.yaml",
+            "LOCKED=builder.lock.yaml" if tracked else "LOCKED=",
+        ]
+    assert len(scripts) == 3

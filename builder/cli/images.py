@@ -1,0 +1,247 @@
+"""``pin`` and ``images``: what the references of the configs mean, and what the tournament offers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder import config, config_values, errors, image_ref, pinning, pins, typed_kinds
+from builder.cli import locking, online, registries, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from builder.progress import Progress
+    from builder.tournament import DockerImage
+
+_CONFIGS, _BUNDLES = Path("configs"), "bundles"
+_STATES = {
+    "new": "pinned",
+    "moved": "moved",
+    "same": "as it was",
+    "gone": "GONE",
+    "by itself": "names its digest",
+}
+_CHECKED = {**_STATES, "new": "NOT PINNED", "moved": "MOVED"}
+
+
+def pin(options: argparse.Namespace) -> int:
+    """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now."""
+    with terminal.progress() as progress:
+        root, users = _wanted(options.what)
+        lock = pins.read(root)
+        registry = online.read_settings(root).registry
+        images, silence = _offered(root, progress, needed=config_values.DEFAULT_IMAGE in users)
+        with registries.connect(progress) as asked:
+            outcomes = [
+                _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
+                for key in sorted(users)
+            ]
+        if not options.check:
+            changes = {one.key: one.pin for one in outcomes if one.pin}
+            pins.change(root, lambda lock: _changed(lock, changes), waiting=lambda: progress.step("waiting"))
+    notes = [f"what the tournament says of these images is not known: {silence}"] if silence else []
+    if options.json:
+        print(json.dumps(_report(root, outcomes, notes, users, check=options.check)))
+    else:
+        _tell(root, outcomes, notes, users, check=options.check)
+    bad = {"gone", "new", "moved"} if options.check else {"gone"}
+    return 1 if any(one.state in bad or (options.check and one.pin) for one in outcomes) else 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """List the tournament's images."""
+    root = Path.cwd()
+    lock, registry = pins.read(root), online.read_settings(root).registry
+    with terminal.progress() as progress, online.connect(progress, root=root, needs_token=False) as asked:
+        images = asked.images()
+    rows = [_row(one, lock, registry) for one in _sorted(images)]
+    if options.json:
+        print(json.dumps({"format": 1, "registry": registry, "images": rows}))
+    elif rows:
+        cells = [(row["name"], row["reference"], ", ".join(row["state"]), row["pinned"] or "-") for row in rows]
+        terminal.print_table([("name", "reference", "", "pinned here"), *cells])
+    else:
+        print("the tournament names no image")
+    return 0
+
+
+def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
+    """Return the folder of the lock file, and who uses each key of it."""
+    paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _all_configs()
+    faults: list[str] = []
+    loaded: list[config.Config] = []
+    for path in paths:
+        try:
+            loaded.append(config.load(path))
+        except errors.ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise errors.ConfigError(faults)
+    roots = {one.root for one in loaded} or {Path.cwd()}
+    if len(roots) > 1:
+        raise errors.UsageError(
+            f"the configs lie below {' and '.join(map(str, sorted(roots)))}, with a lock file each: pin them apart"
+        )
+    users: dict[str, list[str]] = {}
+    for one in loaded:
+        users.setdefault(config.canonical_reference(one.image.ref), []).append(one.name)
+    for text in named:
+        if not text.endswith((".yaml", ".yml")):
+            users.setdefault(_read_key(text), [])
+    return roots.pop(), users
+
+
+def _all_configs() -> list[Path]:
+    found = [path for path in sorted(_CONFIGS.rglob("*.yaml")) if path.relative_to(_CONFIGS).parts[0] != _BUNDLES]
+    if not found:
+        raise errors.UsageError(f"{Path.cwd() / _CONFIGS}: has no config; name one, or an image reference")
+    return found
+
+
+def _read_key(text: str) -> str:
+    try:
+        return config.canonical_reference(config_values.read_reference(text))
+    except ValueError as error:
+        raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
+
+
+def _offered(root: Path, progress: Progress, *, needed: bool) -> tuple[tuple[DockerImage, ...] | None, str]:
+    """Return the tournament's images, or None and why it does not say."""
+    progress.step("asking the tournament for its images")
+    try:
+        with online.connect(progress, root=root, needs_token=False) as asked:
+            return asked.images(), ""
+    except errors.NetworkError as error:
+        if needed:
+            raise
+        return None, str(error)
+
+
+def _outcome(
+    key: str,
+    lock: pins.Lock,
+    *,
+    images: Sequence[DockerImage] | None,
+    registry: str,
+    asked: registries.Registries,
+    progress: Progress,
+) -> pinning.Outcome:
+    ref = pinning.default_reference(images or (), registry) if key == config_values.DEFAULT_IMAGE else key
+    was = lock.images.get(key)
+    progress.step(f"asking the registry for {ref}")
+    try:
+        found = asked.resolve(ref)
+    except errors.AbsentImageError:
+        found = None
+    was_there = None
+    if was is not None and (found is None or found.digest != was.digest):
+        was_there = asked.has(was.ref or ref, was.digest)
+    said = pinning.standing(ref, images, registry) if images is not None else ()
+    return pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=locking.today())
+
+
+def _changed(lock: pins.Lock, changes: Mapping[str, pins.Pin]) -> pins.Lock:
+    for key, one in changes.items():
+        lock = lock.with_pin(key, one)
+    return lock
+
+
+def _tell(
+    root: Path,
+    outcomes: Sequence[pinning.Outcome],
+    notes: Sequence[str],
+    users: Mapping[str, Sequence[str]],
+    *,
+    check: bool,
+) -> None:
+    for one in outcomes:
+        print(f"{one.key}  {(_CHECKED if check else _STATES)[one.state]}{_of(users[one.key])}")
+        terminal.print_table(_lines(one))
+    for text in notes:
+        print(f"note: {text}")
+    changed = [one for one in outcomes if one.pin]
+    file = root / pins.NAME
+    if check and changed:
+        print(f"{file} does not say so: `make pin` changes it")
+    elif changed:
+        print(f"{file} is changed: keep it under version control")
+    else:
+        print(f"{file if file.exists() else 'no lock file, and none needed'}: nothing to change")
+
+
+def _lines(one: pinning.Outcome) -> list[tuple[str, str]]:
+    """Return what is said of a reference, below its name."""
+    lines = [("stands for", one.ref)] if one.key != one.ref else []
+    if one.was and (one.state in {"moved", "gone"}):
+        lines.append(("was", f"{one.was.digest} ({one.was.pinned})"))
+    now = one.pin or (one.was if one.state == "same" else None)
+    if now:
+        lines.append(("is", f"{now.digest} ({now.pinned})"))
+        python = [f"Python {now.python}"] if now.python else []
+        lines.append(("", ", ".join([*python, f"{terminal.size(one.size)} to pull"])))
+    lines += [("note", text) for text in one.notes]
+    return lines or [("", "is there")]
+
+
+def _of(names: Sequence[str]) -> str:
+    return f"  (of {', '.join(names)})" if names else ""
+
+
+def _report(
+    root: Path,
+    outcomes: Sequence[pinning.Outcome],
+    notes: Sequence[str],
+    users: Mapping[str, Sequence[str]],
+    *,
+    check: bool,
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "lock": str(root / pins.NAME),
+        "checked": check,
+        "changed": not check and any(one.pin for one in outcomes),
+        "images": [_entry(one, users[one.key]) for one in outcomes],
+        "notes": list(notes),
+    }
+
+
+def _entry(one: pinning.Outcome, names: Sequence[str]) -> dict[str, Any]:
+    now = one.pin or one.was
+    return {
+        "key": one.key,
+        "ref": one.ref,
+        "state": one.state,
+        "digest": pinning.own_digest(one.key) or (now.digest if now else None),
+        "pinned": now.pinned if now else None,
+        "python": now.python if now else None,
+        "was": one.was.digest if one.was else None,
+        "was_pinned": one.was.pinned if one.was else None,
+        "size": one.size,
+        "models": list(names),
+        "notes": list(one.notes),
+    }
+
+
+def _sorted(images: Sequence[DockerImage]) -> list[DockerImage]:
+    """Return the default first, what is no longer offered last."""
+    return sorted(images, key=lambda one: (not one.default, one.deprecated, one.experimental, one.name, one.tag))
+
+
+def _row(one: DockerImage, lock: pins.Lock, registry: str) -> dict[str, Any]:
+    try:
+        text = pinning.reference(one, registry)
+        key = str(image_ref.parse(text))
+    except ValueError:
+        text = key = f"{registry}/{one.image}:{one.tag}"
+    pinned = [lock.images[key].digest] if key in lock.images else []
+    pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
+    words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
+    return {
+        "name": typed_kinds.escape(one.name),
+        "reference": typed_kinds.escape(text),
+        "state": [word for word, holds in words.items() if holds] or ["offered"],
+        "pinned": pinned[0] if pinned else None,
+    }

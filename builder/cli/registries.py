@@ -1,0 +1,65 @@
+"""The registries that a verb asks, each by its own connection, with what ``docker login`` keeps."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from builder import errors, image_ref
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder import registry, registry_client
+    from builder.progress import Progress
+
+_SECONDS = 10.0
+
+
+class Registries(Protocol):
+    """What a verb asks of registries."""
+
+    def resolve(self, ref: str, /) -> registry.Found:
+        """Return what a reference means now."""
+
+    def has(self, ref: str, digest: str, /) -> bool:
+        """Tell whether the repository of a reference has a digest."""
+
+
+class _Connected:
+    def __init__(self, progress: Progress, undo: contextlib.ExitStack) -> None:
+        self._progress, self._undo = progress, undo
+        self._known: dict[str, registry.Registry] = {}
+
+    def resolve(self, ref: str, /) -> registry.Found:
+        parsed = image_ref.parse(ref)
+        return self._at(parsed.registry).resolve(parsed)
+
+    def has(self, ref: str, digest: str, /) -> bool:
+        parsed = image_ref.parse(ref)
+        return self._at(parsed.registry).has(parsed, digest)
+
+    def _at(self, host: str) -> registry.Registry:
+        from builder import registry, registry_client  # noqa: PLC0415 - only where the network is used
+
+        if host not in self._known:
+            client = registry_client.Client(host, self._login(host), self._progress, seconds=_SECONDS)
+            self._known[host] = registry.Registry(self._undo.enter_context(client))
+        return self._known[host]
+
+    def _login(self, host: str) -> registry_client.Login | None:
+        from builder import docker_engine, registry_client  # noqa: PLC0415 - the SDK takes a fifth of a second
+
+        try:
+            found = docker_engine.login(host)
+        except errors.EngineError as error:
+            self._progress.note(f"note: {error}; {host} is asked without a login")
+            return None
+        return registry_client.Login(user=found[0], password=found[1]) if found else None
+
+
+@contextlib.contextmanager
+def connect(progress: Progress) -> Iterator[Registries]:
+    """Yield the registries; nothing is connected to before it is asked."""
+    with contextlib.ExitStack() as undo:
+        yield _Connected(progress, undo)

@@ -1,0 +1,90 @@
+"""``ref: default`` and what the tournament says of images, against the stand-in and a registry of the test's own."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder import pins
+from tests.sandbox import registry
+from tests.support import command, registry_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.sandbox import server
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with registry.start() as address:
+        yield address
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    made = command.write_project(tmp_path / "project")
+    (made / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", "default"))
+    return made
+
+
+def settings(sandbox: server.Sandbox, address: str) -> dict[str, str]:
+    without = dict.fromkeys(("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"), "")
+    return {**without, "NUMERAI_API_URL": sandbox.api_url, "NUMERAI_REGISTRY": f"{address}/numerai"}
+
+
+def put(sandbox: server.Sandbox, address: str, image: str) -> tuple[str, str]:
+    tag = sandbox.state.image(image).tag
+    digest = registry_images.put(address, f"numerai/{image}", tag, config={"Labels": {"image": image}})
+    return f"{address}/numerai/{image}:{tag}", digest
+
+
+def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, address: str, project: Path) -> None:
+    environment = settings(sandbox, address)
+    reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
+    code, out, err = command.run("pin", cwd=project, **environment)
+    assert (code, err) == (0, "")
+    assert f"stands for  {reference}" in out
+    pin = pins.read(project).images["default"]
+    assert (pin.ref, pin.digest, pin.labels) == (reference, digest, {"image": "numerai_predict_py_3_11"})
+    assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
+
+    newer, moved = put(sandbox, address, "numerai_predict_py_3_12")
+    for one in sandbox.state.images:
+        one.default = one.image == "numerai_predict_py_3_12"
+    code, out, _ = command.run("pin", "--check", cwd=project, **environment)
+    assert code == 1
+    assert "the default is numerai_predict_py_3_12:a78dedd now, was numerai_predict_py_3_11:a78dedd" in out
+    assert pins.read(project).images["default"] == pin
+    assert command.run("pin", cwd=project, **environment)[0] == 0
+    assert (pins.read(project).images["default"].ref, pins.read(project).images["default"].digest) == (newer, moved)
+
+    code, out, _ = command.run("pin", reference, cwd=project, **environment)
+    assert code == 0
+    assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default" in out
+
+
+def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str, project: Path) -> None:
+    environment = settings(sandbox, address)
+    put(sandbox, address, "numerai_predict_py_3_11")
+    assert command.run("pin", cwd=project, **environment)[0] == 0
+    code, out, _ = command.run("images", "--json", cwd=project, **environment)
+    assert code == 0
+    rows: dict[str, Any] = {row["name"]: row for row in json.loads(out)["images"]}
+    assert rows["Python 3.11"]["state"] == ["default"]
+    assert rows["Python 3.11"]["pinned"] == pins.read(project).images["default"].digest
+    assert rows["Python 3.10"]["state"] == ["deprecated"]
+    assert rows["Python 3.14"]["state"] == ["experimental"]
+    assert rows["Python 3.12"]["pinned"] is None
+    assert not any(request.had_token for request in sandbox.requests)
+
+
+def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbox, project: Path) -> None:
+    with registry.start() as empty:
+        code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
+    assert code == 1
+    assert "default  GONE" in out
+    assert not (project / pins.NAME).exists()

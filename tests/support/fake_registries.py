@@ -1,0 +1,50 @@
+"""Registries in memory, for the fast tests: what each reference means, and what is asked of them."""
+
+# ruff: noqa: ARG002 - its methods have the real one's parameters
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from builder import errors, image_ref, registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from builder.progress import Progress
+
+
+class FakeRegistries:
+    """See :class:`builder.cli.registries.Registries`.
+
+    Attributes:
+        digests: The digest of each reference, in full.
+        kept: Digests that are there without a tag.
+        down: No registry answers.
+    """
+
+    def __init__(self) -> None:
+        self.digests: dict[str, str] = {}
+        self.kept: set[str] = set()
+        self.down = False
+        self.size = 1_000_000
+
+    def resolve(self, ref: str, /) -> registry.Found:
+        if self.down:
+            raise errors.UnansweredError(f"{ref}: no connection; look at the connection", sent=False)
+        full = image_ref.parse(ref)
+        digest = full.digest or self.digests.get(str(full))
+        if digest is None or not self.has(ref, digest):
+            raise errors.AbsentImageError(f"{ref}: the registry has no such tag")
+        return registry.Found(
+            digest=digest, platforms=("linux/amd64",), size=self.size, python="3.12.8", labels={"a": "b"}, created=""
+        )
+
+    def has(self, ref: str, digest: str, /) -> bool:
+        return digest in self.kept or digest in self.digests.values()
+
+    @contextlib.contextmanager
+    def connect(self, progress: Progress) -> Iterator[FakeRegistries]:
+        """Stand in for :func:`builder.cli.registries.connect`."""
+        yield self
