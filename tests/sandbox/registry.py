@@ -1,4 +1,9 @@
-"""A real image registry on the loopback: Debian's ``docker-registry``, with a data folder of its own.
+"""A real image registry on the loopback: Debian's ``docker-registry``, with images of its own.
+
+Pushing a look-alike takes the engine half a minute, nearly all of it to compress layers that were pushed before. So
+the bytes of layers are kept in the user's cache folder, where all registries that are started here share them; what
+has a name or a digest in one is its own, and gone with it. The folder ``numerai-sandbox-registry`` there may be
+removed whenever none runs.
 
 with registry.start() as address:
     by_digest = registry.publish("numerai-builder/stand-in:3.11-...", f"{address}/numerai/numerai_predict_py_3_11:1")
@@ -10,6 +15,7 @@ import contextlib
 import io
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tarfile
@@ -69,8 +75,9 @@ def start(*, port: int = 0) -> Iterator[str]:
     Args:
         port: 0 takes a free one.
     """
-    program = find_program()
-    with tempfile.TemporaryDirectory(prefix="numerai-builder-registry-") as folder:
+    program, kept = find_program(), _kept_folder()
+    # Beside what is kept: an upload is moved there when it is whole.
+    with tempfile.TemporaryDirectory(prefix="running-", dir=kept) as folder, _shared_layers(Path(folder, "data"), kept):
         config, log = Path(folder, "config.yml"), Path(folder, "log")
         config.write_text(_CONFIG.format(folder=folder, port=port))
         # Whatever is set for a registry of this machine is not for this one.
@@ -166,6 +173,34 @@ def _context(dockerfile: str) -> io.BytesIO:
         archive.addfile(entry, io.BytesIO(content))
     made.seek(0)
     return made
+
+
+def _kept_folder() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numerai-sandbox-registry"
+    (folder / "blobs").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _shared_layers(data: Path, kept: Path) -> Iterator[None]:
+    """Give a registry the kept layers, and keep those that it got: the files that say so are tiny and never change."""
+    root = data / "docker" / "registry" / "v2"
+    root.mkdir(parents=True)
+    (root / "blobs").symlink_to(kept / "blobs")
+    _copy_links(kept / "repositories", root / "repositories")
+    yield
+    _copy_links(root / "repositories", kept / "repositories")
+
+
+def _copy_links(source: Path, target: Path) -> None:
+    """Copy which repository has which layers; which images it has stays where it is."""
+    for link in source.glob("**/_layers/sha256/*/link"):
+        path = target / link.relative_to(source)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f"{secrets.token_hex(4)}.part")
+            part.write_bytes(link.read_bytes())
+            part.replace(path)
 
 
 def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:

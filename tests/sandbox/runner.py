@@ -61,13 +61,22 @@ class Runner:
         registry: Where the images are, such as ``127.0.0.1:41234/numerai``.
         data: What pickles are run on, whatever version of the data they were registered for.
         limits: What a run may use.
+
+    Attributes:
+        label: What its containers and volumes carry, and no other's.
     """
 
     def __init__(self, *, registry: str, data: live.Live, limits: Limits | None = None) -> None:
         self._registry = registry
         self._data = data
         self._limits = limits or Limits()
-        self._label = f"{LABEL}={secrets.token_hex(6)}"
+        self.label = f"{LABEL}={secrets.token_hex(6)}"
+
+    def limited(self, limits: Limits) -> Runner:
+        """Return one that runs the same, under the same label, with other limits."""
+        other = Runner(registry=self._registry, data=self._data, limits=limits)
+        other.label = self.label
+        return other
 
     def run(self, job: runs.Job) -> runs.Outcome:
         """See :class:`tests.sandbox.runs.Judge`."""
@@ -86,7 +95,7 @@ class Runner:
     def close(self) -> None:
         """End what is running: a container that is killed ends its run, which cleans up."""
         with registry.engine() as api:
-            for one in api.containers(filters={"label": self._label}):
+            for one in api.containers(filters={"label": self.label}):
                 with contextlib.suppress(docker.errors.APIError):
                     api.kill(one["Id"])
 
@@ -114,7 +123,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _container(self, api: Any, reference: str) -> Iterator[str]:
-        name, _, value = self._label.partition("=")
+        name, _, value = self.label.partition("=")
         labels = {name: value}
         # The image's own entry point, which takes these.
         command = ["--debug", "--model", f"{_BOX}/model.pkl", "--dataset", f"{_BOX}/{live.LIVE}"]

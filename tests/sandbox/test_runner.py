@@ -68,8 +68,8 @@ def sandbox(images: str, data: live.Live) -> Iterator[server.Sandbox]:
     with server.start(judge=judge, data=data) as sandbox:
         yield sandbox
     with registry.engine() as api:
-        assert api.containers(all=True, filters={"label": runner.LABEL}) == []
-        assert not api.volumes(filters={"label": runner.LABEL})["Volumes"]
+        assert api.containers(all=True, filters={"label": judge.label}) == []
+        assert not api.volumes(filters={"label": judge.label})["Volumes"]
 
 
 def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
@@ -120,10 +120,9 @@ def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) ->
     ],
     ids=["memory", "time"],
 )
-def test_the_limits_hold(
-    sandbox: server.Sandbox, images: str, data: live.Live, limits: runner.Limits, call: Calls, said: str
-) -> None:
-    sandbox.runs.judge = runner.Runner(registry=images, data=data, limits=limits)
+def test_the_limits_hold(sandbox: server.Sandbox, limits: runner.Limits, call: Calls, said: str) -> None:
+    assert isinstance(sandbox.runs.judge, runner.Runner)
+    sandbox.runs.judge = sandbox.runs.judge.limited(limits)
     found, _ = run(sandbox, pickle.dumps(call))
     assert found["validationStatus"] == "failed"
     assert said in last_description(found)

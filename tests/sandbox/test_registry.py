@@ -1,0 +1,51 @@
+"""The loopback registry: layers are kept from one to the next, images are not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from tests.sandbox import client, registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+CONFIG = "application/vnd.docker.container.image.v1+json"
+
+
+def push_layer(address: str, content: bytes) -> str:
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    begun = client.send("POST", f"http://{address}/v2/test/one/blobs/uploads/")
+    assert begun.status == 202
+    done = client.send("PUT", f"{begun.headers['Location']}&digest={digest}", content)
+    assert done.status == 201, done.body
+    return digest
+
+
+def test_layers_are_kept_and_images_are_gone_with_their_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    content = json.dumps({"architecture": "amd64"}).encode()
+    with registry.start() as address:
+        digest = push_layer(address, content)
+        config = {"mediaType": CONFIG, "size": len(content), "digest": digest}
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}
+        body = json.dumps(manifest).encode()
+        url = f"http://{address}/v2/test/one/manifests/tag"
+        assert client.send("PUT", url, body, {"Content-Type": MANIFEST}).status == 201
+        pushed = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        with registry.start() as other:
+            assert other != address
+            for name in ("tag", pushed):
+                assert client.send("GET", f"http://{other}/v2/test/one/manifests/{name}").status == 404
+    with registry.start() as address:
+        for name in ("tag", pushed):
+            assert client.send("GET", f"http://{address}/v2/test/one/manifests/{name}").status == 404
+        assert client.send("GET", f"http://{address}/v2/test/one/blobs/{digest}").body == content
+    left = {one.name for one in (tmp_path / "numerai-sandbox-registry").iterdir()}
+    assert left == {"blobs", "repositories"}
