@@ -1,14 +1,17 @@
 # Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
 # LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
+# upload takes MODEL=slot, and CREATE=1, CLEAR_WEBHOOK=1, TRIGGER=1, AGAIN=1, NO_COMPARE=1, DRY_RUN=1; rollback MODEL=, TO=;
 # init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11
 VENV := .venv/bin/
 BUILDER := $(VENV)python -m builder
 FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
+UPLOAD = $(if $(MODEL),--model $(MODEL)) $(if $(CREATE),--create) $(if $(CLEAR_WEBHOOK),--clear-webhook) \
+	$(if $(TRIGGER),--trigger) $(if $(AGAIN),--again) $(if $(NO_COMPARE),--no-compare) $(if $(DRY_RUN),--dry-run)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -26,6 +29,12 @@ validate: .venv/.run ## run the pickle of CONFIG in its image under the tourname
 
 verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
 	@$(BUILDER) verify $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
+
+upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
+	@$(BUILDER) upload $(FLAGS) $(UPLOAD) $(CONFIG)
+
+rollback: .venv/.run ## have a slot run again what it ran before
+	@$(BUILDER) rollback $(FLAGS) $(if $(TO),--to $(TO)) $(or $(MODEL),$(CONFIG))
 
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
 	@$(BUILDER) pin $(if $(JSON),--json) $(if $(CHECK),--check) $(if $(filter-out file,$(origin CONFIG)),$(CONFIG))

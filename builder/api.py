@@ -38,11 +38,13 @@ class Patience:
         attempts: Times it is sent at most.
         first: Seconds before the second; each further wait is twice as long.
         longest: No wait is longer, whatever Retry-After asks for.
+        silent: How long the server may be silent.
     """
 
     attempts: int = 5
     first: float = 0.5
     longest: float = 60.0
+    silent: float = web.SECONDS
 
 
 class Client:
@@ -138,10 +140,10 @@ class Client:
     def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
         at = f"{self.where}: {what}"
         if self._http is None:
-            self._http = web.client(self._url)
+            self._http = web.client(self._url, seconds=self._patience.silent)
         headers = {"Authorization": self.token.header} if self.token else {}
         try:
-            with web.translated(at):
+            with web.translated(at, seconds=self._patience.silent):
                 answer = self._http.post(self._url, json={"query": text, "variables": variables or {}}, headers=headers)
         except errors.UnansweredError as error:
             raise _AgainError(str(error), after=0.0, sent=error.sent) from error

@@ -67,7 +67,7 @@ def judge_run(run: Trigger) -> bool | None:
     """
     if tournament.NO_ROUND in run.descriptions:
         return True
-    return tournament.verdict(_word(run))
+    return tournament.verdict(status_of(run))
 
 
 def find_fault(pickle: Pickle) -> Fault | None:
@@ -80,7 +80,7 @@ def find_fault(pickle: Pickle) -> Fault | None:
         return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
     settled = next((run for run in runs if judge_run(run) is not None), None)
     if settled is not None and judge_run(settled) is False:
-        return Fault(where="run", status=_word(settled), descriptions=settled.descriptions, trigger=settled)
+        return Fault(where="run", status=status_of(settled), descriptions=settled.descriptions, trigger=settled)
     if tournament.verdict(pickle.diagnostics) is False:
         said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
         return Fault(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
@@ -119,7 +119,7 @@ def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Sta
     """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
     what, word = "", ""
     if runs and judge_run(runs[0]) is None:
-        what, word = "run", _word(runs[0])
+        what, word = "run", status_of(runs[0])
     elif tournament.verdict(pickle.validation) is None:
         what, word = "validation", pickle.validation
     if not what:
@@ -135,10 +135,10 @@ def _good_reason(runs: Sequence[Trigger]) -> str:
         return "validated, not run yet"
     if tournament.NO_ROUND in runs[0].descriptions:
         return "good: no round was open at its last run"
-    return f"last run {_word(runs[0])}"
+    return f"last run {status_of(runs[0])}"
 
 
-def _word(run: Trigger) -> str:
+def status_of(run: Trigger) -> str:
     """Return a run's status: its own word, else its last step's."""
     return run.status or (run.statuses[-1].status if run.statuses else "")
 

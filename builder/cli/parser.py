@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 import builder
-from builder.cli import seat_parser
+from builder.cli import deploy_parser, seat_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,5 +136,6 @@ _GROUPS: tuple[Callable[[Verbs], None], ...] = (
     _add_machine,
     _add_images,
     _add_bundles,
+    deploy_parser.add,
     seat_parser.add,
 )

@@ -129,19 +129,34 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
         print(" " * indent + "  ".join([*cells, row[-1]]).rstrip())
 
 
-def _ask(question: str) -> str:
-    """Ask on standard error: standard output may be read by a program."""
-    sys.stderr.write(f"{question} [Y/n] ")
+def tell(text: str) -> None:
+    """Write a line that belongs to a question."""
+    sys.stderr.write(f"{text}\n")
+
+
+def ask(question: str) -> str:
+    """Ask on standard error: standard output may be read by a program. The end of the input (Ctrl-D) is no answer."""
+    sys.stderr.write(f"{question} ")
     sys.stderr.flush()
-    return input()
+    try:
+        return input().strip()
+    except EOFError:
+        return ""
 
 
 def confirm(question: str) -> bool:
     """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
+    sys.stderr.write(f"{question} [Y/n] ")
+    sys.stderr.flush()
     try:
-        return _ask(question).strip().lower() in {"", "y", "yes"}
+        return input().strip().lower() in {"", "y", "yes"}
     except EOFError:
         return False
+
+
+def confirm_in_full(question: str) -> bool:
+    """Ask for what nothing takes back: only the whole word means yes."""
+    return ask(f"{question} [type yes]").lower() == "yes"
 
 
 def watched() -> bool:

@@ -236,9 +236,9 @@ class Tournament:
         """Give a pickle a label that people see."""
         self._tell("label", "labelling the pickle", pickleId=pickle, label=label)
 
-    def clear_webhook(self, slot: str) -> None:
-        """Take a slot's webhook away."""
-        self._tell("set_webhook", "clearing the webhook", modelId=slot, newSubmissionWebhook=None)
+    def set_webhook(self, slot: str, address: str | None) -> None:
+        """Give a slot a webhook; None takes it away."""
+        self._tell("set_webhook", "setting the webhook", modelId=slot, newSubmissionWebhook=address)
 
     def create_slot(self, name: str) -> Slot:
         """Make a slot in the Classic tournament."""

@@ -26,6 +26,8 @@ IN_MAKE = {
     "render",
     "validate",
     "verify",
+    "upload",
+    "rollback",
     "pin",
     "init",
     "engine",
@@ -77,15 +79,18 @@ def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
 def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
     calls = re.findall(r"\$\(BUILDER\) ([a-z-]+) ?(.*)$", makefile(), re.MULTILINE)
     assert {verb for verb, _ in calls} == IN_MAKE
-    flags = " ".join(re.findall(r"^FLAGS = (.*)$", makefile(), re.MULTILINE))
+    joined = makefile().replace("\\\n", " ")
+    named = dict(re.findall(r"^(FLAGS|UPLOAD) = (.*)$", joined, re.MULTILINE))
     built = parser.build()
     for verb, rest in calls:
-        text = f"{rest} {flags}" if "$(FLAGS)" in rest else rest
+        text = " ".join([rest, *(text for name, text in named.items() if f"$({name})" in rest)])
         options = re.findall(r"--[a-z-]+", text.partition("&&")[0])
         given_options = [
             part
             for option in options
-            for part in ([option, "3.11"] if option in {"--python", "--from", "--name"} else [option])
+            for part in (
+                [option, "3.11"] if option in {"--python", "--from", "--name", "--model", "--to"} else [option]
+            )
         ]
         assert built.parse_args([verb, *given_options])
 

@@ -1,0 +1,205 @@
+"""``upload``: from a validated pickle to a slot that runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import config, errors
+from builder.cli import consent, online, registries, target, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import artifact, tournament
+    from builder.cli.terminal import QuietProgress, TerminalProgress
+    from builder.upload import deploy
+    from builder.upload.plan import Plan, Wish
+
+_LOG_LINES = 12
+
+
+def upload(options: argparse.Namespace) -> int:
+    """Deploy; exit 1 when the tournament finds the pickle bad."""
+    from builder.upload import journal, refusals  # noqa: PLC0415 - the verb alone
+
+    chosen = target.find(options.target)
+    with terminal.progress() as progress:
+        made = target.load(chosen, progress)
+        notes = refusals.check(made)
+        if options.dry_run:
+            return _upload(options, chosen, made, notes, progress)
+        journal.reserve(made.folder)
+        try:
+            return _upload(options, chosen, made, notes, progress)
+        finally:
+            journal.release(made.folder)
+
+
+def _upload(
+    options: argparse.Namespace,
+    chosen: target.Target,
+    made: artifact.Artifact,
+    notes: tuple[str, ...],
+    progress: TerminalProgress | QuietProgress,
+) -> int:
+    from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
+
+    root = chosen.config.root if chosen.config else Path.cwd()
+    with online.connect(progress, root=root) as api, registries.connect(progress) as asked:
+        checks.check_token(api)
+        account = api.account()
+        wish = _wish(options, chosen, made, account)
+        slot = checks.find_slot(account, wish.slot, create=wish.create)
+        host = online.read_settings(root).registry
+        if options.dry_run:
+            plan = checks.make(api, account, wish, asked, host)
+            _tell_plan(plan, notes, json_wanted=options.json)
+            return 0
+        name = slot.name if slot else wish.slot
+        with journal.locked(made.folder, made.manifest.pickle.sha256, name):
+            plan = checks.make(api, account, wish, asked, host)
+            progress.step("")  # nothing is to be drawn over a question
+            _agree(plan, notes, yes=options.yes)
+            done = deploy.deploy(
+                deploy.Task(
+                    plan=plan,
+                    api=api,
+                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name)),
+                    progress=progress,
+                    patience=waiting.Patience(total=options.wait),
+                )
+            )
+    _tell(done, plan, json_wanted=options.json)
+    return 1 if done.failure else 0
+
+
+def _wish(
+    options: argparse.Namespace, chosen: target.Target, made: artifact.Artifact, account: tournament.Account
+) -> Wish:
+    from builder.upload import plan  # noqa: PLC0415
+
+    configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
+    name, create = options.model or configured, options.create
+    if name is None:
+        name, create = _ask_for_slot(account, create=create)
+    return plan.Wish(
+        made=made,
+        slot=name,
+        data_version=chosen.config.data_version if chosen.config else config.Config.data_version,
+        create=create,
+        clear_webhook=options.clear_webhook,
+        trigger=options.trigger,
+        again=options.again,
+        compare=not options.no_compare,
+    )
+
+
+def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
+    """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
+    from builder import slots  # noqa: PLC0415
+
+    usable = [slot for slot in account.slots if not slot.archived]
+    if not terminal.watched():
+        names = ", ".join(slot.name for slot in usable) or "none yet"
+        raise errors.UsageError(
+            f"which slot? name it with --model (make: MODEL=name), or as upload.model in the config; there are: {names}"
+        )
+    for slot in usable:
+        runs = slot.pickle.filename if slot.pickle else "nothing"
+        terminal.tell(f"  {slot.name}: runs {runs}")
+    name = terminal.ask("Deploy to which model? An existing one's name, or a new one:")
+    if not name:
+        raise errors.RefusedError("no model was named; nothing was changed")
+    return name, create or slots.match_slot(account, name) is None
+
+
+def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
+    """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
+    facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
+    if plan.is_done and not plan.wish.trigger:
+        return
+    kind = "existing" if plan.slot else "NEW"
+    consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
+    if yes or not terminal.watched():
+        return
+    if plan.wish.clear_webhook and plan.slot and plan.slot.webhook:
+        _agree_in_full(f"Take the webhook of {plan.name} away?")
+    if plan.slot and plan.slot.stake and plan.is_round_open and plan.round:
+        stake, number = plan.slot.stake, plan.round.number
+        _agree_in_full(f"{plan.name} has a stake of {stake}, and round {number} is open: have it run for that?")
+
+
+def _agree_in_full(question: str) -> None:
+    if not terminal.confirm_in_full(question):
+        raise errors.RefusedError("not confirmed; nothing was changed")
+
+
+def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
+    if json_wanted:
+        print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
+        return
+    print("\n".join([*plan.lines(), *(f"note     {note}" for note in notes)]))
+    print("nothing was changed (--dry-run)")
+
+
+def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
+    if json_wanted:
+        failure = done.failure
+        data = {
+            "format": 1,
+            "slot": done.slot.name,
+            "pickle": done.pickle.id,
+            "good": failure is None,
+            "receipt": done.receipt.data() if done.receipt else None,
+            "failure": {
+                "where": failure.where,
+                "status": failure.status,
+                "descriptions": list(failure.descriptions),
+                "cause": str(failure.cause),
+            }
+            if failure
+            else None,
+        }
+        print(json.dumps(data))
+    elif done.failure:
+        _tell_failure(done, plan)
+    else:
+        _tell_good(done, plan)
+
+
+def _tell_failure(done: deploy.Done, plan: Plan) -> None:
+    from builder import diagnose  # noqa: PLC0415
+    from builder.upload import assign  # noqa: PLC0415
+
+    failure = done.failure
+    if failure is None:
+        return
+    print(f"FAILED: {diagnose.one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    for text in failure.descriptions:
+        print(f"  it says  {diagnose.one_line(text)}")
+    print(f"  cause    {failure.cause}")
+    if failure.log:
+        print("  it printed last:")
+        print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
+    print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
+    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
+
+
+def _tell_good(done: deploy.Done, plan: Plan) -> None:
+    from builder import diagnose, tournament  # noqa: PLC0415
+    from builder.upload import plan as planning  # noqa: PLC0415
+
+    name = diagnose.one_line(done.slot.name)
+    read = "as it did already" if plan.is_done else "read back from the slot"
+    print(f"{name} runs {planning.named(done.pickle)}  ({read})")
+    said = {*done.pickle.descriptions, *(done.run.descriptions if done.run else ())}
+    if done.run:
+        print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
+        print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
+    if tournament.NO_ROUND in said:
+        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {planning.round_line(plan.round, plan.now)}')
+    if done.receipt and done.receipt.previous:
+        print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")
+    print(f"{plan.wish.made.folder / 'receipt.json'}")

@@ -1,0 +1,121 @@
+"""``rollback``: a slot runs again what it ran before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import config, errors
+from builder.cli import changes, consent, online, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from builder import tournament
+
+_SHOWN = 10
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Have a slot run what it ran before, as receipt and journal say; else what a person chooses."""
+    from builder import slots  # noqa: PLC0415 - the API's side of the package
+    from builder.upload import assign, history, journal, plan  # noqa: PLC0415
+
+    root, name = _meant(options.slot)
+    with terminal.progress() as progress, online.connect(progress, root=root) as api:
+        slot = slots.find_slot(api.account(), name)
+        changes.check_usable(slot)
+        known = history.find(root, slot)
+        if options.to:
+            wanted: str | None = slots.find_pickle(api, options.to).id
+        elif known:
+            wanted = known.pickle
+        else:
+            wanted = _choose(slot, history.earlier(api, slot))
+        pickle = _look_up(api, wanted) if wanted else None
+        said = plan.named(pickle) if pickle else "no pickle"
+        facts = [
+            f"slot     {slot.name}" + (f", stake {slot.stake}" if slot.stake else ""),
+            f"runs now {assign.shown(slot)}",
+            f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
+            "follows  what was submitted already is not taken back",
+        ]
+        if assign.identity(slot) == wanted:
+            return _tell(slot, slot, said, json_wanted=options.json)
+        progress.step("")
+        consent.ask(f"Have {slot.name} run {said} again?", facts, yes=options.yes)
+        if known:
+            written = journal.Journal(_journal_of(known.source))
+            written.write(
+                journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=assign.identity(slot), pickle=wanted
+            )
+        now = assign.assign_and_read_back(api, slot, wanted)
+    return _tell(slot, now, said, json_wanted=options.json)
+
+
+def _meant(text: str) -> tuple[Path, str]:
+    """Return the folder whose ``dist`` is looked into, and the slot: by its name or id, or a config's."""
+    path = Path(text)
+    if path.suffix not in {".yaml", ".yml"}:
+        return Path.cwd(), text
+    chosen = config.load(path)
+    if chosen.upload is None or chosen.upload.model is None:
+        raise errors.UsageError(f"{text}: names no upload.model; name the slot: `python -m builder rollback SLOT`")
+    return chosen.root, chosen.upload.model
+
+
+def _journal_of(source: Path) -> Path:
+    """Return the journal beside what says so."""
+    return source if source.suffix == ".jsonl" else source.parent.parent / f"journal-{source.stem}.jsonl"
+
+
+def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
+    from builder.upload import checks  # noqa: PLC0415
+
+    found = api.pickle(identity)
+    if found is None:
+        raise errors.UsageError(
+            f"{identity}: is no longer among the account's pickles; `python -m builder pickles` lists them, and "
+            "--to (make: TO=ID) names one"
+        )
+    if checks.is_good(found) is not True:
+        raise errors.RefusedError(f"{identity}: its validation says {found.validation!r}; only a valid one is assigned")
+    return found
+
+
+def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
+    """Have a person choose among the slot's earlier pickles: nothing here says what it ran."""
+    from builder.upload import plan  # noqa: PLC0415
+
+    if not earlier:
+        raise errors.RefusedError(
+            f"{slot.name}: no receipt or journal here says what it ran before, and no other valid pickle was uploaded "
+            "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
+        )
+    lines = [
+        f"  {number}  {plan.named(one)}, {one.inserted_at}" for number, one in enumerate(earlier[:_SHOWN], start=1)
+    ]
+    if not terminal.watched():
+        listed = "\n".join(lines)
+        raise errors.RefusedError(
+            f"{slot.name}: no receipt or journal here says what it ran before; say which of its earlier pickles with "
+            f"--to (make: TO=ID):\n{listed}"
+        )
+    terminal.tell(f"No receipt or journal here says what {slot.name} ran before. Its earlier pickles:")
+    terminal.tell("\n".join(lines))
+    answer = terminal.ask("Which one? Its number:")
+    if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):
+        raise errors.RefusedError("none was chosen; nothing was changed")
+    return earlier[int(answer) - 1].id
+
+
+def _tell(before: tournament.Slot, after: tournament.Slot, said: str, *, json_wanted: bool) -> int:
+    was, now = (one.pickle.id if one.pickle else None for one in (before, after))
+    if json_wanted:
+        print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
+    else:
+        read = "nothing was to be changed" if was == now else "read back from the slot"
+        print(f"{after.name} runs {said}  ({read})")
+    return 0

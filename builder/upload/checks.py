@@ -1,0 +1,226 @@
+"""Everything that is asked before anything is changed; what speaks against an upload is said here."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Protocol
+
+from builder import diagnose, errors, image_ref, pinning, settings, slots, standing, tournament
+from builder.upload import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder import registry
+    from builder.tournament import Account, DataVersion, DockerImage, Pickle, Slot, Tournament
+    from builder.upload.plan import Plan, Wish
+
+
+class Registries(Protocol):
+    """Where a reference's digest is asked for."""
+
+    def resolve(self, ref: str, /) -> registry.Found:
+        """Return what a reference means now."""
+
+
+def check_token(api: Tournament) -> None:
+    """Refuse a token that may not upload, before anything else is asked.
+
+    Raises:
+        errors.TokenError: It lacks the scope, or is not known.
+    """
+    info = api.token_info()
+    if tournament.UPLOAD_SCOPE not in info.scopes:
+        raise errors.TokenError(
+            f"the token {_line(info.name) or _line(info.public_id)} of {_line(info.username)} lacks the scope "
+            f"{tournament.UPLOAD_SCOPE} (it has: {_line(', '.join(info.scopes)) or 'none'}); {settings.WHERE_TO_MAKE}"
+        )
+
+
+def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
+    """Return the slot, or None where it is to be made under this name.
+
+    Raises:
+        errors.UsageError: There is none, and none is to be made; or the name will not do.
+    """
+    if not create:
+        found = slots.match_slot(account, wish_slot)
+        if found is None:
+            raise errors.UsageError(
+                f"{_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a new one"
+            )
+        return found
+    # Made by an earlier run that did not end, perhaps: then it is there, and is used.
+    found = slots.match_slot(account, wish_slot)
+    fault = None if found else slots.name_fault(wish_slot)
+    if fault:
+        raise errors.UsageError(f"{_line(wish_slot)}: as a new slot's name it {fault}")
+    return found
+
+
+def make(api: Tournament, account: Account, wish: Wish, registries: Registries, host: str) -> Plan:
+    """Read the rest and check it.
+
+    Args:
+        api: The tournament.
+        account: As it was read.
+        wish: What is asked for.
+        registries: Asked what the image's tag means now.
+        host: Registry and folder of the tournament's images.
+
+    Raises:
+        errors.RefusedError: Something speaks against it; the message says what to do.
+        errors.UsageError: There is no such slot or data version.
+        errors.NetworkError: Something cannot be read.
+    """
+    slot = find_slot(account, wish.slot, create=wish.create)
+    taken = sum(not one.archived for one in account.slots)
+    if slot is None:
+        _check_new(api, account, wish.slot, taken)
+    else:
+        _check_slot(slot, wish)
+    image, ref, notes = _check_image(api, wish, registries, host)
+    version = _check_data_version(api, wish)
+    if version.experimental:
+        notes.append(f"data version {wish.data_version} is experimental")
+    found = find_upload(api, wish.made.manifest.pickle.sha256, image=image.id, data_version=version.id, slot=slot)
+    if found and is_good(found) is False and wish.again:
+        notes.append(f"an earlier upload of it failed: {plan.named(found)}")
+        found = None
+    return plan.Plan(
+        wish=wish,
+        account=account.username,
+        slot=slot,
+        name=slot.name if slot else wish.slot,
+        slots=(taken, account.most_slots),
+        image=image,
+        ref=ref,
+        data_version=version,
+        existing=found,
+        round=api.current_round(),
+        now=dt.datetime.now(dt.UTC),
+        notes=tuple(notes),
+    )
+
+
+def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:
+    """Return the upload of a pickle that is there for an image and a data version: a validated one before others.
+
+    One that was uploaded for another slot of the account is as good: a pickle may run in several.
+    """
+    found = {one.id: one for one in (*(api.pickles(slot.id) if slot else ()), *api.pickles())}
+    if slot and slot.pickle:
+        found[slot.pickle.id] = slot.pickle
+    matching = [
+        one
+        for one in found.values()
+        if sha256[:12] in one.filename and (one.image_id, one.data_version_id) == (image, data_version)
+    ]
+    order = {True: 0, None: 1, False: 2}
+    ours = slot.id if slot else ""
+    return min(matching, key=lambda one: (order[is_good(one)], one.owner != ours), default=None)
+
+
+def is_good(pickle: Pickle) -> bool | None:
+    """Tell whether a pickle is valid; None while that is not settled.
+
+    A validation that ended for want of an open round found the pickle good.
+    """
+    said = tournament.verdict(pickle.validation)
+    if said is False:
+        fault = standing.find_fault(pickle)
+        return fault is None or fault.where != "validation"
+    return said
+
+
+def _check_new(api: Tournament, account: Account, name: str, taken: int) -> None:
+    if taken >= account.most_slots:
+        raise errors.RefusedError(
+            f"{name}: {_line(account.username)} has {taken} slots, and {account.most_slots} is all it may have; "
+            "archive one at the tournament's site, or use one that is there: `python -m builder models`"
+        )
+    if not api.name_available(name):
+        raise errors.UsageError(f"{name}: the name is taken; choose another")
+
+
+def _check_slot(slot: Slot, wish: Wish) -> None:
+    name = _line(slot.name)
+    if slot.archived:
+        raise errors.RefusedError(f"{name}: is archived; take it back at the tournament's site first")
+    if slot.tournament != tournament.CLASSIC:
+        raise errors.RefusedError(
+            f"{name}: is of tournament {slot.tournament}; only slots of Classic ({tournament.CLASSIC}) take pickles: "
+            "`python -m builder models` lists them"
+        )
+    if slot.webhook and not wish.clear_webhook:
+        raise errors.RefusedError(
+            f"{name}: has a webhook, which runs another machine in each round, and a slot with one takes no pickle; "
+            "`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away"
+        )
+
+
+def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:
+    """Return the tournament's image that is the very one the pickle was made in."""
+    made = wish.made.manifest.image
+    images = api.images()
+    offered = _candidates(made.ref, images, host)
+    if not offered:
+        usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
+        raise errors.RefusedError(
+            f"{made.ref}, in which the pickle was made, is not among the tournament's images ({_line(usable)}); name "
+            "one of them in the config (`python -m builder images`), then `make pickle` and `make validate`"
+        )
+    other = ""
+    for one in offered:
+        ref = pinning.reference(one, host)
+        digest = registries.resolve(ref).digest
+        if digest == made.identity:
+            return one, ref, _check_standing(one, images, made.ref)
+        other = digest
+    raise errors.RefusedError(
+        f"the pickle was made in {made.identity[:19]}..., and the tournament's {pinning.reference(offered[0], host)} "
+        f"is {other[:19]}... now: the tag has moved; `make pin`, then `make pickle` and `make validate`"
+    )
+
+
+def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[DockerImage]:
+    """Return the images that a reference may mean: by its tag, or, by digest alone, those of its repository."""
+    tagged = pinning.find_offered(ref, images, host)
+    if tagged or image_ref.parse(ref).tag:
+        return [tagged] if tagged else []
+    name = image_ref.parse(ref).name
+    return [one for one in images if image_ref.parse(pinning.reference(one, host)).name == name]
+
+
+def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str) -> list[str]:
+    default = next((image for image in images if image.default), None)
+    instead = f"{default.image}:{default.tag}" if default else "another"
+    if one.deprecated:
+        raise errors.RefusedError(
+            f"{ref} is deprecated, and the tournament takes no pickles for it; name {_line(instead)} in the config, "
+            "then `make pin`, `make pickle` and `make validate`"
+        )
+    if one.experimental:
+        return [f"{_line(one.name)} is experimental; {_line(instead)} is the default"]
+    return []
+
+
+def _check_data_version(api: Tournament, wish: Wish) -> DataVersion:
+    every = api.data_versions()
+    found = next((one for one in every if wish.data_version in {one.version, one.name}), None)
+    usable = _line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
+    if found is None:
+        raise errors.UsageError(
+            f"the tournament has no data version {wish.data_version}; it offers {usable}: set data_version in "
+            "the config"
+        )
+    if found.deprecated:
+        raise errors.RefusedError(
+            f"data version {wish.data_version} is deprecated; the tournament offers {usable}: train on one of these "
+            "and set data_version in the config"
+        )
+    return found
+
+
+def _line(text: str) -> str:
+    return diagnose.one_line(text)

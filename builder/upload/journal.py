@@ -1,0 +1,214 @@
+"""What an upload did so far: a line of JSON before each step, synced to the disk, beside the pickle.
+
+Nothing depends on it: what is needed to go on or back is read from the API too. It makes that sharper where the API
+cannot tell (a registration whose answer was lost), and it says what a slot ran before. No address and no token is in
+it.
+
+| step | what it says |
+| --- | --- |
+| ``planned`` | what the slot runs now, the image and the data version |
+| ``authorised`` | the stored name; the bytes go there next |
+| ``put`` | all bytes are stored |
+| ``create sent`` | the registration goes out next |
+| ``created`` | the pickle's id |
+| ``validated``, ``failed`` | how its validation ended |
+| ``assigning`` | the slot is changed next: from what, to what |
+| ``assigned``, ``read back`` | it was |
+| ``triggering``, ``triggered`` | a run was asked for |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import errno
+import fcntl
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from builder import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+FORMAT = 1
+PLANNED, AUTHORISED, PUT, CREATE_SENT, CREATED = "planned", "authorised", "put", "create sent", "created"
+VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assigning", "assigned", "read back"
+TRIGGERING, TRIGGERED = "triggering", "triggered"
+_RESERVE, _RESERVED_BYTES = ".journal-space", 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line: when, which step, and its facts (texts; None where there is none)."""
+
+    at: str
+    step: str
+    facts: dict[str, Any]
+
+    def text(self, key: str) -> str:
+        """Return a fact; nothing where it is not there."""
+        value = self.facts.get(key)
+        return value if isinstance(value, str) else ""
+
+
+class Journal:
+    """The journal of one pickle and one slot.
+
+    Args:
+        path: Its file; made with the first line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[Entry] = list(read(path))
+
+    def write(self, step: str, **facts: str | None) -> Entry:
+        """Write a line down; it is on the disk when this returns.
+
+        Raises:
+            errors.ArtifactError: It cannot be written.
+        """
+        entry = Entry(at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), step=step, facts=facts)
+        line = json.dumps({"format": FORMAT, "at": entry.at, "step": step, **facts}).encode()
+        try:
+            self._append(line)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise _refused(self.path, error) from error
+            (self.path.parent / _RESERVE).unlink(missing_ok=True)  # it was kept for this
+            try:
+                self._append(line)
+            except OSError as again:
+                raise _refused(self.path, again) from again
+        self.entries.append(entry)
+        return entry
+
+    def last(self, *steps: str) -> Entry | None:
+        """Return the newest line of one of these steps."""
+        return next((one for one in reversed(self.entries) if one.step in steps), None)
+
+    def since(self, step: str) -> list[Entry]:
+        """Return the lines from the newest of a step on; none where there is no such."""
+        starts = [index for index, one in enumerate(self.entries) if one.step == step]
+        return self.entries[starts[-1] :] if starts else []
+
+    def _append(self, line: bytes) -> None:
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # A killed writer may have left half a line: this one starts on its own.
+            whole = b"\n" + line + b"\n"
+            if os.write(handle, whole) != len(whole):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def path_of(folder: Path, sha256: str, slot: str) -> Path:
+    """Return where the journal of a pickle and a slot (its name) is, in ``dist/NAME``."""
+    return folder / f"journal-{key_of(sha256, slot)}.jsonl"
+
+
+def key_of(sha256: str, slot: str) -> str:
+    """Return what files of a pickle and a slot are named by."""
+    return f"{sha256[:12]}-{re.sub(r'[^A-Za-z0-9_-]', '_', slot)[:60]}"
+
+
+def read(path: Path) -> Sequence[Entry]:
+    """Return the lines that are there; what a killed writer left of its last one is left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return ()
+    return tuple(entry for line in lines if (entry := _read_line(line)) is not None)
+
+
+def reserve(folder: Path) -> None:
+    """Make sure, before anything is sent anywhere, that a journal can be written to its end.
+
+    Raises:
+        errors.ArtifactError: The disk is full, or may not be written.
+    """
+    path = folder / _RESERVE
+    try:
+        with path.open("wb") as file:
+            file.write(bytes(_RESERVED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise _refused(path, error) from error
+
+
+def release(folder: Path) -> None:
+    """Give the reserved space back."""
+    with contextlib.suppress(OSError):
+        (folder / _RESERVE).unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder beside the journal.
+
+    Raises:
+        errors.ArtifactError: It cannot be made.
+    """
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+@contextlib.contextmanager
+def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
+    """Hold a pickle and a slot for one process; it is free again when that ends, however it ends.
+
+    Raises:
+        errors.RefusedError: Another process holds it: which one, and since when.
+        errors.ArtifactError: The folder cannot be written.
+    """
+    path = folder / f".upload-{key_of(sha256, slot)}.lock"
+    with contextlib.ExitStack() as undo:
+        try:
+            file = undo.enter_context(path.open("a+"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read(100).strip() or "another process"
+            raise errors.RefusedError(
+                f"{folder}: its upload to {slot} is already under way ({holder}); wait for that to end, or stop it: "
+                "what it did is not lost"
+            ) from error
+        except OSError as error:
+            raise _refused(path, error) from error
+        file.truncate(0)
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        file.write(f"process {os.getpid()}, since {now}")
+        file.flush()
+        yield
+
+
+def _read_line(line: bytes) -> Entry | None:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        return None
+    at, step = data.pop("at", None), data.pop("step", None)
+    if not isinstance(at, str) or not isinstance(step, str):
+        return None
+    del data["format"]
+    return Entry(at=at, step=step, facts=data)
+
+
+def _refused(path: Path, error: OSError) -> errors.ArtifactError:
+    return errors.ArtifactError(
+        f"{path}: cannot be written ({error.strerror}), and nothing is done at the tournament that is not written down "
+        "first; free some space or mend the permissions, then run it again"
+    )

@@ -1,0 +1,194 @@
+"""What an upload would do, where to, and what follows from yes: read in full before anything is changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from builder import diagnose, tournament, when
+
+if TYPE_CHECKING:
+    from builder import artifact
+    from builder.tournament import DataVersion, DockerImage, Pickle, Round, Slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a person asks for.
+
+    Attributes:
+        made: The pickle.
+        slot: Name or id of the slot.
+        data_version: Such as ``v5.2``.
+        create: Make the slot where there is none of this name.
+        clear_webhook: Take the slot's webhook away.
+        trigger: Have it run once it is assigned.
+        again: Send it anew even if the tournament has it and it failed there.
+        compare: Compare with what the slot runs now.
+    """
+
+    made: artifact.Artifact
+    slot: str
+    data_version: str
+    create: bool = False
+    clear_webhook: bool = False
+    trigger: bool = False
+    again: bool = False
+    compare: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All that would be done.
+
+    Attributes:
+        account: Name of the account.
+        slot: None: it is to be made.
+        name: The slot's name.
+        slots: How many slots the account has, and may have.
+        image: The tournament's image that the pickle was made in.
+        ref: Its reference, with the tag.
+        existing: An upload of this very pickle for this image and data version, which is used.
+        round: The current round as far as the API names one.
+        now: When it was read.
+        notes: What a person should know besides.
+    """
+
+    wish: Wish
+    account: str
+    slot: Slot | None
+    name: str
+    slots: tuple[int, int]
+    image: DockerImage
+    ref: str
+    data_version: DataVersion
+    existing: Pickle | None
+    round: Round | None
+    now: dt.datetime
+    notes: tuple[str, ...]
+
+    @property
+    def filename(self) -> str:
+        """The name that the pickle is sent under: it carries the hash."""
+        recorded = self.wish.made.manifest
+        return f"{recorded.name}-{recorded.pickle.sha256[:12]}.pkl"
+
+    @property
+    def is_round_open(self) -> bool:
+        """Tell whether registering runs it for a round at once."""
+        return self.round is not None and self.round.is_open(self.now)
+
+    @property
+    def is_done(self) -> bool:
+        """Tell whether the slot runs this pickle already."""
+        return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)
+
+    def lines(self) -> list[str]:
+        """Return all of it for a person."""
+        made = self.wish.made
+        slot = self.slot
+        before = named(slot.pickle) if slot and slot.pickle else "no pickle"
+        kind = "existing model" if slot else f"NEW model, number {self.slots[0] + 1} of {self.slots[1]}"
+        lines = [
+            f"deploy   {made.pickle} ({made.manifest.pickle.size:,} bytes, sha256 {made.manifest.pickle.sha256})",
+            f"to       {_line(self.name)} ({kind}), account {_line(self.account)}",
+            f"image    {_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
+            f"data     {self.wish.data_version}",
+            f"runs now {before}",
+        ]
+        lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._steps())]
+        lines += [f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._consequences())]
+        return [*lines, *(f"note     {note}" for note in self.notes)]
+
+    def _steps(self) -> list[str]:
+        steps = [] if self.slot else [f"makes the slot {_line(self.name)}, which can be archived, not deleted"]
+        if self.wish.clear_webhook and self.slot and self.slot.webhook:
+            steps.append("takes the slot's webhook away; another machine is no longer called in each round")
+        if self.existing is None:
+            steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
+        elif tournament.verdict(self.existing.validation) is not None:
+            steps.append(f"uses the upload that is there: {named(self.existing)}, {_line(self.existing.validation)}")
+        else:
+            steps.append(f"goes on with the upload that is there: {named(self.existing)}")
+        if self.is_done:
+            return [*steps, "finds it assigned already"]
+        if self.wish.compare and self.slot and self.slot.pickle:
+            steps.append("compares its predictions with those of what the slot runs now")
+        steps.append(
+            "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
+        )
+        return [*steps, "has the tournament run it"] if self.wish.trigger else steps
+
+    def _consequences(self) -> list[str]:
+        follows = []
+        if self.existing is None or self.wish.trigger:
+            follows.append(self._run_line())
+        if not self.is_done:
+            follows.append("each round from now on is submitted by this pickle, at the tournament")
+        if not (self.slot and self.slot.pickle):
+            follows.append("the slot takes no submissions over the API any more, until the pickle is disabled")
+        follows.append("Numerai can unpickle and read the model")
+        if not self.is_done:
+            follows.append(f"back: `python -m builder rollback {_line(self.name)}`")
+        return follows
+
+    def _run_line(self) -> str:
+        stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
+        if self.is_round_open and self.round is not None:
+            final = ": a staked submission, which no rollback takes back" if stake else ""
+            until = when.both(self.round.close_time, self.now)
+            return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
+        return f"it is run to be validated; {round_line(self.round, self.now)}{stake and f'; later rounds{stake}'}"
+
+    def data(self) -> dict[str, Any]:
+        """Return all of it for a program."""
+        made = self.wish.made.manifest
+        return {
+            "account": self.account,
+            "slot": {
+                "name": self.name,
+                "id": self.slot.id if self.slot else None,
+                "new": self.slot is None,
+                "stake": self.slot.stake if self.slot else "",
+                "runs": self.slot.pickle.id if self.slot and self.slot.pickle else None,
+            },
+            "pickle": {"sha256": made.pickle.sha256, "size": made.pickle.size, "filename": self.filename},
+            "image": {"id": self.image.id, "ref": self.ref, "digest": made.image.identity},
+            "data_version": {"id": self.data_version.id, "name": self.wish.data_version},
+            "existing": self.existing.id if self.existing else None,
+            "clears_webhook": bool(self.wish.clear_webhook and self.slot and self.slot.webhook),
+            "triggers": self.wish.trigger,
+            "done": self.is_done,
+            "round": {
+                "number": self.round.number,
+                "open": self.is_round_open,
+                "open_time": self.round.open_time,
+                "close_time": self.round.close_time,
+            }
+            if self.round
+            else None,
+            "notes": list(self.notes),
+        }
+
+
+def round_line(current: Round | None, now: dt.datetime) -> str:
+    """Say whether a round is open, and until or from when, by the API's times."""
+    if current is None:
+        return "no round is open, and the API names none to come"
+    if current.is_open(now):
+        return f"round {current.number} is open until {when.both(current.close_time, now)}"
+    opens = tournament.read_time(current.open_time)
+    if opens is not None and opens > now:
+        closes = when.exact(current.close_time)
+        return f"no round is open; round {current.number} opens {when.both(current.open_time, now)}, until {closes}"
+    return f"no round is open; round {current.number} closed {when.both(current.close_time, now)}"
+
+
+def named(pickle: Pickle) -> str:
+    """Return what a pickle is called, for messages."""
+    return f"{_line(pickle.filename)} ({pickle.id})"
+
+
+def _line(text: str) -> str:
+    return diagnose.one_line(text)

@@ -1,0 +1,85 @@
+"""``receipt.json``: what was joined at the end, from bundle to slot; a copy is kept by pickle and slot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from builder import artifact, json_text
+from builder.upload import journal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FORMAT = 1
+NAME, KEPT = "receipt.json", "receipts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """All of it; no address, no token.
+
+    Attributes:
+        bundle: The bundle's hash.
+        sha256: The pickle's.
+        image: The runner image's digest; ``ref`` its reference, ``image_id`` the tournament's id of it.
+        pickle: The id that the tournament gave; ``filename`` the name that it is stored under.
+        previous: Id of what the slot ran before, or None; ``known`` says whether that is known at all.
+        trigger: Id of the run that was asked for, or None.
+        times: When each step was done.
+    """
+
+    name: str
+    bundle: str
+    sha256: str
+    size: int
+    image: str
+    ref: str
+    image_id: str
+    data_version: str
+    data_version_id: str
+    pickle: str
+    filename: str
+    slot: str
+    slot_id: str
+    account: str
+    previous: str | None
+    known: bool
+    trigger: str | None
+    times: dict[str, str]
+
+    def data(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"format": FORMAT, **asdict(self)}
+
+
+def with_trigger(receipt: Receipt, trigger: str) -> Receipt:
+    """Return a receipt that names a run."""
+    return replace(receipt, trigger=trigger)
+
+
+def write(folder: Path, receipt: Receipt) -> None:
+    """Write it to ``receipt.json``, and to where it stays when another pickle is made.
+
+    Raises:
+        errors.ArtifactError: The disk is full or may not be written.
+    """
+    journal.make_folder(folder / KEPT)
+    content = (json.dumps(receipt.data(), indent=2, sort_keys=True) + "\n").encode()
+    kept = f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json"
+    artifact.write_report(folder, kept, content)
+    artifact.write_report(folder, NAME, content)
+
+
+def read_all(root: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return all receipts below ``dist``, those of other tools and formats left out."""
+    found = []
+    for path in sorted((root / "dist").glob(f"*/{KEPT}/*.json")):
+        try:
+            data = json_text.read(path.read_bytes())
+        except OSError:
+            continue
+        if isinstance(data, dict) and data.get("format") == FORMAT:
+            found.append((path, data))
+    return found

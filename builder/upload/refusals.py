@@ -1,0 +1,120 @@
+"""What is never uploaded, told from ``dist/NAME`` alone: before a token is read or a network is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from builder import artifact, errors, json_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AUDIT = "audit.json"
+_CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
+"""What the tournament gives a run."""
+
+
+def check(made: artifact.Artifact) -> tuple[str, ...]:
+    """Refuse what is not proved in the very image that would run it.
+
+    Returns:
+        What a person should know of the proof, though it holds.
+
+    Raises:
+        errors.RefusedError: Everything that speaks against it, each with the command that mends it.
+    """
+    faults = [*_image_faults(made)]
+    # A look-alike's validation is worth nothing here, so it is not asked for.
+    found = None if faults else _read(made.folder / artifact.VALIDATION)
+    if not faults:
+        faults += _validation_faults(made, found)
+    faults += _audit_faults(made)
+    if faults:
+        raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
+    return tuple(_notes(found or {}))
+
+
+def _image_faults(made: artifact.Artifact) -> list[str]:
+    image = made.manifest.image
+    if image.kind == "stand_in":
+        return [
+            (
+                f"was made in a stand-in, a look-alike of {image.ref}, and is never uploaded; where that image can be "
+                "pulled: `make pickle PULL=1`, then `make validate`"
+            )
+        ]
+    if image.kind == "local":
+        return [
+            (
+                f"was made in a local image, without a digest of the registry that {image.ref} names; pull the "
+                "tournament's own: `make pickle PULL=1`, then `make validate`"
+            )
+        ]
+    return []
+
+
+def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["was not validated since it was made; run `make validate`"]
+    if found.get("pickle") != made.manifest.pickle.sha256:
+        return [f"{artifact.VALIDATION} is of another pickle ({_text(found, 'pickle')[:12]}...); run `make validate`"]
+    image, ours = found.get("image"), made.manifest.image
+    where = image if isinstance(image, dict) else {}
+    if (where.get("kind"), where.get("identity")) != (ours.kind, ours.identity):
+        return [
+            (
+                f"was validated in another image ({_text(where, 'kind')} {_text(where, 'identity')[:19]}...) than it "
+                f"was made in ({ours.kind} {ours.identity[:19]}...); run `make validate`"
+            )
+        ]
+    if found.get("good") is not True:
+        return [f"is not valid: {_failed(found)}; mend that, then `make pickle` and `make validate`"]
+    return []
+
+
+def _failed(found: dict[str, Any]) -> str:
+    checks = found.get("checks")
+    named = [one for one in checks if isinstance(one, dict)] if isinstance(checks, list) else []
+    failed = [f"{_text(one, 'name')}: {_text(one, 'detail')}" for one in named if one.get("good") is False]
+    return "; ".join(failed)[:400] or "validation.json does not say that it is good"
+
+
+def _audit_faults(made: artifact.Artifact) -> list[str]:
+    path = made.folder / AUDIT
+    if not path.exists():
+        return []
+    found = _read(path)
+    if found is None:
+        return [f"{AUDIT} cannot be read; run `make audit` again"]
+    if found.get("pickle") != made.manifest.pickle.sha256:
+        return [f"{AUDIT} is of another pickle; run `make audit` again"]
+    findings = found.get("findings")
+    if findings or found.get("good") is False:
+        count = len(findings) if isinstance(findings, list) else 1
+        return [f"the audit has {count} finding{'s' if count != 1 else ''}; read {AUDIT}, then `make pickle`"]
+    return []
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    limits = found.get("limits")
+    given = limits if isinstance(limits, dict) else {}
+    above = [
+        f"{given[key]:g} {unit}"
+        for key, most, unit in (("cpus", _CPUS, "CPUs"), ("memory", _MEMORY, "bytes"), ("seconds", _SECONDS, "seconds"))
+        if isinstance(given.get(key), int | float) and given[key] > most
+    ]
+    if not above:
+        return []
+    return [f"it was validated with {', '.join(above)}: more than the tournament gives (1 CPU, 4 GiB, 600 seconds)"]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json_text.read(path.read_bytes())
+    except OSError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    return str(data.get(key) or "nothing")

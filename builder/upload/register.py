@@ -1,0 +1,163 @@
+"""From bytes on this disk to one record at the tournament, whatever answers are lost on the way.
+
+Registering has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
+down before it is done, and after a doubtful registration the server's list is read before anything is sent again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder import errors, tournament
+from builder.upload import journal, storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.progress import Progress
+    from builder.tournament import FileAuth, Slot, Tournament
+    from builder.upload.journal import Journal
+    from builder.upload.plan import Plan
+
+SOURCE = "numerai-builder"
+_LOOKS = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each look for a record: what was written may be listed a little later."""
+_KEPT_SECONDS = 3_600.0
+"""How long a stored file without a record is relied on."""
+_SENDINGS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registering:
+    """One pickle on its way to one record.
+
+    Attributes:
+        slot: For which it is registered.
+        sleep: Waits between looks.
+        terms: How patient sending the bytes is.
+    """
+
+    plan: Plan
+    slot: Slot
+    api: Tournament
+    journal: Journal
+    progress: Progress
+    terms: storage.Terms
+    sleep: Callable[[float], None]
+
+
+def register(task: Registering) -> str:
+    """Return the id of the record: the one that is there, or a new one.
+
+    Raises:
+        errors.ArtifactError: The file changed while it was sent, or the journal cannot be written.
+        errors.NetworkError: It could not be stored or registered; running again goes on.
+    """
+    if task.plan.existing is not None:
+        task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
+        return task.plan.existing.id
+    return _recover(task) or _create(task, _stored(task))
+
+
+def _recover(task: Registering) -> str | None:
+    """Return the record of a registration that the journal says was sent, where the plan's list missed it."""
+    steps = (journal.CREATE_SENT, journal.CREATED)
+    last = next((one for one in reversed(_last_attempt(task)) if one.step in steps), None)
+    if last is None:
+        return None
+    if last.step == journal.CREATE_SENT:
+        return _find(task, last.text("filename"))
+    if task.plan.wish.again:
+        return None
+    found = task.api.pickle(last.text("pickle"))
+    return found.id if found is not None and (found.image_id, found.data_version_id) == _ids(task) else None
+
+
+def _stored(task: Registering) -> str:
+    """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
+    put = next((one for one in reversed(_last_attempt(task)) if one.step == journal.PUT), None)
+    if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
+        return put.text("filename")
+    recorded = task.plan.wish.made.manifest.pickle
+    source = storage.Source(path=task.plan.wish.made.pickle, sha256=recorded.sha256, size=recorded.size)
+    task.progress.step(f"sending {task.plan.filename}")
+    auth = storage.put(
+        source,
+        lambda: _authorise(task),
+        task.progress,
+        clock_ahead=task.api.client.clock_ahead,
+        terms=task.terms,
+    )
+    task.journal.write(journal.PUT, filename=auth.filename)
+    return auth.filename
+
+
+def _authorise(task: Registering) -> FileAuth:
+    auth = task.api.upload_auth(task.plan.filename, task.slot.id)
+    if not auth.filename:
+        raise errors.ApiError(f"{task.api.client.where}: where to put the pickle: the answer has no filename")
+    task.journal.write(journal.AUTHORISED, filename=auth.filename)
+    return auth
+
+
+def _create(task: Registering, filename: str) -> str:
+    """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
+    image, data_version = _ids(task)
+    for attempt in range(1, _SENDINGS + 1):
+        task.journal.write(journal.CREATE_SENT, filename=filename)
+        task.progress.step("registering it")
+        try:
+            made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
+        except errors.UnansweredError as error:
+            found = _find(task, filename) if error.sent else None
+            if found is None and attempt == _SENDINGS:
+                raise errors.UnansweredError(
+                    f"{error}; it was looked for and is not there ({attempt} times): run it again later, which goes on "
+                    "from here",
+                    sent=error.sent,
+                ) from error
+            if found is None:
+                task.progress.step("it is not there: registering it again")
+                task.sleep(_LOOKS[attempt])
+                continue
+            made = found
+        task.journal.write(journal.CREATED, pickle=made, filename=filename)
+        return made
+    raise AssertionError  # the loop returns or raises
+
+
+def _find(task: Registering, filename: str) -> str | None:
+    """Return the id of the record with a stored name, if there is one."""
+    for pause in _LOOKS:
+        task.sleep(pause)
+        task.progress.step("looking whether it was registered")
+        for one in task.api.pickles(task.slot.id):
+            if filename and one.filename == filename:
+                task.journal.write(journal.CREATED, pickle=one.id, filename=filename)
+                return one.id
+    return None
+
+
+def _ids(task: Registering) -> tuple[str, str]:
+    return task.plan.image.id, task.plan.data_version.id
+
+
+def _last_attempt(task: Registering) -> list[journal.Entry]:
+    """Return what earlier runs of this upload wrote down, if it was for the same image and data version."""
+    planned = [one for one in task.journal.entries if one.step == journal.PLANNED]
+    if not planned or any((one.text("image"), one.text("data_version")) != _ids(task) for one in planned[-2:]):
+        return []
+    return task.journal.entries
+
+
+def _is_registered(task: Registering, put: journal.Entry) -> bool:
+    """Tell whether the journal knows a record of this file: then it is no longer free to register."""
+    name = put.text("filename")
+    return not name or any(one.step == journal.CREATED and one.text("filename") == name for one in task.journal.entries)
+
+
+def _age(at: str) -> float:
+    then = tournament.read_time(at)
+    return abs((dt.datetime.now(dt.UTC) - then).total_seconds()) if then else _KEPT_SECONDS

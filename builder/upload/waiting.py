@@ -1,0 +1,162 @@
+"""A validation, or a run, watched until it is settled: its words and descriptions are said as they come.
+
+The words of the API are not documented. One that nobody knows is neither good nor bad: it is shown, and waited on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder import diagnose, errors, standing
+from builder.upload import checks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.progress import Progress
+    from builder.tournament import LogLine, Pickle, Tournament, Trigger
+
+_PRINTED_LINES = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often the API is asked, and for how long; in seconds.
+
+    Attributes:
+        first: Before the second look; each further wait is half as long again, up to ``longest``.
+        total: After this it is given up; what is waited for goes on at the tournament.
+        sleep: Waits.
+        clock: Tells the time.
+    """
+
+    first: float = 2.0
+    longest: float = 30.0
+    total: float = 3_600.0
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a pickle failed at the tournament: its own words, what it printed, and what that means."""
+
+    where: str
+    status: str
+    descriptions: tuple[str, ...]
+    log: tuple[str, ...]
+    cause: diagnose.Cause
+
+
+def validated(api: Tournament, identity: str, progress: Progress, patience: Patience) -> Pickle:
+    """Wait until a pickle's validation is settled; return it, good or bad.
+
+    Raises:
+        errors.UnansweredError: It is not settled in time; it goes on, and running again goes on from there.
+        errors.NetworkError: It cannot be asked for.
+    """
+    return _watch(
+        api,
+        identity,
+        progress,
+        patience,
+        word=lambda pickle: f"validation: {pickle.validation or 'no word yet'}",
+        settled=lambda pickle: checks.is_good(pickle) is not None,
+    )
+
+
+def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger | None:
+    """Wait until a run of a pickle is settled; None where it is no longer listed.
+
+    Raises:
+        errors.UnansweredError: It is not settled in time.
+        errors.NetworkError: It cannot be asked for.
+    """
+
+    def find(pickle: Pickle) -> Trigger | None:
+        return next((one for one in pickle.triggers if one.id == trigger), None)
+
+    def word(pickle: Pickle) -> str:
+        found = find(pickle)
+        return f"run: {standing.status_of(found) or 'no word yet'}" if found else "run: not listed"
+
+    def settled(pickle: Pickle) -> bool:
+        found = find(pickle)
+        return found is None or standing.judge_run(found) is not None
+
+    return find(_watch(api, identity, progress, patience, word=word, settled=settled))
+
+
+def explain(api: Tournament, pickle: Pickle) -> Failure:
+    """Return why a pickle failed, with the log of the run that says so."""
+    fault = standing.find_fault(pickle)
+    if fault is None:
+        fault = standing.Fault(where="validation", status=pickle.validation, descriptions=(), trigger=None)
+    return _explain(api, pickle, fault)
+
+
+def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
+    """Return why a run failed, with its log."""
+    status = standing.status_of(trigger)
+    return _explain(
+        api,
+        pickle,
+        standing.Fault(where="run", status=status, descriptions=trigger.descriptions, trigger=trigger),
+    )
+
+
+def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
+    log = tuple(diagnose.one_line(line.message) for line in _log(api, fault.trigger, pickle))[-_PRINTED_LINES:]
+    cause = diagnose.explain_remote(fault.status, fault.descriptions, log)
+    return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
+
+
+def _log(api: Tournament, trigger: Trigger | None, pickle: Pickle) -> tuple[LogLine, ...]:
+    """Return what it printed; a log that cannot be had must not hide the failure itself."""
+    try:
+        return api.trigger_logs(trigger.id) if trigger else api.diagnostics_logs(pickle.id)
+    except errors.NetworkError:
+        return ()
+
+
+def _watch(
+    api: Tournament,
+    identity: str,
+    progress: Progress,
+    patience: Patience,
+    *,
+    word: Callable[[Pickle], str],
+    settled: Callable[[Pickle], bool],
+) -> Pickle:
+    ends, wait, said = patience.clock() + patience.total, patience.first, ""
+    while True:
+        pickle, trouble = _look(api, identity)
+        if pickle is not None:
+            text = "; ".join(map(diagnose.one_line, (word(pickle), *pickle.descriptions[-1:])))
+            if text != said:
+                progress.note(text)
+            said = text
+            if settled(pickle):
+                return pickle
+        progress.step(f"waiting for the tournament: {trouble or said}")
+        left = ends - patience.clock()
+        if left <= 0:
+            raise errors.UnansweredError(
+                f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
+                "tournament: run the same command again, which goes on from there; `python -m builder logs "
+                f"{identity}` shows more",
+                sent=True,
+            )
+        patience.sleep(min(wait, left))
+        wait = min(1.5 * wait, patience.longest)
+
+
+def _look(api: Tournament, identity: str) -> tuple[Pickle | None, str]:
+    """Return the pickle as it is now; a network that fails for a while ends no waiting."""
+    try:
+        pickle = api.pickle(identity)
+    except errors.UnansweredError as error:
+        return None, str(error)
+    return pickle, "" if pickle else f"{identity} is not listed"

@@ -1,0 +1,38 @@
+"""A registry for the session, and for each test a project with a pickle that is fit to be uploaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import registry
+from tests.support import uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.sandbox import server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[str]:
+    """The address of a registry."""
+    with registry.start() as address:
+        yield address
+
+
+@pytest.fixture
+def project(tmp_path: Path, sandbox: server.Sandbox, images: str) -> uploads.Project:
+    """A project, and the stand-in."""
+    for token in sandbox.state.tokens:
+        token.secret_key = token.secret_key.replace("-", "")
+    return uploads.make(tmp_path / "project", sandbox, images)
