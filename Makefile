@@ -11,7 +11,7 @@ UPLOAD = $(if $(MODEL),--model $(MODEL)) $(if $(CREATE),--create) $(if $(CLEAR_W
 	$(if $(TRIGGER),--trigger) $(if $(AGAIN),--again) $(if $(NO_COMPARE),--no-compare) $(if $(DRY_RUN),--dry-run)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in models status sandbox train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -48,14 +48,17 @@ engine: .venv/.run ## find a container engine; install and start one where that 
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
 
-sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
-	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
+doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
+	@$(BUILDER) doctor $(if $(JSON),--json) $(CONFIG)
 
 models: .venv/.run ## list the slots and what runs in each
 	@$(BUILDER) models $(if $(JSON),--json)
 
 status: .venv/.run ## show all slots, what needs attention first, or one slot
 	@$(BUILDER) status $(if $(JSON),--json) $(SLOT)
+
+sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
+	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done

@@ -110,10 +110,12 @@ def _run_here(
 
 def _reference(api: tournament.Tournament, pickle: tournament.Pickle) -> str:
     """Return the image that a pickle was registered for, as a reference."""
+    from builder import pinning  # noqa: PLC0415
+
     registry = online.read_settings().registry
     found = next((one for one in api.images() if one.id == pickle.image_id), None)
     if found is not None:
-        return f"{registry}/{found.image}:{found.tag}"
+        return pinning.reference(found, registry)
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
