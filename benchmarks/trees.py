@@ -65,11 +65,11 @@ def _bundle(inputs: NDArray[Any]) -> model.Bundle:
     random = np.random.default_rng(11)
     target = 0.1 * inputs[:, :10].astype(np.float64).sum(axis=1) + random.normal(size=len(inputs))
     forest = ensemble.RandomForestRegressor(_TREES, max_depth=_DEPTH, random_state=0, n_jobs=-1).fit(inputs, target)
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_], weight=1 / _TREES)
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_])
     rows = inputs[:64].astype(np.float64)
     return model.Bundle(
         features=tuple(f"feature_{place:02d}" for place in range(_FEATURES)),
-        model=model.Trees(**arrays, base=np.zeros(1), rounded=True),
+        model=model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True),
         golden=model.Golden(inputs=rows, predictions=forest.predict(rows)),
         post=(post.Rank(),),
         trained={"framework": "scikit-learn", "note": "made-up rows, for speed"},

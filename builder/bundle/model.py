@@ -216,7 +216,7 @@ class Prepare:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trees:
-    """A forest as flat arrays: the leaves' values summed over the trees of each output, on top of ``base``.
+    """A forest as flat arrays: the leaves' values summed over the trees of each output in their order, or their mean.
 
     A row goes left at a node where ``x[feature] <= threshold``, or where x is NaN and ``missing_left`` is 1. ``m`` is
     the number of nodes of all trees, t that of trees, k that of outputs.
@@ -227,11 +227,13 @@ class Trees:
         left: int32 (m,): where a node's left child is; that of its right child is ``right``.
         right: int32 (m,).
         missing_left: uint8 (m,).
-        value: float64 (m,): what a leaf adds; any weight or learning rate is in it already.
+        value: float64 (m,): what a leaf adds; a learning rate is in it already.
         roots: int32 (t,): where each tree begins.
         output: int32 (t,): which output each tree adds to, from 0 to k - 1.
-        base: float64 (k,).
+        base: float64 (k,): what a sum begins from, or what is added to a mean.
         rounded: Whether inputs are rounded to float32 before they are compared, as scikit-learn's own trees do.
+        averaged: Whether the mean is taken and not the sum, the division being last: of leaves that are multiplied by
+            1 / t first, sums that should be equal end some bits apart, and are ranked apart.
         prepare: What is done to the inputs first.
         finish: Nodes over the k outputs; the last one has one output. Empty when k is 1 and nothing follows.
     """
@@ -246,6 +248,7 @@ class Trees:
     output: Integers
     base: Floats
     rounded: bool
+    averaged: bool = False
     prepare: Prepare | None = None
     finish: tuple[Node, ...] = ()
 

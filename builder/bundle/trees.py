@@ -49,6 +49,7 @@ class Text(bundle_text.Text):
 
     Attributes:
         rounded: Whether inputs are rounded to float32 before they are compared.
+        averaged: Whether the trees' mean is taken and not their sum.
         prepare: What is done to the inputs first.
         finish: Nodes over the outputs, as of a network.
     """
@@ -56,14 +57,16 @@ class Text(bundle_text.Text):
     MODEL: ClassVar[type] = bundle_model.Trees
 
     rounded: bool
+    averaged: bool = False
     prepare: prepare.PrepareText | None = None
     finish: Annotated[tuple[dict[str, object], ...], typed_kinds.length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
-        """Return ``rounded``, and ``prepare`` and ``finish`` where there are any."""
+        """Return ``rounded``, and ``averaged``, ``prepare`` and ``finish`` where there are any."""
+        averaged = {"averaged": True} if model.averaged else {}
         finish = {"finish": nodes.as_data(model.finish)} if model.finish else {}
-        return {"rounded": model.rounded, **prepare.keys_of(model.prepare), **finish}
+        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.prepare), **finish}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
@@ -133,6 +136,7 @@ class Text(bundle_text.Text):
             output=arrays["output"],
             base=arrays["base"],
             rounded=self.rounded,
+            averaged=self.averaged,
             prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
             finish=self._finish().built(arrays) if self.finish else (),
         )
@@ -229,7 +233,8 @@ def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[n
     for here in reversed(levels):
         least[here] = np.minimum(least[model.left[here]], least[model.right[here]])
         greatest[here] = np.maximum(greatest[model.left[here]], greatest[model.right[here]])
-    low, high = model.base.astype(np.float64), model.base.astype(np.float64)
+    low, high = np.zeros((2, model.base.size))
     np.add.at(low, model.output, least[model.roots])
     np.add.at(high, model.output, greatest[model.roots])
-    return low, high
+    count = np.maximum(np.bincount(model.output, minlength=model.base.size), 1) if model.averaged else 1
+    return model.base + low / count, model.base + high / count

@@ -93,11 +93,15 @@ def expected(values: Array) -> Tail:
     if len(values) > 2:
         last = bundle_model.Layer(weights=values[:, None].copy(), bias=np.zeros(1), activation=flow.IDENTITY)
         return (bundle_model.Softmax(), last)
-    low, high = values
     share = bundle_model.Affine(gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
+    return (share, *between(*values))
+
+
+def between(low: float, high: float) -> Tail:
+    """Return the nodes from the share of the second of two classes to their expected value."""
     if (low, high) == (0, 1):
-        return (share,)
-    return (share, bundle_model.Affine(gain=np.array([high - low]), shift=np.array([low])))
+        return ()
+    return (bundle_model.Affine(gain=np.array([high - low]), shift=np.array([low])),)
 
 
 def linear(model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: Tail, at: str) -> bundle_model.Model:

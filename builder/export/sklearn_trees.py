@@ -5,6 +5,7 @@ Each step of the pipeline is kept in float64 and in its order, so that a row end
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,14 +42,13 @@ def forest(
     trees = list(model.estimators_) if isinstance(model, FORESTS) else [model]
     if model.n_outputs_ != 1:
         raise estimators.several_outputs(model, at)
-    # What a leaf of a classifier adds is its classes' expected value: no probability is needed on the way.
     classes = estimators.class_values(model, at) if hasattr(model, "classes_") else None
-    arrays = tree_arrays.from_sklearn_trees(
-        [one.tree_ for one in trees], values=_values_of(classes), weight=1 / len(trees)
-    )
+    values, after = _values_of(classes)
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in trees], values=values)
     if flow.missing(expression).any() and not steps.takes_missing(model.predict, model.n_features_in_):
         flow.require(expression, inputs)
-    return _trees(expression, inputs, arrays, base=np.zeros(1), finish=tail, rounded=True)
+    made = _trees(expression, inputs, arrays, base=np.zeros(1), finish=(*after, *tail), rounded=True)
+    return dataclasses.replace(made, averaged=len(trees) > 1)
 
 
 def boosted(
@@ -104,17 +104,22 @@ def prepare(
     return made, front
 
 
-def _values_of(classes: Array | None) -> Callable[[Any], Array]:
-    """Return the function from a tree to what each of its nodes predicts."""
+def _values_of(classes: Array | None) -> tuple[Callable[[Any], Array], estimators.Tail]:
+    """Return the function from a tree to what each of its nodes predicts, and the nodes over the mean of these.
+
+    Of two classes that is the share of the second, so that rows tie where ``predict_proba(X)[:, 1]`` does. Of more it
+    is their expected value: it needs one sum and not one for each class.
+    """
     if classes is None:
-        return tree_arrays.leaf_values
+        return tree_arrays.leaf_values, ()
+    if len(classes) == 2:
+        return tree_arrays.leaf_values, estimators.between(*classes)
 
     def values(one: Any) -> Array:
-        shares = np.asarray(one.value, dtype=np.float64)[:, 0, :]  # counts, before scikit-learn 1.3
-        found: Array = (shares * classes).sum(axis=1) / shares.sum(axis=1)
+        found: Array = (tree_arrays.class_shares(one) * classes).sum(axis=1)
         return found
 
-    return values
+    return values, ()
 
 
 def _after_boosting(model: Any, at: str) -> estimators.Tail:

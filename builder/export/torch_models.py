@@ -54,9 +54,11 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
         parts = []
         for start in range(0, len(raw), _CHUNK):
             part = (raw[start : start + _CHUNK] - centre) / scale
-            result = _results(module(torch.from_numpy(part).to(kind)))[chosen[0]]
+            several = np.resize(part, (max(len(part), 2), inputs))  # of one row, squeeze() would take the rows away
+            result = _results(module(torch.from_numpy(several).to(kind)))[chosen[0]]
             axis = results[chosen[0]].axis
-            parts.append(np.moveaxis(_numbers(result), axis, 0).reshape(len(part), -1)[:, chosen[1]])
+            numbers = np.moveaxis(_numbers(result), axis, 0).reshape(len(several), -1)
+            parts.append(numbers[: len(part), chosen[1]])
         return np.concatenate(parts)
 
     return translated.Translated(model=network, predict=_quietly(predict), takes_missing=False, facts=facts)

@@ -6,8 +6,8 @@ are rounded to float32: ``rounded=True``. Those of HistGradientBoosting compare 
 
 A forest's mean, for instance::
 
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_], weight=1 / len(forest))
-    model = bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True)
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_])
+    model = bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True)
 """
 
 from __future__ import annotations
@@ -27,12 +27,20 @@ Arrays = dict[str, Any]
 
 
 def leaf_values(tree: Any) -> NDArray[np.float64]:
-    """Return what a regression tree predicts at each node: float64 (nodes,); at a classifier's, the last class's share.
+    """Return what a tree predicts at each node: float64 (nodes,). A classifier predicts the share of its last class."""
+    values: NDArray[np.float64] = np.asarray(tree.value, dtype=np.float64)[:, 0, :]
+    return values[:, 0] if values.shape[1] == 1 else class_shares(tree)[:, -1]
 
-    Before scikit-learn 1.3 a classifier's nodes hold counts, after it shares: both come out as shares.
+
+def class_shares(tree: Any) -> NDArray[np.float64]:
+    """Return the share of each class at each node of a classifier: float64 (nodes, classes).
+
+    Before scikit-learn 1.3 its nodes hold counts. Shares are kept to the bit: what is divided by a sum of
+    0.9999999999999999 ties no more.
     """
     values: NDArray[np.float64] = np.asarray(tree.value, dtype=np.float64)[:, 0, :]
-    return values[:, 0] if values.shape[1] == 1 else values[:, -1] / values.sum(axis=1)
+    total = values.sum(axis=1, keepdims=True)
+    return values if np.abs(total - 1).max() < 1e-9 else values / total
 
 
 def from_sklearn_trees(
@@ -47,7 +55,7 @@ def from_sklearn_trees(
     Args:
         trees: ``tree_`` objects, in the order in which they are summed.
         values: From a tree to what each of its nodes predicts: float64 (nodes,).
-        weight: What each value is multiplied by: 1 / t for a mean, the learning rate for a boosting.
+        weight: What each value is multiplied by: the learning rate of a boosting.
         outputs: Which output each tree adds to; 0 for all where left out.
 
     Returns:

@@ -21,11 +21,18 @@ def predict(model: bundle_model.Trees, inputs: Array) -> Array:
 
 
 def outputs(model: bundle_model.Trees, inputs: Array) -> Array:
-    """Return the sums of the leaves' values, on top of the base: float64 (rows, k); ``inputs`` are prepared."""
+    """Return the sums of the leaves' values, or their means, with the base: float64 (rows, k); ``inputs`` are prepared.
+
+    The order is scikit-learn's, to the last bit, so that rows tie where its own do: a sum begins from the base, a mean
+    is divided once all leaves are in it.
+    """
     values = inputs.astype(np.float32).astype(np.float64) if model.rounded else inputs.astype(np.float64)
-    sums = np.tile(model.base.astype(np.float64), (len(values), 1))
+    base = model.base.astype(np.float64)
+    sums = np.tile(np.zeros_like(base) if model.averaged else base, (len(values), 1))
     for root, output in zip(model.roots.tolist(), model.output.tolist(), strict=True):
         sums[:, output] += model.value[leaves(model, values, root)]
+    if model.averaged:
+        return base + sums / np.maximum(np.bincount(model.output, minlength=len(base)), 1)
     return sums
 
 

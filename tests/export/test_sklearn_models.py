@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn import compose, ensemble, linear_model, model_selection, neural_network, pipeline, preprocessing, svm, tree
+from sklearn import (
+    base,
+    compose,
+    ensemble,
+    linear_model,
+    model_selection,
+    neural_network,
+    pipeline,
+    preprocessing,
+    svm,
+    tree,
+)
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from tests.support import pickles
 from tests.support import sklearn_exports as cases
 
 # Whether the training has come to its end is no matter here.
@@ -92,6 +105,29 @@ def test_the_exponential_loss_has_its_own_share() -> None:
         WHOLE, cases.classes(WHOLE, (0, 1))
     )
     cases.assert_agree(model, WHOLE)
+
+
+VOTES: dict[str, Any] = {
+    "regression forest": ensemble.RandomForestRegressor(10, random_state=0),
+    "extra trees": ensemble.ExtraTreesRegressor(30, random_state=0),
+    "two classes": ensemble.RandomForestClassifier(10, random_state=0),
+    "gradient boosting": ensemble.GradientBoostingRegressor(n_estimators=10),
+    "histogram": ensemble.HistGradientBoostingRegressor(max_iter=10),
+}
+
+
+@pytest.mark.parametrize("name", VOTES)
+def test_rows_tie_where_scikit_learns_do(name: str) -> None:
+    """Few targets make many equal sums, and ranks take any difference between them for one."""
+    sample, live = cases.whole(600, 8), cases.whole(800, 8, seed=9)
+    random = np.random.default_rng(0)
+    target = random.choice([0, 0.25, 0.5, 0.75, 1], p=[0.05, 0.2, 0.5, 0.2, 0.05], size=600)
+    fitted = base.clone(VOTES[name]).fit(sample, target > 0.5 if name == "two classes" else target)
+    predict = pickles.predict_of(cases.exported(fitted, sample))
+    said = fitted.predict_proba(live)[:, 1] if name == "two classes" else fitted.predict(live)
+    np.testing.assert_array_equal(pickles.raw_of(predict)(live, None), said)
+    ranks = predict(live.assign(era="X"), None)["prediction"]
+    np.testing.assert_array_equal(ranks, pd.Series(said).rank(pct=True))
 
 
 def test_a_network_for_counts_has_an_exponential_on_top() -> None:

@@ -279,6 +279,28 @@ def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
     np.testing.assert_allclose(reference.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
 
 
+class Squeezed(nn.Module):
+    """Ends in ``squeeze()``, as many do: of one row it gives a number and no row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.net(x).squeeze()
+
+
+@pytest.mark.parametrize("count", [1, 2, 1025])
+def test_a_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
+    module = settled(Squeezed())
+    assert export(module, tmp_path / "net", sample=rows(count)).rows == count
+    made = read.read(tmp_path / "net")
+    golden = made.golden
+    filled = np.where(np.isnan(golden.inputs), made.model.imputation, golden.inputs)
+    theirs = module(torch.tensor(np.resize(filled, (70, INPUTS)), dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(golden.predictions, theirs[: len(golden.inputs)], atol=1e-5)
+
+
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
     with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):

@@ -116,9 +116,9 @@ def _forest(count: int) -> bundle_model.Trees:
     from sklearn.ensemble import RandomForestRegressor
 
     grown = RandomForestRegressor(9, max_depth=6, random_state=1).fit(*_trained(count))
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in grown.estimators_], weight=1 / 9)
+    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in grown.estimators_])
     plain = bundle_model.Prepare(imputation=np.full(count, 2.0), centre=np.zeros(count), scale=np.ones(count))
-    return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, prepare=plain)
+    return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True, prepare=plain)
 
 
 def _booster(count: int) -> bundle_model.LightGbm:

@@ -29,6 +29,9 @@ _QUESTIONS = 16384
 def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the forest as ``predict.trees`` takes it.
 
+    ``begin`` is what the sums begin from, ``count`` what they are divided by and ``base`` what is added then; the last
+    two are None where the trees are not averaged.
+
     ``groups`` are trees, one after the other, with the questions of their upper levels, sorted by feature. ``trees``
     has a row for each tree: its output, its upper levels, its full levels (those included), the steps through its table
     at most; then where its part of ``asked``, ``full``, ``value`` and ``table`` begins, and how long the last two are.
@@ -37,12 +40,9 @@ def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
     the levels after them, each from left to right. Then come the nodes below, left to right, in ``value`` as in
     ``table``; there the right child of a node is next to its left one, and a leaf is its own left child.
     """
-    forest = {**arrays, "threshold": _thresholds(arrays["threshold"], rounded=header["rounded"])}
-    base = arrays["base"].astype(np.float64)
-    is_leaf = forest["feature"][forest["roots"]] < 0
-    for root, output in zip(forest["roots"][is_leaf], forest["output"][is_leaf]):  # noqa: B905 - one length
-        base[output] += forest["value"][root]
-    forest["roots"], forest["output"] = forest["roots"][~is_leaf], forest["output"][~is_leaf]
+    forest = _without_bare_roots({**arrays, "threshold": _thresholds(arrays["threshold"], rounded=header["rounded"])})
+    base, averaged = arrays["base"].astype(np.float64), header.get("averaged", False)
+    count = np.maximum(np.bincount(arrays["output"], minlength=len(base)), 1)
     finish = fold_nodes(header.get("finish", ()), arrays, "finish.")
     prepare = fold_prepare(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
@@ -50,11 +50,32 @@ def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
     return {
         **_laid_out(forest, kind),
         "kind_of_inputs": kind,
-        "base": plain(base, "<f8"),
+        "begin": plain(np.zeros_like(base) if averaged else base, "<f8"),
+        "count": plain(count, "<f8") if averaged else None,
+        "base": plain(base, "<f8") if averaged else None,
         "prepare": prepare,
         "finish": finish,
         "row_bytes": prepare_bytes(prepare, inputs) + row_bytes(finish, len(base)) + 8 * len(base),
     }
+
+
+def _without_bare_roots(forest: dict[str, Any]) -> dict[str, Any]:
+    """Return the forest with a question before each leaf that is a whole tree, whose answer changes nothing.
+
+    So it is added in its turn: in another order the same numbers have other sums.
+    """
+    bare = np.flatnonzero(forest["feature"][forest["roots"]] < 0)
+    if not bare.size:
+        return forest
+    leaf = forest["roots"][bare]
+    inner = np.flatnonzero(forest["feature"] >= 0)[:1]  # its question is asked anyway
+    own = {"left": leaf, "right": leaf, "value": 0.0, "feature": 0, "threshold": 0.0, "missing_left": 0}
+    if inner.size:
+        own |= {name: forest[name][inner] for name in ("feature", "threshold", "missing_left")}
+    roots = forest["roots"].copy()
+    roots[bare] = len(forest["feature"]) + np.arange(bare.size)
+    more = {name: np.broadcast_to(value, bare.shape).astype(forest[name].dtype) for name, value in own.items()}
+    return {**forest, "roots": roots, **{name: np.concatenate([forest[name], part]) for name, part in more.items()}}
 
 
 def float32_below(threshold: Any) -> Any:

@@ -141,12 +141,15 @@ def run_trees(model: Any, live_features: Any, live_benchmark_models: Any) -> Any
     as_they_are = {**model, "imputation": np.full(count, np.nan), "far": []}
     for start, stop, block in blocks(as_they_are, live_features, live_benchmark_models, like, model["row_bytes"]):
         values = prepared(prepare, block).astype(model["kind_of_inputs"], copy=False)
-        sums = np.repeat(model["base"][:, None], stop - start, axis=1)
+        sums = np.repeat(model["begin"][:, None], stop - start, axis=1)
         parts = -(-(stop - start) // PART)
         step = -(-(stop - start) // (64 * parts)) * 64
         for begin in range(0, stop - start, step):
             part = slice(begin, begin + step)
             add_trees(model, np.ascontiguousarray(values[:, part]), sums[:, part])
+        if model["count"] is not None:  # divided last: of leaves divided first, equal sums end some bits apart
+            sums /= model["count"][:, None]
+            sums += model["base"][:, None]
         raw[start:stop] = run_nodes(model["finish"], sums)[0]
     return raw
 
