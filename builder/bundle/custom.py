@@ -122,21 +122,24 @@ class Text(bundle_text.Text):
         )
 
     def _name_fault(self, place: int, name: str) -> str | None:
-        top = name.partition(".")[0]
-        if name in self.modules[:place]:
-            return f"{name} is there twice; list it once"
-        if any(keyword.iskeyword(part) for part in name.split(".")):
-            return f"{name} has a word of Python's own in it; rename the module"
-        if top in sys.stdlib_module_names:
-            return f"{name} is a module of Python's own library, which the image has; take it off the list"
-        if top in _TAKEN:
-            return f"{name} is the name of another module in the image; rename yours"
-        return None
+        return f"{name} is there twice; list it once" if name in self.modules[:place] else module_fault(name)
 
     @staticmethod
     def _home(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
         plain = f"{_CODE}{name.replace('.', '/')}"
         return next((file for file in (f"{plain}/__init__.py", f"{plain}.py") if file in contents), None)
+
+
+def module_fault(name: str) -> str | None:
+    """Return why no helper module may have a name; None where one may."""
+    top = name.partition(".")[0]
+    if any(keyword.iskeyword(part) for part in name.split(".")):
+        return f"{name} has a word of Python's own in it; rename the module"
+    if top in sys.stdlib_module_names:
+        return f"{name} is a module of Python's own library, which the image has; take it off the list"
+    if top in _TAKEN:
+        return f"{name} is the name of another module in the image; rename yours"
+    return None
 
 
 def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> list[str]:

@@ -25,6 +25,11 @@ MOST_FILE = 1 << 32
 """Bytes of one file beside these."""
 MOST_FILES = 10_000
 
+NAMING = (
+    "in code/ and files/, up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, a letter or digit first"
+)
+"""How files beside the three are named, for messages."""
+
 _FOLDERS = ("code", "files")
 _EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
 
@@ -86,7 +91,12 @@ def foreign(folder: Path) -> list[str]:
 
 def is_name(name: str) -> bool:
     """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
-    return name in NAMES or bool(_EXTRA.fullmatch(name))
+    return name in NAMES or is_beside(name)
+
+
+def is_beside(name: str) -> bool:
+    """Tell whether a file that is none of the three may have this name."""
+    return bool(_EXTRA.fullmatch(name))
 
 
 def hash_content(content: bytes | Path) -> tuple[str, int]:

@@ -18,7 +18,7 @@ from builder import typed, typed_kinds
 from builder.bundle import files, npz
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -154,6 +154,7 @@ class Text(abc.ABC):
             *_shared(self.features, self.benchmarks),
             *_groups(self.post),
             *self.own_faults(),
+            *_file_name_faults(self.files),
             *self._golden_faults(),
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
         ]
@@ -215,6 +216,22 @@ def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[typed.Fa
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
     return [typed.Fault(path=("benchmarks",), text=text)]
+
+
+def _file_name_faults(names: Iterable[str]) -> list[typed.Fault]:
+    """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
+    found = []
+    for name in sorted(names):
+        if not files.is_beside(name):
+            text = f"{typed_kinds.show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
+            found.append(typed.Fault(path=("files",), text=text))
+    whole = set(names)
+    for name in sorted(whole):
+        above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
+        if above:
+            text = f"{typed_kinds.show(min(above))} is a file, and {typed_kinds.show(name)} lies in it; rename one"
+            found.append(typed.Fault(path=("files",), text=text))
+    return found
 
 
 def _groups(steps: Sequence[postprocessing.Step]) -> list[typed.Fault]:

@@ -75,9 +75,9 @@ def write(path: Path, bundle: bundle_model.Bundle) -> None:
         errors.BundleError: All that ``read`` would refuse; something else in its place; a disk that is full.
     """
     target = path.resolve()
-    contents = _contents(bundle)
-    found = _faults(path, contents)
     try:
+        contents = _contents(bundle)
+        found = _faults(path, contents)
         found += _archive_faults(path) if archive.is_archive_name(path) else _target_faults(path)
         if found:
             raise errors.BundleError(found)

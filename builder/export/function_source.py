@@ -74,15 +74,14 @@ def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> Wr
     return Written(text=gathered.text("A load(bundle) of the user's own, and what it uses.", []), data=gathered.data)
 
 
-def module_sources(names: Iterable[str | types.ModuleType]) -> dict[str, tuple[str, bytes]]:
+def module_sources(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
     """Return file name and source of each module that is taken in, by its dotted name.
 
     Raises:
         errors.ExportError: there is no such module, or it is not written in Python.
     """
     found = {}
-    for one in names:
-        name = one if isinstance(one, str) else one.__name__
+    for name in names:
         try:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError, AttributeError):

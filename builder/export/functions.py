@@ -15,20 +15,22 @@ import platform
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import errors, paths, reference
+from builder import errors, paths, reference, typed_kinds
+from builder.bundle import custom, npz
+from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
-from builder.bundle import npz
+from builder.bundle import text as bundle_text
 from builder.export import function_source, translated, trial
 from builder.inside import measure
 
 if TYPE_CHECKING:
-    import types
     from collections.abc import Callable
 
     from builder.export.translated import Array
@@ -55,7 +57,7 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
     kind = given.options.get("kind", "custom")
     if kind != "custom":
         raise errors.ExportError(f'export: kind={kind!r}: a function is of kind "custom"')
-    modules = function_source.module_sources(_listed(given.options.get("modules", ()), "modules"))
+    modules = function_source.module_sources(_modules(given.options.get("modules", ())))
     sources = {name: content for name, (_, content) in modules.items()}
     files = _files(given.options.get("files", ()))
     is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
@@ -109,16 +111,41 @@ def _listed(value: Any, name: str) -> list[Any]:
     return list(value)
 
 
+def _modules(value: Any) -> list[str]:
+    """Return the dotted names of the modules that are taken in; they come as names or as the modules themselves."""
+    names = []
+    for one in _listed(value, "modules"):
+        if not isinstance(one, (str, types.ModuleType)):
+            raise errors.ExportError(f"export: modules: {one!r}: a module, or its dotted name, is needed")
+        names.append(one if isinstance(one, str) else one.__name__)
+        fault = custom.module_fault(names[-1])
+        if fault is not None:
+            raise errors.ExportError(f"export: modules: {fault}")
+    return names
+
+
 def _files(value: Any) -> dict[str, Path]:
     """Return the files by their names in the bundle; they come as a list of paths, or as a mapping from names."""
     listed = _listed(value, "files")
-    named = value.items() if isinstance(value, Mapping) else ((Path(one).name, one) for one in listed)
-    found = {str(name): Path(path) for name, path in named}
+    pairs = list(value.items()) if isinstance(value, Mapping) else [(None, one) for one in listed]
+    for name, path in pairs:
+        if not isinstance(path, (str, os.PathLike)) or not isinstance(name, (str, type(None))):
+            raise errors.ExportError(
+                f'export: files: {path!r}: a list of paths is needed, or a mapping {{"name": path, ...}}'
+            )
+    found = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     absent = [str(path) for path in found.values() if not path.is_file()]
     if absent:
         raise errors.ExportError(f"export: files: {', '.join(absent[:5])}: no such file")
     if len(found) < len(listed):
         raise errors.ExportError('export: files: two have one name; pass {"name": path, ...}')
+    # Here too, not only when the bundle is written: it is tried first, and its files are put in place for that.
+    bad = [typed_kinds.show(name) for name in found if not bundle_files.is_beside(f"files/{name}")]
+    if bad:
+        raise errors.ExportError(
+            f"export: files: {bundle_text.listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
+            '{"name": path, ...} with other names'
+        )
     return found
 
 

@@ -175,6 +175,18 @@ def test_a_load_of_ones_own_reads_its_files(tmp_path: Path) -> None:
     assert set(made.model.files) == {"code/model.py", "files/weights.csv"}
 
 
+@pytest.mark.parametrize("name", ["../../../victim.json", "/victim.json", "weights v2 (final).json", ""])
+def test_a_file_that_would_lie_elsewhere_or_not_be_read_again_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "weights (final).csv").write_text("0.1")
+
+    def load(bundle: Any) -> Any:
+        return bundle
+
+    said = refusal(load, tmp_path / "below", files={name: tmp_path / "weights (final).csv"})
+    assert "cannot be named so in a bundle (in code/ and files/, up to 8 parts, each of ASCII letters" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["weights (final).csv"]
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with modules of the user's own, which can be imported."""
@@ -348,7 +360,11 @@ def test_without_source_there_is_nothing_to_save(tmp_path: Path) -> None:
         ({"files": [__file__]}, "files= are read by a function load(bundle) that returns predict"),
         ({"modules": "ownpkg"}, "modules='ownpkg': a list is needed"),
         ({"modules": ["no_such_module"]}, "modules: there is no module 'no_such_module' here"),
-        ({"modules": ["_csv"]}, "modules: "),
+        ({"modules": ["_csv"]}, "modules: _csv is a module of Python's own library, which the image has; take it off"),
+        ({"modules": ["os"]}, "modules: os is a module of Python's own library"),
+        ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
+        ({"modules": [3]}, "modules: 3: a module, or its dotted name, is needed"),
+        ({"files": [3]}, "files: 3: a list of paths is needed, or a mapping"),
         ({"module": []}, "no such option: module; this kind of model takes kind, modules, files"),
     ],
 )

@@ -117,6 +117,14 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
             {"files": {"code/model.py": custom.CODE.encode(), "model.txt.gz": b""}},
             "files.model.txt.gz: a custom model has its code in code/ and its data in files/; move it there",
         ),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "files/weights (final).json": b""}},
+            'files: "files/weights (final).json" cannot be a file of a bundle; in code/ and files/, up to 8 parts',
+        ),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "files/a": b"", "files/a/b": b""}},
+            'files: "files/a" is a file, and "files/a/b" lies in it; rename one',
+        ),
     ],
 )
 def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -126,6 +134,19 @@ def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_p
         features=made.features, model=bundle_model.Custom(**whole), golden=made.golden, post=made.post
     )
     assert says in fault_of(faulty, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["files/../../../victim.json", "files/../victim.json", "/victim.json", "files//x"])
+def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
+    made = custom.bundle()
+    files_of_it = {"code/model.py": custom.CODE.encode(), name: b"new"}
+    faulty = bundle_model.Bundle(
+        features=made.features, model=bundle_model.Custom(files=files_of_it), golden=made.golden, post=made.post
+    )
+    (tmp_path / "victim.json").write_bytes(b"old")
+    with pytest.raises(errors.BundleError, match="cannot be a file of a bundle"):
+        write.write(tmp_path / "below" / "bundle", faulty)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("victim.json", b"old")]
 
 
 # ---- predicting
