@@ -1,6 +1,7 @@
 # Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
 # LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
 # upload takes MODEL=slot, and CREATE=1, CLEAR_WEBHOOK=1, TRIGGER=1, AGAIN=1, NO_COMPARE=1, DRY_RUN=1; rollback MODEL=, TO=;
+# status takes SLOT=name; doctor takes CONFIG=...;
 # init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11

@@ -9,6 +9,7 @@ everything but this computer itself.
 from __future__ import annotations
 
 import contextlib
+import logging
 import ssl
 import urllib.parse
 from typing import TYPE_CHECKING, TypeAlias
@@ -36,6 +37,8 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
     """
     import httpx  # noqa: PLC0415 - a tenth of a second, and only where the network is used
 
+    # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
+    logging.getLogger("httpx").disabled = True
     # A proxy of the environment has no way to this computer itself.
     return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
 

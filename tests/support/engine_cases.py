@@ -127,6 +127,15 @@ def imported(subject: Subject, word: str = "one") -> Iterator[engine.ImageFacts]
         subject.on.remove_image(made.id)
 
 
+# ---- the machine
+
+
+def an_engine_says_what_its_machine_has(subject: Subject) -> None:
+    assert subject.on.memory() > LIMITS.memory
+    free = subject.on.free_disk()
+    assert free is None or free > 0
+
+
 # ---- images
 
 
@@ -387,6 +396,7 @@ def a_run_takes_away_what_a_dead_one_left_and_nothing_else(subject: Subject) -> 
 
 
 CASES: tuple[Callable[[Subject], None], ...] = (
+    an_engine_says_what_its_machine_has,
     an_image_that_is_not_here_is_none,
     an_imported_image_is_found_by_name_and_id,
     an_image_goes_with_its_last_name,

@@ -6,12 +6,17 @@ scripted one. The image is really in a registry, so that its digest is.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import datetime as dt
 import hashlib
+import http.server
 import json
 import os
+import ssl
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +25,20 @@ from builder.bundle import files
 from tests.support import bundles, command, manifests, registry_images
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.sandbox.server import Sandbox
     from tests.sandbox.state import Pickle, Slot
 
+QUARTER_OF_AN_HOUR = dt.timedelta(minutes=15)
 IMAGE, TAG = "numerai_predict_py_3_11", "a78dedd"
+_QUICK = """
+import sys, time
+time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
+from builder.cli import main
+sys.exit(main.main(sys.argv[1:]))
+"""
 _PICKLE = b"a pickle of a few bytes, never loaded: " + bytes(range(256)) * 4
 
 
@@ -56,8 +69,10 @@ class Project:
         return command.start(*arguments, cwd=self.root, **{**self.environment(token), **environment})
 
     def run(self, *arguments: str, token: str = "full", **environment: str) -> tuple[int, str, str]:
-        """Run the tool; returns its exit code and what it printed."""
-        return command.run(*arguments, cwd=self.root, **{**self.environment(token), **environment})
+        """Run the tool in a process of its own that does not wait; returns its exit code and what it printed."""
+        done = python(_QUICK, self.root, *arguments, **{**self.environment(token), **environment})
+        assert "Traceback" not in done.stdout + done.stderr
+        return done.returncode, done.stdout, done.stderr
 
     def upload(self, *arguments: str, slot: str = "fresh", **environment: str) -> tuple[int, str, str]:
         """Upload to a slot, with yes to all questions."""
@@ -155,13 +170,76 @@ def command_line(process: subprocess.Popen[str]) -> bytes:
         return file.read()
 
 
-def python(program: str, root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(program: str, root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a few lines of Python with the tool on its path."""
     return subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", program, *arguments],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(command.ROOT), **environment},
         capture_output=True,
         text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
         check=False,
     )
+
+
+@dataclass
+class Heard:
+    """What a server heard."""
+
+    requests: list[str] = dataclasses.field(default_factory=list)
+
+
+@contextlib.contextmanager
+def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
+    """Run an https server whose certificate nobody vouches for."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    out = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *named, *out],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    heard = Heard()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.requests.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
+        listener.handle_error = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"https://localhost:{listener.server_address[1]}/", heard
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
+    """Run a proxy that lets nobody through; yields its address and what it was asked."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append(self.requestline)
+            self.send_error(403)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.server_address[1]}", asked
+        finally:
+            listener.shutdown()
+            thread.join()
