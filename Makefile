@@ -1,6 +1,7 @@
 # Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
 # LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
 # upload takes MODEL=slot, and CREATE=1, CLEAR_WEBHOOK=1, TRIGGER=1, AGAIN=1, NO_COMPARE=1, DRY_RUN=1; rollback MODEL=, TO=;
+# status takes SLOT=name; doctor takes CONFIG=...;
 # init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
 CONFIG ?= configs/mlp.yaml
 PYTHON ?= 3.11
@@ -11,7 +12,7 @@ UPLOAD = $(if $(MODEL),--model $(MODEL)) $(if $(CREATE),--create) $(if $(CLEAR_W
 	$(if $(TRIGGER),--trigger) $(if $(AGAIN),--again) $(if $(NO_COMPARE),--no-compare) $(if $(DRY_RUN),--dry-run)
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in models status sandbox train fmt lint type test bench lock
+.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
 
 help: ## list the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -48,14 +49,17 @@ engine: .venv/.run ## find a container engine; install and start one where that 
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
 	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
 
-sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
-	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
+doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
+	@$(BUILDER) doctor $(if $(JSON),--json) $(CONFIG)
 
 models: .venv/.run ## list the slots and what runs in each
 	@$(BUILDER) models $(if $(JSON),--json)
 
 status: .venv/.run ## show all slots, what needs attention first, or one slot
 	@$(BUILDER) status $(if $(JSON),--json) $(SLOT)
+
+sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
+	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done

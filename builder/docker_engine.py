@@ -106,6 +106,11 @@ class DockerEngine:
             return None
         return shutil.disk_usage(folder).free
 
+    def memory(self) -> int:
+        """See :class:`builder.engine.Engine`."""
+        with _translated("ask the engine for its memory"):
+            return int(self._api.info().get("MemTotal") or 0)
+
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
         """See :class:`builder.engine.Engine`."""
         with _translated(f"look for the image {reference}"):

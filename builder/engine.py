@@ -102,6 +102,9 @@ class Engine(Protocol):
     def free_disk(self) -> int | None:
         """Return the free bytes of the disk that keeps its images; None where that is another machine's."""
 
+    def memory(self) -> int:
+        """Return the bytes of memory of the machine that it runs on."""
+
     def find_image(self, reference: str, /) -> ImageFacts | None:
         """Return the image that a tag, a digest or an id names here, or None."""
 

@@ -129,32 +129,19 @@ def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
 def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool, str]]:
     """Yield what the hash was compared with, and whether it agrees."""
     from builder import download as stage  # noqa: PLC0415
+    from builder.upload import receipt  # noqa: PLC0415
 
     digits = stage.digits_of(pickle.filename)
     if digits:
         yield came.sha256.startswith(digits), f"the digits in its name: {digits}"
     root = Path.cwd()
-    for path in sorted((root / "dist").glob("*/receipt*.json")) + sorted((root / "dist").glob("*/receipts/*.json")):
-        said = _receipt_hash(path, pickle.id)
-        if said:
-            yield said == came.sha256, f"the receipt {shlex.quote(str(path.relative_to(root)))}: {said}"
+    for path, said in receipt.read_all(root):
+        if said.get("pickle") == pickle.id:
+            name = shlex.quote(str(path.relative_to(root)))
+            yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
     for path, found in recorded(root):
         if found.pickle.sha256 == came.sha256:
             yield True, f"made here: {shlex.quote(str(path.relative_to(root)))}"
-
-
-def _receipt_hash(path: Path, pickle: str) -> str | None:
-    """Return the sha256 that a receipt has for a pickle of the tournament, if it is that pickle's."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(found, dict) or pickle not in text:
-        return None
-    part = found.get("pickle")
-    said = part.get("sha256") if isinstance(part, dict) else found.get("sha256")
-    return said if isinstance(said, str) else None
 
 
 def _given(text: str) -> str:

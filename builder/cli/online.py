@@ -15,7 +15,7 @@ from builder.cli import terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from builder import tournament
+    from builder import api, tournament
     from builder.progress import Progress
 
 
@@ -26,7 +26,7 @@ def read_settings(root: Path | None = None) -> settings.Settings:
 
 @contextlib.contextmanager
 def connect(
-    progress: Progress, *, root: Path | None = None, needs_token: bool = True
+    progress: Progress, *, root: Path | None = None, needs_token: bool = True, patience: api.Patience | None = None
 ) -> Iterator[tournament.Tournament]:
     """Yield the tournament's API.
 
@@ -34,6 +34,7 @@ def connect(
         progress: Told when a question is asked again.
         root: The folder that holds ``configs/`` and may hold ``.env``.
         needs_token: Ask a person at the terminal for a token where none is set; without one, refuse.
+        patience: How often a question is asked that nobody answers.
 
     Raises:
         errors.TokenError: A token is needed, and there is none.
@@ -45,7 +46,7 @@ def connect(
     token = found.token
     if token is None and needs_token:
         token = _ask_for_token()
-    with api.Client(found.api_url, token, progress) as client:
+    with api.Client(found.api_url, token, progress, patience=patience) as client:
         yield tournament.Tournament(client)
 
 

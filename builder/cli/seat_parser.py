@@ -22,6 +22,9 @@ def add(verbs: parser.Verbs) -> None:
 
 
 def _add_looking(verbs: parser.Verbs) -> None:
+    doctor_text = "look at the engine, the image, the API, the token and the slot; change nothing"
+    doctor = verbs.add("doctor", "doctor.doctor", doctor_text, json=True)
+    doctor.add_argument("config", nargs="?", metavar="CONFIG", help="whose image and slot; default: configs/mlp.yaml")
     verbs.add("models", "seat.models", "list the slots and what runs in each", json=True)
     status = verbs.add("status", "seat.status", "show all slots, what needs attention first, or one slot", json=True)
     status.add_argument("slot", nargs="?", metavar="SLOT", help=_NAMED)

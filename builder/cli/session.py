@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 
+def find() -> docker_engine.DockerEngine:
+    """Return the engine that runs; nothing is started.
+
+    Raises:
+        errors.EngineError: None does.
+    """
+    return docker_engine.connect()
+
+
 def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
     """Return the engine; where none runs and this machine can have one, it is installed and started.
 
@@ -20,7 +29,7 @@ def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
         errors.RefusedError: the person did not want one started.
     """
     try:
-        return docker_engine.connect()
+        return find()
     except errors.EngineError as error:
         reason = str(docker_engine.causes(error)[-1])
     chosen = local_engine.chosen_engine(os.environ)

@@ -93,8 +93,7 @@ def _run_here(
     content = _fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = session.connect(progress, yes=options.yes)
-    wanted = image.Wanted(ref=ref, stand_in=options.stand_in)
-    where = image.resolve(wanted, on, pull=False, progress=progress)
+    where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
     terms = config.Validate().limits
     with run.start(on) as identity:
         task = stage.Task(
@@ -111,10 +110,12 @@ def _run_here(
 
 def _reference(api: tournament.Tournament, pickle: tournament.Pickle) -> str:
     """Return the image that a pickle was registered for, as a reference."""
+    from builder import pinning  # noqa: PLC0415
+
     registry = online.read_settings().registry
     found = next((one for one in api.images() if one.id == pickle.image_id), None)
     if found is not None:
-        return f"{registry}/{found.image}:{found.tag}"
+        return pinning.reference(found, registry)
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(

@@ -60,6 +60,7 @@ class FakeEngine:
         self.programs: dict[str, Program] = {}
         self.down = False
         self.free: int | None = None
+        self.total_memory = 8 << 30
         self.platform = engine.PLATFORM
         self._folder = folder
         self._images: dict[str, _Image] = {}
@@ -93,6 +94,10 @@ class FakeEngine:
     def free_disk(self) -> int | None:
         self._check()
         return self.free
+
+    def memory(self) -> int:
+        self._check()
+        return self.total_memory
 
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
         self._check()

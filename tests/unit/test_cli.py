@@ -32,12 +32,12 @@ IN_MAKE = {
     "init",
     "engine",
     "stand-in",
+    "doctor",
     "models",
     "status",
 }
 BY_COMMAND = {
     "bundle",
-    "images",
     "pickles",
     "data-versions",
     "logs",
@@ -50,6 +50,7 @@ BY_COMMAND = {
     "download",
     "credentials",
     "query",
+    "images",
 }
 """Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
 

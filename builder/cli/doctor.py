@@ -1,0 +1,190 @@
+"""``doctor``: what this machine and the account still need; each thing a line, good or with its fix."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import config, config_values, errors, pins
+from builder.cli import online, parser, registries, session, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import doctor as stage
+    from builder import engine, tournament
+    from builder.progress import Progress
+
+_MARKS = {True: "ok", False: "FIX", None: "-"}
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Look at everything; exit 1 when something is to be mended."""
+    with terminal.progress() as progress:
+        lines = _look(options.config, progress)
+    good = all(line.good is not False for line in lines)
+    if options.json:
+        print(json.dumps({"format": 1, "good": good, "lines": [dataclasses.asdict(line) for line in lines]}))
+    else:
+        for line in lines:
+            print(f"{_MARKS[line.good]:<3}  {line.name:<8}  {' '.join(line.text.split())}{_fix(line)}")
+    return 0 if good else 1
+
+
+def _fix(line: stage.Line) -> str:
+    return f"  -> {line.fix}" if line.fix else ""
+
+
+def _look(named: str | None, progress: Progress) -> list[stage.Line]:
+    """Return a line for everything, in the order in which it is needed."""
+    from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
+
+    progress.step("looking for an engine")
+    on, found = _find_engine()
+    lines = stage.judge_engine(found)
+    chosen: config.Config | None = None
+    if named is not None or Path(parser.CONFIG).is_file():
+        path = Path(named or parser.CONFIG)
+        try:
+            chosen = config.load(path)
+            lines.append(stage.Line(name=stage.CONFIG, good=True, text=str(path)))
+        except (errors.ConfigError, OSError) as error:
+            faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
+            more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            fix = "mend it; `make render` shows all that is wrong with it"
+            lines.append(stage.Line(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
+    root = chosen.root if chosen else Path.cwd()
+    at_tournament = _Account(root, progress)
+    if chosen is not None:
+        lines += _look_at_image(chosen, on, at_tournament, progress)
+    return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(chosen)]
+
+
+def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | str]:
+    from builder import docker_engine  # noqa: PLC0415 - the SDK takes a fifth of a second
+    from builder import doctor as stage  # noqa: PLC0415
+
+    try:
+        on = session.find()
+        return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
+    except errors.EngineError as error:
+        return None, str(docker_engine.causes(error)[-1])
+
+
+def _look_at_image(
+    chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
+) -> list[stage.Line]:
+    from builder import doctor as stage  # noqa: PLC0415
+    from builder import image, pinning  # noqa: PLC0415
+
+    try:
+        lock = pins.read(chosen.root)
+    except (errors.ConfigError, OSError) as error:
+        return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix="make pin")]
+    key = config.canonical_reference(chosen.image.ref)
+    pin, ref = lock.images.get(key), chosen.image.ref
+    if ref == config_values.DEFAULT_IMAGE:
+        ref = (pin.ref if pin else None) or account.default_image() or ""
+        if not ref:
+            text = "default: nobody says what it stands for"
+            return [stage.Line(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
+    wanted = image.Wanted(ref=ref, digest=pinning.pinned(lock, key))
+    here = None if on is None else on.find_image(wanted.name) is not None
+    progress.step(f"asking the registry for {ref}")
+    digest, silence = _ask_registry(ref, progress)
+    found = stage.ImageFound(
+        ref=ref, pin=pin, here=here, at_registry=digest, silence=silence, stand_in=chosen.image.stand_in
+    )
+    lines = stage.judge_image(found, dt.datetime.now(dt.UTC).date())
+    if account.images is not None:
+        lines.append(stage.judge_offer(ref, account.images, account.registry))
+    return lines
+
+
+def _ask_registry(ref: str, progress: Progress) -> tuple[str | None, str]:
+    """Return the digest that a reference has at its registry, or why that is not known."""
+    try:
+        with registries.connect(progress) as asked:
+            return asked.resolve(ref).digest, ""
+    except errors.BuilderError as error:
+        return None, str(error).splitlines()[0].removeprefix(f"{ref}: ").partition(";")[0]
+
+
+class _Account:
+    """What the API says; each question that fails is a line, and no later one is asked."""
+
+    def __init__(self, root: Path, progress: Progress) -> None:
+        self.lines: list[stage.Line] = []
+        self.images: tuple[tournament.DockerImage, ...] | None = None
+        self.registry = ""
+        self._account: tournament.Account | None = None
+        self._look(root, progress)
+
+    def default_image(self) -> str | None:
+        """Return what ``default`` stands for now, if the tournament says."""
+        from builder import pinning  # noqa: PLC0415
+
+        try:
+            return pinning.default_reference(self.images or (), self.registry)
+        except errors.ApiError:
+            return None
+
+    def look_at_slot(self, chosen: config.Config | None) -> list[stage.Line]:
+        """Return a line for the config's slot."""
+        from builder import doctor as stage  # noqa: PLC0415
+        from builder import slots  # noqa: PLC0415
+
+        model = chosen.upload.model if chosen and chosen.upload else None
+        if chosen is None:
+            return []
+        if not model:
+            text = "the config names none (upload.model); `make upload MODEL=NAME` names one"
+            return [stage.Line(name=stage.SLOT, good=None, text=text)]
+        if self._account is None:
+            return [stage.Line(name=stage.SLOT, good=None, text=f"{model}: not known without a token that is good")]
+        slot = slots.match_slot(self._account, model)
+        if slot is None:
+            text = f"{model}: {slots.no_slot(self._account, model)}"
+            fix = f"name another as upload.model, or: python -m builder create-model {model}"
+            return [stage.Line(name=stage.SLOT, good=False, text=text, fix=fix)]
+        return [stage.judge_slot(slot)]
+
+    def _look(self, root: Path, progress: Progress) -> None:
+        from builder import api as door  # noqa: PLC0415 - httpx
+        from builder import doctor as stage  # noqa: PLC0415
+
+        try:
+            found = online.read_settings(root)
+        except errors.UsageError as error:
+            self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
+            return
+        self.registry = found.registry
+        patience = door.Patience(attempts=2)
+        with online.connect(progress, root=root, needs_token=False, patience=patience) as api:
+            try:
+                info = api.token_info() if found.token else None
+                if info is None:
+                    api.current_round()
+                self.images = api.images()
+                self._account = api.account() if info else None
+            except errors.TokenError as error:
+                self._say(stage.API, good=True, text=f"{api.client.where} answers")
+                self._say(stage.TOKEN, good=False, text=str(error), fix="set another")
+            except errors.NetworkError as error:
+                fix = "look at the network, any proxy, and NUMERAI_API_URL if it is set"
+                self._say(stage.API, good=False, text=str(error), fix=fix)
+                if found.token is None:
+                    self.lines.append(stage.judge_token(None, ""))
+            else:
+                self._say(stage.API, good=True, text=f"{api.client.where} answers")
+                self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))
+            if api.client.clock_ahead is not None:
+                self.lines.append(stage.judge_clock(api.client.clock_ahead))
+
+    def _say(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
+        from builder import doctor as stage  # noqa: PLC0415
+
+        self.lines.append(stage.Line(name=name, good=good, text=text, fix=fix))

@@ -1,0 +1,188 @@
+"""What the machine, the image and the account need before a model can be made and delivered: judged from facts.
+
+Nothing is started, pulled or changed to find out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder import engine, pinning, standing, tournament
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder import pins
+    from builder.tournament import DockerImage, Slot, TokenInfo
+
+ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
+CONFIG, IMAGE, PIN, OFFERED = "config", "image", "pin", "offered"
+API, TOKEN, CLOCK, SLOT = "api", "token", "clock", "slot"
+
+_LEAST_DISK = 5 * 10**9
+"""A runner image, its layers while they are unpacked, and a build."""
+_LEAST_MEMORY = 4 << 30
+"""What a validation may use unless its config says otherwise."""
+_MOST_SECONDS_OFF = 60.0
+_OLD_DAYS = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One thing that was looked at. ``good`` is None where it could not be told, or where it asks for nothing."""
+
+    name: str
+    good: bool | None
+    text: str
+    fix: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFound:
+    """The engine that answers; ``free`` is None where its disk is another machine's."""
+
+    facts: engine.EngineFacts
+    memory: int
+    free: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFound:
+    """What is known of a config's image.
+
+    Attributes:
+        ref: The reference; of ``default``, what it stands for.
+        pin: Its pin, if there is one.
+        here: It is on the engine; None without an engine.
+        at_registry: The digest that the registry has under the reference; None where it did not say.
+        silence: Why the registry did not say.
+        stand_in: The look-alike that the config names, or None.
+    """
+
+    ref: str
+    pin: pins.Pin | None
+    here: bool | None
+    at_registry: str | None
+    silence: str
+    stand_in: str | None
+
+
+def judge_engine(found: EngineFound | str) -> list[Line]:
+    """Judge the engine, or the reason why none answers."""
+    if isinstance(found, str):
+        return [Line(name=ENGINE, good=False, text=f"none answers: {found}", fix="make engine")]
+    lines = [Line(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
+    if found.free is None:
+        lines.append(Line(name=DISK, good=None, text="of another machine: not known from here"))
+    else:
+        few = found.free < _LEAST_DISK
+        fix = f"free {_gigabytes(_LEAST_DISK)} or more: `docker system df` shows what may go" if few else ""
+        lines.append(Line(name=DISK, good=not few, text=f"{_gigabytes(found.free)} free for images", fix=fix))
+    short = found.memory < _LEAST_MEMORY
+    fix = "give the engine's machine 4 GiB or more, or name a lower validate.limits.memory in the config"
+    text = f"{found.memory / 2**30:.1f} GiB"
+    lines.append(Line(name=MEMORY, good=not short, text=text, fix=fix if short else ""))
+    platform = found.facts.platform
+    if platform == engine.PLATFORM:
+        lines.append(Line(name=PLATFORM, good=True, text=platform))
+    else:
+        text = f"{platform}: {engine.PLATFORM} images run emulated, slowly; the pickle is the same"
+        lines.append(Line(name=PLATFORM, good=None, text=text))
+    return lines
+
+
+def judge_image(found: ImageFound, today: dt.date) -> list[Line]:
+    """Judge a config's image and its pin."""
+    return [_judge_presence(found), _judge_pin(found, today)]
+
+
+def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> Line:
+    """Judge whether the tournament offers an image."""
+    offered = pinning.find_offered(ref, images, registry)
+    said = "; ".join(pinning.standing(ref, images, registry))
+    if offered is None or offered.deprecated:
+        what, _, fix = said.partition(": ")
+        return Line(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)
+    if offered.default:
+        return Line(name=OFFERED, good=True, text=f"{offered.image}:{offered.tag} is the tournament's default")
+    return Line(name=OFFERED, good=None, text=said)
+
+
+def judge_token(info: TokenInfo | None, source: str) -> Line:
+    """Judge what the token may do; None: none is set."""
+    make = 'make one at numer.ai/account ("Create MCP Key") with the scopes'
+    both = f"{tournament.UPLOAD_SCOPE} and {tournament.DOWNLOAD_SCOPE}"
+    if info is None:
+        where = "set NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY, here or in .env"
+        return Line(name=TOKEN, good=False, text="none is set", fix=f"{make} {both}, and {where}")
+    text = f"{info.public_id} of {info.username}, from {source}"
+    if tournament.UPLOAD_SCOPE not in info.scopes:
+        return Line(name=TOKEN, good=False, text=f"{text}: lacks {tournament.UPLOAD_SCOPE}", fix=f"{make} {both}")
+    if tournament.DOWNLOAD_SCOPE not in info.scopes:
+        text = f"{text}: uploads; lacks {tournament.DOWNLOAD_SCOPE}, which only `download`, `why` and comparing need"
+    return Line(name=TOKEN, good=True, text=text)
+
+
+def judge_clock(ahead: float | None) -> Line:
+    """Judge by how many seconds this computer's clock is ahead of the server's."""
+    if ahead is None:
+        return Line(name=CLOCK, good=None, text="the server named no time")
+    if abs(ahead) <= _MOST_SECONDS_OFF:
+        return Line(name=CLOCK, good=True, text=f"within {_MOST_SECONDS_OFF:.0f} s of the server's")
+    side = "ahead of" if ahead > 0 else "behind"
+    text = f"{abs(ahead):.0f} s {side} the server's"
+    return Line(name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it")
+
+
+def judge_slot(slot: Slot) -> Line:
+    """Judge whether a slot takes a pickle, and how it stands."""
+    stake = f", stake {slot.stake}" if slot.stake else ""
+    how = standing.judge(slot)
+    text = f"{slot.name}: {how.reason}{stake}"
+    if slot.archived or slot.tournament != tournament.CLASSIC:
+        return Line(
+            name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"
+        )
+    if slot.webhook:
+        return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix="make upload CLEAR_WEBHOOK=1")
+    if how.rank is standing.Rank.FAILED:
+        return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
+    return Line(name=SLOT, good=True, text=text)
+
+
+def _judge_presence(found: ImageFound) -> Line:
+    if found.here:
+        return Line(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
+    if found.at_registry is not None:
+        return Line(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `make pickle` pulls it")
+    if found.stand_in is not None:
+        text = f"{found.ref} is not to be had ({found.silence}): the stand-in {found.stand_in} is used, never uploaded"
+        return Line(name=IMAGE, good=None, text=text)
+    where = "not on the engine, and the registry" if found.here is not None else "the registry"
+    fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"
+    return Line(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {found.silence}", fix=fix)
+
+
+def _judge_pin(found: ImageFound, today: dt.date) -> Line:
+    if found.pin is None:
+        if "@" in found.ref:
+            return Line(name=PIN, good=True, text="the reference names its digest")
+        return Line(name=PIN, good=None, text="none yet: `make pin`, or the next `make pickle` in the image, makes one")
+    days = (today - dt.date.fromisoformat(found.pin.pinned)).days
+    age = "today" if days <= 0 else f"{days} day{'s' if days > 1 else ''} ago"
+    text = f"{found.pin.digest[:19]}..., pinned {age}"
+    if found.at_registry is not None and found.at_registry != found.pin.digest:
+        return Line(
+            name=PIN,
+            good=False,
+            text=f"{text}; the tag is {found.at_registry[:19]}... now",
+            fix="make pin, then make pickle",
+        )
+    old = "; that is long ago: `make pin` looks again" if days > _OLD_DAYS else ""
+    return Line(name=PIN, good=True, text=text + old)
+
+
+def _gigabytes(count: float) -> str:
+    return f"{count / 10**9:.1f} GB"

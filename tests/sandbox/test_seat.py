@@ -1,0 +1,370 @@
+"""The verbs on slots, pickles and the account, over real sockets: what a person sees, and what the account has then."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder.cli import terminal
+from tests.sandbox import client, faults, runs, server
+from tests.support import command, manifests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTENT = b"the bytes of a pickle, never loaded"
+DIGITS = hashlib.sha256(CONTENT).hexdigest()[:12]
+
+
+class Seat:
+    """Runs verbs in this process, against a stand-in."""
+
+    def __init__(self, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+        self.sandbox, self._capsys = sandbox, capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Return the exit code and what was printed."""
+        code = command.call(*arguments)
+        out, err = command.said(self._capsys)
+        for token in self.sandbox.state.tokens:
+            assert token.secret_key not in out + err
+        assert "signature=" not in (out + err).lower()
+        return code, out, err
+
+    def good(self, *arguments: str) -> str:
+        """Return what a verb printed that ends with 0."""
+        code, out, err = self(*arguments)
+        assert code == 0, err
+        return out
+
+    def data(self, *arguments: str) -> Any:
+        """Return the JSON that a verb prints."""
+        found = json.loads(self.good(*arguments, "--json"))
+        assert found["format"] == 1
+        return found
+
+    def changes(self) -> list[str]:
+        """Return the names of the mutations that came."""
+        names = {"assignPickleToModel", "addModel", "triggerComputePickleUpload", "updatePickleLabel"}
+        return [one for record in self.sandbox.requests for one in record.fields if one in names]
+
+
+@pytest.fixture
+def seat(
+    sandbox: server.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Seat:
+    for token in sandbox.state.tokens:
+        token.secret_key = token.secret_key.replace("-", "")
+    use(sandbox, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    return Seat(sandbox, capsys)
+
+
+def use(sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch, token: str = "full") -> None:
+    monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
+    for name, value in sandbox.environment(token).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def uploaded(seat: Seat, ask: client.Client) -> str:
+    """The id of a pickle that was uploaded for ``fresh`` and has passed."""
+    return str(ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")["id"])
+
+
+@pytest.fixture
+def failed(seat: Seat, ask: client.Client) -> str:
+    """The id of one that was uploaded for ``staked``, assigned, and whose last run failed."""
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
+    seat.sandbox.storage.path(runs.key(made.filename)).write_bytes(CONTENT)
+    seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
+    seat.sandbox.runs.begin(made, kind="round", validates=False)
+    seat.sandbox.runs.judge = runs.Scripted()
+    return made.id
+
+
+# ---- looking
+
+
+def test_models_lists_every_slot_and_what_runs_there(seat: Seat, failed: str) -> None:
+    out = seat.good("models")
+    assert "sandbox_user: 5 of 10 slots taken" in out
+    assert f"old-{'0' * 12}.pkl" in out
+    for name in ("fresh", "running", "hooked", "old_one", "signals_one", "staked"):
+        assert name in out
+    assert "theirs" not in out
+    slots = {one["name"]: one for one in seat.data("models")["slots"]}
+    assert slots["staked"]["pickle"]["id"] == failed
+    assert slots["hooked"]["webhook"] == "https://example.com/..."
+
+
+def test_an_account_without_slots_is_told_what_to_do(seat: Seat) -> None:
+    seat.sandbox.state.slots.clear()
+    assert "create-model NAME" in seat.good("models")
+    assert "create-model NAME" in seat.good("status")
+
+
+def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
+    lines = seat.good("status").splitlines()
+    assert lines[0].startswith("round 1000 is open until ")
+    assert lines[1].split()[:2] == ["FAILED", "staked"]
+    assert runs.SEGMENTATION_FAULT in lines[1]
+    assert "-> why staked" in lines[1]
+    assert {line.split()[1] for line in lines[-2:]} == {"old_one", "signals_one"}
+    assert seat.data("status")["slots"][0]["state"] == "failed"
+
+
+def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: str) -> None:
+    seat.sandbox.state.close_round()
+    out = seat.good("status", "STAKED")
+    shown = ("stake        12.5", "no round is open; round", "numerai_predict_py_3_11:a78dedd")
+    for text in (failed, runs.SEGMENTATION_FAULT, *shown):
+        assert text in out
+    assert seat.data("status", "staked")["slot"]["pickle"]["triggers"][0]["status"] == "failed"
+
+
+def test_a_slot_that_is_not_there_is_named_with_those_that_are_near(seat: Seat) -> None:
+    code, _, err = seat("status", "runing")
+    assert code == 2
+    assert "did you mean running?" in err
+
+
+def test_pickles_of_all_slots_of_one_and_those_that_run_nowhere(seat: Seat, uploaded: str, failed: str) -> None:
+    assert {one["id"] for one in seat.data("pickles")["pickles"]} == {uploaded, failed}
+    assert [one["id"] for one in seat.data("pickles", "fresh")["pickles"]] == [uploaded]
+    assert [one["id"] for one in seat.data("pickles", "--unassigned")["pickles"]] == [uploaded]
+    assert "no pickle was uploaded for hooked" in seat.good("pickles", "hooked")
+    assert f"mlp-{DIGITS}.pkl" in seat.good("pickles")
+
+
+def test_data_versions_take_no_token(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMERAI_SECRET_KEY")
+    monkeypatch.delenv("NUMERAI_PUBLIC_ID")
+    out = seat.good("data-versions")
+    assert ["v5.2", "v5.2", "default"] in [line.split()[:3] for line in out.splitlines()]
+    assert seat("models")[0] == 4
+
+
+# ---- runs
+
+
+def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
+    run = seat.sandbox.state.pickles[failed].triggers[0].id
+    for name in ("staked", failed, run):
+        code, out, _ = seat("logs", name)
+        assert code == 0
+        assert [line.split(" ", 2)[2] for line in out.splitlines()] == ["starting", "Segfault"]
+    _, _, err = seat("logs", "staked")
+    assert runs.SEGMENTATION_FAULT in err
+    assert [one["message"] for one in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
+
+
+def test_logs_of_diagnostics(seat: Seat, uploaded: str) -> None:
+    assert "no diagnostics" in seat.good("logs", uploaded, "--diagnostics")
+
+
+def test_logs_cannot_move_the_cursor(seat: Seat, failed: str) -> None:
+    log = seat.sandbox.state.pickles[failed].triggers[0].logs
+    log[0].message = "\x1b[2Jgone"
+    assert "\x1b" not in seat.good("logs", "staked")
+
+
+def test_logs_of_what_has_not_run_say_how_to_run_it(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "never.pkl")
+    code, _, err = seat("logs", made.id)
+    assert (code, f"trigger {made.id}" in err) == (2, True)
+    assert seat("logs", "nothing_like_it")[0] == 2
+
+
+def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) -> None:
+    code, _, err = seat("trigger", "staked")
+    assert (code, seat.changes()) == (5, [])
+    assert "submission for round 1000" in err
+    assert "STAKE    staked 12.5" in err
+    out = seat.good("trigger", "staked", "--yes")
+    run = seat.sandbox.state.pickles[failed].triggers[-1]
+    assert run.id in out
+    assert len(seat.sandbox.state.pickles[failed].triggers) == 2
+
+
+def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
+    seat.sandbox.state.close_round()
+    code, out, err = seat("trigger", uploaded, "--yes")
+    assert code == 0
+    assert "submits nothing" in err
+    assert runs.NO_ROUND in out
+
+
+def test_trigger_of_a_slot_that_runs_nothing_is_refused(seat: Seat) -> None:
+    code, _, err = seat("trigger", "fresh", "--yes")
+    assert (code, "runs no pickle" in err) == (2, True)
+
+
+# ---- changes
+
+
+def test_assign_shows_what_it_replaces_and_reads_it_back(seat: Seat, uploaded: str, failed: str) -> None:
+    code, _, err = seat("assign", "staked", uploaded)
+    assert (code, seat.changes()) == (5, [])
+    assert failed in err
+    assert uploaded in err
+    assert "read back" in seat.good("assign", "staked", DIGITS, "--yes")
+    assert seat.sandbox.state.slot("staked").pickle_id == uploaded
+    assert seat.data("assign", "staked", uploaded)["changed"] is False
+
+
+def test_assign_gives_back_what_was_there_when_another_is_read_back(seat: Seat, uploaded: str, failed: str) -> None:
+    other = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("running"), "other.pkl")
+    seat.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
+    code, _, err = seat("assign", "staked", uploaded, "--yes")
+    assert code == 4
+    assert other.id in err
+    assert seat.sandbox.state.slot("staked").pickle_id == failed
+
+
+@pytest.mark.parametrize("slot", ["hooked", "old_one", "signals_one"])
+def test_assign_refuses_a_slot_that_takes_no_pickle(seat: Seat, uploaded: str, slot: str) -> None:
+    assert seat("assign", slot, uploaded, "--yes")[0] == 5
+    assert seat.changes() == []
+
+
+def test_assign_refuses_a_pickle_that_has_not_passed(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
+    code, _, err = seat("assign", "fresh", made.id, "--yes")
+    assert (code, f"logs {made.id}" in err, seat.changes()) == (5, True, [])
+
+
+def test_a_name_of_several_pickles_is_asked_about(seat: Seat) -> None:
+    slot = seat.sandbox.state.slot("fresh")
+    one, two = (seat.sandbox.state.add_pickle(slot, "same.pkl") for _ in range(2))
+    code, _, err = seat("assign", "fresh", "same.pkl", "--yes")
+    assert code == 2
+    assert one.id in err
+    assert two.id in err
+
+
+def test_disable_ends_with_a_slot_that_runs_nothing(seat: Seat, failed: str) -> None:
+    code, _, err = seat("disable", "staked")
+    assert (code, f"assign staked {failed}" in err) == (5, True)
+    assert seat.data("disable", "staked", "--yes") == {
+        "format": 1,
+        "slot": "staked",
+        "before": failed,
+        "now": None,
+        "changed": True,
+    }
+    assert seat.sandbox.state.slot("staked").pickle_id is None
+    assert "runs no pickle" in seat.good("disable", "staked")
+
+
+def test_a_person_who_says_no_changes_nothing(seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "n")
+    code, _, err = seat("disable", "staked")
+    assert (code, "nothing was changed" in err, seat.changes()) == (5, True, [])
+
+
+def test_label_is_read_back(seat: Seat, uploaded: str) -> None:
+    assert "the good one" in seat.good("label", uploaded, "the good one")
+    assert seat.sandbox.state.pickles[uploaded].label == "the good one"
+    assert seat.data("label", "the good one", "")["before"] == "the good one"
+
+
+def test_create_model_makes_a_slot_of_classic(seat: Seat) -> None:
+    assert seat("create-model", "brand_new")[0] == 5
+    assert "make upload MODEL=brand_new" in seat.good("create-model", "brand_new", "--yes")
+    assert seat.sandbox.state.slot("brand_new").tournament == 8
+
+
+def test_create_model_refuses_before_anything_is_sent(seat: Seat) -> None:
+    assert seat("create-model", "Not A Name", "--yes")[0] == 2
+    assert seat("create-model", "fresh", "--yes")[0] == 2
+    seat.sandbox.state.accounts[0].max_model_slots = 5
+    code, _, err = seat("create-model", "brand_new", "--yes")
+    assert (code, "5 is all it may have" in err) == (5, True)
+    assert seat.changes() == []
+
+
+def test_create_model_finds_the_slot_whose_answer_was_lost(seat: Seat) -> None:
+    seat.sandbox.faults.add("addModel", faults.applied(faults.html(502)))
+    assert seat.data("create-model", "brand_new", "--yes")["slot"]["name"] == "brand_new"
+    assert seat.changes() == ["addModel"]
+
+
+# ---- the token, the API, the storage
+
+
+def test_credentials_show_everything_but_the_secret(seat: Seat) -> None:
+    found = seat.data("credentials")
+    assert (found["account"], found["lacking"]) == ("sandbox_user", {})
+    assert found["public_id"] == seat.sandbox.state.token("full").public_id
+    assert "upload_submission  Upload submissions and models" in seat.good("credentials")
+
+
+def test_credentials_name_the_verbs_that_lack_a_scope(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(seat.sandbox, monkeypatch, "read only")
+    out = seat.good("credentials")
+    assert "upload_submission, which upload, rollback, assign" in out
+    assert "download_submission, which download, why need" in out
+    code, _, err = seat("label", "x" * 3, "y")
+    assert (code, "pickles` lists them" in err) == (2, True)
+
+
+def test_a_revoked_token_is_told_so_everywhere(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(seat.sandbox, monkeypatch, "revoked")
+    for verb in (["models"], ["status"], ["pickles"], ["credentials"], ["logs", "fresh"], ["disable", "fresh"]):
+        code, _, err = seat(*verb)
+        assert (code, "will not do" in err) == (4, True)
+
+
+def test_query_asks_anything_and_changes_nothing_unless_told_to(seat: Seat, uploaded: str, tmp_path: Path) -> None:
+    assert json.loads(seat.good("query", "{ account { username } }")) == {"account": {"username": "sandbox_user"}}
+    text = "mutation m($id: ID!, $text: String) { updatePickleLabel(pickleId: $id, label: $text) { label } }"
+    variables = json.dumps({"id": uploaded, "text": "by query"})
+    code, _, err = seat("query", text, "--variables", variables)
+    assert (code, "--write" in err, seat.changes()) == (5, True, [])
+    (tmp_path / "label.graphql").write_text(text)
+    (tmp_path / "label.json").write_text(variables)
+    found = seat.data("query", "@label.graphql", "--variables", "@label.json", "--write")
+    assert found["data"] == {"updatePickleLabel": {"label": "by query"}}
+    code, _, err = seat("query", "{ nothing_like_it }")
+    assert (code, "nothing_like_it" in err) == (4, True)
+
+
+def test_download_compares_the_hash_with_the_name_and_the_manifests(seat: Seat, uploaded: str, tmp_path: Path) -> None:
+    manifests.commit(tmp_path / "dist" / "mlp", CONTENT)
+    out = seat.good("download", uploaded, "--to", "got.pkl")
+    assert (tmp_path / "got.pkl").read_bytes() == CONTENT
+    assert f"the digits in its name: {DIGITS}" in out
+    assert "DIFFERS" not in out
+    assert "made here: dist/mlp/manifest.json" in out
+    record = list(seat.sandbox.requests)[-1]
+    assert (record.method, record.had_token) == ("GET", False)
+    code, _, err = seat("download", uploaded, "--to", "got.pkl")
+    assert (code, "is there already" in err) == (2, True)
+
+
+def test_download_of_other_bytes_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
+    code, out, _ = seat("download", "staked")
+    assert (code, "DIFFERS" in out) == (1, True)
+    assert (tmp_path / f"old-{'0' * 12}.pkl").read_bytes() == CONTENT
+
+
+def test_download_without_the_scope_or_the_bytes_leaves_no_file(
+    seat: Seat, failed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seat.sandbox.storage.path(runs.key(seat.sandbox.state.pickles[failed].filename)).unlink()
+    code, _, err = seat("download", "staked")
+    assert (code, "not stored there" in err) == (4, True)
+    use(seat.sandbox, monkeypatch, "read only")
+    code, _, err = seat("download", "staked")
+    assert (code, "download_submission" in err) == (4, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_download_goes_on_after_the_storage_failed_once(seat: Seat, uploaded: str) -> None:
+    seat.sandbox.faults.add("GET", faults.status(503))
+    assert seat.data("download", uploaded)["compared"][0]["equal"] is True

@@ -1,0 +1,160 @@
+"""``doctor`` against the stand-in: a line for each thing, exit 1 when one is to be mended, and nothing is changed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder import errors
+from builder.cli import session
+from tests.support import command
+from tests.support.fake_engine import FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sandbox import server
+
+REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is there
+
+
+@pytest.fixture
+def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    made = FakeEngine(tmp_path / "engine")
+    made.add_image(REF)
+    made.free = 50 * 10**9
+    monkeypatch.setattr(session, "find", lambda: made)
+    return made
+
+
+@pytest.fixture
+def look(
+    sandbox: server.Sandbox,
+    on: FakeEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, dict[str, Any]]]:
+    for token in sandbox.state.tokens:
+        token.secret_key = token.secret_key.replace("-", "")
+    monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
+    monkeypatch.setenv("NUMERAI_REGISTRY", "127.0.0.1:1/numerai")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(command.write_project(tmp_path / "project"))
+    write("fresh")
+
+    def run(token: str | None = "full") -> tuple[int, dict[str, Any]]:
+        given = sandbox.environment(token) if token else {"NUMERAI_API_URL": sandbox.api_url}
+        for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        code = command.call("doctor", "configs/small.yaml", "--json")
+        out, err = command.said(capsys)
+        assert not any(one.secret_key in out + err for one in sandbox.state.tokens)
+        lines = {line["name"]: line for line in json.loads(out)["lines"]}
+        assert (code == 1) is any(line["good"] is False for line in lines.values())
+        assert all(line["fix"] for line in lines.values() if line["good"] is False)
+        return code, lines
+
+    return run
+
+
+def write(model: str | None, ref: str = REF) -> None:
+    text = command.CONFIG.replace("runner:1", ref) + (f"upload:\n  model: {model}\n" if model else "")
+    Path("configs/small.yaml").write_text(text)
+
+
+def wrong(lines: dict[str, Any]) -> set[str]:
+    return {name for name, line in lines.items() if line["good"] is False}
+
+
+def test_all_is_good(look: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines = look()
+    assert (code, wrong(lines)) == (0, set())
+    assert list(lines) == [
+        *("engine", "disk", "memory", "platform", "config", "image", "pin", "offered", "api", "token", "clock", "slot")
+    ]
+    assert command.call("doctor", "configs/small.yaml") == 0
+    printed = command.said(capsys)[0].splitlines()
+    assert [line.split()[1] for line in printed] == list(lines)
+    assert {line.split()[0] for line in printed} == {"ok", "-"}
+
+
+def test_no_token_a_revoked_one_and_one_without_the_scope(look: Callable[..., Any]) -> None:
+    for token in (None, "revoked", "read only"):
+        code, lines = look(token)
+        assert (code, wrong(lines)) == (1, {"token"})
+        assert lines["api"]["good"] is True
+
+
+def test_no_engine(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise errors.EngineError("could not reach the container engine") from ConnectionError("no such socket")
+
+    monkeypatch.setattr(session, "find", refuse)
+    _, lines = look()
+    assert wrong(lines) == {"engine", "image"}
+    assert "no such socket" in lines["engine"]["text"]
+    assert lines["engine"]["fix"] == "make engine"
+
+
+def test_no_api(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandbox: server.Sandbox) -> None:
+    sandbox.api_url = "http://127.0.0.1:1/"
+    _, lines = look()
+    assert wrong(lines) == {"api"}
+
+
+def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
+    sandbox.state.clock_offset = dt.timedelta(minutes=-15)
+    _, lines = look()
+    assert wrong(lines) == {"clock"}
+    assert "ahead of" in lines["clock"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("model", "is_wrong", "said"),
+    [
+        (None, False, "upload.model"),
+        ("frsh", True, "did you mean fresh?"),
+        ("hooked", True, "webhook"),
+        ("old_one", True, "archived"),
+        ("signals_one", True, "another tournament"),
+        ("staked", False, "stake 12.5"),
+    ],
+)
+def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_wrong: bool, said: str) -> None:  # noqa: FBT001
+    write(model)
+    _, lines = look()
+    assert (wrong(lines), said in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
+
+
+def test_an_image_that_is_deprecated_or_not_to_be_had(look: Callable[..., Any], on: FakeEngine) -> None:
+    write("fresh", "127.0.0.1:1/numerai/numerai_predict_py_3_10:a78dedd")
+    _, lines = look()
+    assert wrong(lines) == {"image", "offered"}
+    assert "deprecated" in lines["offered"]["text"]
+
+
+def test_the_default_image_is_what_the_tournament_says(look: Callable[..., Any]) -> None:
+    write("fresh", "default")
+    _, lines = look()
+    assert wrong(lines) == set()
+    assert "numerai_predict_py_3_11:a78dedd" in lines["image"]["text"]
+
+
+def test_a_config_with_faults_is_a_line(look: Callable[..., Any]) -> None:
+    write("fresh", "not an image!")
+    _, lines = look()
+    assert wrong(lines) == {"config"}
+
+
+def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, on: FakeEngine) -> None:
+    before = sorted(Path().rglob("*"))
+    look()
+    assert sorted(Path().rglob("*")) == before
+    assert on.asked == []

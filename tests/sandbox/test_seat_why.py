@@ -1,0 +1,163 @@
+"""``why``: a pickle that failed at the stand-in is run again here, in its image; takes the engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder.cli import session
+from tests.sandbox import client, live, registry, runner, runs, server
+from tests.support import clones, command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NEWER = "numerai_predict_py_3_13"
+
+
+@pytest.fixture(scope="module")
+def data() -> Iterator[live.Live]:
+    with live.Live(rows=300) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[str]:
+    """A registry with the look-alikes of two runtimes; yields what it is called."""
+    with registry.start() as address:
+        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", f"{NEWER}:03624a6")):
+            done = subprocess.run(
+                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
+                cwd=clones.ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
+        yield f"{address}/numerai"
+        registry.forget_all(address)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The example's pickle, made for Python 3.11."""
+    clone = clones.clone(tmp_path_factory.mktemp("clone"))
+    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    assert done.returncode == 0, done.stderr
+    return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
+
+
+@pytest.fixture
+def judge(images: str, data: live.Live) -> runner.Runner:
+    return runner.Runner(registry=images, data=data)
+
+
+@pytest.fixture
+def why(
+    sandbox: server.Sandbox,
+    images: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, Any]]:
+    for token in sandbox.state.tokens:
+        token.secret_key = token.secret_key.replace("-", "")
+    monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
+    settings = {**sandbox.environment(), "NUMERAI_REGISTRY": images, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, Any]:
+        code = command.call("why", *arguments, "--json")
+        out, err = command.said(capsys)
+        assert out, err
+        return code, json.loads(out)
+
+    return run
+
+
+def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> str:
+    """Upload, register for an image and wait; returns the pickle's id."""
+    ask = client.Client(sandbox)
+    stored, url = ask.authorise()
+    assert client.send("PUT", url, content).status == 200
+    chosen, slot = sandbox.state.image(image).id, sandbox.state.slot("fresh").id
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=chosen)
+    sandbox.runs.wait()
+    return str(created["id"])
+
+
+def test_a_pickle_for_another_python_is_seen_to_die_here_too(
+    why: Callable[..., Any],
+    sandbox: server.Sandbox,
+    made: bytes,
+    judge: runner.Runner,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sandbox.runs.judge = judge
+    identity = upload(sandbox, made, NEWER)
+    code, found = why("fresh")
+    assert (code, found["failed"], found["pickle"]) == (1, True, identity)
+    assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
+    assert any("Running on Python 3.13" in line for line in found["there"]["log"])
+    assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
+    assert "another Python or numpy, and the image has Python 3.13" in found["cause"]
+    assert "seen here again" in found["cause"]
+    assert "make pickle" in found["fix"]
+    assert command.call("why", identity) == 1
+    out, _ = command.said(capsys)
+    assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]
+
+
+def test_what_runs_here_is_told_so_with_what_the_tournament_says(
+    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes
+) -> None:
+    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    upload(sandbox, made)
+    code, found = why("fresh")
+    assert (code, found["here"]["good"]) == (1, True)
+    assert {check["good"] for check in found["here"]["checks"]} == {True}
+    assert "something strange" in found["cause"]
+    assert "here it runs in its image" in found["cause"]
+    assert "trigger" in found["fix"]
+
+
+def test_the_live_data_may_be_named(
+    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes, tmp_path: Path
+) -> None:
+    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    upload(sandbox, made)
+    (tmp_path / "other.parquet").write_bytes(b"no parquet")
+    _, found = why("fresh", "--live", "other.parquet")
+    assert (found["here"]["ran"], "other.parquet: is no parquet file" in found["here"]["reason"]) == (False, True)
+    assert sandbox.requests.count("dataset") == 0
+
+
+def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
+    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    upload(sandbox, made, "numerai_predict_py_3_12")
+    code, found = why("fresh")
+    assert (code, found["here"]["ran"]) == (1, False)
+    assert "numerai_predict_py_3_12:a78dedd" in found["here"]["reason"]
+    assert "another Python or numpy" in found["cause"]
+
+
+def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
+    why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
+    upload(sandbox, b"never loaded")
+    assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": "no pickle"})
+    sandbox.runs.judge = runs.Scripted.failing("The model ran out of memory")
+    upload(sandbox, b"never loaded")
+    code, found = why("fresh", "--no-run")
+    assert (code, found["here"]["ran"], sandbox.requests.count("GET")) == (1, False, 0)
+    assert "out of memory" in found["cause"]

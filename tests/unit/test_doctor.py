@@ -1,0 +1,140 @@
+"""What ``make doctor`` says of each thing, and that it says how to mend it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from builder import doctor, engine, pins, tournament
+from tests.support import seats
+
+TODAY = dt.date(2026, 3, 10)
+REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
+FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
+ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
+ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+PIN = pins.pin(ONE, day="2026-03-01")
+IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None)
+TOKEN = tournament.TokenInfo(
+    username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
+)
+OFFER = tournament.DockerImage(
+    id="1",
+    name="Python 3.12",
+    image="numerai_predict_py_3_12",
+    tag="abc",
+    default=True,
+    deprecated=False,
+    experimental=False,
+    inserted_at="",
+)
+
+
+def verdicts(lines: list[doctor.Line]) -> dict[str, bool | None]:
+    for line in lines:
+        assert bool(line.fix) is (line.good is False), line
+    return {line.name: line.good for line in lines}
+
+
+def engine_with(**changes: Any) -> list[doctor.Line]:
+    return doctor.judge_engine(dataclasses.replace(ENGINE, **changes))
+
+
+def image_with(**changes: Any) -> list[doctor.Line]:
+    return doctor.judge_image(dataclasses.replace(IMAGE, **changes), TODAY)
+
+
+def test_an_engine_with_room_is_good() -> None:
+    assert verdicts(engine_with()) == {"engine": True, "disk": True, "memory": True, "platform": True}
+
+
+def test_no_engine_is_one_line() -> None:
+    (line,) = doctor.judge_engine("no such socket")
+    assert (line.good, line.fix) == (False, "make engine")
+    assert "no such socket" in line.text
+
+
+def test_what_an_engine_lacks_is_named() -> None:
+    assert verdicts(engine_with(free=10**9))["disk"] is False
+    assert verdicts(engine_with(free=None))["disk"] is None
+    assert verdicts(engine_with(memory=2 << 30))["memory"] is False
+    arm = dataclasses.replace(FACTS, platform="linux/arm64")
+    assert verdicts(engine_with(facts=arm))["platform"] is None
+
+
+def test_the_age_of_a_pin_is_told() -> None:
+    lines = image_with()
+    assert verdicts(lines) == {"image": True, "pin": True}
+    assert "pinned 9 days ago" in lines[1].text
+    assert "pinned today" in image_with(pin=pins.pin(ONE, day="2026-03-10"))[1].text
+    assert "long ago" in image_with(pin=pins.pin(ONE, day="2025-03-10"))[1].text
+
+
+def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:
+    assert verdicts(image_with(at_registry=TWO)) == {"image": True, "pin": False}
+    assert verdicts(image_with(at_registry=None, silence="no route")) == {"image": True, "pin": True}
+
+
+def test_an_image_without_a_pin_asks_for_nothing() -> None:
+    assert verdicts(image_with(pin=None))["pin"] is None
+    assert verdicts(image_with(pin=None, ref=f"{REF}@{ONE}"))["pin"] is True
+
+
+def test_an_image_that_is_not_to_be_had() -> None:
+    gone = {"here": False, "at_registry": None, "silence": "no such tag"}
+    assert verdicts(image_with(**gone))["image"] is False
+    assert verdicts(image_with(**gone, stand_in="3.11"))["image"] is None
+    assert verdicts(image_with(here=False))["image"] is True
+    assert "no such tag" in image_with(**gone)[0].text
+
+
+def test_what_the_tournament_offers() -> None:
+    other = dataclasses.replace(OFFER, id="2", tag="def")
+    old = dataclasses.replace(OFFER, default=False)
+
+    def offered(*images: tournament.DockerImage) -> bool | None:
+        line = doctor.judge_offer(REF, images, "ghcr.io/numerai")
+        assert bool(line.fix) is (line.good is False), line
+        return line.good
+
+    assert offered(OFFER) is True
+    assert offered(old, other) is None
+    assert offered(dataclasses.replace(old, deprecated=True), other) is False
+    assert offered(other) is False
+
+
+def test_a_token_is_judged_by_its_scopes() -> None:
+    assert doctor.judge_token(TOKEN, "the environment").good is True
+    reads = dataclasses.replace(TOKEN, scopes=())
+    assert tournament.UPLOAD_SCOPE in doctor.judge_token(reads, "").text
+    assert doctor.judge_token(reads, "").good is False
+    uploads = doctor.judge_token(dataclasses.replace(TOKEN, scopes=(tournament.UPLOAD_SCOPE,)), "")
+    assert (uploads.good, tournament.DOWNLOAD_SCOPE in uploads.text) == (True, True)
+    assert doctor.judge_token(None, "").good is False
+
+
+@pytest.mark.parametrize(
+    ("ahead", "good", "said"),
+    [(0.4, True, "within"), (-59.0, True, "within"), (900.0, False, "900 s ahead of"), (-900.0, False, "900 s behind")],
+)
+def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
+    line = doctor.judge_clock(ahead)
+    assert (line.good, said in line.text, bool(line.fix)) == (good, True, not good)
+    assert doctor.judge_clock(None).good is None
+
+
+def test_a_slot_is_judged_for_a_deploy() -> None:
+    def good(**changes: Any) -> bool | None:
+        line = doctor.judge_slot(seats.slot("alpha", **changes))
+        assert bool(line.fix) is (line.good is False), line
+        return line.good
+
+    assert good() is True
+    assert good(pickle=seats.pickle()) is True
+    assert good(webhook="https://host/hook") is False
+    assert good(archived=True) is False
+    assert good(tournament=11) is False
+    assert good(pickle=seats.pickle(validation="failed")) is False

@@ -1,0 +1,99 @@
+"""How a slot stands, and which comes first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import standing, tournament
+from builder.standing import Rank
+from tests.support import seats
+
+SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
+NO_ROUND = tournament.NO_ROUND
+EARLIER, LATER = "2026-03-09T12:00:00Z", "2026-03-10T12:00:00Z"
+
+
+def rank(**pickle: Any) -> Rank:
+    return standing.judge(seats.slot("alpha", pickle=seats.pickle(**pickle))).rank
+
+
+@pytest.mark.parametrize(
+    ("pickle", "expected"),
+    [
+        ({}, Rank.GOOD),
+        ({"validation": "VALIDATED"}, Rank.GOOD),
+        ({"validation": "failed"}, Rank.FAILED),
+        ({"validation": "pending"}, Rank.WAITING),
+        ({"validation": "pondering"}, Rank.UNSURE),
+        ({"validation": ""}, Rank.UNSURE),
+        ({"triggers": (seats.trigger("success"),)}, Rank.GOOD),
+        ({"triggers": (seats.trigger("failed", SEGFAULT),)}, Rank.FAILED),
+        ({"triggers": (seats.trigger("error"),)}, Rank.FAILED),
+        ({"triggers": (seats.trigger("running"),)}, Rank.WAITING),
+        ({"triggers": (seats.trigger("pondering"),)}, Rank.UNSURE),
+        ({"triggers": (seats.trigger("failed", NO_ROUND),)}, Rank.GOOD),
+        ({"validation": "failed", "triggers": (seats.trigger("failed", NO_ROUND),)}, Rank.GOOD),
+        ({"diagnostics": "failed"}, Rank.FAILED),
+        ({"diagnostics": "success"}, Rank.GOOD),
+    ],
+)
+def test_the_words_of_a_pickle(pickle: dict[str, Any], expected: Rank) -> None:
+    assert rank(**pickle) is expected
+
+
+def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
+    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = seats.trigger("success", id="new", inserted_at=LATER)
+    assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is Rank.GOOD
+    assert standing.newest((old, new)) == [new, old]
+
+
+def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
+    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = seats.trigger("running", id="new", inserted_at=LATER)
+    fault = standing.find_fault(seats.pickle(triggers=(old, new)))
+    assert fault is not None
+    assert (fault.where, fault.trigger) == ("run", old)
+
+
+def test_a_run_without_a_word_of_its_own_has_its_last_steps() -> None:
+    wordless = dataclasses.replace(seats.trigger("failed", SEGFAULT), status="")
+    assert standing.judge_run(wordless) is False
+
+
+def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
+    for slot in (seats.slot("a", archived=True), seats.slot("b", tournament=11)):
+        assert (standing.judge(slot).rank, standing.judge(slot).todo) == (Rank.ELSEWHERE, "")
+
+
+def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
+    bad, good = seats.pickle(validation="failed"), seats.pickle()
+    found = standing.judge_all(
+        [
+            seats.slot("z_empty"),
+            seats.slot("archived", archived=True),
+            seats.slot("good", pickle=good),
+            seats.slot("a_failed", pickle=bad),
+            seats.slot("z_staked", pickle=bad, stake="3"),
+            seats.slot("waiting", pickle=seats.pickle(validation="running")),
+        ]
+    )
+    assert [one.slot.name for one in found] == ["z_staked", "a_failed", "waiting", "z_empty", "good", "archived"]
+    assert found[0].todo == "why z_staked"
+
+
+@given(
+    validation=st.text(max_size=9),
+    word=st.text(max_size=9) | st.sampled_from(["success", "failed", "running"]),
+    said=st.lists(st.text(max_size=20), max_size=3),
+    at=st.text(max_size=25) | st.just(EARLIER),
+)
+def test_whatever_the_api_says_a_slot_stands_somehow(validation: str, word: str, said: list[str], at: str) -> None:
+    run = seats.trigger(word, *said, inserted_at=at)
+    found = standing.judge(seats.slot("alpha", pickle=seats.pickle(validation=validation, triggers=(run, run))))
+    assert (found.rank in Rank, bool(found.reason)) == (True, True)
