@@ -132,6 +132,12 @@ def one_line(text: str) -> str:
     return " ".join(plain.split())[:_LONGEST]
 
 
+def last_message(log: str) -> str:
+    """Return the last error that a log names, else its last line; nothing for an empty one."""
+    said = _MESSAGE.findall(log) or [line for line in log.splitlines() if line.strip()][-1:]
+    return said[-1].strip() if said else ""
+
+
 def _limit(ended: Ended, where: Where) -> Cause | None:
     if ended.timed_out:
         return Cause(
@@ -169,8 +175,7 @@ def _message(ended: Ended) -> Cause:
     module = _MISSING_MODULE.search(ended.log)
     if module:
         return _missing(module[1])
-    said = _MESSAGE.findall(ended.log) or [line for line in ended.log.splitlines() if line.strip()][-1:]
-    return Cause(text=f"exit {ended.code}: {said[-1].strip() if said else 'it printed nothing'}")
+    return Cause(text=f"exit {ended.code}: {last_message(ended.log) or 'it printed nothing'}")
 
 
 def _missing(module: str) -> Cause:

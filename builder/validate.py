@@ -102,6 +102,7 @@ class Outcome:
     entry: dict[str, Any] | None
     measured: dict[str, Any] | None
     measuring: dict[str, Any] | None
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
@@ -194,6 +195,7 @@ def run_children(
         entry=entry,
         measured=read.get("measured.json"),
         measuring=read.get(f"{MEASURE}.json"),
+        files=files,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,12 +55,12 @@ def _upload(
         slot = checks.find_slot(account, wish.slot, create=wish.create)
         host = online.read_settings(root).registry
         if options.dry_run:
-            plan = checks.make(api, account, wish, asked, host)
+            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
             _tell_plan(plan, notes, json_wanted=options.json)
             return 0
         name = slot.name if slot else wish.slot
         with journal.locked(made.folder, made.manifest.pickle.sha256, name):
-            plan = checks.make(api, account, wish, asked, host)
+            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
             progress.step("")  # nothing is to be drawn over a question
             _agree(plan, notes, yes=options.yes)
             done = deploy.deploy(
@@ -73,6 +74,22 @@ def _upload(
             )
     _tell(done, plan, json_wanted=options.json)
     return 1 if done.failure else 0
+
+
+def _compared(
+    plan: Plan,
+    chosen: target.Target,
+    api: tournament.Tournament,
+    root: Path,
+    progress: TerminalProgress | QuietProgress,
+) -> Plan:
+    """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
+    if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
+        return plan
+    from builder.cli import comparing  # noqa: PLC0415
+
+    likeness = comparing.compare(plan.wish.made, plan.slot.pickle, chosen, api, root, progress=progress)
+    return dataclasses.replace(plan, likeness=likeness)
 
 
 def _wish(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, errors, paths
-from builder.cli import access, online, runs, seat, session, target, terminal
+from builder import artifact, config, errors
+from builder.cli import access, hosted, online, runs, seat, session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -89,8 +89,8 @@ def _run_here(
     from builder import image, run, validate  # noqa: PLC0415 - numpy
     from builder import rerun as stage  # noqa: PLC0415
 
-    ref = _reference(api, pickle)
-    content = _fetch(api, pickle, progress)
+    ref = hosted.reference(api, pickle)
+    content = hosted.fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = session.connect(progress, yes=options.yes)
     where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
@@ -108,51 +108,16 @@ def _run_here(
         return stage.rerun(task, on, identity, progress)
 
 
-def _reference(api: tournament.Tournament, pickle: tournament.Pickle) -> str:
-    """Return the image that a pickle was registered for, as a reference."""
-    from builder import pinning  # noqa: PLC0415
-
-    registry = online.read_settings().registry
-    found = next((one for one in api.images() if one.id == pickle.image_id), None)
-    if found is not None:
-        return pinning.reference(found, registry)
-    if ":" in pickle.image:
-        return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
-    raise errors.ImageError(
-        f"{pickle.id}: the API does not say which image it was registered for (it says {seat.clean(pickle.image)!r})"
-    )
-
-
-def _fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progress) -> Path:
-    """Return the pickle's bytes in the cache; fetched unless they are there and their hash fits the name."""
-    from builder import download  # noqa: PLC0415 - the network
-
-    folder = paths.cache_folder() / "pickles"
-    folder.mkdir(exist_ok=True)
-    kept = folder / download.local_name(f"{pickle.id}.pkl")
-    digits = download.digits_of(pickle.filename)
-    if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
-        return kept
-    progress.step(f"fetching {seat.clean(pickle.filename)}")
-    came = access.fetch_pickle(api, pickle, kept, progress)
-    if digits and not came.sha256.startswith(digits):
-        progress.note(f"note: what is stored has the sha256 {came.sha256}, and its name says {digits}: another file")
-    return kept
-
-
 def _live_files(
     api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
 ) -> tuple[Path, Path | None]:
     """Return live data: what the command line names, else today's of the pickle's data version."""
-    from builder import live_data  # noqa: PLC0415
-
     if options.live:
         return Path(options.live), Path(options.benchmarks) if options.benchmarks else None
     try:
-        found = live_data.fetch(api, pickle.data_version or "v5.2", paths.cache_folder(), progress)
+        return hosted.fetch_live(api, pickle.data_version or "v5.2", progress)
     except errors.NetworkError as error:
         raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
-    return found.live, found.benchmarks
 
 
 def _made_on(content: Path) -> str | None:

@@ -29,7 +29,6 @@ class Task:
     Attributes:
         plan: What was agreed to.
         journal: Of this pickle and slot, held by this process.
-        compare: Compares the new pickle with the slot's own; its lines are shown. None: it is not done.
         terms: How patient sending the bytes is.
         patience: How patient the validation is waited for.
         sleep: Waits, everywhere else.
@@ -39,7 +38,6 @@ class Task:
     api: Tournament
     journal: Journal
     progress: Progress
-    compare: Callable[[Pickle, Slot], None] | None = None
     terms: storage.Terms = field(default_factory=storage.Terms)
     patience: waiting.Patience = field(default_factory=waiting.Patience)
     sleep: Callable[[float], None] = time.sleep
@@ -102,8 +100,6 @@ def _validated(task: Task, slot: Slot) -> Pickle:
         task.journal.write(journal.FAILED, pickle=pickle.id, status=pickle.validation)
         raise _FailedError(pickle)
     task.journal.write(journal.VALIDATED, pickle=pickle.id, status=pickle.validation)
-    if task.compare is not None and slot.pickle is not None and slot.pickle.id != pickle.id:
-        task.compare(pickle, slot)
     return pickle
 
 

@@ -53,6 +53,7 @@ class Plan:
         round: The current round as far as the API names one.
         now: When it was read.
         notes: What a person should know besides.
+        likeness: How much its predictions are like those of what the slot runs now; nothing where it runs nothing.
     """
 
     wish: Wish
@@ -67,6 +68,7 @@ class Plan:
     round: Round | None
     now: dt.datetime
     notes: tuple[str, ...]
+    likeness: str = ""
 
     @property
     def filename(self) -> str:
@@ -97,6 +99,8 @@ class Plan:
             f"data     {self.wish.data_version}",
             f"runs now {before}",
         ]
+        if self.likeness:
+            lines.append(f"alike    {self.likeness}")
         lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._steps())]
         lines += [f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._consequences())]
         return [*lines, *(f"note     {note}" for note in self.notes)]
@@ -113,8 +117,6 @@ class Plan:
             steps.append(f"goes on with the upload that is there: {named(self.existing)}")
         if self.is_done:
             return [*steps, "finds it assigned already"]
-        if self.wish.compare and self.slot and self.slot.pickle:
-            steps.append("compares its predictions with those of what the slot runs now")
         steps.append(
             "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
         )
@@ -168,6 +170,7 @@ class Plan:
             }
             if self.round
             else None,
+            "likeness": self.likeness,
             "notes": list(self.notes),
         }
 

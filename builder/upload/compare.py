@@ -1,0 +1,145 @@
+"""How much a new pickle's predictions are like those of what the slot runs: both run here, each in its own image.
+
+Neither is ever unpickled outside of its container; what comes out is the CSV that the entry point writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import diagnose, engine, errors, tar_stream, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from builder import image
+
+_OUT = f"{engine.BOX}/out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """Two models' predictions of the same rows; None where one of them says the same of every row.
+
+    Attributes:
+        rows: How many rows both predicted.
+    """
+
+    rows: int
+    pearson: float | None
+    spearman: float | None
+
+    def __str__(self) -> str:
+        if self.pearson is None or self.spearman is None:
+            return f"no correlation on {self.rows:,} rows: one of them predicts the same for every row"
+        return f"correlation {self.pearson:.4f} (Spearman {self.spearman:.4f}) on {self.rows:,} rows"
+
+
+def predict(
+    pickle: Path,
+    where: image.Image,
+    live: Path,
+    *,
+    benchmarks: Path | None,
+    limits: validate.Limits,
+    on: engine.Engine,
+    run: str,
+) -> dict[str, float]:
+    """Run a pickle as the tournament does; return its predictions by id.
+
+    Raises:
+        errors.DataError: It does not run on this data, or says nothing that can be read.
+        errors.EngineError: The engine failed.
+        errors.ImageError: The image has no entry point.
+    """
+    children = validate.plan_children(where, limits)
+    entry = children["children"][0]
+    # Its CSV goes where all that is read back goes.
+    entry = {**entry, "arguments": [*entry["arguments"][:-1], _OUT]}
+    entries = [
+        tar_stream.Entry(name="model.pkl", content=pickle),
+        tar_stream.Entry(name="live.parquet", content=live),
+        tar_stream.Entry(name="benchmarks.parquet", content=benchmarks or live),
+    ]
+    outcome = validate.run_children({**children, "children": [entry]}, entries, where, limits, on, run=run)
+    if outcome.entry is None or outcome.entry["code"] != 0:
+        raise errors.DataError([f"it does not run on this data: {_cause(outcome)}"])
+    written = [content for name, content in sorted(outcome.files.items()) if name.endswith(".csv")]
+    if not written:
+        raise errors.DataError(["it ended with exit 0 and wrote no CSV"])
+    return read_csv(written[-1])
+
+
+def read_csv(content: bytes) -> dict[str, float]:
+    """Return predictions by id; rows that hold none are left out.
+
+    Raises:
+        errors.DataError: There is not one.
+    """
+    found: dict[str, float] = {}
+    text = content.decode("utf-8", "replace").replace("\0", "")
+    try:
+        for row in csv.reader(io.StringIO(text, newline="")):
+            value = _number(row[1]) if len(row) > 1 else math.nan
+            if math.isfinite(value):
+                found[row[0]] = value
+    except csv.Error as error:
+        raise errors.DataError([f"its CSV cannot be read ({error})"]) from error
+    if not found:
+        raise errors.DataError(["its CSV has no predictions"])
+    return found
+
+
+def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Likeness:
+    """Correlate two models' predictions of the rows that both predicted."""
+    common = sorted(new.keys() & old.keys())
+    first, second = (np.array([one[row] for row in common], dtype=np.float64) for one in (new, old))
+    return Likeness(
+        rows=len(common), pearson=_correlation(first, second), spearman=_correlation(_ranks(first), _ranks(second))
+    )
+
+
+def _cause(outcome: validate.Outcome) -> str:
+    entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
+    said = diagnose.last_message(str(entry["log"]))
+    return f"exit {entry['code']}{f', {said}' if said else ''}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _ranks(values: Any) -> Any:
+    """Return average ranks."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return (ends - (counts - 1) / 2)[where]
+
+
+def _correlation(first: Any, second: Any) -> float | None:
+    if len(first) < 2:
+        return None
+    # To one scale first: squares of what is very large or very small would leave the range of a double.
+    centred = [_scaled(one) for one in (first, second)]
+    lengths = [float(np.sqrt(np.dot(one, one))) for one in centred]
+    if min(lengths) <= 0:
+        return None
+    return float(np.clip(np.dot(centred[0], centred[1]) / (lengths[0] * lengths[1]), -1, 1))
+
+
+def _scaled(values: Any) -> Any:
+    if np.ptp(values / 2) == 0:
+        return np.zeros(len(values))
+    halves = values / 2
+    spread = halves - halves.mean()
+    return spread / np.abs(spread).max()

@@ -1,0 +1,139 @@
+"""Row 22: a real process is killed in each state; run again, there is one record and one assignment, nothing lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import faults, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tests.sandbox.state import State
+    from tests.support.uploads import Project
+
+MB = 1 << 20
+AUTH, CREATE, ASSIGN, TRIGGER = (
+    "computePickleUploadAuth",
+    "createComputePickleUpload",
+    "assignPickleToModel",
+    "triggerComputePickleUpload",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Held:
+    """Where the process is held: at a request, before it takes effect or after."""
+
+    match: str
+    applied: bool = False
+    after: int = 0
+    body: int = 0
+
+    def reach(self, project: Project, *arguments: str, sent: int) -> None:
+        """Start an upload, hold it there, and send it a signal."""
+        there = threading.Event()
+
+        def then(_state: State, _variables: Mapping[str, Any]) -> None:
+            there.set()
+
+        action = faults.stall(after_bytes=self.body)
+        if self.applied:
+            action = dataclasses.replace(faults.applied(action), then=then)
+        project.sandbox.faults.add(self.match, action, after=self.after)
+        with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", *arguments) as process:
+            project.sandbox.requests.wait_for(self.match, count=self.after + 1, read=self.body)
+            if self.applied and self.match != "PUT":
+                assert there.wait(30)
+            process.send_signal(sent)
+            if sent != signal.SIGKILL:
+                project.sandbox.faults.release()
+            _, err = process.communicate(timeout=60)
+        project.sandbox.faults.release()
+        assert process.returncode == (-9 if sent == signal.SIGKILL else 130), err
+
+
+STATES = {
+    "planning": Held(match="computePickleDockerImages"),
+    "authorising": Held(match=AUTH),
+    "authorised": Held(match=AUTH, applied=True),
+    "sending": Held(match="PUT", body=MB),
+    "sent": Held(match="PUT", applied=True),
+    "registering": Held(match=CREATE),
+    "registered": Held(match=CREATE, applied=True),
+    "waiting": Held(match="computePickles", after=2),
+    "assigning": Held(match=ASSIGN),
+    "assigned": Held(match=ASSIGN, applied=True),
+    "reading back": Held(match="account", after=2),
+}
+
+
+@pytest.fixture(params=["journal kept", "journal gone"])
+def keeps_journal(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param == "journal kept")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_journal: bool) -> None:
+    project.replace_pickle(bytes(range(251)) * (4 * MB // 251))
+    before = project.running()
+    STATES[state].reach(project, "--no-compare", sent=signal.SIGKILL)
+    if not keeps_journal:
+        for path in project.folder.glob("journal-*"):
+            path.unlink()
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 0, err
+    (record,) = project.records()
+    assert project.slot("running").pickle_id == record.id
+    assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
+    receipt = project.receipt()
+    assert receipt["pickle"] == record.id
+    # What it ran before is lost only where neither the slot nor the journal can say it any more.
+    forgotten = state in {"assigned", "reading back"} and not keeps_journal
+    assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
+
+
+def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None:
+    Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", sent=signal.SIGKILL)
+    code, _, err = project.upload("--no-compare", "--trigger", slot="running")
+    assert code == 0, err
+    (record,) = project.records()
+    assert project.slot("running").pickle_id == record.id
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("state", ["assigning", "assigned", "reading back"])
+def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, state: str, sent: int) -> None:
+    before = project.running()
+    STATES[state].reach(project, "--no-compare", sent=sent)
+    assert project.slot("running").pickle_id == before.id
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    (record,) = project.records()
+    assert project.slot("running").pickle_id == record.id
+    assert project.receipt()["previous"] == before.id
+
+
+def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:
+    """The list is empty once more than the plan looks: the journal knows that a registration was sent."""
+    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    assert project.upload(slot="running")[0] == 0
+    assert project.sandbox.faults.left() == 0
+    assert len(project.records()) == 1
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
+def test_killed_while_its_failure_is_read(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
+    Held(match="triggerLogs").reach(project, sent=signal.SIGKILL)
+    code, out, _ = project.upload(slot="running")
+    assert code == 1
+    assert "It broke." in out
+    assert len(project.records()) == 1
