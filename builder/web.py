@@ -43,6 +43,16 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
     return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
 
 
+def is_safe(url: str) -> bool:
+    """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local(url)))
+
+
 def is_local(url: str) -> bool:
     """Tell whether an address is of this computer itself."""
     return config_values.is_loopback(urllib.parse.urlsplit(url).hostname or "")

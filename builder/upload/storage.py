@@ -151,6 +151,11 @@ def _deliver(sending: _Sending, authorise: Callable[[], FileAuth]) -> FileAuth:
 
 def _put_once(url: str, sending: _Sending) -> None:
     with _moving(url, sending.terms), contextlib.closing(web.client(url, seconds=sending.terms.silent)) as client:
+        if not web.is_safe(url):
+            raise errors.NetworkError(
+                f"{web.shown(url)}: is no https address, so no model is sent there; look at the API's address "
+                "(NUMERAI_API_URL)"
+            )
         target = url
         for _ in range(_MOST_REDIRECTS + 1):
             with digest.Digest("sha256", "md5") as hashes:
