@@ -12,12 +12,13 @@ import contextlib
 import logging
 import ssl
 import urllib.parse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from builder import config_values, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import httpx
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """How long the other side may be silent."""
+_MOST_SAID = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back, the headers by their names in lower case; of the text no more than its beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
 
 
 def client(url: str, *, seconds: float = SECONDS) -> Client:
@@ -41,6 +52,28 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
     logging.getLogger("httpx").disabled = True
     # A proxy of the environment has no way to this computer itself.
     return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
+
+
+def put(url: str, chunks: Iterator[bytes], *, length: int, seconds: float = SECONDS) -> Answer:
+    """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
+
+    Args:
+        url: Where to.
+        chunks: The body; what it raises comes out as it is, and the body is cut short.
+        length: Its bytes.
+        seconds: How long the other side may take none of it, and how long it may be silent afterwards.
+    """
+    with (
+        client(url, seconds=seconds) as http,
+        http.stream("PUT", url, content=chunks, headers={"Content-Length": str(length)}) as answer,
+    ):
+        said = bytearray()
+        for piece in answer.iter_raw():
+            said += piece
+            if len(said) >= _MOST_SAID:
+                break
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
 
 
 def is_safe(url: str) -> bool:

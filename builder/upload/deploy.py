@@ -38,7 +38,7 @@ class Task:
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Terms = field(default_factory=storage.Terms)
+    terms: storage.Patience = field(default_factory=storage.Patience)
     patience: waiting.Patience = field(default_factory=waiting.Patience)
     sleep: Callable[[float], None] = time.sleep
 

@@ -44,7 +44,7 @@ class Registering:
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Terms
+    terms: storage.Patience
     sleep: Callable[[float], None]
 
 
@@ -81,17 +81,19 @@ def _stored(task: Registering) -> str:
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
-    source = storage.Source(path=task.plan.wish.made.pickle, sha256=recorded.sha256, size=recorded.size)
-    task.progress.step(f"sending {task.plan.filename}")
-    auth = storage.put(
-        source,
-        lambda: _authorise(task),
-        task.progress,
+    sent = storage.put(
+        _authorise(task),
+        task.plan.wish.made.pickle,
+        sha256=recorded.sha256,
+        size=recorded.size,
+        progress=task.progress,
         clock_ahead=task.api.client.clock_ahead,
-        terms=task.terms,
+        renew=lambda: _authorise(task),
+        patience=task.terms,
+        sleep=task.sleep,
     )
-    task.journal.write(journal.PUT, filename=auth.filename)
-    return auth.filename
+    task.journal.write(journal.PUT, filename=sent.filename)
+    return sent.filename
 
 
 def _authorise(task: Registering) -> FileAuth:

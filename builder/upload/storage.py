@@ -1,23 +1,22 @@
-"""The bytes of a pickle, to the tournament's storage by a presigned address.
+"""A pickle's bytes put at a presigned address: streamed from disk, hashed as they go, sent again where that can help.
 
-An address is good for a while, for one file, and for whoever has it: it is asked for when it is needed, and never
-shown. The API's token does not go there, and no Content-Type does (the signature is over an empty one). A file is
-opened once; its last chunk is held back until the hash of all of it is right, so that a file which changes while it is
-sent never becomes an object there.
+Whatever happens here registers nothing. The address is a secret and is never shown; no token goes there. The last
+piece of a file is held back until the hash of all of it is the one that was promised, so that a file which changes
+while it is sent is never stored whole.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import hashlib
 import re
 import time
 import urllib.parse
+from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder import errors, web
-from builder.upload import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,251 +26,258 @@ if TYPE_CHECKING:
     from builder.tournament import FileAuth
 
 _CHUNK = 1 << 20
-_REDIRECTS = frozenset({301, 302, 307, 308})
-_MOST_REDIRECTS = 5
-_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
-_CODE = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
-_EXPIRED = re.compile(rb"(?i)expired")
-_OFF_SECONDS = 300.0
-"""A clock that is off by more than this is worth a word where a signature is refused."""
+_MOST_REDIRECTS = 3
+_CLOCK_OFF = 60.0
+_DONE = frozenset({200, 201, 204})
+_MOVED = frozenset({301, 302, 307, 308})
+_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
+_MD5 = re.compile(r'"?([0-9a-f]{32})"?', re.IGNORECASE)
+_NOTHING = "nothing was registered"
+_RUN_AGAIN = f"run it again: {_NOTHING}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """How patient sending is; all in seconds but the counts.
+class Patience:
+    """How often a file is sent, and how long anything may take.
 
     Attributes:
-        attempts: Times that the file is sent at most.
-        authorisations: Addresses that are asked for at most.
-        first: Before the second attempt; each further wait is twice as long, up to ``longest``.
-        silent: How long no byte may move.
-        total: All attempts together.
-        sleep: Waits.
+        attempts: Times it is sent at most.
+        first: Seconds before the second; each further wait is twice as long.
+        longest: No wait is longer.
+        silent: Seconds in which the storage may take nothing and say nothing.
+        total: Seconds after which it is given up, whatever still moves.
     """
 
     attempts: int = 6
-    authorisations: int = 4
     first: float = 1.0
     longest: float = 30.0
     silent: float = 60.0
-    total: float = 2 * 3600.0
-    sleep: Callable[[float], None] = time.sleep
+    total: float = 7_200.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """The file to send, and what it must be."""
+class Stored:
+    """A file that the storage has; ``filename`` is the name to register, whatever was asked for at first."""
 
-    path: Path
-    sha256: str
-    size: int
-
-
-class _AgainError(Exception):
-    """It may work when it is sent again."""
-
-
-class _ExpiredError(Exception):
-    """The address is no longer good."""
+    filename: str
+    etag: str
 
 
 def put(
-    source: Source,
-    authorise: Callable[[], FileAuth],
-    progress: Progress,
+    auth: FileAuth,
+    path: Path,
     *,
-    clock_ahead: float | None = None,
-    terms: Terms | None = None,
-) -> FileAuth:
-    """Send a file until it is stored.
+    sha256: str,
+    size: int,
+    progress: Progress,
+    clock_ahead: float | None,
+    renew: Callable[[], FileAuth],
+    patience: Patience | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Stored:
+    """Store a file.
 
     Args:
-        source: What to send.
-        authorise: Asks for an address; called again once one has expired.
+        auth: Where it goes.
+        path: The file.
+        sha256: What it has to be, in hexadecimal.
+        size: Its bytes.
         progress: Told how far it is.
-        clock_ahead: Seconds by which this computer's clock is ahead, for a hint where a signature is refused.
-        terms: How patient to be.
-
-    Returns:
-        The authorisation that it was stored by; its ``filename`` is the name to register.
+        clock_ahead: Seconds by which this computer's clock is ahead of the API's, where that is known.
+        renew: Asks for another address once this one has expired.
+        patience: How often and how long.
+        sleep: Waits between attempts.
 
     Raises:
-        errors.ArtifactError: The file is not what it is said to be, or changed while it was sent.
-        errors.NetworkError: It was not stored: refused, or given up after the last attempt.
+        errors.ArtifactError: The file is not the one that was promised, or changed while it was sent.
+        errors.NetworkError: It could not be stored; the message says why and what to do.
     """
-    terms = terms or Terms()
-    ends = time.monotonic() + terms.total
-    try:
-        handle = source.path.open("rb")
-    except OSError as error:
-        raise errors.ArtifactError(f"{source.path}: cannot be read ({error.strerror}); run `make pickle`") from error
-    with handle:
-        return _deliver(_Sending(source, handle, progress, terms, ends, clock_ahead), authorise)
+    patience = patience or Patience()
+    # An MD5 takes as long as all the rest of sending: it is made beside it.
+    with _opened(path) as file, futures.ThreadPoolExecutor(1) as beside:
+        content = _Content(file, path, beside, sha256=sha256, size=size, progress=progress)
+        content.ends = time.monotonic() + patience.total
+        pause, mismatches = patience.first, 0
+        for attempt in range(1, patience.attempts + 1):
+            again = f" again ({attempt} of {patience.attempts})" if attempt > 1 else ""
+            progress.step(f"storing {path.name}{again}")
+            try:
+                return Stored(filename=auth.filename, etag=_send(auth.url, content, patience, clock_ahead))
+            except _AgainError as error:
+                mismatches += error.mismatch
+                if attempt == patience.attempts or mismatches > 1:
+                    raise errors.NetworkError(f"{error} (sent {attempt} times)") from error
+                if error.expired:
+                    auth = renew()
+                    continue  # another address: no reason to wait
+            progress.step(f"storing {path.name} again in {pause:.0f} s")
+            sleep(max(0.0, min(pause, content.ends - time.monotonic())))
+            pause = min(2 * pause, patience.longest)
+    raise AssertionError  # the loop returns or raises
 
 
-@dataclass(frozen=True)
-class _Sending:
-    """One file on its way."""
+class _AgainError(Exception):
+    """It is not stored, and may be if it is sent again; says what a person reads if it is not."""
 
-    source: Source
-    handle: BinaryIO
-    progress: Progress
-    terms: Terms
-    ends: float
-    clock_ahead: float | None
+    def __init__(self, message: str, *, expired: bool = False, mismatch: bool = False) -> None:
+        super().__init__(message)
+        self.expired, self.mismatch = expired, mismatch
 
 
-def _deliver(sending: _Sending, authorise: Callable[[], FileAuth]) -> FileAuth:
-    terms, wait, auth = sending.terms, sending.terms.first, authorise()
-    authorised = 1
-    for attempt in range(1, terms.attempts + 1):
-        try:
-            _put_once(auth.url, sending)
-        except _ExpiredError as error:
-            if authorised == terms.authorisations:
-                raise errors.NetworkError(
-                    f"{error} ({authorised} addresses in turn); {_clock_hint(sending.clock_ahead) or 'run it again'}"
-                ) from error
-            authorised += 1
-            sending.progress.step("the address has expired: asking for another")
-            auth = authorise()
-        except _AgainError as error:
-            if attempt == terms.attempts:
-                raise errors.NetworkError(
-                    f"{error}; sent {attempt} times, nothing was registered: run it again later"
-                ) from error.__cause__
-            sending.progress.step(f"{error}: sending it again in {wait:.0f} s")
-            terms.sleep(wait)
-            wait = min(2 * wait, terms.longest)
-        else:
-            return auth
-    raise errors.NetworkError(f"{web.shown(auth.url)}: not stored after {terms.attempts} attempts; run it again later")
+class _Content:
+    """The file, to be sent as often as it takes."""
 
+    def __init__(
+        self, file: BinaryIO, path: Path, beside: futures.Executor, *, sha256: str, size: int, progress: Progress
+    ) -> None:
+        self.path, self.size = path, size
+        self.ends = 0.0
+        self.md5 = ""
+        """Of what was sent; empty until all of it was."""
+        self._file, self._beside, self._sha256, self._progress = file, beside, sha256, progress
 
-def _put_once(url: str, sending: _Sending) -> None:
-    with _moving(url, sending.terms), contextlib.closing(web.client(url, seconds=sending.terms.silent)) as client:
-        if not web.is_safe(url):
-            raise errors.NetworkError(
-                f"{web.shown(url)}: is no https address, so no model is sent there; look at the API's address "
-                "(NUMERAI_API_URL)"
+    def chunks(self, at: str) -> Iterator[bytes]:
+        """Yield the file from its beginning; the last piece only if all of it is what it has to be."""
+        self.md5 = ""
+        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        done, chunk = 0, self._read(0)
+        while True:
+            self._check_time(at, done)
+            done += len(chunk)
+            hashed = self._beside.submit(md5.update, chunk)
+            sha256.update(chunk)
+            following = self._read(done)
+            if not following or done >= self.size:
+                break
+            yield chunk
+            hashed.result()  # no more than one piece in waiting
+            self._progress.amount(done, self.size)
+            chunk = following
+        if following or done != self.size or sha256.hexdigest() != self._sha256:
+            raise errors.ArtifactError(
+                f"{self.path}: is not, or is no longer, the file whose hash is in the manifest ({done:,} bytes for "
+                f"{self.size:,}): it changed while it was sent. {_NOTHING.capitalize()}; `make pickle` and `make "
+                "validate` make it anew"
             )
-        target = url
-        for _ in range(_MOST_REDIRECTS + 1):
-            with digest.Digest("sha256", "md5") as hashes:
-                headers = {"Content-Length": str(sending.source.size)}
-                answer = client.put(target, content=_chunks(sending, hashes), headers=headers)
-                md5 = hashes.end()[1]
-            if answer.status_code not in _REDIRECTS:
-                _judge(answer, target, sending, md5)
-                return
-            target = _redirected(target, answer)
-    raise errors.NetworkError(f"{web.shown(url)}: redirects more than {_MOST_REDIRECTS} times; nothing was registered")
+        hashed.result()
+        self.md5 = md5.hexdigest()
+        yield chunk
+        self._progress.amount(done, self.size)
+
+    def _read(self, at: int) -> bytes:
+        try:
+            if at == 0:
+                self._file.seek(0)
+            # One byte more than there should be tells of a file that grows.
+            return self._file.read(min(_CHUNK, max(0, self.size - at) + 1))
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
+
+    def _check_time(self, at: str, done: int) -> None:
+        if time.monotonic() > self.ends:
+            raise errors.NetworkError(
+                f"{at}: takes too long: {done:,} of {self.size:,} bytes were sent when the time was up; look at the "
+                f"connection and {_RUN_AGAIN}"
+            )
 
 
 @contextlib.contextmanager
-def _moving(url: str, terms: Terms) -> Iterator[None]:
-    """Turn a connection that was cut or stands still into another attempt."""
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        with web.translated(web.shown(url), seconds=terms.silent):
-            yield
-    except errors.UnansweredError as error:
-        raise _AgainError(str(error)) from error
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
 
 
-def _chunks(sending: _Sending, hashes: digest.Digest) -> Iterator[bytes]:
-    """Yield the file; its last chunk only once all of it is what it is said to be."""
-    source, handle = sending.source, sending.handle
-    handle.seek(0)
-    if os.fstat(handle.fileno()).st_size != source.size:
-        raise _changed(source, "its size is another")
-    done, held = 0, b""
-    while done < source.size:
-        chunk = handle.read(min(_CHUNK, source.size - done))
-        if not chunk:
-            raise _changed(source, "it became shorter")
-        hashes.update(chunk)
-        if held:
-            yield held
-            sending.progress.amount(done, source.size)
-        _check_deadline(sending)
-        done, held = done + len(chunk), chunk
-    if handle.read(1):
-        raise _changed(source, "it became longer")
-    if hashes.end()[0] != source.sha256:
-        raise _changed(source, "its hash is another")
-    yield held
-    sending.progress.amount(done, source.size)
+def _unreadable(path: Path, error: OSError) -> errors.ArtifactError:
+    return errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); `make pickle` makes it anew")
 
 
-def _changed(source: Source, how: str) -> errors.ArtifactError:
-    return errors.ArtifactError(
-        f"{source.path}: changed since it was made, or while it was sent ({how}): nothing was registered; "
-        "run `make pickle` to make it anew"
-    )
+def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | None) -> str:
+    """Send the file once, to where the storage wants it; returns its ETag."""
+    for _ in range(_MOST_REDIRECTS + 1):
+        at = web.shown(url)
+        if not web.is_safe(url):
+            raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
+        left = content.ends - time.monotonic()
+        if left <= 0:
+            raise errors.NetworkError(f"{at}: not stored after {patience.total:,.0f} s; {_RUN_AGAIN}")
+        seconds = min(patience.silent, left)
+        try:
+            with web.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
+                answer = web.put(url, content.chunks(at), length=content.size, seconds=seconds)
+        except errors.UnansweredError as error:
+            raise _AgainError(str(error)) from error
+        if answer.status not in _MOVED:
+            return _judge(answer, content, at, clock_ahead)
+        url = _moved(url, answer)
+    raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; {_RUN_AGAIN}")
 
 
-def _check_deadline(sending: _Sending) -> None:
-    if time.monotonic() > sending.ends:
+def _moved(url: str, answer: web.Answer) -> str:
+    """Return where the body goes instead: elsewhere on the same host, and on no other."""
+    found = ""
+    with contextlib.suppress(ValueError):
+        found = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+    if found == url or _origin(found) is None or _origin(found) != _origin(url):
         raise errors.NetworkError(
-            f"sending {sending.source.path.name} is not done after {sending.terms.total / 60:.0f} minutes: nothing was "
-            "registered; run it again on a faster line"
+            f"{web.shown(url)}: HTTP {answer.status}, redirects to {web.shown(found) if found else 'no address'}; only "
+            f"the host that the API names is sent a model; {_RUN_AGAIN}"
         )
+    return found
 
 
-def _judge(answer: web.Response, url: str, sending: _Sending, md5: str) -> None:
-    """Return when the file is stored; else raise what is to be done."""
-    at, status, code = web.shown(url), answer.status_code, _code(answer)
-    if status in {200, 201, 204}:
-        _check_etag(answer, at, md5)
-        return
-    if status in _AGAIN or (status == 400 and code == "RequestTimeout"):
-        raise _AgainError(f"{at}: HTTP {status}{f', {code}' if code else ''}")
-    _raise_refused(answer, at, code, sending.clock_ahead)
+def _origin(url: str) -> tuple[str, str | None, int | None] | None:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname, port
 
 
-def _raise_refused(answer: web.Response, at: str, code: str, clock_ahead: float | None) -> None:
-    status = answer.status_code
-    if status == 403 and (_EXPIRED.search(answer.content[:4096]) or code == "ExpiredToken"):
-        raise _ExpiredError(f"{at}: the address has expired")
-    hint = _clock_hint(clock_ahead)
-    says = f", {code}" if code else ""
-    raise errors.NetworkError(
-        f"{at}: the storage refuses it: HTTP {status}{says}; nothing was registered: {hint or 'report it as it is'}"
+def _judge(answer: web.Answer, content: _Content, at: str, clock_ahead: float | None) -> str:
+    """Return the ETag of a file that is stored; raise for one that is not."""
+    status = answer.status
+    if status in _DONE:
+        return _check_etag(answer, content, at)
+    found = _CODE.search(answer.text)
+    code = found[1] if found else ""
+    said = f"{at}: HTTP {status} {code}".rstrip()
+    if status in _AGAIN or code == "RequestTimeout":
+        raise _AgainError(f"{said}, the storage failed or is busy; {_RUN_AGAIN}")
+    if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in answer.text.lower():
+        raise _AgainError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", expired=True)
+    if status == 403:
+        raise errors.NetworkError(
+            f"{said}, the storage refuses the address that the API signed{_clock_hint(clock_ahead)}; {_NOTHING}: run "
+            "it again, and without a proxy that alters requests, if there is one"
+        )
+    raise errors.NetworkError(f"{said}, the storage refuses the file; {_RUN_AGAIN} later")
+
+
+def _check_etag(answer: web.Answer, content: _Content, at: str) -> str:
+    if not content.md5:
+        raise _AgainError(f"{at}: HTTP {answer.status} before all of the file was sent; {_RUN_AGAIN}")
+    etag = answer.headers.get("etag", "")
+    found = _MD5.fullmatch(etag.strip())
+    # Under a key of its owner an object has an ETag that looks like an MD5 and is none.
+    keyed = answer.headers.get("x-amz-server-side-encryption", "").startswith("aws:") or (
+        "x-amz-server-side-encryption-customer-algorithm" in answer.headers
     )
-
-
-def _check_etag(answer: web.Response, at: str, md5: str) -> None:
-    """Compare where the storage says an MD5; with a key of its own it says something that only looks like one."""
-    found = _MD5.fullmatch(str(answer.headers.get("etag", "")).strip().lower())
-    own_key = "kms" in str(answer.headers.get("x-amz-server-side-encryption", "")).lower()
-    if found and not own_key and found[1] != md5:
-        raise _AgainError(f"{at}: stored another file than was sent (its MD5 is {found[1]}, {md5} was sent)")
+    if found and not keyed and found[1].lower() != content.md5:
+        raise _AgainError(
+            f"{at}: what is stored is not what was sent (ETag {found[1].lower()}, MD5 {content.md5}); {_RUN_AGAIN}",
+            mismatch=True,
+        )
+    return etag.strip().strip('"')
 
 
 def _clock_hint(ahead: float | None) -> str:
-    if ahead is None or abs(ahead) < _OFF_SECONDS:
+    if ahead is None or abs(ahead) < _CLOCK_OFF:
         return ""
-    return (
-        f"this computer's clock is {abs(ahead) / 60:.0f} minutes {'ahead' if ahead > 0 else 'behind'}, and signatures "
-        "go by the clock: set it (`timedatectl set-ntp true`), then run it again"
-    )
-
-
-def _code(answer: web.Response) -> str:
-    found = _CODE.search(answer.content[:4096])
-    return found[1].decode() if found else ""
-
-
-def _redirected(url: str, answer: web.Response) -> str:
-    """Return where the storage sends us on: to another address of the very same host, else nowhere."""
-    with contextlib.suppress(ValueError):
-        found = urllib.parse.urljoin(url, str(answer.headers.get("location", "")))
-        ours, theirs = urllib.parse.urlsplit(url), urllib.parse.urlsplit(found)
-        if (ours.scheme, ours.hostname, ours.port) == (theirs.scheme, theirs.hostname, theirs.port) and found != url:
-            return found
-        raise errors.NetworkError(
-            f"{web.shown(url)}: redirects to {web.shown(found)}, another host: a model is not sent there; "
-            "nothing was registered"
-        )
-    raise errors.NetworkError(f"{web.shown(url)}: redirects to nowhere; nothing was registered: run it again later")
+    side = "ahead of" if ahead > 0 else "behind"
+    return f"; this computer's clock is {abs(ahead) / 60:.0f} minutes {side} the API's: set it right (`make doctor`)"

@@ -1,0 +1,460 @@
+"""A pickle's bytes on their way to the storage: each fault there, over real sockets. The ids begin with its number."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import hashlib
+import http.server
+import os
+import socket
+import ssl
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import api, errors, progress, tournament
+from builder.tournament import FileAuth
+from builder.upload import storage as put_storage
+from tests.sandbox import client, faults, server, storage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.sandbox.faults import Action
+
+BODY = bytes(range(256)) * 12_000  # more than is in flight at once, and not a whole number of pieces
+IMPATIENT = put_storage.Patience(silent=0.5)
+PLENTY = put_storage.Patience(attempts=10_000, first=0.0, silent=0.05, total=1.0)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Upload:
+    """An upload of ``BODY`` to a stand-in, from one authorisation to the next."""
+
+    sandbox: server.Sandbox
+    ask: client.Client
+    path: Path
+    slept: list[float] = dataclasses.field(default_factory=list)
+    renewed: int = 0
+    wrote: Callable[[int], None] = lambda _: None
+    clock_ahead: float | None = None
+
+    def auth(self) -> FileAuth:
+        filename, url = self.ask.authorise()
+        return FileAuth(filename=filename, url=url)
+
+    def renew(self) -> FileAuth:
+        self.renewed += 1
+        return self.auth()
+
+    def put(self, auth: FileAuth | None = None, patience: put_storage.Patience | None = None) -> put_storage.Stored:
+        return put_storage.put(
+            auth or self.auth(),
+            self.path,
+            sha256=hashlib.sha256(BODY).hexdigest(),
+            size=len(BODY),
+            progress=Watching(self.wrote),
+            clock_ahead=self.clock_ahead,
+            renew=self.renew,
+            patience=patience,
+            sleep=self.slept.append,
+        )
+
+    def refusal(self, patience: put_storage.Patience | None = None) -> str:
+        """Put, which has to fail; returns what is said, in which there is no secret."""
+        auth = self.auth()
+        with pytest.raises(errors.NetworkError) as caught:
+            self.put(auth, patience)
+        said = str(caught.value)
+        assert "X-Amz" not in said
+        assert "nothing was registered" in said
+        assert self.sandbox.requests.count("createComputePickleUpload") == 0
+        return said
+
+    @property
+    def sent(self) -> list[int]:
+        """Bytes of each PUT that arrived."""
+        return [one.read for one in self.sandbox.requests.of("PUT")]
+
+    @property
+    def keys(self) -> set[str]:
+        """Keys that were put."""
+        return {one.path.rpartition("/")[2] for one in self.sandbox.requests.of("PUT")}
+
+    @property
+    def stored(self) -> int:
+        """How many of the keys are there."""
+        return sum(self.sandbox.storage.path(f"pickles/{key}").exists() for key in self.keys)
+
+
+class Watching(progress.Silent):
+    """Hands on how much was sent."""
+
+    def __init__(self, wrote: Callable[[int], None]) -> None:
+        self._wrote = wrote
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        assert total == len(BODY)
+        self._wrote(done)
+
+
+@pytest.fixture
+def upload(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path) -> Upload:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(BODY)
+    return Upload(sandbox=sandbox, ask=ask, path=path)
+
+
+def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(upload: Upload) -> None:
+    amounts: list[int] = []
+    upload.wrote = amounts.append
+    stored = upload.put()
+    assert upload.sandbox.stored(stored.filename) == BODY
+    assert stored.etag == hashlib.md5(BODY).hexdigest()
+    [record] = upload.sandbox.requests.of("PUT")
+    assert "content-length" in record.headers
+    assert record.headers.isdisjoint({"authorization", "content-type", "transfer-encoding", "cookie"})
+    assert amounts == sorted(amounts)
+    assert amounts[-1] == len(BODY)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(faults.reset(after_bytes=1_000_000), id="9-reset-in-mid-body"),
+        pytest.param(faults.html(500), id="10-500"),
+        pytest.param(faults.status(503), id="10-503"),
+        pytest.param(faults.early(faults.status(503)), id="10-503-before-the-body-is-read"),
+        pytest.param(faults.refused(storage.TIMED_OUT), id="13-RequestTimeout"),
+        pytest.param(faults.applied(faults.reset()), id="15-stored-and-then-reset"),
+        pytest.param(faults.applied(faults.status(500)), id="15-stored-and-then-500"),
+        pytest.param(faults.wrong_etag(), id="16-wrong-etag"),
+        pytest.param(faults.truncated(), id="16-half-stored"),
+        pytest.param(faults.stall(), id="17-stalls-at-once"),
+        pytest.param(faults.stall(after_bytes=len(BODY)), id="17-never-answers"),
+    ],
+)
+def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(upload: Upload, fault: Action) -> None:
+    upload.sandbox.faults.add("PUT", fault)
+    stored = upload.put(patience=IMPATIENT)
+    assert upload.sandbox.stored(stored.filename) == BODY
+    assert upload.sent[-1] == len(BODY)
+    assert len(upload.sent) >= 2
+    assert upload.keys == {stored.filename}
+    assert upload.renewed == 0
+    assert upload.slept[0] == IMPATIENT.first
+
+
+def test_10_it_is_waited_longer_each_time_and_given_up_in_the_end(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.html(500), times=None)
+    said = upload.refusal(put_storage.Patience(attempts=5, first=1.0, longest=3.0))
+    assert len(upload.sent) == 5
+    assert upload.slept == [1.0, 2.0, 3.0, 3.0]
+    assert "HTTP 500" in said
+    assert "(sent 5 times)" in said
+    assert "<" not in said, "the status, not the page"
+
+
+def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the_new_one(upload: Upload) -> None:
+    auth = upload.auth()
+    upload.sandbox.state.clock_offset = dt.timedelta(minutes=11)  # longer than an address is good for
+    stored = upload.put(auth)
+    assert upload.renewed == 1
+    assert stored.filename != auth.filename
+    assert upload.sandbox.stored(stored.filename) == BODY
+    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [403, 200]
+
+
+def test_11_an_address_that_has_always_expired_ends_it_with_a_look_at_the_clock(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED), times=None)
+    upload.clock_ahead = -900.0
+    said = upload.refusal()
+    assert len(upload.sent) == put_storage.Patience().attempts
+    assert "HTTP 403 AccessDenied, the address has expired" in said
+    assert "15 minutes behind" in said
+
+
+def test_12_a_refused_signature_ends_it_at_once(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
+    said = upload.refusal()
+    assert len(upload.sent) == 1
+    assert upload.renewed == 0
+    assert "HTTP 403 SignatureDoesNotMatch" in said
+    assert "clock" not in said
+
+
+def test_12_any_other_refusal_ends_it_at_once(upload: Upload) -> None:
+    refusal = storage.Refusal(status=400, code="EntityTooLarge", message="Your proposed upload exceeds the maximum")
+    upload.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    assert "HTTP 400 EntityTooLarge" in upload.refusal()
+    assert len(upload.sent) == 1
+
+
+@pytest.mark.parametrize("code", [pytest.param(301, id="14-301"), pytest.param(307, id="14-307")])
+def test_a_body_is_sent_to_another_place_of_the_same_host(upload: Upload, code: int) -> None:
+    upload.sandbox.faults.add("PUT", faults.redirect(code))
+    stored = upload.put()
+    assert upload.sandbox.stored(stored.filename) == BODY
+    assert [one.status for one in upload.sandbox.requests.of("PUT")] == [code, 200]
+    assert upload.slept == []
+
+
+def test_14_another_host_is_sent_nothing(upload: Upload) -> None:
+    host = f"localhost:{upload.sandbox.address.rpartition(':')[2]}"
+    upload.sandbox.faults.add("PUT", faults.redirect(307, host))
+    assert f"redirects to http://{host}/.../" in upload.refusal()
+    assert [one.host for one in upload.sandbox.requests.of("PUT")] == [upload.sandbox.address]
+
+
+def test_14_a_circle_of_redirects_ends(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.redirect(301), times=None)
+    assert "redirects" in upload.refusal()
+    assert len(upload.sent) == 4
+
+
+def test_16_an_etag_that_stays_wrong_ends_it(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.truncated(), times=None)
+    said = upload.refusal()
+    assert len(upload.sent) == 2
+    assert hashlib.md5(BODY).hexdigest() in said
+    assert hashlib.md5(BODY[: len(BODY) // 2]).hexdigest() in said
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"ETag": '"0123456789abcdef0123456789abcdef-3"'}, id="16-in-parts"),
+        pytest.param({"ETag": f'"{"0" * 32}"', "x_amz_server_side_encryption": "aws:kms"}, id="16-under-a-key"),
+        pytest.param({}, id="16-none"),
+    ],
+)
+def test_an_etag_that_is_no_md5_says_nothing(upload: Upload, headers: dict[str, str]) -> None:
+    upload.sandbox.faults.add("PUT", faults.applied(faults.status(200, b"", **headers)))
+    upload.put()
+    assert upload.sent == [len(BODY)]
+
+
+def test_17_a_storage_that_takes_nothing_is_given_up_by_its_silence(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
+    said = upload.refusal(put_storage.Patience(attempts=2, silent=0.1))
+    assert len(upload.sent) == 2
+    assert "no answer for 0.1 s" in said
+
+
+def test_17_attempts_end_with_the_time_for_all_of_them(upload: Upload) -> None:
+    upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
+    said = upload.refusal(PLENTY)
+    assert len(upload.sent) < PLENTY.attempts
+    assert upload.stored == 0
+    assert "not stored after 1 s" in said or "takes too long" in said
+
+
+def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_deadline(tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    with path.open("wb") as file:
+        file.truncate(1 << 36)  # a hole: nobody waits for the end of it
+    with drain() as address, pytest.raises(errors.NetworkError, match=r"takes too long: [0-9,]+ of 68,719,476,736"):
+        put_storage.put(
+            FileAuth(filename="x", url=f"http://{address}/x"),
+            path,
+            sha256="0" * 64,
+            size=1 << 36,
+            progress=progress.Silent(),
+            clock_ahead=None,
+            renew=unexpected,
+            patience=put_storage.Patience(total=0.5),
+        )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(BODY[:-1], id="18-shorter"),
+        pytest.param(BODY + b"x", id="18-longer"),
+        pytest.param(b"x" + BODY[1:], id="18-other"),
+        pytest.param(b"", id="18-empty"),
+    ],
+)
+def test_another_file_is_never_stored(upload: Upload, content: bytes) -> None:
+    upload.path.write_bytes(content)
+    with pytest.raises(errors.ArtifactError, match="hash is in the manifest") as caught:
+        upload.put()
+    assert_aborted(upload, caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: os.truncate(path, 1_000_000), id="18-shrinks"),
+        pytest.param(lambda path: append(path, b"more"), id="18-grows"),
+        pytest.param(lambda path: overwrite(path, len(BODY) - 5, b"other"), id="18-changes"),
+    ],
+)
+def test_a_file_that_changes_while_it_is_sent_is_not_stored(upload: Upload, change: Callable[[Path], None]) -> None:
+    changed: list[int] = []
+
+    def once(done: int) -> None:
+        if not changed:
+            change(upload.path)
+            changed.append(done)
+
+    upload.wrote = once
+    with pytest.raises(errors.ArtifactError, match="changed while it was sent") as caught:
+        upload.put()
+    assert changed
+    assert_aborted(upload, caught.value)
+
+
+def test_18_a_file_that_is_gone_is_said_so(upload: Upload) -> None:
+    upload.path.unlink()
+    with pytest.raises(errors.ArtifactError, match=r"model\.pkl: cannot be read .*make pickle"):
+        upload.put()
+
+
+def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Upload) -> None:
+    # The API's clock is behind, as it looks from a computer whose own is ahead.
+    upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
+    settings = upload.sandbox.environment()
+    with api.Client(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
+        tournament.Tournament(asking).images()
+        upload.clock_ahead = asking.clock_ahead
+    upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))
+    assert "this computer's clock is 15 minutes ahead of the API's: set it right" in upload.refusal()
+
+
+def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusing_proxy() as (address, asked):
+        for name in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://{address}")
+        for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        auth = FileAuth(filename="x", url="https://storage.invalid/folder/x?X-Amz-Signature=secret")
+        with pytest.raises(errors.NetworkError, match="403") as caught:
+            upload.put(auth)
+    assert set(asked) == {"CONNECT storage.invalid:443"}
+    assert len(asked) == put_storage.Patience().attempts
+    assert "secret" not in str(caught.value)
+
+
+def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
+    with self_signed(tmp_path) as (address, asked):
+        with pytest.raises(errors.NetworkError, match="certificate is not trusted") as caught:
+            upload.put(FileAuth(filename="x", url=f"https://{address}/folder/x?X-Amz-Signature=secret"))
+        assert asked == []
+    assert "secret" not in str(caught.value)
+    assert upload.slept == [], "no use in trying again"
+
+
+def test_30_an_address_that_anybody_on_the_way_can_read_is_sent_nothing(upload: Upload) -> None:
+    with pytest.raises(errors.NetworkError, match=r"http://storage\.invalid/\.\.\./x: is no https address"):
+        upload.put(FileAuth(filename="x", url="http://storage.invalid/folder/x?X-Amz-Signature=secret"))
+
+
+def test_1_a_connection_that_is_refused_is_tried_again_and_then_said(upload: Upload) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(errors.NetworkError, match=f"http://{address}/x: no connection"):
+        upload.put(FileAuth(filename="x", url=f"http://{address}/x"))
+    assert len(upload.slept) == put_storage.Patience().attempts - 1
+
+
+def assert_aborted(upload: Upload, error: errors.ArtifactError) -> None:
+    assert "Nothing was registered" in str(error)
+    requests = upload.sandbox.requests
+    record = requests.wait_for("PUT")
+    with requests._changed:
+        assert requests._changed.wait_for(lambda: record.status is not None, timeout=30)
+    assert (record.status, requests.count("PUT"), upload.stored) == (400, 1, 0)
+    assert record.read < len(BODY)
+    assert upload.slept == []
+
+
+def append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def unexpected() -> FileAuth:
+    raise AssertionError("no other address was to be asked for")
+
+
+@contextlib.contextmanager
+def drain() -> Iterator[str]:
+    """Take whatever is sent, and never answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            connection = listening.accept()[0]
+            with connection, contextlib.suppress(ConnectionError):
+                while connection.recv(1 << 16):
+                    pass
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+@contextlib.contextmanager
+def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
+    """Run a proxy that lets nobody through; yields its address and what it was asked."""
+    asked: list[str] = []
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)) as address:
+        yield address, asked
+
+
+@contextlib.contextmanager
+def self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Run an https server whose certificate is its own; yields its address and what it was asked."""
+    asked: list[str] = []
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    kind = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run(["openssl", "req", *kind, *names, *files], check=True, capture_output=True)
+
+    class Taking(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            asked.append(self.path)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    with serving(listening) as address:
+        yield address, asked
+
+
+@contextlib.contextmanager
+def serving(listening: http.server.ThreadingHTTPServer) -> Iterator[str]:
+    thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listening.server_address[1]}"
+    finally:
+        listening.shutdown()
+        listening.server_close()
+        thread.join()
