@@ -1,0 +1,139 @@
+"""The whole way for real: pin, pickle, validate, upload, against the stand-in that runs pickles on the engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import live, registry, runner, runs, server
+from tests.support import clones
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
+
+
+@pytest.fixture(scope="module")
+def published() -> Iterator[str]:
+    """A registry with two look-alikes that nothing tells from what they look like."""
+    with registry.start() as address:
+        for python, name in (("3.11", f"{OURS}:a78dedd"), ("3.13", f"{NEWER}:03624a6")):
+            done = subprocess.run(
+                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
+                cwd=clones.ROOT,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
+        registry.forget_all(address)  # so that they have to be pulled
+        yield f"{address}/numerai"
+        registry.forget_all(address)
+
+
+@pytest.fixture(scope="module")
+def data() -> Iterator[live.Live]:
+    with live.Live(rows=500) as made:
+        yield made
+
+
+@pytest.fixture
+def sandbox(published: str, data: live.Live) -> Iterator[server.Sandbox]:
+    judge = runner.Runner(registry=published, data=data)
+    with server.start(judge=judge, data=data) as sandbox:
+        for token in sandbox.state.tokens:
+            token.secret_key = token.secret_key.replace("-", "")
+        yield sandbox
+
+
+@pytest.fixture
+def settings(sandbox: server.Sandbox, published: str) -> dict[str, str]:
+    return {**sandbox.environment(), "NUMERAI_REGISTRY": published}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A fresh copy of the repository, with a config that names the tournament's default image."""
+    made = clones.clone(tmp_path / "clone")
+    write(made, "tryout", "rank: {scope: era, ties: average}")
+    return made
+
+
+def write(clone: Path, name: str, step: str) -> None:
+    text = (clone / "configs" / "mlp.yaml").read_text()
+    text = re.sub(r"(?m)^name: .*", f"name: {name}", text)
+    text = re.sub(r"(?m)^  ref: .*", "  ref: default", text)
+    text = re.sub(r"(?m)^  stand_in: .*\n", "", text)
+    text = re.sub(r"(?m)^  - rank: .*", f"  - {step}", text)
+    (clone / "configs" / f"{name}.yaml").write_text(text)
+
+
+def do(clone: Path, settings: dict[str, str], *arguments: str, code: int = 0) -> str:
+    done = clones.builder(clone, *arguments, **settings)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def make(clone: Path, settings: dict[str, str], name: str = "tryout") -> None:
+    for verb in ("pin", "pickle", "validate"):
+        do(clone, settings, verb, f"configs/{name}.yaml")
+
+
+def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
+    clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
+) -> None:
+    make(clone, settings)
+    said = do(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
+    (first,) = sandbox.state.stored()
+    assert sandbox.state.slot("fresh").pickle_id == first.id
+    assert "Saving predictions" in said  # what the run printed
+    receipt = json.loads((clone / "dist" / "tryout" / "receipt.json").read_bytes())
+    assert receipt["trigger"] in {one.id for one in first.triggers}
+
+    write(clone, "other", "blend: {benchmark: v52_lgbm_ender20, weight: 0.5}")
+    make(clone, settings, "other")
+    said = do(clone, settings, "upload", "configs/other.yaml", "--model", "fresh", "--yes")
+    found = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", said)
+    assert found, said
+    assert -1 < float(found[1]) < 1
+    second = sandbox.state.stored()[-1]
+    assert sandbox.state.slot("fresh").pickle_id == second.id
+
+    do(clone, settings, "rollback", "fresh", "--yes")
+    assert sandbox.state.slot("fresh").pickle_id == first.id
+
+
+def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(
+    clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
+) -> None:
+    """Between the plan and its validation the tournament runs another Python under the same id."""
+    make(clone, settings)
+    from tests.sandbox import faults
+
+    sandbox.faults.add("PUT", faults.stall())
+    arguments = ["upload", "configs/tryout.yaml", "--model", "fresh", "--yes"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "builder", *arguments],
+        cwd=clone,
+        env=clones.environment(**settings),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        sandbox.requests.wait_for("PUT")
+        ours, newer = sandbox.state.image(OURS), sandbox.state.image(NEWER)
+        ours.image, ours.tag = newer.image, newer.tag
+        sandbox.faults.release()
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, out + err
+    assert runs.SEGMENTATION_FAULT in out
+    assert "another Python" in out
+    assert sandbox.state.slot("fresh").pickle_id is None
