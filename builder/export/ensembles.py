@@ -209,6 +209,7 @@ def _translate_member(
         benchmarks=benchmarks,
         sample=np.ascontiguousarray(given.sample[:, places]),
         imputation=given.imputation[places],
+        imputed=given.imputed,
     )
     found = _of_member(member.name, frameworks.of(member.model).translate, member.model, own)
     if not isinstance(found.model, get_args(bundle_model.Single)):

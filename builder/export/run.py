@@ -113,6 +113,7 @@ def export(
         benchmarks=benchmarks,
         sample=inputs,
         imputation=_imputation(imputation, inputs, (*names, *benchmarks)),
+        imputed=imputation is not None,
         options=options,
     )
     found = framework.translate(model, given)

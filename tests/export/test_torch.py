@@ -301,6 +301,49 @@ def test_a_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(golden.predictions, theirs[: len(golden.inputs)], atol=1e-5)
 
 
+class Filling(nn.Module):
+    """Puts numbers where inputs are missing itself: right over them, over some of them, or at its end."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+        self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.where == "inputs":
+            x = torch.nan_to_num(x, nan=0.5)
+        elif self.where == "some":
+            x = torch.cat([x[:, :1], torch.nan_to_num(x[:, 1:])], dim=1)
+        done = self.net(x)
+        return torch.nan_to_num(done) if self.where == "end" else done
+
+
+@pytest.mark.parametrize(
+    ("where", "options"), [("inputs", {}), ("inputs", {"centre": 2.0, "scale": 0.5}), ("some", {})]
+)
+def test_what_the_module_itself_puts_for_a_missing_input(where: str, options: dict[str, float], tmp_path: Path) -> None:
+    module = settled(Filling(where))
+    assert_same_everywhere(module, tmp_path, **options)
+    made = read.read(tmp_path / "net")
+    live = rows(300, seed=5)
+    if where == "some":
+        live = live[live[NAMES[0]].notna()]
+    raw = pickles.raw_of(pickles.predict_of(made))(live, None)
+    scaled = (live[list(NAMES)].to_numpy() - options.get("centre", 0.0)) / options.get("scale", 1.0)
+    theirs = module(torch.tensor(scaled, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(raw, theirs, atol=1e-5)
+    assert np.isnan(made.golden.inputs).any()
+
+
+def test_missing_inputs_that_a_bundle_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match=f"predicts where {NAMES[0]} is missing, by nan_to_num, but not as if"):
+        export(settled(Filling("end")), tmp_path / "net", sample=rows())
+    export(settled(Filling("end")), tmp_path / "net", sample=rows(), imputation=1.0)
+    assert (read.read(tmp_path / "net").model.imputation == 1).all()
+    with pytest.raises(errors.ExportError, match=f"says 2 where {NAMES[0]} is missing, and the module itself puts 0.5"):
+        export(settled(Filling("inputs")), tmp_path / "net", sample=rows(), imputation=2.0)
+
+
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
     with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):
