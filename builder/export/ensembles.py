@@ -218,7 +218,7 @@ def _translate_member(
             "does not take; put what it is made of into the outer one"
         )
     # Each by itself: among the ranks of all of them, a small difference of one would not show.
-    rows = parity.checked(found.model, own.sample)
+    rows = parity.checked(own.sample)
     _of_member(member.name, parity.compare, found.model, rows, _predict(found, rows, own.imputation))
     return found, features, benchmarks
 

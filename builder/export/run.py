@@ -118,7 +118,7 @@ def export(
     )
     found = framework.translate(model, given)
     predict = _with_imputation(found, given)
-    checked = parity.checked(found.model, inputs)
+    checked = parity.checked(inputs)
     framework_says = predict(checked)
     if is_free and not steps:
         _check_range(framework_says)

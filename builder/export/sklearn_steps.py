@@ -130,7 +130,7 @@ def _scale(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str)
     return flow.each(expression, _scale_of(step))
 
 
-def _scale_of(step: Any) -> flow.Scale:
+def _scale_of(step: Any) -> bundle_model.Scale:
     """Return what a scaler does: ``(x - centre) / scale``."""
     centre = scale = None
     if isinstance(step, preprocessing.StandardScaler):
@@ -139,7 +139,7 @@ def _scale_of(step: Any) -> flow.Scale:
         centre, scale = (step.center_ if step.with_centering else None), (step.scale_ if step.with_scaling else None)
     else:
         scale = step.scale_
-    return flow.Scale(
+    return bundle_model.Scale(
         centre=np.zeros(step.n_features_in_) if centre is None else _floats(centre),
         scale=np.ones(step.n_features_in_) if scale is None else _floats(scale),
     )
