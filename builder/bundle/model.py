@@ -324,7 +324,7 @@ class Member:
         benchmarks: Those of the bundle's benchmarks that it takes, in its own order.
         weight: By which its predictions are multiplied; not zero.
         transform: What is done to its predictions before the sum: nothing; percent ranks; or gaussianised and
-            standardised (ranks through the normal quantile function, then divided by their standard deviation).
+            standardised (ranks through the normal quantile function, less their mean, by their standard deviation).
         scope: Within what they are ranked or standardised.
     """
 

@@ -300,7 +300,7 @@ def _transformed(transform: str, values: Array) -> Array:
         return ranked
     quantiles = pd.Series(special.ndtri((series.rank() - 0.5) / len(series)))
     spread = quantiles.std(ddof=0)
-    standardised: Array = (quantiles / spread if spread else quantiles).to_numpy()
+    standardised: Array = ((quantiles - quantiles.mean()) / spread if spread else quantiles).to_numpy()
     return standardised
 
 
