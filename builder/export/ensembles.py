@@ -210,6 +210,7 @@ def _translate_member(
         sample=np.ascontiguousarray(given.sample[:, places]),
         imputation=given.imputation[places],
         imputed=given.imputed,
+        categories={name: given.categories[name] for name in (*features, *benchmarks) if name in given.categories},
     )
     found = _of_member(member.name, frameworks.of(member.model).translate, member.model, own)
     if not isinstance(found.model, get_args(bundle_model.Single)):
@@ -219,7 +220,11 @@ def _translate_member(
         )
     # Each by itself: among the ranks of all of them, a small difference of one would not show.
     rows = parity.checked(own.sample)
-    _of_member(member.name, parity.compare, found.model, rows, _predict(found, rows, own.imputation))
+
+    def predict(inputs: Array) -> Array:
+        return _predict(found, inputs, own.imputation)
+
+    _of_member(member.name, parity.compare, found.model, rows, predict(rows), predict)
     return found, features, benchmarks
 
 

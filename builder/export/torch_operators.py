@@ -319,6 +319,8 @@ def _converted(graph: Graph, call: Call) -> Value:
     kind = call.given.get("dtype")
     if kind is not None and not kind.is_floating_point:
         call.refuse("rounds to whole numbers")
+    if kind in {torch.float16, torch.bfloat16}:
+        call.refuse("rounds to half of the digits")
     return _same(graph, call)
 
 

@@ -383,6 +383,17 @@ def test_random_pipelines(drawn: tuple[Any, pd.DataFrame]) -> None:
             ],
             "FeatureUnion at step 'both' has transformer_weights",
         ),
+        (
+            [
+                (
+                    "ways",
+                    compose.ColumnTransformer(
+                        [("a", preprocessing.StandardScaler(), [0, 1])], transformer_weights={"a": 3.0}
+                    ),
+                )
+            ],
+            "ColumnTransformer at step 'ways' has transformer_weights",
+        ),
     ],
 )
 def test_a_step_that_cannot_be_expressed_is_named_with_its_place(steps: Any, said: str) -> None:

@@ -344,6 +344,22 @@ def test_missing_inputs_that_a_bundle_cannot_hold(tmp_path: Path) -> None:
         export(settled(Filling("inputs")), tmp_path / "net", sample=rows(), imputation=2.0)
 
 
+class Restless(nn.Module):
+    """Predicts a row by how many others there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(INPUTS, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.net(x) / x.shape[0]
+
+
+def test_a_model_that_differs_from_itself_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match="the model itself, asked for some of the rows alone, predicts up to"):
+        export(settled(Restless()), tmp_path / "net", sample=rows())
+
+
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
     with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):
@@ -433,6 +449,7 @@ REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
     (lambda: Called(lambda x: x.flip(0)), r"`flip` in Called .* mixes rows"),
     (lambda: Called(lambda x: x.round()), r"`round` in Called .* cannot be expressed"),
     (lambda: Called(lambda x: 1 / (x + 1)), r"divides by values that depend on the inputs|cannot be expressed"),
+    (lambda: Called(lambda x: x.half().to(x.dtype)), r"in Called .* rounds to half of the digits"),
     (lambda: Called(lambda x: x**3), r"power other than the square"),
     (lambda: Called(lambda x: torch.cat([x, torch.ones(len(x), 1)], 1), 7), r"puts constants among the values"),
     (Branching, r"Branching cannot be traced by torch\.export"),
