@@ -286,7 +286,7 @@ def test_ordered_categories_are_never_taken_for_another_columns(tmp_path: Path) 
 
 
 def test_a_wrapper_that_predicts_in_its_own_way(tmp_path: Path) -> None:
-    x = np.random.default_rng(5).normal(size=(ROWS, 3))
+    x, y = rows(features=2)
 
     class Halved(lgb.LGBMRegressor):
         """Gives half of what it should."""
@@ -294,8 +294,8 @@ def test_a_wrapper_that_predicts_in_its_own_way(tmp_path: Path) -> None:
         def predict(self, *given: Any, **options: Any) -> Any:
             return super().predict(*given, **options) / 2
 
-    fitted = Halved(n_estimators=2, verbose=-1, n_jobs=1).fit(x, x[:, 0])
-    assert "Halved.predict is not LightGBM's own" in refused(tmp_path, fitted, pd.DataFrame(x))
+    fitted = Halved(n_estimators=2, verbose=-1, n_jobs=1).fit(x, y)
+    assert "Halved.predict is not LightGBM's own" in refused(tmp_path, fitted, x)
 
 
 def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:
