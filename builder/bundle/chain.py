@@ -90,6 +90,8 @@ class Chain:
                 else:
                     found += bundle_text.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
                     found += _order_faults(part.stem, name, array)
+                    if part.stem == "scale":
+                        found += bundle_text.bad_numbers(name, array, array == 0, "it divides: none is 0")
         return found
 
     def built(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:

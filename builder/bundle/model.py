@@ -65,6 +65,23 @@ class Affine:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Scale:
+    """``(x - centre) / scale`` of each value, in this order: what a scaler does, to the last bit.
+
+    ``Affine`` would be one product and one sum, whose last bits are others: trees may put a row on another side then.
+
+    Attributes:
+        centre: float32 or float64 (n_in,).
+        scale: float32 or float64 (n_in,), not 0.
+        sources: The one node it takes; empty: the one before.
+    """
+
+    centre: Floats
+    scale: Floats
+    sources: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Norm:
     """LayerNorm: ``activation((x - mean) / sqrt(variance + epsilon) * gain + shift)``, over the values of each row.
 
@@ -153,7 +170,7 @@ class Softmax:
     sources: tuple[int, ...] = ()
 
 
-Node = Layer | Affine | Norm | Sum | Concat | Select | Clip | Quantiles | Softmax
+Node = Layer | Affine | Scale | Norm | Sum | Concat | Select | Clip | Quantiles | Softmax
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -307,7 +324,7 @@ class Member:
         benchmarks: Those of the bundle's benchmarks that it takes, in its own order.
         weight: By which its predictions are multiplied; not zero.
         transform: What is done to its predictions before the sum: nothing; percent ranks; or gaussianised and
-            standardised (ranks through the normal quantile function, then divided by their standard deviation).
+            standardised (ranks through the normal quantile function, less their mean, by their standard deviation).
         scope: Within what they are ranked or standardised.
     """
 

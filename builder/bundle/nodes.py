@@ -9,6 +9,7 @@ op            further keys                     arrays: a stem, and the node's pl
 ============= ================================ ==============================================
 (dense)       ``activation``                   ``w`` (n_in, n_out), ``b`` (n_out,)
 ``affine``    ``activation``                   ``gain`` (n_in,), ``shift`` (n_in,)
+``scale``                                      ``centre`` (n_in,), ``scale`` (n_in,)
 ``norm``      ``epsilon``, ``activation``      ``gain`` (n_in,), ``shift`` (n_in,)
 ``sum``       ``activation``
 ``concat``    ``activation``
@@ -91,6 +92,13 @@ OPS: Mapping[str, Op] = MappingProxyType(
             activated=True,
         ),
         "affine": Op(node=bundle_model.Affine, parts=_GAINS, activated=True),
+        "scale": Op(
+            node=bundle_model.Scale,
+            parts=(
+                Part(field="centre", stem="centre", shape=("in",)),
+                Part(field="scale", stem="scale", shape=("in",)),
+            ),
+        ),
         "norm": Op(node=bundle_model.Norm, parts=_GAINS, keys={"epsilon": float}, activated=True),
         "sum": Op(node=bundle_model.Sum, several=True, activated=True),
         "concat": Op(node=bundle_model.Concat, several=True, activated=True),

@@ -209,6 +209,8 @@ def _translate_member(
         benchmarks=benchmarks,
         sample=np.ascontiguousarray(given.sample[:, places]),
         imputation=given.imputation[places],
+        imputed=given.imputed,
+        categories={name: given.categories[name] for name in (*features, *benchmarks) if name in given.categories},
     )
     found = _of_member(member.name, frameworks.of(member.model).translate, member.model, own)
     if not isinstance(found.model, get_args(bundle_model.Single)):
@@ -217,8 +219,12 @@ def _translate_member(
             "does not take; put what it is made of into the outer one"
         )
     # Each by itself: among the ranks of all of them, a small difference of one would not show.
-    rows = parity.checked(found.model, own.sample)
-    _of_member(member.name, parity.compare, found.model, rows, _predict(found, rows, own.imputation))
+    rows = parity.checked(own.sample)
+
+    def predict(inputs: Array) -> Array:
+        return _predict(found, inputs, own.imputation)
+
+    _of_member(member.name, parity.compare, found.model, rows, predict(rows), predict)
     return found, features, benchmarks
 
 
@@ -299,7 +305,7 @@ def _transformed(transform: str, values: Array) -> Array:
         return ranked
     quantiles = pd.Series(special.ndtri((series.rank() - 0.5) / len(series)))
     spread = quantiles.std(ddof=0)
-    standardised: Array = (quantiles / spread if spread else quantiles).to_numpy()
+    standardised: Array = ((quantiles - quantiles.mean()) / spread if spread else quantiles).to_numpy()
     return standardised
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import activations, lightgbm_text
 from builder.bundle import model as bundle_model
-from builder.export import translated
+from builder.export import own_methods, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,8 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
         raise errors.ExportError(f"the booster's text {error}") from error
     header = smaller.header
     _check_inputs(booster, header, given)
-    categories = _categories(booster, header)
+    _check_methods(model)
+    categories = _categories(booster, header, given)
     classes = _classes(model, header)
     return translated.Translated(
         model=bundle_model.LightGbm(
@@ -94,6 +95,20 @@ def _booster(model: Any) -> Any:
         raise errors.ExportError(f"{name} has no booster ({error}); export a trained Booster or estimator") from error
 
 
+def _check_methods(model: Any) -> None:
+    """Make sure that the model predicts as LightGBM does.
+
+    Raises:
+        errors.ExportError: A subclass has its own way.
+    """
+    own = own_methods.overridden(model, ("predict", "predict_proba"))
+    if own:
+        raise errors.ExportError(
+            f"{own} is not LightGBM's own, and a bundle holds the booster alone; export model.booster_, with post= for "
+            "what follows, or a function that does all of it (docs/export/custom.md)"
+        )
+
+
 def _check_inputs(booster: Any, header: lightgbm_text.Header, given: translated.Given) -> None:
     """Make sure that the columns said are the booster's, in its order."""
     said = (*given.features, *given.benchmarks)
@@ -115,13 +130,18 @@ def _check_inputs(booster: Any, header: lightgbm_text.Header, given: translated.
         )
 
 
-def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_model.Categories, ...]:
+def _categories(
+    booster: Any, header: lightgbm_text.Header, given: translated.Given
+) -> tuple[bundle_model.Categories, ...]:
     """Return what becomes of columns that were pandas categories: of a frame, LightGBM takes the codes."""
     lists: list[list[Any]] = booster.pandas_categorical or []
     if not lists:
         return ()
     places = _category_places(booster, header)
-    if len(places) != len(lists):
+    names = (*given.features, *given.benchmarks)
+    said = {place for place, name in enumerate(names) if name in given.categories and not given.categories[name]}
+    unlike = any(given.categories.values()) or (said and said != set(places))
+    if len(places) != len(lists) or unlike:
         raise errors.ExportError(
             f"the booster was trained on {len(lists):,} columns of pandas categories and takes {len(places):,} as "
             "categorical, so nobody can tell which they are; train on numbers, with categorical_feature= for those "
@@ -141,6 +161,14 @@ def _categories(booster: Any, header: lightgbm_text.Header) -> tuple[bundle_mode
             raise errors.ExportError(
                 f"{name!r} has {len(values):,} pandas categories and codes up to {max(codes):,}, so they are not its "
                 "own; train on numbers, with categorical_feature= for those that are categories"
+            )
+        there = given.sample[:, place]
+        foreign = there[~np.isnan(there) & ~np.isin(there, np.asarray(values, dtype=np.float64))]
+        if foreign.size:
+            raise errors.ExportError(
+                f"{name!r} has {foreign[0]:g} in the sample, which is none of the {len(values):,} pandas categories "
+                "that it would have been trained on; pass a sample with the columns as they were then, or train on "
+                "numbers, with categorical_feature= for those that are categories"
             )
         groups.setdefault(tuple(float(value) for value in values), []).append(place)
     return tuple(bundle_model.Categories(inputs=tuple(inputs), values=values) for values, inputs in groups.items())

@@ -11,7 +11,7 @@ from builder import errors, reference
 from builder.bundle import model as bundle_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from builder.export.translated import Array
 
@@ -19,39 +19,21 @@ CHECKED_ROWS = 2_000
 """Rows of the sample that the reference is run on at once."""
 
 
-def checked(model: bundle_model.Model, sample: Array) -> Array:
+def checked(sample: Array) -> Array:
     """Return the rows of a sample that are compared, spread over it: float64 (rows, n)."""
-    kept = sample[~is_blurred(model, sample)]
-    chosen = kept if len(kept) else sample
-    return chosen[:: math.ceil(len(chosen) / CHECKED_ROWS)]
+    return sample[:: math.ceil(len(sample) / CHECKED_ROWS)]
 
 
-def is_blurred(model: bundle_model.Model, inputs: Array) -> NDArray[np.bool_]:
-    """Tell in which rows the last digits of a float64 decide what no float32 can.
-
-    Quantiles repeat at what missing inputs become. The one training row whose input is that very number is among them
-    for the framework, and only if its digits go beyond a float32's, so that the bundle has another number there.
-
-    Returns:
-        bool (rows,).
-    """
-    if not (
-        isinstance(model, bundle_model.Mlp) and any(isinstance(one, bundle_model.Quantiles) for one in model.layers)
-    ):
-        return np.zeros(len(inputs), dtype=np.bool_)
-    short = inputs.astype(np.float32)
-    near: NDArray[np.bool_] = (short == model.imputation.astype(np.float32)) & (short != inputs)
-    told: NDArray[np.bool_] = np.any(near, axis=1)
-    return told
-
-
-def compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> tuple[float, float | None]:
+def compare(
+    model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
+) -> tuple[float, float | None]:
     """Return the largest difference between the framework and the reference, and its bound.
 
     Args:
         model: What the framework's object was translated to.
         inputs: float64 (rows, n).
         framework_says: float64 (rows,): what the framework predicts for them.
+        predict: The framework, to ask it again.
 
     Returns:
         0 and None where the kind has no reference.
@@ -64,8 +46,31 @@ def compare(model: bundle_model.Model, inputs: Array, framework_says: Array) -> 
     expected, bounds = reference.predict_within(model, inputs)
     difference, bound = reference.compare(framework_says, expected, bounds)
     if not difference <= bound:
+        _check_steady(model, inputs, framework_says, predict, bound)
         raise errors.ExportError(
             f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
             "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
         )
     return difference, bound
+
+
+def _check_steady(
+    model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array], bound: float
+) -> None:
+    """Make sure that it is not the framework that differs from itself.
+
+    Raises:
+        errors.ExportError: It does, asked again or for half of the rows.
+    """
+    asked = [("the same rows again", inputs, framework_says)]
+    if not isinstance(model, bundle_model.Ensemble):  # whose ranks are among all the rows
+        half = slice(0, -(-len(inputs) // 2))
+        asked.append(("some of the rows alone", inputs[half], framework_says[half]))
+    for what, rows, said in asked:
+        away = float(np.abs(predict(rows) - said).max())
+        if away > bound:
+            raise errors.ExportError(
+                f"export: the model itself, asked for {what}, predicts up to {away:.2g} away from what it predicted "
+                "first; it draws random numbers, or a prediction depends on other rows than its own: a bundle holds "
+                "neither"
+            )

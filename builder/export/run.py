@@ -113,21 +113,25 @@ def export(
         benchmarks=benchmarks,
         sample=inputs,
         imputation=_imputation(imputation, inputs, (*names, *benchmarks)),
+        imputed=imputation is not None,
+        categories=_categories(sample, (*names, *benchmarks)),
         options=options,
     )
     found = framework.translate(model, given)
     predict = _with_imputation(found, given)
-    checked = parity.checked(found.model, inputs)
+    checked = parity.checked(inputs)
     framework_says = predict(checked)
     if is_free and not steps:
         _check_range(framework_says)
-    difference, bound = parity.compare(found.model, checked, framework_says)
+    difference, bound = parity.compare(found.model, checked, framework_says, predict)
     golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
+    golden_says = predict(golden)
+    parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has
     bundle = bundle_model.Bundle(
         features=names,
         benchmarks=benchmarks,
         model=found.model,
-        golden=bundle_model.Golden(inputs=golden, predictions=predict(golden)),
+        golden=bundle_model.Golden(inputs=golden, predictions=golden_says),
         post=steps,
         trained={**found.facts, **_told(eras, target)},
     )
@@ -212,6 +216,14 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
     if np.isinf(inputs).any():
         raise errors.ExportError("export: the sample has infinite values; a missing value is NaN")
     return inputs
+
+
+def _categories(sample: Any, columns: tuple[str, ...]) -> dict[str, bool]:
+    """Return which of the columns are pandas categories, and whether ordered."""
+    types = getattr(sample, "dtypes", None) if hasattr(sample, "columns") else None
+    if types is None:
+        return {}
+    return {name: bool(types[name].ordered) for name in columns if hasattr(types[name], "categories")}
 
 
 def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tuple[str, ...]) -> Array:

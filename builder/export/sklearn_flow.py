@@ -28,15 +28,7 @@ Places = NDArray[np.intp]
 IDENTITY = activations.Activation(name="identity")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scale:
-    """``(x - centre) / scale`` of each column, in this order: (w,) each."""
-
-    centre: Array
-    scale: Array
-
-
-Step = Scale | bundle_model.Affine | bundle_model.Clip | bundle_model.Quantiles
+Step = bundle_model.Scale | bundle_model.Affine | bundle_model.Clip | bundle_model.Quantiles
 """What is done to each column by itself."""
 
 
@@ -188,7 +180,7 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
         raise errors.ExportError(f"{where} comes after steps that cannot be undone; put the imputer first")
     wished = values
     for step in reversed(expression.steps):
-        if isinstance(step, Scale):
+        if isinstance(step, bundle_model.Scale):
             values = values * step.scale + step.centre
         elif isinstance(step, bundle_model.Affine):
             values = (values - step.shift) / step.gain
@@ -202,7 +194,7 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
 def moved(values: Array, steps: Sequence[Step]) -> Array:
     """Return what steps, none of them quantiles, make of values of each column: (w,), or (rows, w)."""
     for step in steps:
-        if isinstance(step, Scale):
+        if isinstance(step, bundle_model.Scale):
             values = (values - step.centre) / step.scale
         elif isinstance(step, bundle_model.Affine):
             values = values * step.gain + step.shift
@@ -230,8 +222,8 @@ def _cuts(expression: Join) -> list[Places]:
 
 def _of_columns(step: Step, places: Places) -> Step:
     """Return a step for some of its columns."""
-    if isinstance(step, Scale):
-        return Scale(centre=step.centre[places], scale=step.scale[places])
+    if isinstance(step, bundle_model.Scale):
+        return bundle_model.Scale(centre=step.centre[places], scale=step.scale[places])
     if isinstance(step, bundle_model.Affine):
         return dataclasses.replace(step, gain=step.gain[places], shift=step.shift[places])
     if isinstance(step, bundle_model.Clip):

@@ -61,12 +61,10 @@ def finish(expression: flow.Expression, inputs: flow.Inputs, *, exact: bool) -> 
     simple = _simplify(expression, {}, exact=exact)
     leaves = _leaves(simple)
     imputation = _imputation(leaves, inputs)
-    if not exact and any(isinstance(step, bundle_model.Quantiles) for leaf in leaves for step in leaf.steps):
-        imputation = np.where(inputs.filled, imputation, _short(imputation))
     centre, scale = _front(leaves, len(inputs.names))
     if isinstance(simple, flow.Columns) and not _left_over(simple, centre, scale):
         return Finished(imputation=imputation, centre=centre, scale=scale, sources=simple.sources)
-    writer = _Writer(centre=centre, scale=scale)
+    writer = _Writer(centre=centre, scale=scale, exact=exact)
     writer.write(simple)
     return Finished(imputation=imputation, centre=centre, scale=scale, nodes=tuple(writer.nodes))
 
@@ -105,12 +103,12 @@ def _composed(columns: flow.Columns) -> flow.Columns:
         return _in_given_units(columns)
     units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
     place = 0
-    while place < len(columns.steps) and isinstance(columns.steps[place], flow.Scale | bundle_model.Affine):
+    while place < len(columns.steps) and isinstance(columns.steps[place], bundle_model.Scale | bundle_model.Affine):
         units.move(columns.steps[place])
         place += 1
     if not place:
         return columns
-    steps = (flow.Scale(centre=units.centre, scale=units.scale), *columns.steps[place:])
+    steps = (bundle_model.Scale(centre=units.centre, scale=units.scale), *columns.steps[place:])
     return dataclasses.replace(columns, steps=steps)
 
 
@@ -118,19 +116,18 @@ def _in_given_units(columns: flow.Columns) -> flow.Columns:
     """Return the columns with no scaling before their first quantiles.
 
     Where several quantiles are alike, a value's last digit decides whether it is one of them. Scaled in another way
-    than scikit-learn does it, or in float32, it would not be; an input as it is given is.
+    than scikit-learn does it it would not be; an input as it is given is (``inside.fold.network`` keeps it in float64).
     """
     units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
     imputation = columns.imputation
-    known = [_Known(given=_short(imputation), exact=imputation, place=0, value=imputation)]
+    known = [_Known(given=imputation, place=0, value=imputation)]
     steps: list[flow.Step] = []
     for place, step in enumerate(columns.steps):
         if isinstance(step, bundle_model.Clip):
             low, high = units.back(step.low), units.back(step.high)
-            for exact, value in ((low, step.low), (high, step.high)):
-                end = _Known(given=_short(exact), exact=exact, place=place, value=value.astype(np.float64))
-                known.insert(0, end)
-            steps.append(dataclasses.replace(step, low=_short(low), high=_short(high)))
+            for given, value in ((low, step.low), (high, step.high)):
+                known.insert(0, _Known(given=given, place=place, value=value.astype(np.float64)))
+            steps.append(dataclasses.replace(step, low=low, high=high))
         elif isinstance(step, bundle_model.Quantiles):
             quantiles = _given_quantiles(step.quantiles.astype(np.float64), units, known, columns.steps[:place])
             steps += [dataclasses.replace(step, quantiles=quantiles), *columns.steps[place + 1 :]]
@@ -146,13 +143,11 @@ class _Known:
 
     Attributes:
         given: As the bundle has them, in the inputs' own units.
-        exact: The same to float64's last digits.
         place: The step before which scikit-learn has them.
         value: As it has them there.
     """
 
     given: Array
-    exact: Array
     place: int
     value: Array
 
@@ -166,7 +161,7 @@ class _Units:
 
     def move(self, step: flow.Step) -> None:
         """Take in another affine step."""
-        if isinstance(step, flow.Scale):
+        if isinstance(step, bundle_model.Scale):
             self.centre, self.scale = self.centre + self.scale * step.centre, self.scale * step.scale
         elif isinstance(step, bundle_model.Affine):
             self.centre, self.scale = self.centre - self.scale * step.shift / step.gain, self.scale / step.gain
@@ -188,18 +183,14 @@ def _given_quantiles(quantiles: Array, units: _Units, known: Sequence[_Known], b
     back = units.back(quantiles)
     near = 1e-12 * (np.abs(back) + np.abs(units.centre) + units.scale)
     found = back
-    numbers = [_Known(given=one, exact=one, place=0, value=one) for one in (_short(back), np.round(back, 9))]
+    short = back.astype(np.float32).astype(np.float64)
+    numbers = [_Known(given=one, place=0, value=one) for one in (short, np.round(back, 9))]
     for one in (*numbers, *known):
         difference = quantiles - flow.moved(one.value, before[one.place :])
         beside = np.nextafter(one.given, np.where(difference > 0, np.inf, -np.inf))
         same = np.where(difference == 0, one.given, beside)
-        found = np.where(np.abs(one.exact - back) <= near, same, found)
+        found = np.where(np.abs(one.given - back) <= near, same, found)
     return np.maximum.accumulate(found, axis=0)
-
-
-def _short(values: Array) -> Array:
-    """Return values to float32's last digit: in a wide network inputs have no more."""
-    return values.astype(np.float32).astype(np.float64)
 
 
 def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | None:
@@ -213,7 +204,7 @@ def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | N
     if kinds[0][0] or kinds[1][0]:
         parts = [step or _no_scale(one) for step, one in ((kinds[0][0], first), (kinds[1][0], second))]
         steps.append(
-            flow.Scale(
+            bundle_model.Scale(
                 centre=np.concatenate([part.centre for part in parts]),
                 scale=np.concatenate([part.scale for part in parts]),
             )
@@ -233,9 +224,9 @@ def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | N
     )
 
 
-def _form(steps: tuple[flow.Step, ...]) -> tuple[flow.Scale | None, bundle_model.Affine | None] | None:
+def _form(steps: tuple[flow.Step, ...]) -> tuple[bundle_model.Scale | None, bundle_model.Affine | None] | None:
     """Return the ``Scale`` and the ``Affine`` that the steps are, either of which may be absent; None for others."""
-    scale = steps[0] if steps and isinstance(steps[0], flow.Scale) else None
+    scale = steps[0] if steps and isinstance(steps[0], bundle_model.Scale) else None
     rest = steps[1:] if scale else steps
     if not rest:
         return scale, None
@@ -244,8 +235,8 @@ def _form(steps: tuple[flow.Step, ...]) -> tuple[flow.Scale | None, bundle_model
     return None
 
 
-def _no_scale(columns: flow.Columns) -> flow.Scale:
-    return flow.Scale(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
+def _no_scale(columns: flow.Columns) -> bundle_model.Scale:
+    return bundle_model.Scale(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
 
 
 def _no_affine(columns: flow.Columns) -> bundle_model.Affine:
@@ -305,14 +296,14 @@ def _left_over(leaf: flow.Columns, centre: Array, scale: Array) -> list[flow.Ste
     first, rest = _scale_first(leaf)
     done = (centre[leaf.sources] == first.centre) & (scale[leaf.sources] == first.scale)
     if not done.all():
-        part = flow.Scale(centre=np.where(done, 0.0, first.centre), scale=np.where(done, 1.0, first.scale))
+        part = bundle_model.Scale(centre=np.where(done, 0.0, first.centre), scale=np.where(done, 1.0, first.scale))
         return [part, *rest]
     return list(rest)
 
 
-def _scale_first(leaf: flow.Columns) -> tuple[flow.Scale, tuple[flow.Step, ...]]:
+def _scale_first(leaf: flow.Columns) -> tuple[bundle_model.Scale, tuple[flow.Step, ...]]:
     """Return the ``Scale`` that some columns begin with, one that does nothing where there is none, and the rest."""
-    if leaf.steps and isinstance(leaf.steps[0], flow.Scale):
+    if leaf.steps and isinstance(leaf.steps[0], bundle_model.Scale):
         return leaf.steps[0], leaf.steps[1:]
     return _no_scale(leaf), leaf.steps
 
@@ -323,6 +314,7 @@ class _Writer:
 
     centre: Array
     scale: Array
+    exact: bool
     nodes: list[bundle_model.Node] = field(default_factory=list)
     written: dict[int, int] = field(default_factory=dict)
 
@@ -338,12 +330,12 @@ class _Writer:
             self.nodes.append(bundle_model.Concat(sources=places))
             return len(self.nodes) - 1
         if isinstance(expression, flow.Apply):
-            return self._add(_as_node(expression.node), self.write(expression.before))
+            return self._add(self._as_node(expression.node), self.write(expression.before))
         place = -1
         if not np.array_equal(expression.sources, np.arange(len(self.centre))):
             place = self._add(bundle_model.Select(places=expression.sources.astype(np.int32)), place)
         for step in _left_over(expression, self.centre, self.scale):
-            place = self._add(_as_node(step), place)
+            place = self._add(self._as_node(step), place)
         return place
 
     def _add(self, node: bundle_model.Node, source: int) -> int:
@@ -351,8 +343,7 @@ class _Writer:
         self.nodes.append(node if near else dataclasses.replace(node, sources=(source,)))
         return len(self.nodes) - 1
 
-
-def _as_node(step: bundle_model.Node | flow.Scale) -> bundle_model.Node:
-    if isinstance(step, flow.Scale):
-        return bundle_model.Affine(gain=1 / step.scale, shift=-step.centre / step.scale)
-    return step
+    def _as_node(self, step: bundle_model.Node) -> bundle_model.Node:
+        if isinstance(step, bundle_model.Scale) and not self.exact:
+            return bundle_model.Affine(gain=1 / step.scale, shift=-step.centre / step.scale)
+        return step

@@ -18,11 +18,11 @@ from sklearn.utils import validation
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from builder.export import own_methods, translated
 from builder.export import sklearn_estimators as estimators
 from builder.export import sklearn_flow as flow
 from builder.export import sklearn_steps as steps
 from builder.export import sklearn_trees as trees
-from builder.export import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +39,9 @@ _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] 
     (trees.BOOSTED, trees.boosted),
     (trees.HISTOGRAM, trees.histogram),
 )
+
+
+_OUTER = (pipeline.Pipeline, compose.TransformedTargetRegressor, ensemble.VotingRegressor)
 
 
 def feature_names(model: Any) -> tuple[str, ...] | None:
@@ -119,6 +122,8 @@ class _Walk:
     def model(self, model: Any, expression: flow.Expression, tail: estimators.Tail, at: str) -> bundle_model.Model:
         """Return an object after an expression, and before nodes over what it predicts."""
         model = _unwrapped(model, at)
+        if isinstance(model, _OUTER):
+            _check_methods(model, at)
         if isinstance(model, pipeline.Pipeline):
             *before, (name, last) = model.steps
             for step_name, step in before:
@@ -133,6 +138,7 @@ class _Walk:
             return self._booster(model, expression, tail)
         for kinds, known in _MODELS:
             if isinstance(model, kinds):
+                _check_methods(model, at)
                 return known(model, expression, self.inputs, tail, at)
         raise errors.ExportError(f"{steps.place(model, at)} cannot be expressed in a bundle; {steps.WAY_OUT}")
 
@@ -199,6 +205,19 @@ def _unwrapped(model: Any, at: str) -> Any:
     if isinstance(model, searches):
         raise errors.ExportError(f"{steps.place(model, at)} has no best_estimator_; fit it with refit=True")
     return model
+
+
+def _check_methods(model: Any, at: str) -> None:
+    """Make sure that a model predicts as scikit-learn's of its kind does.
+
+    Raises:
+        errors.ExportError: A subclass has its own way.
+    """
+    own = own_methods.overridden(model, ("predict", "predict_proba"))
+    if own:
+        raise errors.ExportError(
+            f"{own} of {steps.place(model, at)} is not scikit-learn's own, which a bundle has; {steps.WAY_OUT}"
+        )
 
 
 def _is_lightgbm(model: Any) -> bool:

@@ -16,6 +16,7 @@ from sklearn import compose, decomposition, feature_selection, impute, pipeline,
 from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
+from builder.export import own_methods
 from builder.export import sklearn_flow as flow
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def through(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str
         raise errors.ExportError(f"{place(step, at)} takes {wanted:,} columns, and gets {flow.width(expression):,}")
     for kinds, known in _STEPS:
         if isinstance(step, kinds):
+            own = own_methods.overridden(step, ("transform",))
+            if own:
+                raise errors.ExportError(f"{own} of {place(step, at)} is not scikit-learn's own; {WAY_OUT}")
             return known(step, expression, inputs, at)
     raise errors.ExportError(f"{place(step, at)} cannot be expressed in a bundle; {WAY_OUT}")
 
@@ -130,7 +134,7 @@ def _scale(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str)
     return flow.each(expression, _scale_of(step))
 
 
-def _scale_of(step: Any) -> flow.Scale:
+def _scale_of(step: Any) -> bundle_model.Scale:
     """Return what a scaler does: ``(x - centre) / scale``."""
     centre = scale = None
     if isinstance(step, preprocessing.StandardScaler):
@@ -139,7 +143,7 @@ def _scale_of(step: Any) -> flow.Scale:
         centre, scale = (step.center_ if step.with_centering else None), (step.scale_ if step.with_scaling else None)
     else:
         scale = step.scale_
-    return flow.Scale(
+    return bundle_model.Scale(
         centre=np.zeros(step.n_features_in_) if centre is None else _floats(centre),
         scale=np.ones(step.n_features_in_) if scale is None else _floats(scale),
     )
@@ -207,16 +211,21 @@ def _pipeline(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: s
 def _column_transformer(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
     # Fitted, by the branch's name: names, masks, slices and functions of columns are all places there.
     places = step._transformer_to_input_indices  # noqa: SLF001 - there since 1.0; transformers_ has them as they were said
+    _check_unweighted(step, at)
     branches = ((name, part, np.asarray(places[name], dtype=np.intp)) for name, part, _ in step.transformers_)
     return _joined(step, branches, expression, inputs, at)
 
 
 def _union(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
     every = np.arange(flow.width(expression))
+    _check_unweighted(step, at)
+    return _joined(step, ((name, part, every) for name, part in step.transformer_list), expression, inputs, at)
+
+
+def _check_unweighted(step: Any, at: str) -> None:
     weights = step.transformer_weights or {}
     if any(weight != 1 for weight in weights.values()):
         raise errors.ExportError(f"{place(step, at)} has transformer_weights, which a bundle cannot hold; {WAY_OUT}")
-    return _joined(step, ((name, part, every) for name, part in step.transformer_list), expression, inputs, at)
 
 
 def _joined(

@@ -82,6 +82,8 @@ class Graph:
         self.nodes = node_builder.Builder(inputs)
         self.notes: dict[int, tuple[str, int]] = {}
         """What a node is to those that know a pattern: a word, and the place of what it was made of."""
+        self.nan_values: list[float] = []
+        """What its calls of ``nan_to_num`` put where they find a NaN."""
         self._operators = operators
 
     def follow(self, module: torch.nn.Module, rows: torch.Tensor) -> list[Value]:

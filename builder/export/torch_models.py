@@ -11,7 +11,7 @@ import torch
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import torch_graph, torch_operators, translated
+from builder.export import torch_graph, torch_missing, torch_operators, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,12 +48,11 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     results = graph.follow(module, rows)
     chosen = _chosen([graph.nodes.width(result.place) for result in results], given.options.get("output"))
     last = graph.nodes.select(results[chosen[0]].place, [chosen[1]])
-    network = bundle_model.Mlp(layers=graph.nodes.built(last), imputation=given.imputation, centre=centre, scale=scale)
 
-    def predict(raw: Array) -> Array:
+    def predict_scaled(rows: Array) -> Array:
         parts = []
-        for start in range(0, len(raw), _CHUNK):
-            part = (raw[start : start + _CHUNK] - centre) / scale
+        for start in range(0, len(rows), _CHUNK):
+            part = rows[start : start + _CHUNK]
             several = np.resize(part, (max(len(part), 2), inputs))  # of one row, squeeze() would take the rows away
             result = _results(module(torch.from_numpy(several).to(kind)))[chosen[0]]
             axis = results[chosen[0]].axis
@@ -61,7 +60,34 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
             parts.append(numbers[: len(part), chosen[1]])
         return np.concatenate(parts)
 
-    return translated.Translated(model=network, predict=_quietly(predict), takes_missing=False, facts=facts)
+    run = _quietly(predict_scaled)
+    names = (*given.features, *given.benchmarks)
+    own = torch_missing.own_imputation(run, filled[:2], graph.nan_values, names=names, said=given.imputed)
+    own = own * scale + centre
+    imputation = _together(own, given)
+    return translated.Translated(
+        model=bundle_model.Mlp(layers=graph.nodes.built(last), imputation=imputation, centre=centre, scale=scale),
+        # What the module itself puts there it is left to put, so that the bundle is compared with that.
+        predict=lambda raw: run((np.where(np.isnan(raw) & np.isnan(own), imputation, raw) - centre) / scale),
+        takes_missing=bool(np.isfinite(own).any()),
+        facts=facts,
+    )
+
+
+def _together(own: Array, given: translated.Given) -> Array:
+    """Return the module's own imputation, and what else is said of the inputs of which it has none.
+
+    Raises:
+        errors.ExportError: The caller says another.
+    """
+    unlike = np.flatnonzero(~np.isnan(own) & ~np.isclose(own, given.imputation))
+    if given.imputed and unlike.size:
+        name = (*given.features, *given.benchmarks)[unlike[0]]
+        raise errors.ExportError(
+            f"export: imputation= says {given.imputation[unlike[0]]:g} where {name} is missing, and the module itself "
+            f"puts {own[unlike[0]]:g} there, by nan_to_num; leave imputation= out"
+        )
+    return np.where(np.isnan(own), given.imputation, own)
 
 
 def _unwrapped(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact]]:

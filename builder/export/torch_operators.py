@@ -308,10 +308,19 @@ def _same(graph: Graph, call: Call) -> Value:  # noqa: ARG001
     return value
 
 
+def _nan_to_num(graph: Graph, call: Call) -> Value:
+    value = float(call.given["nan"] or 0.0)
+    if value not in graph.nan_values:
+        graph.nan_values.append(value)
+    return _same(graph, call)  # by then an input that was missing has its imputation: it may be this one
+
+
 def _converted(graph: Graph, call: Call) -> Value:
     kind = call.given.get("dtype")
     if kind is not None and not kind.is_floating_point:
         call.refuse("rounds to whole numbers")
+    if kind in {torch.float16, torch.bfloat16}:
+        call.refuse("rounds to half of the digits")
     return _same(graph, call)
 
 
@@ -399,7 +408,7 @@ OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
         "mean": _reduced,
         "_to_copy": _converted,
         "to": _converted,
-        "nan_to_num": _same,  # by then an input that was missing has its imputation
+        "nan_to_num": _nan_to_num,
         "dropout": _dropout,
         "alpha_dropout": _dropout,
         "feature_dropout": _dropout,

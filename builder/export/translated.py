@@ -25,6 +25,8 @@ class Given:
         benchmarks: Names of benchmark columns, inputs after the features.
         sample: float64 (rows, n), at least one row: real inputs, NaN where missing.
         imputation: float64 (n,), finite: what a missing input becomes where the framework's model takes no NaN.
+        imputed: Whether the caller said what it becomes; else it is the median of the sample's column.
+        categories: Those of the inputs that are pandas categories in the sample, and whether they are ordered.
         options: What the caller said beyond that; a module names those it takes in ``OPTIONS``.
     """
 
@@ -32,6 +34,8 @@ class Given:
     benchmarks: tuple[str, ...]
     sample: Array
     imputation: Array
+    imputed: bool = False
+    categories: Mapping[str, bool] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

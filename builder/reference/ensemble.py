@@ -6,6 +6,7 @@ ensemble is one for each row: what its members' bounds can make of that row's ra
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,8 +77,11 @@ def reach(member: bundle_model.Member, values: Array, eras: NDArray[np.generic] 
             result[rows] = np.maximum(high - middle, middle - low) / count
         else:
             at, below, above = (_quantiles(ranks, count) for ranks in (middle, low, high))
-            spread = float(np.std(at)) or 1.0
-            result[rows] = np.maximum(above - at, at - below) / spread
+            mean, spread = float(np.mean(at)), float(np.std(at)) or 1.0
+            moved = np.maximum(above - at, at - below)
+            # The mean and the deviation of all rows move with them.
+            of_all = np.mean(moved) + np.abs(at - mean) / spread * math.sqrt(np.mean(moved**2))
+            result[rows] = (moved + of_all) / spread
     return result
 
 
@@ -110,4 +114,4 @@ def _quantiles(ranks: Array, count: int) -> Array:
 def _gaussian(values: Array) -> Array:
     quantiles = _quantiles(_ranks(values), len(values))
     spread = float(np.std(quantiles))
-    return quantiles / spread if np.ptp(values) > 0 else np.zeros_like(values)
+    return (quantiles - quantiles.mean()) / spread if np.ptp(values) > 0 else np.zeros_like(values)

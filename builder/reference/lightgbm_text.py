@@ -129,7 +129,7 @@ def _converted(raw: Array, objective: str) -> Array:
     """Return what the objective makes of the sums: float64 (rows, outputs)."""
     name, *words = objective.split() or [""]
     constants = dict(word.split(":", 1) for word in words if ":" in word)
-    if name == "regression" and "sqrt" in words:
+    if "sqrt" in words:  # of regression, and of those of its kind: l1, fair, quantile, mape
         return np.sign(raw) * raw * raw
     return _CONVERSIONS.get(name, _as_it_is)(raw, float(constants.get("sigmoid", 1)))
 

@@ -71,6 +71,11 @@ def _affine(node: bundle_model.Affine, given: list[Array]) -> Array:
 
 
 @_compute.register
+def _scale(node: bundle_model.Scale, given: list[Array]) -> Array:
+    return (given[0] - _wide(node.centre)) / _wide(node.scale)
+
+
+@_compute.register
 def _norm(node: bundle_model.Norm, given: list[Array]) -> Array:
     mean: Array = given[0].mean(axis=1, keepdims=True)
     variance: Array = ((given[0] - mean) ** 2).mean(axis=1, keepdims=True)

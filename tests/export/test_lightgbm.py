@@ -29,6 +29,7 @@ OBJECTIVES: tuple[dict[str, Any], ...] = (
     {"objective": "regression"},
     {"objective": "regression", "reg_sqrt": True},
     {"objective": "regression_l1"},
+    {"objective": "regression_l1", "reg_sqrt": True},
     {"objective": "huber"},
     {"objective": "quantile", "alpha": 0.7},
     {"objective": "poisson"},
@@ -270,6 +271,31 @@ def test_classes_and_categories_that_are_no_numbers_are_refused(tmp_path: Path) 
     ordered = x.assign(feature_3=pd.Categorical(x["feature_3"], ordered=True))
     booster = lgb.train(QUIET, lgb.Dataset(ordered, y), 2)
     assert "nobody can tell which" in refused(tmp_path, booster, ordered)
+
+
+def test_ordered_categories_are_never_taken_for_another_columns(tmp_path: Path) -> None:
+    """A frame's categories are listed, ordered ones too, and only their number tells which columns they are of."""
+    random = np.random.default_rng(5)
+    names = [f"feature_{place}" for place in range(4)]
+    x = pd.DataFrame(random.integers(0, 5, (ROWS, 4)), columns=names)
+    coded = x.assign(feature_0=pd.Categorical(10 * (x["feature_0"] + 1), ordered=True))
+    y = x["feature_0"] + (x["feature_1"] == 2)
+    booster = lgb.train(QUIET, lgb.Dataset(coded, y, categorical_feature=["feature_1"]), 5)
+    assert "nobody can tell which" in refused(tmp_path, booster, coded)
+    assert "'feature_1' has" in refused(tmp_path, booster, coded.astype("float64"))
+
+
+def test_a_wrapper_that_predicts_in_its_own_way(tmp_path: Path) -> None:
+    x, y = rows(features=2)
+
+    class Halved(lgb.LGBMRegressor):
+        """Gives half of what it should."""
+
+        def predict(self, *given: Any, **options: Any) -> Any:
+            return super().predict(*given, **options) / 2
+
+    fitted = Halved(n_estimators=2, verbose=-1, n_jobs=1).fit(x, y)
+    assert "Halved.predict is not LightGBM's own" in refused(tmp_path, fitted, x)
 
 
 def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:

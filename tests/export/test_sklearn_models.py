@@ -291,6 +291,21 @@ def test_what_cannot_be_expressed_is_named(model: Any, labels: Any, said: str) -
 
 
 @pytest.mark.parametrize("model", [linear_model.Ridge(), pipeline.make_pipeline(linear_model.Ridge())], ids=name)
+class Clipped(linear_model.Ridge):
+    """Predicts in its own way where no row of a sample may show it."""
+
+    def predict(self, rows: Any) -> Any:
+        return np.clip(super().predict(rows), -5, 5)
+
+
+def test_a_subclass_that_predicts_in_its_own_way_is_named() -> None:
+    model = Clipped().fit(WHOLE, cases.target(WHOLE))
+    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped is not scikit-learn's own"):
+        cases.exported(model, WHOLE)
+    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped at step 'clipped' is not"):
+        cases.exported(pipeline.make_pipeline(model), WHOLE)
+
+
 def test_a_model_that_is_not_fitted_is_named(model: Any) -> None:
     with pytest.raises(errors.ExportError, match=r"is not fitted; train it first"):
         cases.exported(model, WHOLE)

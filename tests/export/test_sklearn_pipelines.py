@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
@@ -26,10 +27,8 @@ from sklearn import (
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from tests.support import pickles
 from tests.support import sklearn_exports as cases
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -141,6 +140,34 @@ def test_a_column_without_a_value_is_dropped_or_kept() -> None:
         for model in models().values():
             made = fitted(imputer, preprocessing.StandardScaler(), model, frame=frame)
             cases.assert_agree(made, frame, MISSING)
+
+
+BEFORE_TREES: dict[str, Any] = {
+    "two scalers": (preprocessing.StandardScaler(), preprocessing.RobustScaler()),
+    "a range, then a scaler": (preprocessing.MinMaxScaler(), preprocessing.StandardScaler()),
+    "quantiles, then a scaler": (preprocessing.QuantileTransformer(n_quantiles=50), preprocessing.StandardScaler()),
+    "two ways": (pipeline.make_union(preprocessing.StandardScaler(), "passthrough"),),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_TREES.values(), ids=BEFORE_TREES)
+def test_steps_before_trees_are_kept_to_the_last_bit(before: Any) -> None:
+    """A split that lies on a training row's value sends that row to a side by its last bit."""
+    trees = (ensemble.HistGradientBoostingRegressor(max_iter=10), ensemble.RandomForestRegressor(7, random_state=0))
+    for frame in (cases.spread(500, 6), cases.whole(500, 6)):
+        for last in trees:
+            model = pipeline.make_pipeline(*map(base.clone, before), base.clone(last)).fit(frame, cases.target(frame))
+            raw = pickles.raw_of(pickles.predict_of(cases.exported(model, frame[:10])))
+            np.testing.assert_array_equal(raw(frame, None), model.predict(frame))
+
+
+def test_quantiles_of_many_inputs_see_them_whole() -> None:
+    """In a float32 .1 is another number than the quantile that it was."""
+    values = np.random.default_rng(1).choice([0.1, 0.2, 0.3, 0.4, 0.5], size=(200, 300))
+    frame = pd.DataFrame(values, columns=cases.names(300))
+    steps = (preprocessing.QuantileTransformer(n_quantiles=100, output_distribution="normal"), linear_model.Ridge())
+    cases.assert_agree(fitted(*steps, frame=frame), frame)
+    cases.assert_agree(fitted(preprocessing.StandardScaler(), *steps, frame=frame), frame)
 
 
 def test_missing_values_stay_missing_through_scalers_and_quantiles() -> None:
@@ -355,6 +382,17 @@ def test_random_pipelines(drawn: tuple[Any, pd.DataFrame]) -> None:
                 )
             ],
             "FeatureUnion at step 'both' has transformer_weights",
+        ),
+        (
+            [
+                (
+                    "ways",
+                    compose.ColumnTransformer(
+                        [("a", preprocessing.StandardScaler(), [0, 1])], transformer_weights={"a": 3.0}
+                    ),
+                )
+            ],
+            "ColumnTransformer at step 'ways' has transformer_weights",
         ),
     ],
 )

@@ -301,6 +301,65 @@ def test_a_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(golden.predictions, theirs[: len(golden.inputs)], atol=1e-5)
 
 
+class Filling(nn.Module):
+    """Puts numbers where inputs are missing itself: right over them, over some of them, or at its end."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+        self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if self.where == "inputs":
+            x = torch.nan_to_num(x, nan=0.5)
+        elif self.where == "some":
+            x = torch.cat([x[:, :1], torch.nan_to_num(x[:, 1:])], dim=1)
+        done = self.net(x)
+        return torch.nan_to_num(done) if self.where == "end" else done
+
+
+@pytest.mark.parametrize(
+    ("where", "options"), [("inputs", {}), ("inputs", {"centre": 2.0, "scale": 0.5}), ("some", {})]
+)
+def test_what_the_module_itself_puts_for_a_missing_input(where: str, options: dict[str, float], tmp_path: Path) -> None:
+    module = settled(Filling(where))
+    assert_same_everywhere(module, tmp_path, **options)
+    made = read.read(tmp_path / "net")
+    live = rows(300, seed=5)
+    if where == "some":
+        live = live[live[NAMES[0]].notna()]
+    raw = pickles.raw_of(pickles.predict_of(made))(live, None)
+    scaled = (live[list(NAMES)].to_numpy() - options.get("centre", 0.0)) / options.get("scale", 1.0)
+    theirs = module(torch.tensor(scaled, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(raw, theirs, atol=1e-5)
+    assert np.isnan(made.golden.inputs).any()
+
+
+def test_missing_inputs_that_a_bundle_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match=f"predicts where {NAMES[0]} is missing, by nan_to_num, but not as if"):
+        export(settled(Filling("end")), tmp_path / "net", sample=rows())
+    export(settled(Filling("end")), tmp_path / "net", sample=rows(), imputation=1.0)
+    assert (read.read(tmp_path / "net").model.imputation == 1).all()
+    with pytest.raises(errors.ExportError, match=f"says 2 where {NAMES[0]} is missing, and the module itself puts 0.5"):
+        export(settled(Filling("inputs")), tmp_path / "net", sample=rows(), imputation=2.0)
+
+
+class Restless(nn.Module):
+    """Predicts a row by how many others there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(INPUTS, 1)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.net(x) / x.shape[0]
+
+
+def test_a_model_that_differs_from_itself_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match="the model itself, asked for some of the rows alone, predicts up to"):
+        export(settled(Restless()), tmp_path / "net", sample=rows())
+
+
 def test_one_of_several_outputs(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
     with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):
@@ -390,6 +449,7 @@ REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
     (lambda: Called(lambda x: x.flip(0)), r"`flip` in Called .* mixes rows"),
     (lambda: Called(lambda x: x.round()), r"`round` in Called .* cannot be expressed"),
     (lambda: Called(lambda x: 1 / (x + 1)), r"divides by values that depend on the inputs|cannot be expressed"),
+    (lambda: Called(lambda x: x.half().to(x.dtype)), r"in Called .* rounds to half of the digits"),
     (lambda: Called(lambda x: x**3), r"power other than the square"),
     (lambda: Called(lambda x: torch.cat([x, torch.ones(len(x), 1)], 1), 7), r"puts constants among the values"),
     (Branching, r"Branching cannot be traced by torch\.export"),

@@ -73,4 +73,4 @@ def _gaussianised(series: pd.Series) -> pd.Series:
     if series.min() == series.max():
         return series * 0.0
     quantiles = stats.norm.ppf((series.rank() - 0.5) / len(series))
-    return pd.Series(quantiles / np.std(quantiles), series.index)
+    return pd.Series((quantiles - np.mean(quantiles)) / np.std(quantiles), series.index)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SMOOTH = ("identity", "relu", "tanh", "silu", "hardswish", "leaky_relu")
-OPS = ("dense", "affine", "norm", "sum", "concat", "select", "clip", "quantiles", "softmax")
+OPS = ("dense", "affine", "scale", "norm", "sum", "concat", "select", "clip", "quantiles", "softmax")
 
 
 def drawn(
@@ -52,6 +52,9 @@ def _drawn(  # noqa: PLR0911 - one for each op
     if op == "affine":
         gain, shift = floats(random, width, kind), floats(random, width, kind)
         return model.Affine(gain=gain, shift=shift, activation=named, sources=place)
+    if op == "scale":
+        centre, scale = floats(random, width, kind), np.exp(floats(random, width, kind))
+        return model.Scale(centre=centre, scale=scale, sources=place)
     if op == "norm":
         gain, shift = floats(random, width, kind), floats(random, width, kind)
         return model.Norm(gain=gain, shift=shift, epsilon=1e-3, activation=named, sources=place)

@@ -111,6 +111,15 @@ def test_a_constant_member_counts_for_nothing_when_gaussianised() -> None:
     np.testing.assert_allclose(got, reference.predict(other.model, inputs) / 2, atol=1e-6)
 
 
+def test_a_gaussianised_member_is_standardised_with_ties_too() -> None:
+    """Few values at one end, many alike at the other: the quantiles of their ranks do not cancel."""
+    made = ensembles.bundle([ensembles.member("ab", transform="gaussian")])
+    inputs = np.array([[0.0, 0.0]] * 30 + [[float(one), 1.0] for one in range(10)])
+    live, benchmarks = ensembles.frames(made, inputs, ["0001"] * 40)
+    for got in (pickles.raw_of(pickles.predict_of(made))(live, benchmarks), reference.predict(made.model, inputs)):
+        np.testing.assert_allclose([got.mean(), got.std()], [0, 1], atol=1e-12)
+
+
 def test_one_row_alone_is_finite_whatever_the_transform() -> None:
     for transform, value in (("gaussian", 0.0), ("rank", 1.0)):
         made = ensembles.bundle([ensembles.member("ab", transform=transform)])

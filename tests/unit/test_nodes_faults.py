@@ -103,6 +103,19 @@ def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None
         raise errors.BundleError(about)
 
 
+def test_a_scale_of_0_divides_nothing(tmp_path: Path) -> None:
+    ones = np.ones(3)
+    layers = (
+        model.Scale(centre=ones, scale=ones),
+        model.Layer(weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
+    )
+    made = bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
+    folder = bundles.written(tmp_path / "net", made)
+    array("scale0", np.array([1.0, 0, 2]))(folder)
+    with pytest.raises(errors.BundleError, match=r"scale0: 0\.0 at \[1\].*none is 0"):
+        read.read(folder)
+
+
 def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
     folder = bundles.written(tmp_path / "net", every_op())
     for damage in (

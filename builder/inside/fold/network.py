@@ -40,12 +40,14 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
     if any(-1 in node["from"] and node["op"] != "dense" for node in nodes):
         nodes = [_scaling(near_centre, scale), *(_later(node) for node in nodes)]
     first = [place for place, node in enumerate(nodes) if -1 in node["from"] and node["op"] == "dense"]
+    exact = _exact(nodes)
     kinds: list[str] = []
     for place, node in enumerate(nodes):
         if place in first:
             node["weights"] = node["weights"] / scale[:, None]
             node["bias"] = node["bias"] - (near_centre[:, None] * node["weights"]).sum(axis=0)
-        kinds.append(_kind_of(node, [kinds[source] for source in node["from"] if source >= 0]))
+        given = [kinds[source] for source in node["from"] if source >= 0]
+        kinds.append("<f8" if place in exact and node["op"] != "dense" else _kind_of(node, given))
         if place in first:
             node["weights"], node["bias"] = with_bias(node["weights"], node["bias"]), None
     folded = finished(nodes, kinds)
@@ -80,13 +82,27 @@ def number_type(weights: Any, *more: Any) -> str:
     return "<f8" if weights.size <= _FEW_WEIGHTS or largest > float(np.finfo(np.float32).max) else "<f4"
 
 
+def _exact(nodes: list[dict[str, Any]]) -> set[int]:
+    """Return the places of nodes whose results quantiles are looked up in, -1 too if it is one of them.
+
+    Where quantiles repeat, the last digit of a value decides whether it is one of them: a float32 has another. What a
+    layer sums has no such digit.
+    """
+    found: set[int] = set()
+    for place in range(len(nodes) - 1, -1, -1):
+        op = nodes[place]["op"]
+        if op == "quantiles" or (place in found and op != "dense"):
+            found.update(nodes[place]["from"])
+    return found
+
+
 def _kind_of(node: dict[str, Any], given: list[str]) -> str:
     """Return the type of a node's numbers: a layer's own, else that of what it takes."""
     if node["op"] == "dense":
         return number_type(node["weights"], node["bias"])
     if node["op"] == "quantiles" or "<f8" in given:
         return "<f8"
-    held = [node[key] for key in ("gain", "shift", "low", "high") if key in node]
+    held = [node[key] for key in ("gain", "shift", "centre", "scale", "low", "high") if key in node]
     if any(float(np.abs(one).max()) > float(np.finfo(np.float32).max) for one in held):
         return "<f8"
     return "<f4" if given else ("<f8" if held and held[0].size <= _FEW_INPUTS else "<f4")

@@ -13,6 +13,7 @@ import numpy as np
 _ARRAYS = {
     "dense": (("weights", "w"), ("bias", "b")),
     "affine": (("gain", "gain"), ("shift", "shift")),
+    "scale": (("centre", "centre"), ("scale", "scale")),
     "norm": (("gain", "gain"), ("shift", "shift")),
     "sum": (),
     "concat": (),

@@ -14,10 +14,10 @@ from .runners import RUNNERS
 
 
 def of_one_spread(values: Any, codes: Any) -> Any:
-    """Return normal quantiles over their standard deviation within each scope: float64 (rows,)."""
+    """Return normal quantiles less their mean, over their standard deviation, within each scope: float64 (rows,)."""
     counts = np.bincount(codes)
-    means = np.bincount(codes, weights=values) / counts
-    spread = np.sqrt(np.bincount(codes, weights=(values - means[codes]) ** 2) / counts)
+    values = values - (np.bincount(codes, weights=values) / counts)[codes]  # not 0 where values tie
+    spread = np.sqrt(np.bincount(codes, weights=values**2) / counts)
     spread[spread == 0] = 1.0  # normal quantiles of ranks that are all the same are exactly 0
     return values / spread[codes]
 

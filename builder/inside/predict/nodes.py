@@ -64,6 +64,13 @@ def affine_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+def scale_node(node: Any, given: Any) -> Any:
+    """Return each value less its centre, by its scale: no product instead, whose last bit may be another."""
+    hidden = given[0] - node["centre"][:, None]
+    hidden /= node["scale"][:, None]
+    return hidden
+
+
 def norm_node(node: Any, given: Any) -> Any:
     """Return the values less their mean, by their standard deviation; sums of squares in float64."""
     kind = given[0].dtype
@@ -151,6 +158,7 @@ NODES = {
     "dense": dense_node,
     "norm": norm_node,
     "quantiles": quantiles_node,
+    "scale": scale_node,
     "select": select_node,
     "softmax": softmax_node,
     "sum": sum_node,
