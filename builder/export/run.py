@@ -39,6 +39,7 @@ class Exported:
         rows: How many rows of the sample both predicted.
         difference: The largest difference between the framework and the bundle's float64 reference on them.
         bound: The largest that is allowed; None where the kind has no reference, and the framework is its own.
+        notes: What a person should know of it, a line each.
     """
 
     path: Path
@@ -48,13 +49,15 @@ class Exported:
     rows: int
     difference: float
     bound: float | None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return one line for a person."""
+        """Return a line for a person, and one for each note."""
         near = f"largest difference {self.difference:.2g}"
         near += f" of {self.bound:.2g} allowed" if self.bound is not None else ""
         what = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
-        return f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+        line = f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
 def export(
@@ -141,6 +144,7 @@ def export(
         rows=len(checked),
         difference=difference,
         bound=bound,
+        notes=found.notes,
     )
 
 
