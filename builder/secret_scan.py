@@ -1,4 +1,4 @@
-"""Secrets written into a config: found by what keys are called and by what values look like, and never shown again."""
+"""Secrets where none belongs: found by what keys are called and by what values look like, and never shown again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VALUE = re.compile(
     r"[A-Za-z0-9]{6,}\$[A-Za-z0-9]{6,}|(?i:^\s*(?:token|bearer)\s+\S{6,})"
     r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # a sha256 in capitals is none
 )
-_SHORTEST = 4
+SHORTEST = 4
 """A secret shorter than this is too short to be told from other text, and to be one."""
 
 
@@ -28,10 +28,20 @@ def find(data: object, spelling: Mapping[Place, str]) -> set[Place]:
     """Return every place that is a secret, holds one, or repeats one from elsewhere in the file."""
     scalars = [(path, spelling.get(path, str(value))) for path, value in _scalars(data, ())]
     found = {_top_of(path) or path for path, text in scalars if _top_of(path) or _VALUE.search(text)}
-    texts = {text for path, text in scalars if len(text) >= _SHORTEST and covers(found, path)}
+    texts = {text for path, text in scalars if len(text) >= SHORTEST and covers(found, path)}
     # A file with more secrets than this is no config: equal texts are still found, parts of texts no longer.
     some = sorted(texts)[:50]
     return found | {path for path, text in scalars if text in texts or any(secret in text for secret in some)}
+
+
+def names_one(key: str) -> bool:
+    """Whether a key is called like a secret."""
+    return bool(_KEY.search(key))
+
+
+def looks_like_one(text: str) -> bool:
+    """Whether a text has a part that looks like a secret."""
+    return bool(_VALUE.search(text))
 
 
 def covers(found: set[Place], path: Place) -> bool:

@@ -73,10 +73,6 @@ class Packed:
     archive: zipfile.ZipFile
     members: dict[str, zipfile.ZipInfo]
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size of each file by its name."""
-        return {name: member.file_size for name, member in self.members.items()}
-
 
 def is_archive_name(path: Path) -> bool:
     """Tell whether a bundle by this name is one file."""
@@ -175,6 +171,31 @@ def unpack(packed: Packed, folder: Path) -> None:
             found.append(f"{packed.path}: {name}: {fault}")
     if found:
         raise errors.BundleError(found)
+
+
+def is_unpacked(packed: Packed, folder: Path) -> bool:
+    """Tell whether a folder holds the files of a zip and nothing else, byte by byte.
+
+    By their sizes alone a file that was edited would go for what the zip's hash stands for.
+    """
+    try:
+        there = {path.relative_to(folder).as_posix(): path for path in files.paths(folder)}
+        sizes = {name: path.stat().st_size for name, path in there.items()}
+        return sizes == {name: member.file_size for name, member in packed.members.items()} and all(
+            _is_same(packed.archive, member, there[name]) for name, member in packed.members.items()
+        )
+    except (errors.BundleError, OSError, *_DAMAGE):
+        return False
+
+
+def _is_same(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bool:
+    with archive.open(member) as packed, path.open("rb") as unpacked:
+        while True:
+            chunk = packed.read(_CHUNK)
+            if chunk != unpacked.read(len(chunk) or 1):
+                return False
+            if not chunk:
+                return True
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[bytes]) -> str:

@@ -128,6 +128,9 @@ class _Parser:
         one = np.ones(len(trees), dtype=np.int64)
         self._leaves = self._whole(b"num_leaves", one)
         self._refuse(self._leaves < 1, one, "num_leaves", "has no leaves")
+        # Before anything of that length is made: a text that is long enough has a value and a blank for each leaf.
+        most = np.array([len(tree.get(b"leaf_value", b"")) // 2 + 1 for tree in self._trees], dtype=np.int64)
+        self._refuse(self._leaves > most, one, "num_leaves", "is more than there are values of leaves")
         self._splits = self._leaves - 1
         self._first_split = _starts(self._splits)
         self._first_leaf = _starts(self._leaves)
@@ -208,11 +211,11 @@ class _Parser:
         constant[is_linear] = self._real(b"leaf_const", counted)
         counts = self._whole(b"num_features", counted)
         self._refuse((counts < 0) | (counts > self._features), counted, "num_features", "is no number of features")
-        leaf = np.repeat(np.flatnonzero(is_linear), counts)
         tree = np.repeat(np.arange(len(self._trees)), counted)
         of_tree = np.bincount(tree, weights=counts, minlength=len(self._trees)).astype(np.int64)
         feature = self._whole(b"leaf_features", of_tree)
         self._refuse((feature < 0) | (feature >= self._features), of_tree, "leaf_features", "is no feature")
+        leaf = np.repeat(np.flatnonzero(is_linear), counts)  # so many features are there: it was just made sure
         coefficient = self._real(b"leaf_coeff", of_tree)
         return Linear(constant=constant, leaf=leaf, feature=feature, coefficient=coefficient)
 

@@ -20,6 +20,8 @@ from builder.bundle import files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from builder.bundle import archive
+
 _FOLDER = "bundles"
 _UNUSED_DAYS, _DAY = 30, 86_400.0
 
@@ -68,7 +70,7 @@ def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> P
         raise errors.BundleError([f"{path}: has {size:,} bytes; {most}: make the model smaller"])
     packed = archive.look(path, file)
     target = cache / (sha256 or files.hash_stream(file)[0])
-    if _is_whole(target, packed.sizes()):
+    if archive.is_unpacked(packed, target):
         with contextlib.suppress(OSError):  # a cache that may only be read serves as well
             os.utime(target)
         return target
@@ -82,19 +84,10 @@ def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> P
         _settle(new, packed.members)
         if _changed(before, os.fstat(file.fileno())):
             raise errors.BundleError([f"{path}: changed while it was read; run it again"])
-        _put(new, target, beside / "old", packed.sizes())
+        _put(new, target, beside / "old", packed)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
-
-
-def _is_whole(folder: Path, sizes: dict[str, int]) -> bool:
-    """Tell whether all files are there and as long as they should be, and nothing else is."""
-    try:
-        there = {path.relative_to(folder).as_posix(): path.lstat() for path in files.paths(folder)}
-    except (errors.BundleError, OSError):
-        return False
-    return {name: found.st_size for name, found in there.items()} == sizes
 
 
 def _settle(folder: Path, names: Iterable[str]) -> None:
@@ -105,7 +98,9 @@ def _settle(folder: Path, names: Iterable[str]) -> None:
         (folder / name).chmod(0o444)
 
 
-def _put(new: Path, target: Path, old: Path, sizes: dict[str, int]) -> None:
+def _put(new: Path, target: Path, old: Path, packed: archive.Packed) -> None:
+    from builder.bundle import archive  # noqa: PLC0415 - folders need no zipfile
+
     if target.exists():
         with contextlib.suppress(FileNotFoundError):
             target.rename(old)
@@ -113,7 +108,7 @@ def _put(new: Path, target: Path, old: Path, sizes: dict[str, int]) -> None:
         new.rename(target)
     except OSError:
         # Another process was first.
-        if not _is_whole(target, sizes):
+        if not archive.is_unpacked(packed, target):
             raise
 
 

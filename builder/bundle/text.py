@@ -262,12 +262,13 @@ def _trace_faults(key: str, value: object) -> list[typed.Fault]:
         shown = typed_kinds.show(text)
         if _SURROGATE.search(text):
             return [typed.Fault(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
-        if _looks_like_path(text):
+        if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
             return [typed.Fault(path=("trained", key), text=reason)]
     return []
 
 
-def _looks_like_path(text: str) -> bool:
+def looks_like_path(text: str) -> bool:
+    """Tell whether a text looks like a path of one computer."""
     drive = len(text) > 2 and text[0].isalpha() and text[1] == ":" and text[2] in "\\/"
     return drive or text.startswith(("/", "~/", "\\\\", "file:")) or "/home/" in text or "/Users/" in text

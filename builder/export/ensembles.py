@@ -15,7 +15,7 @@ import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, parity, translated
+from builder.export import arguments, frameworks, parity, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ OPTIONS: tuple[str, ...] = ("weights", "transform", "scope", "member_features")
   said.
 - ``scope``: ``era`` or ``frame``, within which they are ranked or gaussianised; ``era`` unless said.
 - ``member_features``: the columns each member takes, in its own order. A member that neither knows them nor has them
-  said takes all features, then all benchmarks.
+  said takes all features, then all benchmarks. One list of names is for all members.
 """
 
 NAMING: tuple[str, ...] = ("member_features",)
@@ -127,7 +127,12 @@ def _members(model: Any, member_features: Any) -> list[_Member]:
     if not pairs:
         raise errors.ExportError("export: an ensemble without members; pass [model, ...] or {'name': model, ...}")
     names = [str(name) for name, _ in pairs]
-    said = _each("member_features", member_features, names, optional=True)
+    bad = [name for name in names if not (name.isprintable() and 0 < len(name) <= 100)]
+    if bad:
+        raise errors.ExportError(
+            f"export: the member's name {bad[0][:100]!r} cannot be kept; 1 to 100 printable characters are needed"
+        )
+    said = _own_columns(member_features, names)
     members = []
     for name, (_, one), own in zip(names, pairs, said, strict=True):
         if isinstance(one, (list, tuple, dict)):
@@ -138,14 +143,26 @@ def _members(model: Any, member_features: Any) -> list[_Member]:
                 "all of it, as docs/export/custom.md shows"
             )
         known = _of_member(name, _known_names, one)
-        columns = tuple(str(column) for column in own) if own is not None else None
-        if columns and known is not None and set(known) == set(columns) and known != columns:
+        if own and known is not None and set(known) == set(own) and known != own:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order; leave them out: the "
                 "model knows its own"
             )
-        members.append(_Member(name=name, model=one, columns=columns or known))
+        members.append(_Member(name=name, model=one, columns=own or known))
     return members
+
+
+def _own_columns(member_features: Any, names: Sequence[str]) -> list[tuple[str, ...] | None]:
+    """Return each member's columns as they were said; one list of names is for all."""
+    listed = list(member_features) if isinstance(member_features, Iterable) else []
+    if listed and not isinstance(member_features, (str, Mapping)) and all(isinstance(one, str) for one in listed):
+        said = [listed] * len(names)
+    else:
+        said = _each("member_features", member_features, names, optional=True)
+    return [
+        None if own is None else arguments.names_of(f"member_features of {name}", own)
+        for name, own in zip(names, said, strict=True)
+    ]
 
 
 def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = False) -> list[Any]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.export import captured
+from builder.export import captured, private_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -39,10 +39,12 @@ class Written:
     Attributes:
         text: ``code/model.py``.
         data: The arrays and files that it reads.
+        notes: What a person should know of it.
     """
 
     text: str
     data: captured.Data
+    notes: tuple[str, ...] = ()
 
 
 def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written:
@@ -59,7 +61,7 @@ def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written
     name = function.__name__
     gathered.bind(name, function, "export")
     body = gathered.load_lines(f"return {name}")
-    return Written(text=gathered.text(f"The function `{name}`, and what it uses.", body), data=gathered.data)
+    return gathered.written(f"The function `{name}`, and what it uses.", body)
 
 
 def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written:
@@ -71,7 +73,7 @@ def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> Wr
             f"export: load uses `{next(iter(gathered.placed))}`, which is data from outside; write it to a file, pass "
             "files=, and read it in load by bundle.path or bundle.read"
         )
-    return Written(text=gathered.text("A load(bundle) of the user's own, and what it uses.", []), data=gathered.data)
+    return gathered.written("A load(bundle) of the user's own, and what it uses.", [])
 
 
 def module_sources(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
@@ -108,6 +110,7 @@ class _Gathered:
     modules: Mapping[str, object]
     data: captured.Data = field(default_factory=captured.Data)
     placed: dict[str, str] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
     _imports: set[str] = field(default_factory=set)
     _constants: dict[str, str] = field(default_factory=dict)
     _functions: dict[str, str] = field(default_factory=dict)
@@ -140,6 +143,7 @@ class _Gathered:
         else:
             if isinstance(value, type):
                 raise errors.ExportError(captured.refusal(value, name))
+            self._notes += private_text.notes_of_value(value, name)
             count = len(self.data.imports)
             text = self.data.expression(value, name)
             if "bundle." in text or len(self.data.imports) > count:
@@ -153,6 +157,7 @@ class _Gathered:
         if name in self._functions:
             return
         text, node = _source(function)
+        self._notes += private_text.notes_of_source(text, name)
         self._functions[name] = text
         for used, value in _used(function):
             self.bind(used, value, name)
@@ -160,8 +165,11 @@ class _Gathered:
             self._imports.add(f"import {imported}")
         self._bind_defaults(function, node)
 
-    def text(self, summary: str, load: list[str]) -> str:
-        """Return the file."""
+    def written(self, summary: str, load: list[str]) -> Written:
+        """Return what all of it is made into."""
+        return Written(text=self._text(summary, load), data=self.data, notes=tuple(self._notes))
+
+    def _text(self, summary: str, load: list[str]) -> str:
         parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]
         if self._imports:
             parts.append("\n".join(sorted(self._imports, key=lambda line: (line.split()[1], line))))

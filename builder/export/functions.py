@@ -27,7 +27,7 @@ from builder.bundle import custom, npz
 from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
 from builder.bundle import text as bundle_text
-from builder.export import function_source, translated, trial
+from builder.export import function_source, private_text, translated, trial
 from builder.inside import measure
 
 if TYPE_CHECKING:
@@ -71,6 +71,9 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
                 "over what is in them"
             )
         written = function_source.write(model, sources)
+    notes = list(written.notes)
+    for name, (_, source) in modules.items():
+        notes += private_text.notes_of_source(source.decode(errors="replace"), name)
     contents: dict[str, bytes | Path] = {"code/model.py": written.text.encode(), **dict(modules.values())}
     contents |= {f"files/{name}": content for name, content in written.data.files.items()}
     contents |= {f"files/{name}": path for name, path in files.items()}
@@ -93,6 +96,7 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
         takes_missing=True,
         holes=_bears_holes(predict, given),
         facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
+        notes=tuple(notes),
     )
 
 

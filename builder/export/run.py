@@ -13,7 +13,7 @@ from builder import errors, typed
 from builder import post as postprocessing
 from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, parity, translated
+from builder.export import arguments, frameworks, parity, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +39,7 @@ class Exported:
         rows: How many rows of the sample both predicted.
         difference: The largest difference between the framework and the bundle's float64 reference on them.
         bound: The largest that is allowed; None where the kind has no reference, and the framework is its own.
+        notes: What a person should know of it, a line each.
     """
 
     path: Path
@@ -48,13 +49,15 @@ class Exported:
     rows: int
     difference: float
     bound: float | None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return one line for a person."""
+        """Return a line for a person, and one for each note."""
         near = f"largest difference {self.difference:.2g}"
         near += f" of {self.bound:.2g} allowed" if self.bound is not None else ""
         what = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
-        return f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+        line = f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
 def export(
@@ -97,12 +100,16 @@ def export(
             would not predict what the framework does.
         errors.BundleError: The bundle cannot be written.
     """
+    out = arguments.path_of(path)
+    benchmarks = arguments.benchmarks_of(benchmark)
+    features = None if features is None else arguments.names_of("features", features)
+    post, neutralize = arguments.steps_of(post), arguments.neutralization_of(neutralize)
+    told = _told(arguments.eras_of(eras), arguments.target_of(target))
     framework = frameworks.of(model)
     unknown = sorted(set(options) - set(framework.OPTIONS))
     if unknown:
         takes = ", ".join(framework.OPTIONS) or "none of its own"
         raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
-    benchmarks = (benchmark,) if isinstance(benchmark, str) else tuple(benchmark)
     is_free = rank == "auto"
     steps = _steps(post, ("era" if neutralize else getattr(framework, "RANK", "era")) if is_free else rank, neutralize)
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
@@ -133,9 +140,8 @@ def export(
         model=found.model,
         golden=bundle_model.Golden(inputs=golden, predictions=golden_says),
         post=steps,
-        trained={**found.facts, **_told(eras, target)},
+        trained={**found.facts, **told},
     )
-    out = Path(path)
     write.write(out, bundle)
     return Exported(
         path=out,
@@ -145,17 +151,18 @@ def export(
         rows=len(checked),
         difference=difference,
         bound=bound,
+        notes=found.notes,
     )
 
 
 def _steps(
-    post: Sequence[Mapping[str, Any]] | None, rank: str | None, neutralize: Mapping[str, Any] | None
+    post: list[dict[str, Any]] | None, rank: str | None, neutralize: dict[str, Any] | None
 ) -> tuple[postprocessing.Step, ...]:
     """Return the post-processing steps, checked as those of a config are."""
     if post is None:
-        post = [{"neutralize": dict(neutralize)}] if neutralize else []
+        post = [{"neutralize": neutralize}] if neutralize else []
         post += [{"rank": {"scope": rank}}] if rank else []
-    parsed = typed.parse(postprocessing.Steps, {"post": [dict(step) for step in post]})
+    parsed = typed.parse(postprocessing.Steps, {"post": post})
     if isinstance(parsed, list):
         faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
         raise errors.ExportError(f"export: {faults}")
@@ -168,16 +175,15 @@ def _steps(
 
 
 def _feature_names(
-    features: Sequence[str] | None, known: tuple[str, ...] | None, sample: Any, benchmarks: tuple[str, ...]
+    features: tuple[str, ...] | None, known: tuple[str, ...] | None, sample: Any, benchmarks: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Return the names of the features in the model's order, from the one who knows best."""
     if features is not None:
-        named = tuple(features)
-        if known is not None and set(known) == set(named) and known != named:
+        if known is not None and set(known) == set(features) and known != features:
             raise errors.ExportError(
                 "export: features= has the model's features in another order; leave it out: the model knows its own"
             )
-        return named
+        return features
     if known is not None:
         return tuple(name for name in known if name not in benchmarks)
     columns = getattr(sample, "columns", None)
@@ -202,13 +208,16 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
                 f"{', '.join(absent[:5])}{more}"
             )
-        try:
-            sample = sample[list(columns)].to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError) as error:
-            raise errors.ExportError(
-                f"export: the sample has columns that are no numbers ({error}); live features are: train on numbers"
-            ) from error
-    inputs: Array = np.ascontiguousarray(sample, dtype=np.float64)
+        sample = sample[list(columns)]
+        _check_columns(sample, columns)
+    try:
+        if hasattr(sample, "columns"):
+            sample = sample.to_numpy(dtype=np.float64, na_value=np.nan)
+        inputs: Array = np.ascontiguousarray(sample, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise errors.ExportError(
+            f"export: the sample has columns that are no numbers ({error}); live features are: train on numbers"
+        ) from error
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or not len(inputs):
         raise errors.ExportError(
             f"export: the sample is {inputs.shape}; (rows, {len(columns):,}) is needed, with at least one row"
@@ -226,13 +235,28 @@ def _categories(sample: Any, columns: tuple[str, ...]) -> dict[str, bool]:
     return {name: bool(types[name].ordered) for name in columns if hasattr(types[name], "categories")}
 
 
+def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
+    """Refuse columns of a frame that are there twice, or hold times, which would pass for numbers."""
+    if len(sample.columns) > len(columns):
+        twice = list(dict.fromkeys(str(name) for name in sample.columns[sample.columns.duplicated()]))
+        raise errors.ExportError(
+            f"export: the sample has {', '.join(twice[:5])} more than once ({len(twice):,} such columns); each input "
+            "is one column"
+        )
+    times = [str(name) for name, dtype in sample.dtypes.items() if getattr(dtype, "kind", "") in "mM"]
+    if times:
+        raise errors.ExportError(
+            f"export: the sample has columns that are no numbers ({', '.join(times[:5])}: times); live features are: "
+            "train on numbers"
+        )
+
+
 def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tuple[str, ...]) -> Array:
     if said is None:
         return np.array(
             [np.median(column[~np.isnan(column)]) if not np.isnan(column).all() else 0.0 for column in inputs.T]
         )
-    values: Array = np.broadcast_to(np.asarray(said, dtype=np.float64), (len(columns),)).copy()
-    return values
+    return arguments.imputation_of(said, columns)
 
 
 def _with_imputation(found: translated.Translated, given: translated.Given) -> Callable[[Array], Array]:
@@ -274,12 +298,11 @@ def _golden(inputs: Array, predictions: Array, *, holes: bool) -> Array:
     return golden
 
 
-def _told(eras: Iterable[object], target: str | None) -> dict[str, bundle_model.Fact]:
+def _told(eras: tuple[str, ...], target: str | None) -> dict[str, bundle_model.Fact]:
     """Return what only the trainer knows."""
     facts: dict[str, bundle_model.Fact] = {}
-    names = tuple(dict.fromkeys(str(era) for era in eras))
-    if names:
-        facts["eras"] = names
+    if eras:
+        facts["eras"] = eras
     if target is not None:
         facts["target"] = target
     revision = _git_revision()

@@ -110,7 +110,9 @@ class Graph:
                 known[node] = self._call(node, known)
             elif node.op == "output":
                 results = {spec.arg.name for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT"}
-                found = [self._result(known[one]) for one in _flat(node.args) if one.name in results]
+                # Beside nodes there may be what a module gives that is no tensor: (y, None), {"y": y, "count": 3}.
+                nodes = [one for one in _flat(node.args) if isinstance(one, torch.fx.Node)]
+                found = [self._result(known[one]) for one in nodes if one.name in results]
         return found
 
     def like(self, value: Value, place: int) -> Value:

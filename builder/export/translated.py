@@ -49,6 +49,7 @@ class Translated:
         takes_missing: Whether that takes NaN by itself. Where it does not, a missing input has its imputation by then.
         holes: Whether some inputs of golden rows are made NaN; by default where it takes NaN.
         facts: Framework, version and the like, for the bundle's ``trained``.
+        notes: What a person should know of it, a line each.
     """
 
     model: bundle_model.Model
@@ -56,3 +57,4 @@ class Translated:
     takes_missing: bool
     holes: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -46,7 +46,7 @@ class Bundle:
 
     def __init__(self, header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> None:
         self.features = tuple(header["features"])
-        self.benchmarks = tuple(header["benchmarks"])
+        self.benchmarks = tuple(header.get("benchmarks", ()))
         self.arrays = dict(arrays)
         self._folder = folder / "files"
 

@@ -318,6 +318,89 @@ def test_what_cannot_be_taken_in_is_named(function: Any, says: str, tmp_path: Pa
     assert says in refusal(function, tmp_path)
 
 
+NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2
+TOKEN = "sk-0123456789abcdef"
+ACCOUNT = {"name": "mine", "keys": [1, {"api_key": b"0123456789"}]}
+NAMES = pd.DataFrame({"password": ["hunter22"]})
+PLAIN = ["a", NUMERAI_SECRET_KEY]
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+FOLDER = "/home/alice/data"
+TOKENS = {"least": 3, "kinds": np.arange(3)}
+
+
+def uses_token(live: Any) -> Any:
+    return live[TOKEN]
+
+
+def uses_account(live: Any) -> Any:
+    return live[ACCOUNT]
+
+
+def uses_names(live: Any) -> Any:
+    return live[NAMES]
+
+
+def uses_plain(live: Any) -> Any:
+    return live[PLAIN]
+
+
+def uses_itself(live: Any) -> Any:
+    return live[ITSELF]
+
+
+def says_it(live: Any) -> Any:
+    return live.get(secret_key="0123456789")
+
+
+def takes_it(live: Any, token: str = "0123456789") -> Any:
+    return live
+
+
+def has_it_in_a_comment(live: Any) -> Any:
+    return live  # QWERTYUIOPASDFGHJKLZXCVBNM234567QWERTYUIOPASDFGHJKLZXCVBNM234567
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (uses_token, "`TOKEN` is called like a secret and is text: it is not put in a bundle, which others see; do"),
+        (uses_account, "`ACCOUNT['keys'][1]['api_key']` is called like a secret"),
+        (uses_names, "`NAMES` is called like a secret"),
+        (uses_plain, "`PLAIN[1]` has what looks like a secret"),
+        (says_it, "line 2 of says_it: `secret_key` is called like a secret"),
+        (takes_it, "line 1 of takes_it: `token` is called like a secret"),
+        (has_it_in_a_comment, "line 2 of has_it_in_a_comment has what looks like a secret"),
+        (uses_itself, "`ITSELF[0]` contains itself"),
+    ],
+)
+def test_a_secret_goes_into_no_bundle_and_no_message(function: Any, says: str, tmp_path: Path) -> None:
+    said = refusal(function, tmp_path)
+    assert says in said
+    assert not re.search("QWERTY|0123|hunter", said)
+
+
+def test_a_path_of_this_machine_is_noted_and_a_word_is_no_secret(tmp_path: Path) -> None:
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        if not (FOLDER and "C:\\Users\\alice\\x.csv" and "/"):
+            raise ValueError(TOKENS)
+        return live_features[["feature_0"]] / 5
+
+    done, _ = exported(predict, tmp_path)
+    tail = "it is in the bundle for others to see, and leads nowhere in the image"
+    assert sorted(str(done).split("\n")[1:]) == [
+        f'note: `FOLDER` has a path, "/home/alice/data": {tail}',
+        f'note: line 2 of predict has a path, "C:\\\\Users\\\\alice\\\\x.csv": {tail}',
+    ]
+
+
+def test_a_secret_in_a_module_is_found(repository: Path, tmp_path: Path) -> None:
+    (repository / "keeper_test.py").write_text('halved = None\nAPI_KEY = "0123456789"\n')
+    importlib.invalidate_caches()
+    said = refusal(whole, tmp_path, benchmark="bench", modules=["keeper_test"])
+    assert "line 2 of keeper_test: `API_KEY` is called like a secret" in said
+
+
 def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None:
     from sklearn import linear_model
 

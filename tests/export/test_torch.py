@@ -384,6 +384,28 @@ class Two(nn.Module):
         return {"hidden": hidden, "value": self.last(hidden)[:, 0]}
 
 
+class Told(nn.Module):
+    """Gives its prediction among what is no tensor."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.layer = nn.Linear(INPUTS, 1)
+        self.way = way
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.layer(x)
+        return {"none": (y, None), "list": [None, y], "dict": {"count": 3, "y": y, "name": "x"}}[self.way]
+
+
+@pytest.mark.parametrize("way", ["none", "list", "dict"])
+def test_what_is_no_tensor_among_the_outputs_is_no_prediction(way: str, tmp_path: Path) -> None:
+    module = settled(Told(way))
+    assert export(module, tmp_path / "net", sample=rows()).bound is not None
+    inputs = rows(9, seed=9).dropna()[list(NAMES)].to_numpy()
+    theirs = module.layer(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(reference.predict(read.read(tmp_path / "net").model, inputs), theirs, atol=1e-5)
+
+
 def test_one_of_several_tensors(tmp_path: Path) -> None:
     made = assert_same_everywhere(settled(Two()), tmp_path, output=2)
     assert len(made.model.layers) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from builder.bundle import activations
-from builder.inside.fold import network
-from tests.support import bundles, pickles
+from builder import typed_kinds
+from builder.bundle import activations, ensemble, kinds, read
+from builder.inside import fold
+from builder.inside.fold import lightgbm, network
+from tests.support import bundles, custom, pickles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +56,64 @@ def test_scaling_and_bias_are_inside_the_first_layers_weights(
     expected = ((inputs - centre) / scale) @ weights + bias
     ones = np.ones(folded["layers"][0]["weights"].shape[1] - len(shifted))
     np.testing.assert_allclose(folded["layers"][0]["weights"] @ np.append(shifted, ones), expected, atol=1e-12)
+
+
+def unsaid(kind: type, data: dict[str, Any]) -> dict[str, Any]:
+    """Return what a bundle says without the keys that need not be there and say what is so without them."""
+    told = {}
+    for key, value in data.items():
+        field = typed_kinds.keys(kind)[key][1] if key in typed_kinds.keys(kind) else None
+        if field is not None and not typed_kinds.is_required(field):
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            if value == (list(default) if isinstance(default, tuple) else default):
+                continue
+        told[key] = value
+    return told
+
+
+def folded(bundle: Path) -> Any:
+    """Return what a bundle is folded to, as plain values that compare."""
+    header = json.loads((bundle / "bundle.json").read_bytes())
+    with np.load(bundle / "arrays.npz") as arrays:
+        return plain(fold.fold(header, dict(arrays), [], bundle))
+
+
+def plain(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: plain(one) for key, one in tree.items() if not callable(one)}
+    if isinstance(tree, (list, tuple)):
+        return [plain(one) for one in tree]
+    return (tree.dtype.str, tree.shape, tree.tobytes()) if isinstance(tree, np.ndarray) else tree
+
+
+@pytest.mark.parametrize("name", [*pickles.SCENARIO_BUNDLES, "custom"])
+def test_a_key_that_need_not_be_there_is_not_needed(name: str, tmp_path: Path) -> None:
+    made = custom.bundle() if name == "custom" else pickles.scenario_bundle(name)
+    if not hasattr(made.model, "members"):  # those of an ensemble name benchmarks
+        made = dataclasses.replace(made, benchmarks=(), features=made.features + made.benchmarks)
+    bundle = bundles.written(tmp_path / "bundle", made)
+    expected = folded(bundle)
+
+    def cut(data: dict[str, Any]) -> None:
+        short = unsaid(kinds.KINDS[data["kind"]], data)
+        if "members" in short:
+            short["members"] = [
+                unsaid(ensemble.Share, unsaid(kinds.KINDS[one["kind"]], one)) for one in short["members"]
+            ]
+        assert short != data
+        data.clear()
+        data.update(short)
+
+    bundles.edit_json(bundle, cut)
+    read.read(bundle)
+    assert folded(bundle) == expected
+
+
+def test_a_large_booster_that_is_no_mean_need_not_say_so() -> None:
+    told = {"objective": "regression", "leaves": 1_000_000, "trees": 1_000, "outputs": 1, "features": ["a"]}
+    header = {**told, "benchmarks": []}
+    assert lightgbm.steps(header) == lightgbm.steps({**header, "averaged": False}) > 0
+    assert lightgbm.steps({**header, "averaged": True}) == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

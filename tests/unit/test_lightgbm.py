@@ -133,6 +133,11 @@ def number(key: bytes, place: int, value: bytes, *, tree: int = 0) -> Callable[[
         (number(b"decision_type", 0, b"64"), "decision_type: is no way to decide"),
         (number(b"num_leaves", 0, b"3", tree=1), "tree 1: split_feature: has"),
         (number(b"num_leaves", 0, b"-3", tree=1), "tree 1: num_leaves: has no leaves"),
+        (
+            number(b"num_leaves", 0, b"8589934592", tree=1),
+            "tree 1: num_leaves: is more than there are values of leaves",
+        ),
+        (number(b"num_leaves", 0, b"9223372036854775807"), "tree 0: num_leaves: is more than there are values of"),
     ],
 )
 def test_a_number_that_lightgbm_would_follow_anywhere_is_found(
@@ -153,6 +158,16 @@ def test_categorical_splits_are_checked_too(key: bytes, value: bytes) -> None:
     tree = next(place for place, text in enumerate(trees_of(good.text)) if b"cat_threshold" in text)
     with pytest.raises(lightgbm_text.TextError, match=f"tree {tree}: "):
         lgb_trees(damaged(good.text, number(key, 0 if key != b"cat_boundaries" else 1, value, tree=tree)))
+
+
+def test_a_count_that_no_memory_holds_is_found_before_it_is_followed() -> None:
+    text = trees_of(kind_of(booster(linear_tree=True).model_to_string()).text)[1]
+    batch = lightgbm_trees.parse([text], 0, 4)
+    assert batch.linear is not None
+    for place in range(int(batch.leaves[0])):
+        text = number(b"num_features", place, b"1000000000000000", tree=1)(text)
+    with pytest.raises(lightgbm_text.TextError, match="leaf_features: has"):
+        lightgbm_trees.parse([text], 0, 1 << 60)
 
 
 def trees_of(text: bytes) -> list[bytes]:

@@ -52,7 +52,7 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
 def steps(header: dict[str, Any]) -> int:
     """Return how many iterations of a large booster to take at a time, so that their trees stay in the cache."""
     words = header["objective"].split() or [""]
-    if header["leaves"] <= _SMALL or header["averaged"] or words[0] not in _SUMS or "sqrt" in words:
+    if header["leaves"] <= _SMALL or header.get("averaged") or words[0] not in _SUMS or "sqrt" in words:
         return 0
     inputs = len(header["features"]) + len(header["benchmarks"])
     trees = max(_CACHED * header["trees"] // header["leaves"], inputs // _INPUTS_A_TREE, 1)

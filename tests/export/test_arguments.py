@@ -1,0 +1,105 @@
+"""What ``export`` is called with: a mistake is told by the argument's name, before anything is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import linear_model
+
+from builder import errors, post
+from builder.bundle import read
+from builder.export import export
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = [f"feature_{place}" for place in range(3)]
+ROWS = np.random.default_rng(3).integers(0, 5, size=(60, 3)).astype(float)
+X = pd.DataFrame(ROWS, columns=NAMES)
+Y = ROWS @ [0.1, 0.2, 0.3]
+MODEL = linear_model.Ridge().fit(X, Y)
+NAMELESS = linear_model.Ridge().fit(ROWS, Y)
+PAIR = [NAMELESS, linear_model.Ridge(5.0).fit(ROWS, Y)]
+
+
+def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
+    export(model, folder / "bundle", **{"sample": X, **changes})
+    return read.read(folder / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"features": "feature_0"}, "features='feature_0': a list of the names of columns is needed"),
+        ({"features": 5}, "features=5: a list of the names"),
+        ({"features": ["feature_0", 1]}, "features: 1 is no name of a column; they are text"),
+        ({"benchmark": 3}, "benchmark=3: a list of the names"),
+        ({"imputation": [1, 2]}, "imputation=[1, 2]: one finite number is needed, or a list of 3, one for each input"),
+        ({"imputation": "median"}, "imputation='median': one finite number"),
+        ({"imputation": {"feature_0": 1}}, "imputation={'feature_0': 1}: one finite number"),
+        ({"imputation": np.nan}, "imputation=nan: one finite number"),
+        ({"neutralize": "medium"}, "neutralize='medium': what to neutralise to is needed: {\"features\": [...]}"),
+        ({"neutralize": ["feature_0", "feature_1"]}, "neutralize=['feature_0', 'feature_1']: what to neutralise to"),
+        ({"neutralize": True}, "neutralize=True: what to neutralise to"),
+        ({"post": "rank"}, "post='rank': a list of steps is needed, such as [{\"rank\": {}}]"),
+        ({"post": {"rank": {}}}, "post={'rank': {}}: a list of steps"),
+        ({"post": ["rank"]}, "post: 'rank': a step is a mapping of its name to its options"),
+        ({"eras": "0001"}, "eras='0001': a list of the eras it was trained on is needed"),
+        ({"eras": 5}, "eras=5: a list of the eras"),
+        ({"target": ["target", "target_2"]}, "target=['target', 'target_2']: the name of one column is needed"),
+        (
+            {"sample": pd.concat([X, X], axis=1)},
+            "the sample has feature_0, feature_1, feature_2 more than once (3 such",
+        ),
+        ({"sample": "x"}, "the sample has columns that are no numbers (could not convert string to float: 'x')"),
+        ({"sample": np.array([["a", "b", "c"]])}, "the sample has columns that are no numbers"),
+        ({"sample": X.assign(feature_1="a")}, "the sample has columns that are no numbers"),
+        ({"sample": X.assign(feature_1=pd.Timestamp("2026-01-01"))}, "that are no numbers (feature_1: times)"),
+        ({"sample": None}, "export: the sample is"),
+    ],
+)
+def test_a_mistake_is_told_by_the_arguments_name(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError) as refused:
+        exported(tmp_path, **changes)
+    assert said in str(refused.value)
+    assert str(refused.value).startswith("export: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [None, 3, ""])
+def test_a_path_that_is_none_is_told(path: Any) -> None:
+    with pytest.raises(errors.ExportError, match="the path of the bundle is needed"):
+        export(MODEL, path, sample=X)
+
+
+def test_what_numpy_and_pandas_give_is_taken(tmp_path: Path) -> None:
+    made = exported(
+        tmp_path,
+        features=X.columns,
+        benchmark=None,
+        imputation=np.float32(2),
+        post=[{"neutralize": {"features": X.columns[:2], "proportion": np.float64(0.5)}}, {"rank": {}}],
+        eras=pd.Series(["0001", "0001", "0002"]),
+        target=np.str_("target"),
+    )
+    assert made.features == tuple(NAMES)
+    assert made.post == (post.Neutralize(features=("feature_0", "feature_1"), proportion=0.5), post.Rank())
+    assert (made.trained["eras"], made.trained["target"]) == (("0001", "0002"), "target")
+    assert "eras" not in exported(tmp_path, eras=None).trained
+
+
+def test_one_list_of_names_is_for_all_members(tmp_path: Path) -> None:
+    made = exported(tmp_path, PAIR, member_features=NAMES)
+    assert [member.features for member in made.model.members] == [tuple(NAMES)] * 2
+    with pytest.raises(errors.ExportError, match="member_features of 1=3: a list of the names of columns is needed"):
+        exported(tmp_path, PAIR, member_features=[NAMES, 3])
+    with pytest.raises(errors.ExportError, match="member_features of 0='feature_0': a list of the names"):
+        exported(tmp_path, PAIR, member_features="feature_0")
+
+
+def test_a_members_name_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match=r"the member's name 'a\\nb' cannot be kept"):
+        exported(tmp_path, {"a\nb": MODEL})
