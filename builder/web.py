@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
+import time
 import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -54,13 +55,14 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
     return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
 
 
-def put(url: str, chunks: Iterator[bytes], *, length: int, seconds: float = SECONDS) -> Answer:
+def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> Answer:
     """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
 
     Args:
         url: Where to.
         chunks: The body; what it raises comes out as it is, and the body is cut short.
         length: Its bytes.
+        ends: When what is said is no longer listened to, by ``time.monotonic``; ``chunks`` ends itself.
         seconds: How long the other side may take none of it, and how long it may be silent afterwards.
     """
     with (
@@ -70,7 +72,7 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, seconds: float = SECO
         said = bytearray()
         for piece in answer.iter_raw():
             said += piece
-            if len(said) >= _MOST_SAID:
+            if len(said) >= _MOST_SAID or time.monotonic() > ends:
                 break
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))

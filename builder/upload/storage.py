@@ -204,11 +204,11 @@ def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | 
             raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
         left = content.ends - time.monotonic()
         if left <= 0:
-            raise errors.NetworkError(f"{at}: not stored after {patience.total:,.0f} s; {_RUN_AGAIN}")
+            raise errors.NetworkError(f"{at}: not stored after {patience.total:,g} s; {_RUN_AGAIN}")
         seconds = min(patience.silent, left)
         try:
             with web.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
-                answer = web.put(url, content.chunks(at), length=content.size, seconds=seconds)
+                answer = web.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
         except errors.UnansweredError as error:
             raise _AgainError(str(error)) from error
         if answer.status not in _MOVED:

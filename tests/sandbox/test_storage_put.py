@@ -271,6 +271,22 @@ def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_
         )
 
 
+def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(BODY)
+    with chatter() as address, pytest.raises(errors.NetworkError, match=r"not stored after 0\.5 s"):
+        put_storage.put(
+            FileAuth(filename="x", url=f"http://{address}/x"),
+            path,
+            sha256=hashlib.sha256(BODY).hexdigest(),
+            size=len(BODY),
+            progress=progress.Silent(),
+            clock_ahead=None,
+            renew=unexpected,
+            patience=put_storage.Patience(total=0.5),
+        )
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -404,6 +420,29 @@ def drain() -> Iterator[str]:
         thread.start()
         yield f"127.0.0.1:{listening.getsockname()[1]}"
         thread.join()
+
+
+@contextlib.contextmanager
+def chatter() -> Iterator[str]:
+    """Take what is sent, answer 500 and go on for as long as anybody listens, a byte at a time."""
+
+    class Talking(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(500)
+            self.send_header("Content-Length", str(1 << 40))
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while not ended.wait(0.01):
+                    self.wfile.write(b".")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    ended = threading.Event()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Talking)) as address:
+        yield address
+        ended.set()
 
 
 @contextlib.contextmanager
