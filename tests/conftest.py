@@ -8,12 +8,15 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 # What is pushed, pulled and removed by one of these is looked for by another.
-GROUPS = {"engine": "engine", "system": "engine", "sandbox": "sandbox"}
+GROUPS = {"engine": "engine", "system": "engine"}
+# Of the sandbox's tests, those that run containers; the others only talk to a server of their own.
+RUNNING = ("test_runner.py", "test_registry.py", "test_seat_why.py", "test_real.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep each group in one process."""
     for item in items:
-        group = GROUPS.get(item.path.relative_to(TESTS).parts[0])
+        suite = item.path.relative_to(TESTS).parts[0]
+        group = "sandbox" if suite == "sandbox" and item.path.name in RUNNING else GROUPS.get(suite)
         if group:
             item.add_marker(pytest.mark.xdist_group(group))
