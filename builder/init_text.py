@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
     from builder.feature_match import Match
 
-REFERENCE = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
+REFERENCE = config_values.DEFAULT_IMAGE
 """The image that the tournament runs a pickle in unless another is asked for, in 2026."""
 
 _WIDTH = 110
@@ -60,7 +60,8 @@ def render(bundle: bundle_model.Bundle, *, name: str, path: str, match: Match, s
         f"# {match.text}",
         f"name: {yaml_write.scalar(name)}",
         "image:",
-        "  # What makes the pickle and what runs it. By its tag or digest; or default, what the tournament names.",
+        "  # What makes the pickle and what runs it: what the tournament names, kept by its digest in",
+        "  # builder.lock.yaml once it was asked for. Or another one by tag or digest (`images` lists them).",
         f"  ref: {REFERENCE}",
         f"bundle: {yaml_write.scalar(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
