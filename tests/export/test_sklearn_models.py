@@ -290,7 +290,6 @@ def test_what_cannot_be_expressed_is_named(model: Any, labels: Any, said: str) -
         cases.exported(model, WHOLE)
 
 
-@pytest.mark.parametrize("model", [linear_model.Ridge(), pipeline.make_pipeline(linear_model.Ridge())], ids=name)
 class Clipped(linear_model.Ridge):
     """Predicts in its own way where no row of a sample may show it."""
 
@@ -306,6 +305,7 @@ def test_a_subclass_that_predicts_in_its_own_way_is_named() -> None:
         cases.exported(pipeline.make_pipeline(model), WHOLE)
 
 
+@pytest.mark.parametrize("model", [linear_model.Ridge(), pipeline.make_pipeline(linear_model.Ridge())], ids=name)
 def test_a_model_that_is_not_fitted_is_named(model: Any) -> None:
     with pytest.raises(errors.ExportError, match=r"is not fitted; train it first"):
         cases.exported(model, WHOLE)
