@@ -202,7 +202,7 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
             more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
             raise errors.ExportError(
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
-                f"{', '.join(absent[:5])}{more}"
+                f"{', '.join(absent[:5])}{more}{_column_hint(sample)}"
             )
         sample = sample[list(columns)]
         _check_columns(sample, columns)
@@ -221,6 +221,11 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
     if np.isinf(inputs).any():
         raise errors.ExportError("export: the sample has infinite values; a missing value is NaN")
     return inputs
+
+
+def _column_hint(sample: Any) -> str:
+    odd = next((name for name in sample.columns if not isinstance(name, str)), None)
+    return "" if odd is None else f"; its columns are no text ({odd!r}), as live features are: name them in the sample"
 
 
 def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
