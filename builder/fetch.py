@@ -116,7 +116,7 @@ def _redirected(url: str, answer: web.Response) -> str:
         config_values.read_address(found)
         scheme = urllib.parse.urlsplit(found).scheme
     # Never from https to anything else, and to this computer itself only from there.
-    if scheme not in ({"https"} if url.startswith("https:") else {"https", "http"}):
+    if scheme not in ({"https"} if urllib.parse.urlsplit(url).scheme == "https" else {"https", "http"}):
         where = shown(found) if found else "no address"
         raise errors.NetworkError(
             f"{shown(url)}: redirects to {where}, which is not fetched from: only https is; look at the address"

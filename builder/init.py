@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,8 @@ from builder import config, errors, feature_match, init_text, paths, post, secre
 from builder.bundle import archive, files, read, store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from builder.bundle import model as bundle_model
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
@@ -66,6 +70,7 @@ def init(wish: Wish, *, cache: Path) -> Written:
         errors.BundleError: The bundle has faults.
         errors.UsageError: The root is no folder, the name cannot be one, or the ``features.json`` has faults.
         errors.RefusedError: A config, or another bundle where this one would be copied to, is there already.
+        errors.ConfigError: What would be written does not load; nothing is.
         OSError: Something cannot be written.
     """
     root = Path(os.path.realpath(wish.root))
@@ -76,16 +81,12 @@ def init(wish: Wish, *, cache: Path) -> Written:
         bundle = read.read(folder)
     name = _name(wish)
     target = configs / f"{name}.yaml"
-    if target.exists() and not wish.force:
-        raise errors.RefusedError(
-            f"{target}: is there already and is not replaced; pass --force to write it anew, or --name for another"
-        )
+    _check_target(target, force=wish.force)
     match, notes = _match(bundle, wish, root)
     given = Path(os.path.realpath(wish.bundle))
     place = given if _can_be_named(given, root, configs) else configs / "bundles" / f"{name}{archive.SUFFIX}"
-    configs.mkdir(exist_ok=True)
     if place != given:
-        _copy(folder, place, wish, cache)
+        _check_place(place, folder, wish, cache)
         notes.append(f"the bundle was copied to {place.relative_to(root)}: a config names what lies below its root")
     steps = init_text.steps_of(bundle)
     text = init_text.render(
@@ -96,8 +97,12 @@ def init(wish: Wish, *, cache: Path) -> Written:
         steps=steps,
         has_schema=(configs / "schema.json").is_file(),
     )
-    paths.write_atomically(target, text.encode())
-    config.load(target)  # what is written is what loads
+    configs.mkdir(exist_ok=True)
+    with _back_on_failure(target), _back_on_failure(place) if place != given else contextlib.nullcontext():
+        if place != given:
+            _copy(folder, place)
+        paths.write_atomically(target, text.encode())
+        config.load(target)  # what is written is what loads
     notes += [steps.note] if steps.note else []
     return Written(config=target, name=name, root=root, bundle=place, notes=(match.text, *notes))
 
@@ -141,13 +146,31 @@ def _relative(bundle: Path, configs: Path) -> str:
     return Path(os.path.relpath(bundle, configs)).as_posix()
 
 
-def _copy(folder: Path, place: Path, wish: Wish, cache: Path) -> None:
-    """Put a bundle where a config can name it, as one file."""
-    if place.is_dir() or (place.exists() and not wish.force and not _is_same(place, folder, cache)):
+def _check_target(target: Path, *, force: bool) -> None:
+    if os.path.lexists(target) and not (target.is_file() and force):
+        forced = "pass --force to write it anew, or --name for another"
+        cure = forced if target.is_file() else "it is no plain file: move it away, or pass --name for another"
+        raise errors.RefusedError(f"{target}: is there already and is not replaced; {cure}")
+
+
+def _check_place(place: Path, folder: Path, wish: Wish, cache: Path) -> None:
+    """Refuse to copy a bundle over what is none, over another one unasked, or to where a link leads."""
+    if os.path.lexists(place.parent) and (not place.parent.is_dir() or place.parent.resolve() != place.parent):
+        raise errors.RefusedError(
+            f"{place.parent}: is a link or no folder, and the bundle would be copied into it; move it away, or put the "
+            f"bundle below {place.parent.parent.parent} yourself"
+        )
+    if not os.path.lexists(place):
+        return
+    if not place.is_file() or not (_is_same(place, folder, cache) or (wish.force and _is_bundle(place))):
         raise errors.RefusedError(
             f"{place}: something else is there already; move it away, pass --force to replace a bundle, or --name for "
             "another name"
         )
+
+
+def _copy(folder: Path, place: Path) -> None:
+    """Put a bundle where a config can name it, as one file."""
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_name(f".{place.name}.{os.getpid()}")
     try:
@@ -158,6 +181,36 @@ def _copy(folder: Path, place: Path, wish: Wish, cache: Path) -> None:
         beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _back_on_failure(path: Path) -> Iterator[None]:
+    """Have what was at a path, or nothing, be there again if what follows fails."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.is_file():
+        try:
+            os.link(path, old, follow_symlinks=False)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, old)
+    try:
+        yield
+    except BaseException:
+        if old.exists():
+            old.replace(path)
+        else:
+            path.unlink(missing_ok=True)
+        raise
+    finally:
+        old.unlink(missing_ok=True)
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            archive.look(path, file)
+    except (errors.BundleError, OSError):
+        return False
+    return True
 
 
 def _is_same(place: Path, folder: Path, cache: Path) -> bool:

@@ -62,6 +62,8 @@ def write_config(options: argparse.Namespace) -> int:
     """Write the config of a bundle and say what to do next."""
     from builder import init  # noqa: PLC0415 - numpy
 
+    if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
+        raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
     wish = init.Wish(
         bundle=Path(options.bundle),
         root=Path(options.root),

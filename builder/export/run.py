@@ -100,11 +100,11 @@ def export(
             would not predict what the framework does.
         errors.BundleError: The bundle cannot be written.
     """
-    out = arguments.path_of(path)
+    path = arguments.path_of(path)
     benchmarks = arguments.benchmarks_of(benchmark)
     features = None if features is None else arguments.names_of("features", features)
     post, neutralize = arguments.steps_of(post), arguments.neutralization_of(neutralize)
-    told = _told(arguments.eras_of(eras), arguments.target_of(target))
+    eras, target = arguments.eras_of(eras), arguments.target_of(target)
     framework = frameworks.of(model)
     unknown = sorted(set(options) - set(framework.OPTIONS))
     if unknown:
@@ -140,8 +140,9 @@ def export(
         model=found.model,
         golden=bundle_model.Golden(inputs=golden, predictions=golden_says),
         post=steps,
-        trained={**found.facts, **told},
+        trained={**found.facts, **_told(eras, target)},
     )
+    out = Path(path)
     write.write(out, bundle)
     return Exported(
         path=out,
@@ -206,7 +207,7 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
             more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
             raise errors.ExportError(
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
-                f"{', '.join(absent[:5])}{more}"
+                f"{', '.join(absent[:5])}{more}{_column_hint(sample)}"
             )
         sample = sample[list(columns)]
         _check_columns(sample, columns)
@@ -235,6 +236,19 @@ def _categories(sample: Any, columns: tuple[str, ...]) -> dict[str, bool]:
     return {name: bool(types[name].ordered) for name in columns if hasattr(types[name], "categories")}
 
 
+def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tuple[str, ...]) -> Array:
+    if said is None:
+        return np.array(
+            [np.median(column[~np.isnan(column)]) if not np.isnan(column).all() else 0.0 for column in inputs.T]
+        )
+    return arguments.imputation_of(said, columns)
+
+
+def _column_hint(sample: Any) -> str:
+    odd = next((name for name in sample.columns if not isinstance(name, str)), None)
+    return "" if odd is None else f"; its columns are no text ({odd!r}), as live features are: name them in the sample"
+
+
 def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
     """Refuse columns of a frame that are there twice, or hold times, which would pass for numbers."""
     if len(sample.columns) > len(columns):
@@ -249,14 +263,6 @@ def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
             f"export: the sample has columns that are no numbers ({', '.join(times[:5])}: times); live features are: "
             "train on numbers"
         )
-
-
-def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tuple[str, ...]) -> Array:
-    if said is None:
-        return np.array(
-            [np.median(column[~np.isnan(column)]) if not np.isnan(column).all() else 0.0 for column in inputs.T]
-        )
-    return arguments.imputation_of(said, columns)
 
 
 def _with_imputation(found: translated.Translated, given: translated.Given) -> Callable[[Array], Array]:

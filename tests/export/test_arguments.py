@@ -58,6 +58,7 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ({"sample": np.array([["a", "b", "c"]])}, "the sample has columns that are no numbers"),
         ({"sample": X.assign(feature_1="a")}, "the sample has columns that are no numbers"),
         ({"sample": X.assign(feature_1=pd.Timestamp("2026-01-01"))}, "that are no numbers (feature_1: times)"),
+        ({"sample": pd.DataFrame(ROWS)}, "feature_0, feature_1, feature_2; its columns are no text (0), as live"),
         ({"sample": None}, "export: the sample is"),
     ],
 )

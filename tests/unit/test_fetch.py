@@ -137,10 +137,11 @@ def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, sa
     assert says in refused({NAME: status(302, Location=location)}, body, cache, errors.NetworkError)
 
 
-def test_from_https_there_is_no_way_to_http() -> None:
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
+def test_from_https_there_is_no_way_to_http(scheme: str) -> None:
     answer = httpx.Response(302, headers={"location": "http://127.0.0.1/x"})
     with pytest.raises(errors.NetworkError, match="only https is"):
-        fetch._redirected("https://example.org/x", answer)
+        fetch._redirected(f"{scheme}://example.org/x", answer)
 
 
 @pytest.mark.parametrize(

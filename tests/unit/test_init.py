@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -271,6 +272,54 @@ def test_a_config_that_is_there_is_not_replaced_unasked(root: Path) -> None:
     assert written.config.read_text() == "mine"
     assert made(root, one, force=True)[2] == text
     assert made(root, one, name="another")[0].config == root / "configs" / "another.yaml"
+
+
+def test_a_config_that_is_a_folder_is_not_replaced(root: Path, tmp_path: Path) -> None:
+    (root / "configs" / "mine.yaml").mkdir(parents=True)
+    for force in (False, True):
+        with pytest.raises(errors.RefusedError, match=r"mine\.yaml: is there already .* it is no plain file: move it"):
+            made(root, put(tmp_path / "mine.bundle.zip"), force=force)
+    assert [path.name for path in (root / "configs").iterdir()] == ["mine.yaml"]
+
+
+def test_no_bundle_is_copied_through_a_link_or_over_what_is_none(root: Path, tmp_path: Path) -> None:
+    one = put(tmp_path / "mine.bundle.zip")
+    (tmp_path / "outside").mkdir()
+    (root / "configs").mkdir()
+    (root / "configs" / "bundles").symlink_to(tmp_path / "outside")
+    with pytest.raises(errors.RefusedError, match="bundles: is a link or no folder, and the bundle would be copied"):
+        made(root, one, force=True)
+    assert list((tmp_path / "outside").iterdir()) == []
+    (root / "configs" / "bundles").unlink()
+    place = root / "configs" / "bundles" / "mine.bundle.zip"
+    place.parent.mkdir()
+    place.write_text("my notes")
+    with pytest.raises(errors.RefusedError, match=r"mine\.bundle\.zip: something else is there already"):
+        made(root, one, force=True)
+    assert place.read_text() == "my notes"
+    assert not (root / "configs" / "mine.yaml").exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_cannot_be_written_to_its_end_leaves_all_as_it_was(root: Path, tmp_path: Path, *, there: bool) -> None:
+    one = put(tmp_path / "mine.bundle.zip")
+    if there:
+        made(root, one)
+        write.write(one, bundles.bundle(5))
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    # In the way of the config, which comes after the bundle.
+    (root / "configs" / f".mine.yaml.{os.getpid()}").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"mine\.yaml"):
+        made(root, one, force=True)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_no_bundle_at_all_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    write.write(root / "here", bundles.bundle())
+    monkeypatch.chdir(root / "here")
+    assert call("init", "--from", "", "--root", str(root)) == 2
+    assert "no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip" in capsys.readouterr().err
+    assert not (root / "configs").exists()
 
 
 def test_what_cannot_be_is_told_and_nothing_is_written(root: Path) -> None:
