@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import client, live, server
+from tests.sandbox import client, live, registry, server
+from tests.support import clones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +19,28 @@ def data() -> Iterator[live.Live]:
     """Few rows of live data, made once."""
     with live.Live(rows=50) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def look_alikes() -> Iterator[str]:
+    """A registry with two look-alikes that nothing tells from what they look like; yields what it is called."""
+    with registry.start() as address:
+        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
+            done = clones.builder(clones.ROOT, "stand-in", "--python", python, "--json")
+            assert done.returncode == 0, done.stderr
+            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
+        registry.forget_all(address)  # so that they have to be pulled
+        yield f"{address}/numerai"
+        registry.forget_all(address)
+
+
+@pytest.fixture(scope="session")
+def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The example's pickle, made for Python 3.11."""
+    clone = clones.clone(tmp_path_factory.mktemp("clone"))
+    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    assert done.returncode == 0, done.stderr
+    return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import subprocess
 import sys
@@ -35,36 +34,9 @@ def data() -> Iterator[live.Live]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def images() -> Iterator[str]:
-    """A registry with two look-alikes that nothing tells from what they look like; yields what it is called."""
-    with registry.start() as address:
-        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
-            done = subprocess.run(
-                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
-                cwd=clones.ROOT,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
-        registry.forget_all(address)  # so that it has to be pulled
-        yield f"{address}/numerai"
-        registry.forget_all(address)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The example's pickle, made for Python 3.11."""
-    clone = clones.clone(tmp_path_factory.mktemp("clone"))
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 0, done.stderr
-    return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
-
-
 @pytest.fixture
-def sandbox(images: str, data: live.Live) -> Iterator[server.Sandbox]:
-    judge = runner.Runner(registry=images, data=data)
+def sandbox(look_alikes: str, data: live.Live) -> Iterator[server.Sandbox]:
+    judge = runner.Runner(registry=look_alikes, data=data)
     with server.start(judge=judge, data=data) as sandbox:
         yield sandbox
     with registry.engine() as api:
@@ -88,8 +60,8 @@ def last_description(found: Any) -> str:
     return str(found["triggers"][0]["statuses"][-1]["description"])
 
 
-def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, made: bytes) -> None:
-    found, logs = run(sandbox, made)
+def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickle: bytes) -> None:
+    found, logs = run(sandbox, example_pickle)
     assert found["validationStatus"] == "validated", logs
     assert [one["status"] for one in found["triggers"][0]["statuses"]] == ["pending", "running", "success"]
     assert any("Running on Python 3.11" in one for one in logs)
@@ -97,8 +69,8 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, made: bytes) 
     assert sandbox.state.slot("fresh").latest_submission is not None
 
 
-def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, made: bytes) -> None:
-    found, logs = run(sandbox, made, "numerai_predict_py_3_13")
+def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, example_pickle: bytes) -> None:
+    found, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
     assert found["validationStatus"] == "failed"
     assert last_description(found) == runs.SEGMENTATION_FAULT, logs
     assert any("Running on Python 3.13" in one for one in logs)

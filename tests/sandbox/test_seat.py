@@ -56,8 +56,6 @@ class Seat:
 def seat(
     sandbox: server.Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Seat:
-    for token in sandbox.state.tokens:
-        token.secret_key = token.secret_key.replace("-", "")
     use(sandbox, monkeypatch)
     monkeypatch.chdir(tmp_path)
     return Seat(sandbox, capsys)

@@ -39,8 +39,6 @@ def look(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, dict[str, Any]]]:
-    for token in sandbox.state.tokens:
-        token.secret_key = token.secret_key.replace("-", "")
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
     monkeypatch.setenv("NUMERAI_REGISTRY", "127.0.0.1:1/numerai")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

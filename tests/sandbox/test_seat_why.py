@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builder.cli import session
-from tests.sandbox import client, live, registry, runner, runs, server
-from tests.support import clones, command
+from tests.sandbox import client, live, runner, runs, server
+from tests.support import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,49 +24,21 @@ def data() -> Iterator[live.Live]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def images() -> Iterator[str]:
-    """A registry with the look-alikes of two runtimes; yields what it is called."""
-    with registry.start() as address:
-        for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", f"{NEWER}:03624a6")):
-            done = subprocess.run(
-                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
-                cwd=clones.ROOT,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
-        yield f"{address}/numerai"
-        registry.forget_all(address)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The example's pickle, made for Python 3.11."""
-    clone = clones.clone(tmp_path_factory.mktemp("clone"))
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 0, done.stderr
-    return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
-
-
 @pytest.fixture
-def judge(images: str, data: live.Live) -> runner.Runner:
-    return runner.Runner(registry=images, data=data)
+def judge(look_alikes: str, data: live.Live) -> runner.Runner:
+    return runner.Runner(registry=look_alikes, data=data)
 
 
 @pytest.fixture
 def why(
     sandbox: server.Sandbox,
-    images: str,
+    look_alikes: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[int, Any]]:
-    for token in sandbox.state.tokens:
-        token.secret_key = token.secret_key.replace("-", "")
     monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
-    settings = {**sandbox.environment(), "NUMERAI_REGISTRY": images, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    settings = {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -96,12 +66,12 @@ def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predic
 def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     why: Callable[..., Any],
     sandbox: server.Sandbox,
-    made: bytes,
+    example_pickle: bytes,
     judge: runner.Runner,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sandbox.runs.judge = judge
-    identity = upload(sandbox, made, NEWER)
+    identity = upload(sandbox, example_pickle, NEWER)
     code, found = why("fresh")
     assert (code, found["failed"], found["pickle"]) == (1, True, identity)
     assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
@@ -116,10 +86,10 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
 
 
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(
-    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes
+    why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing("something strange")
-    upload(sandbox, made)
+    upload(sandbox, example_pickle)
     code, found = why("fresh")
     assert (code, found["here"]["good"]) == (1, True)
     assert {check["good"] for check in found["here"]["checks"]} == {True}
@@ -129,10 +99,10 @@ def test_what_runs_here_is_told_so_with_what_the_tournament_says(
 
 
 def test_the_live_data_may_be_named(
-    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes, tmp_path: Path
+    why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes, tmp_path: Path
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing("something strange")
-    upload(sandbox, made)
+    upload(sandbox, example_pickle)
     (tmp_path / "other.parquet").write_bytes(b"no parquet")
     _, found = why("fresh", "--live", "other.parquet")
     assert (found["here"]["ran"], "other.parquet: is no parquet file" in found["here"]["reason"]) == (False, True)
@@ -140,10 +110,10 @@ def test_the_live_data_may_be_named(
 
 
 def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
-    why: Callable[..., Any], sandbox: server.Sandbox, made: bytes, monkeypatch: pytest.MonkeyPatch
+    why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
-    upload(sandbox, made, "numerai_predict_py_3_12")
+    upload(sandbox, example_pickle, "numerai_predict_py_3_12")
     code, found = why("fresh")
     assert (code, found["here"]["ran"]) == (1, False)
     assert "numerai_predict_py_3_12:a78dedd" in found["here"]["reason"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import live, registry, runner, runs, server
+from tests.sandbox import live, runner, runs, server
 from tests.support import clones
 
 if TYPE_CHECKING:
@@ -21,41 +21,21 @@ OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
 
 
 @pytest.fixture(scope="module")
-def published() -> Iterator[str]:
-    """A registry with two look-alikes that nothing tells from what they look like."""
-    with registry.start() as address:
-        for python, name in (("3.11", f"{OURS}:a78dedd"), ("3.13", f"{NEWER}:03624a6")):
-            done = subprocess.run(
-                [sys.executable, "-m", "builder", "stand-in", "--python", python, "--json"],
-                cwd=clones.ROOT,
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
-        registry.forget_all(address)  # so that they have to be pulled
-        yield f"{address}/numerai"
-        registry.forget_all(address)
-
-
-@pytest.fixture(scope="module")
 def data() -> Iterator[live.Live]:
     with live.Live(rows=500) as made:
         yield made
 
 
 @pytest.fixture
-def sandbox(published: str, data: live.Live) -> Iterator[server.Sandbox]:
-    judge = runner.Runner(registry=published, data=data)
+def sandbox(look_alikes: str, data: live.Live) -> Iterator[server.Sandbox]:
+    judge = runner.Runner(registry=look_alikes, data=data)
     with server.start(judge=judge, data=data) as sandbox:
-        for token in sandbox.state.tokens:
-            token.secret_key = token.secret_key.replace("-", "")
         yield sandbox
 
 
 @pytest.fixture
-def settings(sandbox: server.Sandbox, published: str) -> dict[str, str]:
-    return {**sandbox.environment(), "NUMERAI_REGISTRY": published}
+def settings(sandbox: server.Sandbox, look_alikes: str) -> dict[str, str]:
+    return {**sandbox.environment(), "NUMERAI_REGISTRY": look_alikes}
 
 
 @pytest.fixture
