@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import boosters, commands, deep, neutralize, predict, table, trees
+from benchmarks import boosters, commands, deep, neutralize, predict, table, trees, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], list[table.Row]]] = {
     "unchanged": lambda: [commands.unchanged()],
     "changed": lambda: [commands.changed()],
     "validate": lambda: [commands.validate()],
+    "upload": upload.rows,
 }
 
 

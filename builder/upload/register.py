@@ -81,7 +81,7 @@ def _stored(task: Registering) -> str:
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
-    source = storage.Source(path=task.plan.wish.made.pickle, sha256=recorded.sha256, size=recorded.size)
+    source = storage.describe(task.plan.wish.made.pickle, sha256=recorded.sha256, size=recorded.size)
     task.progress.step(f"sending {task.plan.filename}")
     auth = storage.put(
         source,

@@ -61,10 +61,16 @@ class Terms:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The file to send, and what it must be."""
+    """The file to send, and what it must be.
+
+    Attributes:
+        md5: What the storage calls it, if it does; worked out before (:func:`describe`), since it takes longer than
+            sending does on a fast line.
+    """
 
     path: Path
     sha256: str
+    md5: str
     size: int
 
 
@@ -74,6 +80,25 @@ class _AgainError(Exception):
 
 class _ExpiredError(Exception):
     """The address is no longer good."""
+
+
+def describe(path: Path, *, sha256: str, size: int) -> Source:
+    """Return a file as what is to be sent: read once, for the hash that the storage will answer with.
+
+    Raises:
+        errors.ArtifactError: It is not what it is said to be.
+    """
+    try:
+        with path.open("rb") as file, digest.Digest("sha256", "md5") as hashes:
+            while chunk := file.read(_CHUNK):
+                hashes.update(chunk)
+            found, md5 = hashes.end()
+    except OSError as error:
+        raise errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); run `make pickle`") from error
+    source = Source(path=path, sha256=sha256, md5=md5, size=size)
+    if found != sha256:
+        raise _changed(source, "its hash is another")
+    return source
 
 
 def put(
@@ -153,12 +178,11 @@ def _put_once(url: str, sending: _Sending) -> None:
     with _moving(url, sending.terms), contextlib.closing(web.client(url, seconds=sending.terms.silent)) as client:
         target = url
         for _ in range(_MOST_REDIRECTS + 1):
-            with digest.Digest("sha256", "md5") as hashes:
+            with digest.Digest("sha256") as hashes:
                 headers = {"Content-Length": str(sending.source.size)}
                 answer = client.put(target, content=_chunks(sending, hashes), headers=headers)
-                md5 = hashes.end()[1]
             if answer.status_code not in _REDIRECTS:
-                _judge(answer, target, sending, md5)
+                _judge(answer, target, sending)
                 return
             target = _redirected(target, answer)
     raise errors.NetworkError(f"{web.shown(url)}: redirects more than {_MOST_REDIRECTS} times; nothing was registered")
@@ -214,11 +238,11 @@ def _check_deadline(sending: _Sending) -> None:
         )
 
 
-def _judge(answer: web.Response, url: str, sending: _Sending, md5: str) -> None:
+def _judge(answer: web.Response, url: str, sending: _Sending) -> None:
     """Return when the file is stored; else raise what is to be done."""
     at, status, code = web.shown(url), answer.status_code, _code(answer)
     if status in {200, 201, 204}:
-        _check_etag(answer, at, md5)
+        _check_etag(answer, at, sending.source.md5)
         return
     if status in _AGAIN or (status == 400 and code == "RequestTimeout"):
         raise _AgainError(f"{at}: HTTP {status}{f', {code}' if code else ''}")

@@ -234,7 +234,7 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
 def _send(project: Project, ask: Asking, terms: sending.Terms) -> tournament.FileAuth:
     questioned = ask()
     recorded = project.manifest()["pickle"]
-    source = sending.Source(path=project.folder / "model.pkl", sha256=recorded["sha256"], size=recorded["size"])
+    source = sending.describe(project.folder / "model.pkl", sha256=recorded["sha256"], size=recorded["size"])
     return sending.put(source, lambda: questioned.upload_auth("small.pkl", project.slot().id), Silent(), terms=terms)
 
 
