@@ -5,6 +5,7 @@ The texts (``queries``) follow the part of the public schema that deploying touc
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
@@ -180,8 +181,15 @@ class Tournament:
         )
 
     def current_round(self) -> Round | None:
-        """Return the round that is open, or the next to open as far as the API names one."""
-        found = self._ask("rounds", "the current round", number=0, tournament=CLASSIC)["rounds"] or ()
+        """Return the round that is open; else the next to open, or the last that was, as far as the API names one."""
+        found = self._round(0)
+        closes = read_time(found.close_time) if found else None
+        if found is None or closes is None or closes > dt.datetime.now(dt.UTC):
+            return found
+        return self._round(found.number + 1) or found
+
+    def _round(self, number: int) -> Round | None:
+        found = self._ask("rounds", "the current round", number=number, tournament=CLASSIC)["rounds"] or ()
         return next((reading.round_of(one) for one in found if one), None)
 
     def name_available(self, name: str) -> bool:

@@ -185,7 +185,8 @@ def round_line(current: Round | None, now: dt.datetime) -> str:
     if opens is not None and opens > now:
         closes = when.exact(current.close_time)
         return f"no round is open; round {current.number} opens {when.both(current.open_time, now)}, until {closes}"
-    return f"no round is open; round {current.number} closed {when.both(current.close_time, now)}"
+    closed = when.both(current.close_time, now)
+    return f"no round is open; round {current.number} closed {closed}; others open Tuesday to Saturday at 12:00 UTC"
 
 
 def named(pickle: Pickle) -> str:

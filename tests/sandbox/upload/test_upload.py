@@ -255,7 +255,7 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     code, out, err = project.upload("--trigger")
     assert code == 0, err
     assert '"No currently open rounds!" is good' in out
-    assert f"{opens:%Y-%m-%d %H:%M} UTC" in out
+    assert f"round 1001 opens {opens:%Y-%m-%d %H:%M} UTC" in out
     assert project.slot().pickle_id == project.records()[0].id
 
 
