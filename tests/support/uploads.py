@@ -13,9 +13,13 @@ import hashlib
 import http.server
 import json
 import os
+import pty
+import re
+import select
 import ssl
 import subprocess
 import sys
+import termios
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,6 +78,27 @@ class Project:
         assert "Traceback" not in done.stdout + done.stderr
         return done.returncode, done.stdout, done.stderr
 
+    def at_terminal(self, *arguments: str, typed: str, **environment: str) -> tuple[int, str]:
+        """Run the tool at a terminal where a person types; returns its exit code and all that the terminal showed."""
+        changes = {**self.environment(), **environment}
+        kept = {key: value for key, value in {**os.environ, **changes}.items() if value}
+        main, other = pty.openpty()
+        attributes = termios.tcgetattr(other)
+        attributes[3] &= ~termios.ECHO
+        termios.tcsetattr(other, termios.TCSANOW, attributes)
+        with subprocess.Popen(
+            [sys.executable, "-c", _QUICK, *arguments],
+            cwd=self.root,
+            env={**kept, "PYTHONPATH": str(command.ROOT)},
+            stdin=other,
+            stdout=other,
+            stderr=other,
+            start_new_session=True,
+        ) as process:
+            os.close(other)
+            shown = _converse(main, typed.splitlines(keepends=True))
+            return process.wait(timeout=120), shown
+
     def upload(self, *arguments: str, slot: str = "fresh", **environment: str) -> tuple[int, str, str]:
         """Upload to a slot, with yes to all questions."""
         return self.run("upload", "configs/small.yaml", "--model", slot, "--yes", *arguments, **environment)
@@ -108,6 +133,18 @@ class Project:
         """Return the manifest's data."""
         found: dict[str, Any] = json.loads((self.folder / artifact.MANIFEST).read_bytes())
         return found
+
+
+def _converse(terminal: int, answers: list[str]) -> str:
+    """Type an answer whenever something is asked, then the end of the input; returns all that was shown."""
+    shown, left = "", [*answers, "\x04"]
+    with contextlib.suppress(OSError):
+        while select.select([terminal], [], [], 120)[0] and (part := os.read(terminal, 65536)):
+            shown += part.decode(errors="replace")
+            if left and re.search(r"(\] |: )$", shown):
+                os.write(terminal, left.pop(0).encode())
+    os.close(terminal)
+    return shown
 
 
 def make(root: Path, sandbox: Sandbox, registry: str, *, pickle: bytes = _PICKLE) -> Project:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sandbox import faults, runs
+from tests.support import registry_images, uploads
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.sandbox.state import State
     from tests.support.uploads import Project
 
 
@@ -27,3 +37,311 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     ]
     receipt = project.receipt()
     assert (receipt["pickle"], receipt["slot"], receipt["previous"]) == (record.id, "fresh", None)
+
+
+# ---- what is asked first
+
+
+def test_a_dry_run_reads_everything_and_changes_nothing(project: Project) -> None:
+    before = project.running()
+    listed = sorted(path.name for path in project.folder.iterdir())
+    code, out, _ = project.run(
+        "upload", "configs/small.yaml", "--model", "running", "--dry-run", "--no-compare", "--trigger"
+    )
+    assert code == 0
+    assert f"running (existing model), account {project.sandbox.state.accounts[0].username}" in out
+    assert f"runs now {before.filename} ({before.id})" in out
+    assert "nothing was changed" in out
+    assert not any(one.method == "PUT" for one in project.sandbox.requests)
+    assert not mutations(project)
+    assert sorted(path.name for path in project.folder.iterdir()) == listed
+
+
+def mutations(project: Project) -> list[str]:
+    names = {
+        "addModel",
+        "createComputePickleUpload",
+        "assignPickleToModel",
+        "triggerComputePickleUpload",
+        "setSubmissionWebhook",
+        "computePickleUploadAuth",
+    }
+    return [name for one in project.sandbox.requests for name in one.fields if name in names]
+
+
+def test_a_plan_for_programs(project: Project) -> None:
+    code, out, _ = project.run("upload", "configs/small.yaml", "--model", "staked", "--dry-run", "--json")
+    assert code == 0
+    plan = json.loads(out)["plan"]
+    assert json.loads(out)["format"] == 1
+    assert plan["slot"]["stake"] == "12.5"
+    assert (plan["round"]["number"], plan["round"]["open"]) == (1000, True)
+    assert plan["pickle"]["filename"] == f"small-{project.sha256[:12]}.pkl"
+    assert plan["image"]["digest"] == project.manifest()["image"]["identity"]
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_done(project: Project) -> None:
+    code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh")
+    assert code == 5
+    assert "--yes" in err
+    assert not mutations(project)
+
+
+def test_without_a_slot_it_says_which_there_are(project: Project) -> None:
+    code, _, err = project.run("upload", "configs/small.yaml", "--yes")
+    assert code == 2
+    assert "--model" in err
+    assert "fresh, running, hooked" in err
+
+
+def test_the_configs_own_slot_is_taken(project: Project) -> None:
+    path = project.root / "configs" / "small.yaml"
+    path.write_text(path.read_text() + "upload: {model: fresh}\n")
+    assert project.run("upload", "configs/small.yaml", "--yes")[0] == 0
+    assert project.slot().pickle_id == project.records()[0].id
+
+
+@pytest.mark.parametrize("sure", ["", "n\n", "\n"], ids=["end", "no", "enter-only"])
+def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure: str) -> None:
+    command = ("upload", "configs/small.yaml", "--model", "staked")
+    code, said = project.at_terminal(*command, typed="y\n" + sure)
+    assert code == 5, said
+    assert "has a stake of 12.5, and round 1000 is open" in said
+    assert "a staked submission, which no rollback takes back" in " ".join(said.split())
+    assert not mutations(project)
+    code, said = project.at_terminal(*command, typed="y\nyes\n")
+    assert code == 0, said
+    assert project.slot("staked").pickle_id == project.records()[0].id
+
+
+def test_at_a_terminal_a_stake_without_an_open_round_asks_once(project: Project) -> None:
+    project.sandbox.state.close_round()
+    code, said = project.at_terminal("upload", "configs/small.yaml", "--model", "staked", typed="y\n")
+    assert code == 0, said
+
+
+def test_at_a_terminal_no_means_no(project: Project) -> None:
+    code, said = project.at_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
+    assert code == 5
+    assert "nothing was changed" in said
+    assert not mutations(project)
+
+
+def test_at_a_terminal_the_slot_is_asked_for_and_may_be_new(project: Project) -> None:
+    code, said = project.at_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
+    assert code == 0, said
+    assert "brand_new (NEW model, number 6 of 10)" in said
+    assert project.slot("brand_new").pickle_id == project.records()[0].id
+
+
+def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> None:
+    token = project.sandbox.state.token("full")
+    code, said = project.at_terminal(
+        "upload",
+        "configs/small.yaml",
+        "--model",
+        "fresh",
+        "--yes",
+        typed=f"{token.public_id}\n{token.secret_key}\n",
+        NUMERAI_PUBLIC_ID="",
+        NUMERAI_SECRET_KEY="",
+    )
+    assert code == 0, said
+    assert "numer.ai/account" in said
+    assert token.secret_key not in said
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("slot", "code", "said"),
+    [
+        ("frsh", 2, "did you mean fresh?"),
+        ("theirs", 2, "CREATE=1"),
+        ("old_one", 5, "is archived"),
+        ("signals_one", 5, "is of tournament 11"),
+        ("hooked", 5, "CLEAR_WEBHOOK=1"),
+    ],
+)
+def test_a_slot_that_will_not_do(project: Project, slot: str, code: int, said: str) -> None:
+    found, _, err = project.upload(slot=slot)
+    assert (found, said in err) == (code, True), err
+    assert not mutations(project)
+
+
+def test_a_new_slot(project: Project) -> None:
+    assert project.upload("--create", slot="brand_new")[0] == 0
+    assert project.slot("brand_new").pickle_id == project.records()[0].id
+
+
+def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
+    project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
+    assert project.upload("--create", slot="brand_new")[0] == 0
+    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [("theirs", 2, "the name is taken"), ("x" * 21, 2, "20 at most"), ("no spaces", 2, "lower-case letters")],
+)
+def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, said: str) -> None:
+    found, _, err = project.upload("--create", slot=name)
+    assert (found, said in err) == (code, True), err
+    assert not mutations(project)
+
+
+def test_no_slots_left(project: Project) -> None:
+    project.sandbox.state.accounts[0].max_model_slots = 3
+    code, _, err = project.upload("--create", slot="brand_new")
+    assert code == 5
+    assert "3 is all it may have" in err
+
+
+def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
+    code, _, err = project.upload("--clear-webhook", slot="hooked")
+    assert code == 0
+    assert "takes the slot's webhook away" in err
+    assert not project.slot("hooked").webhook
+
+
+def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
+    address = project.slot("hooked").webhook
+    assert project.upload("--clear-webhook", slot="hooked")[0] == 1
+    assert project.slot("hooked").webhook == address
+
+
+@pytest.mark.parametrize("what", ["deprecated", "gone", "moved"])
+def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> None:
+    image = project.sandbox.state.image(uploads.IMAGE)
+    said = {"deprecated": "is deprecated", "gone": "not among the tournament's images", "moved": "the tag has moved"}
+    if what == "deprecated":
+        image.deprecated = True
+    elif what == "gone":
+        image.tag = "other"
+    else:
+        registry_images.put(project.registry, f"numerai/{uploads.IMAGE}", uploads.TAG, config={"Labels": {"a": "b"}})
+    code, _, err = project.upload()
+    assert code == 5
+    assert said[what] in err
+    assert "make pickle" in err
+    assert not mutations(project)
+
+
+@pytest.mark.parametrize(("version", "code", "said"), [("v9.9", 2, "it offers v5.2"), ("v4.3", 5, "is deprecated")])
+def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
+    path = project.root / "configs" / "small.yaml"
+    path.write_text(path.read_text() + f"data_version: {version}\n")
+    found, _, err = project.upload()
+    assert (found, said in err) == (code, True), err
+    assert not mutations(project)
+
+
+def test_what_is_not_proved_asks_no_network(project: Project) -> None:
+    (project.folder / "validation.json").unlink()
+    code, _, err = project.upload()
+    assert code == 5
+    assert "make validate" in err
+    assert len(project.sandbox.requests) == 0
+
+
+# ---- rounds and runs
+
+
+def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Project) -> None:
+    opens = project.sandbox.state.close_round().open_time
+    project.sandbox.state.no_round_fails = True
+    code, out, err = project.upload("--trigger")
+    assert code == 0, err
+    assert '"No currently open rounds!" is good' in out
+    assert f"round 1001 opens {opens:%Y-%m-%d %H:%M} UTC" in out
+    assert project.slot().pickle_id == project.records()[0].id
+
+
+def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
+    code, out, _ = project.upload("--trigger")
+    assert code == 0
+    assert "the model was run" in out
+    (record,) = project.records()
+    assert project.receipt()["trigger"] == record.triggers[-1].id
+    assert project.upload("--trigger")[0] == 0
+    assert project.sandbox.requests.count("triggerComputePickleUpload") == 1
+
+
+def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
+    before = project.running()
+
+    def fail(state: State, variables: Mapping[str, Any]) -> None:
+        project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+
+    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=fail))
+    code, out, _ = project.upload("--trigger", "--no-compare", slot="running")
+    assert code == 1
+    assert "Out of memory." in out
+    assert project.slot("running").pickle_id == before.id
+
+
+# ---- and back
+
+
+def test_rollback_by_the_journal(project: Project) -> None:
+    before = project.running()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    code, out, err = project.run("rollback", "running", "--yes")
+    assert code == 0, err
+    assert before.filename in out
+    assert project.slot("running").pickle_id == before.id
+
+
+def test_rollback_by_the_receipt_alone(project: Project) -> None:
+    before = project.running()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    for path in project.folder.glob("journal-*"):
+        path.unlink()
+    project.replace_pickle(b"another pickle, made since")
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == before.id
+
+
+def test_rollback_of_an_empty_slot_empties_it(project: Project) -> None:
+    assert project.upload()[0] == 0
+    assert project.run("rollback", "fresh", "--yes")[0] == 0
+    assert project.slot().pickle_id is None
+
+
+def test_rollback_of_a_rollback_goes_forward(project: Project) -> None:
+    project.running()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    ours = project.slot("running").pickle_id
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == ours
+
+
+def test_rollback_without_a_source_asks(project: Project) -> None:
+    now, slot = project.running(), project.slot("running")
+    earlier = project.sandbox.state.add_pickle(slot, "earlier-aaaaaaaaaaaa.pkl")
+    project.sandbox.state.add_pickle(slot, "bad-bbbbbbbbbbbb.pkl", passed=False)
+    code, _, err = project.run("rollback", "running", "--yes")
+    assert code == 5
+    assert earlier.id in err
+    assert "bad-" not in err
+    assert slot.pickle_id == now.id
+    code, said = project.at_terminal("rollback", "running", typed="1\ny\n")
+    assert code == 0, said
+    assert slot.pickle_id == earlier.id
+    assert project.run("rollback", "running", "--yes", "--to", now.id)[0] == 0
+    assert slot.pickle_id == now.id
+
+
+def test_rollback_reads_back_too(project: Project) -> None:
+    project.running()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    ours = project.slot("running").pickle_id
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
+    code, _, err = project.run("rollback", "running", "--yes")
+    assert code == 4
+    assert "runs what it ran before" in err
+    assert project.slot("running").pickle_id == ours
