@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import config, config_values, post, secret_scan, typed_kinds, yaml_text, yaml_write
 from builder.bundle import kinds
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,9 +82,8 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     count = kinds.parameters(bundle.model)
     lines = [f"The model: {kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."]
     if bundle.benchmarks:
-        names = ", ".join(map(typed_kinds.escape, bundle.benchmarks[:5]))
-        more = f" and {len(bundle.benchmarks) - 5:,} more" if len(bundle.benchmarks) > 5 else ""
-        lines.append(f"Benchmark columns that it takes: {names}{more}.")
+        names = listed([typed_kinds.escape(name) for name in bundle.benchmarks])
+        lines.append(f"Benchmark columns that it takes: {names}.")
     facts = bundle.trained
     told = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
     eras = facts.get("eras")

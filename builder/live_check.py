@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 from builder import errors
 from builder.data import LiveFiles
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_SHOWN = 5
 _HOW = "name other files under validate.data, or use data: shaped"
 
 
@@ -47,7 +47,7 @@ def check(
         found += _file_faults(benchmarks, benchmark_columns, fetch=f"{data_version}/live_benchmark_models.parquet")[1]
     elif benchmark_columns:
         found.append(
-            f"{live}: comes without a benchmark file, and the pickle takes {_listed(benchmark_columns)}; "
+            f"{live}: comes without a benchmark file, and the pickle takes {listed(benchmark_columns)}; "
             "name one as validate.data.benchmarks"
         )
     if found:
@@ -90,16 +90,16 @@ def _schema_faults(path: Path, schema: pa.Schema, columns: Sequence[str]) -> lis
     if absent:
         wanted = sum(name != "era" for name in columns)
         found.append(
-            f"{path}: {len(absent)} of {wanted} columns that the pickle takes are missing: {_listed(absent)}; "
+            f"{path}: {len(absent)} of {wanted} columns that the pickle takes are missing: {listed(absent)}; "
             "fetch the data version that the model was trained on"
         )
     twice = [name for name in columns if len(kinds.get(name, ())) > 1]
     if twice:
-        found.append(f"{path}: {_listed(twice)}: there twice; one column a name")
+        found.append(f"{path}: {listed(twice)}: there twice; one column a name")
     numbered = [(name, kind) for name in columns if name != "era" for kind in kinds.get(name, ())]
     unfit = [f"{name} ({kind})" for name, kind in numbered if not _is_number(kind)]
     if unfit:
-        found.append(f"{path}: {len(unfit)} columns are not numbers: {_listed(unfit)}; store them as int8 or float32")
+        found.append(f"{path}: {len(unfit)} columns are not numbers: {listed(unfit)}; store them as int8 or float32")
     return found
 
 
@@ -122,14 +122,9 @@ def _value_faults(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> l
         counted = pc.value_counts(ids.drop_null()).flatten()
         twice = counted[0].filter(pc.greater(counted[1], 1)).to_pylist()
         if twice:
-            found.append(f"{path}: id: {len(twice):,} ids are there more than once: {_listed(twice)}; drop the repeats")
+            found.append(f"{path}: id: {len(twice):,} ids are there more than once: {listed(twice)}; drop the repeats")
     if "era" in columns and names.count("era") == 1:
         eras = file.read(columns=["era"], use_pandas_metadata=False).column("era")
         if eras.null_count:
             found.append(f"{path}: era: empty in {eras.null_count:,} of {len(eras):,} rows; give every row its era")
     return found
-
-
-def _listed(names: Sequence[object]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(str(name) for name in names[:_SHOWN]) + more

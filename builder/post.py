@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import typed
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,10 +93,10 @@ class Neutralize:
         names = self.features or self.benchmarks or ()
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise ValueError(f"{given[0]} has {_listed(twice)} more than once; leave one of each")
+            raise ValueError(f"{given[0]} has {listed(twice)} more than once; leave one of each")
         other = [name for name in names if name in _OTHER_COLUMNS or name.startswith("target")]
         if other:
-            raise ValueError(f"{_listed(other)} cannot be neutralised to; {given[0]} are needed")
+            raise ValueError(f"{listed(other)} cannot be neutralised to; {given[0]} are needed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -263,8 +264,3 @@ def unbounded_fault(steps: Sequence[Step], *, model_bounded: bool) -> str | None
     else:
         why = f"nothing after {name_of(steps[place])} keeps the predictions in [0, 1]"
     return f"{why}, which the tournament refuses; add {BOUNDING}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

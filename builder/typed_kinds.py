@@ -13,7 +13,7 @@ import typing
 from typing import Annotated, Any, Literal
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 NOT_A_KEY = {"not_a_key": True}
 """Metadata of a dataclass field that no file gives: code fills it in after reading."""
@@ -166,6 +166,12 @@ def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
         # Python refuses to print integers of more than 4,300 digits.
         return "a huge number"
     return str(value)
+
+
+def listed(names: Sequence[object], *, most: int = 5) -> str:
+    """Return the first few of several, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(str, names[:most])) + more
 
 
 def escape(text: str) -> str:

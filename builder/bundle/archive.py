@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from builder import errors, typed_kinds
 from builder.bundle import files
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,6 @@ _MOST_OF = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLD
 _MOST_DIRECTORY = 1 << 24
 _MOST_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
 _CHUNK = 1 << 20
-_SHOWN = 5
 _AGAIN = "copy or fetch it again, or export the model again"
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
@@ -282,9 +282,8 @@ def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
     if folder:
         shown = typed_kinds.show(folder)
         return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
-    shown = ", ".join(typed_kinds.show(name) for name in foreign[:_SHOWN])
-    more = f" and {len(foreign) - _SHOWN:,} more" if len(foreign) > _SHOWN else ""
-    return [f"{path}: holds {shown}{more}, which is no part of a bundle; {_AGAIN}"]
+    shown = listed([typed_kinds.show(name) for name in foreign])
+    return [f"{path}: holds {shown}, which is no part of a bundle; {_AGAIN}"]
 
 
 def _wrapping(names: Sequence[str]) -> str:

@@ -230,7 +230,7 @@ class Text(bundle_text.Text):
     def _stray_faults(self) -> list[typed.Fault]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
-        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {bundle_text.listed(prefixes)}"
+        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {typed_kinds.listed(prefixes)}"
         return [
             typed.Fault(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
@@ -249,10 +249,10 @@ class Text(bundle_text.Text):
         idle = [name for name in said if name not in among]
         found = []
         if lacking:
-            text = f"lacks {bundle_text.listed(lacking)}, which members take; all that members take are listed here"
+            text = f"lacks {typed_kinds.listed(lacking)}, which members take; all that members take are listed here"
             found.append(typed.Fault(path=(key,), text=text))
         if idle:
-            text = f"no member takes {bundle_text.listed(idle)}; leave out what nothing reads"
+            text = f"no member takes {typed_kinds.listed(idle)}; leave out what nothing reads"
             found.append(typed.Fault(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])

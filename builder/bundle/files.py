@@ -11,6 +11,7 @@ import stat
 from typing import IO, TYPE_CHECKING
 
 from builder import errors
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,6 @@ _FOLDERS = ("code", "files")
 _EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
 
 _CHUNK = 1 << 20
-_SHOWN = 5
 
 
 def content_hash(folder: Path) -> str:
@@ -143,10 +143,7 @@ def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
     for name in sorted(set(entries) - set(foreign)):
         found += _entry_faults(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
-        more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
-        found.append(
-            f"{folder}: also holds {', '.join(foreign[:_SHOWN])}{more}; {whole} and nothing else: move the rest away"
-        )
+        found.append(f"{folder}: also holds {listed(foreign)}; {whole} and nothing else: move the rest away")
     return found, tuple(sorted(set(entries) - set(NAMES)))
 
 

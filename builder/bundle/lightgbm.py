@@ -13,6 +13,7 @@ from builder import typed, typed_kinds
 from builder.bundle import chain, files, lightgbm_text, lightgbm_trees, nodes, prepare, scaling
 from builder.bundle import model as bundle_model
 from builder.bundle import text as bundle_text
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -195,6 +196,6 @@ class Text(bundle_text.Text):
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
-            text = f"{bundle_text.listed(twice)}: there more than once; an input has one list"
+            text = f"{listed(twice)}: there more than once; an input has one list"
             found.append(typed.Fault(path=("categories",), text=text))
         return found

@@ -14,6 +14,7 @@ from builder import typed, typed_kinds
 from builder.bundle import chain, nodes, scaling
 from builder.bundle import model as bundle_model
 from builder.bundle import text as bundle_text
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,6 +77,6 @@ class Text(bundle_text.Text):
             entries=self.layers,
             place=("layers",),
             inputs=len(self.columns),
-            said=f"{scaling.counted(self)} ({bundle_text.listed(self.columns)})",
+            said=f"{scaling.counted(self)} ({listed(self.columns)})",
             said_at=("features",),
         )

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 from builder import typed, typed_kinds
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -177,7 +178,7 @@ def name_faults(
     known = set(wanted)
     found = []
     if missing:
-        said = f"{_listed(missing)}: missing; {what} has {_listed(wanted)}"
+        said = f"{listed(missing)}: missing; {what} has {listed(wanted)}"
         found.append(typed.Fault(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
         near = difflib.get_close_matches(name[:40], missing or wanted, n=1)
@@ -295,8 +296,3 @@ def _gives_bounded(node: bundle_model.Node, given: bool) -> bool:  # noqa: FBT00
     return isinstance(node, bundle_model.Softmax) or (
         given and isinstance(node, (bundle_model.Select, bundle_model.Concat))
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more

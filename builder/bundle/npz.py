@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 
 from builder import typed_kinds
 from builder.bundle import files
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,6 @@ MOST_GOLDEN = 1 << 28
 
 _TYPES = frozenset({"float32", "float64", "int32", "uint8"})
 _SUFFIX = ".npy"
-_SHOWN = 5
 _GOOD = "write it again with builder.bundle.write"
 
 # What zipfile, zlib and numpy's header parser raise on bytes that are no .npz or no .npy.
@@ -183,11 +183,11 @@ def _members_by_name(
             by_name[name] = member
     missing = [name for name in declared if name not in by_name]
     if missing:
-        found.append(f"{path}: {_listed(missing)}: missing; {files.JSON} declares it")
+        found.append(f"{path}: {listed(missing)}: missing; {files.JSON} declares it")
     if extra:
-        found.append(f"{path}: {_listed(extra)}: not declared in {files.JSON}; it may hold {_listed(list(declared))}")
+        found.append(f"{path}: {listed(extra)}: not declared in {files.JSON}; it may hold {listed(list(declared))}")
     if twice:
-        found.append(f"{path}: {_listed(sorted(set(twice)))}: there twice; one array a name")
+        found.append(f"{path}: {listed(sorted(set(twice)))}: there twice; one array a name")
         for name in set(twice):
             del by_name[name]
     return by_name, found
@@ -246,8 +246,3 @@ def _dtype_name(dtype: np.dtype) -> str:
 def _reason(error: BaseException) -> str:
     text = str(error).split("\n", 1)[0].strip()
     return text[:120] or type(error).__name__
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

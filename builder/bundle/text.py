@@ -16,6 +16,7 @@ import numpy as np
 from builder import post as postprocessing
 from builder import typed, typed_kinds
 from builder.bundle import files, npz
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
 
-_SHOWN = 5
 _RESERVED = frozenset({"id", "era", "data_type"})
 
 
@@ -173,12 +173,6 @@ class Text(abc.ABC):
             text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
             found.append(typed.Fault(path=("golden", "predictions", "dtype"), text=text))
         return found
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first few names, and how many more there are."""
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:

@@ -53,8 +53,9 @@ import numpy as np
 
 from builder import errors, json_text
 from builder import post as postprocessing
-from builder.bundle import archive, check, files, kinds, npz, text
+from builder.bundle import archive, check, files, kinds, npz
 from builder.bundle import model as bundle_model
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -162,7 +163,7 @@ def _target_faults(folder: Path) -> list[str]:
         return [f"{folder}: is not a folder; move it away or name another"]
     foreign = files.foreign(folder)
     if foreign:
-        return [f"{folder}: holds {text.listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
+        return [f"{folder}: holds {listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
     return []
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from builder import errors, paths, typed_kinds
 from builder.bundle import files, store
 from builder.cli import terminal
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     import argparse
@@ -226,8 +227,7 @@ def _fact_line(fact: object) -> str:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(_plain, names[:_SHOWN])) + more
+    return listed([_plain(name) for name in names])
 
 
 def _plain(value: object) -> str:

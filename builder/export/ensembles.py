@@ -16,6 +16,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.export import arguments, frameworks, parity, translated
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,6 @@ NAMING: tuple[str, ...] = ("member_features",)
 """The options that ``feature_names`` takes."""
 
 _TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
-_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,14 +154,14 @@ def _members(model: Any, member_features: Any) -> list[_Member]:
 
 def _own_columns(member_features: Any, names: Sequence[str]) -> list[tuple[str, ...] | None]:
     """Return each member's columns as they were said; one list of names is for all."""
-    listed = list(member_features) if isinstance(member_features, Iterable) else []
-    if listed and not isinstance(member_features, (str, Mapping)) and all(isinstance(one, str) for one in listed):
-        said = [listed] * len(names)
+    own = list(member_features) if isinstance(member_features, Iterable) else []
+    if own and not isinstance(member_features, (str, Mapping)) and all(isinstance(one, str) for one in own):
+        said = [own] * len(names)
     else:
         said = _each("member_features", member_features, names, optional=True)
     return [
-        None if own is None else arguments.names_of(f"member_features of {name}", own)
-        for name, own in zip(names, said, strict=True)
+        None if one is None else arguments.names_of(f"member_features of {name}", one)
+        for name, one in zip(names, said, strict=True)
     ]
 
 
@@ -172,11 +172,11 @@ def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = Fal
         foreign = [key for key in told if key not in names]
         if foreign:
             near = difflib.get_close_matches(foreign[0], names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the members are {_listed(names)}"
+            hint = f"did you mean {near[0]}?" if near else f"the members are {listed(names)}"
             raise errors.ExportError(f"export: {option} names {foreign[0]}, which is no member; {hint}")
         absent = [name for name in names if name not in told]
         if absent and not optional:
-            raise errors.ExportError(f"export: {option} lacks {_listed(absent)}; one for each member is needed")
+            raise errors.ExportError(f"export: {option} lacks {listed(absent)}; one for each member is needed")
         return [told.get(name) for name in names]
     if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return [value] * len(names)
@@ -216,7 +216,7 @@ def _translate_member(
     absent = [name for name in columns if name not in set(given.features) | set(given.benchmarks)]
     if absent:
         raise errors.ExportError(
-            f"export: member {member.name} takes {_listed(absent)}, which features= and benchmark= do not have"
+            f"export: member {member.name} takes {listed(absent)}, which features= and benchmark= do not have"
         )
     benchmarks = tuple(name for name in columns if name in set(given.benchmarks))
     features = tuple(name for name in columns if name not in set(given.benchmarks))
@@ -276,11 +276,11 @@ def _check_idle(ensemble: bundle_model.Ensemble, given: translated.Given) -> Non
     ):
         idle = [name for name in said if name not in set(taken)]
         if idle:
-            raise errors.ExportError(f"export: no member takes {_listed(idle)}; leave that out of {option}=")
+            raise errors.ExportError(f"export: no member takes {listed(idle)}; leave that out of {option}=")
         if said != taken:
             raise errors.ExportError(
                 f"export: {option}= is in another order than that in which members first take the columns; "
-                f"it would begin with {_listed(taken)}"
+                f"it would begin with {listed(taken)}"
             )
 
 
@@ -341,8 +341,3 @@ def _facts(names: Sequence[str], parts: Sequence[_Part]) -> dict[str, bundle_mod
         own = {key: fact for key, fact in part.found.facts.items() if key not in {"framework", "version"}}
         facts |= {f"members.{name}.{key}": fact for key, fact in own.items()}
     return facts
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

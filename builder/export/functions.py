@@ -26,7 +26,6 @@ from builder import errors, paths, reference, typed_kinds
 from builder.bundle import custom, npz
 from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.export import function_source, private_text, translated, trial
 from builder.inside import measure
 
@@ -140,14 +139,14 @@ def _files(value: Any) -> dict[str, Path]:
     found = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     absent = [str(path) for path in found.values() if not path.is_file()]
     if absent:
-        raise errors.ExportError(f"export: files: {', '.join(absent[:5])}: no such file")
+        raise errors.ExportError(f"export: files: {typed_kinds.listed(absent)}: no such file")
     if len(found) < len(listed):
         raise errors.ExportError('export: files: two have one name; pass {"name": path, ...}')
     # Here too, not only when the bundle is written: it is tried first, and its files are put in place for that.
     bad = [typed_kinds.show(name) for name in found if not bundle_files.is_beside(f"files/{name}")]
     if bad:
         raise errors.ExportError(
-            f"export: files: {bundle_text.listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
+            f"export: files: {typed_kinds.listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
             '{"name": path, ...} with other names'
         )
     return found

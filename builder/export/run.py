@@ -14,6 +14,7 @@ from builder import post as postprocessing
 from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
 from builder.export import arguments, frameworks, parity, translated
+from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -204,10 +205,9 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
     if hasattr(sample, "columns"):
         absent = [name for name in columns if name not in sample.columns]
         if absent:
-            more = f" and {len(absent) - 5:,} more" if len(absent) > 5 else ""
             raise errors.ExportError(
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
-                f"{', '.join(absent[:5])}{more}{_column_hint(sample)}"
+                f"{listed(absent)}{_column_hint(sample)}"
             )
         sample = sample[list(columns)]
         _check_columns(sample, columns)
@@ -253,14 +253,11 @@ def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
     """Refuse columns of a frame that are there twice, or hold times, which would pass for numbers."""
     if len(sample.columns) > len(columns):
         twice = list(dict.fromkeys(str(name) for name in sample.columns[sample.columns.duplicated()]))
-        raise errors.ExportError(
-            f"export: the sample has {', '.join(twice[:5])} more than once ({len(twice):,} such columns); each input "
-            "is one column"
-        )
+        raise errors.ExportError(f"export: the sample has {listed(twice)} more than once; each input is one column")
     times = [str(name) for name, dtype in sample.dtypes.items() if getattr(dtype, "kind", "") in "mM"]
     if times:
         raise errors.ExportError(
-            f"export: the sample has columns that are no numbers ({', '.join(times[:5])}: times); live features are: "
+            f"export: the sample has columns that are no numbers ({listed(times)}: times); live features are: "
             "train on numbers"
         )
 

@@ -52,7 +52,7 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ({"target": ["target", "target_2"]}, "target=['target', 'target_2']: the name of one column is needed"),
         (
             {"sample": pd.concat([X, X], axis=1)},
-            "the sample has feature_0, feature_1, feature_2 more than once (3 such",
+            "the sample has feature_0, feature_1, feature_2 more than once; each input",
         ),
         ({"sample": "x"}, "the sample has columns that are no numbers (could not convert string to float: 'x')"),
         ({"sample": np.array([["a", "b", "c"]])}, "the sample has columns that are no numbers"),
