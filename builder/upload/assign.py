@@ -7,6 +7,7 @@ an order whose answer was lost is given again.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from builder import errors, interrupts, tournament
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from builder.tournament import Slot, Tournament
 
@@ -47,13 +48,26 @@ def assign_and_read_back(
         errors.NetworkError: The same, for want of an answer.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
     """
+    with changed(api, slot, pickle, sleep=sleep) as now:
+        return now
+
+
+@contextlib.contextmanager
+def changed(
+    api: Tournament, slot: Slot, pickle: str | None, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Slot]:
+    """Have a slot run a pickle, and keep to that only if what is done meanwhile holds too.
+
+    Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
+    it had.
+    """
     try:
         _check_answer(_order(api, slot.id, pickle, sleep), slot, pickle)
-        return _read_back(api, slot, pickle, sleep)
-    except errors.NetworkError as error:
+        yield _read_back(api, slot, pickle, sleep)
+    except errors.BuilderError as error:
         with interrupts.held_back():
             give_back(api, slot, because=str(error), sleep=sleep)
-        raise type_of(error)(f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
+        raise _retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
     except BaseException:  # Ctrl-C above all
         with interrupts.held_back():
             give_back(api, slot, because="it was interrupted", sleep=sleep)
@@ -108,9 +122,13 @@ def find(api: Tournament, slot: Slot) -> Slot:
     return found
 
 
-def type_of(error: errors.NetworkError) -> type[errors.NetworkError]:
-    """Return the class that a message about this error is raised as; all exit alike."""
-    return errors.TokenError if isinstance(error, errors.TokenError) else errors.ApiError
+def _retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
+    """Return an error that exits as this one does, with another text."""
+    if isinstance(error, errors.TokenError):
+        return errors.TokenError(text)
+    if isinstance(error, errors.NetworkError):
+        return errors.ApiError(text)
+    return errors.ArtifactError(text)
 
 
 def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[float], None]) -> str:

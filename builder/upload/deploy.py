@@ -128,8 +128,8 @@ def _webhook_taken(task: Task, slot: Slot) -> Iterator[None]:
         yield
         return
     task.progress.step("taking the slot's webhook away")
-    task.api.set_webhook(slot.id, None)
     try:
+        task.api.set_webhook(slot.id, None)
         yield
     except BaseException:
         with interrupts.held_back():
@@ -143,50 +143,43 @@ def _webhook_taken(task: Task, slot: Slot) -> Iterator[None]:
 
 
 def _assign(task: Task, planned: Slot, pickle: Pickle) -> Done:
-    """Assign and read back; from there on any failure gives the slot back what it had."""
+    """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
     slot = assign.find(task.api, planned)
     if assign.identity(slot) == pickle.id:
-        previous, known = _previous(task, pickle)
-        now = slot
-    else:
-        if assign.identity(slot) != assign.identity(planned):
-            raise errors.RefusedError(
-                f"{slot.name}: runs {assign.shown(slot)} now, and ran {assign.shown(planned)} when this was agreed to: "
-                "somebody else changed it; run it again to see what would be replaced"
-            )
-        previous, known = assign.identity(slot), True
-        task.journal.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=previous, pickle=pickle.id)
-        task.progress.step(f"assigning it to {slot.name}")
-        now = assign.assign_and_read_back(task.api, slot, pickle.id, sleep=task.sleep)
-    with _given_back(task, slot, changed=now is not slot):
-        task.journal.write(journal.ASSIGNED, before=previous, pickle=pickle.id)
-        task.journal.write(journal.READ_BACK, pickle=assign.identity(now))
-        written = _receipt(task, now, pickle, previous=previous, known=known)
-        receipt.write(task.plan.wish.made.folder, written)
-    if not task.plan.wish.trigger:
-        return Done(pickle=pickle, slot=now, receipt=written, failure=None, run=None)
+        previous, known = _previous(task, slot, pickle)
+        written = _write_down(task, slot, pickle, previous=previous, known=known)
+        return _trigger(task, slot, slot, pickle, written)
+    if assign.identity(slot) != assign.identity(planned):
+        raise errors.RefusedError(
+            f"{slot.name}: runs {assign.shown(slot)} now, and ran {assign.shown(planned)} when this was agreed to: "
+            "somebody else changed it; run it again to see what would be replaced"
+        )
+    previous = assign.identity(slot)
+    task.journal.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=previous, pickle=pickle.id)
+    task.progress.step(f"assigning it to {slot.name}")
+    with assign.changed(task.api, slot, pickle.id, sleep=task.sleep) as now:
+        written = _write_down(task, now, pickle, previous=previous, known=True)
     return _trigger(task, slot, now, pickle, written)
 
 
-@contextlib.contextmanager
-def _given_back(task: Task, slot: Slot, *, changed: bool) -> Iterator[None]:
-    """Give the slot back what it ran when it was read, if what comes now fails."""
-    try:
-        yield
-    except BaseException as error:
-        if changed:
-            with interrupts.held_back():
-                assign.give_back(task.api, slot, because=str(error) or "it was interrupted", sleep=task.sleep)
-            task.progress.note(f"{slot.name} runs what it ran before: {assign.shown(slot)}")
-        raise
+def _write_down(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
+    task.journal.write(journal.ASSIGNED, before=previous, pickle=pickle.id)
+    task.journal.write(journal.READ_BACK, pickle=assign.identity(slot))
+    written = _receipt(task, slot, pickle, previous=previous, known=known)
+    receipt.write(task.plan.wish.made.folder, written)
+    return written
 
 
-def _previous(task: Task, pickle: Pickle) -> tuple[str | None, bool]:
-    """Return what the slot ran before this pickle, as the journal knows it, and whether it knows."""
+def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]:
+    """Return what the slot ran before this pickle, as journal or receipt know it, and whether they do."""
     for one in reversed(task.journal.entries):
         if one.step == journal.ASSIGNING and one.text("pickle") == pickle.id:
             return one.text("before") or None, True
-    return None, False
+    made = task.plan.wish.made
+    kept = receipt.read(made.folder, made.manifest.pickle.sha256, slot.name)
+    previous = kept.get("previous")
+    known = (kept.get("pickle"), kept.get("slot_id"), kept.get("known")) == (pickle.id, slot.id, True)
+    return (previous if known and isinstance(previous, str) else None), known
 
 
 def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
@@ -214,12 +207,15 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
 
 
 def _triggered(task: Task) -> str | None:
-    found = task.journal.last(journal.TRIGGERED)
+    found = None if task.plan.wish.again else task.journal.last(journal.TRIGGERED)
     return found.text("trigger") if found else None
 
 
 def _trigger(task: Task, before: Slot, slot: Slot, pickle: Pickle, written: receipt.Receipt) -> Done:
-    """Have it run, and watch; a run that fails gives the slot back what it had."""
+    """Have it run where that was asked for, and watch; a run that fails gives the slot back what it had."""
+    if not task.plan.wish.trigger:
+        return Done(pickle=pickle, slot=slot, receipt=written, failure=None, run=None)
+    task.progress.note(f"{slot.name} runs {pickle.filename}, read back from the slot")
     identity = _triggered(task) or _order_run(task, slot, pickle)
     written = receipt.with_trigger(written, identity)
     receipt.write(task.plan.wish.made.folder, written)

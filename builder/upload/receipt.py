@@ -72,14 +72,20 @@ def write(folder: Path, receipt: Receipt) -> None:
     artifact.write_report(folder, NAME, content)
 
 
+def read(folder: Path, sha256: str, slot: str) -> dict[str, Any]:
+    """Return the receipt that is kept for a pickle and a slot (its name); nothing where there is none."""
+    return _read(folder / KEPT / f"{journal.key_of(sha256, slot)}.json")
+
+
 def read_all(root: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return all receipts below ``dist``, those of other tools and formats left out."""
-    found = []
-    for path in sorted((root / "dist").glob(f"*/{KEPT}/*.json")):
-        try:
-            data = json_text.read(path.read_bytes())
-        except OSError:
-            continue
-        if isinstance(data, dict) and data.get("format") == FORMAT:
-            found.append((path, data))
-    return found
+    paths = sorted((root / "dist").glob(f"*/{KEPT}/*.json"))
+    return [(path, data) for path in paths if (data := _read(path))]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json_text.read(path.read_bytes())
+    except OSError:
+        return {}
+    return data if isinstance(data, dict) and data.get("format") == FORMAT else {}

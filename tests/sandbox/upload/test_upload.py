@@ -304,6 +304,39 @@ def test_rollback_by_the_receipt_alone(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
 
 
+def test_what_it_ran_before_outlives_the_journal(project: Project) -> None:
+    before = project.running()
+    for _ in range(2):
+        assert project.upload("--no-compare", slot="running")[0] == 0
+        assert (project.receipt()["previous"], project.receipt()["known"]) == (before.id, True)
+        for path in project.folder.glob("journal-*"):
+            path.unlink()
+
+
+def test_what_cannot_be_written_down_is_taken_back(project: Project) -> None:
+    before = project.running()
+    (project.folder / "receipts").write_text("no folder")
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 2
+    assert "runs what it ran before" in err
+    assert project.slot("running").pickle_id == before.id
+
+
+def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) -> None:
+    project.running()
+    theirs = project.sandbox.state.add_pickle(project.slot("running"), "theirs-ffffffffffff.pkl")
+
+    def change(state: State, variables: Mapping[str, Any]) -> None:
+        state.slot("running").pickle_id = theirs.id
+
+    change_it = dataclasses.replace(faults.Action(applies=True), then=change)
+    project.sandbox.faults.add("createComputePickleUpload", change_it)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 5
+    assert "somebody else changed it" in err
+    assert project.slot("running").pickle_id == theirs.id
+
+
 def test_rollback_of_an_empty_slot_empties_it(project: Project) -> None:
     assert project.upload()[0] == 0
     assert project.run("rollback", "fresh", "--yes")[0] == 0
