@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import config, errors
-from builder.cli import hosted
+from builder.cli import hosted, session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,10 +40,10 @@ def _compare(
     *,
     progress: Progress,
 ) -> str:
-    from builder import docker_engine, image, run, validate  # noqa: PLC0415 - numpy, the SDK
+    from builder import image, run, validate  # noqa: PLC0415 - numpy
     from builder.upload import compare as stage  # noqa: PLC0415
 
-    on = docker_engine.connect()  # none is installed or started for this
+    on = session.find()  # none is installed or started for this
     ref = hosted.reference(api, old, root)
     content = hosted.fetch(api, old, progress)
     live, benchmarks, source = _live_files(chosen, api, progress)

@@ -51,7 +51,7 @@ def start(folder: Path, *arguments: str, **changes: str) -> subprocess.Popen[str
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.05)

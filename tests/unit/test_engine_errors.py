@@ -214,6 +214,7 @@ def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> N
 
 CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
     "free_disk": lambda on: on.free_disk(),
+    "memory": lambda on: on.memory(),
     "find_image": lambda on: on.find_image("a:1"),
     "images_with_label": lambda on: on.images_with_label("a", "b"),
     "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
