@@ -84,6 +84,7 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
     def renew() -> NoReturn:
         raise SystemExit("the address has expired")
 
+    md5 = storage.md5_of(path)  # before the sending, which is what is measured: curl works none out
     idle = _peak()
     web.client(
         url
@@ -93,6 +94,7 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
         tournament.FileAuth(filename=path.name, url=url),
         path,
         sha256=sha256,
+        md5=md5,
         size=path.stat().st_size,
         progress=progress.Silent(),
         clock_ahead=None,

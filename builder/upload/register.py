@@ -81,10 +81,13 @@ def _stored(task: Registering) -> str:
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
+    task.progress.step("reading the pickle")
+    md5 = storage.md5_of(task.plan.wish.made.pickle)
     sent = storage.put(
         _authorise(task),
         task.plan.wish.made.pickle,
         sha256=recorded.sha256,
+        md5=md5,
         size=recorded.size,
         progress=task.progress,
         clock_ahead=task.api.client.clock_ahead,

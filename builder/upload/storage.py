@@ -12,7 +12,6 @@ import hashlib
 import re
 import time
 import urllib.parse
-from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -69,6 +68,7 @@ def put(
     path: Path,
     *,
     sha256: str,
+    md5: str,
     size: int,
     progress: Progress,
     clock_ahead: float | None,
@@ -82,6 +82,7 @@ def put(
         auth: Where it goes.
         path: The file.
         sha256: What it has to be, in hexadecimal.
+        md5: The same, of :func:`md5_of`: what many a storage says of what it has.
         size: Its bytes.
         progress: Told how far it is.
         clock_ahead: Seconds by which this computer's clock is ahead of the API's, where that is known.
@@ -94,9 +95,8 @@ def put(
         errors.NetworkError: It could not be stored; the message says why and what to do.
     """
     patience = patience or Patience()
-    # An MD5 takes as long as all the rest of sending: it is made beside it.
-    with _opened(path) as file, futures.ThreadPoolExecutor(1) as beside:
-        content = _Content(file, path, beside, sha256=sha256, size=size, progress=progress)
+    with _opened(path) as file:
+        content = _Content(file, path, sha256=sha256, md5=md5, size=size, progress=progress)
         content.ends = time.monotonic() + patience.total
         pause, mismatches = patience.first, 0
         for attempt in range(1, patience.attempts + 1):
@@ -117,6 +117,19 @@ def put(
     raise AssertionError  # the loop returns or raises
 
 
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, which takes longer than to send it nearby: before an address is asked for.
+
+    Raises:
+        errors.ArtifactError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 class _AgainError(Exception):
     """It is not stored, and may be if it is sent again; says what a person reads if it is not."""
 
@@ -128,30 +141,26 @@ class _AgainError(Exception):
 class _Content:
     """The file, to be sent as often as it takes."""
 
-    def __init__(
-        self, file: BinaryIO, path: Path, beside: futures.Executor, *, sha256: str, size: int, progress: Progress
-    ) -> None:
+    def __init__(self, file: BinaryIO, path: Path, *, sha256: str, md5: str, size: int, progress: Progress) -> None:
         self.path, self.size = path, size
         self.ends = 0.0
         self.md5 = ""
         """Of what was sent; empty until all of it was."""
-        self._file, self._beside, self._sha256, self._progress = file, beside, sha256, progress
+        self._file, self._sha256, self._md5, self._progress = file, sha256, md5, progress
 
     def chunks(self, at: str) -> Iterator[bytes]:
         """Yield the file from its beginning; the last piece only if all of it is what it has to be."""
         self.md5 = ""
-        sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        sha256 = hashlib.sha256()
         done, chunk = 0, self._read(0)
         while True:
             self._check_time(at, done)
             done += len(chunk)
-            hashed = self._beside.submit(md5.update, chunk)
             sha256.update(chunk)
             following = self._read(done)
             if not following or done >= self.size:
                 break
             yield chunk
-            hashed.result()  # no more than one piece in waiting
             self._progress.amount(done, self.size)
             chunk = following
         if following or done != self.size or sha256.hexdigest() != self._sha256:
@@ -160,8 +169,7 @@ class _Content:
                 f"{self.size:,}): it changed while it was sent. {_NOTHING.capitalize()}; `make pickle` and `make "
                 "validate` make it anew"
             )
-        hashed.result()
-        self.md5 = md5.hexdigest()
+        self.md5 = self._md5
         yield chunk
         self._progress.amount(done, self.size)
 

@@ -242,6 +242,7 @@ def _send(project: Project, ask: Asking, patience: sending.Patience) -> sending.
         authorise(),
         project.folder / "model.pkl",
         sha256=recorded["sha256"],
+        md5=sending.md5_of(project.folder / "model.pkl"),
         size=recorded["size"],
         progress=Silent(),
         clock_ahead=None,
