@@ -113,38 +113,11 @@ class Tournament:
 
     def images(self) -> tuple[DockerImage, ...]:
         """Return the runner images, those that are offered and those that no longer are."""
-        data = self._ask("images", "the tournament's images")
-        found = {reading.text(one, "id"): one for key in ("offered", "deprecated") for one in data[key] or () if one}
-        return tuple(
-            DockerImage(
-                id=key,
-                name=reading.text(one, "name"),
-                image=reading.text(one, "image"),
-                tag=reading.text(one, "tag"),
-                default=bool(one.get("default")),
-                deprecated=bool(one.get("deprecated")),
-                experimental=bool(one.get("experimental")),
-                inserted_at=reading.text(one, "insertedAt"),
-            )
-            for key, one in found.items()
-        )
+        return tuple(map(reading.docker_image, self._ask_both("images", "the tournament's images")))
 
     def data_versions(self) -> tuple[DataVersion, ...]:
         """Return the data versions, those that are offered and those that no longer are."""
-        data = self._ask("data_versions", "the tournament's data versions")
-        found = {reading.text(one, "id"): one for key in ("offered", "deprecated") for one in data[key] or () if one}
-        return tuple(
-            DataVersion(
-                id=key,
-                name=reading.text(one, "name"),
-                version=reading.text(one, "version"),
-                type=reading.text(one, "type"),
-                default=bool(one.get("default")),
-                deprecated=bool(one.get("deprecated")),
-                experimental=bool(one.get("experimental")),
-            )
-            for key, one in found.items()
-        )
+        return tuple(map(reading.data_version, self._ask_both("data_versions", "the tournament's data versions")))
 
     def pickle(self, identity: str) -> Pickle | None:
         """Return one pickle, or None where there is none with this id."""
@@ -257,6 +230,12 @@ class Tournament:
         if not data:
             raise errors.UnansweredError(f"{self.client.where}: making the slot {name}: nothing came back", sent=True)
         return reading.slot(data)
+
+    def _ask_both(self, query: str, what: str, /) -> list[dict[str, Any]]:
+        """Return what is offered and what no longer is, each once."""
+        data = self._ask(query, what)
+        found = {reading.text(one, "id"): one for key in ("offered", "deprecated") for one in data[key] or () if one}
+        return list(found.values())
 
     def _ask(self, query: str, what: str, /, **variables: Any) -> dict[str, Any]:
         return self._complete(self.client.query(queries.TEXTS[query], variables, what=what), query, what)

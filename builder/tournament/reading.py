@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from builder.tournament.types import LogLine, Pickle, Round, Slot, Status, Submission, Trigger
+from builder.tournament.types import DataVersion, DockerImage, LogLine, Pickle, Round, Slot, Status, Submission, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,3 +113,22 @@ def lines(found: Any) -> tuple[LogLine, ...]:
     return tuple(
         LogLine(timestamp=int(one.get("timestamp") or 0), message=text(one, "message")) for one in found or () if one
     )
+
+
+def docker_image(data: Mapping[str, Any]) -> DockerImage:
+    """Read a ``ComputePickleDockerImage``."""
+    texts = {"id": "id", "name": "name", "image": "image", "tag": "tag", "inserted_at": "insertedAt"}
+    return DockerImage(**_texts(data, texts), **_standing(data))
+
+
+def data_version(data: Mapping[str, Any]) -> DataVersion:
+    """Read a ``ComputePickleDataVersion``."""
+    return DataVersion(**_texts(data, {key: key for key in ("id", "name", "version", "type")}), **_standing(data))
+
+
+def _texts(data: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    return {name: text(data, key) for name, key in keys.items()}
+
+
+def _standing(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: bool(data.get(key)) for key in ("default", "deprecated", "experimental")}
