@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 _LISTS_DAY = 24 * 3600.0  # seconds after which a mirror may have dropped the versions that old lists name
+# apt waits by itself for dpkg's lock alone; the lock of its lists, which each `update` takes, ends it at once.
+_LOCK_SECONDS = 300.0
+_LOCK_PAUSE = 1.0
+_LOCKED = (b"Could not get lock", b"Unable to lock")
 # A service manager or cron may leave these out of PATH; dpkg insists on them.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _TARGET_FORMAT = "$(ORIGIN)\t$(CODENAME)\t$(COMPONENT)\t$(REPO_URI)"
@@ -77,15 +81,16 @@ def install_packages(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_bytes(b"")
-    command = ["apt-get", "install", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", *names]
+    wait = f"DPkg::Lock::Timeout={_LOCK_SECONDS:.0f}"
+    command = ["apt-get", "install", "-y", "--no-install-recommends", "-o", wait, *names]
     fresh = _lists_are_fresh(lists)
     if not fresh:
         progress.step("reading the distribution's package lists")
-        _apt(["apt-get", "update"], log)
+        _apt(["apt-get", "update"], log, progress)
     progress.step(f"installing {' '.join(names)}")
-    done = _apt(command, log)
+    done = _apt(command, log, progress)
     if not done and fresh:  # a point release makes lists stale within a day
-        done = _apt(["apt-get", "update"], log) and _apt(command, log)
+        done = _apt(["apt-get", "update"], log, progress) and _apt(command, log, progress)
     if not done:
         raise errors.EngineError(
             f"apt-get could not install {' '.join(names)}: repair that, or install them by hand, then run this again; "
@@ -125,8 +130,21 @@ def last_lines(log: Path, count: int = 15) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def _apt(command: Sequence[str], log: Path) -> bool:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": search_path()}
+def _apt(command: Sequence[str], log: Path, progress: Progress) -> bool:
+    """Run apt and tell whether it succeeded; while another process has one of apt's locks, that is waited for."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        before = log.stat().st_size
+        if _run(command, log):
+            return True
+        if time.monotonic() > deadline or not any(words in log.read_bytes()[before:] for words in _LOCKED):
+            return False
+        progress.step("waiting for another apt-get on this machine")
+        time.sleep(_LOCK_PAUSE)
+
+
+def _run(command: Sequence[str], log: Path) -> bool:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C", "PATH": search_path()}
     with log.open("ab") as output:
         output.write(f"$ {' '.join(command)}\n".encode())
         output.flush()

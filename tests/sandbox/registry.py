@@ -16,7 +16,6 @@ import io
 import os
 import re
 import secrets
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -27,13 +26,14 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 
+from tests.sandbox import packages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROGRAM = "docker-registry"
 STAND_IN_LABELS = "numerai-builder."
 """How the labels begin that say of an image that it is a look-alike."""
-_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 _CONFIG = """\
 version: 0.1
 log: {{level: info, formatter: text, accesslog: {{disabled: true}}}}
@@ -43,31 +43,6 @@ http: {{addr: "127.0.0.1:{port}"}}
 _START_SECONDS = 30
 
 
-def find_program() -> str:
-    """Return the registry's program; installed first where this process may and it is missing."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM_FOLDERS])
-    program = shutil.which(PROGRAM, path=path)
-    if program is None:
-        assert os.geteuid() == 0, f"install {PROGRAM} (Debian), or run this as root"
-        assert shutil.which("apt-get", path=path), f"install a registry that is called {PROGRAM}"
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "PATH": path}
-        wait = ("-o", "DPkg::Lock::Timeout=300")
-        for command in (("update",), ("install", "-y", "--no-install-recommends", *wait, PROGRAM)):
-            done = subprocess.run(
-                ["apt-get", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"apt-get {' '.join(command)} failed:\n{done.stdout[-2000:]}"
-        program = shutil.which(PROGRAM, path=path)
-    assert program is not None
-    return program
-
-
 @contextlib.contextmanager
 def start(*, port: int = 0) -> Iterator[str]:
     """Run a registry; yields its address such as ``127.0.0.1:41234``, and is gone afterwards with its data.
@@ -75,7 +50,7 @@ def start(*, port: int = 0) -> Iterator[str]:
     Args:
         port: 0 takes a free one.
     """
-    program, kept = find_program(), _kept_folder()
+    program, kept = packages.find_program(PROGRAM, PROGRAM), _kept_folder()
     # Beside what is kept: an upload is moved there when it is whole.
     with tempfile.TemporaryDirectory(prefix="running-", dir=kept) as folder, _shared_layers(Path(folder, "data"), kept):
         config, log = Path(folder, "config.yml"), Path(folder, "log")

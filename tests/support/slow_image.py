@@ -7,11 +7,11 @@ takes no time to load into an engine of a test's own.
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.sandbox import packages
 
 if TYPE_CHECKING:
     from builder import engine
@@ -26,23 +26,12 @@ esac
 """
 
 
-def busybox() -> Path:
-    """Return the static busybox, installed from the distribution where it is missing."""
-    if shutil.which("busybox") is None:
-        subprocess.run(["apt-get", "update", "-qq"], check=True, capture_output=True)
-        subprocess.run(
-            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "busybox-static"],
-            check=True,
-            capture_output=True,
-        )
-    return Path(shutil.which("busybox") or "")
-
-
 def load(on: engine.Engine) -> str:
     """Put the image on an engine; return its tag."""
+    program = Path(packages.find_program("busybox", "busybox-static"))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in (("bin/busybox", busybox().read_bytes()), ("bin/python", _PYTHON)):
+        for name, content in (("bin/busybox", program.read_bytes()), ("bin/python", _PYTHON)):
             member = tarfile.TarInfo(name)
             member.size, member.mode = len(content), 0o755
             archive.addfile(member, io.BytesIO(content))

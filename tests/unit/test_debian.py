@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import debian, exclusive
+from builder import debian, errors, exclusive, progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +54,49 @@ def test_the_mirror_is_asked_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert debian.find_mirror("bookworm") == "http://mirror.example/debian/"
     program.unlink()
     assert debian.find_mirror("bookworm") is None
+
+
+# Stands for apt-get while another one reads the lists: says so as often as it is told, then does its work.
+BUSY_APT = """\
+import os, pathlib, sys
+busy = pathlib.Path(os.path.dirname(sys.argv[0]), "busy")
+left = int(busy.read_text())
+if "update" in sys.argv and left:
+    busy.write_text(str(left - 1))
+    print("E: Could not get lock /var/lib/apt/lists/lock. It is held by process 4242 (apt-get)")
+    print("E: Unable to lock directory /var/lib/apt/lists/")
+    sys.exit(100)
+sys.exit(pathlib.Path(sys.argv[0]).with_name("fault").exists() and "E: Unable to locate package")
+"""
+
+
+class Told(progress.Silent):
+    """Keeps the steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, text: str, /) -> None:
+        self.steps.append(text)
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_another_apt_on_the_machine_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fault: bool
+) -> None:
+    (tmp_path / "apt-get").write_text(f"#!{sys.executable}\n{BUSY_APT}")
+    (tmp_path / "apt-get").chmod(0o755)
+    (tmp_path / "busy").write_text("2")
+    if fault:
+        (tmp_path / "fault").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "_LOCK_PAUSE", 0)
+    told, log = Told(), tmp_path / "apt.log"
+    with pytest.raises(errors.EngineError, match="Unable to locate") if fault else contextlib.nullcontext():
+        debian.install_packages(["nothing"], log=log, progress=told, lists=tmp_path / "lists")
+    asked = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("$ apt-get")]
+    assert asked == ["update", "update", "update", "install"]
+    assert "waiting for another apt-get on this machine" in told.steps
 
 
 # ---- one at a time
