@@ -11,16 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+"""What ends the work: Ctrl-C, a service manager, a closed terminal, and the reminder of any of these."""
+
+
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Hold Ctrl-C, SIGTERM and their reminder back while something is put in order; the first of them comes after."""
+    """Hold :data:`SIGNALS` back while something is put in order; the first of them comes after."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone
         return
     came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
-    for number in before:
-        signal.signal(number, lambda number, _frame: came.append(number))
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from builder import errors
@@ -24,7 +23,7 @@ def ask(question: str, facts: Sequence[str], *, yes: bool) -> None:
         errors.RefusedError: The person said no, or nobody is there to say yes.
     """
     for line in facts:
-        sys.stderr.write(f"  {line}\n")
+        terminal.tell(f"  {line}")
     if yes:
         return
     if not terminal.watched():

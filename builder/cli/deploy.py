@@ -61,7 +61,6 @@ def _upload(
         name = slot.name if slot else wish.slot
         with journal.locked(made.folder, made.manifest.pickle.sha256, name):
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            progress.step("")  # nothing is to be drawn over a question
             _agree(plan, notes, yes=options.yes)
             done = deploy.deploy(
                 deploy.Task(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import builder
 from builder import errors
+from builder import interrupts as interrupting
 from builder.cli import parser
 
 if TYPE_CHECKING:
@@ -48,10 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except errors.BuilderError as error:
-        # An interrupted call to the engine may end as an error of it.
-        return _end_interrupted() if interrupts else _end_failed(error)
-    except KeyboardInterrupt:
-        return _end_interrupted()
+        return _end_interrupted(error) if interrupts else _end_failed(error)
+    except KeyboardInterrupt as error:
+        return _end_interrupted(error)
     except BrokenPipeError:
         _drop_output()
         return PIPE_CLOSED
@@ -86,7 +86,7 @@ def _verb(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _listen() -> list[int]:
-    """Have Ctrl-C and SIGTERM end the work; return where they are noted.
+    """Have Ctrl-C, SIGTERM and a closed terminal end the work; return where they are noted.
 
     An exception that comes while Python ends some object is lost, so it is raised again until it was heard.
     """
@@ -97,8 +97,11 @@ def _listen() -> list[int]:
         signal.setitimer(signal.ITIMER_REAL, _REMINDER_SECONDS)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, interrupt)
+    for number in interrupting.SIGNALS:
+        if (
+            signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP
+        ):  # nohup goes on without a terminal
+            signal.signal(number, interrupt)
     return interrupts
 
 
@@ -107,8 +110,14 @@ def _end_failed(error: errors.BuilderError) -> int:
     return error.exit_code
 
 
-def _end_interrupted() -> int:
+def _end_interrupted(error: BaseException) -> int:
+    """Say that it was interrupted, and what that left to say: what could not be put back, or what was."""
     signal.setitimer(signal.ITIMER_REAL, 0)
+    # An interrupted call to the engine may end as an error of it.
+    if isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError):
+        _say(f"error: {error}")
+    for note in getattr(error, "__notes__", ()):
+        _say(note)
     _say("interrupted")
     return INTERRUPTED
 

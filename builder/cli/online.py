@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,11 +51,8 @@ def connect(
 def _ask_for_token() -> settings.Token:
     if not terminal.watched():
         raise errors.TokenError(f"a token is needed, and none is set; {settings.WHERE_TO_MAKE}")
-    sys.stderr.write(f"A token is needed, and none is set: {settings.WHERE_TO_MAKE}; or type one in, for this once.\n")
+    terminal.tell(f"A token is needed, and none is set: {settings.WHERE_TO_MAKE}; or type one in, for this once.")
     try:
-        sys.stderr.write("public id: ")
-        sys.stderr.flush()
-        public_id = input()
-        return settings.typed_in(public_id, getpass.getpass("secret key (not shown): ", stream=sys.stderr))
+        return settings.typed_in(terminal.ask("public id:"), terminal.ask_hidden("secret key (not shown):"))
     except EOFError as error:
         raise errors.TokenError(f"a token is needed, and none was typed in; {settings.WHERE_TO_MAKE}") from error

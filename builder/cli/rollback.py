@@ -44,7 +44,6 @@ def rollback(options: argparse.Namespace) -> int:
         ]
         if assign.identity(slot) == wanted:
             return _tell(slot, slot, said, json_wanted=options.json)
-        progress.step("")
         consent.ask(f"Have {slot.name} run {said} again?", facts, yes=options.yes)
         if known:
             written = journal.Journal(_journal_of(known.source))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _TICK = 0.2
 _CLEAR = "\r\x1b[K"
+_moving: list[TerminalProgress] = []
+"""The line that moves, while one does."""
 
 
 class TerminalProgress:
@@ -28,6 +30,8 @@ class TerminalProgress:
     def step(self, text: str, /) -> None:
         """See :class:`builder.progress.Progress`."""
         with self._lock:
+            if self._text and not text:
+                self._stream.write(_CLEAR)
             self._text, self._amount, self._since = text, "", time.monotonic()
             self._draw()
 
@@ -88,9 +92,11 @@ def progress() -> Iterator[TerminalProgress | QuietProgress]:
         yield QuietProgress(sys.stderr)
         return
     shown = TerminalProgress(sys.stderr)
+    _moving.append(shown)
     try:
         yield shown
     finally:
+        _moving.remove(shown)
         shown.close()
 
 
@@ -131,23 +137,29 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
 
 def tell(text: str) -> None:
     """Write a line that belongs to a question."""
-    sys.stderr.write(f"{text}\n")
+    _say(f"{text}\n")
 
 
 def ask(question: str) -> str:
     """Ask on standard error: standard output may be read by a program. The end of the input (Ctrl-D) is no answer."""
-    sys.stderr.write(f"{question} ")
-    sys.stderr.flush()
+    _say(f"{question} ")
     try:
         return input().strip()
     except EOFError:
         return ""
 
 
+def ask_hidden(question: str) -> str:
+    """Ask for what nobody should read on the screen; raises EOFError for the end of the input (Ctrl-D)."""
+    import getpass  # noqa: PLC0415 - asked for seldom
+
+    _say("")
+    return getpass.getpass(f"{question} ", stream=sys.stderr)
+
+
 def confirm(question: str) -> bool:
     """Ask a person at the terminal; Enter means yes, the end of the input (Ctrl-D) no."""
-    sys.stderr.write(f"{question} [Y/n] ")
-    sys.stderr.flush()
+    _say(f"{question} [Y/n] ")
     try:
         return input().strip().lower() in {"", "y", "yes"}
     except EOFError:
@@ -162,3 +174,11 @@ def confirm_in_full(question: str) -> bool:
 def watched() -> bool:
     """Tell whether a person is at the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _say(text: str) -> None:
+    """Write for a person who is to answer: the line that moves goes away, and is drawn over nothing that was asked."""
+    for one in _moving:
+        one.step("")
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -68,9 +68,10 @@ def changed(
         with interrupts.held_back():
             give_back(api, slot, because=str(error), sleep=sleep)
         raise _retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
-    except BaseException:  # Ctrl-C above all
+    except BaseException as error:  # Ctrl-C above all
         with interrupts.held_back():
             give_back(api, slot, because="it was interrupted", sleep=sleep)
+        error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
 
 

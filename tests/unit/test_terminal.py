@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -51,6 +53,36 @@ def test_on_a_terminal_one_line_moves_and_is_taken_away() -> None:
     assert "a note that stays\r\n" in parts
     assert max(len(part) for part in parts) <= 112
     assert shown.decode().endswith(clear)
+
+
+ASKING = """
+import time
+from builder.cli import consent, terminal
+with terminal.progress() as progress:
+    progress.step("asking again for the slots")
+    time.sleep(0.3)
+    consent.ask("Have it run nothing?", ["slot  staked"], yes=False)
+"""
+
+
+def test_nothing_is_drawn_over_a_question() -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKING], cwd=ROOT, stdin=follower, stdout=follower, stderr=follower
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while b"[Y/n]" not in shown:
+            shown += os.read(leader, 4096)
+        time.sleep(0.5)
+        os.write(leader, b"y\n")
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while chunk := os.read(leader, 4096):
+                shown += chunk
+    os.close(leader)
+    assert process.returncode == 0
+    asked = shown.decode().split("asking again for the slots")[-1].partition("\r\x1b[K")[2]
+    assert asked.startswith("  slot  staked\r\nHave it run nothing? [Y/n] y\r\n")
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:

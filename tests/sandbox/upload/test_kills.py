@@ -36,8 +36,8 @@ class Held:
     after: int = 0
     body: int = 0
 
-    def reach(self, project: Project, *arguments: str, sent: int) -> None:
-        """Start an upload, hold it there, and send it a signal."""
+    def reach(self, project: Project, *arguments: str, sent: int) -> str:
+        """Start an upload, hold it there, and send it a signal; return what it said last."""
         there = threading.Event()
 
         def then(_state: State, _variables: Mapping[str, Any]) -> None:
@@ -57,6 +57,7 @@ class Held:
             _, err = process.communicate(timeout=60)
         project.sandbox.faults.release()
         assert process.returncode == (-9 if sent == signal.SIGKILL else 130), err
+        return err
 
 
 STATES = {
@@ -107,16 +108,27 @@ def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None
     assert project.slot("running").pickle_id == record.id
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
 @pytest.mark.parametrize("state", ["assigning", "assigned", "reading back"])
 def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, state: str, sent: int) -> None:
     before = project.running()
-    STATES[state].reach(project, "--no-compare", sent=sent)
+    err = STATES[state].reach(project, "--no-compare", sent=sent)
+    assert f"runs what it ran before: {before.filename}" in err
     assert project.slot("running").pickle_id == before.id
     assert project.upload("--no-compare", slot="running")[0] == 0
     (record,) = project.records()
     assert project.slot("running").pickle_id == record.id
     assert project.receipt()["previous"] == before.id
+
+
+def test_stopped_and_not_given_back_is_said(project: Project) -> None:
+    """Ctrl-C after the order took effect, and from then on no order is answered."""
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    err = STATES["assigned"].reach(project, "--no-compare", sent=signal.SIGINT)
+    assert project.slot("running").pickle_id != before.id
+    assert "running could NOT be given back what it ran before" in err
+    assert f"assign running {before.id}" in err
 
 
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:
