@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, errors
+from builder import errors
 from builder.cli import consent, online, registries, target, terminal
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from builder import artifact, tournament
     from builder.cli.terminal import QuietProgress, TerminalProgress
-    from builder.upload import deploy
+    from builder.upload import deploy, refusals
     from builder.upload.plan import Plan, Wish
 
 _LOG_LINES = 12
@@ -28,12 +28,12 @@ def upload(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     with terminal.progress() as progress:
         made = target.load(chosen, progress)
-        notes = refusals.check(made)
+        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
         if options.dry_run:
-            return _upload(options, chosen, made, notes, progress)
+            return _upload(options, chosen, made, proof, progress)
         journal.reserve(made.folder)
         try:
-            return _upload(options, chosen, made, notes, progress)
+            return _upload(options, chosen, made, proof, progress)
         finally:
             journal.release(made.folder)
 
@@ -42,7 +42,7 @@ def _upload(
     options: argparse.Namespace,
     chosen: target.Target,
     made: artifact.Artifact,
-    notes: tuple[str, ...],
+    proof: refusals.Proof,
     progress: TerminalProgress | QuietProgress,
 ) -> int:
     from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
@@ -51,17 +51,17 @@ def _upload(
     with online.connect(progress, root=root) as api, registries.connect(progress) as asked:
         checks.check_token(api)
         account = api.account()
-        wish = _wish(options, chosen, made, account)
+        wish = _wish(options, chosen, made, account, proof.data_version)
         slot = checks.find_slot(account, wish.slot, create=wish.create)
         host = online.read_settings(root).registry
         if options.dry_run:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _tell_plan(plan, notes, json_wanted=options.json)
+            _tell_plan(plan, proof.notes, json_wanted=options.json)
             return 0
         name = slot.name if slot else wish.slot
         with journal.locked(made.folder, made.manifest.pickle.sha256, name):
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _agree(plan, notes, yes=options.yes)
+            _agree(plan, proof.notes, yes=options.yes)
             done = deploy.deploy(
                 deploy.Task(
                     plan=plan,
@@ -87,12 +87,16 @@ def _compared(
         return plan
     from builder.cli import comparing  # noqa: PLC0415
 
-    likeness = comparing.compare(plan.wish.made, plan.slot.pickle, chosen, api, root, progress=progress)
+    likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
     return dataclasses.replace(plan, likeness=likeness)
 
 
 def _wish(
-    options: argparse.Namespace, chosen: target.Target, made: artifact.Artifact, account: tournament.Account
+    options: argparse.Namespace,
+    chosen: target.Target,
+    made: artifact.Artifact,
+    account: tournament.Account,
+    data_version: str,
 ) -> Wish:
     from builder.upload import plan  # noqa: PLC0415
 
@@ -103,7 +107,7 @@ def _wish(
     return plan.Wish(
         made=made,
         slot=name,
-        data_version=chosen.config.data_version if chosen.config else config.Config.data_version,
+        data_version=data_version,
         create=create,
         clear_webhook=options.clear_webhook,
         trigger=options.trigger,
@@ -114,9 +118,9 @@ def _wish(
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
     """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
-    from builder import slots  # noqa: PLC0415
+    from builder import slots, tournament  # noqa: PLC0415
 
-    usable = [slot for slot in account.slots if not slot.archived]
+    usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.watched():
         names = ", ".join(slot.name for slot in usable) or "none yet"
         raise errors.UsageError(
@@ -134,13 +138,13 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
 def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
     """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
-    if plan.is_done and not plan.wish.trigger:
+    if plan.changes_nothing:
         return
     kind = "existing" if plan.slot else "NEW"
     consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
     if yes or not terminal.watched():
         return
-    if plan.wish.clear_webhook and plan.slot and plan.slot.webhook:
+    if plan.clears_webhook:
         _agree_in_full(f"Take the webhook of {plan.name} away?")
     if plan.slot and plan.slot.stake and plan.is_round_open and plan.round:
         stake, number = plan.slot.stake, plan.round.number
@@ -199,7 +203,10 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
-    print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
+    if assign.identity(done.slot) == done.pickle.id:
+        print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+    else:
+        print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
 
 

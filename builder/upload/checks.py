@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +52,8 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
             )
         return found
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
-    found = slots.match_slot(account, wish_slot)
+    classic = [slot for slot in account.slots if slot.tournament == tournament.CLASSIC]  # names are unique in each
+    found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
     fault = None if found else slots.name_fault(wish_slot)
     if fault:
         raise errors.UsageError(f"{_line(wish_slot)}: as a new slot's name it {fault}")
@@ -127,11 +129,7 @@ def is_good(pickle: Pickle) -> bool | None:
 
     A validation that ended for want of an open round found the pickle good.
     """
-    said = tournament.verdict(pickle.validation)
-    if said is False:
-        fault = standing.find_fault(pickle)
-        return fault is None or fault.where != "validation"
-    return said
+    return standing.judge_validation(pickle)
 
 
 def _check_slot(slot: Slot, wish: Wish) -> None:

@@ -67,8 +67,8 @@ def validated(api: Tournament, identity: str, progress: Progress, patience: Pati
     )
 
 
-def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger | None:
-    """Wait until a run of a pickle is settled; None where it is no longer listed.
+def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger:
+    """Wait until a run of a pickle is settled; one that is not listed, perhaps not yet, is not.
 
     Raises:
         errors.UnansweredError: It is not settled in time.
@@ -84,9 +84,12 @@ def run(api: Tournament, identity: str, trigger: str, progress: Progress, patien
 
     def settled(pickle: Pickle) -> bool:
         found = find(pickle)
-        return found is None or standing.judge_run(found) is not None
+        return found is not None and standing.judge_run(found) is not None
 
-    return find(_watch(api, identity, progress, patience, word=word, settled=settled))
+    found = find(_watch(api, identity, progress, patience, word=word, settled=settled))
+    if found is None:
+        raise AssertionError  # it is settled
+    return found
 
 
 def explain(api: Tournament, pickle: Pickle) -> Failure:
@@ -122,6 +125,22 @@ def _log(api: Tournament, trigger: Trigger | None, pickle: Pickle) -> tuple[LogL
 
 
 def _watch(
+    api: Tournament,
+    identity: str,
+    progress: Progress,
+    patience: Patience,
+    *,
+    word: Callable[[Pickle], str],
+    settled: Callable[[Pickle], bool],
+) -> Pickle:
+    try:
+        return _wait(api, identity, progress, patience, word=word, settled=settled)
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"{identity}: goes on at the tournament; the same command again goes on from there")
+        raise
+
+
+def _wait(
     api: Tournament,
     identity: str,
     progress: Progress,

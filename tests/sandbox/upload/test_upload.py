@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder import artifact
 from tests.sandbox import faults, runs
 from tests.support import registry_images, uploads
 
@@ -233,6 +234,10 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
 def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
+    found, _, err = project.upload()
+    assert (found, "make validate" in err) == (5, True)
+    made = artifact.load(project.folder).manifest
+    uploads.write_validation(project.folder, made, data={"version": version})
     found, _, err = project.upload()
     assert (found, said in err) == (code, True), err
     assert not mutations(project)
