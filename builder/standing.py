@@ -69,7 +69,7 @@ def judge_run(run: Trigger) -> bool | None:
 
     A run that ended without an open round shows that the pickle is good, whatever its word.
     """
-    if _had_no_round(run):
+    if had_no_round(run):
         return True
     return tournament.verdict(status_of(run))
 
@@ -86,10 +86,11 @@ def judge_validation(pickle: Pickle) -> bool | None:
     ended = [run for run in reversed(newest(pickle.triggers)) if judge_run(run) is not None]
     failed = [run for run in ended if judge_run(run) is False]
     of_the_model = [run for run in failed if status_of(run).lower() != _THEIR_SIDE]
-    return any(map(_had_no_round, ended)) and ended[0] not in failed and not of_the_model
+    return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
 
 
-def _had_no_round(run: Trigger) -> bool:
+def had_no_round(run: Trigger) -> bool:
+    """Tell whether a run ended for want of an open round."""
     return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
@@ -155,7 +156,7 @@ def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Sta
 def _good_reason(runs: Sequence[Trigger]) -> str:
     if not runs:
         return "validated, not run yet"
-    if _had_no_round(runs[0]):
+    if had_no_round(runs[0]):
         return "good: no round was open at its last run"
     return f"last run {status_of(runs[0])}"
 

@@ -26,11 +26,7 @@ def assign(options: argparse.Namespace) -> int:
         pickle = slots.find_pickle(api, options.pickle)
         if slot.pickle and slot.pickle.id == pickle.id:
             return _tell(slot, slot, json_wanted=options.json)
-        if slot.webhook:
-            raise errors.RefusedError(
-                f"{seat.clean(slot.name)}: has a webhook, which runs another machine; take it away at the tournament's "
-                "site first, or upload with --clear-webhook"
-            )
+        slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
         if standing.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{seat.pickle_line(pickle)}: its validation says {seat.clean(pickle.validation) or 'nothing'!r}, and "

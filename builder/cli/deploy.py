@@ -12,6 +12,7 @@ from builder.cli import consent, online, registries, target, terminal
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from builder import artifact, tournament
     from builder.cli.terminal import QuietProgress, TerminalProgress
@@ -60,8 +61,13 @@ def _upload(
             return 0
         name = slot.name if slot else wish.slot
         with journal.locked(made.folder, made.manifest.pickle.sha256, name):
-            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _agree(plan, proof.notes, yes=options.yes)
+            plan = _agreed(
+                checks.make(api, account, wish, asked, host),
+                proof.notes,
+                lambda plan: _compared(plan, chosen, api, root, progress),
+                lambda plan: checks.at_this_moment(api, plan),
+                yes=options.yes,
+            )
             done = deploy.deploy(
                 deploy.Task(
                     plan=plan,
@@ -135,6 +141,26 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
     return name, create or slots.match_slot(account, name) is None
 
 
+def _agreed(
+    plan: Plan,
+    notes: tuple[str, ...],
+    compare: Callable[[Plan], Plan],
+    at_this_moment: Callable[[Plan], Plan],
+    *,
+    yes: bool,
+) -> Plan:
+    """Return what was agreed to: compared, and with the round as it is when the answer comes."""
+    if not yes and not terminal.watched():
+        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+    plan = at_this_moment(compare(plan))
+    _agree(plan, notes, yes=yes)
+    now = plan if yes or plan.changes_nothing else at_this_moment(plan)
+    if now.runs_now and not plan.runs_now:
+        terminal.tell("a round has opened meanwhile, so that what follows is not what it was:")
+        _agree(now, notes, yes=yes)
+    return now
+
+
 def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
     """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
@@ -146,9 +172,12 @@ def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
         return
     if plan.clears_webhook:
         _agree_in_full(f"Take the webhook of {plan.name} away?")
-    if plan.slot and plan.slot.stake and plan.is_round_open and plan.round:
-        stake, number = plan.slot.stake, plan.round.number
-        _agree_in_full(f"{plan.name} has a stake of {stake}, and round {number} is open: have it run for that?")
+    if plan.slot and plan.slot.stake:
+        number = plan.round.number if plan.round else "now"
+        what = (
+            f"and round {number} is open: have it run for that" if plan.runs_now else "have its next rounds run by this"
+        )
+        _agree_in_full(f"{plan.name} has a stake of {plan.slot.stake}, {what}?")
 
 
 def _agree_in_full(question: str) -> None:
@@ -211,17 +240,17 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
 
 
 def _tell_good(done: deploy.Done, plan: Plan) -> None:
-    from builder import diagnose, tournament, when  # noqa: PLC0415
+    from builder import diagnose, standing, tournament, when  # noqa: PLC0415
     from builder.upload import plan as planning  # noqa: PLC0415
 
     name = diagnose.one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
-    said = {*done.pickle.descriptions, *(done.run.descriptions if done.run else ())}
+    run = done.run or next(iter(standing.newest(done.pickle.triggers)), None)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
-    if tournament.NO_ROUND in said:
+    if run and standing.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {when.round_line(plan.round, plan.now)}')
     if done.receipt and done.receipt.previous:
         print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")

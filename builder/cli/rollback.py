@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import config, errors
-from builder.cli import consent, online, terminal
+from builder.cli import consent, online, seat, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -37,8 +37,8 @@ def rollback(options: argparse.Namespace) -> int:
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
         facts = [
-            f"slot     {slot.name}" + (f", stake {slot.stake}" if slot.stake else ""),
-            f"runs now {assign.shown(slot)}",
+            f"slot     {seat.clean(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
+            f"runs now {seat.clean(assign.shown(slot))}",
             f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
             "follows  what was submitted already is not taken back",
         ]
@@ -49,7 +49,9 @@ def rollback(options: argparse.Namespace) -> int:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.identity(slot) == wanted:
             return _tell(slot, slot, said, json_wanted=options.json)
-        consent.ask(f"Have {slot.name} run {said} again?", facts, yes=options.yes)
+        if wanted:
+            slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
+        consent.ask(f"Have {seat.clean(slot.name)} run {said} again?", facts, yes=options.yes)
         now = assign.assign_and_read_back(api, slot, wanted, progress)
         if hook:
             webhook.put_back(api, now, hook, progress)
@@ -87,19 +89,20 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
 
     if not earlier:
         raise errors.RefusedError(
-            f"{slot.name}: nothing here says what it ran before, and no other valid pickle was uploaded "
+            f"{seat.clean(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.named(one)}, {one.inserted_at}" for number, one in enumerate(earlier[:_SHOWN], start=1)
+        f"  {number}  {plan.named(one)}, {seat.clean(one.inserted_at)}"
+        for number, one in enumerate(earlier[:_SHOWN], start=1)
     ]
     if not terminal.watched():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{slot.name}: nothing here says what it ran before; say which of its earlier pickles with "
+            f"{seat.clean(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
             f"--to (make: TO=ID):\n{listed}"
         )
-    terminal.tell(f"Nothing here says what {slot.name} ran before. Its earlier pickles:")
+    terminal.tell(f"Nothing here says what {seat.clean(slot.name)} ran before. Its earlier pickles:")
     terminal.tell("\n".join(lines))
     answer = terminal.ask("Which one? Its number:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):
@@ -113,5 +116,5 @@ def _tell(before: tournament.Slot, after: tournament.Slot, said: str, *, json_wa
         print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
     else:
         read = "nothing was to be changed" if was == now else "read back from the slot"
-        print(f"{after.name} runs {said}  ({read})")
+        print(f"{seat.clean(after.name)} runs {said}  ({read})")
     return 0

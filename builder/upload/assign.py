@@ -72,19 +72,35 @@ def changed(
         yield _read_back(api, slot, pickle, sleep)
     except errors.BuilderError as error:
         with interrupts.held_back():
-            give_back(api, slot, progress, because=str(error), sleep=sleep)
+            late = isinstance(error, errors.UnansweredError) and error.sent
+            give_back(api, slot, progress, because=str(error), late=late, sleep=sleep)
         raise retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.held_back():
-            give_back(api, slot, progress, because="it was interrupted", sleep=sleep)
+            give_back(api, slot, progress, because="it was interrupted", late=True, sleep=sleep)
         error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
 
 
 def give_back(
-    api: Tournament, slot: Slot, progress: Progress, *, because: str, sleep: Callable[[float], None] = time.sleep
+    api: Tournament,
+    slot: Slot,
+    progress: Progress,
+    *,
+    because: str,
+    late: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Have a slot run again what it ran when it was read; nothing is sent where it still does.
+    """Have a slot run again what it ran when it was read.
+
+    Args:
+        api: The tournament.
+        slot: As it was read.
+        progress: Told that this goes on.
+        because: What went wrong, for the message where this does too.
+        late: An order without an answer may yet take effect, so that this one is given though the slot still runs
+            what it ran.
+        sleep: Waits.
 
     Raises:
         errors.ApiError: It could not be; the message says how to do it by hand.
@@ -94,7 +110,7 @@ def give_back(
     progress.note(f"giving {slot.name} back what it ran before: wait for that")
     for attempt in range(_ORDERS):
         try:
-            if identity(find(api, slot)) != before:
+            if late or identity(find(api, slot)) != before:
                 _order(api, slot.id, before, sleep)
                 _read_back(api, slot, before, sleep)
         except errors.NetworkError as error:

@@ -89,7 +89,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     if found and is_good(found) is False and wish.again:
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
-    now = dt.datetime.now(dt.UTC)
+    now = _now(api)
     return plan.Plan(
         wish=wish,
         account=account.username,
@@ -104,6 +104,17 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         now=now,
         notes=tuple(notes),
     )
+
+
+def at_this_moment(api: Tournament, made: Plan) -> Plan:
+    """Return a plan with the round as it is now: reading, comparing and answering took their time."""
+    now = _now(api)
+    return dataclasses.replace(made, round=api.round_at(now), now=now)
+
+
+def _now(api: Tournament) -> dt.datetime:
+    """Return the time by the API's clock, where that is known."""
+    return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=api.client.clock_ahead or 0)
 
 
 def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:
@@ -134,11 +145,8 @@ def is_good(pickle: Pickle) -> bool | None:
 
 def _check_slot(slot: Slot, wish: Wish) -> None:
     slots.check_usable(slot)
-    if slot.webhook and not wish.clear_webhook:
-        raise errors.RefusedError(
-            f"{_line(slot.name)}: has a webhook, which runs another machine in each round, and a slot with one takes "
-            "no pickle; `--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away"
-        )
+    if not wish.clear_webhook:
+        slots.check_no_webhook(slot, mend="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
 
 
 def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:

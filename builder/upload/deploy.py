@@ -290,7 +290,8 @@ def _begun(task: Task, pickle: Pickle) -> str | None:
 
     One whose answer never came is looked for; it is asked for anew only where there is none.
     """
-    since = [one for one in task.journal.since(journal.ASSIGNING) if one.text("pickle") == pickle.id]
+    lines = task.journal.since(journal.ASSIGNING) or task.journal.entries
+    since = [one for one in lines if one.text("pickle") == pickle.id]
     last = next((one for one in reversed(since) if one.step in _ABOUT_RUNS), None)
     if last is None or last.step == journal.RUN_FAILED:
         return None

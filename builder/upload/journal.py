@@ -101,6 +101,7 @@ class Journal:
         return self.entries[starts[-1] :] if starts else []
 
     def _append(self, line: bytes) -> None:
+        is_new = not self.path.exists()
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, self._mode)
         try:
             # A killed writer may have left half a line: this one starts on its own.
@@ -110,6 +111,8 @@ class Journal:
             os.fsync(handle)
         finally:
             os.close(handle)
+        if is_new:
+            _sync_folder(self.path.parent)
 
 
 def path_of(folder: Path, sha256: str, slot: str) -> Path:
@@ -194,6 +197,15 @@ def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {now}")
         file.flush()
         yield
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new file's name on the disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _read_line(line: bytes) -> Entry | None:

@@ -82,6 +82,11 @@ class Plan:
         return self.round is not None and self.round.is_open(self.now)
 
     @property
+    def runs_now(self) -> bool:
+        """Tell whether it is run for an open round: registering does that, and so does a trigger."""
+        return self.is_round_open and (self.existing is None or self.wish.trigger)
+
+    @property
     def is_done(self) -> bool:
         """Tell whether the slot runs this pickle already."""
         return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)

@@ -13,7 +13,7 @@ from builder import diagnose, errors, standing
 from builder.upload import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
     from builder.tournament import LogLine, Pickle, Tournament, Trigger
@@ -62,7 +62,9 @@ def validated(api: Tournament, identity: str, progress: Progress, patience: Pati
         identity,
         progress,
         patience,
-        word=lambda pickle: f"validation: {pickle.validation or 'no word yet'}",
+        word=lambda pickle: _said(
+            f"validation: {pickle.validation or 'no word yet'}", standing.newest(pickle.triggers)
+        ),
         settled=lambda pickle: checks.is_good(pickle) is not None,
     )
 
@@ -80,7 +82,7 @@ def run(api: Tournament, identity: str, trigger: str, progress: Progress, patien
 
     def word(pickle: Pickle) -> str:
         found = find(pickle)
-        return f"run: {standing.status_of(found) or 'no word yet'}" if found else "run: not listed"
+        return _said(f"run: {standing.status_of(found) or 'no word yet'}", [found]) if found else "run: not listed"
 
     def settled(pickle: Pickle) -> bool:
         found = find(pickle)
@@ -124,6 +126,11 @@ def _log(api: Tournament, trigger: Trigger | None, pickle: Pickle) -> tuple[LogL
         return ()
 
 
+def _said(word: str, runs: Sequence[Trigger]) -> str:
+    """Return a status, with what the newest of these runs said last."""
+    return "; ".join(map(diagnose.one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
+
+
 def _watch(
     api: Tournament,
     identity: str,
@@ -153,7 +160,7 @@ def _wait(
     while True:
         pickle, trouble = _look(api, identity)
         if pickle is not None:
-            text = "; ".join(map(diagnose.one_line, (word(pickle), *pickle.descriptions[-1:])))
+            text = word(pickle)
             if text != said:
                 progress.note(text)
             said = text

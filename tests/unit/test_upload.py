@@ -295,7 +295,7 @@ def test_only_what_both_predicted_counts() -> None:
     assert found.rows == 3
     assert found.spearman == pytest.approx(1.0)
     assert str(found).startswith("correlation ")
-    assert "no correlation on 0 rows" in str(compare.compare({"a": 1.0}, {"b": 1.0}))
+    assert "they have 0 rows in common" in str(compare.compare({"a": 1.0}, {"b": 1.0}))
 
 
 def test_a_csv_of_predictions() -> None:
