@@ -1,4 +1,4 @@
-"""Which tests may run beside one another: those of a shared engine do so one after the other, in their order."""
+"""Which tests may run beside one another, and where they all write down what slots ran."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).resolve().parent
-# What is pushed, pulled and removed by one of these is looked for by another.
-GROUPS = {"engine": "engine", "system": "engine"}
-# Of the sandbox's tests, those that run containers; the others only talk to a server of their own.
-RUNNING = ("test_runner.py", "test_registry.py", "test_seat_why.py", "test_real.py")
+# Their files have what is dear to make (a published image, a stand-in of the tournament), once a file.
+TOGETHER = ("engine", "sandbox", "system")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep each group in one process."""
+    """Keep the tests of a file in one process."""
     for item in items:
-        suite = item.path.relative_to(TESTS).parts[0]
-        group = "sandbox" if suite == "sandbox" and item.path.name in RUNNING else GROUPS.get(suite)
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
+        path = item.path.relative_to(TESTS)
+        if path.parts[0] in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(str(path)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ with registry.start() as address:
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import re
@@ -41,6 +42,11 @@ storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true
 http: {{addr: "127.0.0.1:{port}"}}
 """
 _START_SECONDS = 30
+_REPOSITORIES = ("docker", "registry", "v2", "repositories")
+_running: dict[str, Path] = {}
+"""Where the registries that this process started have their repositories, by address."""
+# As it is when this is imported: tests that give the tool a cache of its own share this one all the same.
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 @contextlib.contextmanager
@@ -67,7 +73,9 @@ def start(*, port: int = 0) -> Iterator[str]:
                 start_new_session=True,  # a Ctrl-C is for who started it, and who started it ends it
             )
         try:
-            yield _wait_for_address(process, log)
+            address = _wait_for_address(process, log)
+            _running[address] = Path(folder, "data", *_REPOSITORIES)
+            yield address
         finally:
             process.terminate()
             try:
@@ -84,7 +92,7 @@ def push(image: str, reference: str) -> str:
         The reference with the digest that the registry gave, ``name@sha256:...``.
     """
     name, _, tag = reference.rpartition(":")
-    with engine() as api:
+    with engine() as api, _kept_in_mind(reference.partition("/")[0]):
         api.tag(image, name, tag)
         digests = []
         for event in api.push(name, tag, stream=True, decode=True):
@@ -151,7 +159,7 @@ def _context(dockerfile: str) -> io.BytesIO:
 
 
 def _kept_folder() -> Path:
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numerai-sandbox-registry"
+    folder = _CACHE / "numerai-sandbox-registry"
     (folder / "blobs").mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -159,12 +167,26 @@ def _kept_folder() -> Path:
 @contextlib.contextmanager
 def _shared_layers(data: Path, kept: Path) -> Iterator[None]:
     """Give a registry the kept layers, and keep those that it got: the files that say so are tiny and never change."""
-    root = data / "docker" / "registry" / "v2"
-    root.mkdir(parents=True)
-    (root / "blobs").symlink_to(kept / "blobs")
-    _copy_links(kept / "repositories", root / "repositories")
+    repositories = data.joinpath(*_REPOSITORIES)
+    repositories.parent.mkdir(parents=True)
+    (repositories.parent / "blobs").symlink_to(kept / "blobs")
+    _copy_links(kept / "repositories", repositories)
     yield
-    _copy_links(root / "repositories", kept / "repositories")
+    _copy_links(repositories, kept / "repositories")
+
+
+@contextlib.contextmanager
+def _kept_in_mind(address: str) -> Iterator[None]:
+    """Have one process push at a time, and each know what those before it pushed: nothing is compressed twice."""
+    repositories, kept = _running.get(address), _kept_folder()
+    if repositories is None:
+        yield
+        return
+    with (kept / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _copy_links(kept / "repositories", repositories)
+        yield
+        _copy_links(repositories, kept / "repositories")
 
 
 def _copy_links(source: Path, target: Path) -> None:

@@ -29,7 +29,7 @@ def push_layer(address: str, content: bytes) -> str:
 def test_layers_are_kept_and_images_are_gone_with_their_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(registry, "_CACHE", tmp_path)
     content = json.dumps({"architecture": "amd64"}).encode()
     with registry.start() as address:
         digest = push_layer(address, content)
