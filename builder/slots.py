@@ -185,5 +185,9 @@ def create(api: tournament.Tournament, name: str) -> tournament.Slot:
             raise
         found = next((slot for slot in api.account().slots if slot.name == name), None)
         if found is None:
-            raise
+            raise errors.UnansweredError(
+                error.what,
+                remedy=f"no slot {name} is listed: look again (`python -m builder models`), before it is made again",
+                sent=True,
+            ) from error
         return found

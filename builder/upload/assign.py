@@ -136,10 +136,11 @@ def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[floa
     for attempt in range(_ORDERS):
         try:
             return api.assign(slot, pickle)
-        except errors.UnansweredError:
+        except errors.UnansweredError as error:
             if attempt == _ORDERS - 1:
-                raise
-            sleep(_PAUSES[attempt + 1])
+                # What became of it is seen in the slot, and said by who looks there.
+                raise errors.UnansweredError(f"{error.what} ({_ORDERS} times)", sent=error.sent) from error
+            sleep(max(_PAUSES[attempt + 1], error.after))
     raise AssertionError  # the loop returns or raises
 
 

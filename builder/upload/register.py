@@ -110,27 +110,38 @@ def _authorise(task: Registering) -> FileAuth:
 def _create(task: Registering, filename: str) -> str:
     """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
     image, data_version = _ids(task)
+    looked = 0
     for attempt in range(1, _SENDINGS + 1):
         task.journal.write(journal.CREATE_SENT, filename=filename)
         task.progress.step("registering it")
         try:
             made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
         except errors.UnansweredError as error:
-            found = _find(task, filename) if error.sent else None
+            # One that may have arrived may be listed late: from then on it is looked for each time.
+            looked += bool(error.sent or looked)
+            found = _find(task, filename) if looked else None
             if found is None and attempt == _SENDINGS:
-                raise errors.UnansweredError(
-                    f"{error}; it was looked for and is not there ({attempt} times): run it again later, which goes on "
-                    "from here",
-                    sent=error.sent,
-                ) from error
+                raise _not_registered(error, looked) from error
             if found is None:
-                task.progress.step("it is not there: registering it again")
-                task.sleep(_LOOKS[attempt])
+                pause = max(_LOOKS[attempt], error.after)
+                task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
+                task.sleep(pause)
                 continue
             made = found
         task.journal.write(journal.CREATED, pickle=made, filename=filename)
         return made
     raise AssertionError  # the loop returns or raises
+
+
+def _not_registered(error: errors.UnansweredError, looked: int) -> errors.UnansweredError:
+    """Say what is known of a registration that was sent as often as it ever is."""
+    known = f"it was looked for and is not there ({looked} times)" if looked else "nothing was registered"
+    return errors.UnansweredError(
+        f"{error.what} ({_SENDINGS} times); {known}",
+        remedy="run it again later, which goes on from here",
+        sent=bool(looked),
+        after=error.after,
+    )
 
 
 def _find(task: Registering, filename: str) -> str | None:

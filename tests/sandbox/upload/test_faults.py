@@ -120,6 +120,42 @@ def test_row_4_too_many_requests(sandbox: server.Sandbox, ask: Asking, asked: st
     assert waits == [waited]
 
 
+WAITS = """
+import sys, time
+from builder.cli import main
+time.sleep = lambda seconds: print(f"waits {seconds:g} s", file=sys.stderr)
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
+def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)
+    done = uploads.python(WAITS, project.root, **project.environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"waits {waited} s\n") == 2
+    check_deployed(project)
+
+
+def test_row_4_too_many_registrations_for_ever(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many("30"), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "HTTP 429, asked too often (3 times); nothing was registered" in err
+    assert "looked for" not in err
+    assert project.records() == []
+
+
+def test_row_21_a_refusal_after_a_doubt_is_looked_behind(project: Project) -> None:
+    """The first is applied and listed late, the second is refused: the list has it by then."""
+    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
+    project.sandbox.faults.add(CREATE, faults.too_many("1"))
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=4, after=2)
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
 def test_row_5_a_page_of_html(project: Project) -> None:
     project.sandbox.faults.add("account", faults.html(502), times=None)
     code, _, err = project.upload()
@@ -335,7 +371,7 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
     project.sandbox.faults.add(CREATE, faults.html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
-    assert "run it again later" in err
+    assert "it was looked for and is not there (3 times); run it again later" in err
     assert project.records() == []
     assert project.upload()[0] == 0
     check_deployed(project)
