@@ -148,11 +148,8 @@ def check_usable(slot: tournament.Slot) -> None:
         )
 
 
-def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> int:
-    """Make sure that a slot of this name can be made.
-
-    Returns:
-        How many slots the account has already.
+def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> None:
+    """Make sure that a slot of this name can be made, as far as the API tells.
 
     Raises:
         errors.UsageError: The name will not do, or is taken.
@@ -161,15 +158,14 @@ def check_new(api: tournament.Tournament, account: tournament.Account, name: str
     fault = name_fault(name)
     if fault:
         raise errors.UsageError(f"{name[:40]!r}: {fault}")
-    taken = sum(not slot.archived for slot in account.slots)
-    if taken >= account.most_slots:
+    if account.most_slots is not None and account.taken >= account.most_slots:
         raise errors.RefusedError(
-            f"{name}: {typed_kinds.escape(account.username)} has {taken} slots, and {account.most_slots} is all it may "
-            "have; archive one at the tournament's site, or use one that is empty: `python -m builder models`"
+            f"{name}: {typed_kinds.escape(account.username)} has {account.taken} slots, and {account.most_slots} is "
+            "all it may have; archive one at the tournament's site, or use one that is empty: `python -m builder "
+            "models`"
         )
     if not api.name_available(name):
         raise errors.UsageError(f"{name}: the name is taken; choose another")
-    return taken
 
 
 def create(api: tournament.Tournament, name: str) -> tournament.Slot:

@@ -198,6 +198,18 @@ def test_no_slots_left(project: Project) -> None:
     assert "3 is all it may have" in err
 
 
+def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: Project) -> None:
+    def unknown(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["data"]["account"]["maxModelSlots"] = None
+        return answer
+
+    project.sandbox.faults.add("account", faults.changed(unknown), times=None)
+    code, _, err = project.upload("--create", slot="brand_new")
+    assert code == 0, err
+    assert "brand_new (NEW model, number 6), account" in err
+    assert project.slot("brand_new").pickle_id == project.records()[0].id
+
+
 def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 0
