@@ -10,14 +10,14 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import errors, tournament
+from builder import diagnose, errors, tournament
 from builder.upload import journal, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import FileAuth, Slot, Tournament
+    from builder.tournament import FileAuth, Pickle, Slot, Tournament
     from builder.upload.journal import Journal
     from builder.upload.plan import Plan
 
@@ -58,13 +58,32 @@ def register(task: Registering) -> str:
     if task.plan.existing is not None:
         task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
         return task.plan.existing.id
-    return _recover(task) or _create(task, _stored(task))
+    return _recover(task, _lines(task)) or _create(task, _stored(task))
 
 
-def _recover(task: Registering) -> str | None:
+def check(task: Registering, pickle: Pickle) -> None:
+    """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
+
+    Raises:
+        errors.ApiError: It is of another file, or for another image or data version.
+    """
+    plan = task.plan
+    stored = {one.text("filename") for one in task.journal.entries if one.step in {journal.PUT, journal.CREATED}}
+    is_ours = plan.wish.made.manifest.pickle.sha256[:12] in pickle.filename or pickle.filename in stored
+    if is_ours and _is_for(task, pickle):
+        return
+    said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
+    raise errors.ApiError(
+        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {plan.filename}, image "
+        f"{plan.image.name}, data {plan.wish.data_version}: {task.slot.name} is not changed; run it again, which "
+        "registers what was planned"
+    )
+
+
+def _recover(task: Registering, lines: Sequence[journal.Entry]) -> str | None:
     """Return the record of a registration that the journal says was sent, where the plan's list missed it."""
     steps = (journal.CREATE_SENT, journal.CREATED)
-    last = next((one for one in reversed(_last_attempt(task)) if one.step in steps), None)
+    last = next((one for one in reversed(lines) if one.step in steps), None)
     if last is None:
         return None
     if last.step == journal.CREATE_SENT:
@@ -72,12 +91,12 @@ def _recover(task: Registering) -> str | None:
     if task.plan.wish.again:
         return None
     found = task.api.pickle(last.text("pickle"))
-    return found.id if found is not None and (found.image_id, found.data_version_id) == _ids(task) else None
+    return found.id if found is not None and _is_for(task, found) else None
 
 
 def _stored(task: Registering) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = next((one for one in reversed(_last_attempt(task)) if one.step == journal.PUT), None)
+    put = next((one for one in reversed(_lines(task)) if one.step == journal.PUT), None)
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
@@ -145,12 +164,12 @@ def _not_registered(error: errors.UnansweredError, looked: int) -> errors.Unansw
 
 
 def _find(task: Registering, filename: str) -> str | None:
-    """Return the id of the record with a stored name, if there is one."""
+    """Return the id of the record with a stored name, if there is one for this image and data version."""
     for pause in _LOOKS:
         task.sleep(pause)
         task.progress.step("looking whether it was registered")
         for one in task.api.pickles(task.slot.id):
-            if filename and one.filename == filename:
+            if filename and one.filename == filename and _is_for(task, one):
                 task.journal.write(journal.CREATED, pickle=one.id, filename=filename)
                 return one.id
     return None
@@ -160,12 +179,19 @@ def _ids(task: Registering) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _last_attempt(task: Registering) -> list[journal.Entry]:
-    """Return what earlier runs of this upload wrote down, if it was for the same image and data version."""
-    planned = [one for one in task.journal.entries if one.step == journal.PLANNED]
-    if not planned or any((one.text("image"), one.text("data_version")) != _ids(task) for one in planned[-2:]):
-        return []
-    return task.journal.entries
+def _is_for(task: Registering, pickle: Pickle) -> bool:
+    return (pickle.image_id, pickle.data_version_id) == _ids(task)
+
+
+def _lines(task: Registering) -> list[journal.Entry]:
+    """Return what this and earlier runs wrote down for the same image and data version: no record is of any other."""
+    found, ours = [], False
+    for one in task.journal.entries:
+        if one.step == journal.PLANNED:
+            ours = (one.text("image"), one.text("data_version")) == _ids(task)
+        elif ours:
+            found.append(one)
+    return found
 
 
 def _is_registered(task: Registering, put: journal.Entry) -> bool:

@@ -499,6 +499,36 @@ def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
     check_deployed(project)
 
 
+@pytest.mark.parametrize("what", ["image", "data version", "file"])
+def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project, what: str) -> None:
+    """However its id was come by; here, the API answers with it."""
+    state = project.sandbox.state
+    digits = "ffffffffffff" if what == "file" else project.sha256[:12]
+    other = state.add_pickle(project.slot(), f"small-{digits}.pkl")
+    if what == "image":
+        other.image = next(one for one in state.images if not one.default)
+    if what == "data version":
+        other.data_version = next(one for one in state.data_versions if not one.default)
+    project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
+    code, _, err = project.upload()
+    assert code == 4
+    assert f"{other.id}: is on record as {other.filename}" in err
+    assert "fresh is not changed" in err
+    assert project.sandbox.requests.count(ASSIGN) == 0
+    assert project.upload()[0] == 0
+    assert project.slot().pickle_id not in {None, other.id}
+
+
+def test_a_stored_name_without_the_hash_is_known_by_the_journal(project: Project) -> None:
+    project.sandbox.state.keeps_names = False
+    for _ in range(2):
+        code, _, err = project.upload()
+        assert code == 0, err
+        (record,) = project.sandbox.state.stored()
+        assert project.sha256[:12] not in record.filename
+        assert project.slot().pickle_id == record.id == project.receipt()["pickle"]
+
+
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
 def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0
