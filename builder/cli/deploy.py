@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder import config, errors
 from builder.cli import consent, online, registries, target, terminal
@@ -31,11 +31,8 @@ def upload(options: argparse.Namespace) -> int:
         notes = refusals.check(made)
         if options.dry_run:
             return _upload(options, chosen, made, notes, progress)
-        journal.reserve(made.folder)
-        try:
-            return _upload(options, chosen, made, notes, progress)
-        finally:
-            journal.release(made.folder)
+        with journal.reserved(made.folder) as spare:
+            return _upload(options, chosen, made, notes, progress, spare=spare)
 
 
 def _upload(
@@ -44,6 +41,8 @@ def _upload(
     made: artifact.Artifact,
     notes: tuple[str, ...],
     progress: TerminalProgress | QuietProgress,
+    *,
+    spare: BinaryIO | None = None,
 ) -> int:
     from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
 
@@ -66,7 +65,7 @@ def _upload(
                 deploy.Task(
                     plan=plan,
                     api=api,
-                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name)),
+                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name), spare),
                     progress=progress,
                     patience=waiting.Patience(total=options.wait),
                 )

@@ -26,8 +26,9 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builder import errors
 
@@ -39,7 +40,7 @@ FORMAT = 1
 PLANNED, AUTHORISED, PUT, CREATE_SENT, CREATED = "planned", "authorised", "put", "create sent", "created"
 VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assigning", "assigned", "read back"
 TRIGGERING, TRIGGERED = "triggering", "triggered"
-_RESERVE, _RESERVED_BYTES = ".journal-space", 1 << 16
+_RESERVED_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +62,11 @@ class Journal:
 
     Args:
         path: Its file; made with the first line.
+        spare: What :func:`reserved` keeps for it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, spare: BinaryIO | None = None) -> None:
+        self.path, self._spare = path, spare
         self.entries: list[Entry] = list(read(path))
 
     def write(self, step: str, **facts: str | None) -> Entry:
@@ -80,7 +82,8 @@ class Journal:
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise _refused(self.path, error) from error
-            (self.path.parent / _RESERVE).unlink(missing_ok=True)  # it was kept for this
+            if self._spare is not None:
+                self._spare.close()  # it was kept for this
             try:
                 self._append(line)
             except OSError as again:
@@ -128,28 +131,24 @@ def read(path: Path) -> Sequence[Entry]:
     return tuple(entry for line in lines if (entry := _read_line(line)) is not None)
 
 
-def reserve(folder: Path) -> None:
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[BinaryIO]:
     """Make sure, before anything is sent anywhere, that a journal can be written to its end.
+
+    What is kept is a file without a name: each process has its own, and it is gone when that ends, however it ends.
 
     Raises:
         errors.ArtifactError: The disk is full, or may not be written.
     """
-    path = folder / _RESERVE
-    try:
-        with path.open("wb") as file:
+    with contextlib.ExitStack() as undo:
+        try:
+            file = undo.enter_context(tempfile.TemporaryFile(dir=folder))
             file.write(bytes(_RESERVED_BYTES))
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise _refused(path, error) from error
-
-
-def release(folder: Path) -> None:
-    """Give the reserved space back."""
-    with contextlib.suppress(OSError):
-        (folder / _RESERVE).unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(folder, error) from error
+        yield file
 
 
 def make_folder(path: Path) -> None:

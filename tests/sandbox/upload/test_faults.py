@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +17,8 @@ from tests.sandbox import faults, runs, storage
 from tests.support import uploads
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.sandbox import server
     from tests.support.uploads import Project
@@ -543,12 +544,41 @@ def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> N
     assert project.sandbox.requests.count(ASSIGN) == (1 if slot == "fresh" else 2)
 
 
+LITTLE_SPACE = """
+import resource, sys
+from builder.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
 def test_row_28_no_space_for_the_journal(project: Project) -> None:
-    (project.folder / ".journal-space").symlink_to("/dev/full")
-    code, _, err = project.upload()
-    assert code == 2
-    assert "free some space" in err
+    done = uploads.python(LITTLE_SPACE, project.root, **project.environment())
+    assert done.returncode == 2
+    assert "free some space" in done.stderr
     assert len(project.sandbox.requests) == 0
+
+
+def _kept(project: Project, process: subprocess.Popen[str]) -> int:
+    """Return the bytes on the disk that a process keeps beside the pickle, under a name or none."""
+    opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
+    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.folder}/")]
+    return sum(one.stat().st_size for one in (*nameless, *project.folder.glob(".journal-space*")))
+
+
+def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.stall())
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+        project.sandbox.requests.wait_for("PUT")
+        kept = _kept(project, process)
+        assert kept > 0
+        assert project.upload()[0] == 5
+        assert project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token="revoked")[0] == 4
+        assert _kept(project, process) == kept
+        project.sandbox.faults.release()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not list(project.folder.glob(".journal-space*"))
 
 
 @pytest.mark.parametrize("kind", ["signature", "expired"])
