@@ -117,6 +117,11 @@ def path_of(folder: Path, sha256: str, slot: str) -> Path:
     return folder / f"journal-{key_of(sha256, slot)}.jsonl"
 
 
+def paths(folder: Path, sha256: str) -> list[Path]:
+    """Return the journals of a pickle, of all slots that it was ever uploaded to."""
+    return sorted(folder.glob(f"journal-{sha256[:12]}-*.jsonl"))
+
+
 def key_of(sha256: str, slot: str) -> str:
     """Return what files of a pickle and a slot are named by."""
     return f"{sha256[:12]}-{re.sub(r'[^A-Za-z0-9_-]', '_', slot)[:60]}"

@@ -2,6 +2,7 @@
 
 Registering has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
 down before it is done, and after a doubtful registration the server's list is read before anything is sent again.
+Uploads of one pickle to several slots take turns here, and share the record.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import diagnose, errors, tournament
-from builder.upload import journal, storage
+from builder import diagnose, errors, exclusive, tournament
+from builder.upload import checks, journal, plan, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +59,10 @@ def register(task: Registering) -> str:
     if task.plan.existing is not None:
         task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
         return task.plan.existing.id
-    return _recover(task, _lines(task)) or _create(task, _stored(task))
+    made = task.plan.wish.made
+    lock = made.folder / f".register-{made.manifest.pickle.sha256[:12]}.lock"
+    with exclusive.hold(lock, lambda: task.progress.note("waiting for another upload of this pickle to register it")):
+        return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
 
 
 def check(task: Registering, pickle: Pickle) -> None:
@@ -67,23 +71,22 @@ def check(task: Registering, pickle: Pickle) -> None:
     Raises:
         errors.ApiError: It is of another file, or for another image or data version.
     """
-    plan = task.plan
+    planned = task.plan
     stored = {one.text("filename") for one in task.journal.entries if one.step in {journal.PUT, journal.CREATED}}
-    is_ours = plan.wish.made.manifest.pickle.sha256[:12] in pickle.filename or pickle.filename in stored
+    is_ours = planned.wish.made.manifest.pickle.sha256[:12] in pickle.filename or pickle.filename in stored
     if is_ours and _is_for(task, pickle):
         return
     said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {plan.filename}, image "
-        f"{plan.image.name}, data {plan.wish.data_version}: {task.slot.name} is not changed; run it again, which "
+        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {planned.filename}, image "
+        f"{planned.image.name}, data {planned.wish.data_version}: {task.slot.name} is not changed; run it again, which "
         "registers what was planned"
     )
 
 
-def _recover(task: Registering, lines: Sequence[journal.Entry]) -> str | None:
+def _recover(task: Registering) -> str | None:
     """Return the record of a registration that the journal says was sent, where the plan's list missed it."""
-    steps = (journal.CREATE_SENT, journal.CREATED)
-    last = next((one for one in reversed(lines) if one.step in steps), None)
+    last = _last(task, task.journal.entries)
     if last is None:
         return None
     if last.step == journal.CREATE_SENT:
@@ -94,9 +97,33 @@ def _recover(task: Registering, lines: Sequence[journal.Entry]) -> str | None:
     return found.id if found is not None and _is_for(task, found) else None
 
 
+def _made_meanwhile(task: Registering) -> str | None:
+    """Return the record that an upload of the same pickle to another slot made since this one was planned."""
+    made = task.plan.wish.made
+    for path in journal.paths(made.folder, made.manifest.pickle.sha256):
+        last = _last(task, journal.read(path)) if path != task.journal.path else None
+        if last is None:
+            continue
+        every = task.api.pickles() if last.step == journal.CREATE_SENT else (task.api.pickle(last.text("pickle")),)
+        for one in every:
+            if one is None or one.filename != last.text("filename") or not _is_for(task, one):
+                continue
+            if not (task.plan.wish.again and checks.is_good(one) is False):
+                task.progress.note(f"another upload of it made {plan.named(one)}, which is used")
+                task.journal.write(journal.CREATED, pickle=one.id, filename=one.filename)
+                return one.id
+    return None
+
+
+def _last(task: Registering, entries: Sequence[journal.Entry]) -> journal.Entry | None:
+    """Return the newest line on a registration, sent or done, for the same image and data version."""
+    steps = (journal.CREATE_SENT, journal.CREATED)
+    return next((one for one in reversed(_lines(task, entries)) if one.step in steps), None)
+
+
 def _stored(task: Registering) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = next((one for one in reversed(_lines(task)) if one.step == journal.PUT), None)
+    put = next((one for one in reversed(_lines(task, task.journal.entries)) if one.step == journal.PUT), None)
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
@@ -183,10 +210,10 @@ def _is_for(task: Registering, pickle: Pickle) -> bool:
     return (pickle.image_id, pickle.data_version_id) == _ids(task)
 
 
-def _lines(task: Registering) -> list[journal.Entry]:
-    """Return what this and earlier runs wrote down for the same image and data version: no record is of any other."""
+def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.Entry]:
+    """Return what was written down for the same image and data version: no record for another is any of ours."""
     found, ours = [], False
-    for one in task.journal.entries:
+    for one in entries:
         if one.step == journal.PLANNED:
             ours = (one.text("image"), one.text("data_version")) == _ids(task)
         elif ours:

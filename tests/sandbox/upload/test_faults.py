@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Asking = Callable[..., tournament.Tournament]
 
 MB = 1 << 20
+WAITING = "waiting for another upload of this pickle to register it\n"
 CREATE, ASSIGN = "createComputePickleUpload", "assignPickleToModel"
 SEGMENTATION = "Segmentation fault! Ensure python and library versions match our environment."
 
@@ -392,15 +394,41 @@ def test_row_23_the_second_says_who_holds_it(project: Project) -> None:
     check_deployed(project)
 
 
-def test_row_23_another_slot_is_another_upload(project: Project) -> None:
+def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> None:
     project.sandbox.faults.add("PUT", faults.stall())
-    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+    command = ("upload", "configs/small.yaml", "--yes", "--model")
+    with project.start(*command, "fresh") as first:
         project.sandbox.requests.wait_for("PUT")
-        code, _, err = project.upload(slot="running")
-        project.sandbox.faults.release()
-        process.communicate(timeout=60)
+        with project.start(*command, "running") as second:
+            assert second.stderr is not None
+            said = "".join(itertools.takewhile(lambda line: line != WAITING, second.stderr))
+            project.sandbox.faults.release()
+            _, err = second.communicate(timeout=60)
+        first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), said + err
+    check_deployed(project, "running")
+    assert project.slot("fresh").pickle_id == project.slot("running").pickle_id
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
+def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(project: Project) -> None:
+    assert project.upload()[0] == 0
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert process.returncode == 0
+    assert project.sandbox.faults.left() == 0
+    assert "another upload of it made" in err
+    check_deployed(project, "running")
+
+
+def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    project.sandbox.runs.judge = runs.Scripted()
+    assert project.upload("--again", slot="running")[0] == 0
+    first, second = project.records()
+    assert project.slot("running").pickle_id == second.id != first.id
 
 
 # ---- 24 to 29: what the tournament says

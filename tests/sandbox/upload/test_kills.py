@@ -142,6 +142,17 @@ def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) ->
     assert project.sandbox.requests.count(CREATE) == 1
 
 
+def test_killed_after_a_registration_and_run_for_another_slot(project: Project) -> None:
+    """The same, and on with another slot: the other slot's journal knows what was sent."""
+    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    assert project.upload(slot="fresh")[0] == 0
+    (record,) = project.records()
+    assert project.slot("fresh").pickle_id == record.id
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
 def test_killed_twice_and_then_for_another_data_version(project: Project) -> None:
     """The registration that nobody heard of was for another data version: it is not taken for this one's."""
     STATES["registered"].reach(project, sent=signal.SIGKILL)
