@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 _TOKEN_WORDS = re.compile(
-    r"(?i)unauthori[sz]ed|not authori[sz]ed|unauthenticated|not authenticated|invalid (api )?(token|key)|scope"
-    r"|permission"
+    r"(?i)unauthori[sz]ed|not authori[sz]ed|unauthenticated|not authenticated|invalid (api )?(token|key)"
+    r"|(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?(scope|permission)s?\b"
 )
+"""Of a token that will not do; the words ``scope`` and ``permission`` alone are said of much else."""
 _LONGEST = 400
 """Characters of the server's words that are shown."""
+_LOOK_FIRST = (
+    "it may have been done all the same: look first (`python -m builder status`, `pickles`), before it is done again"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +115,9 @@ class Client:
         for attempt in range(1, self._patience.attempts + 1):
             try:
                 return self._send(text, variables, what)
-            except _AgainError as again:
+            except errors.UnansweredError as again:
                 if attempt == self._patience.attempts:
-                    raise errors.UnansweredError(f"{again} ({attempt} times)", sent=again.sent) from again.__cause__
+                    raise self._told(again, f"{again.what} ({attempt} times)", again.remedy) from again
                 pause = min(max(wait, again.after), self._patience.longest)
                 self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
                 self._sleep(pause)
@@ -128,25 +132,30 @@ class Client:
 
         Raises:
             errors.UnansweredError: Nobody can say whether it was done, unless its ``sent`` is False: look before
-                sending it again.
+                sending it again, and not before its ``after``.
             errors.TokenError: The token is not known there, or lacks a scope.
             errors.ApiError: The server says no, in its words.
         """
         try:
             return self._send(text, variables, what)
-        except _AgainError as again:
-            raise errors.UnansweredError(str(again), sent=again.sent) from again.__cause__
+        except errors.UnansweredError as error:
+            remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
+            raise self._told(error, error.what, remedy) from error
+
+    def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
+        after = min(error.after, self._patience.longest)
+        return errors.UnansweredError(what, remedy=remedy, sent=error.sent, after=after)
 
     def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
         at = f"{self.where}: {what}"
         if self._http is None:
             self._http = web.client(self._url, seconds=self._patience.silent)
-        headers = {"Authorization": self.token.header} if self.token else {}
-        try:
-            with web.translated(at, seconds=self._patience.silent):
-                answer = self._http.post(self._url, json={"query": text, "variables": variables or {}}, headers=headers)
-        except errors.UnansweredError as error:
-            raise _AgainError(str(error), after=0.0, sent=error.sent) from error
+        content = _encoded(text, variables or {}, what)
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = self.token.header
+        with web.translated(at, seconds=self._patience.silent):
+            answer = self._http.post(self._url, content=content, headers=headers)
         self._note_clock(answer.headers.get("date", ""))
         return self._read(answer, at)
 
@@ -156,28 +165,35 @@ class Client:
             body = answer.json() if len(answer.content) else None
         except ValueError:
             body = None
-        said = _words(body)
-        if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
-            raise errors.TokenError(self._token_text(at, said))
+        # A secret that is cut in two is none that could be found: it is hidden first.
+        said = settings.hide(_words(body))[:_LONGEST]
         if status == 429:
             # Nothing was done: it was not even looked at.
-            raise _AgainError(f"{at}: HTTP 429, asked too often", after=_retry_after(answer), sent=False)
+            after = _retry_after(answer)
+            again = f"run it again {f'in {after:.0f} s' if after else 'later'}"
+            raise errors.UnansweredError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
         if status >= 500:
-            raise _AgainError(
-                f"{at}: HTTP {status}, the server failed; run it again later", after=_retry_after(answer), sent=True
+            words = f" (it says: {said})" if said else ""
+            raise errors.UnansweredError(
+                f"{at}: HTTP {status}, the server failed{words}",
+                remedy="run it again later",
+                after=_retry_after(answer),
+                sent=True,
             )
+        if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
+            raise errors.TokenError(self._token_text(at, said))
         if said:
-            raise errors.ApiError(f"{at}: the API says: {settings.hide(said)}")
+            raise errors.ApiError(f"{at}: the API says: {said}")
         if status != 200:
             raise errors.ApiError(f"{at}: HTTP {status}; look at the address ({settings.API})")
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, dict):
-            came = "no JSON" if body is None else f"no data, but {json.dumps(body)[:100]}"
-            raise errors.ApiError(f"{at}: the answer has {settings.hide(came)}; look at the address ({settings.API})")
+            came = "no JSON" if body is None else f"no data, but {settings.hide(json.dumps(body))[:100]}"
+            raise errors.ApiError(f"{at}: the answer has {came}; look at the address ({settings.API})")
         return data
 
     def _token_text(self, at: str, said: str) -> str:
-        words = f" (it says: {settings.hide(said)})" if said else ""
+        words = f" (it says: {said})" if said else ""
         if self.token is None:
             return f"{at}: takes a token, and none is set{words}; {settings.WHERE_TO_MAKE}"
         return (
@@ -194,12 +210,16 @@ class Client:
             self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
 
 
-class _AgainError(Exception):
-    """No answer that says anything; it may be asked again after some seconds."""
-
-    def __init__(self, message: str, *, after: float, sent: bool) -> None:
-        super().__init__(message)
-        self.after, self.sent = after, sent
+def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:
+    """Return a question as the bytes to send."""
+    try:
+        return json.dumps({"query": text, "variables": variables}, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise errors.UsageError(
+            f"{what}: {ascii(error.object[error.start : error.end])[1:-1]} in it is no character; write it in UTF-8"
+        ) from error
+    except ValueError as error:
+        raise errors.UsageError(f"{what}: has a number that JSON does not have ({error})") from error
 
 
 def _words(body: object) -> str:
@@ -213,7 +233,7 @@ def _words(body: object) -> str:
         said = [one.get("message") or json.dumps(one) if isinstance(one, dict) else one for one in found]
     else:
         said = [found]
-    return "; ".join(map(str, said))[:_LONGEST]
+    return "; ".join(map(str, said))
 
 
 def _retry_after(answer: web.Response) -> float:

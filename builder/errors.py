@@ -106,12 +106,15 @@ class UnansweredError(NetworkError):
     """No answer came, or one that does not tell what became of the request.
 
     Attributes:
+        what: What went wrong, without what to do next: for who knows better what that is.
+        remedy: What to do next.
         sent: The request may have arrived, so that what it asks for may have been done.
+        after: Seconds that the server asks to wait before it is asked again, within reason.
     """
 
-    def __init__(self, message: str, *, sent: bool) -> None:
-        super().__init__(message)
-        self.sent = sent
+    def __init__(self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0) -> None:
+        super().__init__(f"{what}; {remedy}" if remedy else what)
+        self.what, self.remedy, self.sent, self.after = what, remedy, sent, after
 
 
 class ApiError(NetworkError):

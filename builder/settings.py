@@ -7,7 +7,8 @@
 | ``NUMERAI_PUBLIC_ID`` and ``NUMERAI_SECRET_KEY`` | the token's two halves, as numerapi calls them |
 | ``NUMERAI_MCP_AUTH`` | ``Token PUBLIC$SECRET``, or the same without the first word |
 
-They come from the environment, else from a file ``.env`` in the folder that holds ``configs/``.
+They come from the environment, else from a file ``.env`` in the folder that holds ``configs/``. A token comes whole
+from one of the two: half of one and half of another would be nobody's, or another account's.
 """
 
 from __future__ import annotations
@@ -83,11 +84,12 @@ def read(environment: Mapping[str, str], root: Path) -> Settings:
     Raises:
         errors.UsageError: One is set to something that cannot be; a secret is never repeated.
     """
-    values = {**_read_file(root / ".env"), **{key: environment[key] for key in _KEYS if environment.get(key)}}
+    here, there = {key: environment[key] for key in _KEYS if environment.get(key)}, _read_file(root / ".env")
+    values = {**there, **here}
     return Settings(
         api_url=_read_api(values.get(API, "") or DEFAULT_API),
         registry=_read_registry(values.get(REGISTRY, "") or DEFAULT_REGISTRY),
-        token=_read_token(values, environment, root),
+        token=_read_token(here, "the environment") or _read_token(there, str(root / ".env")),
     )
 
 
@@ -120,25 +122,25 @@ def _read_file(path: Path) -> Mapping[str, str]:
     return {key: value for key, value in found.items() if key in _KEYS and value}
 
 
-def _read_token(values: Mapping[str, str], environment: Mapping[str, str], root: Path) -> Token | None:
-    def source(*names: str) -> str:
-        where = "the environment" if all(environment.get(name) for name in names) else str(root / ".env")
-        return f"{' and '.join(names)} of {where}"
-
+def _read_token(values: Mapping[str, str], where: str) -> Token | None:
+    """Return the token that one place holds; None where it holds no part of one."""
     public_id, secret = values.get(PUBLIC, ""), values.get(SECRET, "")
     if public_id and secret:
-        return _token(public_id.strip(), secret.strip(), source(PUBLIC, SECRET))
+        return _token(public_id.strip(), secret.strip(), f"{PUBLIC} and {SECRET} of {where}")
     combined = values.get(COMBINED, "")
     if combined:
         public_id, dollar, secret = re.sub(r"(?i)^token\s+", "", combined.strip()).partition("$")
         if not dollar:
             raise errors.UsageError(
-                f"{source(COMBINED)}: is no token; Token PUBLIC$SECRET is needed (in a shell, within single quotes)"
+                f"{COMBINED} of {where}: is no token; Token PUBLIC$SECRET is needed (in a shell, within single quotes)"
             )
-        return _token(public_id, secret, source(COMBINED))
+        return _token(public_id, secret, f"{COMBINED} of {where}")
     if public_id or secret:
         present, absent = (PUBLIC, SECRET) if public_id else (SECRET, PUBLIC)
-        raise errors.UsageError(f"{source(present)}: is set and {absent} is not; a token has both halves")
+        raise errors.UsageError(
+            f"{present} of {where}: is set and {absent} is not; a token has both halves, from one place: set both "
+            "there, or neither"
+        )
     return None
 
 

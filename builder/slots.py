@@ -165,11 +165,8 @@ def check_no_webhook(slot: tournament.Slot, *, mend: str) -> None:
         )
 
 
-def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> int:
-    """Make sure that a slot of this name can be made.
-
-    Returns:
-        How many slots the account has already.
+def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> None:
+    """Make sure that a slot of this name can be made, as far as the API tells.
 
     Raises:
         errors.UsageError: The name will not do, or is taken.
@@ -178,15 +175,14 @@ def check_new(api: tournament.Tournament, account: tournament.Account, name: str
     fault = name_fault(name)
     if fault:
         raise errors.UsageError(f"{name[:40]!r}: {fault}")
-    taken = sum(not slot.archived for slot in account.slots)
-    if taken >= account.most_slots:
+    if account.most_slots is not None and account.taken >= account.most_slots:
         raise errors.RefusedError(
-            f"{name}: {typed_kinds.escape(account.username)} has {taken} slots, and {account.most_slots} is all it may "
-            "have; archive one at the tournament's site, or use one that is empty: `python -m builder models`"
+            f"{name}: {typed_kinds.escape(account.username)} has {account.taken} slots, and {account.most_slots} is "
+            "all it may have; archive one at the tournament's site, or use one that is empty: `python -m builder "
+            "models`"
         )
     if not api.name_available(name):
         raise errors.UsageError(f"{name}: the name is taken; choose another")
-    return taken
 
 
 def create(api: tournament.Tournament, name: str) -> tournament.Slot:
@@ -202,5 +198,9 @@ def create(api: tournament.Tournament, name: str) -> tournament.Slot:
             raise
         found = next((slot for slot in api.account().slots if slot.name == name), None)
         if found is None:
-            raise
+            raise errors.UnansweredError(
+                error.what,
+                remedy=f"no slot {name} is listed: look again (`python -m builder models`), before it is made again",
+                sent=True,
+            ) from error
         return found

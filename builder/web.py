@@ -125,11 +125,11 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
         yield
     except httpx.ConnectTimeout as error:
         raise errors.UnansweredError(
-            f"{at}: no answer for {seconds:g} s; look at the connection and {remedy}", sent=False
+            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=False
         ) from error
     except httpx.TimeoutException as error:
         raise errors.UnansweredError(
-            f"{at}: no answer for {seconds:g} s; look at the connection and {remedy}", sent=True
+            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=True
         ) from error
     except (httpx.ConnectError, httpx.ProxyError) as error:
         # What the system says of a connection holds no more of the address than the host.
@@ -140,14 +140,17 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
                 "another: if a proxy stands between, name its authority in SSL_CERT_FILE"
             ) from error
         raise errors.UnansweredError(
-            f"{at}: no connection ({said}); look at the connection, the host's name and any proxy, and {remedy}",
+            f"{at}: no connection ({said})",
+            remedy=f"look at the connection, the host's name and any proxy, and {remedy}",
             sent=False,
         ) from error
     except httpx.RemoteProtocolError as error:
-        raise errors.UnansweredError(f"{at}: the answer was cut short or is no HTTP; {remedy}", sent=True) from error
+        raise errors.UnansweredError(
+            f"{at}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
+        ) from error
     except httpx.NetworkError as error:
         raise errors.UnansweredError(
-            f"{at}: the connection was cut ({type(error).__name__}); {remedy}", sent=True
+            f"{at}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
         ) from error
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise errors.NetworkError(f"{at}: cannot be reached ({type(error).__name__}); {remedy}") from error

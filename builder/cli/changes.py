@@ -75,9 +75,9 @@ def create_model(options: argparse.Namespace) -> int:
 
     with terminal.progress() as progress, online.connect(progress) as api:
         account = api.account()
-        taken = slots.check_new(api, account, options.name)
+        slots.check_new(api, account, options.name)
         follows = [
-            f"account  {seat.clean(account.username)}, {taken} of {account.most_slots} slots taken",
+            f"account  {seat.clean(account.username)}, {account.slots_line}",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
         consent.ask(f"Make the slot {options.name}?", follows, yes=options.yes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder import errors
 from builder.cli import consent, online, registries, target, terminal
@@ -32,11 +32,8 @@ def upload(options: argparse.Namespace) -> int:
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
         if options.dry_run:
             return _upload(options, chosen, made, proof, progress)
-        journal.reserve(made.folder)
-        try:
-            return _upload(options, chosen, made, proof, progress)
-        finally:
-            journal.release(made.folder)
+        with journal.reserved(made.folder) as spare:
+            return _upload(options, chosen, made, proof, progress, spare=spare)
 
 
 def _upload(
@@ -45,6 +42,8 @@ def _upload(
     made: artifact.Artifact,
     proof: refusals.Proof,
     progress: TerminalProgress | QuietProgress,
+    *,
+    spare: BinaryIO | None = None,
 ) -> int:
     from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
 
@@ -72,7 +71,7 @@ def _upload(
                 deploy.Task(
                     plan=plan,
                     api=api,
-                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name)),
+                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name), spare),
                     progress=progress,
                     patience=waiting.Patience(total=options.wait),
                 )

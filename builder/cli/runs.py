@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from builder import errors
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from builder import tournament
 
+_LOOKS = (0.0, 1.0, 2.0, 4.0)
+"""Seconds before each look for a run: what was begun may be listed a little later."""
 _MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 
@@ -38,7 +41,7 @@ def logs(options: argparse.Namespace) -> int:
 
 def trigger(options: argparse.Namespace) -> int:
     """Have a pickle run now."""
-    from builder import slots, standing, tournament  # noqa: PLC0415 - the API's side of the package
+    from builder import slots, tournament  # noqa: PLC0415 - the API's side of the package
 
     with terminal.progress() as progress, online.connect(progress) as api:
         found = slots.find(api, options.name)
@@ -50,10 +53,7 @@ def trigger(options: argparse.Namespace) -> int:
             _follows(pickle, account, current, validation=options.validation),
             yes=options.yes,
         )
-        known = {one.id for one in pickle.triggers}
-        answer = api.trigger(pickle.id, slot.id if slot else None, validation=options.validation)
-        after = answer if answer and answer.triggers else api.pickle(pickle.id) or pickle
-    begun = next((one for one in standing.newest(after.triggers) if one.id not in known), None)
+        begun = _begin(api, pickle, slot, validation=options.validation)
     if options.json:
         run = dataclasses.asdict(begun) if begun else None
         print(json.dumps({"format": 1, "pickle": pickle.id, "run": run}))
@@ -65,6 +65,50 @@ def trigger(options: argparse.Namespace) -> int:
             print(f"  {seat.clean(text)}")
         print(f"  what it prints: python -m builder logs {begun.id}")
     return 0
+
+
+def _begin(
+    api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None, *, validation: bool
+) -> tournament.Trigger | None:
+    """Order a run, once: each would be one of its own. Returns it; None where it is not listed yet.
+
+    Raises:
+        errors.UnansweredError: The answer was lost, and no new run is listed.
+    """
+    try:
+        answer = api.trigger(pickle.id, slot.id if slot else None, validation=validation)
+    except errors.UnansweredError as error:
+        if not error.sent:
+            raise
+        begun = _find_begun(api, pickle, _LOOKS)
+        if begun is None:
+            raise errors.UnansweredError(
+                error.what,
+                remedy="whether a run was begun nobody can say, and none is listed: look again (`python -m builder "
+                f"logs {pickle.id}` names the newest) before another is begun",
+                sent=True,
+            ) from error
+        return begun
+    return _newest_but(pickle, answer) or _find_begun(api, pickle, _LOOKS[:1])
+
+
+def _find_begun(
+    api: tournament.Tournament, before: tournament.Pickle, looks: Sequence[float]
+) -> tournament.Trigger | None:
+    """Look for a run that was not there before."""
+    for pause in looks:
+        time.sleep(pause)
+        begun = _newest_but(before, api.pickle(before.id))
+        if begun is not None:
+            return begun
+    return None
+
+
+def _newest_but(before: tournament.Pickle, now: tournament.Pickle | None) -> tournament.Trigger | None:
+    from builder import standing  # noqa: PLC0415
+
+    known = {one.id for one in before.triggers}
+    return next((one for one in standing.newest(now.triggers if now else ()) if one.id not in known), None)
 
 
 def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> tournament.Pickle:

@@ -31,8 +31,7 @@ def models(options: argparse.Namespace) -> int:
         slots = [_standing_data(one) for one in found]
         print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
         return 0
-    taken = sum(not slot.archived for slot in account.slots)
-    print(f"{clean(account.username)}: {taken} of {account.most_slots} slots taken")
+    print(f"{clean(account.username)}: {account.slots_line}")
     if not found:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return 0

@@ -107,7 +107,7 @@ class Tournament:
         return Account(
             id=reading.text(account, "id"),
             username=reading.text(account, "username"),
-            most_slots=int(account.get("maxModelSlots") or 0),
+            most_slots=reading.number(account, "maxModelSlots"),
             slots=tuple(reading.slot(one) for one in account.get("models") or () if one),
         )
 

@@ -16,6 +16,12 @@ def text(data: Mapping[str, Any], key: str) -> str:
     return "" if value is None else str(value)
 
 
+def number(data: Mapping[str, Any], key: str) -> int | None:
+    """Return a value as a whole number; None for null, which is not nothing: it is not told."""
+    value = data.get(key)
+    return None if value is None else int(value)
+
+
 def slot(data: Mapping[str, Any]) -> Slot:
     """Read a ``Model``."""
     stake, latest = data.get("v2Stake") or {}, data.get("latestSubmissionV2")

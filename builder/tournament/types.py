@@ -161,12 +161,27 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """The token's account and all its slots."""
+    """The token's account and all its slots.
+
+    Attributes:
+        most_slots: How many it may have; None where the API does not tell.
+    """
 
     id: str
     username: str
-    most_slots: int
+    most_slots: int | None
     slots: tuple[Slot, ...]
+
+    @property
+    def taken(self) -> int:
+        """How many of its slots count: an archived one takes none."""
+        return sum(not slot.archived for slot in self.slots)
+
+    @property
+    def slots_line(self) -> str:
+        """How many slots are taken, of how many where that is known."""
+        of = "" if self.most_slots is None else f" of {self.most_slots}"
+        return f"{self.taken}{of} slots taken"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,7 +110,8 @@ def give_back(
     progress.note(f"giving {slot.name} back what it ran before: wait for that")
     for attempt in range(_ORDERS):
         try:
-            if late or identity(find(api, slot)) != before:
+            # Once at least; where that gets no answer either, what the slot is seen to run has to do.
+            if (late and not attempt) or identity(find(api, slot)) != before:
                 _order(api, slot.id, before, sleep)
                 _read_back(api, slot, before, sleep)
         except errors.NetworkError as error:
@@ -162,10 +163,11 @@ def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[floa
     for attempt in range(_ORDERS):
         try:
             return api.assign(slot, pickle)
-        except errors.UnansweredError:
+        except errors.UnansweredError as error:
             if attempt == _ORDERS - 1:
-                raise
-            sleep(_PAUSES[attempt + 1])
+                # What became of it is seen in the slot, and said by who looks there.
+                raise errors.UnansweredError(f"{error.what} ({_ORDERS} times)", sent=error.sent) from error
+            sleep(max(_PAUSES[attempt + 1], error.after))
     raise AssertionError  # the loop returns or raises
 
 

@@ -76,7 +76,6 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         errors.NetworkError: Something cannot be read.
     """
     slot = find_slot(account, wish.slot, create=wish.create)
-    taken = sum(not one.archived for one in account.slots)
     if slot is None:
         slots.check_new(api, account, wish.slot)
     else:
@@ -95,7 +94,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         account=account.username,
         slot=slot,
         name=slot.name if slot else wish.slot,
-        slots=(taken, account.most_slots),
+        slots=(account.taken, account.most_slots),
         image=image,
         ref=ref,
         data_version=version,

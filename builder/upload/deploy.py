@@ -112,18 +112,18 @@ class _FailedError(errors.ApiError):
 
 def _validated(task: Task, slot: Slot) -> Pickle:
     """Have one record of it, and wait for its validation."""
-    identity = register.register(
-        register.Registering(
-            plan=task.plan,
-            slot=slot,
-            api=task.api,
-            journal=task.journal,
-            progress=task.progress,
-            terms=task.terms,
-            sleep=task.sleep,
-        )
+    registering = register.Registering(
+        plan=task.plan,
+        slot=slot,
+        api=task.api,
+        journal=task.journal,
+        progress=task.progress,
+        terms=task.terms,
+        sleep=task.sleep,
     )
+    identity = register.register(registering)
     pickle = waiting.validated(task.api, identity, task.progress, task.patience)
+    register.check(registering, pickle)
     if not checks.is_good(pickle):
         task.journal.write(journal.FAILED, pickle=pickle.id, status=pickle.validation)
         raise _FailedError(pickle)
@@ -211,6 +211,7 @@ def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]
 
 def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
     made, plan = task.plan.wish.made.manifest, task.plan
+    pickle = slot.pickle or pickle  # what was read back says what runs, not what was planned
     return receipt.Receipt(
         name=made.name,
         bundle=made.bundle.hash,
@@ -218,9 +219,9 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
         size=made.pickle.size,
         image=made.image.identity,
         ref=plan.ref,
-        image_id=plan.image.id,
-        data_version=plan.wish.data_version,
-        data_version_id=plan.data_version.id,
+        image_id=pickle.image_id,
+        data_version=pickle.data_version or plan.wish.data_version,
+        data_version_id=pickle.data_version_id,
         pickle=pickle.id,
         filename=pickle.filename,
         slot=slot.name,

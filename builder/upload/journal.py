@@ -27,8 +27,9 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builder import errors
 
@@ -41,7 +42,7 @@ PLANNED, AUTHORISED, PUT, CREATE_SENT, CREATED = "planned", "authorised", "put",
 VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assigning", "assigned", "read back"
 GIVEN_BACK = "given back"
 TRIGGERING, TRIGGERED, RUN_FAILED = "triggering", "triggered", "run failed"
-_RESERVE, _RESERVED_BYTES = ".journal-space", 1 << 16
+_RESERVED_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,12 @@ class Journal:
 
     Args:
         path: Its file; made with the first line.
+        spare: What :func:`reserved` keeps for it.
         mode: Who may read it.
     """
 
-    def __init__(self, path: Path, *, mode: int = 0o644) -> None:
-        self.path, self._mode = path, mode
+    def __init__(self, path: Path, spare: BinaryIO | None = None, *, mode: int = 0o644) -> None:
+        self.path, self._spare, self._mode = path, spare, mode
         self.entries: list[Entry] = list(read(path))
 
     def write(self, step: str, **facts: str | None) -> Entry:
@@ -83,7 +85,8 @@ class Journal:
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise _refused(self.path, error) from error
-            (self.path.parent / _RESERVE).unlink(missing_ok=True)  # it was kept for this
+            if self._spare is not None:
+                self._spare.close()  # it was kept for this
             try:
                 self._append(line)
             except OSError as again:
@@ -120,6 +123,11 @@ def path_of(folder: Path, sha256: str, slot: str) -> Path:
     return folder / f"journal-{key_of(sha256, slot)}.jsonl"
 
 
+def paths(folder: Path, sha256: str) -> list[Path]:
+    """Return the journals of a pickle, of all slots that it was ever uploaded to."""
+    return sorted(folder.glob(f"journal-{sha256[:12]}-*.jsonl"))
+
+
 def key_of(sha256: str, slot: str) -> str:
     """Return what files of a pickle and a slot are named by."""
     return f"{sha256[:12]}-{re.sub(r'[^A-Za-z0-9_-]', '_', slot)[:60]}"
@@ -134,28 +142,24 @@ def read(path: Path) -> Sequence[Entry]:
     return tuple(entry for line in lines if (entry := _read_line(line)) is not None)
 
 
-def reserve(folder: Path) -> None:
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[BinaryIO]:
     """Make sure, before anything is sent anywhere, that a journal can be written to its end.
+
+    What is kept is a file without a name: each process has its own, and it is gone when that ends, however it ends.
 
     Raises:
         errors.ArtifactError: The disk is full, or may not be written.
     """
-    path = folder / _RESERVE
-    try:
-        with path.open("wb") as file:
+    with contextlib.ExitStack() as undo:
+        try:
+            file = undo.enter_context(tempfile.TemporaryFile(dir=folder))
             file.write(bytes(_RESERVED_BYTES))
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise _refused(path, error) from error
-
-
-def release(folder: Path) -> None:
-    """Give the reserved space back."""
-    with contextlib.suppress(OSError):
-        (folder / _RESERVE).unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(folder, error) from error
+        yield file
 
 
 def make_folder(path: Path) -> None:

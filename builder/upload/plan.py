@@ -46,7 +46,7 @@ class Plan:
         account: Name of the account.
         slot: None: it is to be made.
         name: The slot's name.
-        slots: How many slots the account has, and may have.
+        slots: How many slots the account has, and may have, where that is known.
         image: The tournament's image that the pickle was made in.
         ref: Its reference, with the tag.
         existing: An upload of this very pickle for this image and data version, which is used.
@@ -60,7 +60,7 @@ class Plan:
     account: str
     slot: Slot | None
     name: str
-    slots: tuple[int, int]
+    slots: tuple[int, int | None]
     image: DockerImage
     ref: str
     data_version: DataVersion
@@ -106,7 +106,8 @@ class Plan:
         made = self.wish.made
         slot = self.slot
         before = named(slot.pickle) if slot and slot.pickle else "no pickle"
-        kind = "existing model" if slot else f"NEW model, number {self.slots[0] + 1} of {self.slots[1]}"
+        taken, most = self.slots
+        kind = "existing model" if slot else f"NEW model, number {taken + 1}" + (f" of {most}" if most else "")
         lines = [
             f"deploy   {made.pickle} ({made.manifest.pickle.size:,} bytes, sha256 {made.manifest.pickle.sha256})",
             f"to       {_line(self.name)} ({kind}), account {_line(self.account)}",

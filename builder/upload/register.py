@@ -2,6 +2,7 @@
 
 Registering has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
 down before it is done, and after a doubtful registration the server's list is read before anything is sent again.
+Uploads of one pickle to several slots take turns here, and share the record.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import errors, tournament
-from builder.upload import journal, storage
+from builder import diagnose, errors, exclusive, tournament
+from builder.upload import checks, journal, plan, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import FileAuth, Slot, Tournament
+    from builder.tournament import FileAuth, Pickle, Slot, Tournament
     from builder.upload.journal import Journal
     from builder.upload.plan import Plan
 
@@ -58,13 +59,34 @@ def register(task: Registering) -> str:
     if task.plan.existing is not None:
         task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
         return task.plan.existing.id
-    return _recover(task) or _create(task, _stored(task))
+    made = task.plan.wish.made
+    lock = made.folder / f".register-{made.manifest.pickle.sha256[:12]}.lock"
+    with exclusive.hold(lock, lambda: task.progress.note("waiting for another upload of this pickle to register it")):
+        return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
+
+
+def check(task: Registering, pickle: Pickle) -> None:
+    """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
+
+    Raises:
+        errors.ApiError: It is of another file, or for another image or data version.
+    """
+    planned = task.plan
+    stored = {one.text("filename") for one in task.journal.entries if one.step in {journal.PUT, journal.CREATED}}
+    is_ours = planned.wish.made.manifest.pickle.sha256[:12] in pickle.filename or pickle.filename in stored
+    if is_ours and _is_for(task, pickle):
+        return
+    said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
+    raise errors.ApiError(
+        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {planned.filename}, image "
+        f"{planned.image.name}, data {planned.wish.data_version}: {task.slot.name} is not changed; run it again, which "
+        "registers what was planned"
+    )
 
 
 def _recover(task: Registering) -> str | None:
     """Return the record of a registration that the journal says was sent, where the plan's list missed it."""
-    steps = (journal.CREATE_SENT, journal.CREATED)
-    last = next((one for one in reversed(_last_attempt(task)) if one.step in steps), None)
+    last = _last(task, task.journal.entries)
     if last is None:
         return None
     if last.step == journal.CREATE_SENT:
@@ -72,12 +94,36 @@ def _recover(task: Registering) -> str | None:
     if task.plan.wish.again:
         return None
     found = task.api.pickle(last.text("pickle"))
-    return found.id if found is not None and (found.image_id, found.data_version_id) == _ids(task) else None
+    return found.id if found is not None and _is_for(task, found) else None
+
+
+def _made_meanwhile(task: Registering) -> str | None:
+    """Return the record that an upload of the same pickle to another slot made since this one was planned."""
+    made = task.plan.wish.made
+    for path in journal.paths(made.folder, made.manifest.pickle.sha256):
+        last = _last(task, journal.read(path)) if path != task.journal.path else None
+        if last is None:
+            continue
+        every = task.api.pickles() if last.step == journal.CREATE_SENT else (task.api.pickle(last.text("pickle")),)
+        for one in every:
+            if one is None or one.filename != last.text("filename") or not _is_for(task, one):
+                continue
+            if not (task.plan.wish.again and checks.is_good(one) is False):
+                task.progress.note(f"another upload of it made {plan.named(one)}, which is used")
+                task.journal.write(journal.CREATED, pickle=one.id, filename=one.filename)
+                return one.id
+    return None
+
+
+def _last(task: Registering, entries: Sequence[journal.Entry]) -> journal.Entry | None:
+    """Return the newest line on a registration, sent or done, for the same image and data version."""
+    steps = (journal.CREATE_SENT, journal.CREATED)
+    return next((one for one in reversed(_lines(task, entries)) if one.step in steps), None)
 
 
 def _stored(task: Registering) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = next((one for one in reversed(_last_attempt(task)) if one.step == journal.PUT), None)
+    put = next((one for one in reversed(_lines(task, task.journal.entries)) if one.step == journal.PUT), None)
     if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
@@ -110,22 +156,22 @@ def _authorise(task: Registering) -> FileAuth:
 def _create(task: Registering, filename: str) -> str:
     """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
     image, data_version = _ids(task)
+    looked = 0
     for attempt in range(1, _SENDINGS + 1):
         task.journal.write(journal.CREATE_SENT, filename=filename)
         task.progress.step("registering it")
         try:
             made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
         except errors.UnansweredError as error:
-            found = _find(task, filename) if error.sent else None
+            # One that may have arrived may be listed late: from then on it is looked for each time.
+            looked += bool(error.sent or looked)
+            found = _find(task, filename) if looked else None
             if found is None and attempt == _SENDINGS:
-                raise errors.UnansweredError(
-                    f"{error}; it was looked for and is not there ({attempt} times): run it again later, which goes on "
-                    "from here",
-                    sent=error.sent,
-                ) from error
+                raise _not_registered(error, looked) from error
             if found is None:
-                task.progress.step("it is not there: registering it again")
-                task.sleep(_LOOKS[attempt])
+                pause = max(_LOOKS[attempt], error.after)
+                task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
+                task.sleep(pause)
                 continue
             made = found
         task.journal.write(journal.CREATED, pickle=made, filename=filename)
@@ -133,13 +179,24 @@ def _create(task: Registering, filename: str) -> str:
     raise AssertionError  # the loop returns or raises
 
 
+def _not_registered(error: errors.UnansweredError, looked: int) -> errors.UnansweredError:
+    """Say what is known of a registration that was sent as often as it ever is."""
+    known = f"it was looked for and is not there ({looked} times)" if looked else "nothing was registered"
+    return errors.UnansweredError(
+        f"{error.what} ({_SENDINGS} times); {known}",
+        remedy="run it again later, which goes on from here",
+        sent=bool(looked),
+        after=error.after,
+    )
+
+
 def _find(task: Registering, filename: str) -> str | None:
-    """Return the id of the record with a stored name, if there is one."""
+    """Return the id of the record with a stored name, if there is one for this image and data version."""
     for pause in _LOOKS:
         task.sleep(pause)
         task.progress.step("looking whether it was registered")
         for one in task.api.pickles(task.slot.id):
-            if filename and one.filename == filename:
+            if filename and one.filename == filename and _is_for(task, one):
                 task.journal.write(journal.CREATED, pickle=one.id, filename=filename)
                 return one.id
     return None
@@ -149,12 +206,19 @@ def _ids(task: Registering) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _last_attempt(task: Registering) -> list[journal.Entry]:
-    """Return what earlier runs of this upload wrote down, if it was for the same image and data version."""
-    planned = [one for one in task.journal.entries if one.step == journal.PLANNED]
-    if not planned or any((one.text("image"), one.text("data_version")) != _ids(task) for one in planned[-2:]):
-        return []
-    return task.journal.entries
+def _is_for(task: Registering, pickle: Pickle) -> bool:
+    return (pickle.image_id, pickle.data_version_id) == _ids(task)
+
+
+def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.Entry]:
+    """Return what was written down for the same image and data version: no record for another is any of ours."""
+    found, ours = [], False
+    for one in entries:
+        if one.step == journal.PLANNED:
+            ours = (one.text("image"), one.text("data_version")) == _ids(task)
+        elif ours:
+            found.append(one)
+    return found
 
 
 def _is_registered(task: Registering, put: journal.Entry) -> bool:

@@ -94,7 +94,7 @@ def upload_auth(request: Request, *, filename: str | None = None, model_id: str 
     local = PurePath(filename or "model.pkl")
     if local.suffix != ".pkl":
         raise Refused("The model file must end in .pkl")
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", local.stem)
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", local.stem) if request.state.keeps_names else "model"
     stored = f"{secrets.token_hex(4)}-{stem}.pkl"  # another name than the local one, which it holds
     request.state.grants[stored] = world.Grant(filename=stored, account=request.account, slot_id=model_id)
     return _address(stored, request.storage.sign("PUT", runs.key(stored)))

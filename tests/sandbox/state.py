@@ -215,6 +215,7 @@ class State:
         lifetime: How long such an address is good.
         refusal_status: The HTTP status that comes with a missing or bad token.
         no_round_fails: With no round open, whether validation of a good pickle ends with the word for bad.
+        keeps_names: Whether a stored name holds the local one; nobody promises it.
     """
 
     def __init__(self) -> None:
@@ -233,6 +234,7 @@ class State:
         self.lifetime = timedelta(minutes=10)
         self.refusal_status = 200
         self.no_round_fails = False
+        self.keeps_names = True
 
     def now(self) -> datetime:
         """Return the time by this server's clock."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -196,6 +197,48 @@ def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, u
     assert runs.NO_ROUND in out
 
 
+@pytest.mark.parametrize("later", [0, 2], ids=["listed", "listed-later"])
+def test_trigger_finds_the_run_whose_answer_was_lost(
+    seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch, later: int
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    seat.sandbox.faults.add("triggerComputePickleUpload", faults.applied(faults.html(502)))
+    if later:
+        seat.sandbox.faults.add("computePickles", faults.answers("computePickles", []), times=later, after=1)
+    out = seat.good("trigger", "staked", "--yes")
+    assert seat.sandbox.state.pickles[failed].triggers[-1].id in out
+    assert len(seat.sandbox.state.pickles[failed].triggers) == 2
+
+
+def test_trigger_that_nobody_can_tell_of_is_not_to_be_sent_again_unseen(
+    seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    seat.sandbox.faults.add("triggerComputePickleUpload", faults.html(502))
+    code, out, err = seat("trigger", "staked", "--yes")
+    assert (code, out) == (4, "")
+    assert "run it again" not in err
+    assert "whether a run was begun nobody can say" in err
+    assert f"logs {failed}" in err
+    assert seat.changes() == ["triggerComputePickleUpload"]
+
+
+def test_trigger_that_was_not_looked_at_may_be_sent_again(seat: Seat, failed: str) -> None:
+    seat.sandbox.faults.add("triggerComputePickleUpload", faults.too_many("30"))
+    code, _, err = seat("trigger", "staked", "--yes")
+    assert code == 4
+    assert "nothing was done: run it again in 30 s" in err
+
+
+def test_query_that_may_have_changed_something_says_so(seat: Seat, uploaded: str) -> None:
+    seat.sandbox.faults.add("*", faults.applied(faults.html(502)))
+    text = f'mutation {{ updatePickleLabel(pickleId: "{uploaded}", label: "a") {{ id }} }}'
+    code, _, err = seat("query", text, "--write")
+    assert code == 4
+    assert "look first" in err
+    assert "run it again" not in err
+
+
 def test_trigger_of_a_slot_that_runs_nothing_is_refused(seat: Seat) -> None:
     code, _, err = seat("trigger", "fresh", "--yes")
     assert (code, "runs no pickle" in err) == (2, True)
@@ -265,6 +308,20 @@ def test_a_person_who_says_no_changes_nothing(seat: Seat, failed: str, monkeypat
     assert (code, "nothing was changed" in err, seat.changes()) == (5, True, [])
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("label", "{}", "a\udcff"),
+        ("query", "query($a: ID) { computePickles(id: $a) { id } }", "--variables", '{{"a": "\\ud800"}}'),
+    ],
+)
+def test_text_that_is_none_is_refused(seat: Seat, uploaded: str, arguments: tuple[str, ...]) -> None:
+    code, _, err = seat(*(one.format(uploaded) if "query" not in one else one for one in arguments))
+    assert code == 2
+    assert "write it in UTF-8" in err
+    assert seat.changes() == []
+
+
 def test_label_is_read_back(seat: Seat, uploaded: str) -> None:
     assert "the good one" in seat.good("label", uploaded, "the good one")
     assert seat.sandbox.state.pickles[uploaded].label == "the good one"
@@ -284,6 +341,20 @@ def test_create_model_refuses_before_anything_is_sent(seat: Seat) -> None:
     code, _, err = seat("create-model", "brand_new", "--yes")
     assert (code, "5 is all it may have" in err) == (5, True)
     assert seat.changes() == []
+
+
+def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(seat: Seat) -> None:
+    def unknown(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["data"]["account"]["maxModelSlots"] = None
+        return answer
+
+    seat.sandbox.faults.add("account", faults.changed(unknown), times=None)
+    assert "sandbox_user: 5 slots taken\n" in seat.good("models")
+    assert seat.data("models")["most_slots"] is None
+    code, _, err = seat("create-model", "brand_new")
+    assert (code, "5 slots taken" in err) == (5, True)
+    seat.good("create-model", "brand_new", "--yes")
+    assert seat.sandbox.state.slot("brand_new").tournament == 8
 
 
 def test_create_model_finds_the_slot_whose_answer_was_lost(seat: Seat) -> None:

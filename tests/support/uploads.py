@@ -133,6 +133,13 @@ class Project:
         """Put another pickle in place, as a build and a validation would."""
         _forge(self.root, content, self.folder, _digest(self.folder))
 
+    def use_data_version(self, version: str) -> None:
+        """Name a data version in the config, and validate for that, as far as files can say."""
+        path = self.root / "configs" / "small.yaml"
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("data_version:")]
+        path.write_text("\n".join([*lines, f"data_version: {version}"]) + "\n")
+        write_validation(self.folder, artifact.load(self.folder).manifest, data={"version": version})
+
     def manifest(self) -> dict[str, Any]:
         """Return the manifest's data."""
         found: dict[str, Any] = json.loads((self.folder / artifact.MANIFEST).read_bytes())

@@ -62,6 +62,36 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert (token.public_id, token.secret) == (PUBLIC, SECRET)
 
 
+OTHERS = f"Token OTHERPUBLIC${SECRET[::-1]}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "file"),
+    [
+        ({settings.COMBINED: f"Token {PUBLIC}${SECRET}"}, HALVES | {settings.PUBLIC: "OTHERPUBLIC"}),
+        (HALVES, {settings.COMBINED: OTHERS}),
+        ({}, HALVES | {settings.COMBINED: OTHERS}),
+        (HALVES, {settings.PUBLIC: "OTHERPUBLIC"}),
+    ],
+)
+def test_a_token_is_of_one_place_and_of_one_account(
+    environment: dict[str, str], file: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text("".join(f"{key}={value}\n" for key, value in file.items()))
+    token = settings.read(environment, tmp_path).token
+    assert token is not None
+    assert (token.public_id, token.secret) == (PUBLIC, SECRET)
+    assert token.source.endswith("the environment" if environment else str(path))
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
+    with pytest.raises(errors.UsageError, match=f"{half} of the environment: is set .* both halves, from one place"):
+        settings.read({half: HALVES[half]}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("environment", "says"),
     [

@@ -6,6 +6,8 @@ import dataclasses
 import datetime as dt
 import json
 import multiprocessing
+import os
+import resource
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,9 +73,27 @@ def test_a_full_disk_stops_it(tmp_path: Path) -> None:
     written.path.symlink_to("/dev/full")
     with pytest.raises(errors.ArtifactError, match="free some space"):
         written.write(journal.PLANNED)
-    (tmp_path / ".journal-space").symlink_to("/dev/full")
-    with pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"):
-        journal.reserve(tmp_path)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, most))
+    try:
+        with (
+            pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"),
+            journal.reserved(tmp_path),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+
+def test_each_has_its_own_space_and_gives_it_up_for_its_own_journal(tmp_path: Path) -> None:
+    with journal.reserved(tmp_path) as one, journal.reserved(tmp_path) as other:
+        full = journal.Journal(tmp_path / "journal.jsonl", one)
+        full.path.symlink_to("/dev/full")
+        with pytest.raises(errors.ArtifactError, match="free some space"):
+            full.write(journal.PLANNED)
+        assert (one.closed, other.closed) == (True, False)
+        assert os.fstat(other.fileno()).st_size == 1 << 16
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
 
 
 def _hold(folder: Path, held: Any, done: Any) -> None:

@@ -308,7 +308,7 @@ def test_the_report_says_what_where_and_under_which_limits(
     assert (report["format"], report["good"], report["name"]) == (1, False, "mlp")
     assert report["pickle"] == task.artifact.manifest.pickle.sha256
     assert report["limits"] == {"cpus": 1.0, "memory": 4 << 30, "seconds": 600}
-    assert report["data"] == {"source": "live.parquet", "rows": ROWS}
+    assert report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.2"}
     assert report["image"] == {
         "kind": "local",
         "identity": task.image.identity,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,8 +18,8 @@ from tests.sandbox import faults, runs, storage
 from tests.support import uploads
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from tests.sandbox import server
     from tests.support.uploads import Project
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     Asking = Callable[..., tournament.Tournament]
 
 MB = 1 << 20
+WAITING = "waiting for another upload of this pickle to register it\n"
 CREATE, ASSIGN = "createComputePickleUpload", "assignPickleToModel"
 SEGMENTATION = "Segmentation fault! Ensure python and library versions match our environment."
 
@@ -118,6 +121,42 @@ def test_row_4_too_many_requests(sandbox: server.Sandbox, ask: Asking, asked: st
     waits: list[float] = []
     assert ask(waits=waits).account().username == "sandbox_user"
     assert waits == [waited]
+
+
+WAITS = """
+import sys, time
+from builder.cli import main
+time.sleep = lambda seconds: print(f"waits {seconds:g} s", file=sys.stderr)
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
+def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)
+    done = uploads.python(WAITS, project.root, **project.environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"waits {waited} s\n") == 2
+    check_deployed(project)
+
+
+def test_row_4_too_many_registrations_for_ever(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many("30"), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "HTTP 429, asked too often (3 times); nothing was registered" in err
+    assert "looked for" not in err
+    assert project.records() == []
+
+
+def test_row_21_a_refusal_after_a_doubt_is_looked_behind(project: Project) -> None:
+    """The first is applied and listed late, the second is refused: the list has it by then."""
+    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
+    project.sandbox.faults.add(CREATE, faults.too_many("1"))
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=4, after=2)
+    assert project.upload()[0] == 0
+    check_deployed(project)
 
 
 def test_row_5_a_page_of_html(project: Project) -> None:
@@ -335,7 +374,7 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
     project.sandbox.faults.add(CREATE, faults.html(502), times=3)
     code, _, err = project.upload()
     assert code == 4
-    assert "run it again later" in err
+    assert "it was looked for and is not there (3 times); run it again later" in err
     assert project.records() == []
     assert project.upload()[0] == 0
     check_deployed(project)
@@ -355,15 +394,41 @@ def test_row_23_the_second_says_who_holds_it(project: Project) -> None:
     check_deployed(project)
 
 
-def test_row_23_another_slot_is_another_upload(project: Project) -> None:
+def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> None:
     project.sandbox.faults.add("PUT", faults.stall())
-    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+    command = ("upload", "configs/small.yaml", "--yes", "--model")
+    with project.start(*command, "fresh") as first:
         project.sandbox.requests.wait_for("PUT")
-        code, _, err = project.upload(slot="running")
-        project.sandbox.faults.release()
-        process.communicate(timeout=60)
+        with project.start(*command, "running") as second:
+            assert second.stderr is not None
+            said = "".join(itertools.takewhile(lambda line: line != WAITING, second.stderr))
+            project.sandbox.faults.release()
+            _, err = second.communicate(timeout=60)
+        first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), said + err
+    check_deployed(project, "running")
+    assert project.slot("fresh").pickle_id == project.slot("running").pickle_id
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
+def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(project: Project) -> None:
+    assert project.upload()[0] == 0
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert process.returncode == 0
+    assert project.sandbox.faults.left() == 0
+    assert "another upload of it made" in err
+    check_deployed(project, "running")
+
+
+def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    project.sandbox.runs.judge = runs.Scripted()
+    assert project.upload("--again", slot="running")[0] == 0
+    first, second = project.records()
+    assert project.slot("running").pickle_id == second.id != first.id
 
 
 # ---- 24 to 29: what the tournament says
@@ -473,6 +538,36 @@ def test_row_26_what_may_yet_take_effect_is_ordered_back_all_the_same(project: P
     assert project.slot("running").pickle_id == before.id
 
 
+@pytest.mark.parametrize("what", ["image", "data version", "file"])
+def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project, what: str) -> None:
+    """However its id was come by; here, the API answers with it."""
+    state = project.sandbox.state
+    digits = "ffffffffffff" if what == "file" else project.sha256[:12]
+    other = state.add_pickle(project.slot(), f"small-{digits}.pkl")
+    if what == "image":
+        other.image = next(one for one in state.images if not one.default)
+    if what == "data version":
+        other.data_version = next(one for one in state.data_versions if not one.default)
+    project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
+    code, _, err = project.upload()
+    assert code == 4
+    assert f"{other.id}: is on record as {other.filename}" in err
+    assert "fresh is not changed" in err
+    assert project.sandbox.requests.count(ASSIGN) == 0
+    assert project.upload()[0] == 0
+    assert project.slot().pickle_id not in {None, other.id}
+
+
+def test_a_stored_name_without_the_hash_is_known_by_the_journal(project: Project) -> None:
+    project.sandbox.state.keeps_names = False
+    for _ in range(2):
+        code, _, err = project.upload()
+        assert code == 0, err
+        (record,) = project.sandbox.state.stored()
+        assert project.sha256[:12] not in record.filename
+        assert project.slot().pickle_id == record.id == project.receipt()["pickle"]
+
+
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
 def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0
@@ -487,12 +582,41 @@ def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> N
     assert project.sandbox.requests.count(ASSIGN) == (1 if slot == "fresh" else 2)
 
 
+LITTLE_SPACE = """
+import resource, sys
+from builder.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
 def test_row_28_no_space_for_the_journal(project: Project) -> None:
-    (project.folder / ".journal-space").symlink_to("/dev/full")
-    code, _, err = project.upload()
-    assert code == 2
-    assert "free some space" in err
+    done = uploads.python(LITTLE_SPACE, project.root, **project.environment())
+    assert done.returncode == 2
+    assert "free some space" in done.stderr
     assert len(project.sandbox.requests) == 0
+
+
+def _kept(project: Project, process: subprocess.Popen[str]) -> int:
+    """Return the bytes on the disk that a process keeps beside the pickle, under a name or none."""
+    opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
+    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.folder}/")]
+    return sum(one.stat().st_size for one in (*nameless, *project.folder.glob(".journal-space*")))
+
+
+def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.stall())
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+        project.sandbox.requests.wait_for("PUT")
+        kept = _kept(project, process)
+        assert kept > 0
+        assert project.upload()[0] == 5
+        assert project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token="revoked")[0] == 4
+        assert _kept(project, process) == kept
+        project.sandbox.faults.release()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not list(project.folder.glob(".journal-space*"))
 
 
 @pytest.mark.parametrize("kind", ["signature", "expired"])

@@ -142,6 +142,47 @@ def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) ->
     assert project.sandbox.requests.count(CREATE) == 1
 
 
+def test_killed_after_a_registration_and_run_for_another_slot(project: Project) -> None:
+    """The same, and on with another slot: the other slot's journal knows what was sent."""
+    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    assert project.upload(slot="fresh")[0] == 0
+    (record,) = project.records()
+    assert project.slot("fresh").pickle_id == record.id
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
+def test_killed_twice_and_then_for_another_data_version(project: Project) -> None:
+    """The registration that nobody heard of was for another data version: it is not taken for this one's."""
+    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    project.sandbox.requests.clear()
+    project.use_data_version("v5.1")
+    STATES["authorised"].reach(project, sent=signal.SIGKILL)
+    code, _, err = project.upload(slot="running")
+    assert code == 0, err
+    assert sorted(one.data_version.name for one in project.records()) == ["v5.1", "v5.2"]
+    runs_now = project.sandbox.state.pickles[str(project.slot("running").pickle_id)]
+    receipt = project.receipt()
+    assert runs_now.data_version.name == receipt["data_version"] == "v5.1"
+    assert (receipt["pickle"], receipt["data_version_id"]) == (runs_now.id, runs_now.data_version.id)
+
+
+def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(project: Project) -> None:
+    """Begun for one, begun for another, and gone on with for the first: whose registration nobody lists yet."""
+    STATES["registered"].reach(project, sent=signal.SIGKILL)
+    project.sandbox.requests.clear()
+    project.use_data_version("v5.1")
+    STATES["registering"].reach(project, sent=signal.SIGKILL)
+    project.use_data_version("v5.2")
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    code, _, err = project.upload(slot="running")
+    assert code == 0, err
+    (record,) = project.records()
+    assert (project.slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
+
+
 def test_killed_while_its_failure_is_read(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
     Held(match="triggerLogs").reach(project, sent=signal.SIGKILL)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import artifact
 from tests.sandbox import faults, runs
 from tests.support import registry_images, uploads
 
@@ -227,6 +226,18 @@ def test_no_slots_left(project: Project) -> None:
     assert "3 is all it may have" in err
 
 
+def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: Project) -> None:
+    def unknown(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["data"]["account"]["maxModelSlots"] = None
+        return answer
+
+    project.sandbox.faults.add("account", faults.changed(unknown), times=None)
+    code, _, err = project.upload("--create", slot="brand_new")
+    assert code == 0, err
+    assert "brand_new (NEW model, number 6), account" in err
+    assert project.slot("brand_new").pickle_id == project.records()[0].id
+
+
 def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 0
@@ -264,8 +275,7 @@ def test_a_data_version_that_will_not_do(project: Project, version: str, code: i
     path.write_text(path.read_text() + f"data_version: {version}\n")
     found, _, err = project.upload()
     assert (found, "make validate" in err) == (5, True)
-    made = artifact.load(project.folder).manifest
-    uploads.write_validation(project.folder, made, data={"version": version})
+    project.use_data_version(version)
     found, _, err = project.upload()
     assert (found, said in err) == (code, True), err
     assert not mutations(project)

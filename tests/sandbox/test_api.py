@@ -1,0 +1,171 @@
+"""What the client makes of the API's answers: what is shown of them, what is waited for, what is said to do next."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import api, errors, settings, tournament
+from builder.progress import Silent
+from builder.upload import assign
+from tests.sandbox import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.sandbox import server
+
+
+ASSIGN = "assignPickleToModel"
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """The seconds that were waited, which are not waited here."""
+    return []
+
+
+@pytest.fixture
+def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.Tournament]:
+    """Ask the stand-in in this process, with the token of full scopes."""
+    token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
+    patience = api.Patience(attempts=2, first=0.0, longest=10.0)
+    with contextlib.ExitStack() as undo:
+        client = api.Client(sandbox.api_url, token, Silent(), patience=patience, sleep=waits.append)
+        yield tournament.Tournament(undo.enter_context(client))
+
+
+# ---- secrets
+
+
+@pytest.mark.parametrize("before", range(360, 400, 8))
+def test_a_secret_that_is_cut_in_two_is_hidden_all_the_same(
+    sandbox: server.Sandbox, asked: tournament.Tournament, before: int
+) -> None:
+    secret = sandbox.state.token("full").secret_key
+    sandbox.faults.add("account", faults.errors("x" * before + secret))
+    with pytest.raises(errors.ApiError) as caught:
+        asked.account()
+    assert secret[:4] not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", range(60, 100, 8))
+def test_nor_is_it_shown_of_an_answer_of_another_shape(
+    sandbox: server.Sandbox, asked: tournament.Tournament, before: int
+) -> None:
+    secret = sandbox.state.token("full").secret_key
+    sandbox.faults.add("account", faults.changed(lambda _: {"x" * before: secret}))
+    with pytest.raises(errors.ApiError, match="no data, but") as caught:
+        asked.account()
+    assert secret[:4] not in str(caught.value)
+
+
+# ---- what is the token's fault
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot query field 'scope' on type 'Query'.",
+        "permission denied for relation compute_pickles",
+        "The round is out of scope",
+    ],
+)
+def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
+    sandbox: server.Sandbox, asked: tournament.Tournament, said: str
+) -> None:
+    sandbox.faults.add("account", faults.errors(said))
+    with pytest.raises(errors.ApiError, match="the API says") as caught:
+        asked.account()
+    assert not isinstance(caught.value, errors.TokenError)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Your API key does not have the required scope: upload_submission",
+        "You do not have permission to do that",
+        "Token lacks the upload_submission scope",
+        "missing scope upload_submission",
+        "insufficient permissions",
+        "Unauthorized",
+    ],
+)
+def test_what_is_a_fault_of_the_token_is(sandbox: server.Sandbox, asked: tournament.Tournament, said: str) -> None:
+    sandbox.faults.add("account", faults.errors(said))
+    with pytest.raises(errors.TokenError, match="will not do"):
+        asked.account()
+
+
+def test_a_server_that_fails_with_words_of_permission_is_asked_again(
+    sandbox: server.Sandbox, asked: tournament.Tournament
+) -> None:
+    sandbox.faults.add("account", faults.errors_detail("you do not have permission on relation x", 500))
+    assert asked.account().username == "sandbox_user"
+
+
+# ---- what cannot be sent
+
+
+@pytest.mark.parametrize("text", ["a\udcff", "\ud800"])
+def test_text_that_is_none_is_refused_and_not_sent(
+    sandbox: server.Sandbox, asked: tournament.Tournament, text: str
+) -> None:
+    with pytest.raises(errors.UsageError, match="write it in UTF-8"):
+        asked.set_label("1", text)
+    with pytest.raises(errors.UsageError, match="number that JSON does not have"):
+        asked.client.query("{ account { id } }", {"a": float("nan")}, what="the query")
+    assert len(sandbox.requests) == 0
+
+
+def test_other_text_arrives_as_it_is(sandbox: server.Sandbox, asked: tournament.Tournament) -> None:
+    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    asked.set_label(pickle.id, "größer, 模型")
+    assert pickle.label == "größer, 模型"
+
+
+# ---- orders
+
+
+def test_an_order_that_may_have_been_done_is_not_to_be_given_again_unseen(
+    sandbox: server.Sandbox, asked: tournament.Tournament
+) -> None:
+    sandbox.faults.add("*", faults.applied(faults.html(502)))
+    with pytest.raises(errors.UnansweredError, match="look first") as caught:
+        asked.set_label("1", "a")
+    assert caught.value.sent
+    assert "run it again" not in str(caught.value)
+
+
+def test_an_order_that_was_not_looked_at_says_so(sandbox: server.Sandbox, asked: tournament.Tournament) -> None:
+    sandbox.faults.add("*", faults.too_many("30"))
+    with pytest.raises(errors.UnansweredError, match="nothing was done: run it again in 30 s") as caught:
+        asked.set_label("1", "a")
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(("said", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_assignment_is_ordered_again_when_the_server_says(
+    sandbox: server.Sandbox, asked: tournament.Tournament, waits: list[float], said: str, waited: float, *, status: int
+) -> None:
+    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    sandbox.faults.add(ASSIGN, faults.status(status, Retry_After=said))
+    slot = next(one for one in asked.account().slots if one.name == "running")
+    assign.assign_and_read_back(asked, slot, pickle.id, Silent(), sleep=waits.append)
+    assert sandbox.state.slot("running").pickle_id == pickle.id
+    assert max(waits) == waited
+    assert sandbox.requests.count(ASSIGN) == 2
+
+
+def test_what_is_not_assigned_is_said_by_the_slot_alone(
+    sandbox: server.Sandbox, asked: tournament.Tournament, waits: list[float]
+) -> None:
+    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    sandbox.faults.add(ASSIGN, faults.html(502), times=None)
+    slot = next(one for one in asked.account().slots if one.name == "running")
+    with pytest.raises(errors.ApiError, match=r"HTTP 502, the server failed \(3 times\)\nrunning runs what") as caught:
+        assign.assign_and_read_back(asked, slot, pickle.id, Silent(), sleep=waits.append)
+    assert "may have been done" not in str(caught.value)
