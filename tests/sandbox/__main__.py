@@ -1,8 +1,8 @@
 """``make sandbox``: the stand-in, a registry with look-alikes and a runner, for trying the tool without an account.
 
 Prints the settings to use, as shell exports, and what to try; ends with Ctrl-C. Where nobody is at a terminal it prints
-the exports alone, or, with ``--env-file``, writes them there and prints nothing. What it says to try is done in a folder
-of its own, so that no pin of the person's comes to mean an image of the stand-in.
+the exports alone, or, with ``--env-file``, writes them there and prints nothing. What it says to try is done in a
+folder of its own, so that no pin of the person's comes to mean an image of the stand-in.
 """
 
 from __future__ import annotations

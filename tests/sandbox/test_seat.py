@@ -306,7 +306,7 @@ def test_credentials_name_the_verbs_that_lack_a_scope(seat: Seat, monkeypatch: p
     use(seat.sandbox, monkeypatch, "read only")
     out = seat.good("credentials")
     assert "upload_submission, which upload, rollback, assign" in out
-    assert "download_submission, which download, why need" in out
+    assert "download_submission, which download, why, comparing in upload need" in out
     code, _, err = seat("label", "x" * 3, "y")
     assert (code, "pickles` lists them" in err) == (2, True)
 
@@ -345,10 +345,29 @@ def test_download_compares_the_hash_with_the_name_and_the_manifests(seat: Seat, 
     assert (code, "is there already" in err) == (2, True)
 
 
-def test_download_of_other_bytes_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
-    code, out, _ = seat("download", "staked")
+def test_download_of_other_bytes_than_are_on_record_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
+    other = b"other bytes"
+    seat.sandbox.state.pickles[failed].filename = f"old-{hashlib.sha256(other).hexdigest()[:12]}.pkl"
+    seat.sandbox.storage.path(runs.key(seat.sandbox.state.pickles[failed].filename)).write_bytes(CONTENT)
+    manifests.commit(tmp_path / "dist" / "old", other)
+    code, out, _ = seat("download", "staked", "--to", "got.pkl")
     assert (code, "DIFFERS" in out) == (1, True)
-    assert (tmp_path / f"old-{'0' * 12}.pkl").read_bytes() == CONTENT
+    assert (tmp_path / "got.pkl").read_bytes() == CONTENT
+
+
+def test_twelve_digits_of_somebody_elses_are_no_finding(seat: Seat, failed: str) -> None:
+    pickle = seat.sandbox.state.pickles[failed]
+    pickle.filename = "model-202401011234.pkl"
+    seat.sandbox.storage.path(runs.key(pickle.filename)).write_bytes(CONTENT)
+    out = seat.good("download", "staked", "--to", "got.pkl")
+    assert "note    202401011234 in its name is not of this hash, and nothing here says that it should be" in out
+    assert "nothing is on record here to compare it with" in out
+    assert seat.data("download", "staked", "--to", "again.pkl")["compared"][0]["equal"] is None
+
+
+def test_a_place_that_cannot_be_written_is_told(seat: Seat, uploaded: str) -> None:
+    code, _, err = seat("download", uploaded, "--to", "/proc/x.pkl")
+    assert (code, "/proc/x.pkl: cannot be written (" in err, "--to" in err) == (2, True, True)
 
 
 def test_download_without_the_scope_or_the_bytes_leaves_no_file(
