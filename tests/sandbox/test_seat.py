@@ -188,6 +188,38 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
 
 
+@pytest.mark.parametrize(("typed", "agreed"), [("", False), ("y", False), ("yes", True)])
+@pytest.mark.parametrize("verb", ["trigger", "assign"])
+def test_where_a_stake_hangs_on_it_only_the_whole_word_is_a_yes(
+    seat: Seat, failed: str, uploaded: str, monkeypatch: pytest.MonkeyPatch, *, verb: str, typed: str, agreed: bool
+) -> None:
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: typed)
+    code, _, err = seat(verb, "staked", *([uploaded] if verb == "assign" else []))
+    assert "[type yes]" in err
+    assert (code, bool(seat.changes())) == ((0, True) if agreed else (5, False))
+
+
+def test_where_no_stake_hangs_on_it_enter_is_a_yes(seat: Seat, uploaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "")
+    assert "[Y/n]" in seat("trigger", uploaded)[2]
+    assert seat.changes() == ["triggerComputePickleUpload"]
+
+
+def test_trigger_of_an_archived_slot_is_refused(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("old_one"), "old.pkl", assign=True)
+    for name in ("old_one", made.id):
+        code, _, err = seat("trigger", name, "--yes")
+        assert (code, "is archived" in err, seat.changes()) == (5, True, [])
+
+
+def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
+    code, _, err = seat("trigger", made.id)
+    assert (code, "its validation says 'failed'" in err, seat.changes()) == (5, True, [])
+
+
 def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
     seat.sandbox.state.close_round()
     code, out, err = seat("trigger", uploaded, "--yes")
