@@ -399,6 +399,21 @@ def test_locked_pins_nothing(project: Path, on: FakeEngine, capsys: pytest.Captu
     assert not (project / "dist" / "small" / artifact.PICKLE).exists()
 
 
+def test_locked_pulls_nothing_that_it_would_refuse(
+    project: Path, on: FakeEngine, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, stand_in=True)
+    facts = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    known.digests[REF] = DIGEST
+    assert make("--locked", "--pull") == 5
+    on.remove_image(REF)
+    on.registry[REF] = facts
+    assert make("--locked") == 5
+    assert f"{REF} is not pinned in {project / pins.NAME}" in said(capsys)[1]
+    assert on.asked == []
+    assert on.find_image(REF) is None
+
+
 def test_locked_lets_nothing_stand_in_for_a_pin(
     project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
