@@ -104,12 +104,15 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
     from builder import slots, standing  # noqa: PLC0415
 
     try:
-        pickle = pickle_of(api, slots.find(api, name))
-    except errors.UsageError:
-        # The id of a run is found in no list of its own.
+        found = slots.find(api, name)
+    except errors.TokenError:
+        raise
+    except (errors.UsageError, errors.ApiError):
+        # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
         if not slots.is_id(name):
             raise
         return f"run {name}", api.trigger_logs(name)
+    pickle = pickle_of(api, found)
     runs = standing.newest(pickle.triggers)
     if not runs:
         raise errors.UsageError(

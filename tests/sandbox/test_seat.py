@@ -160,6 +160,19 @@ def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
     assert [one["message"] for one in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
 
 
+def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat, failed: str) -> None:
+    run = seat.sandbox.state.pickles[failed].triggers[-1]
+    seat.sandbox.faults.add(
+        "computePickles", faults.errors("Pickle not found"), when=lambda one: "id" in one.variables, times=None
+    )
+    assert "Segfault" in seat.good("logs", run.id)
+
+
+def test_logs_of_an_empty_slot_by_its_id_say_that_it_runs_nothing(seat: Seat) -> None:
+    code, _, err = seat("logs", seat.sandbox.state.slot("fresh").id)
+    assert (code, "fresh: runs no pickle" in err) == (2, True)
+
+
 def test_logs_of_diagnostics(seat: Seat, uploaded: str) -> None:
     assert "no diagnostics" in seat.good("logs", uploaded, "--diagnostics")
 
