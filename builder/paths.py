@@ -30,6 +30,14 @@ def cache_folder() -> Path:
     return folder
 
 
+def state_folder() -> Path:
+    """Return the folder for what this machine must remember (what slots ran before), made on first use, private."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    folder = Path(base) / "numerai-builder"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all.
 

@@ -148,6 +148,23 @@ def check_usable(slot: tournament.Slot) -> None:
         )
 
 
+def check_no_webhook(slot: tournament.Slot, *, mend: str) -> None:
+    """Refuse a slot that has a webhook.
+
+    Args:
+        slot: Which.
+        mend: What takes it away.
+
+    Raises:
+        errors.RefusedError: It has one.
+    """
+    if slot.webhook:
+        raise errors.RefusedError(
+            f"{typed_kinds.escape(slot.name)}: has a webhook, which runs another machine in each round, and a slot "
+            f"with one takes no pickle; {mend}"
+        )
+
+
 def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> int:
     """Make sure that a slot of this name can be made.
 

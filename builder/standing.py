@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from builder.tournament import Pickle, Slot, Trigger
 
 
+_THEIR_SIDE = "error"
+"""The word of a run that failed at the tournament's side; `failed` is the model's."""
+
+
 class Rank(enum.IntEnum):
     """What a slot asks of a person; the first comes first."""
 
@@ -63,18 +67,37 @@ def newest(runs: Iterable[Trigger]) -> list[Trigger]:
 def judge_run(run: Trigger) -> bool | None:
     """Tell whether a run was good; None while it is not settled, or for a word that nobody knows.
 
-    A run that found no open round shows that the pickle is good, whatever its word.
+    A run that ended without an open round shows that the pickle is good, whatever its word.
     """
-    if tournament.NO_ROUND in run.descriptions:
+    if had_no_round(run):
         return True
     return tournament.verdict(status_of(run))
+
+
+def judge_validation(pickle: Pickle) -> bool | None:
+    """Tell whether a pickle is valid; None while that is not settled, or for a word that nobody knows.
+
+    A validation that failed is excused where it had no open round. Which run the validation was, the API does not say:
+    so the first that ended must not have failed, one must have ended for want of a round, and none for the model.
+    """
+    said = tournament.verdict(pickle.validation)
+    if said is not False:
+        return said
+    ended = [run for run in reversed(newest(pickle.triggers)) if judge_run(run) is not None]
+    failed = [run for run in ended if judge_run(run) is False]
+    of_the_model = [run for run in failed if status_of(run).lower() != _THEIR_SIDE]
+    return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
+
+
+def had_no_round(run: Trigger) -> bool:
+    """Tell whether a run ended for want of an open round."""
+    return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
 def find_fault(pickle: Pickle) -> Fault | None:
     """Return where a pickle failed last, or None where it did not."""
     runs = newest(pickle.triggers)
-    last = runs[0] if runs else None
-    if tournament.verdict(pickle.validation) is False and not (last and judge_run(last) is True):
+    if judge_validation(pickle) is False:
         bad = next((run for run in runs if judge_run(run) is False), None)
         said = bad.descriptions if bad else ()
         return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
@@ -133,7 +156,7 @@ def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Sta
 def _good_reason(runs: Sequence[Trigger]) -> str:
     if not runs:
         return "validated, not run yet"
-    if tournament.NO_ROUND in runs[0].descriptions:
+    if had_no_round(runs[0]):
         return "good: no round was open at its last run"
     return f"last run {status_of(runs[0])}"
 

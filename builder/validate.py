@@ -67,6 +67,7 @@ class Task:
         python: That image's Python.
         files: Live data to predict on.
         source: Where those come from, for the record.
+        data_version: Whose features it is taken to be for; what is uploaded is registered for no other.
         limits: What the run may use.
     """
 
@@ -76,6 +77,7 @@ class Task:
     python: str
     files: data.LiveFiles
     source: str
+    data_version: str
     limits: Limits
 
 
@@ -139,7 +141,7 @@ def to_bytes(validation: Validation) -> bytes:
             "ref": task.image.ref,
             "python": task.python,
         },
-        "data": {"source": task.source, "rows": task.files.rows},
+        "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
         "limits": dataclasses.asdict(task.limits),
         "usage": dataclasses.asdict(validation.usage) if validation.usage else None,
         "checks": [dataclasses.asdict(check) for check in validation.checks],

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     import argparse
 
     from builder import tournament
+    from builder.progress import Progress
 
 
 def assign(options: argparse.Namespace) -> int:
     """Have a slot run a pickle."""
-    from builder import slots, tournament  # noqa: PLC0415 - the API's side of the package
+    from builder import slots, standing  # noqa: PLC0415 - the API's side of the package
 
     with terminal.progress() as progress, online.connect(progress) as api:
         account = api.account()
@@ -25,19 +26,15 @@ def assign(options: argparse.Namespace) -> int:
         pickle = slots.find_pickle(api, options.pickle)
         if slot.pickle and slot.pickle.id == pickle.id:
             return _tell(slot, slot, json_wanted=options.json)
-        if slot.webhook:
-            raise errors.RefusedError(
-                f"{seat.clean(slot.name)}: has a webhook, which runs another machine; take it away at the tournament's "
-                "site first, or upload with --clear-webhook"
-            )
-        if tournament.verdict(pickle.validation) is not True:
+        slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
+        if standing.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{seat.pickle_line(pickle)}: its validation says {seat.clean(pickle.validation) or 'nothing'!r}, and "
                 f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
         question = f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?"
         consent.ask(question, _follows(slot, pickle), yes=options.yes, in_full=bool(slot.stake))
-        return _tell(slot, _change(api, slot, pickle.id), json_wanted=options.json)
+        return _tell(slot, _change(api, slot, pickle.id, progress), json_wanted=options.json)
 
 
 def disable(options: argparse.Namespace) -> int:
@@ -50,7 +47,7 @@ def disable(options: argparse.Namespace) -> int:
         if slot.pickle is None:
             return _tell(slot, slot, json_wanted=options.json)
         consent.ask(f"Have {seat.clean(slot.name)} run no pickle?", _follows(slot, None), yes=options.yes)
-        return _tell(slot, _change(api, slot, None), json_wanted=options.json)
+        return _tell(slot, _change(api, slot, None, progress), json_wanted=options.json)
 
 
 def label(options: argparse.Namespace) -> int:
@@ -91,14 +88,18 @@ def create_model(options: argparse.Namespace) -> int:
     return 0
 
 
-def _change(api: tournament.Tournament, slot: tournament.Slot, pickle: str | None) -> tournament.Slot:
+def _change(
+    api: tournament.Tournament, slot: tournament.Slot, pickle: str | None, progress: Progress
+) -> tournament.Slot:
     from builder.upload import assign as upload_assign  # noqa: PLC0415
 
-    return upload_assign.assign_and_read_back(api, slot, pickle)
+    return upload_assign.assign_and_read_back(api, slot, pickle, progress)
 
 
 def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
     """Say what is replaced, and what follows."""
+    from builder import standing  # noqa: PLC0415
+
     name, before = seat.clean(slot.name), slot.pickle
     was = f"{seat.pickle_line(before)} ({before.id})" if before else "no pickle"
     lines = [f"slot     {name}" + (f", stake {seat.clean(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
@@ -114,8 +115,10 @@ def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[st
         )
         if before is None:
             lines.append("         the slot takes no submissions over the API until the pickle is disabled")
-    if before is not None:
-        lines.append(f"back     python -m builder assign {name} {before.id}")
+    if before is not None and standing.judge_validation(before) is True:
+        lines.append(f"back     python -m builder rollback {name}")
+    elif before is not None:
+        lines.append("back     nothing: what it runs now is not valid, and is not assigned again")
     return lines
 
 

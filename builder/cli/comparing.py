@@ -10,13 +10,14 @@ from builder.cli import hosted, session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder import artifact, tournament
+    from builder import tournament
     from builder.cli import target
     from builder.progress import Progress
+    from builder.upload.plan import Wish
 
 
 def compare(
-    made: artifact.Artifact,
+    wish: Wish,
     old: tournament.Pickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -26,13 +27,13 @@ def compare(
 ) -> str:
     """Return how much their predictions are like each other, or why nobody can say: that ends no upload."""
     try:
-        return _compare(made, old, chosen, api, root, progress=progress)
+        return _compare(wish, old, chosen, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:
         return f"not compared: {' '.join(str(error).split())} (--no-compare leaves it out)"
 
 
 def _compare(
-    made: artifact.Artifact,
+    wish: Wish,
     old: tournament.Pickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -46,16 +47,16 @@ def _compare(
     on = session.find()  # none is installed or started for this
     ref = hosted.reference(api, old, root)
     content = hosted.fetch(api, old, progress)
-    live, benchmarks, source = _live_files(chosen, api, progress)
+    live, benchmarks, source = _live_files(wish, chosen, api, progress)
     terms = config.Validate().limits
     limits = validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds)
     where = (
-        image.find_again(made.manifest.image, on, progress=progress),
+        image.find_again(wish.made.manifest.image, on, progress=progress),
         image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
     )
     with run.start(on) as identity:
         progress.step("running the new pickle")
-        new = stage.predict(made.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+        new = stage.predict(wish.made.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
         progress.step("running what the slot runs now")
         try:
             before = stage.predict(content, where[1], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
@@ -64,11 +65,12 @@ def _compare(
     return f"{stage.compare(new, before)} of {source}"
 
 
-def _live_files(chosen: target.Target, api: tournament.Tournament, progress: Progress) -> tuple[Path, Path | None, str]:
+def _live_files(
+    wish: Wish, chosen: target.Target, api: tournament.Tournament, progress: Progress
+) -> tuple[Path, Path | None, str]:
     """Return what to predict on: what the config validates on, else the tournament's live data of today."""
     terms = chosen.config.validate if chosen.config else config.Validate()
     if isinstance(terms.data, config.LivePaths):
         return terms.data.live, terms.data.benchmarks, terms.data.live.name
-    version = chosen.config.data_version if chosen.config else config.Config.data_version
-    live, benchmarks = hosted.fetch_live(api, version, progress)
-    return live, benchmarks, f"today's live data, {version}"
+    live, benchmarks = hosted.fetch_live(api, wish.data_version, progress)
+    return live, benchmarks, f"today's live data, {wish.data_version}"

@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, errors
+from builder import errors
 from builder.cli import consent, online, registries, target, terminal
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from builder import artifact, tournament
     from builder.cli.terminal import QuietProgress, TerminalProgress
-    from builder.upload import deploy
+    from builder.upload import deploy, refusals
     from builder.upload.plan import Plan, Wish
 
 _LOG_LINES = 12
@@ -28,12 +29,12 @@ def upload(options: argparse.Namespace) -> int:
     chosen = target.find(options.target)
     with terminal.progress() as progress:
         made = target.load(chosen, progress)
-        notes = refusals.check(made)
+        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
         if options.dry_run:
-            return _upload(options, chosen, made, notes, progress)
+            return _upload(options, chosen, made, proof, progress)
         journal.reserve(made.folder)
         try:
-            return _upload(options, chosen, made, notes, progress)
+            return _upload(options, chosen, made, proof, progress)
         finally:
             journal.release(made.folder)
 
@@ -42,7 +43,7 @@ def _upload(
     options: argparse.Namespace,
     chosen: target.Target,
     made: artifact.Artifact,
-    notes: tuple[str, ...],
+    proof: refusals.Proof,
     progress: TerminalProgress | QuietProgress,
 ) -> int:
     from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
@@ -51,17 +52,22 @@ def _upload(
     with online.connect(progress, root=root) as api, registries.connect(progress) as asked:
         checks.check_token(api)
         account = api.account()
-        wish = _wish(options, chosen, made, account)
+        wish = _wish(options, chosen, made, account, proof.data_version)
         slot = checks.find_slot(account, wish.slot, create=wish.create)
         host = online.read_settings(root).registry
         if options.dry_run:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _tell_plan(plan, notes, json_wanted=options.json)
+            _tell_plan(plan, proof.notes, json_wanted=options.json)
             return 0
         name = slot.name if slot else wish.slot
         with journal.locked(made.folder, made.manifest.pickle.sha256, name):
-            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _agree(plan, notes, yes=options.yes)
+            plan = _agreed(
+                checks.make(api, account, wish, asked, host),
+                proof.notes,
+                lambda plan: _compared(plan, chosen, api, root, progress),
+                lambda plan: checks.at_this_moment(api, plan),
+                yes=options.yes,
+            )
             done = deploy.deploy(
                 deploy.Task(
                     plan=plan,
@@ -87,12 +93,16 @@ def _compared(
         return plan
     from builder.cli import comparing  # noqa: PLC0415
 
-    likeness = comparing.compare(plan.wish.made, plan.slot.pickle, chosen, api, root, progress=progress)
+    likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
     return dataclasses.replace(plan, likeness=likeness)
 
 
 def _wish(
-    options: argparse.Namespace, chosen: target.Target, made: artifact.Artifact, account: tournament.Account
+    options: argparse.Namespace,
+    chosen: target.Target,
+    made: artifact.Artifact,
+    account: tournament.Account,
+    data_version: str,
 ) -> Wish:
     from builder.upload import plan  # noqa: PLC0415
 
@@ -103,7 +113,7 @@ def _wish(
     return plan.Wish(
         made=made,
         slot=name,
-        data_version=chosen.config.data_version if chosen.config else config.Config.data_version,
+        data_version=data_version,
         create=create,
         clear_webhook=options.clear_webhook,
         trigger=options.trigger,
@@ -114,9 +124,9 @@ def _wish(
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
     """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
-    from builder import slots  # noqa: PLC0415
+    from builder import slots, tournament  # noqa: PLC0415
 
-    usable = [slot for slot in account.slots if not slot.archived]
+    usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.watched():
         names = ", ".join(slot.name for slot in usable) or "none yet"
         raise errors.UsageError(
@@ -131,20 +141,43 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
     return name, create or slots.match_slot(account, name) is None
 
 
+def _agreed(
+    plan: Plan,
+    notes: tuple[str, ...],
+    compare: Callable[[Plan], Plan],
+    at_this_moment: Callable[[Plan], Plan],
+    *,
+    yes: bool,
+) -> Plan:
+    """Return what was agreed to: compared, and with the round as it is when the answer comes."""
+    if not yes and not terminal.watched():
+        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+    plan = at_this_moment(compare(plan))
+    _agree(plan, notes, yes=yes)
+    now = plan if yes or plan.changes_nothing else at_this_moment(plan)
+    if now.runs_now and not plan.runs_now:
+        terminal.tell("a round has opened meanwhile, so that what follows is not what it was:")
+        _agree(now, notes, yes=yes)
+    return now
+
+
 def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
     """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
-    if plan.is_done and not plan.wish.trigger:
+    if plan.changes_nothing:
         return
     kind = "existing" if plan.slot else "NEW"
     consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
     if yes or not terminal.watched():
         return
-    if plan.wish.clear_webhook and plan.slot and plan.slot.webhook:
+    if plan.clears_webhook:
         _agree_in_full(f"Take the webhook of {plan.name} away?")
-    if plan.slot and plan.slot.stake and plan.is_round_open and plan.round:
-        stake, number = plan.slot.stake, plan.round.number
-        _agree_in_full(f"{plan.name} has a stake of {stake}, and round {number} is open: have it run for that?")
+    if plan.slot and plan.slot.stake:
+        number = plan.round.number if plan.round else "now"
+        what = (
+            f"and round {number} is open: have it run for that" if plan.runs_now else "have its next rounds run by this"
+        )
+        _agree_in_full(f"{plan.name} has a stake of {plan.slot.stake}, {what}?")
 
 
 def _agree_in_full(question: str) -> None:
@@ -199,22 +232,25 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
-    print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
+    if assign.identity(done.slot) == done.pickle.id:
+        print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+    else:
+        print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
 
 
 def _tell_good(done: deploy.Done, plan: Plan) -> None:
-    from builder import diagnose, tournament, when  # noqa: PLC0415
+    from builder import diagnose, standing, tournament, when  # noqa: PLC0415
     from builder.upload import plan as planning  # noqa: PLC0415
 
     name = diagnose.one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
-    said = {*done.pickle.descriptions, *(done.run.descriptions if done.run else ())}
+    run = done.run or next(iter(standing.newest(done.pickle.triggers)), None)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
-    if tournament.NO_ROUND in said:
+    if run and standing.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {when.round_line(plan.round, plan.now)}')
     if done.receipt and done.receipt.previous:
         print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")

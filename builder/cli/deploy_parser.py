@@ -15,7 +15,7 @@ _WAIT = 3600.0
 
 def add(verbs: parser.Verbs) -> None:
     """Add them."""
-    upload = verbs.add_engine("upload", "deploy.upload", "deploy the validated pickle of CONFIG to a model slot")
+    upload = verbs.add("upload", "deploy.upload", "deploy the validated pickle of CONFIG to a model slot", json=True)
     upload.add_argument("target", nargs="?", default=_CONFIG, metavar="CONFIG", help="or dist/NAME")
     upload.add_argument("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model")
     upload.add_argument("--create", action="store_true", help="make the slot where there is none of this name")
@@ -24,7 +24,10 @@ def add(verbs: parser.Verbs) -> None:
     upload.add_argument("--again", action="store_true", help="send it anew though an upload of it failed there")
     upload.add_argument("--no-compare", action="store_true", help="do not compare with what the slot runs now")
     upload.add_argument("--dry-run", action="store_true", help="read and check everything, change nothing")
-    upload.add_argument("--wait", type=_seconds, default=_WAIT, metavar="SECONDS", help="for the validation, at most")
+    upload.add_argument(
+        "--wait", type=_seconds, default=_WAIT, metavar="SECONDS", help="for the validation, and for a run, at most"
+    )
+    upload.add_argument("--yes", action="store_true", help="yes to every question, a staked submission's too")
     rollback = verbs.add("rollback", "rollback.rollback", "have a slot run again what it ran before", json=True)
     rollback.add_argument(
         "slot", nargs="?", default=_CONFIG, metavar="SLOT", help=f"its name or id, or a config; default: {_CONFIG}"

@@ -70,8 +70,18 @@ def _task(
         python=image.inventory(where, on, identity).python,
         files=live,
         source=source,
+        data_version=_data_version(made, chosen),
         limits=validate.Limits(cpus=terms.limits.cpus, memory=terms.limits.memory, seconds=terms.limits.seconds),
     )
+
+
+def _data_version(made: artifact.Artifact, chosen: target.Target) -> str:
+    """Return the config's data version; without a config, that of the validation before this."""
+    from builder.upload import refusals  # noqa: PLC0415
+
+    if chosen.config:
+        return chosen.config.data_version
+    return refusals.data_version(made.folder) or config.Config.data_version
 
 
 def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import config, errors
-from builder.cli import consent, online, terminal
+from builder.cli import consent, online, seat, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -19,9 +19,9 @@ _SHOWN = 10
 
 
 def rollback(options: argparse.Namespace) -> int:
-    """Have a slot run what it ran before, as receipt and journal say; else what a person chooses."""
+    """Have a slot run what it ran before, as its log, receipts and journals say; else what a person chooses."""
     from builder import slots  # noqa: PLC0415 - the API's side of the package
-    from builder.upload import assign, history, journal, plan  # noqa: PLC0415
+    from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
 
     root, name = _meant(options.slot)
     with terminal.progress() as progress, online.connect(progress, root=root) as api:
@@ -37,20 +37,24 @@ def rollback(options: argparse.Namespace) -> int:
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
         facts = [
-            f"slot     {slot.name}" + (f", stake {slot.stake}" if slot.stake else ""),
-            f"runs now {assign.shown(slot)}",
+            f"slot     {seat.clean(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
+            f"runs now {seat.clean(assign.shown(slot))}",
             f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
             "follows  what was submitted already is not taken back",
         ]
+        # A slot that ran no pickle may have had a machine called in its place.
+        entries = slot_log.of(slot).entries
+        hook = None if wanted or slot.webhook else slot_log.webhook_before(entries, assign.identity(slot))
+        if hook:
+            facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.identity(slot) == wanted:
             return _tell(slot, slot, said, json_wanted=options.json)
-        consent.ask(f"Have {slot.name} run {said} again?", facts, yes=options.yes)
-        if known:
-            written = journal.Journal(_journal_of(known.source))
-            written.write(
-                journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=assign.identity(slot), pickle=wanted
-            )
-        now = assign.assign_and_read_back(api, slot, wanted)
+        if wanted:
+            slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
+        consent.ask(f"Have {seat.clean(slot.name)} run {said} again?", facts, yes=options.yes)
+        now = assign.assign_and_read_back(api, slot, wanted, progress)
+        if hook:
+            webhook.put_back(api, now, hook, progress)
     return _tell(slot, now, said, json_wanted=options.json)
 
 
@@ -63,11 +67,6 @@ def _meant(text: str) -> tuple[Path, str]:
     if chosen.upload is None or chosen.upload.model is None:
         raise errors.UsageError(f"{text}: names no upload.model; name the slot: `python -m builder rollback SLOT`")
     return chosen.root, chosen.upload.model
-
-
-def _journal_of(source: Path) -> Path:
-    """Return the journal beside what says so."""
-    return source if source.suffix == ".jsonl" else source.parent.parent / f"journal-{source.stem}.jsonl"
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
@@ -90,19 +89,20 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
 
     if not earlier:
         raise errors.RefusedError(
-            f"{slot.name}: no receipt or journal here says what it ran before, and no other valid pickle was uploaded "
+            f"{seat.clean(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.named(one)}, {one.inserted_at}" for number, one in enumerate(earlier[:_SHOWN], start=1)
+        f"  {number}  {plan.named(one)}, {seat.clean(one.inserted_at)}"
+        for number, one in enumerate(earlier[:_SHOWN], start=1)
     ]
     if not terminal.watched():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{slot.name}: no receipt or journal here says what it ran before; say which of its earlier pickles with "
+            f"{seat.clean(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
             f"--to (make: TO=ID):\n{listed}"
         )
-    terminal.tell(f"No receipt or journal here says what {slot.name} ran before. Its earlier pickles:")
+    terminal.tell(f"Nothing here says what {seat.clean(slot.name)} ran before. Its earlier pickles:")
     terminal.tell("\n".join(lines))
     answer = terminal.ask("Which one? Its number:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):
@@ -116,5 +116,5 @@ def _tell(before: tournament.Slot, after: tournament.Slot, said: str, *, json_wa
         print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
     else:
         read = "nothing was to be changed" if was == now else "read back from the slot"
-        print(f"{after.name} runs {said}  ({read})")
+        print(f"{seat.clean(after.name)} runs {said}  ({read})")
     return 0

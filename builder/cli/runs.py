@@ -157,8 +157,7 @@ def _follows(
     validation: bool,
 ) -> list[str]:
     """Say what follows from a run."""
-    from builder import tournament as types  # noqa: PLC0415
-    from builder import when  # noqa: PLC0415
+    from builder import standing, when  # noqa: PLC0415
 
     now = dt.datetime.now(dt.UTC)
     names = ", ".join(seat.clean(slot.name) for slot in where) or "its slot"
@@ -166,7 +165,7 @@ def _follows(
         f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
         f"round    {when.round_line(current, now)}",
     ]
-    if types.verdict(pickle.validation) is not True:
+    if standing.judge_validation(pickle) is not True:
         said = seat.clean(pickle.validation) or "nothing"
         lines.append(f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means")
     if current is not None and current.is_open(now):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from builder import standing, tournament
 
+NO_WEBHOOK = "take it away at the tournament's site first, or upload with --clear-webhook"
 _RUNS = 5
 
 

@@ -13,10 +13,12 @@ import time
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, tournament
+from builder.upload import journal, slot_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from builder.progress import Progress
     from builder.tournament import Slot, Tournament
 
 _ORDERS = 3
@@ -30,7 +32,7 @@ class _WrongError(errors.ApiError):
 
 
 def assign_and_read_back(
-    api: Tournament, slot: Slot, pickle: str | None, *, sleep: Callable[[float], None] = time.sleep
+    api: Tournament, slot: Slot, pickle: str | None, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
 ) -> Slot:
     """Have a slot run a pickle (None: none), and read it back.
 
@@ -38,61 +40,85 @@ def assign_and_read_back(
         api: The tournament.
         slot: The slot as it was read before: what it runs there is what it gets back when this fails.
         pickle: Id of a pickle.
+        progress: Told when the slot is given back.
         sleep: Waits.
 
     Returns:
         The slot as it is now.
 
     Raises:
+        errors.ArtifactError: What the slot runs now cannot be written down; nothing was changed.
         errors.ApiError: It did not come to be; the message says whether the slot is as it was.
         errors.NetworkError: The same, for want of an answer.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
     """
-    with changed(api, slot, pickle, sleep=sleep) as now:
+    with changed(api, slot, pickle, progress, sleep=sleep) as now:
         return now
 
 
 @contextlib.contextmanager
 def changed(
-    api: Tournament, slot: Slot, pickle: str | None, *, sleep: Callable[[float], None] = time.sleep
+    api: Tournament, slot: Slot, pickle: str | None, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Slot]:
     """Have a slot run a pickle, and keep to that only if what is done meanwhile holds too.
 
     Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
     it had.
     """
+    log = slot_log.of(slot)
+    log.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
     try:
         _check_answer(_order(api, slot.id, pickle, sleep), slot, pickle)
         yield _read_back(api, slot, pickle, sleep)
     except errors.BuilderError as error:
         with interrupts.held_back():
-            give_back(api, slot, because=str(error), sleep=sleep)
-        raise _retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
+            late = isinstance(error, errors.UnansweredError) and error.sent
+            give_back(api, slot, progress, because=str(error), late=late, sleep=sleep)
+        raise retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.held_back():
-            give_back(api, slot, because="it was interrupted", sleep=sleep)
+            give_back(api, slot, progress, because="it was interrupted", late=True, sleep=sleep)
         error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
 
 
-def give_back(api: Tournament, slot: Slot, *, because: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Have a slot run again what it ran when it was read; nothing is sent where it still does.
+def give_back(
+    api: Tournament,
+    slot: Slot,
+    progress: Progress,
+    *,
+    because: str,
+    late: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Have a slot run again what it ran when it was read.
+
+    Args:
+        api: The tournament.
+        slot: As it was read.
+        progress: Told that this goes on.
+        because: What went wrong, for the message where this does too.
+        late: An order without an answer may yet take effect, so that this one is given though the slot still runs
+            what it ran.
+        sleep: Waits.
 
     Raises:
         errors.ApiError: It could not be; the message says how to do it by hand.
     """
     before = identity(slot)
     last: errors.NetworkError | None = None
+    progress.note(f"giving {slot.name} back what it ran before: wait for that")
     for attempt in range(_ORDERS):
         try:
-            if identity(find(api, slot)) == before:
-                return
-            _order(api, slot.id, before, sleep)
-            _read_back(api, slot, before, sleep)
+            if late or identity(find(api, slot)) != before:
+                _order(api, slot.id, before, sleep)
+                _read_back(api, slot, before, sleep)
         except errors.NetworkError as error:
             last = error
             sleep(_PAUSES[attempt + 1])
         else:
+            with contextlib.suppress(errors.ArtifactError):  # it is done, and the log merely knows less
+                slot_log.of(slot).write(journal.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
     raise errors.ApiError(
@@ -123,7 +149,7 @@ def find(api: Tournament, slot: Slot) -> Slot:
     return found
 
 
-def _retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
+def retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
     """Return an error that exits as this one does, with another text."""
     if isinstance(error, errors.TokenError):
         return errors.TokenError(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,7 +52,8 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
             )
         return found
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
-    found = slots.match_slot(account, wish_slot)
+    classic = [slot for slot in account.slots if slot.tournament == tournament.CLASSIC]  # names are unique in each
+    found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
     fault = None if found else slots.name_fault(wish_slot)
     if fault:
         raise errors.UsageError(f"{_line(wish_slot)}: as a new slot's name it {fault}")
@@ -87,7 +89,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     if found and is_good(found) is False and wish.again:
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
-    now = dt.datetime.now(dt.UTC)
+    now = _now(api)
     return plan.Plan(
         wish=wish,
         account=account.username,
@@ -102,6 +104,17 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         now=now,
         notes=tuple(notes),
     )
+
+
+def at_this_moment(api: Tournament, made: Plan) -> Plan:
+    """Return a plan with the round as it is now: reading, comparing and answering took their time."""
+    now = _now(api)
+    return dataclasses.replace(made, round=api.round_at(now), now=now)
+
+
+def _now(api: Tournament) -> dt.datetime:
+    """Return the time by the API's clock, where that is known."""
+    return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=api.client.clock_ahead or 0)
 
 
 def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:
@@ -127,20 +140,13 @@ def is_good(pickle: Pickle) -> bool | None:
 
     A validation that ended for want of an open round found the pickle good.
     """
-    said = tournament.verdict(pickle.validation)
-    if said is False:
-        fault = standing.find_fault(pickle)
-        return fault is None or fault.where != "validation"
-    return said
+    return standing.judge_validation(pickle)
 
 
 def _check_slot(slot: Slot, wish: Wish) -> None:
     slots.check_usable(slot)
-    if slot.webhook and not wish.clear_webhook:
-        raise errors.RefusedError(
-            f"{_line(slot.name)}: has a webhook, which runs another machine in each round, and a slot with one takes "
-            "no pickle; `--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away"
-        )
+    if not wish.clear_webhook:
+        slots.check_no_webhook(slot, mend="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
 
 
 def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:

@@ -26,7 +26,7 @@ _OUT = f"{engine.BOX}/out"
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """Two models' predictions of the same rows; None where one of them says the same of every row.
+    """How much two models' predictions are alike; None where one says the same of every row, or there are no two rows.
 
     Attributes:
         rows: How many rows both predicted.
@@ -37,6 +37,8 @@ class Likeness:
     spearman: float | None
 
     def __str__(self) -> str:
+        if self.rows < 2:
+            return f"no correlation: they have {self.rows} rows in common"
         if self.pearson is None or self.spearman is None:
             return f"no correlation on {self.rows:,} rows: one of them predicts the same for every row"
         return f"correlation {self.pearson:.4f} (Spearman {self.spearman:.4f}) on {self.rows:,} rows"

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, slots, standing
-from builder.upload import assign, checks, journal, receipt, register, storage, waiting
+from builder.upload import assign, checks, journal, receipt, register, slot_log, storage, waiting, webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import Pickle, Slot, Tournament, Trigger
+    from builder.tournament import LogLine, Pickle, Slot, Tournament, Trigger
     from builder.upload.journal import Journal
     from builder.upload.plan import Plan
+
+_ABOUT_RUNS = (journal.TRIGGERING, journal.TRIGGERED, journal.RUN_FAILED)
+_LOOKS = (0.0, 1.0, 2.0)
+"""Seconds before each look for a run: what was begun may be listed a little later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,11 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """How it ended: a receipt, or why the tournament found the pickle bad (then the slot runs what it ran)."""
+    """How it ended: a receipt, or why the tournament found the pickle bad.
+
+    Attributes:
+        slot: As it is now: after a failure, with what it ran before, where that is known.
+    """
 
     pickle: Pickle
     slot: Slot
@@ -55,23 +63,43 @@ class Done:
     log: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Placed:
+    """A pickle that a slot runs, read back and written down; with what it takes to undo that.
+
+    Attributes:
+        before: The slot as it was; None where nobody here knows.
+        webhook: What was taken away for it.
+    """
+
+    slot: Slot
+    before: Slot | None
+    webhook: str | None
+    pickle: Pickle
+    receipt: receipt.Receipt
+
+
 def deploy(task: Task) -> Done:
     """Do all of it; a pickle that the tournament finds bad is how it may end too.
 
     Raises:
         errors.NetworkError: Something did not answer, or answered wrongly; running again goes on. Where the slot's
-            pickle was changed, the slot has what it had.
+            pickle was changed, the slot has what it had; but for a run that nobody can tell the end of, which leaves
+            the validated pickle in the slot and says so.
         errors.ArtifactError: The journal cannot be written, or the pickle changed meanwhile.
         errors.RefusedError: The slot changed meanwhile.
     """
     _write_plan(task)
     slot = task.plan.slot or _make_slot(task)
     try:
-        with _webhook_taken(task, slot):
-            return _assign(task, slot, _validated(task, slot))
+        with webhook.taken(task.api, slot, task.progress, sleep=task.sleep):
+            placed = _assign(task, slot, _validated(task, slot))
     except _FailedError as failed:
         found = waiting.explain(task.api, failed.pickle)
         return Done(pickle=failed.pickle, slot=slot, receipt=None, failure=found, run=None)
+    if task.plan.wish.trigger:
+        return _run(task, placed)
+    return Done(pickle=placed.pickle, slot=placed.slot, receipt=placed.receipt, failure=None, run=None)
 
 
 class _FailedError(errors.ApiError):
@@ -121,34 +149,13 @@ def _make_slot(task: Task) -> Slot:
     return slots.create(task.api, task.plan.name)
 
 
-@contextlib.contextmanager
-def _webhook_taken(task: Task, slot: Slot) -> Iterator[None]:
-    """Take the slot's webhook away for good, unless this fails: then it is put back."""
-    if not slot.webhook:
-        yield
-        return
-    task.progress.step("taking the slot's webhook away")
-    try:
-        task.api.set_webhook(slot.id, None)
-        yield
-    except BaseException:
-        with interrupts.held_back():
-            try:
-                task.api.set_webhook(slot.id, slot.webhook)
-            except errors.NetworkError as error:
-                task.progress.note(f"note: the webhook of {slot.name} could not be put back ({error}); set it by hand")
-            else:
-                task.progress.note(f"note: {slot.name} has its webhook again")
-        raise
-
-
-def _assign(task: Task, planned: Slot, pickle: Pickle) -> Done:
+def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
     slot = assign.find(task.api, planned)
     if assign.identity(slot) == pickle.id:
         previous, known = _previous(task, slot, pickle)
-        written = _write_down(task, slot, pickle, previous=previous, known=known)
-        return _trigger(task, slot, slot, pickle, written)
+        written = _write_down(task, slot, _receipt(task, slot, pickle, previous=previous, known=known))
+        return _placed(slot, _as_it_was(task, slot, previous) if known else None, pickle, written)
     if assign.identity(slot) != assign.identity(planned):
         raise errors.RefusedError(
             f"{slot.name}: runs {assign.shown(slot)} now, and ran {assign.shown(planned)} when this was agreed to: "
@@ -157,17 +164,37 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> Done:
     previous = assign.identity(slot)
     task.journal.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=previous, pickle=pickle.id)
     task.progress.step(f"assigning it to {slot.name}")
-    with assign.changed(task.api, slot, pickle.id, sleep=task.sleep) as now:
-        written = _write_down(task, now, pickle, previous=previous, known=True)
-    return _trigger(task, slot, now, pickle, written)
+    try:
+        with assign.changed(task.api, slot, pickle.id, task.progress, sleep=task.sleep) as now:
+            written = _write_down(task, now, _receipt(task, now, pickle, previous=previous, known=True))
+    except BaseException:
+        _unwrite(task, slot, pickle)
+        raise
+    return _placed(now, slot, pickle, written)
 
 
-def _write_down(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
-    task.journal.write(journal.ASSIGNED, before=previous, pickle=pickle.id)
+def _placed(slot: Slot, before: Slot | None, pickle: Pickle, written: receipt.Receipt) -> _Placed:
+    taken = slot_log.webhook_before(slot_log.of(slot).entries, pickle.id) if before else None
+    return _Placed(slot=slot, before=before, webhook=taken, pickle=pickle, receipt=written)
+
+
+def _as_it_was(task: Task, slot: Slot, previous: str | None) -> Slot | None:
+    """Return the slot as it was; None where what it ran is no longer there."""
+    found = task.api.pickle(previous) if previous else None
+    return replace(slot, pickle=found) if found or not previous else None
+
+
+def _write_down(task: Task, slot: Slot, written: receipt.Receipt) -> receipt.Receipt:
+    task.journal.write(journal.ASSIGNED, before=written.previous, pickle=written.pickle)
     task.journal.write(journal.READ_BACK, pickle=assign.identity(slot))
-    written = _receipt(task, slot, pickle, previous=previous, known=known)
-    receipt.write(task.plan.wish.made.folder, written)
-    return written
+    return _keep(task, written)
+
+
+def _keep(task: Task, written: receipt.Receipt) -> receipt.Receipt:
+    """Write a receipt with the times of all that was done so far; return it."""
+    whole = replace(written, times={one.step: one.at for one in task.journal.entries})
+    receipt.write(task.plan.wish.made.folder, whole)
+    return whole
 
 
 def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]:
@@ -201,55 +228,115 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
         account=plan.account,
         previous=previous,
         known=known,
-        trigger=_triggered(task),
-        times={one.step: one.at for one in task.journal.entries},
+        trigger=None,
+        times={},
     )
 
 
-def _triggered(task: Task) -> str | None:
-    found = None if task.plan.wish.again else task.journal.last(journal.TRIGGERED)
-    return found.text("trigger") if found else None
+def _unwrite(task: Task, slot: Slot, pickle: Pickle) -> None:
+    """Take back what says that the slot runs it; what cannot be written now must not hide why."""
+    made = task.plan.wish.made
+    with contextlib.suppress(errors.ArtifactError, OSError):
+        receipt.remove(made.folder, made.manifest.pickle.sha256, slot.name, pickle.id)
+        task.journal.write(journal.GIVEN_BACK, pickle=pickle.id)
 
 
-def _trigger(task: Task, before: Slot, slot: Slot, pickle: Pickle, written: receipt.Receipt) -> Done:
-    """Have it run where that was asked for, and watch; a run that fails gives the slot back what it had."""
-    if not task.plan.wish.trigger:
-        return Done(pickle=pickle, slot=slot, receipt=written, failure=None, run=None)
-    task.progress.note(f"{slot.name} runs {pickle.filename}, read back from the slot")
-    identity = _triggered(task) or _order_run(task, slot, pickle)
-    written = receipt.with_trigger(written, identity)
-    receipt.write(task.plan.wish.made.folder, written)
-    found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience)
-    if found is not None and standing.judge_run(found) is False:
+def _run(task: Task, placed: _Placed) -> Done:
+    """Have it run, and watch; a run that fails, or that the tournament refuses, gives the slot back what it had."""
+    pickle, runs_it = placed.pickle, f"{placed.slot.name} runs {placed.pickle.filename}, read back from the slot"
+    task.progress.note(runs_it)
+    try:
+        identity = _begun(task, pickle) or _order_run(task, placed.slot, pickle)
+        written = _keep(task, replace(placed.receipt, trigger=identity))
+        found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience)
+        log = tuple(line.message for line in _printed(task, identity))
+    except errors.UnansweredError as error:
+        raise errors.UnansweredError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
+    except errors.BuilderError as error:
+        now = _take_back(task, placed, str(error))
+        raise assign.retold(error, f"{error}\n{_what_runs(now, pickle)}") from error
+    except BaseException as error:  # Ctrl-C above all
+        error.add_note(f"{runs_it}: that is not undone; the same command again goes on to watch its run")
+        raise
+    if standing.judge_run(found) is False:
+        with contextlib.suppress(errors.ArtifactError):  # then the same command would tell of this run once more
+            task.journal.write(journal.RUN_FAILED, pickle=pickle.id, trigger=identity)
         failure = waiting.explain_run(task.api, pickle, found)
-        if before is not slot:
-            with interrupts.held_back():
-                assign.give_back(task.api, before, because=str(failure.cause), sleep=task.sleep)
-        return Done(pickle=pickle, slot=before, receipt=None, failure=failure, run=found)
-    log = tuple(line.message for line in task.api.trigger_logs(identity)) if found else ()
-    return Done(pickle=pickle, slot=slot, receipt=written, failure=None, run=found, log=log)
+        now = _take_back(task, placed, str(failure.cause))
+        return Done(pickle=pickle, slot=now, receipt=None, failure=failure, run=found)
+    return Done(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
+
+
+def _take_back(task: Task, placed: _Placed, because: str) -> Slot:
+    """Have the slot as it was before this upload; return it as it is now."""
+    if placed.before is None:
+        return placed.slot
+    with interrupts.held_back():
+        assign.give_back(task.api, placed.before, task.progress, because=because, sleep=task.sleep)
+        _unwrite(task, placed.slot, placed.pickle)
+        if placed.webhook:
+            webhook.put_back(task.api, placed.slot, placed.webhook, task.progress, sleep=task.sleep)
+    return placed.before
+
+
+def _what_runs(now: Slot, pickle: Pickle) -> str:
+    if assign.identity(now) == pickle.id:
+        return f"{now.name} runs it all the same: what it ran before is not known here; `rollback {now.name}` asks"
+    return f"{now.name} runs what it ran before: {assign.shown(now)}"
+
+
+def _begun(task: Task, pickle: Pickle) -> str | None:
+    """Return the run that was asked for since the slot came to run this; one that failed does not count.
+
+    One whose answer never came is looked for; it is asked for anew only where there is none.
+    """
+    lines = task.journal.since(journal.ASSIGNING) or task.journal.entries
+    since = [one for one in lines if one.text("pickle") == pickle.id]
+    last = next((one for one in reversed(since) if one.step in _ABOUT_RUNS), None)
+    if last is None or last.step == journal.RUN_FAILED:
+        return None
+    if last.step == journal.TRIGGERED:
+        return last.text("trigger")
+    for pause in _LOOKS:
+        task.sleep(pause)
+        found = _new_run(task.api.pickle(pickle.id), set(last.text("known").split()))
+        if found:
+            task.journal.write(journal.TRIGGERED, pickle=pickle.id, trigger=found)
+            return found
+    return None
 
 
 def _order_run(task: Task, slot: Slot, pickle: Pickle) -> str:
     """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
     known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
-    task.journal.write(journal.TRIGGERING, pickle=pickle.id)
+    task.journal.write(journal.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(known)))
     task.progress.step("having the tournament run it")
     try:
-        after = task.api.trigger(pickle.id, slot.id, validation=False)
+        found = _new_run(task.api.trigger(pickle.id, slot.id, validation=False), known)
     except errors.UnansweredError as error:
         if not error.sent:
             raise
-        after = None
-    new = [one for one in standing.newest(after.triggers if after else ()) if one.id not in known]
-    if not new:
-        now = task.api.pickle(pickle.id)
-        new = [one for one in standing.newest(now.triggers if now else ()) if one.id not in known]
-    if not new:
+        found = None
+    found = found or _new_run(task.api.pickle(pickle.id), known)
+    if not found:
         raise errors.UnansweredError(
-            f"{slot.name} runs the pickle, and whether a run was begun nobody can say: `python -m builder status "
-            f"{slot.name}` shows its runs, `trigger {slot.name}` begins one",
+            f"whether a run was begun nobody can say: `python -m builder status {slot.name}` shows its runs, "
+            f"`trigger {slot.name}` begins one",
             sent=True,
         )
-    task.journal.write(journal.TRIGGERED, pickle=pickle.id, trigger=new[0].id)
-    return new[0].id
+    task.journal.write(journal.TRIGGERED, pickle=pickle.id, trigger=found)
+    return found
+
+
+def _new_run(pickle: Pickle | None, known: Collection[str]) -> str | None:
+    """Return the newest run that was not known before."""
+    runs = standing.newest(pickle.triggers if pickle else ())
+    return next((one.id for one in runs if one.id not in known), None)
+
+
+def _printed(task: Task, run: str) -> Sequence[LogLine]:
+    """Return a run's log; one that cannot be had changes nothing."""
+    try:
+        return task.api.trigger_logs(run)
+    except errors.NetworkError:
+        return ()

@@ -1,16 +1,18 @@
-"""What a slot ran before: from receipts and journals, else from the tournament's own list."""
+"""What a slot ran before: from its log, receipts and journals, else from the tournament's own list."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder.upload import checks, journal, receipt
+from builder.upload import checks, journal, receipt, slot_log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from builder.tournament import Pickle, Slot, Tournament
+    from builder.upload.journal import Entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,22 +29,36 @@ class Before:
 
 
 def find(root: Path, slot: Slot) -> Before | None:
-    """Return what the slot ran before its present pickle, as far as ``dist`` says; the newest word counts."""
-    if slot.pickle is None:
-        return None
+    """Return what the slot ran before what it runs now, pickle or none; the newest word counts.
+
+    Asked are the slot's own log on this machine, and the journals and receipts below ``dist``.
+    """
+    now = slot.pickle.id if slot.pickle else ""
     found: list[tuple[str, Before]] = []
-    for path in sorted((root / "dist").glob("*/journal-*.jsonl")):
-        for entry in journal.read(path):
-            ours = entry.text("slot_id") == slot.id and entry.text("pickle") == slot.pickle.id
-            if entry.step == journal.ASSIGNING and ours:
-                found.append((entry.at, Before(pickle=entry.text("before") or None, source=path)))
+    for path in (slot_log.path_of(slot), *sorted((root / "dist").glob("*/journal-*.jsonl"))):
+        found += [
+            (one.at, Before(pickle=one.text("before") or None, source=path))
+            for one in _kept(journal.read(path))
+            if (one.text("slot_id"), one.text("pickle")) == (slot.id, now)
+        ]
     for path, data in receipt.read_all(root):
         times = data.get("times")
-        if (data.get("slot_id"), data.get("pickle"), data.get("known")) == (slot.id, slot.pickle.id, True):
+        if (data.get("slot_id"), data.get("pickle"), data.get("known")) == (slot.id, now, True):
             at = str(times.get(journal.ASSIGNING, "")) if isinstance(times, dict) else ""
             previous = data.get("previous")
             found.append((at, Before(pickle=previous if isinstance(previous, str) else None, source=path)))
     return max(found, key=lambda one: one[0])[1] if found else None
+
+
+def _kept(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the changes of a slot, without those that were given back."""
+    kept: list[Entry] = []
+    for one in entries:
+        if one.step == journal.ASSIGNING:
+            kept.append(one)
+        elif one.step == journal.GIVEN_BACK and kept:
+            kept.pop()
+    return kept
 
 
 def earlier(api: Tournament, slot: Slot) -> list[Pickle]:

@@ -14,7 +14,8 @@ it.
 | ``validated``, ``failed`` | how its validation ended |
 | ``assigning`` | the slot is changed next: from what, to what |
 | ``assigned``, ``read back`` | it was |
-| ``triggering``, ``triggered`` | a run was asked for |
+| ``given back`` | the slot has again what it had |
+| ``triggering``, ``triggered``, ``run failed`` | a run is asked for next; it was; it failed, which was told |
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 PLANNED, AUTHORISED, PUT, CREATE_SENT, CREATED = "planned", "authorised", "put", "create sent", "created"
 VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assigning", "assigned", "read back"
-TRIGGERING, TRIGGERED = "triggering", "triggered"
+GIVEN_BACK = "given back"
+TRIGGERING, TRIGGERED, RUN_FAILED = "triggering", "triggered", "run failed"
 _RESERVE, _RESERVED_BYTES = ".journal-space", 1 << 16
 
 
@@ -57,14 +59,15 @@ class Entry:
 
 
 class Journal:
-    """The journal of one pickle and one slot.
+    """The journal of one pickle and one slot, or (:mod:`builder.upload.slot_log`) of a slot.
 
     Args:
         path: Its file; made with the first line.
+        mode: Who may read it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, mode: int = 0o644) -> None:
+        self.path, self._mode = path, mode
         self.entries: list[Entry] = list(read(path))
 
     def write(self, step: str, **facts: str | None) -> Entry:
@@ -98,7 +101,8 @@ class Journal:
         return self.entries[starts[-1] :] if starts else []
 
     def _append(self, line: bytes) -> None:
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        is_new = not self.path.exists()
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, self._mode)
         try:
             # A killed writer may have left half a line: this one starts on its own.
             whole = b"\n" + line + b"\n"
@@ -107,6 +111,8 @@ class Journal:
             os.fsync(handle)
         finally:
             os.close(handle)
+        if is_new:
+            _sync_folder(self.path.parent)
 
 
 def path_of(folder: Path, sha256: str, slot: str) -> Path:
@@ -191,6 +197,15 @@ def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
         file.write(f"process {os.getpid()}, since {now}")
         file.flush()
         yield
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have a new file's name on the disk too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _read_line(line: bytes) -> Entry | None:

@@ -82,9 +82,24 @@ class Plan:
         return self.round is not None and self.round.is_open(self.now)
 
     @property
+    def runs_now(self) -> bool:
+        """Tell whether it is run for an open round: registering does that, and so does a trigger."""
+        return self.is_round_open and (self.existing is None or self.wish.trigger)
+
+    @property
     def is_done(self) -> bool:
         """Tell whether the slot runs this pickle already."""
         return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)
+
+    @property
+    def clears_webhook(self) -> bool:
+        """Tell whether the slot's webhook is taken away."""
+        return bool(self.wish.clear_webhook and self.slot and self.slot.webhook)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Tell whether there is nothing to agree to."""
+        return self.is_done and not self.wish.trigger and not self.clears_webhook
 
     def lines(self) -> list[str]:
         """Return all of it for a person."""
@@ -107,7 +122,7 @@ class Plan:
 
     def _steps(self) -> list[str]:
         steps = [] if self.slot else [f"makes the slot {_line(self.name)}, which can be archived, not deleted"]
-        if self.wish.clear_webhook and self.slot and self.slot.webhook:
+        if self.clears_webhook:
             steps.append("takes the slot's webhook away; another machine is no longer called in each round")
         if self.existing is None:
             steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
@@ -116,11 +131,12 @@ class Plan:
         else:
             steps.append(f"goes on with the upload that is there: {named(self.existing)}")
         if self.is_done:
-            return [*steps, "finds it assigned already"]
-        steps.append(
-            "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
-        )
-        return [*steps, "has the tournament run it"] if self.wish.trigger else steps
+            steps.append("finds it assigned already")
+        else:
+            steps.append(
+                "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
+            )
+        return [*steps, "has the tournament run it, once"] if self.wish.trigger else steps
 
     def _consequences(self) -> list[str]:
         follows = []
@@ -159,7 +175,7 @@ class Plan:
             "image": {"id": self.image.id, "ref": self.ref, "digest": made.image.identity},
             "data_version": {"id": self.data_version.id, "name": self.wish.data_version},
             "existing": self.existing.id if self.existing else None,
-            "clears_webhook": bool(self.wish.clear_webhook and self.slot and self.slot.webhook),
+            "clears_webhook": self.clears_webhook,
             "triggers": self.wish.trigger,
             "done": self.is_done,
             "round": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import artifact, json_text
@@ -54,11 +54,6 @@ class Receipt:
         return {"format": FORMAT, **asdict(self)}
 
 
-def with_trigger(receipt: Receipt, trigger: str) -> Receipt:
-    """Return a receipt that names a run."""
-    return replace(receipt, trigger=trigger)
-
-
 def write(folder: Path, receipt: Receipt) -> None:
     """Write it to ``receipt.json``, and to where it stays when another pickle is made.
 
@@ -70,6 +65,13 @@ def write(folder: Path, receipt: Receipt) -> None:
     kept = f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json"
     artifact.write_report(folder, kept, content)
     artifact.write_report(folder, NAME, content)
+
+
+def remove(folder: Path, sha256: str, slot: str, pickle: str) -> None:
+    """Take back what was written of a pickle (its hash and id) that did not come to stay in a slot (its name)."""
+    for path in (folder / KEPT / f"{journal.key_of(sha256, slot)}.json", folder / NAME):
+        if _read(path).get("pickle") == pickle:
+            path.unlink(missing_ok=True)
 
 
 def read(folder: Path, sha256: str, slot: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import artifact, errors, json_text
@@ -14,11 +15,20 @@ _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
 """What the tournament gives a run."""
 
 
-def check(made: artifact.Artifact) -> tuple[str, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What holds of a validated pickle: the data version it is for, and what a person should know though it holds."""
+
+    data_version: str
+    notes: tuple[str, ...]
+
+
+def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
     """Refuse what is not proved in the very image that would run it.
 
-    Returns:
-        What a person should know of the proof, though it holds.
+    Args:
+        made: The pickle.
+        wanted: The data version that its config names; None: there is no config.
 
     Raises:
         errors.RefusedError: Everything that speaks against it, each with the command that mends it.
@@ -27,11 +37,21 @@ def check(made: artifact.Artifact) -> tuple[str, ...]:
     # A look-alike's validation is worth nothing here, so it is not asked for.
     found = None if faults else _read(made.folder / artifact.VALIDATION)
     if not faults:
-        faults += _validation_faults(made, found)
+        faults += _validation_faults(made, found, wanted)
     faults += _audit_faults(made)
     if faults:
         raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
-    return tuple(_notes(found or {}))
+    return Proof(data_version=_version(found or {}), notes=tuple(_notes(found or {})))
+
+
+def data_version(folder: Path) -> str:
+    """Return the data version that the last validation was for; nothing where none says so."""
+    return _version(_read(folder / artifact.VALIDATION) or {})
+
+
+def _version(found: dict[str, Any]) -> str:
+    data = found.get("data")
+    return str(data.get("version") or "") if isinstance(data, dict) else ""
 
 
 def _image_faults(made: artifact.Artifact) -> list[str]:
@@ -53,7 +73,7 @@ def _image_faults(made: artifact.Artifact) -> list[str]:
     return []
 
 
-def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None) -> list[str]:
+def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wanted: str | None) -> list[str]:
     if found is None:
         return ["was not validated since it was made; run `make validate`"]
     if found.get("pickle") != made.manifest.pickle.sha256:
@@ -67,6 +87,10 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None) ->
                 f"was made in ({ours.kind} {ours.identity[:19]}...); run `make validate`"
             )
         ]
+    version = _version(found)
+    if not version or version != (wanted or version):
+        which = f"data version {version}, and the config names {wanted}" if version else "no data version"
+        return [f"was validated for {which}; run `make validate`"]
     if found.get("good") is not True:
         return [f"is not valid: {_failed(found)}; mend that, then `make pickle` and `make validate`"]
     return []

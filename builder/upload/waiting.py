@@ -13,7 +13,7 @@ from builder import diagnose, errors, standing
 from builder.upload import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
     from builder.tournament import LogLine, Pickle, Tournament, Trigger
@@ -62,13 +62,15 @@ def validated(api: Tournament, identity: str, progress: Progress, patience: Pati
         identity,
         progress,
         patience,
-        word=lambda pickle: f"validation: {pickle.validation or 'no word yet'}",
+        word=lambda pickle: _said(
+            f"validation: {pickle.validation or 'no word yet'}", standing.newest(pickle.triggers)
+        ),
         settled=lambda pickle: checks.is_good(pickle) is not None,
     )
 
 
-def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger | None:
-    """Wait until a run of a pickle is settled; None where it is no longer listed.
+def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger:
+    """Wait until a run of a pickle is settled; one that is not listed, perhaps not yet, is not.
 
     Raises:
         errors.UnansweredError: It is not settled in time.
@@ -80,13 +82,16 @@ def run(api: Tournament, identity: str, trigger: str, progress: Progress, patien
 
     def word(pickle: Pickle) -> str:
         found = find(pickle)
-        return f"run: {standing.status_of(found) or 'no word yet'}" if found else "run: not listed"
+        return _said(f"run: {standing.status_of(found) or 'no word yet'}", [found]) if found else "run: not listed"
 
     def settled(pickle: Pickle) -> bool:
         found = find(pickle)
-        return found is None or standing.judge_run(found) is not None
+        return found is not None and standing.judge_run(found) is not None
 
-    return find(_watch(api, identity, progress, patience, word=word, settled=settled))
+    found = find(_watch(api, identity, progress, patience, word=word, settled=settled))
+    if found is None:
+        raise AssertionError  # it is settled
+    return found
 
 
 def explain(api: Tournament, pickle: Pickle) -> Failure:
@@ -121,7 +126,28 @@ def _log(api: Tournament, trigger: Trigger | None, pickle: Pickle) -> tuple[LogL
         return ()
 
 
+def _said(word: str, runs: Sequence[Trigger]) -> str:
+    """Return a status, with what the newest of these runs said last."""
+    return "; ".join(map(diagnose.one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
+
+
 def _watch(
+    api: Tournament,
+    identity: str,
+    progress: Progress,
+    patience: Patience,
+    *,
+    word: Callable[[Pickle], str],
+    settled: Callable[[Pickle], bool],
+) -> Pickle:
+    try:
+        return _wait(api, identity, progress, patience, word=word, settled=settled)
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(f"{identity}: goes on at the tournament; the same command again goes on from there")
+        raise
+
+
+def _wait(
     api: Tournament,
     identity: str,
     progress: Progress,
@@ -134,7 +160,7 @@ def _watch(
     while True:
         pickle, trouble = _look(api, identity)
         if pickle is not None:
-            text = "; ".join(map(diagnose.one_line, (word(pickle), *pickle.descriptions[-1:])))
+            text = word(pickle)
             if text != said:
                 progress.note(text)
             said = text

@@ -22,6 +22,7 @@ import sys
 import termios
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import artifact, config, manifest, render
@@ -30,7 +31,6 @@ from tests.support import bundles, command, manifests, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.sandbox.server import Sandbox
     from tests.sandbox.state import Pickle, Slot
@@ -116,6 +116,10 @@ class Project:
         path = self.folder / f"journal-{self.sha256[:12]}-{slot}.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines() if line]
 
+    def logs(self) -> list[Path]:
+        """Return the logs of slots on this machine."""
+        return sorted(Path(os.environ["XDG_STATE_HOME"], "numerai-builder", "slots").glob("*.jsonl"))
+
     def receipt(self) -> dict[str, Any]:
         """Return the receipt."""
         found: dict[str, Any] = json.loads((self.folder / "receipt.json").read_bytes())
@@ -194,6 +198,7 @@ def write_validation(folder: Path, made: manifest.Manifest, **changed: Any) -> N
         "name": made.name,
         "pickle": made.pickle.sha256,
         "image": {"kind": made.image.kind, "identity": made.image.identity, "ref": made.image.ref, "python": "3.11.2"},
+        "data": {"source": "shaped", "rows": 7000, "version": "v5.2"},
         "limits": {"cpus": 1, "memory": 4 << 30, "seconds": 600},
         "checks": [{"name": "entry point", "good": True, "detail": "exit 0"}],
         **changed,

@@ -114,7 +114,8 @@ def exact(folder: Path, **image: Any) -> artifact.Artifact:
 
 
 def test_what_is_proved_is_not_refused(tmp_path: Path) -> None:
-    assert refusals.check(exact(tmp_path)) == ()
+    assert refusals.check(exact(tmp_path), wanted="v5.2") == refusals.Proof(data_version="v5.2", notes=())
+    assert refusals.check(exact(tmp_path), wanted=None).data_version == "v5.2"
 
 
 @pytest.mark.parametrize(
@@ -126,13 +127,16 @@ def test_what_is_proved_is_not_refused(tmp_path: Path) -> None:
         ({"image": {"kind": "exact", "identity": f"sha256:{'9' * 64}"}}, "in another image"),
         ({"image": {"kind": "stand_in", "identity": f"sha256:{'2' * 64}"}}, "in another image"),
         ({"image": None}, "in another image"),
+        ({"data": {"version": "v5.1"}}, "for data version v5.1, and the config names v5.2"),
+        ({"data": {}}, "for no data version"),
+        ({"data": None}, "for no data version"),
     ],
 )
 def test_a_validation_that_proves_nothing(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, **changed)
     with pytest.raises(errors.RefusedError, match=said) as caught:
-        refusals.check(made)
+        refusals.check(made, wanted="v5.2")
     assert "make validate" in str(caught.value)
     assert caught.value.exit_code == 5
 
@@ -144,13 +148,13 @@ def test_no_validation(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / artifact.VALIDATION).write_bytes(content)
     with pytest.raises(errors.RefusedError, match="make validate"):
-        refusals.check(made)
+        refusals.check(made, wanted="v5.2")
 
 
 @pytest.mark.parametrize(("kind", "said"), [("stand_in", "stand-in"), ("local", "local image")])
 def test_an_image_that_is_not_the_tournaments(tmp_path: Path, kind: str, said: str) -> None:
     with pytest.raises(errors.RefusedError, match=said) as caught:
-        refusals.check(exact(tmp_path, kind=kind))
+        refusals.check(exact(tmp_path, kind=kind), wanted="v5.2")
     assert "make pickle PULL=1" in str(caught.value)
 
 
@@ -168,20 +172,20 @@ def test_an_audit_that_speaks_against_it(tmp_path: Path, audit: dict[str, Any] |
     data = b"{" if audit is None else json.dumps({"pickle": made.manifest.pickle.sha256, **audit}).encode()
     (tmp_path / "audit.json").write_bytes(data)
     with pytest.raises(errors.RefusedError, match=said):
-        refusals.check(made)
+        refusals.check(made, wanted="v5.2")
 
 
 def test_a_good_audit_is_none_against_it(tmp_path: Path) -> None:
     made = exact(tmp_path)
     good = {"pickle": made.manifest.pickle.sha256, "findings": [], "good": True}
     (tmp_path / "audit.json").write_text(json.dumps(good))
-    assert refusals.check(made) == ()
+    assert refusals.check(made, wanted="v5.2").notes == ()
 
 
 def test_larger_limits_than_the_tournaments_are_said(tmp_path: Path) -> None:
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 4, "memory": 4 << 30, "seconds": 600})
-    (note,) = refusals.check(made)
+    (note,) = refusals.check(made, wanted="v5.2").notes
     assert "4 CPUs" in note
 
 
@@ -291,7 +295,7 @@ def test_only_what_both_predicted_counts() -> None:
     assert found.rows == 3
     assert found.spearman == pytest.approx(1.0)
     assert str(found).startswith("correlation ")
-    assert "no correlation on 0 rows" in str(compare.compare({"a": 1.0}, {"b": 1.0}))
+    assert "they have 0 rows in common" in str(compare.compare({"a": 1.0}, {"b": 1.0}))
 
 
 def test_a_csv_of_predictions() -> None:

@@ -81,6 +81,7 @@ def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.Task:
     pd.DataFrame({"era": "X", "feature_0": 1.0}, index=ids).to_parquet(live)
     on.add_image("runner:1")
     return validate.Task(
+        data_version="v5.2",
         artifact=made,
         bundle=bundle,
         image=image.resolve(image.Wanted(ref="runner:1"), on, pull=False, progress=progress.Silent()),

@@ -463,6 +463,16 @@ def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
     check_deployed(project)
 
 
+def test_row_26_what_may_yet_take_effect_is_ordered_back_all_the_same(project: Project) -> None:
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=3)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 4
+    assert "runs what it ran before" in err
+    assert project.sandbox.requests.count(ASSIGN) == 4
+    assert project.slot("running").pickle_id == before.id
+
+
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
 def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder import artifact
 from tests.sandbox import faults, runs
 from tests.support import registry_images, uploads
 
@@ -87,6 +88,13 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(project: Project) ->
     assert not mutations(project)
 
 
+def test_without_anybody_to_say_yes_nothing_is_compared(project: Project) -> None:
+    project.running()
+    code, _, err = project.run("upload", "configs/small.yaml", "--model", "running")
+    assert code == 5
+    assert "alike" not in err
+
+
 def test_without_a_slot_it_says_which_there_are(project: Project) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--yes")
     assert code == 2
@@ -114,10 +122,31 @@ def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure:
     assert project.slot("staked").pickle_id == project.records()[0].id
 
 
-def test_at_a_terminal_a_stake_without_an_open_round_asks_once(project: Project) -> None:
+def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project: Project) -> None:
     project.sandbox.state.close_round()
-    code, said = project.at_terminal("upload", "configs/small.yaml", "--model", "staked", typed="y\n")
-    assert code == 0, said
+    command = ("upload", "configs/small.yaml", "--model", "staked")
+    code, said = project.at_terminal(*command, typed="y\n\n")
+    assert code == 5, said
+    assert "has a stake of 12.5, have its next rounds run by this?" in said
+    assert not mutations(project)
+    assert project.at_terminal(*command, typed="y\nyes\n")[0] == 0
+
+
+def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project: Project) -> None:
+    project.sandbox.state.close_round()
+
+    def open_it(state: State, variables: Mapping[str, Any]) -> None:
+        state.open_round()
+
+    # Two looks for the plan, two after the comparison; what follows is after the yes.
+    project.sandbox.faults.add("rounds", dataclasses.replace(faults.Action(applies=True), then=open_it), after=3)
+    code, said = project.at_terminal(
+        "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
+    )
+    assert code == 5, said
+    assert "a round has opened meanwhile" in said
+    assert "and round 1000 is open: have it run for that?" in said
+    assert not mutations(project)
 
 
 def test_at_a_terminal_no_means_no(project: Project) -> None:
@@ -233,6 +262,10 @@ def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> No
 def test_a_data_version_that_will_not_do(project: Project, version: str, code: int, said: str) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + f"data_version: {version}\n")
+    found, _, err = project.upload()
+    assert (found, "make validate" in err) == (5, True)
+    made = artifact.load(project.folder).manifest
+    uploads.write_validation(project.folder, made, data={"version": version})
     found, _, err = project.upload()
     assert (found, said in err) == (code, True), err
     assert not mutations(project)

@@ -1,0 +1,85 @@
+"""A slot's webhook, taken away for a pickle; put back where the slot does not come to run it.
+
+A slot without its webhook and without a pickle submits nothing, and says nothing. So the address is written down before
+it is taken away, and what was ordered is read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from builder import errors, interrupts
+from builder.upload import assign, slot_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from builder.progress import Progress
+    from builder.tournament import Slot, Tournament
+
+_PAUSES = (0.0, 0.5, 1.0, 2.0)
+
+
+@contextlib.contextmanager
+def taken(
+    api: Tournament, slot: Slot, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Take the slot's webhook away for good, unless this fails: then it is put back.
+
+    One that was taken away by an upload that did not end is put back too.
+
+    Raises:
+        errors.ArtifactError: Its address cannot be written down; nothing was changed.
+        errors.NetworkError: It could not be taken away.
+    """
+    log = slot_log.of(slot)
+    address = slot.webhook or slot_log.pending_webhook(log.entries)
+    if not address:
+        yield
+        return
+    if slot.webhook:
+        progress.step("taking the slot's webhook away")
+        log.write(slot_log.WEBHOOK_TAKEN, slot=slot.name, address=slot.webhook)
+    try:
+        if slot.webhook:
+            _set(api, slot, None, sleep)
+        yield
+    except BaseException:
+        with interrupts.held_back():
+            put_back(api, slot, address, progress, sleep=sleep)
+        raise
+    log.write(slot_log.WEBHOOK_GONE, slot=slot.name)
+
+
+def put_back(
+    api: Tournament, slot: Slot, address: str, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Give the slot its webhook again; where that cannot be, a note says what to do by hand."""
+    try:
+        _set(api, slot, address, sleep)
+    except errors.BuilderError as error:
+        progress.note(
+            f"note: the webhook of {slot.name} could NOT be put back ({error}); set it by hand at the tournament's "
+            f"site: its address is in the last lines of {slot_log.path_of(slot)}"
+        )
+        return
+    with contextlib.suppress(errors.ArtifactError):  # then it is put back once more the next time
+        slot_log.of(slot).write(slot_log.WEBHOOK_BACK, slot=slot.name)
+    progress.note(f"note: {slot.name} has its webhook again")
+
+
+def _set(api: Tournament, slot: Slot, address: str | None, sleep: Callable[[float], None]) -> None:
+    """Order it and read it back; an order whose answer was lost is given again: twice the same changes nothing."""
+    last: errors.NetworkError | None = None
+    for pause in _PAUSES:
+        sleep(pause)
+        try:
+            api.set_webhook(slot.id, address)
+            if (assign.find(api, slot).webhook or None) == address:
+                return
+            last = errors.ApiError(f"{slot.name}: its webhook is not, read back, what was ordered")
+        except errors.UnansweredError as error:
+            last = error
+    raise last or AssertionError
