@@ -25,10 +25,17 @@ _SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell say it; illegal 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why a run failed, and what to do about it (empty where only the cause is known)."""
+    """Why a run failed, and what to do about it.
+
+    Attributes:
+        text: Why.
+        fix: What to do; empty where only the cause is known.
+        by_making: It lies in how the pickle was made: a good run in the very image shows that it was not this.
+    """
 
     text: str
     fix: str = ""
+    by_making: bool = False
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}" if self.fix else self.text
@@ -38,7 +45,11 @@ class Cause:
 _SAID = (
     (
         re.compile(r"(?i)segmentation fault|library versions match"),
-        Cause(text="the interpreter died there: the pickle was made with another Python or numpy", fix=_ANEW),
+        Cause(
+            text="the interpreter died there: the pickle was made with another Python or numpy",
+            fix=_ANEW,
+            by_making=True,
+        ),
     ),
     (
         re.compile(r"(?i)out of memory|oom[- ]?killed|\bMemoryError\b|exit (code )?137"),
@@ -50,7 +61,7 @@ _SAID = (
     ),
     (
         _OTHER_PYTHON,
-        Cause(text="the pickle was made with another Python or numpy than the image's", fix=_ANEW),
+        Cause(text="the pickle was made with another Python or numpy than the image's", fix=_ANEW, by_making=True),
     ),
     (
         re.compile(r"(?i)invalid submission|submission (is|was) invalid"),
@@ -182,6 +193,7 @@ def _missing(module: str) -> Cause:
     return Cause(
         text=f"the pickle needs the module {module!r}, which the image lacks: a pickle must hold all its code by value",
         fix="make it from a bundle with `make pickle`",
+        by_making=True,
     )
 
 

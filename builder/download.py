@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 34
 _ATTEMPTS = 3
 _PAUSE = 1.0
-_CHUNK = 1 << 20
+_MOST_SECONDS = 3_600.0
 _DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.pkl$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +53,18 @@ def download(
         sleep: Waits between attempts.
 
     Raises:
-        errors.NetworkError: It could not be fetched.
+        errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
         OSError: It cannot be written.
     """
+    if not web.is_safe(url):
+        raise errors.NetworkError(
+            f"{web.shown(url)}: {what}: is not fetched from there: only https is, so that nobody on the way changes "
+            "it; run it again, or ask Numerai's support"
+        )
+    ends = time.monotonic() + _MOST_SECONDS
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _once(url, target, what, progress)
+            return _once(url, target, what, progress, ends)
         except errors.UnansweredError:
             if attempt == _ATTEMPTS:
                 raise
@@ -67,9 +74,12 @@ def download(
 
 
 def digits_of(filename: str) -> str | None:
-    """Return the twelve digits of the hash that this tool writes into a stored name, or None."""
+    """Return what stands in a stored name where this tool writes twelve digits of the hash, or None.
+
+    It may be something else, such as a time: the name may be of somebody else's making.
+    """
     found = _DIGITS.search(filename)
-    return found[0] if found else None
+    return found[0] if found and not _UUID.search(filename) else None
 
 
 def local_name(filename: str) -> str:
@@ -78,7 +88,7 @@ def local_name(filename: str) -> str:
     return name[-150:] or "model.pkl"
 
 
-def _once(url: str, target: Path, what: str, progress: Progress) -> Downloaded:
+def _once(url: str, target: Path, what: str, progress: Progress, ends: float) -> Downloaded:
     at = f"{web.shown(url)}: {what}"
     handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
     beside = Path(name)
@@ -90,8 +100,11 @@ def _once(url: str, target: Path, what: str, progress: Progress) -> Downloaded:
             digest, done = hashlib.sha256(), 0
             claimed = answer.headers.get("content-length", "")
             total = int(claimed) if re.fullmatch(r"[0-9]{1,15}", claimed) else None
-            for chunk in answer.iter_raw(_CHUNK):
+            # As it comes, not in pieces of one size: a server that drips would never fill one.
+            for chunk in answer.iter_raw():
                 done += len(chunk)
+                if time.monotonic() > ends:
+                    raise errors.NetworkError(f"{at}: not done after {_MOST_SECONDS / 60:.0f} minutes; run it again")
                 if done > MOST_BYTES:
                     raise errors.NetworkError(f"{at}: goes on after {MOST_BYTES:,} bytes, which is all that is fetched")
                 digest.update(chunk)

@@ -29,7 +29,6 @@ MOST_BYTES = 1 << 32
 _SECONDS = web.SECONDS
 _MOST_SECONDS = 3_600.0
 _MOST_REDIRECTS = 5
-_CHUNK = 1 << 20
 _DAY = 86_400.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _INSTEAD = "or fetch the file by hand and name its path in the config"
@@ -148,7 +147,8 @@ def _body(answer: web.Response, at: str, most: int, progress: Progress) -> Itera
         raise errors.BundleError([f"{at}: has {total:,} bytes; at most {most:,} are fetched: make the model smaller"])
     ends = time.monotonic() + _MOST_SECONDS
     done = 0
-    for chunk in answer.iter_raw(_CHUNK):
+    # As it comes, not in pieces of one size: a server that drips would never fill one.
+    for chunk in answer.iter_raw():
         done += len(chunk)
         if done > most:
             raise errors.BundleError([f"{at}: goes on after {most:,} bytes, which is all that is fetched"])

@@ -67,11 +67,6 @@ class Image:
     workdir: str
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
 
-    @property
-    def uploadable(self) -> bool:
-        """Tell whether the tournament would run this very image."""
-        return self.kind == "exact"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:

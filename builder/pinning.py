@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from builder import registry
     from builder.tournament.types import DockerImage
 
-State = Literal["new", "moved", "same", "gone", "by itself"]
+State = Literal["new", "moved", "same", "gone", "by itself", "unknown"]
 _LIST = "`python -m builder images` lists those that are offered"
 
 
@@ -24,7 +24,8 @@ class Outcome:
     Attributes:
         key: In the lock file: the reference in full, or ``default``.
         ref: The reference itself.
-        state: Against the lock; ``gone``: the registry has no such tag or digest; ``by itself``: it names its digest.
+        state: Against the lock; ``gone``: the registry has no such tag or digest; ``by itself``: it names its digest;
+            ``unknown``: nobody said what it means.
         pin: What the lock shall say; None where nothing is to be written.
         was: What it said.
         size: Bytes to pull; 0 where that is not known.
@@ -85,7 +86,7 @@ def judge(
     *,
     was: pins.Pin | None,
     found: registry.Found | None,
-    was_there: bool | None,
+    was_there: bool | str | None,
     said: Sequence[str],
     day: str,
 ) -> Outcome:
@@ -96,15 +97,11 @@ def judge(
         ref: The reference itself: of ``default``, what it stands for now.
         was: The pin until now.
         found: What the registry has under the reference; None where it has no such thing.
-        was_there: Whether the registry still has the digest of ``was``; None where nobody asked.
+        was_there: Whether the registry still has the digest of ``was``; why that is not known; None where nobody asked.
         said: What the tournament says of it.
         day: Today.
     """
-    notes = []
-    if was and was.ref and was.ref != ref:
-        notes.append(
-            f"the default is {_short(ref)} now, was {_short(was.ref)}: `make pickle` makes the models anew in it"
-        )
+    notes = [_new_default(ref, was.ref)] if was and was.ref and was.ref != ref else []
     if found is None:
         until = f"; {was.digest[:19]}... of {was.pinned} stays pinned" if was else ""
         notes.append(f"the registry has no such image{until}: name another in the config; {_LIST}")
@@ -125,6 +122,8 @@ def judge(
         notes.append(
             "the registry no longer has what was pinned: what was made in it can be run again only where it is"
         )
+    elif isinstance(was_there, str):
+        notes.append(f"whether the registry still has what was pinned is not known: {was_there}")
     pin = None
     if found is not None and (state in {"new", "moved"} or (state == "same" and was and was.ref not in {None, ref})):
         pin = pins.pin(
@@ -136,6 +135,12 @@ def judge(
         )
     size = found.size if found else 0
     return Outcome(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
+
+
+def unknown(key: str, ref: str, *, was: pins.Pin | None, reason: str) -> Outcome:
+    """Say of a reference that nobody could be asked what it means; its pin stays."""
+    stays = (f"{was.digest[:19]}... of {was.pinned} stays pinned",) if was else ()
+    return Outcome(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
 
 
 def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
@@ -205,6 +210,13 @@ def _same(full: image_ref.ImageRef, offered: DockerImage, registry: str) -> bool
     except ValueError:
         return False
     return (theirs.name, theirs.tag) == (full.name, full.tag)
+
+
+def _new_default(ref: str, was: str) -> str:
+    now, then = _short(ref), _short(was)
+    if now == then:
+        now, then = ref, was  # at another registry
+    return f"the default is {now} now, was {then}: `make pickle` makes the models anew in it"
 
 
 def _short(ref: str) -> str:

@@ -8,6 +8,7 @@ changed and nothing else.
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,7 +33,16 @@ _MOST_LABELS, _LONGEST = 20, 200
 
 Digest = Annotated[str, typed.pattern(_DIGEST, "sha256: and 64 hexadecimal digits")]
 Hash = Annotated[str, typed.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
-Day = Annotated[str, typed.pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", 'like "2026-11-24"')]
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+Day = Annotated[str, typed.Rule(text='like "2026-11-24"', holds=_is_day)]
 
 
 def _full_reference(text: str) -> str:

@@ -33,7 +33,8 @@ _MOST_BYTES = 8 << 20  # of a manifest or an image's configuration; real ones ha
 _MOST_REDIRECTS, _REDIRECTS = 4, frozenset({301, 302, 303, 307, 308})
 _ATTEMPTS, _LONGEST_WAIT = 3, 20.0
 _AGAIN = frozenset({429, 500, 502, 503, 504})
-_CHALLENGE = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
+_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+\w+\s*=)")
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +124,16 @@ class Client:
         """Ask, and ask again where the registry says that it could not answer now."""
         wait = 0.5
         for attempt in range(1, _ATTEMPTS + 1):
-            answer = self._follow(url, authorization, at)
+            try:
+                answer = self._follow(url, authorization, at)
+            except errors.UnansweredError as error:
+                # A host that is not reached at all is not there; a connection that was cut may hold the next time.
+                if not error.sent or attempt == _ATTEMPTS:
+                    raise
+                self._progress.step(f"asking the registry again for {at} in {wait:.0f} s")
+                self._sleep(wait)
+                wait *= 2
+                continue
             asked = _retry_after(answer.headers.get("retry-after", ""))
             if answer.status not in _AGAIN or attempt == _ATTEMPTS or asked > _LONGEST_WAIT:
                 return answer
@@ -138,9 +148,12 @@ class Client:
             answer = self._send(url, authorization, at)
             if answer.status not in _REDIRECTS:
                 return answer
-            there = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+            there = ""
+            with contextlib.suppress(ValueError):
+                there = urllib.parse.urljoin(url, answer.headers.get("location", ""))
             if not _is_safe(there, like=self._base):
-                raise errors.NetworkError(f"{at}: redirects to {web.shown(there)}, which is not asked: only https is")
+                where = web.shown(there) if there else "no address"
+                raise errors.NetworkError(f"{at}: redirects to {where}, which is not asked: only https is")
             if _origin(there) != _origin(url):
                 authorization = ""
             url = there
@@ -166,13 +179,13 @@ class Client:
                 )
 
     def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
-        """Return what a challenge asks for."""
-        scheme, _, rest = headers.get("www-authenticate", "").partition(" ")
-        if scheme.lower() == "basic" and self._login:
+        """Return what a challenge asks for; of several, a token, which may be had without a login."""
+        offered = _challenges(headers.get("www-authenticate", ""))
+        if "bearer" not in offered and "basic" in offered and self._login:
             return _basic(self._login)
-        asked = {key.lower(): quoted or plain for key, quoted, plain in _CHALLENGE.findall(rest)}
+        asked = offered.get("bearer", {})
         realm = asked.get("realm", "")
-        if scheme.lower() != "bearer" or not realm:
+        if not realm:
             raise errors.NetworkError(f"{at}: the registry wants a login: run `docker login {self._shown}`")
         if not _is_safe(realm, like=self._base):
             raise errors.NetworkError(
@@ -215,6 +228,16 @@ def _is_safe(url: str, *, like: str) -> bool:
 def _origin(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _challenges(text: str) -> dict[str, dict[str, str]]:
+    """Return what each scheme of a WWW-Authenticate asks for, several headers joined by commas; the first of each."""
+    starts = list(_SCHEME.finditer(text))
+    found: dict[str, dict[str, str]] = {}
+    for one, end in zip(starts, [*(one.start() for one in starts[1:]), len(text)], strict=False):
+        asked = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(text[one.end() : end])}
+        found.setdefault(one[1].lower(), asked)
+    return found
 
 
 def _basic(login: Login) -> str:

@@ -71,7 +71,7 @@ def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
         errors.EngineError: The engine failed.
         errors.ImageError: The image has no entry point.
     """
-    rows = _count_rows(task.live)
+    rows = count_rows(task.live)
     progress.step("running the pickle in its image")
     children = validate.plan_children(task.image, task.limits)
     outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run)
@@ -103,10 +103,34 @@ def conclude(fault: Fault, log: list[str], here: Rerun | None, *, again: str) ->
         return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=here.cause.fix or there.fix or _MEND)
     where = "a look-alike of its image" if here.task.image.kind == "stand_in" else "its image"
     held = f"here it runs in {where}, within the limits, and its predictions are good"
-    if there.fix:
+    refuted = there.by_making and here.task.image.kind == "exact"
+    if there.fix and not refuted:
         return diagnose.Cause(text=f"{there.text}; {held}", fix=there.fix)
+    if refuted:
+        held += ", so that it was not made wrong"
     fix = f"run it there again: `{again}`; if it fails again, show its log to Numerai's support"
     return diagnose.Cause(text=f"{there.text}; {held}", fix=fix)
+
+
+def count_rows(path: Path, option: str = "--live") -> int:
+    """Return the rows of a parquet file.
+
+    Args:
+        path: The file.
+        option: What names another, for the message.
+
+    Raises:
+        errors.DataError: It is not there, or no parquet file.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - its errors alone
+
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise errors.DataError(
+            [f"{path}: is no parquet file that can be read ({reason}); name another with {option}"]
+        ) from error
 
 
 def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
@@ -153,15 +177,3 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "benchmarks.parquet": task.benchmarks or task.live,
     }
     return [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
-
-
-def _count_rows(live: Path) -> int:
-    import pyarrow as pa  # noqa: PLC0415 - its errors alone
-
-    try:
-        return int(pq.read_metadata(live).num_rows)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).split("\n", 1)[0][:200]
-        raise errors.DataError(
-            [f"{live}: is no parquet file that can be read ({reason}); name another with --live"]
-        ) from error

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from builder import tournament
 
 _UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
-_DOWNLOADS = ("download", "why")
+_DOWNLOADS = ("download", "why", "comparing in upload")
+_MARKS = {True: "ok", False: "DIFFERS", None: "note"}
 
 
 def credentials(options: argparse.Namespace) -> int:
@@ -85,18 +86,23 @@ def download(options: argparse.Namespace) -> int:
         if not target.parent.is_dir():
             raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
         progress.step(f"fetching {seat.clean(pickle.filename)}")
-        came = fetch_pickle(api, pickle, target, progress)
+        try:
+            came = fetch_pickle(api, pickle, target, progress)
+        except OSError as error:
+            raise errors.UsageError(
+                f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
+            ) from error
     findings = list(_compare(pickle, came))
-    bad = [text for good, text in findings if not good]
+    bad = [text for good, text in findings if good is False]
     if options.json:
         answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(came.path)}
         compared = [{"equal": good, "text": text} for good, text in findings]
         print(json.dumps({**answer, "sha256": came.sha256, "size": came.size, "compared": compared}))
         return 1 if bad else 0
     print(f"{came.path}  ({terminal.size(came.size)})")
-    terminal.print_table([("sha256", came.sha256), *(("ok" if good else "DIFFERS", text) for good, text in findings)])
-    if not findings:
-        print("  nothing is on record here to compare it with: no digits in its name, no dist/*/ with its hash")
+    terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
+    if all(good is None for good, _ in findings):
+        print("  nothing is on record here to compare it with: no digits of its hash, nothing of it in dist/*/")
     print("  it holds code: unpickle it nowhere but in its image (`python -m builder why` runs it there)")
     return 1 if bad else 0
 
@@ -126,15 +132,32 @@ def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
             continue
 
 
-def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool, str]]:
-    """Yield what the hash was compared with, and whether it agrees."""
+def known_digits(filename: str, root: Path) -> str | None:
+    """Return the digits of the hash in a stored name, where something below ``dist`` says that they are of one."""
     from builder import download as stage  # noqa: PLC0415
     from builder.upload import receipt  # noqa: PLC0415
 
-    digits = stage.digits_of(pickle.filename)
-    if digits:
-        yield came.sha256.startswith(digits), f"the digits in its name: {digits}"
-    root = Path.cwd()
+    digits = stage.digits_of(filename)
+    if digits is None:
+        return None
+    hashes = [found.pickle.sha256 for _, found in recorded(root)]
+    hashes += [str(said.get("sha256")) for _, said in receipt.read_all(root)]
+    hashes += [path.name.removeprefix("journal-") for path in (root / "dist").glob(f"*/journal-{digits}-*")]
+    return digits if any(sha256.startswith(digits) for sha256 in hashes) else None
+
+
+def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
+    """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
+    from builder import download as stage  # noqa: PLC0415
+    from builder.upload import receipt  # noqa: PLC0415
+
+    root, digits = Path.cwd(), stage.digits_of(pickle.filename)
+    if digits and came.sha256.startswith(digits):
+        yield True, f"the digits in its name: {digits}"
+    elif digits and known_digits(pickle.filename, root):
+        yield False, f"the digits in its name: {digits}"
+    elif digits:
+        yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
     for path, said in receipt.read_all(root):
         if said.get("pickle") == pickle.id:
             name = shlex.quote(str(path.relative_to(root)))

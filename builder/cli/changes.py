@@ -32,9 +32,8 @@ def assign(options: argparse.Namespace) -> int:
                 f"{seat.pickle_line(pickle)}: its validation says {seat.clean(pickle.validation) or 'nothing'!r}, and "
                 f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
-        consent.ask(
-            f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?", _follows(slot, pickle), yes=options.yes
-        )
+        question = f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?"
+        consent.ask(question, _follows(slot, pickle), yes=options.yes, in_full=bool(slot.stake))
         return _tell(slot, _change(api, slot, pickle.id, progress), json_wanted=options.json)
 
 

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def ask(question: str, facts: Sequence[str], *, yes: bool) -> None:
+def ask(question: str, facts: Sequence[str], *, yes: bool, in_full: bool = False) -> None:
     """Show what follows and have it confirmed.
 
     Args:
         question: What is to be done, as a question.
         facts: What is replaced, and what follows; a line each.
         yes: It was confirmed on the command line: the facts are shown and nothing is asked.
+        in_full: Money hangs on it: only the whole word is a yes, and Enter is none.
 
     Raises:
         errors.RefusedError: The person said no, or nobody is there to say yes.
@@ -30,5 +31,6 @@ def ask(question: str, facts: Sequence[str], *, yes: bool) -> None:
         raise errors.RefusedError(
             f"{question} Nobody is at the terminal to say so; with --yes it is done without asking"
         )
-    if not terminal.confirm(question):
+    confirm = terminal.confirm_in_full if in_full else terminal.confirm
+    if not confirm(question):
         raise errors.RefusedError("not confirmed; nothing was changed")

@@ -83,7 +83,8 @@ def _look_at_image(
     try:
         lock = pins.read(chosen.root)
     except (errors.ConfigError, OSError) as error:
-        return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix="make pin")]
+        fix = "mend it, or remove it, then make pin"
+        return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
     key = config.canonical_reference(chosen.image.ref)
     pin, ref = lock.images.get(key), chosen.image.ref
     if ref == config_values.DEFAULT_IMAGE:
@@ -92,16 +93,27 @@ def _look_at_image(
             text = "default: nobody says what it stands for"
             return [stage.Line(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     wanted = image.Wanted(ref=ref, digest=pinning.pinned(lock, key))
-    here = None if on is None else on.find_image(wanted.name) is not None
+    here, lines = _look_on_engine(on, wanted.name)
     progress.step(f"asking the registry for {ref}")
     digest, silence = _ask_registry(ref, progress)
     found = stage.ImageFound(
         ref=ref, pin=pin, here=here, at_registry=digest, silence=silence, stand_in=chosen.image.stand_in
     )
-    lines = stage.judge_image(found, dt.datetime.now(dt.UTC).date())
+    lines += stage.judge_image(found, dt.datetime.now(dt.UTC).date())
     if account.images is not None:
         lines.append(stage.judge_offer(ref, account.images, account.registry))
     return lines
+
+
+def _look_on_engine(on: engine.Engine | None, name: str) -> tuple[bool | None, list[stage.Line]]:
+    """Tell whether the engine has an image; None, and a line, where it no longer answers."""
+    from builder import doctor as stage  # noqa: PLC0415
+
+    try:
+        return None if on is None else on.find_image(name) is not None, []
+    except errors.EngineError as error:
+        text = f"it answered, and failed when it was asked for the image: {error}"
+        return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
 def _ask_registry(ref: str, progress: Progress) -> tuple[str | None, str]:

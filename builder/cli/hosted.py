@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import artifact, errors, paths
 from builder.cli import access, online, seat
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from builder import tournament
     from builder.progress import Progress
 
@@ -49,6 +48,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progr
         return kept
     progress.step(f"fetching {seat.clean(pickle.filename)}")
     came = access.fetch_pickle(api, pickle, kept, progress)
+    digits = access.known_digits(pickle.filename, Path.cwd())
     if digits and not came.sha256.startswith(digits):
         progress.note(f"note: what is stored has the sha256 {came.sha256}, and its name says {digits}: another file")
     return kept

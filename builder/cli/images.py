@@ -23,30 +23,39 @@ _STATES = {
     "same": "as it was",
     "gone": "GONE",
     "by itself": "names its digest",
+    "unknown": "NOT KNOWN",
 }
 _CHECKED = {**_STATES, "new": "NOT PINNED", "moved": "MOVED"}
 
 
 def pin(options: argparse.Namespace) -> int:
-    """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now."""
+    """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
+
+    Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
+    """
     with terminal.progress() as progress:
         root, users = _wanted(options.what)
         lock = pins.read(root)
         registry = online.read_settings(root).registry
-        images, silence = _offered(root, progress, needed=config_values.DEFAULT_IMAGE in users)
+        images = _offered(root, progress)
         with registries.connect(progress) as asked:
-            outcomes = [
+            answers = [
                 _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
                 for key in sorted(users)
             ]
+        outcomes = [one for one, _ in answers]
         if not options.check:
             changes = {one.key: one.pin for one in outcomes if one.pin}
             pins.change(root, lambda lock: _changed(lock, changes), waiting=lambda: progress.step("waiting"))
-    notes = [f"what the tournament says of these images is not known: {silence}"] if silence else []
+    silent = isinstance(images, errors.NetworkError)
+    notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
     if options.json:
         print(json.dumps(_report(root, outcomes, notes, users, check=options.check)))
     else:
         _tell(root, outcomes, notes, users, check=options.check)
+    failed = next((error for _, error in answers if error), None)
+    if failed:
+        return failed.exit_code
     bad = {"gone", "new", "moved"} if options.check else {"gone"}
     return 1 if any(one.state in bad or (options.check and one.pin) for one in outcomes) else 0
 
@@ -108,39 +117,60 @@ def _read_key(text: str) -> str:
         raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
 
 
-def _offered(root: Path, progress: Progress, *, needed: bool) -> tuple[tuple[DockerImage, ...] | None, str]:
-    """Return the tournament's images, or None and why it does not say."""
+def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
+    """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
         with online.connect(progress, root=root, needs_token=False) as asked:
-            return asked.images(), ""
+            return asked.images()
     except errors.NetworkError as error:
-        if needed:
-            raise
-        return None, str(error)
+        return error
 
 
 def _outcome(
     key: str,
     lock: pins.Lock,
     *,
-    images: Sequence[DockerImage] | None,
+    images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
     asked: registries.Registries,
     progress: Progress,
-) -> pinning.Outcome:
-    ref = pinning.default_reference(images or (), registry) if key == config_values.DEFAULT_IMAGE else key
-    was = lock.images.get(key)
-    progress.step(f"asking the registry for {ref}")
+) -> tuple[pinning.Outcome, errors.BuilderError | None]:
+    """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
+    was, ref = lock.images.get(key), key
     try:
+        if key == config_values.DEFAULT_IMAGE:
+            ref = (was and was.ref) or key
+            ref = _default(images, registry)
+        progress.step(f"asking the registry for {ref}")
         found = asked.resolve(ref)
     except errors.AbsentImageError:
         found = None
-    was_there = None
+    except (errors.NetworkError, errors.ImageError) as error:
+        return pinning.unknown(key, ref, was=was, reason=str(error)), error
+    was_there: bool | str | None = None
     if was is not None and (found is None or found.digest != was.digest):
-        was_there = asked.has(was.ref or ref, was.digest)
-    said = pinning.standing(ref, images, registry) if images is not None else ()
-    return pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=locking.today())
+        was_there = _ask_for_old(was.ref or ref, was.digest, asked)
+    said = () if isinstance(images, errors.NetworkError) else pinning.standing(ref, images, registry)
+    outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=locking.today())
+    return outcome, None
+
+
+def _default(images: Sequence[DockerImage] | errors.NetworkError, registry: str) -> str:
+    if isinstance(images, errors.NetworkError):
+        raise images
+    return pinning.default_reference(images, registry)
+
+
+def _ask_for_old(ref: str, digest: str, asked: registries.Registries) -> bool | str:
+    """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
+
+    The registry may be another than today's, and gone.
+    """
+    try:
+        return asked.has(ref, digest)
+    except (errors.NetworkError, errors.ImageError) as error:
+        return str(error)
 
 
 def _changed(lock: pins.Lock, changes: Mapping[str, pins.Pin]) -> pins.Lock:

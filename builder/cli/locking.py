@@ -58,6 +58,8 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         return Choice(image=found, key=key, lock=lock)
     wanted = image.Wanted(ref=ref, stand_in=stand_in, digest=digest, locked=locked)
     with registries.connect(progress) as asked:
+        if locked and digest is None and (pull or on.find_image(ref) is None) and _is_there(ref, asked):
+            raise _unpinned(chosen, key)  # before it is pulled: what comes from a registry is exact
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
         if pull and key in lock.images:
             _tell_moved(ref, lock.images[key], asked, progress)
@@ -161,6 +163,15 @@ def _unpinned(chosen: config.Config, key: str) -> errors.RefusedError:
 
 def _shown(chosen: config.Config) -> Path:
     return chosen.file.relative_to(chosen.root)
+
+
+def _is_there(ref: str, asked: registries.Registries) -> bool:
+    """Tell whether a registry has an image to pull."""
+    try:
+        asked.resolve(ref)
+    except (errors.NetworkError, errors.ImageError):
+        return False
+    return True
 
 
 def _tell_moved(ref: str, pin: pins.Pin, asked: registries.Registries, progress: Progress) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a run: what was begun may be listed a little later."""
+_STAKE = "STAKE"
 _MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 
@@ -48,11 +49,13 @@ def trigger(options: argparse.Namespace) -> int:
         slot = found if isinstance(found, tournament.Slot) else None
         pickle = _pickle_of(api, found, assigned=True)
         account, current = api.account(), api.round_at(dt.datetime.now(dt.UTC))
-        consent.ask(
-            f"Run {seat.pickle_line(pickle)} now?",
-            _follows(pickle, account, current, validation=options.validation),
-            yes=options.yes,
-        )
+        where = [slot] if slot else _slots_of(pickle, account)
+        if all(one.archived for one in where):
+            for one in where:
+                slots.check_usable(one)
+        facts = _follows(pickle, where, current, validation=options.validation)
+        in_full = any(line.startswith(_STAKE) for line in facts)
+        consent.ask(f"Run {seat.pickle_line(pickle)} now?", facts, yes=options.yes, in_full=in_full)
         begun = _begin(api, pickle, slot, validation=options.validation)
     if options.json:
         run = dataclasses.asdict(begun) if begun else None
@@ -145,12 +148,15 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
     from builder import slots, standing  # noqa: PLC0415
 
     try:
-        pickle = pickle_of(api, slots.find(api, name))
-    except errors.UsageError:
-        # The id of a run is found in no list of its own.
+        found = slots.find(api, name)
+    except errors.TokenError:
+        raise
+    except (errors.UsageError, errors.ApiError):
+        # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
         if not slots.is_id(name):
             raise
         return f"run {name}", api.trigger_logs(name)
+    pickle = pickle_of(api, found)
     runs = standing.newest(pickle.triggers)
     if not runs:
         raise errors.UsageError(
@@ -181,25 +187,36 @@ def _line(one: tournament.LogLine) -> str:
         return text
 
 
+def _slots_of(pickle: tournament.Pickle, account: tournament.Account) -> list[tournament.Slot]:
+    """Return the slots that run a pickle, else the one that it was uploaded for."""
+    where = [slot for slot in account.slots if slot.pickle and slot.pickle.id == pickle.id]
+    return where or [slot for slot in account.slots if slot.id == pickle.owner]
+
+
 def _follows(
-    pickle: tournament.Pickle, account: tournament.Account, current: tournament.Round | None, *, validation: bool
+    pickle: tournament.Pickle,
+    where: Sequence[tournament.Slot],
+    current: tournament.Round | None,
+    *,
+    validation: bool,
 ) -> list[str]:
     """Say what follows from a run."""
-    from builder import when  # noqa: PLC0415
+    from builder import standing, when  # noqa: PLC0415
 
     now = dt.datetime.now(dt.UTC)
-    where = [slot for slot in account.slots if slot.pickle and slot.pickle.id == pickle.id]
-    where = where or [slot for slot in account.slots if slot.id == pickle.owner]
     names = ", ".join(seat.clean(slot.name) for slot in where) or "its slot"
     lines = [
         f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
         f"round    {when.round_line(current, now)}",
     ]
+    if standing.judge_validation(pickle) is not True:
+        said = seat.clean(pickle.validation) or "nothing"
+        lines.append(f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means")
     if current is not None and current.is_open(now):
         lines.append(f"follows  a submission for round {current.number}, which takes the place of an earlier one")
         staked = [f"{seat.clean(slot.name)} {seat.clean(slot.stake)}" for slot in where if slot.stake]
         if staked:
-            lines.append(f"STAKE    {', '.join(staked)}: that submission is staked, and nothing takes it back")
+            lines.append(f"{_STAKE}    {', '.join(staked)}: that submission is staked, and nothing takes it back")
     else:
         lines.append("follows  a run that submits nothing: no round is open")
     if validation:

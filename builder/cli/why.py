@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from builder.cli import access, hosted, online, runs, seat, session, target, ter
 
 if TYPE_CHECKING:
     import argparse
+    from types import ModuleType
 
     from builder import diagnose, standing, tournament
     from builder import rerun as stage
@@ -38,11 +40,13 @@ def why(options: argparse.Namespace) -> int:
     from builder import rerun as stage  # noqa: PLC0415 - pyarrow
     from builder import slots  # noqa: PLC0415 - the API's side of the package
 
+    _check_options(options, stage)
     with terminal.progress() as progress, online.connect(progress) as api:
         found = slots.find(api, options.name)
         case = _find_case(api, found)
         if case is None:
             return _tell_good(found, json_wanted=options.json)
+        _check_python(case.pickle, options.stand_in)
         here, reason = None, "it was not asked for (--no-run)"
         if not options.no_run:
             try:
@@ -55,6 +59,44 @@ def why(options: argparse.Namespace) -> int:
     else:
         _tell(case, here, reason, cause)
     return 1
+
+
+def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
+    """Refuse what cannot be run with before anything is asked.
+
+    Raises:
+        errors.UsageError: There is no such look-alike, or benchmark predictions are named without their live data.
+        errors.DataError: A file is not there, or no parquet file.
+    """
+    from builder import stand_in  # noqa: PLC0415
+
+    if options.benchmarks and not options.live:
+        raise errors.UsageError("--benchmarks goes with --live FILE, whose rows they are of: name both, or neither")
+    for option, text in (("--live", options.live), ("--benchmarks", options.benchmarks)):
+        if text:
+            stage.count_rows(Path(text), option)
+    if options.stand_in:
+        try:
+            stand_in.check_python(options.stand_in)
+        except errors.ImageError as error:
+            raise errors.UsageError(f"--stand-in: {error}") from error
+
+
+def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
+    """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
+
+    Raises:
+        errors.UsageError: It is of another.
+    """
+    from builder import stand_in  # noqa: PLC0415
+
+    named = f"{pickle.image} {pickle.image_name} {pickle.runtime}"
+    theirs = re.search(r"(?:py_|Python )3[._]([0-9]{1,2})(?![0-9])", named)
+    if python and theirs and stand_in.EDITIONS.get(python, python) != f"3.{theirs[1]}":
+        raise errors.UsageError(
+            f"--stand-in {python}: the pickle was registered for an image with Python 3.{theirs[1]}, and fails in "
+            f"another for that alone; name --stand-in 3.{theirs[1]}, or leave it out"
+        )
 
 
 def _find_case(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> _Case | None:

@@ -162,6 +162,39 @@ def test_redirects_go_to_no_other_place_by_http() -> None:
     assert "abc" not in str(raised.value)
 
 
+@pytest.mark.parametrize("location", ["https://[bad/", "", "https://"])
+def test_a_redirect_to_no_address_is_told(location: str) -> None:
+    there = {f"/v2/{REPOSITORY}/manifests/1": http_files.status(307, Location=location)}
+    with http_files.serve(there) as server, pytest.raises(errors.NetworkError, match="redirects"):
+        ask(server.url.removeprefix("http://"))
+
+
+@pytest.mark.parametrize(("cuts", "good"), [(1, True), (2, True), (3, False)])
+def test_a_connection_that_was_cut_is_tried_again(cuts: int, good: bool) -> None:  # noqa: FBT001
+    config = b'{"os": "linux", "architecture": "amd64"}'
+    named = hashlib.sha256(config).hexdigest()
+    manifest = json.dumps({"layers": [], "config": {"digest": f"sha256:{named}", "size": 1}}).encode()
+    answers, left = serving(manifest, config), [cuts]
+    whole = answers[f"/v2/{REPOSITORY}/manifests/1"]
+
+    def cut(request: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            request.close_connection = True
+        else:
+            whole(request)
+
+    answers[f"/v2/{REPOSITORY}/manifests/1"] = cut
+    waited: list[float] = []
+    with http_files.serve(answers) as server:
+        if good:
+            assert ask(server.url.removeprefix("http://"), waited=waited).size == 0
+        else:
+            with pytest.raises(errors.UnansweredError, match="cut short"):
+                ask(server.url.removeprefix("http://"), waited=waited)
+    assert waited == [0.5, 1.0][:cuts]
+
+
 # ---- tokens
 
 
@@ -174,6 +207,17 @@ def test_a_token_is_fetched_where_the_registry_says_once(address: str, door: tok
     manifest = f"/v2/{REPOSITORY}/manifests/1"
     assert paths == [manifest, "/token", manifest, f"/v2/{REPOSITORY}"]
     assert [sent.partition(" ")[0] for _, sent in door.asked] == ["", "", "Bearer", "Bearer"]
+
+
+@pytest.mark.parametrize("first", ['Basic realm="x"', "Basic", 'Negotiate, Basic realm="a, b",charset="UTF-8"'])
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_token_is_fetched_though_a_login_is_offered_first(
+    address: str, door: token_registry.Door, first: str, *, joined: bool
+) -> None:
+    digest = registry_images.put(address, REPOSITORY, "1", **PYTHON)
+    door.first, door.joined = first, joined
+    assert ask(door.address).digest == digest
+    assert {sent.partition(" ")[0] for _, sent in door.asked} == {"", "Bearer"}
 
 
 def test_a_login_goes_to_the_realm_alone(address: str, door: token_registry.Door) -> None:

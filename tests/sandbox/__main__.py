@@ -1,7 +1,8 @@
 """``make sandbox``: the stand-in, a registry with look-alikes and a runner, for trying the tool without an account.
 
-Prints the settings to use, as shell exports, and what to try; ends with Ctrl-C and leaves nothing. Where nobody is at
-a terminal it prints the exports alone, or, with ``--env-file``, writes them there and prints nothing.
+Prints the settings to use, as shell exports, and what to try; ends with Ctrl-C. Where nobody is at a terminal it prints
+the exports alone, or, with ``--env-file``, writes them there and prints nothing. What it says to try is done in a
+folder of its own, so that no pin of the person's comes to mean an image of the stand-in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tests.sandbox import live, registry, runner, server
+from tests.sandbox import live, registry, runner, server, try_out
 from tests.sandbox import state as world
 
 if TYPE_CHECKING:
@@ -31,16 +32,16 @@ Paste these into another shell, in this folder. They are worth nothing anywhere 
 
 {exports}
 
-Then, for example:
+Then, for example, with a config in a folder of its own (your builder.lock.yaml stays as it is):
 
-  sed 's/^name: .*/name: tryout/; s/ref: .*/ref: default/; /stand_in:/d' configs/mlp.yaml > configs/tryout.yaml
-  make pin CONFIG=configs/tryout.yaml
-  make pickle CONFIG=configs/tryout.yaml
-  make validate CONFIG=configs/tryout.yaml
-  make upload CONFIG=configs/tryout.yaml MODEL=fresh
+  make pin CONFIG={config}
+  make pickle CONFIG={config}
+  make validate CONFIG={config}
+  make upload CONFIG={config} MODEL=fresh
 
 Slots: {slots}. In the registry: {images}.
-Ctrl-C ends it and removes what it made.
+Ctrl-C ends it and removes that folder, the registry and what was pulled from it; an engine that was started and the
+look-alikes that were made stay for the next time.
 """
 
 
@@ -55,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.env_file:
                 undo.callback(options.env_file.unlink, missing_ok=True)
                 _write(options.env_file, _exports(settings))
+            if sys.stdout.isatty():
+                print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
+            elif not options.env_file:
+                print(_exports(settings), end="", flush=True)
             undo.callback(_ignore_signals)  # first of all at the end: no second one may keep it from cleaning up
-            _say(sandbox, settings, quiet=options.env_file is not None)
             threading.Event().wait()
     except KeyboardInterrupt:
         return 0
@@ -100,17 +104,15 @@ def _builder(*arguments: str) -> str:
     return done.stdout
 
 
-def _say(sandbox: server.Sandbox, settings: Mapping[str, str], *, quiet: bool) -> None:
-    if sys.stdout.isatty():
-        images = [sandbox.state.image(f"numerai_predict_py_{python.replace('.', '_')}") for python in PYTHONS]
-        text = _TRY.format(
-            exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
-            slots=", ".join(one.name for one in sandbox.state.slots.values() if one.account.username == world.OWNER),
-            images=", ".join(f"{one.image}:{one.tag}" for one in images),
-        )
-        print(text, flush=True)
-    elif not quiet:
-        print(_exports(settings), end="", flush=True)
+def text_to_try(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
+    """Return what a person at the terminal is told."""
+    images = [sandbox.state.image(f"numerai_predict_py_{python.replace('.', '_')}") for python in PYTHONS]
+    return _TRY.format(
+        exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
+        config=shlex.quote(str(config)),
+        slots=", ".join(one.name for one in sandbox.state.slots.values() if one.account.username == world.OWNER),
+        images=", ".join(f"{one.image}:{one.tag}" for one in images),
+    )
 
 
 def _exports(settings: Mapping[str, str]) -> str:

@@ -26,7 +26,7 @@ _BAD_TOKEN = "Invalid API token"
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What was asked: the parsed body, the root fields of the operation, the name it was given."""
+    """What was asked: the parsed body, the root fields of the operation, its name."""
 
     text: str
     variables: Mapping[str, Any]
@@ -79,8 +79,9 @@ def read(body: Any) -> Question:
     text = body.get("query") if isinstance(body, dict) else None
     if not isinstance(text, str):
         raise TypeError("no query")
-    name = body.get("operationName")
-    return Question(text=text, variables=body.get("variables") or {}, name=name, fields=_root_fields(text, name))
+    operation = _operation(text, body.get("operationName"))
+    name = body.get("operationName") or (operation.name.value if operation and operation.name else None)
+    return Question(text=text, variables=body.get("variables") or {}, name=name, fields=_root_fields(operation))
 
 
 def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers.Request) -> tuple[int, dict[str, Any]]:
@@ -137,10 +138,14 @@ def _own_name(argument: str) -> str:
     return f"{name}_" if name in {"id", "round"} else name
 
 
-def _root_fields(text: str, name: str | None) -> tuple[str, ...]:
+def _operation(text: str, name: str | None) -> graphql.OperationDefinitionNode | None:
+    """Return the operation that is asked for; None where the text has several, or does not parse."""
     try:
-        operation = graphql.get_operation_ast(graphql.parse(text), name)
+        return graphql.get_operation_ast(graphql.parse(text), name)
     except graphql.GraphQLSyntaxError:
-        return ()
+        return None
+
+
+def _root_fields(operation: graphql.OperationDefinitionNode | None) -> tuple[str, ...]:
     selected = operation.selection_set.selections if operation else ()
     return tuple(one.name.value for one in selected if isinstance(one, graphql.FieldNode))

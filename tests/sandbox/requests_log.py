@@ -16,10 +16,10 @@ class Record:
     """One request.
 
     Attributes:
-        method: GET, POST or PUT.
+        method: GET, POST, PUT, or one that is refused.
         path: Without its query.
         host: The Host header.
-        operation: The GraphQL operation's name, or its first root field; empty for storage.
+        operation: The name that the GraphQL operation has in its text, or its first root field; empty for storage.
         fields: The root fields of the GraphQL operation.
         variables: Of the GraphQL operation.
         headers: The names of the headers, in lower case.

@@ -176,13 +176,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._begin()
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.sandbox.requests.note(self.record, read=len(body))
+        self.record.read = len(body)
         if self.record.path not in _API_PATHS:
+            self.sandbox.requests.add(self.record)
             self._send(404)
             return
         try:
             question = graph.read(json.loads(body))
         except (ValueError, TypeError):
+            self.sandbox.requests.add(self.record)
             self._send_json(400, graph.detail("the body is no GraphQL request"))
             return
         self.record.fields, self.record.variables = question.fields, question.variables
@@ -259,6 +261,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.send_header("ETag", etag)
             self.end_headers()
             self.connection.sendfile(file)
+
+    def do_OTHER(self) -> None:
+        """Refuse a method that nothing here has; what may follow is not read."""
+        self._begin()
+        self.sandbox.requests.add(self.record)
+        self.close_connection = True
+        self._send(405)
+
+    do_DELETE = do_HEAD = do_OPTIONS = do_PATCH = do_OTHER  # noqa: N815 - the base calls them so
 
     def version_string(self) -> str:
         return "sandbox"

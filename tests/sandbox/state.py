@@ -211,6 +211,7 @@ class State:
 
     Attributes:
         clock_offset: Added to the clock: the Date header, all times shown, round times, expiries.
+        checks_assigned: Whether only a pickle that has passed validation is assigned; nobody promises it.
         signing_offset: Added to the expiry of addresses that are handed out, and to nothing else.
         lifetime: How long such an address is good.
         refusal_status: The HTTP status that comes with a missing or bad token.
@@ -230,6 +231,7 @@ class State:
         self.pickles: dict[str, Pickle] = {}
         self.rounds: list[Round] = []
         self.clock_offset = timedelta()
+        self.checks_assigned = True
         self.signing_offset = timedelta()
         self.lifetime = timedelta(minutes=10)
         self.refusal_status = 200

@@ -40,6 +40,41 @@ def test_a_body_that_is_no_query_is_a_bad_request(sandbox: Sandbox) -> None:
     assert client.send("POST", sandbox.api_url, b"not json").status == 400
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/elsewhere", b"{}", 404),
+        ("POST", "/", b"no GraphQL", 400),
+        ("DELETE", "/", b"", 405),
+        ("PATCH", "/storage/x", b"abc", 405),
+        ("HEAD", "/", b"", 405),
+        ("GET", "/elsewhere", b"", 404),
+    ],
+)
+def test_what_is_refused_is_written_down_too(
+    sandbox: Sandbox, method: str, path: str, body: bytes, status: int
+) -> None:
+    assert client.send(method, f"{sandbox.api_url.rstrip('/')}{path}?secret=x", body).status == status
+    [record] = sandbox.requests
+    assert (record.method, record.path, record.status) == (method, path, status)
+
+
+def test_a_request_is_called_by_the_name_in_its_text(sandbox: Sandbox, ask: client.Client) -> None:
+    ask.post("query mine { account { username } }")
+    ask.post("{ account { username } }")
+    assert [one.operation for one in sandbox.requests] == ["mine", "account"]
+    assert (sandbox.requests.count("mine"), sandbox.requests.count("account")) == (1, 2)
+
+
+def test_a_server_that_assigns_whatever_it_is_told_to(sandbox: Sandbox, ask: client.Client) -> None:
+    slot = sandbox.state.slot("fresh")
+    bad = sandbox.state.add_pickle(slot, "bad.pkl", passed=False)
+    assert "has not passed" in ask.post(client.ASSIGN, modelId=slot.id, pickleId=bad.id).body.decode()
+    sandbox.state.checks_assigned = False
+    ask.post(client.ASSIGN, modelId=slot.id, pickleId=bad.id)
+    assert slot.pickle_id == bad.id
+
+
 def test_a_variable_of_type_string_may_stand_where_an_id_is_declared_and_nowhere_else(ask: client.Client) -> None:
     assert ask.data("query($id: String) { computePickles(id: $id) { id } }", id=None) == []
     refused = ask.refusal("query($id: String) { triggerLogs(triggerId: $id) { message } }", id="x")

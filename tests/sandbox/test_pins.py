@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import pins
-from tests.sandbox import registry
+from builder import config, pins
+from tests.sandbox import __main__ as sandbox_main
+from tests.sandbox import registry, try_out
 from tests.support import command, registry_images
 
 if TYPE_CHECKING:
@@ -65,6 +66,47 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
     assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default" in out
+
+
+def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone(
+    sandbox: server.Sandbox, address: str
+) -> None:
+    put(sandbox, address, "numerai_predict_py_3_11")
+    mine = command.ROOT / pins.NAME
+    before = mine.read_bytes() if mine.exists() else None
+    with try_out.folder() as path:
+        text = sandbox_main.text_to_try(sandbox, {}, path)
+        commands = [line.split() for line in text.splitlines() if line.startswith("  make ")]
+        assert [words[1] for words in commands] == ["pin", "pickle", "validate", "upload"]
+        assert {words[2] for words in commands} == {f"CONFIG={path}"}
+        code, _, err = command.run("pin", str(path), cwd=command.ROOT, **settings(sandbox, address))
+        assert (code, err) == (0, "")
+        root = config.load(path).root
+        assert pins.read(root).images["default"].ref == f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
+        assert (mine.read_bytes() if mine.exists() else None) == before
+    assert not root.exists()
+
+
+def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
+    sandbox: server.Sandbox, address: str, project: Path
+) -> None:
+    with registry.start() as yesterdays:
+        put(sandbox, yesterdays, "numerai_predict_py_3_11")
+        assert command.run("pin", cwd=project, **settings(sandbox, yesterdays))[0] == 0
+    reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
+    pins.change(
+        project,
+        lambda lock: lock.with_pin(
+            "default", pins.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=lock.images["default"].ref or "")
+        ),
+        waiting=lambda: None,
+    )
+    code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
+    assert (code, err) == (0, "")
+    assert f"the default is {reference} now, was {yesterdays}/numerai/" in out
+    assert f"not known: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
+    pin = pins.read(project).images["default"]
+    assert (pin.ref, pin.digest) == (reference, digest)
 
 
 def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str, project: Path) -> None:

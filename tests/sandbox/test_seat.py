@@ -161,6 +161,19 @@ def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
     assert [one["message"] for one in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
 
 
+def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat, failed: str) -> None:
+    run = seat.sandbox.state.pickles[failed].triggers[-1]
+    seat.sandbox.faults.add(
+        "computePickles", faults.errors("Pickle not found"), when=lambda one: "id" in one.variables, times=None
+    )
+    assert "Segfault" in seat.good("logs", run.id)
+
+
+def test_logs_of_an_empty_slot_by_its_id_say_that_it_runs_nothing(seat: Seat) -> None:
+    code, _, err = seat("logs", seat.sandbox.state.slot("fresh").id)
+    assert (code, "fresh: runs no pickle" in err) == (2, True)
+
+
 def test_logs_of_diagnostics(seat: Seat, uploaded: str) -> None:
     assert "no diagnostics" in seat.good("logs", uploaded, "--diagnostics")
 
@@ -187,6 +200,38 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
     run = seat.sandbox.state.pickles[failed].triggers[-1]
     assert run.id in out
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
+
+
+@pytest.mark.parametrize(("typed", "agreed"), [("", False), ("y", False), ("yes", True)])
+@pytest.mark.parametrize("verb", ["trigger", "assign"])
+def test_where_a_stake_hangs_on_it_only_the_whole_word_is_a_yes(
+    seat: Seat, failed: str, uploaded: str, monkeypatch: pytest.MonkeyPatch, *, verb: str, typed: str, agreed: bool
+) -> None:
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: typed)
+    code, _, err = seat(verb, "staked", *([uploaded] if verb == "assign" else []))
+    assert "[type yes]" in err
+    assert (code, bool(seat.changes())) == ((0, True) if agreed else (5, False))
+
+
+def test_where_no_stake_hangs_on_it_enter_is_a_yes(seat: Seat, uploaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "")
+    assert "[Y/n]" in seat("trigger", uploaded)[2]
+    assert seat.changes() == ["triggerComputePickleUpload"]
+
+
+def test_trigger_of_an_archived_slot_is_refused(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("old_one"), "old.pkl", assign=True)
+    for name in ("old_one", made.id):
+        code, _, err = seat("trigger", name, "--yes")
+        assert (code, "is archived" in err, seat.changes()) == (5, True, [])
+
+
+def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
+    code, _, err = seat("trigger", made.id)
+    assert (code, "its validation says 'failed'" in err, seat.changes()) == (5, True, [])
 
 
 def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
@@ -377,7 +422,7 @@ def test_credentials_name_the_verbs_that_lack_a_scope(seat: Seat, monkeypatch: p
     use(seat.sandbox, monkeypatch, "read only")
     out = seat.good("credentials")
     assert "upload_submission, which upload, rollback, assign" in out
-    assert "download_submission, which download, why need" in out
+    assert "download_submission, which download, why, comparing in upload need" in out
     code, _, err = seat("label", "x" * 3, "y")
     assert (code, "pickles` lists them" in err) == (2, True)
 
@@ -416,10 +461,29 @@ def test_download_compares_the_hash_with_the_name_and_the_manifests(seat: Seat, 
     assert (code, "is there already" in err) == (2, True)
 
 
-def test_download_of_other_bytes_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
-    code, out, _ = seat("download", "staked")
+def test_download_of_other_bytes_than_are_on_record_is_a_finding(seat: Seat, failed: str, tmp_path: Path) -> None:
+    other = b"other bytes"
+    seat.sandbox.state.pickles[failed].filename = f"old-{hashlib.sha256(other).hexdigest()[:12]}.pkl"
+    seat.sandbox.storage.path(runs.key(seat.sandbox.state.pickles[failed].filename)).write_bytes(CONTENT)
+    manifests.commit(tmp_path / "dist" / "old", other)
+    code, out, _ = seat("download", "staked", "--to", "got.pkl")
     assert (code, "DIFFERS" in out) == (1, True)
-    assert (tmp_path / f"old-{'0' * 12}.pkl").read_bytes() == CONTENT
+    assert (tmp_path / "got.pkl").read_bytes() == CONTENT
+
+
+def test_twelve_digits_of_somebody_elses_are_no_finding(seat: Seat, failed: str) -> None:
+    pickle = seat.sandbox.state.pickles[failed]
+    pickle.filename = "model-202401011234.pkl"
+    seat.sandbox.storage.path(runs.key(pickle.filename)).write_bytes(CONTENT)
+    out = seat.good("download", "staked", "--to", "got.pkl")
+    assert "note    202401011234 in its name is not of this hash, and nothing here says that it should be" in out
+    assert "nothing is on record here to compare it with" in out
+    assert seat.data("download", "staked", "--to", "again.pkl")["compared"][0]["equal"] is None
+
+
+def test_a_place_that_cannot_be_written_is_told(seat: Seat, uploaded: str) -> None:
+    code, _, err = seat("download", uploaded, "--to", "/proc/x.pkl")
+    assert (code, "/proc/x.pkl: cannot be written (" in err, "--to" in err) == (2, True, True)
 
 
 def test_download_without_the_scope_or_the_bytes_leaves_no_file(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import errors
+from builder import errors, pins
 from builder.cli import session
 from tests.support import command
 from tests.support.fake_engine import FakeEngine
@@ -149,6 +149,27 @@ def test_a_config_with_faults_is_a_line(look: Callable[..., Any]) -> None:
     write("fresh", "not an image!")
     _, lines = look()
     assert wrong(lines) == {"config"}
+
+
+def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[..., Any]) -> None:
+    Path(pins.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
+    _, lines = look()
+    assert wrong(lines) == {"pin"}
+    assert lines["pin"]["fix"] == "mend it, or remove it, then make pin"
+    Path(pins.NAME).unlink()
+    assert wrong(look()[1]) == set()
+
+
+def test_an_engine_that_goes_in_between_is_a_line(
+    look: Callable[..., Any], on: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_: str) -> None:
+        raise errors.EngineError("the engine is gone")
+
+    monkeypatch.setattr(on, "find_image", gone)
+    _, lines = look()
+    assert (lines["engine"]["good"], "the engine is gone" in lines["engine"]["text"]) == (False, True)
+    assert {"token", "slot"} <= set(lines)
 
 
 def test_nothing_is_changed(look: Callable[..., Any], sandbox: server.Sandbox, on: FakeEngine) -> None:

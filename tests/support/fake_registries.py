@@ -22,18 +22,21 @@ class FakeRegistries:
         digests: The digest of each reference, in full.
         kept: Digests that are there without a tag.
         down: No registry answers.
+        refused: References and digests about which the registry wants a login.
     """
 
     def __init__(self) -> None:
         self.digests: dict[str, str] = {}
         self.kept: set[str] = set()
         self.down = False
+        self.refused: set[str] = set()
         self.size = 1_000_000
 
     def resolve(self, ref: str, /) -> registry.Found:
         if self.down:
             raise errors.UnansweredError(f"{ref}: no connection; look at the connection", sent=False)
         full = image_ref.parse(ref)
+        self._refuse(str(full))
         digest = full.digest or self.digests.get(str(full))
         if digest is None or not self.has(ref, digest):
             raise errors.AbsentImageError(f"{ref}: the registry has no such tag")
@@ -42,7 +45,12 @@ class FakeRegistries:
         )
 
     def has(self, ref: str, digest: str, /) -> bool:
+        self._refuse(digest)
         return digest in self.kept or digest in self.digests.values()
+
+    def _refuse(self, name: str) -> None:
+        if name in self.refused:
+            raise errors.NetworkError(f"{name}: the registry wants a login: run `docker login ghcr.io`")
 
     @contextlib.contextmanager
     def connect(self, progress: Progress) -> Iterator[FakeRegistries]:

@@ -13,7 +13,7 @@ import urllib.parse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Door:
@@ -25,6 +25,7 @@ class Door:
         login: ``user:password`` that the realm wants; empty: nobody need log in.
         key: What the realm calls the token in its answer.
         asked: Method, path and the Authorization header of each request.
+        first: A challenge that is offered before its own; ``joined``: in one header.
         busy: How many requests are answered with 429 first.
     """
 
@@ -35,8 +36,15 @@ class Door:
         self.key = "token"
         self.token = secrets.token_urlsafe(24)
         self.asked: list[tuple[str, str]] = []
+        self.first = ""
+        self.joined = False
         self.busy = 0
         self.after = "1"
+
+    def offers(self, challenge: str) -> list[str]:
+        """Return the headers that ask for a token or a login."""
+        offered = [self.first, challenge] if self.first else [challenge]
+        return [", ".join(offered)] if self.joined else offered
 
 
 @contextlib.contextmanager
@@ -56,7 +64,7 @@ def front(registry: str) -> Iterator[Door]:
                 repository = self.path.removeprefix("/v2/").partition("/manifests/")[0]
                 realm = door.realm or f"http://{door.address}/token"
                 challenge = f'Bearer realm="{realm}",service="the door",scope="repository:{repository}:pull"'
-                self._answer(401, {"WWW-Authenticate": challenge}, b'{"errors": [{"code": "UNAUTHORIZED"}]}')
+                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', door.offers(challenge))
             else:
                 self._pass_on()
 
@@ -74,9 +82,13 @@ def front(registry: str) -> Iterator[Door]:
             self._answer(answer.status, kept, answer.read())
             connection.close()
 
-        def _answer(self, code: int, headers: Mapping[str, str], body: bytes) -> None:
+        def _answer(self, code: int, headers: Mapping[str, str], body: bytes, challenges: Sequence[str] = ()) -> None:
             self.send_response(code)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            for name, value in [
+                *headers.items(),
+                *(("WWW-Authenticate", one) for one in challenges),
+                ("Content-Length", str(len(body))),
+            ]:
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)

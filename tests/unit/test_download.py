@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import download
+from builder import download, errors, progress
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,8 @@ from builder import download
         ("mlp-0123456789AB.pkl", None),
         ("mlp.pkl", None),
         ("0123456789ab-mlp.pkl", None),
+        ("123e4567-e89b-12d3-a456-426614174000.pkl", None),
+        ("mlp-123e4567-e89b-12d3-a456-426614174000.pkl", None),
         ("", None),
     ],
 )
@@ -41,6 +43,16 @@ def test_the_digits_are_the_last_of_the_name(filename: str, digits: str | None) 
 )
 def test_a_name_of_the_api_stays_in_the_folder(filename: str, name: str) -> None:
     assert download.local_name(filename) == name
+
+
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.2/a/b.pkl?X=SECRET", "https://[bad/x.pkl?X=SECRET", "ftp://h/x?X=SECRET", "", "file:///x"]
+)
+def test_nothing_is_fetched_in_clear_or_from_what_is_no_address(url: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.NetworkError, match=r"the pickle p: is not fetched from there: only https is") as raised:
+        download.download(url, tmp_path / "x.pkl", what="the pickle p", progress=progress.Silent())
+    assert "SECRET" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(max_size=300))

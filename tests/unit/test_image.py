@@ -62,7 +62,7 @@ def offer(on: FakeEngine, ref: str = REF, **changes: object) -> engine.ImageFact
 def test_a_tag_without_a_digest_is_local(on: FakeEngine) -> None:
     facts = on.add_image(REF)
     found = resolve(on)
-    assert (found.kind, found.uploadable) == ("local", False)
+    assert found.kind == "local"
     assert (found.ref, found.base, found.handle) == (REF, REF, facts.id)
     assert (found.entrypoint, found.workdir) == (("python", "predict.py"), "/")
     assert on.asked == []
@@ -81,7 +81,7 @@ def test_a_local_image_is_known_by_its_layers_not_its_id(on: FakeEngine, tmp_pat
 def test_a_digest_of_its_own_registry_is_exact(on: FakeEngine) -> None:
     on.add_image(REF, digests=(f"docker.io/other/name@{OTHER_DIGEST}", f"{REPOSITORY}@{DIGEST}"))
     found = resolve(on)
-    assert (found.kind, found.uploadable) == ("exact", True)
+    assert found.kind == "exact"
     assert (found.identity, found.base) == (DIGEST, f"{REPOSITORY}@{DIGEST}")
 
 
@@ -109,14 +109,14 @@ def test_a_stand_in_is_one_whatever_it_is_called(on: FakeEngine) -> None:
     labels = {stand_in.SPEC_LABEL: SPEC, stand_in.STAND_IN_LABEL: "3.11"}
     on.add_image(REF, stand_in.tag_name("3.11", SPEC), digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
     found = resolve(on)
-    assert (found.kind, found.uploadable, found.identity) == ("stand_in", False, f"sha256:{SPEC}")
+    assert (found.kind, found.identity) == ("stand_in", f"sha256:{SPEC}")
 
 
 def test_what_was_built_on_a_stand_in_is_one_too_but_another(on: FakeEngine) -> None:
     labels = {stand_in.SPEC_LABEL: SPEC, stand_in.STAND_IN_LABEL: "3.11"}
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
     found = resolve(on)
-    assert (found.kind, found.uploadable) == ("stand_in", False)
+    assert found.kind == "stand_in"
     assert found.identity != f"sha256:{SPEC}"
 
 

@@ -172,8 +172,45 @@ def test_a_registry_that_is_silent_changes_nothing(
     write(project)
     known.down = True
     assert call("pin") == 4
-    assert f"{REF}: no connection" in said(capsys)[1]
+    out, _ = said(capsys)
+    assert f"{REF}  NOT KNOWN  (of small)" in out
+    assert f"{REF}: no connection" in out
     assert not (project / pins.NAME).exists()
+
+
+def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
+    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    write(project, OLDER, name="older")
+    write(project, "default", name="newest")
+    pin_it(project, MOVED)
+    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    known.refused.add(REF)
+    api.down = True
+    assert call("pin", "--check") == 4
+    assert call("pin") == 4
+    out, _ = said(capsys)
+    for text in (f"{REF}  NOT KNOWN", "wants a login", f"{MOVED[:19]}... of 2026-11-01 stays pinned", "default  NOT"):
+        assert text in out
+    assert {key: pin.digest for key, pin in pins.read(project).images.items()} == {REF: MOVED, OLDER: DIGEST}
+    states = {entry["key"]: entry["state"] for entry in report(capsys, code=4)["images"]}
+    assert states == {REF: "unknown", OLDER: "same", "default": "unknown"}
+
+
+def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    pin_it(project, MOVED)
+    known.digests[REF] = DIGEST
+    known.refused.add(MOVED)
+    assert call("pin") == 0
+    out, _ = said(capsys)
+    assert f"{REF}  moved" in out
+    assert "whether the registry still has what was pinned is not known" in out
+    assert "wants a login" in out
+    assert pins.read(project).images[REF].digest == DIGEST
 
 
 def test_a_reference_that_names_its_digest_needs_no_pin(
@@ -278,10 +315,10 @@ def test_default_that_nobody_can_say_is_an_error_or_a_stand_in(
     api.down = True
     assert call("pickle", "configs/small.yaml") == 4
     assert call("pin") == 4
-    assert "api: no connection" in said(capsys)[1]
+    assert "api: no connection" in said(capsys)[0]
     api.down, api.offered = False, []
     assert call("pin") == 4
-    assert "names no default image; name one in the config" in said(capsys)[1]
+    assert "names no default image; name one in the config" in said(capsys)[0]
 
 
 # ---- builds
@@ -360,6 +397,21 @@ def test_locked_pins_nothing(project: Path, on: FakeEngine, capsys: pytest.Captu
         assert "python -m builder pin configs/small.yaml" in err
     assert not (project / pins.NAME).exists()
     assert not (project / "dist" / "small" / artifact.PICKLE).exists()
+
+
+def test_locked_pulls_nothing_that_it_would_refuse(
+    project: Path, on: FakeEngine, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, stand_in=True)
+    facts = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    known.digests[REF] = DIGEST
+    assert make("--locked", "--pull") == 5
+    on.remove_image(REF)
+    on.registry[REF] = facts
+    assert make("--locked") == 5
+    assert f"{REF} is not pinned in {project / pins.NAME}" in said(capsys)[1]
+    assert on.asked == []
+    assert on.find_image(REF) is None
 
 
 def test_locked_lets_nothing_stand_in_for_a_pin(

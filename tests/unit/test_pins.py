@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,26 @@ def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
         faults = ("LOCK",)
         assert pins.parse(pins.to_bytes(read), "LOCK") == read
     assert all(fault.startswith("LOCK") for fault in faults)
+
+
+@pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "20261124", "2026-W48-2", "2026-11-2"])
+def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
+    text = pins.to_bytes(pins.Lock().with_pin(REF, pins.pin(DIGEST, day=DAY))).decode()
+    (fault,) = said(text.replace(DAY, day))
+    assert f"{day!s} will not do" in fault.replace('"', "")
+    assert 'text like "2026-11-24" is needed' in fault
+
+
+@given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
+def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
+    text = pins.to_bytes(pins.Lock().with_pin(REF, pins.pin(DIGEST, day=DAY))).decode().replace(DAY, day)
+    try:
+        read = pins.parse(text.encode(), "LOCK").images[REF].pinned
+    except errors.ConfigError:
+        with pytest.raises(ValueError, match=r"."):
+            dt.date.fromisoformat(day)
+    else:
+        assert dt.date.fromisoformat(read).isoformat() == day
 
 
 def test_the_order_of_writing_is_no_matter() -> None:

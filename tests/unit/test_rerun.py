@@ -65,6 +65,20 @@ def test_what_runs_here_is_run_there_again(kind: str, where: str) -> None:
     assert AGAIN in found.fix
 
 
+@pytest.mark.parametrize("said", [SEGFAULT, "No module named 'torch'", "bad marshal data"])
+def test_what_runs_in_the_very_image_is_not_to_be_made_anew_in_it(said: str) -> None:
+    found = rerun.conclude(fault("failed", said), [], ran(None), again=AGAIN)
+    assert "so that it was not made wrong" in found.text
+    assert AGAIN in found.fix
+    assert "make pickle" not in found.fix
+    assert "make pickle" in rerun.conclude(fault("failed", said), [], ran(None, "stand_in"), again=AGAIN).fix
+
+
+def test_what_a_limit_ended_there_stays_the_cause() -> None:
+    found = rerun.conclude(fault("failed", "Execution timed out"), [], ran(None), again=AGAIN)
+    assert "smaller or faster" in found.fix
+
+
 def test_a_fault_on_their_side_is_told_so() -> None:
     found = rerun.conclude(fault("error"), [], None, again=AGAIN)
     assert "on their side" in found.text

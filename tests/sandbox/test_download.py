@@ -1,0 +1,38 @@
+"""What is fetched from the storage comes whole and in time, or not at all."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import download, errors, progress
+from tests.support import http_files
+
+if TYPE_CHECKING:
+    import http.server
+    from pathlib import Path
+
+
+def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_MOST_SECONDS", -1.0)
+    given_up = threading.Event()
+
+    def drip(request: http.server.BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", "1000000")
+        request.end_headers()
+        request.wfile.write(b"x")
+        given_up.wait(20)
+
+    with http_files.serve({"/model.pkl": drip}) as server:
+        try:
+            with pytest.raises(errors.NetworkError, match=r"the pickle p: not done after .* minutes; run it again"):
+                download.download(
+                    f"{server.url}/model.pkl", tmp_path / "x.pkl", what="the pickle p", progress=progress.Silent()
+                )
+            assert len(server.asked) == 1
+        finally:
+            given_up.set()
+    assert list(tmp_path.iterdir()) == []

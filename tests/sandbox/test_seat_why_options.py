@@ -1,0 +1,64 @@
+"""``why`` refuses what it cannot run with before it asks anybody; takes no engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.cli import session
+from tests.sandbox import client, runs, server
+from tests.support import command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of live data; ``fresh`` has a pickle for Python 3.11 that failed, and no engine may be asked for."""
+    monkeypatch.delenv("NUMERAI_MCP_AUTH", raising=False)
+    for name, value in sandbox.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
+    sandbox.runs.judge = runs.Scripted.failing("something strange")
+    ask.upload("fresh", b"never loaded")
+    return sandbox.datasets()["v5.2/live.parquet"]
+
+
+def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = command.call("why", "fresh", *arguments)
+    return code, command.said(capsys)[1]
+
+
+def test_files_that_are_not_there_or_no_parquet(
+    live: Path, sandbox: server.Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.parquet").write_text("no parquet")
+    before = len(list(sandbox.requests))
+    for arguments, said in (
+        (["--live", "nowhere.parquet"], "nowhere.parquet: is no parquet file that can be read"),
+        (["--live", "text.parquet"], "name another with --live"),
+        (["--live", str(live), "--benchmarks", "nowhere.parquet"], "name another with --benchmarks"),
+        (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is no parquet file"),
+        (["--live", str(live), "--benchmarks", "."], "name another with --benchmarks"),
+        (["--benchmarks", str(live)], "--benchmarks goes with --live FILE"),
+        (["--stand-in", "9.9"], "--stand-in: "),
+    ):
+        code, err = why(capsys, *arguments)
+        assert (code, said in err) == (2, True), err
+    assert len(list(sandbox.requests)) == before
+
+
+def test_a_look_alike_of_another_python_is_refused(
+    live: Path, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for python in ("3.13", "newest"):
+        code, err = why(capsys, "--stand-in", python)
+        assert code == 2
+        assert f"--stand-in {python}: the pickle was registered for an image with Python 3.11" in err
+        assert "name --stand-in 3.11, or leave it out" in err
+    assert sandbox.requests.count("GET") == 0
+    for python in ("3.11", "oldest"):
+        assert why(capsys, "--stand-in", python, "--no-run")[0] == 1

@@ -1,0 +1,32 @@
+"""A folder with the example's config and bundle, to try the tool with the stand-in's settings; gone afterwards.
+
+It is one of its own because of the lock file: what ``default`` stands for in the stand-in would take the place of what
+it stands for at the tournament.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "mlp.yaml"
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """Yield the config in such a folder."""
+    with tempfile.TemporaryDirectory(prefix="numerai-tryout-", ignore_cleanup_errors=True) as name:
+        config = Path(name).resolve() / "configs" / "tryout.yaml"
+        shutil.copytree(_EXAMPLE.parent / "bundles" / "mlp", config.parent / "bundles" / "mlp")
+        text = re.sub(r"^name: .*", "name: tryout", _EXAMPLE.read_text(), flags=re.MULTILINE)
+        text = re.sub(r"^  ref: .*(\n  #.*)*\n  stand_in: .*", "  ref: default", text, flags=re.MULTILINE)
+        text = re.sub(r"^upload:\n(  .*\n?)*", "", text, flags=re.MULTILINE)
+        config.write_text(text)
+        yield config
