@@ -5,6 +5,7 @@ The texts (``queries``) follow the part of the public schema that deploying touc
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
@@ -35,7 +36,7 @@ from builder.tournament.types import (
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from builder import api
 
@@ -65,6 +66,35 @@ __all__ = [
 ]
 
 
+_ORDERS = {"create_pickle", "assign", "trigger", "set_label", "set_webhook", "create_slot"}
+"""What changes something: after an answer that cannot be read, nobody knows whether it did."""
+
+
+def _whatever_comes(cls: type[Tournament]) -> type[Tournament]:
+    """Have every question of the class say, of an answer that it cannot read, that it is not as the schema has it."""
+    for name, method in list(vars(cls).items()):
+        if not name.startswith("_") and callable(method):
+            setattr(cls, name, _of_the_schema(method))
+    return cls
+
+
+def _of_the_schema(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def ask(self: Tournament, *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(self, *arguments, **named)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            what = method.__name__.replace("_", " ")
+            said = f"{self.client.where}: {what}: the answer is not what the API's schema says ({error})"
+            remedy = "run it again, and look for a newer version of this tool if that does not help"
+            if method.__name__ in _ORDERS:
+                raise errors.UnansweredError(said, remedy=remedy, sent=True) from error
+            raise errors.ApiError(f"{said}; {remedy}") from error
+
+    return ask
+
+
+@_whatever_comes
 class Tournament:
     """The API's questions and orders. Each raises what :class:`builder.api.Client` does."""
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import graphql
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import tournament
+from builder import errors, tournament
 from builder.tournament import queries, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder import api
 
 SCHEMA = graphql.build_schema((Path(__file__).parents[1] / "sandbox" / "schema.graphql").read_text(encoding="utf-8"))
 
@@ -31,6 +37,52 @@ def test_each_text_is_of_the_schema(name: str) -> None:
 
 def test_a_text_that_asks_for_too_much_would_be_found() -> None:
     assert graphql.validate(SCHEMA, graphql.parse("query { account { secret } }"))
+
+
+class Nonsense:
+    """A client whose every answer has what was asked for, and none of it as the schema has it."""
+
+    where = "the API"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def query(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+        assert what
+        document = graphql.parse(text).definitions[0]
+        assert isinstance(document, graphql.OperationDefinitionNode)
+        assert document.name
+        return dict.fromkeys(queries.ROOTS[document.name.value], cast("Any", 7))
+
+    def mutate(self, text: str, _variables: Mapping[str, Any], *, what: str) -> dict[str, Any]:
+        self.told.append(text)
+        return self.query(text, _variables, what=what)
+
+
+# Of these any answer is text, or true or false, or nothing that is read.
+_ANY_ANSWER_WILL_DO = {"assign", "dataset_url", "name_available", "set_label", "set_webhook"}
+
+
+@pytest.mark.parametrize("name", [name for name in vars(tournament.Tournament) if not name.startswith("_")])
+def test_an_answer_that_cannot_be_read_is_said_and_what_was_ordered_may_have_been_done(name: str) -> None:
+    client = Nonsense()
+    ask = getattr(tournament.Tournament(cast("api.Client", client)), name)
+    named = {
+        parameter.name: dt.datetime(2026, 11, 28, tzinfo=dt.UTC) if parameter.name == "now" else "x"
+        for parameter in inspect.signature(ask).parameters.values()
+        if parameter.default is inspect.Parameter.empty
+    }
+    if name in _ANY_ANSWER_WILL_DO:
+        ask(**named)
+        return
+    with pytest.raises(errors.ApiError if not _is_order(name) else errors.UnansweredError) as caught:
+        ask(**named)
+    assert "not what the API's schema says" in str(caught.value)
+    assert bool(client.told) == _is_order(name)
+
+
+def _is_order(name: str) -> bool:
+    return name in {"create_pickle", "create_slot", "trigger"}
 
 
 @pytest.mark.parametrize(
