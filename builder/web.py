@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import ssl
+import threading
 import time
 import urllib.parse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from builder import config_values, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 SECONDS = 30.0
 """How long the other side may be silent."""
 _MOST_SAID = 1 << 16
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +51,30 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
     Args:
         url: Any address of that host.
         seconds: How long the other side may be silent.
+
+    Raises:
+        errors.UsageError: The environment names a certificate file or a proxy that cannot be used.
     """
     import httpx  # noqa: PLC0415 - a tenth of a second, and only where the network is used
 
     # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
     logging.getLogger("httpx").disabled = True
     # A proxy of the environment has no way to this computer itself.
-    return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
+    try:
+        return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
+    except OSError as error:
+        raise _unusable(_CERTIFICATES, "a file with certificates in PEM", url) from error
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise _unusable(_PROXIES, "http://host:port", url) from error
+
+
+def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
+    """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
+    named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
+    return errors.UsageError(
+        f"{shown(url)}: cannot be talked to with what this environment sets: mend or unset {named} (what would do: "
+        f"{usable})"
+    )
 
 
 def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> Answer:
@@ -62,12 +84,14 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
         url: Where to.
         chunks: The body; what it raises comes out as it is, and the body is cut short.
         length: Its bytes.
-        ends: When what is said is no longer listened to, by ``time.monotonic``; ``chunks`` ends itself.
+        ends: When the connection is cut, by ``time.monotonic``, whatever comes over it.
         seconds: How long the other side may take none of it, and how long it may be silent afterwards.
     """
+    headers = {"Content-Length": str(length)}
     with (
         client(url, seconds=seconds) as http,
-        http.stream("PUT", url, content=chunks, headers={"Content-Length": str(length)}) as answer,
+        _cut_at(ends) as trace,
+        http.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as answer,
     ):
         said = bytearray()
         for piece in answer.iter_raw():
@@ -76,6 +100,33 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
                 break
         headers = {name.lower(): value for name, value in answer.headers.items()}
         return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Cut a request's connection at a time: a limit on silence alone is none for who sends a byte now and then.
+
+    Yields:
+        What httpcore tells of its connections: its ``trace`` extension.
+    """
+    sockets: list[socket.socket] = []
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            sockets.append(info["return_value"].get_extra_info("socket"))
+
+    def cut() -> None:
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, ends - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield trace
+    finally:
+        timer.cancel()
 
 
 def is_safe(url: str) -> bool:

@@ -15,7 +15,7 @@ from builder import diagnose, errors, exclusive, tournament
 from builder.upload import checks, journal, plan, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
     from builder.tournament import FileAuth, Pickle, Slot, Tournament
@@ -90,7 +90,7 @@ def _recover(task: Registering) -> str | None:
     if last is None:
         return None
     if last.step == journal.CREATE_SENT:
-        return _find(task, last.text("filename"))
+        return _find(task, last.text("filename"), set(last.text("known").split()))
     if task.plan.wish.again:
         return None
     found = task.api.pickle(last.text("pickle"))
@@ -157,15 +157,17 @@ def _create(task: Registering, filename: str) -> str:
     """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
     image, data_version = _ids(task)
     looked = 0
+    # Sent anew, a failed record of the same stored name may be there.
+    known = {one.id for one in (task.api.pickles(task.slot.id) if task.plan.wish.again else ())}
     for attempt in range(1, _SENDINGS + 1):
-        task.journal.write(journal.CREATE_SENT, filename=filename)
+        task.journal.write(journal.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
         try:
             made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
         except errors.UnansweredError as error:
             # One that may have arrived may be listed late: from then on it is looked for each time.
             looked += bool(error.sent or looked)
-            found = _find(task, filename) if looked else None
+            found = _find(task, filename, known) if looked else None
             if found is None and attempt == _SENDINGS:
                 raise _not_registered(error, looked) from error
             if found is None:
@@ -190,13 +192,13 @@ def _not_registered(error: errors.UnansweredError, looked: int) -> errors.Unansw
     )
 
 
-def _find(task: Registering, filename: str) -> str | None:
-    """Return the id of the record with a stored name, if there is one for this image and data version."""
+def _find(task: Registering, filename: str, known: Collection[str]) -> str | None:
+    """Return the id of the record with a stored name, if there is a new one for this image and data version."""
     for pause in _LOOKS:
         task.sleep(pause)
         task.progress.step("looking whether it was registered")
         for one in task.api.pickles(task.slot.id):
-            if filename and one.filename == filename and _is_for(task, one):
+            if filename and one.filename == filename and one.id not in known and _is_for(task, one):
                 task.journal.write(journal.CREATED, pickle=one.id, filename=filename)
                 return one.id
     return None

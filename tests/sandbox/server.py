@@ -232,7 +232,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if etag is None:
             self.close_connection = True
             self._refuse(storage.INCOMPLETE)
-        elif action is not None and (action.answer or action.reset or action.stall):
+            return
+        if action is not None and action.then is not None:
+            action.then(self.sandbox.state, {})
+        if action is not None and (action.answer or action.reset or action.stall):
             self._misbehave(action)
         else:
             self._send(200, headers={"ETag": etag})

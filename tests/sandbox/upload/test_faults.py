@@ -7,7 +7,7 @@ import itertools
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -191,8 +191,26 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
         ("account", faults.data_null(), "no data"),
         ("computePickleUploadAuth", faults.without("computePickleUploadAuth", "url"), "no url, but filename"),
         ("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None), "no url, but nothing"),
+        (
+            "computePickleUploadAuth",
+            faults.answers("computePickleUploadAuth", "text"),
+            "not what the API's schema says",
+        ),
+        ("apiTokenInfo", faults.answers("apiTokenInfo", [1]), "not what the API's schema says"),
+        ("account", faults.answers("account", {"models": ["text"]}), "not what the API's schema says"),
+        ("account", faults.answers("account", {"maxModelSlots": "many"}), "not what the API's schema says"),
+        ("computePickles", faults.answers("computePickles", {"id": "1"}), "not what the API's schema says"),
     ],
-    ids=["data-null", "url-missing", "field-null"],
+    ids=[
+        "data-null",
+        "url-missing",
+        "field-null",
+        "auth-text",
+        "token-list",
+        "slots-text",
+        "slots-many",
+        "pickles-map",
+    ],
 )
 def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Action, said: str) -> None:
     project.sandbox.faults.add(match, action)
@@ -326,6 +344,35 @@ def test_row_17_the_total_deadline(project: Project, ask: Asking) -> None:
     assert list(project.sandbox.state.stored()) == []
 
 
+def test_row_17_an_answer_that_drips_for_ever_is_cut_off(project: Project, ask: Asking) -> None:
+    """The storage takes everything, then says a byte at a time: never silent, never done."""
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_drip, args=(listening, ended))
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/one?X-Signature=s"
+        project.sandbox.faults.add("computePickleUploadAuth", _at(address), times=None)
+        try:
+            with pytest.raises(errors.NetworkError, match="not stored after 1 s"):
+                _send(project, ask, quick(silent=20, total=1))
+        finally:
+            ended.set()
+            thread.join()
+    check_nothing_registered(project)
+
+
+def _at(address: str) -> faults.Action:
+    return faults.answers("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
+
+
+def _drip(listening: socket.socket, ended: threading.Event) -> None:
+    connection, _ = listening.accept()
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not ended.wait(0.05):
+            connection.sendall(b"x")
+
+
 @pytest.mark.parametrize("how", ["changes", "shrinks", "grows"])
 def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) -> None:
     big(project)
@@ -422,6 +469,28 @@ def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(proj
     check_deployed(project, "running")
 
 
+def test_again_is_not_taken_for_the_record_that_failed(project: Project) -> None:
+    """A storage that gives the same name again; the new registration gets no answer, and was not applied."""
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    (failed,) = project.records()
+    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.faults.add("computePickleUploadAuth", _named(failed.filename))
+    project.sandbox.faults.add(CREATE, faults.html(502))
+    code, _, err = project.upload("--again")
+    assert code == 0, err
+    first, second = project.records()
+    assert project.slot().pickle_id == second.id != first.id
+
+
+def _named(filename: str) -> faults.Action:
+    def change(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["data"]["computePickleUploadAuth"]["filename"] = filename
+        return answer
+
+    return faults.changed(change)
+
+
 def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
     assert project.upload()[0] == 1
@@ -482,6 +551,12 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
     ]
 
 
+_LOOKS_BEFORE = 2
+"""How often the slots are read before anything is assigned: for the plan, and just before."""
+_LOOKS_AFTER = 5
+"""How often a slot is read back before it is taken for what it says."""
+
+
 def _wrong(kind: str, other: str) -> tuple[str, faults.Action, int]:
     if kind == "answer":
         return ASSIGN, faults.answers(ASSIGN, other), 0
@@ -489,18 +564,19 @@ def _wrong(kind: str, other: str) -> tuple[str, faults.Action, int]:
         return ASSIGN, faults.answers(ASSIGN, "error"), 0
     if kind == "assigned":
         return ASSIGN, faults.assigns_another(other), 0
-    return "account", faults.shows_another(other), 3  # the first three looks are the plan's and the one before
+    return "account", faults.shows_another(other), _LOOKS_BEFORE
 
 
-@pytest.mark.parametrize("kind", ["answer", "failure", "assigned"])
+@pytest.mark.parametrize("kind", ["answer", "failure", "assigned", "shown"])
 def test_row_26_the_slot_gets_back_what_it_had(project: Project, kind: str) -> None:
     before = project.running()
     other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
     match, action, after = _wrong(kind, other.id)
-    project.sandbox.faults.add(match, action, after=after)
+    project.sandbox.faults.add(match, action, after=after, times=_LOOKS_AFTER if kind == "shown" else 1)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
+    assert project.sandbox.faults.left() == 0
     assert project.slot("running").pickle_id == before.id
     assert not (project.folder / "receipt.json").exists()
 
@@ -641,6 +717,29 @@ def test_row_30_a_certificate_that_is_not_trusted(project: Project, tmp_path: Pa
     assert not connections.requests
 
 
+def test_a_registration_whose_answer_cannot_be_read_is_found(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.answers(CREATE, "text"))
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/nowhere/authority.pem"),
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("HTTPS_PROXY", "carrier-pigeon://user:hidden@proxy.example:1"),
+        ("HTTPS_PROXY", "http://user:hidden@proxy.example:port"),
+        ("ALL_PROXY", "socks5://proxy.example:1080"),
+    ],
+)
+def test_row_30_an_environment_that_will_not_do_is_named(project: Project, name: str, value: str) -> None:
+    code, _, err = project.upload(NUMERAI_API_URL="https://api-tournament.example/", **{name: value, "NO_PROXY": ""})
+    assert code == 2
+    assert f"mend or unset {name}" in err
+    assert "hidden" not in err
+
+
 def test_row_30_a_proxy_that_refuses(project: Project) -> None:
     with uploads.refusing_proxy() as (address, asked):
         code, _, err = project.upload(
@@ -708,7 +807,14 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 
 
 def test_a_thread_is_left_behind_by_nothing(project: Project, ask: Asking) -> None:
+    before = set(threading.enumerate())
     project.sandbox.faults.add("PUT", faults.status(503), times=None)
     with pytest.raises(errors.NetworkError):
         _send(project, ask, quick())
-    assert [one.name for one in threading.enumerate() if "ThreadPoolExecutor" in one.name] == []
+    # The stand-in's own serve one connection each.
+    left = [one for one in threading.enumerate() if one not in before and not _serves(one)]
+    assert left == []
+
+
+def _serves(thread: threading.Thread) -> bool:
+    return "process_request_thread" in thread.name

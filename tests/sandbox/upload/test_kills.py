@@ -49,7 +49,7 @@ class Held:
         project.sandbox.faults.add(self.match, action, after=self.after)
         with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", *arguments) as process:
             project.sandbox.requests.wait_for(self.match, count=self.after + 1, read=self.body)
-            if self.applied and self.match != "PUT":
+            if self.applied:
                 assert there.wait(30)
             process.send_signal(sent)
             if sent != signal.SIGKILL:
