@@ -7,13 +7,13 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from builder.cli import parser
+    from builder.cli import verb_groups
 
 _CONFIG = "configs/mlp.yaml"
 _WAIT = 3600.0
 
 
-def add(verbs: parser.Verbs) -> None:
+def add(verbs: verb_groups.Verbs) -> None:
     """Add them."""
     upload = verbs.add("upload", "deploy.upload", "deploy the validated pickle of CONFIG to a model slot", json=True)
     upload.add_argument("target", nargs="?", default=_CONFIG, metavar="CONFIG", help="or dist/NAME")

@@ -6,51 +6,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 import builder
-from builder.cli import deploy_parser, seat_parser
+from builder.cli import deploy_parser, seat_parser, verb_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CONFIG = "configs/mlp.yaml"
 """What a verb takes that is given none."""
-
-
-class Verbs:
-    """Where a group adds its verbs.
-
-    Args:
-        parsers: Of the command, or of a verb that has verbs of its own.
-    """
-
-    def __init__(self, parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-        self._parsers = parsers
-
-    def add(self, name: str, function: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
-        """Add a verb.
-
-        Args:
-            name: What is typed.
-            function: ``module.function`` under ``builder.cli``; imported only when the verb is run.
-            text: What ``--help`` says.
-            json: It can print for programs.
-        """
-        added = self._parsers.add_parser(name, help=text, description=text)
-        added.set_defaults(verb=function)
-        if json:
-            added.add_argument("--json", action="store_true", help="print one JSON object")
-        return added
-
-    def add_engine(self, name: str, function: str, text: str) -> argparse.ArgumentParser:
-        """Add a verb that needs an engine; the arguments are those of :meth:`add`."""
-        added = self.add(name, function, text)
-        added.add_argument("--yes", action="store_true", help="start an engine without asking")
-        added.add_argument("--json", action="store_true", help="print one JSON object")
-        return added
-
-    def group(self, name: str, text: str) -> Verbs:
-        """Add a verb that has verbs of its own."""
-        added = self._parsers.add_parser(name, help=text, description=text)
-        return Verbs(added.add_subparsers(required=True, metavar="VERB", title="verbs"))
 
 
 def build() -> argparse.ArgumentParser:
@@ -61,7 +23,7 @@ def build() -> argparse.ArgumentParser:
         epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {builder.__version__}")
-    verbs = Verbs(parser.add_subparsers(required=True, metavar="VERB", title="verbs"))
+    verbs = verb_groups.Verbs(parser.add_subparsers(required=True, metavar="VERB", title="verbs"))
     for add_group in _GROUPS:
         add_group(verbs)
     return parser
@@ -80,7 +42,7 @@ def add_locked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--locked", action="store_true", help=text)
 
 
-def _add_making(verbs: Verbs) -> None:
+def _add_making(verbs: verb_groups.Verbs) -> None:
     make = verbs.add_engine("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
     make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
@@ -98,7 +60,7 @@ def _add_making(verbs: Verbs) -> None:
     add_locked(verify)
 
 
-def _add_machine(verbs: Verbs) -> None:
+def _add_machine(verbs: verb_groups.Verbs) -> None:
     engine_text = "find a container engine; install and start one where that is possible"
     engine = verbs.add_engine("engine", "machine.engine", engine_text)
     engine.add_argument("--stop", action="store_true", help="stop the engine that this tool started")
@@ -107,7 +69,7 @@ def _add_machine(verbs: Verbs) -> None:
     stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
 
 
-def _add_images(verbs: Verbs) -> None:
+def _add_images(verbs: verb_groups.Verbs) -> None:
     pin_text = "pin the images of all configs in builder.lock.yaml by their digests, and say what changed"
     pin = verbs.add("pin", "images.pin", pin_text, json=True)
     pin.add_argument("what", nargs="*", metavar="CONFIG", help="or an image reference; default: every config")
@@ -116,7 +78,7 @@ def _add_images(verbs: Verbs) -> None:
     verbs.add("images", "images.show", images_text, json=True)
 
 
-def _add_bundles(verbs: Verbs) -> None:
+def _add_bundles(verbs: verb_groups.Verbs) -> None:
     init = verbs.add("init", "bundles.write_config", "write the config of BUNDLE: configs/NAME.yaml")
     init.add_argument("--from", dest="bundle", required=True, metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
     init.add_argument("--name", help="of the config; default: the bundle's")
@@ -131,7 +93,7 @@ def _add_bundles(verbs: Verbs) -> None:
         added.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-_GROUPS: tuple[Callable[[Verbs], None], ...] = (
+_GROUPS: tuple[Callable[[verb_groups.Verbs], None], ...] = (
     _add_making,
     _add_machine,
     _add_images,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from builder.cli import parser
+    from builder.cli import verb_groups
 
 _NAMED = "its name or id"
 _PICKLE = "its id, stored name, the 12 digits of its hash, or label"
 
 
-def add(verbs: parser.Verbs) -> None:
+def add(verbs: verb_groups.Verbs) -> None:
     """Add them."""
     _add_looking(verbs)
     _add_runs(verbs)
@@ -21,7 +21,7 @@ def add(verbs: parser.Verbs) -> None:
     _add_access(verbs)
 
 
-def _add_looking(verbs: parser.Verbs) -> None:
+def _add_looking(verbs: verb_groups.Verbs) -> None:
     doctor_text = "look at the engine, the image, the API, the token and the slot; change nothing"
     doctor = verbs.add("doctor", "doctor.doctor", doctor_text, json=True)
     doctor.add_argument("config", nargs="?", metavar="CONFIG", help="whose image and slot; default: configs/mlp.yaml")
@@ -34,7 +34,7 @@ def _add_looking(verbs: parser.Verbs) -> None:
     verbs.add("data-versions", "seat.data_versions", "list the tournament's data versions", json=True)
 
 
-def _add_runs(verbs: parser.Verbs) -> None:
+def _add_runs(verbs: verb_groups.Verbs) -> None:
     logs = verbs.add("logs", "runs.logs", "print what a run printed", json=True)
     logs.add_argument("name", metavar="SLOT|PICKLE|RUN", help="of a slot or pickle: its newest run")
     logs.add_argument("--diagnostics", action="store_true", help="of the run over the validation data")
@@ -51,7 +51,7 @@ def _add_runs(verbs: parser.Verbs) -> None:
     _add_yes(trigger)
 
 
-def _add_changing(verbs: parser.Verbs) -> None:
+def _add_changing(verbs: verb_groups.Verbs) -> None:
     assign = verbs.add("assign", "changes.assign", "have SLOT run PICKLE", json=True)
     assign.add_argument("slot", metavar="SLOT", help=_NAMED)
     assign.add_argument("pickle", metavar="PICKLE", help=_PICKLE)
@@ -67,7 +67,7 @@ def _add_changing(verbs: parser.Verbs) -> None:
     _add_yes(create)
 
 
-def _add_access(verbs: parser.Verbs) -> None:
+def _add_access(verbs: verb_groups.Verbs) -> None:
     download = verbs.add("download", "access.download", "fetch an uploaded pickle and compare its hash", json=True)
     download.add_argument("name", metavar="SLOT|PICKLE", help="a slot's pickle, or a pickle")
     download.add_argument("--to", metavar="FILE", help="default: its stored name, in the current folder")

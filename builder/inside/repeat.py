@@ -26,7 +26,7 @@ import uuid
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from . import custom, make
+from . import custom, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +151,7 @@ def once(folder: Path, target: Path, *, trace: bool) -> None:
     if trace:
         sys.settrace(_tracer(ran))
     try:
-        content, parameters = make.build(folder, Path(__file__).resolve().parent / "predict")
+        content, parameters = pickled.build(folder, Path(__file__).resolve().parent / "predict")
     except custom.RefusedError:
         raise
     except Exception as error:

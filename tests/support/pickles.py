@@ -19,6 +19,7 @@ from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
 from builder.export import lightgbm_models, translated, tree_arrays
 from builder.inside import fold, make
+from builder.inside import pickled as inside_pickled
 from tests.support import bundles
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def folded(made: bundle_model.Bundle) -> dict[str, Any]:
 
 def pickled(made: bundle_model.Bundle) -> bytes:
     """Return the bundle's pickle, made in this process."""
-    content, _ = make.dump(folded(made), paths.inside_folder() / "predict")
+    content, _ = inside_pickled.dump(folded(made), paths.inside_folder() / "predict")
     return content
 
 
