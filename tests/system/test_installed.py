@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import zipfile
@@ -56,3 +57,13 @@ def test_the_command_and_the_module_say_the_same(clone: Path) -> None:
     command = clones.run(clone, str(Path(sys.executable).with_name("numerai-builder")), "--help")
     assert module.returncode == command.returncode == 0
     assert module.stdout == command.stdout
+
+
+def test_the_extra_for_lightgbm_brings_what_its_page_runs_with(installed: Path) -> None:
+    """LightGBM's own package can do without scikit-learn; its LGBMRegressor cannot."""
+    [wheel] = (installed.parent / "wheels").glob("*.whl")
+    pip = (sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "-q", "--report", "-")
+    done = clones.run(installed.parent, *pip, f"{wheel}[lightgbm]")
+    assert done.returncode == 0, done.stderr
+    names = {one["metadata"]["name"] for one in json.loads(done.stdout)["install"]}
+    assert {"lightgbm", "scikit-learn"} <= names
