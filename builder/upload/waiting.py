@@ -5,6 +5,7 @@ The words of the API are not documented. One that nobody knows is neither good n
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from builder import diagnose, errors, standing
 from builder.upload import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from builder.progress import Progress
     from builder.tournament import LogLine, Pickle, Tournament, Trigger
@@ -140,43 +141,38 @@ def _watch(
     word: Callable[[Pickle], str],
     settled: Callable[[Pickle], bool],
 ) -> Pickle:
+    ends, wait, said = patience.clock() + patience.total, patience.first, ""
+    with _noted(identity):
+        while True:
+            pickle, trouble = _look(api, identity)
+            if pickle is not None:
+                text = word(pickle)
+                if text != said:
+                    progress.note(text)
+                said = text
+                if settled(pickle):
+                    return pickle
+            progress.step(f"waiting for the tournament: {trouble or said}")
+            left = ends - patience.clock()
+            if left <= 0:
+                raise errors.UnansweredError(
+                    f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
+                    "tournament: run the same command again, which goes on from there; `python -m builder logs "
+                    f"{identity}` shows more",
+                    sent=True,
+                )
+            patience.sleep(min(wait, left))
+            wait = min(1.5 * wait, patience.longest)
+
+
+@contextlib.contextmanager
+def _noted(identity: str) -> Iterator[None]:
+    """Say of an interrupt that what is waited for goes on without."""
     try:
-        return _wait(api, identity, progress, patience, word=word, settled=settled)
+        yield
     except KeyboardInterrupt as stopped:
         stopped.add_note(f"{identity}: goes on at the tournament; the same command again goes on from there")
         raise
-
-
-def _wait(
-    api: Tournament,
-    identity: str,
-    progress: Progress,
-    patience: Patience,
-    *,
-    word: Callable[[Pickle], str],
-    settled: Callable[[Pickle], bool],
-) -> Pickle:
-    ends, wait, said = patience.clock() + patience.total, patience.first, ""
-    while True:
-        pickle, trouble = _look(api, identity)
-        if pickle is not None:
-            text = word(pickle)
-            if text != said:
-                progress.note(text)
-            said = text
-            if settled(pickle):
-                return pickle
-        progress.step(f"waiting for the tournament: {trouble or said}")
-        left = ends - patience.clock()
-        if left <= 0:
-            raise errors.UnansweredError(
-                f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
-                "tournament: run the same command again, which goes on from there; `python -m builder logs "
-                f"{identity}` shows more",
-                sent=True,
-            )
-        patience.sleep(min(wait, left))
-        wait = min(1.5 * wait, patience.longest)
 
 
 def _look(api: Tournament, identity: str) -> tuple[Pickle | None, str]:

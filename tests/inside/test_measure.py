@@ -14,7 +14,7 @@ import pytest
 
 from builder import paths, reference
 from builder.inside import measure
-from tests.support import bundles, pickles
+from tests.support import bundles, csv_facts, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,21 +44,8 @@ def predictions(values: Any, ids: Any = IDS, name: str = "prediction") -> pd.Dat
 
 
 def test_a_good_csv(tmp_path: Path, live: str) -> None:
-    assert facts(tmp_path, live, predictions([0.25, 0.5, 0.75, 1.0, 0.5, 0.125])) == {
-        "rows": 6,
-        "columns": ["prediction"],
-        "index_equal": True,
-        "duplicate_ids": 0,
-        "first_duplicate": None,
-        "missing_ids": [],
-        "extra_ids": [],
-        "not_finite": 0,
-        "first_not_finite": None,
-        "lowest": 0.125,
-        "highest": 1.0,
-        "first_outside": None,
-        "distinct": 5,
-    }
+    measured = facts(tmp_path, live, predictions([0.25, 0.5, 0.75, 1.0, 0.5, 0.125]))
+    assert measured == csv_facts.good(6, distinct=5)
 
 
 def test_no_csv(tmp_path: Path, live: str) -> None:

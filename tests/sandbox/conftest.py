@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import client, live, registry, server
+from tests.sandbox import client, live, registry, runner, server
 from tests.support import clones
 
 if TYPE_CHECKING:
@@ -48,6 +48,24 @@ def sandbox(data: live.Live) -> Iterator[server.Sandbox]:
     """A stand-in by which everything that was stored passes."""
     with server.start(data=data) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def enough_data() -> Iterator[live.Live]:
+    """Live data of so many rows that a run on it means something."""
+    with live.Live(rows=500) as made:
+        yield made
+
+
+@pytest.fixture
+def judging_sandbox(look_alikes: str, enough_data: live.Live) -> Iterator[server.Sandbox]:
+    """A stand-in that really runs what is registered, and leaves nothing on the engine."""
+    judge = runner.Runner(registry=look_alikes, data=enough_data)
+    with server.start(judge=judge, data=enough_data) as made:
+        yield made
+    with registry.engine() as api:
+        assert api.containers(all=True, filters={"label": judge.label}) == []
+        assert not api.volumes(filters={"label": judge.label})["Volumes"]
 
 
 @pytest.fixture

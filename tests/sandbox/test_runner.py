@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox import client, live, registry, runner, runs, server
+from tests.sandbox import client, registry, runner, runs, server
 from tests.support import clones
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -28,20 +27,9 @@ class Calls:
         return self._call
 
 
-@pytest.fixture(scope="module")
-def data() -> Iterator[live.Live]:
-    with live.Live(rows=500) as made:
-        yield made
-
-
 @pytest.fixture
-def sandbox(look_alikes: str, data: live.Live) -> Iterator[server.Sandbox]:
-    judge = runner.Runner(registry=look_alikes, data=data)
-    with server.start(judge=judge, data=data) as sandbox:
-        yield sandbox
-    with registry.engine() as api:
-        assert api.containers(all=True, filters={"label": judge.label}) == []
-        assert not api.volumes(filters={"label": judge.label})["Volumes"]
+def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
+    return judging_sandbox
 
 
 def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import threading
 from typing import TYPE_CHECKING
+
+from tests.support import listening
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,13 +74,6 @@ def serve(answers: Mapping[str, Callable[[http.server.BaseHTTPRequestHandler], N
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    shared = Server(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening.on_a_free_port(Handler) as server:
+        shared = Server(server.server_address[1])
         yield shared
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

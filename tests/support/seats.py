@@ -70,3 +70,18 @@ def slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa:
 def account(*slots: tournament.Slot) -> tournament.Account:
     """Return an account with these slots."""
     return tournament.Account(id="a1", username="me", most_slots=5, slots=slots)
+
+
+def docker_image(id: str = "i1", **changes: Any) -> tournament.DockerImage:  # noqa: A002
+    """Return a runner image that is offered, and the default."""
+    plain = tournament.DockerImage(
+        id=id,
+        name="Python 3.12",
+        image="numerai_predict_py_3_12",
+        tag="abc",
+        default=True,
+        deprecated=False,
+        experimental=False,
+        inserted_at="",
+    )
+    return dataclasses.replace(plain, **changes)

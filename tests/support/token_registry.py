@@ -8,9 +8,10 @@ import http.client
 import http.server
 import json
 import secrets
-import threading
 import urllib.parse
 from typing import TYPE_CHECKING
+
+from tests.support import listening
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,13 +97,6 @@ def front(registry: str) -> Iterator[Door]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    door = Door(server.server_address[1])
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with listening.on_a_free_port(Handler) as server:
+        door = Door(server.server_address[1])
         yield door
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -20,14 +20,13 @@ import ssl
 import subprocess
 import sys
 import termios
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import artifact, config, manifest, render
 from builder.bundle import files
-from tests.support import bundles, command, manifests, registry_images
+from tests.support import bundles, command, listening, manifests, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -259,16 +258,8 @@ def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
         def do_POST(self) -> None:
             heard.requests.append(self.path)
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
-        listener.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"https://localhost:{listener.server_address[1]}/", heard
-        finally:
-            listener.shutdown()
-            thread.join()
+    with listening.on_a_free_port(Handler, context=context) as listener:
+        yield f"https://localhost:{listener.server_address[1]}/", heard
 
 
 @contextlib.contextmanager
@@ -284,11 +275,5 @@ def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
-        thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{listener.server_address[1]}", asked
-        finally:
-            listener.shutdown()
-            thread.join()
+    with listening.on_a_free_port(Handler) as listener:
+        yield f"127.0.0.1:{listener.server_address[1]}", asked

@@ -15,17 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of these tests' own: what they remember is not the user's, and what they leave can be told apart."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="package", autouse=True)
-def _cache(cache: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        yield
+def _cache(own_cache: None) -> None:
+    """Use it everywhere here."""
 
 
 @pytest.fixture(scope="session")

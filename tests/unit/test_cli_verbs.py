@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder import artifact, manifest, stand_in
-from tests.support import bundles, manifests
+from tests.support import bundles, csv_facts, manifests
 from tests.support.command import CONFIG, ROOT, call, forge, loaded, said
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -233,24 +233,8 @@ def test_a_verb_waits_for_no_other_build(project: Path, on: FakeEngine, capsys: 
 
 def leaving(on: FakeEngine, **changes: Any) -> None:
     entry = {"code": 0, "timed_out": False, "seconds": 1.5, "cpu_seconds": 1.0, "peak_bytes": 150_000_000, "log": "L\n"}
-    csv = {
-        "rows": 6000,
-        "columns": ["prediction"],
-        "index_equal": True,
-        "duplicate_ids": 0,
-        "first_duplicate": None,
-        "missing_ids": [],
-        "extra_ids": [],
-        "not_finite": 0,
-        "first_not_finite": None,
-        "lowest": 0.5,
-        "highest": 1.0,
-        "first_outside": None,
-        "distinct": 6000,
-        **changes,
-    }
     golden = [float(value) for value in bundles.bundle().golden.predictions]
-    measured = {"csv": csv, "parameters": [], "golden": golden}
+    measured = {"csv": csv_facts.good(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
     on.programs["watch.py"] = Program(
         files={"out/entry.json": json.dumps(entry).encode(), "out/measured.json": json.dumps(measured).encode()}
     )

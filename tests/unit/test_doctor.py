@@ -21,16 +21,7 @@ IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence=
 TOKEN = tournament.TokenInfo(
     username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
 )
-OFFER = tournament.DockerImage(
-    id="1",
-    name="Python 3.12",
-    image="numerai_predict_py_3_12",
-    tag="abc",
-    default=True,
-    deprecated=False,
-    experimental=False,
-    inserted_at="",
-)
+OFFER = seats.docker_image("1")
 
 
 def verdicts(lines: list[doctor.Line]) -> dict[str, bool | None]:

@@ -221,16 +221,6 @@ def planned(folder: Path, **changes: Any) -> plan.Plan:
         close_time="2026-03-10T13:00:00Z",
         close_staking_time="2026-03-10T13:00:00Z",
     )
-    image = tournament.DockerImage(
-        id="i1",
-        name="Python 3.12",
-        image="numerai_predict_py_3_12",
-        tag="abc",
-        default=True,
-        deprecated=False,
-        experimental=False,
-        inserted_at="",
-    )
     version = tournament.DataVersion(
         id="d1", name="v5.2", version="v5.2", type="", default=True, deprecated=False, experimental=False
     )
@@ -240,7 +230,7 @@ def planned(folder: Path, **changes: Any) -> plan.Plan:
         slot=seats.slot("mine"),
         name="mine",
         slots=(1, 5),
-        image=image,
+        image=seats.docker_image(),
         ref="ghcr.io/numerai/numerai_predict_py_3_12:abc",
         data_version=version,
         existing=None,

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import artifact, data, engine, errors, image, progress, reference, run, validate
-from tests.support import bundles, manifests
+from tests.support import bundles, csv_facts, manifests
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 
 ROWS = 8
 LIMITS = validate.Limits(cpus=1.0, memory=4 << 30, seconds=600)
-GOOD_CSV: dict[str, Any] = {
-    "rows": ROWS,
-    "columns": ["prediction"],
-    "index_equal": True,
-    "duplicate_ids": 0,
-    "first_duplicate": None,
-    "missing_ids": [],
-    "extra_ids": [],
-    "not_finite": 0,
-    "first_not_finite": None,
-    "lowest": 0.125,
-    "highest": 1.0,
-    "first_outside": None,
-    "distinct": 8,
-}
 GOOD_ENTRY: dict[str, Any] = {
     "format": 1,
     "name": "entry",
@@ -114,7 +99,7 @@ def judge(task: validate.Task, on: FakeEngine) -> validate.Validation:
 
 
 def measured(golden: list[float] | None, **changes: Any) -> dict[str, Any]:
-    return {"format": 1, "csv": {**GOOD_CSV, **changes}, "parameters": ["live_features"], "golden": golden}
+    return {"format": 1, "csv": csv_facts.good(ROWS, **changes), "parameters": ["live_features"], "golden": golden}
 
 
 def failed(result: validate.Validation) -> dict[str, str]:
@@ -347,7 +332,7 @@ def test_whatever_was_measured_only_a_kept_contract_is_good(
         measured=measured(predicted, **changes),
         measuring=None,
     )
-    csv = {**GOOD_CSV, **changes}
+    csv = csv_facts.good(ROWS, **changes)
     checks = validate.judge_csv(task.files.rows, csv)
     kept = (
         csv["columns"] == ["prediction"]

@@ -16,17 +16,9 @@ if TYPE_CHECKING:
     from tests.sandbox import server
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of these tests' own."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture(scope="package", autouse=True)
-def _cache(cache: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        yield
+def _cache(own_cache: None) -> None:
+    """Use it everywhere here."""
 
 
 @pytest.fixture(scope="session")

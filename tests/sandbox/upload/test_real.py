@@ -10,27 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import live, runner, runs, server
+from tests.sandbox import runs, server
 from tests.support import clones
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 OURS, NEWER = "numerai_predict_py_3_11", "numerai_predict_py_3_13"
 
 
-@pytest.fixture(scope="module")
-def data() -> Iterator[live.Live]:
-    with live.Live(rows=500) as made:
-        yield made
-
-
 @pytest.fixture
-def sandbox(look_alikes: str, data: live.Live) -> Iterator[server.Sandbox]:
-    judge = runner.Runner(registry=look_alikes, data=data)
-    with server.start(judge=judge, data=data) as sandbox:
-        yield sandbox
+def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
+    return judging_sandbox
 
 
 @pytest.fixture
