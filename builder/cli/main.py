@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import builder
@@ -32,6 +33,7 @@ _MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EP
 
 def run() -> NoReturn:
     """Run the command line and end the process."""
+    _open_what_is_closed()
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -39,6 +41,13 @@ def run() -> NoReturn:
         # Its threads abort now and then while the interpreter ends (seen in 2 of 25 runs): leave without them.
         os._exit(code)
     sys.exit(code)
+
+
+def _open_what_is_closed() -> None:
+    """Put an empty stream where one was closed (``<&-``): Python has none there, and a file would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -52,7 +52,9 @@ def _ask_for_token() -> settings.Token:
     if not terminal.watched():
         raise errors.TokenError(f"a token is needed, and none is set; {settings.WHERE_TO_MAKE}")
     terminal.tell(f"A token is needed, and none is set: {settings.WHERE_TO_MAKE}; or type one in, for this once.")
-    try:
-        return settings.typed_in(terminal.ask("public id:"), terminal.ask_hidden("secret key (not shown):"))
-    except EOFError as error:
-        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.WHERE_TO_MAKE}") from error
+    public_id, secret = terminal.ask("public id:"), ""
+    with contextlib.suppress(EOFError):
+        secret = terminal.ask_hidden("secret key (not shown):") if public_id else ""
+    if not public_id or not secret:
+        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.WHERE_TO_MAKE}")
+    return settings.typed_in(public_id, secret)

@@ -271,6 +271,38 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, 
     assert (done.returncode, done.stderr) == (code, "")
 
 
+CLOSED = """
+import os, sys
+os.close(int(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, "-m", "builder", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "code", "said"),
+    [
+        (0, ("query", "-"), 2, "error: the query: line 1, column 1"),
+        (1, ("render", "configs/small.yaml"), 0, ""),
+        (2, ("render", "configs/none.yaml"), 2, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_an_empty_one(
+    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, str(number), *arguments],
+        cwd=command.write_project(tmp_path / "project"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+    assert bool(done.stderr) is bool(said)
+
+
 def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
     command.write_project(folder)
