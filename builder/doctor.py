@@ -57,6 +57,8 @@ class ImageFound:
         pin: Its pin, if there is one.
         here: It is on the engine; None without an engine.
         at_registry: The digest that the registry has under the reference; None where it did not say.
+        pinned_there: Whether the registry has the pinned digest, where the reference means another or none now; None
+            where it did not say.
         silence: Why the registry did not say.
         stand_in: The look-alike that the config names, or None.
     """
@@ -65,12 +67,21 @@ class ImageFound:
     pin: pins.Pin | None
     here: bool | None
     at_registry: str | None
+    pinned_there: bool | None = None
     silence: str
     stand_in: str | None
 
 
-def judge_engine(found: EngineFound | str) -> list[Line]:
-    """Judge the engine, or the reason why none answers."""
+def judge_engine(found: EngineFound | str, chosen: str | None = None) -> list[Line]:
+    """Judge the engine, or the reason why none answers.
+
+    Args:
+        found: Either.
+        chosen: What the person pointed the tool at, such as ``DOCKER_HOST=...``: that one is never started for them.
+    """
+    if isinstance(found, str) and chosen:
+        text = f"the one chosen by {chosen} does not answer: {found}"
+        return [Line(name=ENGINE, good=False, text=text, fix="start it, or choose another")]
     if isinstance(found, str):
         return [Line(name=ENGINE, good=False, text=f"none answers: {found}", fix="make engine")]
     lines = [Line(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
@@ -155,14 +166,18 @@ def judge_slot(slot: Slot) -> Line:
 def _judge_presence(found: ImageFound) -> Line:
     if found.here:
         return Line(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
-    if found.at_registry is not None:
+    has_moved = found.pin is not None and found.at_registry != found.pin.digest
+    if found.pinned_there if has_moved else found.at_registry is not None:
         return Line(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `make pickle` pulls it")
+    is_gone = has_moved and found.at_registry is not None and found.pinned_there is False
+    reason = "it no longer has what is pinned" if is_gone else found.silence
     if found.stand_in is not None:
-        text = f"{found.ref} is not to be had ({found.silence}): the stand-in {found.stand_in} is used, never uploaded"
+        text = f"{found.ref} is not to be had ({reason}): the stand-in {found.stand_in} is used, never uploaded"
         return Line(name=IMAGE, good=None, text=text)
     where = "not on the engine, and the registry" if found.here is not None else "the registry"
     fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"
-    return Line(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {found.silence}", fix=fix)
+    fix = "make pin, then make pickle" if is_gone else fix
+    return Line(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {reason}", fix=fix)
 
 
 def _judge_pin(found: ImageFound, today: dt.date) -> Line:

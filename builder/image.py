@@ -344,8 +344,7 @@ def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: P
     if facts is None and recorded.kind == "stand_in":
         found = stand_in_image(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
     elif facts is None and recorded.kind == "exact":
-        progress.step(f"pulling {recorded.base}")
-        facts = on.pull(recorded.base, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        facts = _pull_again(recorded.base, on, progress)
         found = _describe(recorded.ref, recorded.base, facts)
     elif facts is None:
         raise errors.ImageError(
@@ -360,3 +359,22 @@ def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: P
             f"made in ({recorded.kind}, {recorded.identity}): run `make pickle` to make it anew"
         )
     return found
+
+
+def _pull_again(base: str, on: engine.Engine, progress: Progress) -> engine.ImageFacts:
+    """Pull the image that a pickle was made in.
+
+    Raises:
+        errors.EngineError: The engine is gone.
+        errors.ImageError: The image cannot be had.
+    """
+    progress.step(f"pulling {base}")
+    try:
+        return on.pull(base, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+    except errors.EngineError as error:
+        on.facts()  # an engine that is gone is another matter: this says so
+        raise errors.ImageError(
+            f"{base}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
+            "Where the registry no longer has it, `make pin` and `make pickle` make the pickle anew in what is there "
+            "now; else pull it where there is a network, or load it (`docker load`)"
+        ) from error

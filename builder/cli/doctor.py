@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, pins
+from builder import config, config_values, errors, local_engine, pins
 from builder.cli import online, parser, registries, session, terminal
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
 
     progress.step("looking for an engine")
     on, found = _find_engine()
-    lines = stage.judge_engine(found)
+    lines = stage.judge_engine(found, local_engine.chosen_engine(os.environ))
     chosen: config.Config | None = None
     if named is not None or Path(parser.CONFIG).is_file():
         path = Path(named or parser.CONFIG)
@@ -54,7 +56,8 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
         except (errors.ConfigError, OSError) as error:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            fix = "mend it; `make render` shows all that is wrong with it"
+            fix = f"mend it; `make render CONFIG={shlex.quote(str(path))}` shows all that is wrong with it"
+            fix = fix if path.exists() else "make init writes one; or name another"
             lines.append(stage.Line(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
     at_tournament = _Account(root, progress)
@@ -95,9 +98,15 @@ def _look_at_image(
     wanted = image.Wanted(ref=ref, digest=pinning.pinned(lock, key))
     here, lines = _look_on_engine(on, wanted.name)
     progress.step(f"asking the registry for {ref}")
-    digest, silence = _ask_registry(ref, progress)
+    digest, pinned_there, silence = _ask_registry(ref, pin, progress)
     found = stage.ImageFound(
-        ref=ref, pin=pin, here=here, at_registry=digest, silence=silence, stand_in=chosen.image.stand_in
+        ref=ref,
+        pin=pin,
+        here=here,
+        at_registry=digest,
+        pinned_there=pinned_there,
+        silence=silence,
+        stand_in=chosen.image.stand_in,
     )
     lines += stage.judge_image(found, dt.datetime.now(dt.UTC).date())
     if account.images is not None:
@@ -116,13 +125,29 @@ def _look_on_engine(on: engine.Engine | None, name: str) -> tuple[bool | None, l
         return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
-def _ask_registry(ref: str, progress: Progress) -> tuple[str | None, str]:
-    """Return the digest that a reference has at its registry, or why that is not known."""
-    try:
-        with registries.connect(progress) as asked:
-            return asked.resolve(ref).digest, ""
-    except errors.BuilderError as error:
-        return None, str(error).splitlines()[0].removeprefix(f"{ref}: ").partition(";")[0]
+def _ask_registry(ref: str, pin: pins.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
+    """Return the digest that a reference has at its registry, whether what is pinned is there, or why neither is known.
+
+    What is pinned is asked for only where the reference means something else, or nothing, by now.
+    """
+    digest, pinned_there, silence = None, None, ""
+    with registries.connect(progress) as asked:
+        try:
+            digest = asked.resolve(ref).digest
+        except errors.NetworkError as error:
+            return None, None, _first_words(error, ref)
+        except errors.BuilderError as error:
+            silence = _first_words(error, ref)
+        try:
+            if pin is not None and pin.digest != digest:
+                pinned_there = asked.has(ref, pin.digest)
+        except errors.BuilderError as error:
+            silence = silence or _first_words(error, ref)
+    return digest, pinned_there, silence
+
+
+def _first_words(error: errors.BuilderError, ref: str) -> str:
+    return str(error).splitlines()[0].removeprefix(f"{ref}: ").partition(";")[0]
 
 
 class _Account:

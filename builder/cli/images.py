@@ -198,8 +198,13 @@ def _tell(
         print(f"{file} does not say so: `make pin` changes it")
     elif changed:
         print(f"{file} is changed: keep it under version control")
+    elif file.exists():
+        print(f"{file}: nothing to change")
     else:
-        print(f"{file if file.exists() else 'no lock file, and none needed'}: nothing to change")
+        needed = any(one.state != "by itself" for one in outcomes)
+        print(
+            "no lock file yet: nothing to write in it" if needed else "no lock file, and none needed: nothing to change"
+        )
 
 
 def _lines(one: pinning.Outcome) -> list[tuple[str, str]]:

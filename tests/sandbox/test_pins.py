@@ -68,6 +68,30 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default" in out
 
 
+def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
+    sandbox: server.Sandbox, address: str, project: Path
+) -> None:
+    def look() -> dict[str, Any]:
+        out = command.run(
+            "doctor", str(next((project / "configs").glob("*.yaml"))), "--json", cwd=project, **environment
+        )
+        return {line["name"]: line for line in json.loads(out[1])["lines"]}
+
+    environment = settings(sandbox, address)
+    _, digest = put(sandbox, address, "numerai_predict_py_3_13")
+    for one in sandbox.state.images:
+        one.default = one.image == "numerai_predict_py_3_13"
+    assert command.run("pin", cwd=project, **environment)[0] == 0
+    tag = sandbox.state.image("numerai_predict_py_3_13").tag
+    registry_images.put(address, "numerai/numerai_predict_py_3_13", tag, config={"Labels": {"image": "newer"}})
+    lines = look()
+    assert (lines["image"]["good"], lines["pin"]["good"]) == (True, False)
+    registry_images.delete(address, "numerai/numerai_predict_py_3_13", digest)
+    lines = look()
+    assert (lines["image"]["good"], lines["pin"]["good"]) == (False, False)
+    assert "no longer has what is pinned" in lines["image"]["text"]
+
+
 def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone(
     sandbox: server.Sandbox, address: str
 ) -> None:
@@ -129,4 +153,5 @@ def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbo
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))
     assert code == 1
     assert "default  GONE" in out
+    assert "none needed" not in out
     assert not (project / pins.NAME).exists()

@@ -46,6 +46,8 @@ def test_no_engine_is_one_line() -> None:
     (line,) = doctor.judge_engine("no such socket")
     assert (line.good, line.fix) == (False, "make engine")
     assert "no such socket" in line.text
+    (line,) = doctor.judge_engine("no such socket", "DOCKER_HOST=unix:///elsewhere")
+    assert ("DOCKER_HOST=unix:///elsewhere" in line.text, line.fix) == (True, "start it, or choose another")
 
 
 def test_what_an_engine_lacks_is_named() -> None:
@@ -67,6 +69,19 @@ def test_the_age_of_a_pin_is_told() -> None:
 def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:
     assert verdicts(image_with(at_registry=TWO)) == {"image": True, "pin": False}
     assert verdicts(image_with(at_registry=None, silence="no route")) == {"image": True, "pin": True}
+
+
+def test_what_is_pinned_is_what_is_to_be_had() -> None:
+    moved: dict[str, Any] = {"here": False, "at_registry": TWO}
+    lines = image_with(**moved, pinned_there=False)
+    assert verdicts(lines) == {"image": False, "pin": False}
+    assert ("no longer has what is pinned" in lines[0].text, lines[0].fix) == (True, "make pin, then make pickle")
+    assert verdicts(image_with(**moved, pinned_there=False, stand_in="3.11"))["image"] is None
+    assert verdicts(image_with(**moved, pinned_there=True))["image"] is True
+    assert verdicts(image_with(**moved, pinned_there=None, silence="no route"))["image"] is False
+    no_tag: dict[str, Any] = {"here": False, "at_registry": None, "silence": "no such tag"}
+    assert verdicts(image_with(**no_tag, pinned_there=True))["image"] is True
+    assert verdicts(image_with(**no_tag, pinned_there=False))["image"] is False
 
 
 def test_an_image_without_a_pin_asks_for_nothing() -> None:

@@ -303,8 +303,9 @@ def test_an_exact_image_is_pulled_again_by_its_digest(on: FakeEngine) -> None:
     assert told.said == [f"pulling {REPOSITORY}@{DIGEST}"]
     on.remove_image(facts.id)
     on.registry.clear()
-    with pytest.raises(errors.EngineError, match=f"could not pull {REPOSITORY}@{DIGEST}"):
+    with pytest.raises(errors.ImageError, match=f"could not pull {REPOSITORY}@{DIGEST}") as raised:
         find_again(on, was)
+    assert "`make pin`" in str(raised.value)
 
 
 def test_a_local_image_that_is_gone_is_told(on: FakeEngine) -> None:
