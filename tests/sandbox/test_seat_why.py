@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,20 @@ def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
     assert (code, found["here"]["ran"]) == (1, False)
     assert "numerai_predict_py_3_12:a78dedd" in found["here"]["reason"]
     assert "another Python or numpy" in found["cause"]
+
+
+def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
+    why: Callable[..., Any], sandbox: server.Sandbox
+) -> None:
+    old, slot = sandbox.state.pickles[upload(sandbox, b"never loaded")], sandbox.state.slot("fresh")
+    old.status = "failed"
+    new = sandbox.state.add_pickle(sandbox.state.slot("running"), "newer.pkl")
+    slot.pickle_id = new.id
+    new.inserted_at = old.inserted_at - dt.timedelta(hours=1)
+    assert why("fresh", "--no-run")[1]["pickle"] == old.id
+    new.inserted_at = old.inserted_at + dt.timedelta(hours=1)
+    code, found = why("fresh", "--no-run")
+    assert (code, found["failed"]) == (0, False)
 
 
 def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
