@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from builder.progress import Progress
 
-_TOKEN_WORDS = re.compile(
-    r"(?i)unauthori[sz]ed|not authori[sz]ed|unauthenticated|not authenticated|invalid (api )?(token|key)"
-    r"|(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?(scope|permission)s?\b"
-)
+_SCOPE_WORDS = r"(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?(scope|permission)s?\b"
+_UNKNOWN = re.compile(r"(?i)unauthenticated|not authenticated|must be authenticated|invalid (api )?(token|key)")
+"""Of a token that nobody knows there, or of none."""
+_TOKEN_WORDS = re.compile(rf"(?i)unauthori[sz]ed|not authori[sz]ed|{_UNKNOWN.pattern[4:]}|{_SCOPE_WORDS}")
 """Of a token that will not do; the words ``scope`` and ``permission`` alone are said of much else."""
 _LONGEST = 400
 """Characters of the server's words that are shown."""
@@ -196,9 +196,11 @@ class Client:
         words = f" (it says: {said})" if said else ""
         if self.token is None:
             return f"{at}: takes a token, and none is set{words}; {settings.WHERE_TO_MAKE}"
+        # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
+        shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
         return (
-            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; `python -m builder "
-            f"credentials` shows what it may do; {settings.WHERE_TO_MAKE}"
+            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; {shows}"
+            f"{settings.WHERE_TO_MAKE}"
         )
 
     def _note_clock(self, date: str) -> None:

@@ -427,11 +427,29 @@ def test_credentials_name_the_verbs_that_lack_a_scope(seat: Seat, monkeypatch: p
     assert (code, "pickles` lists them" in err) == (2, True)
 
 
+def test_a_question_that_takes_a_token_says_where_one_is_set(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    code, _, err = seat("query", "{account{username}}")
+    assert (code, "takes a token, and none is set" in err, "numer.ai/account" in err) == (4, True, True)
+
+
+def test_who_types_no_public_id_is_asked_for_no_secret(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr(terminal, "ask", lambda _: "")
+    monkeypatch.setattr(terminal, "ask_hidden", lambda _: pytest.fail("asked on"))
+    code, _, err = seat("models")
+    assert (code, "none was typed in" in err) == (4, True)
+
+
 def test_a_revoked_token_is_told_so_everywhere(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
     use(seat.sandbox, monkeypatch, "revoked")
     for verb in (["models"], ["status"], ["pickles"], ["credentials"], ["logs", "fresh"], ["disable", "fresh"]):
         code, _, err = seat(*verb)
         assert (code, "will not do" in err) == (4, True)
+        assert "python -m builder credentials" not in err, "which says no more than this"
 
 
 def test_query_asks_anything_and_changes_nothing_unless_told_to(seat: Seat, uploaded: str, tmp_path: Path) -> None:
