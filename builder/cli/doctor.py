@@ -181,7 +181,8 @@ class _Account:
             text = "the config names none (upload.model); `make upload MODEL=NAME` names one"
             return [stage.Line(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
-            return [stage.Line(name=stage.SLOT, good=None, text=f"{model}: not known without a token that is good")]
+            text = f"{model}: not known: the API did not tell of the account"
+            return [stage.Line(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:
             text = f"{model}: {slots.no_slot(self._account, model)}"

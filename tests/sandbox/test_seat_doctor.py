@@ -105,6 +105,7 @@ def test_no_api(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandb
     sandbox.api_url = "http://127.0.0.1:1/"
     _, lines = look()
     assert wrong(lines) == {"api"}
+    assert "token" not in lines["slot"]["text"], "which is good, for all that is known"
 
 
 def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
