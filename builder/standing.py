@@ -110,30 +110,65 @@ def find_fault(pickle: Pickle) -> Fault | None:
     return None
 
 
-def judge(slot: Slot) -> Standing:
-    """Say how a slot stands."""
+def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
+    """Return the newest pickle that was uploaded for a slot, where that was after what it runs; else None.
+
+    Args:
+        slot: The slot.
+        uploaded: Pickles, of other slots too, the newest first; where no time tells, one counts as newer.
+    """
+    found = next((one for one in uploaded if one.owner == slot.id), None)
+    if found is None or slot.pickle is None:
+        return found
+    running, at = tournament.read_time(slot.pickle.inserted_at), tournament.read_time(found.inserted_at)
+    is_newer = running is None or at is None or at >= running
+    return found if is_newer and found.id != slot.pickle.id else None
+
+
+def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
+    """Say how a slot stands.
+
+    Args:
+        slot: The slot.
+        uploaded: The uploaded pickles, the newest first: the last one for it is told of if it failed.
+    """
     if slot.archived:
         return Standing(slot=slot, rank=Rank.ELSEWHERE, reason="archived")
     if slot.tournament != tournament.CLASSIC:
         return Standing(slot=slot, rank=Rank.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
-    if slot.pickle is None:
-        if slot.webhook:
-            return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
-        return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload --model {slot.name}")
-    return _judge_pickle(slot, slot.pickle)
+    found = _judge_running(slot)
+    later = newer_upload(slot, uploaded)
+    fault = find_fault(later) if later else None
+    if fault is None or found.rank < Rank.EMPTY:
+        return found
+    reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
+    rank = Rank.UNSURE if slot.pickle else Rank.FAILED
+    return Standing(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
 
 
-def judge_all(slots: Iterable[Slot]) -> list[Standing]:
+def judge_all(slots: Iterable[Slot], uploaded: Sequence[Pickle] = ()) -> list[Standing]:
     """Say how all slots stand: what needs attention first, a stake before none, then by name."""
-    return sorted(map(judge, slots), key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
+    found = [judge(slot, uploaded) for slot in slots]
+    return sorted(found, key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
+
+
+def _judge_running(slot: Slot) -> Standing:
+    if slot.pickle is not None:
+        return _judge_pickle(slot, slot.pickle)
+    if slot.webhook:
+        return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
+    return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload --model {slot.name}")
+
+
+def _told(fault: Fault) -> str:
+    said = fault.descriptions[-1] if fault.descriptions else "no description"
+    return f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
 
 
 def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
     fault = find_fault(pickle)
     if fault is not None:
-        said = fault.descriptions[-1] if fault.descriptions else "no description"
-        reason = f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
-        return Standing(slot=slot, rank=Rank.FAILED, reason=reason, todo=f"why {slot.name}")
+        return Standing(slot=slot, rank=Rank.FAILED, reason=_told(fault), todo=f"why {slot.name}")
     runs = newest(pickle.triggers)
     return _judge_unsettled(slot, pickle, runs) or Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(runs))
 

@@ -25,8 +25,8 @@ def models(options: argparse.Namespace) -> int:
     from builder import standing  # noqa: PLC0415 - the API's side of the package
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account = api.account()
-    found = [standing.judge(slot) for slot in account.slots]
+        account, uploaded = api.account(), api.pickles()
+    found = [standing.judge(slot, uploaded) for slot in account.slots]
     if options.json:
         slots = [_standing_data(one) for one in found]
         print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
@@ -45,17 +45,17 @@ def status(options: argparse.Namespace) -> int:
     from builder import slots, standing  # noqa: PLC0415
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account, current = api.account(), api.round_at(dt.datetime.now(dt.UTC))
+        account, uploaded, current = api.account(), api.pickles(), api.round_at(dt.datetime.now(dt.UTC))
     now = dt.datetime.now(dt.UTC)
     if options.slot is None:
-        found = standing.judge_all(account.slots)
+        found = standing.judge_all(account.slots, uploaded)
         if options.json:
             every = [_standing_data(one) for one in found]
             print(json.dumps({"format": 1, "round": _round_data(current, now), "slots": every}))
         else:
             _tell_all(found, current, now)
         return 0
-    one = standing.judge(slots.find_slot(account, options.slot))
+    one = standing.judge(slots.find_slot(account, options.slot), uploaded)
     if options.json:
         print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": _standing_data(one)}))
     else:

@@ -15,7 +15,6 @@ from builder.cli import access, hosted, online, runs, seat, session, target, ter
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     from builder import diagnose, standing, tournament
@@ -105,9 +104,10 @@ def _find_case(api: tournament.Tournament, found: tournament.Slot | tournament.P
     from builder import standing  # noqa: PLC0415
     from builder import tournament as types  # noqa: PLC0415
 
-    candidates = (
-        [found] if isinstance(found, types.Pickle) else [found.pickle, *_newer(found, api.pickles(found.id)[:1])]
-    )
+    if isinstance(found, types.Slot):
+        candidates = [found.pickle, standing.newer_upload(found, api.pickles(found.id))]
+    else:
+        candidates = [found]
     for pickle in candidates:
         fault = standing.find_fault(pickle) if pickle else None
         if pickle is not None and fault is not None:
@@ -116,17 +116,6 @@ def _find_case(api: tournament.Tournament, found: tournament.Slot | tournament.P
     if all(pickle is None for pickle in candidates):
         runs.pickle_of(api, found)  # says that there is none
     return None
-
-
-def _newer(slot: tournament.Slot, uploaded: Sequence[tournament.Pickle]) -> Iterator[tournament.Pickle]:
-    """Yield what was uploaded after the pickle that the slot runs; all of it where that cannot be told."""
-    from builder import tournament as types  # noqa: PLC0415
-
-    running = types.read_time(slot.pickle.inserted_at) if slot.pickle else None
-    for pickle in uploaded:
-        at = types.read_time(pickle.inserted_at)
-        if running is None or at is None or at >= running:
-            yield pickle
 
 
 def _log_of(api: tournament.Tournament, pickle: tournament.Pickle, fault: standing.Fault) -> tuple[str, ...]:

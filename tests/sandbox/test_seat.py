@@ -116,6 +116,16 @@ def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     assert seat.data("status")["slots"][0]["state"] == "failed"
 
 
+def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, ask: client.Client) -> None:
+    seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")
+    (fresh,) = (one for one in seat.data("status")["slots"] if one["name"] == "fresh")
+    assert (fresh["state"], fresh["todo"]) == ("failed", "why fresh")
+    assert runs.SEGMENTATION_FAULT in fresh["reason"]
+    assert runs.SEGMENTATION_FAULT in seat.good("models")
+    assert "-> why fresh" in seat.good("status", "fresh")
+
+
 def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: str) -> None:
     seat.sandbox.state.close_round()
     out = seat.good("status", "STAKED")

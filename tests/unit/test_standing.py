@@ -87,6 +87,20 @@ def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
     assert found[0].todo == "why z_staked"
 
 
+def test_an_upload_that_failed_since_is_told_of() -> None:
+    failed = seats.pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
+    empty = standing.judge(seats.slot("alpha"), [failed])
+    assert (empty.rank, empty.todo) == (Rank.FAILED, "why alpha")
+    assert "validation failed" in empty.reason
+    good = seats.pickle("good", owner="s1", inserted_at=EARLIER)
+    runs = seats.slot("alpha", pickle=good)
+    assert standing.judge(runs, [failed]).rank is Rank.UNSURE
+    assert standing.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is Rank.GOOD
+    assert standing.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is Rank.GOOD
+    assert standing.judge(runs, [good, failed]).rank is Rank.GOOD, "the newest upload is what it runs"
+    assert standing.judge(seats.slot("alpha"), [good, failed]).rank is Rank.EMPTY
+
+
 @given(
     validation=st.text(max_size=9),
     word=st.text(max_size=9) | st.sampled_from(["success", "failed", "running"]),
