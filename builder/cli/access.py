@@ -63,7 +63,7 @@ def query(options: argparse.Namespace) -> int:
     changes = questions.writes(text)
     variables = questions.read_variables(_given(options.variables)) if options.variables else {}
     if changes and not options.write:
-        raise errors.RefusedError("the query is a mutation, which changes something; with --write it is sent")
+        raise errors.RefusedError("the query is no mere question: it may change something; with --write it is sent")
     with terminal.progress() as progress, online.connect(progress, needs_token=False) as api:
         send = api.client.mutate if changes else api.client.query
         data = send(text, variables, what="the query")

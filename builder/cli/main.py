@@ -142,7 +142,10 @@ def _hide(text: str) -> str:
 
 
 def _report_refusal(error: OSError) -> int:
-    where = error.filename or tempfile.gettempdir()
+    # What fails while it is written has no name: it may be a file of any folder, or the output itself.
+    where = (
+        error.filename or f"what was being written (the output, or a file of {Path.cwd()}, of {tempfile.gettempdir()})"
+    )
     _say(f"error: {where}: {error.strerror}; free some space or mend the permissions, then run it again")
     return errors.UsageError.exit_code
 

@@ -20,7 +20,8 @@ def build() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="numerai-builder",
         description=builder.__doc__,
-        epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused",
+        epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
+        "70 a bug of ours, 130 interrupted, 141 the reader of the output went away",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {builder.__version__}")
     verbs = verb_groups.Verbs(parser.add_subparsers(required=True, metavar="VERB", title="verbs"))

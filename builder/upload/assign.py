@@ -107,11 +107,11 @@ def give_back(
     """
     before = identity(slot)
     last: errors.NetworkError | None = None
-    progress.note(f"giving {slot.name} back what it ran before: wait for that")
     for attempt in range(_ORDERS):
         try:
             # Once at least; where that gets no answer either, what the slot is seen to run has to do.
             if (late and not attempt) or identity(find(api, slot)) != before:
+                progress.note(f"giving {slot.name} back what it ran before: wait for that")
                 _order(api, slot.id, before, sleep)
                 _read_back(api, slot, before, sleep)
         except errors.NetworkError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -64,6 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threading.Event().wait()
     except KeyboardInterrupt:
         return 0
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        sys.stderr.write(f"error: port {options.port} is in use: name another with --port, or none\n")
+        return 2
     return 0
 
 

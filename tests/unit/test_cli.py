@@ -271,6 +271,22 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, 
     assert (done.returncode, done.stderr) == (code, "")
 
 
+def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "builder", "render", "configs/small.yaml"],
+            cwd=command.write_project(tmp_path / "project"),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "error: what was being written (the output, or" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 CLOSED = """
 import os, sys
 os.close(int(sys.argv[1]))
