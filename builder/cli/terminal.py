@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,10 +94,26 @@ def progress() -> Iterator[TerminalProgress | QuietProgress]:
     shown = TerminalProgress(sys.stderr)
     _moving.append(shown)
     try:
-        yield shown
+        with contextlib.redirect_stdout(cast("TextIO", _Results(sys.stdout))):
+            yield shown
     finally:
         _moving.remove(shown)
         shown.close()
+
+
+class _Results:
+    """Standard output while a line moves: a result takes the line away before it is printed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a result."""
+        _take_away()
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Stopwatch:
@@ -177,8 +193,12 @@ def watched() -> bool:
 
 
 def _say(text: str) -> None:
-    """Write for a person who is to answer: the line that moves goes away, and is drawn over nothing that was asked."""
-    for one in _moving:
-        one.step("")
+    """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
+    _take_away()
     sys.stderr.write(text)
     sys.stderr.flush()
+
+
+def _take_away() -> None:
+    for one in _moving:
+        one.step("")

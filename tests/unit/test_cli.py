@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -269,6 +270,22 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, 
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_python_without_what_is_needed_leaves_it_to_the_checkouts_own(tmp_path: Path) -> None:
+    """Messages say `python -m builder ...`, which is typed with whatever Python is first on PATH."""
+    shutil.copytree(ROOT / "builder", tmp_path / "builder")
+    bare = [sys.executable, "-S", "-m", "builder", "status", "my slot"]
+    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has no dotenv, graphql, httpx" in done.stderr
+    assert "`make setup`" in done.stderr
+    own = tmp_path / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
+    own.chmod(0o755)
+    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
 
 
 def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_on_a_terminal_one_line_moves_and_is_taken_away() -> None:
     assert shown.decode().endswith(clear)
 
 
+def test_a_result_takes_the_line_away_before_it_is_printed() -> None:
+    program = WORKING.replace('print("the result")', "").rstrip() + '\n    print("the result")\n    time.sleep(0.5)\n'
+    shown = ""
+    leader, follower = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", program, "0.3"], cwd=ROOT, stdout=follower, stderr=follower):
+        os.close(follower)
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while chunk := os.read(leader, 4096):
+                shown += chunk.decode()
+    os.close(leader)
+    before, _, after = shown.partition("the result\r\n")
+    assert before.endswith("\r\x1b[K")
+    assert after == "\r\x1b[K"
+
+
 ASKING = """
 import time
 from builder.cli import consent, terminal
