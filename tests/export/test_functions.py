@@ -323,6 +323,11 @@ TOKEN = "sk-0123456789abcdef"
 ACCOUNT = {"name": "mine", "keys": [1, {"api_key": b"0123456789"}]}
 NAMES = pd.DataFrame({"password": ["hunter22"]})
 PLAIN = ["a", NUMERAI_SECRET_KEY]
+NOTED = pd.DataFrame({"a": [1]})
+NOTED.attrs["account"] = {"api_key": "0123456789"}
+BY_KEY = pd.Series([1.0], index=[NUMERAI_SECRET_KEY])
+TITLED = pd.Series([1.0], index=pd.Index([1], name=NUMERAI_SECRET_KEY))
+NOWHERE = pd.Series(["a"], dtype=pd.CategoricalDtype(["a", NUMERAI_SECRET_KEY]))
 ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
 FOLDER = "/home/alice/data"
@@ -343,6 +348,22 @@ def uses_names(live: Any) -> Any:
 
 def uses_plain(live: Any) -> Any:
     return live[PLAIN]
+
+
+def uses_noted(live: Any) -> Any:
+    return live[NOTED]
+
+
+def uses_by_key(live: Any) -> Any:
+    return live[BY_KEY]
+
+
+def uses_titled(live: Any) -> Any:
+    return live[TITLED]
+
+
+def uses_nowhere(live: Any) -> Any:
+    return live[NOWHERE]
 
 
 def uses_itself(live: Any) -> Any:
@@ -368,6 +389,10 @@ def has_it_in_a_comment(live: Any) -> Any:
         (uses_account, "`ACCOUNT['keys'][1]['api_key']` is called like a secret"),
         (uses_names, "`NAMES` is called like a secret"),
         (uses_plain, "`PLAIN[1]` has what looks like a secret"),
+        (uses_noted, "`NOTED['account']['api_key']` is called like a secret"),
+        (uses_by_key, "`BY_KEY` has what looks like a secret"),
+        (uses_titled, "`TITLED` has what looks like a secret"),
+        (uses_nowhere, "`NOWHERE` has what looks like a secret"),
         (says_it, "line 2 of says_it: `secret_key` is called like a secret"),
         (takes_it, "line 1 of takes_it: `token` is called like a secret"),
         (has_it_in_a_comment, "line 2 of has_it_in_a_comment has what looks like a secret"),
