@@ -237,6 +237,7 @@ FUNCTIONS = [len]
 STATE = {"calls": 0}
 OPEN = io.StringIO("text")
 RANDOM = np.random.default_rng()
+WIDE: Any = np.longdouble("0.5")
 
 
 def uses_class(live: Any) -> Any:
@@ -293,6 +294,20 @@ def fails(live_features: pd.DataFrame) -> pd.DataFrame:
     return live_features[["feature_99"]]
 
 
+def overflows(live_features: pd.DataFrame) -> pd.DataFrame:
+    values = (40 * live_features[FEATURES].to_numpy()).mean(axis=1) / 160
+    return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+
+@functools.wraps(fails)
+def around(live_features: pd.DataFrame) -> pd.DataFrame:
+    return live_features[["feature_0"]].clip(0, 1)
+
+
+def uses_wide(live: Any) -> Any:
+    return live * float(WIDE)
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
@@ -312,10 +327,59 @@ def fails(live_features: pd.DataFrame) -> pd.DataFrame:
         (fails, "fails fails on rows of the sample: KeyError:"),
         (draws, "saved, or run again, the function predicts up to"),
         (counts, "does it draw random numbers, keep a state, or was it edited after it ran?"),
+        (around, "fails has another function around it, which is not taken in; do what that does in fails itself"),
+        (uses_wide, "`WIDE` is of the type numpy.longdouble, which cannot be taken in"),
     ],
 )
 def test_what_cannot_be_taken_in_is_named(function: Any, says: str, tmp_path: Path) -> None:
     assert says in refusal(function, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_whole_features_are_tried_in_the_type_that_live_data_has(kind: str, tmp_path: Path) -> None:
+    rows = sample().assign(**sample()[FEATURES].astype(kind))
+    said = refusal(overflows, tmp_path, sample=rows)
+    assert "overflows predicts up to" in said
+    assert 'begin with live_features[features].astype("float32")' in said
+    rows[FEATURES] = rows[FEATURES].astype("float32") / 8  # no whole numbers: such data is never int8
+    assert exported(overflows, tmp_path, sample=rows)[0].difference == 0
+
+
+def test_a_load_is_tried_like_any_function(tmp_path: Path) -> None:
+    def load(bundle: Any) -> Any:
+        names = list(bundle.features)
+
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            values = (40 * live_features[names].to_numpy()).mean(axis=1) / 160
+            return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+        return predict
+
+    assert "load predicts up to" in refusal(load, tmp_path)
+
+
+def test_a_load_that_draws_random_numbers_is_found(tmp_path: Path) -> None:
+    def load(bundle: Any) -> Any:
+        drawn = np.random.default_rng().random()
+        return lambda live_features: live_features[[bundle.features[0]]] / 8 + drawn / 10
+
+    assert "does it draw random numbers" in refusal(load, tmp_path)
+
+
+def test_a_file_that_predict_reads_is_gone_by_then(tmp_path: Path) -> None:
+    (tmp_path / "weights.csv").write_text("0.1,0.0,0.05,0.02")
+
+    def load(bundle: Any) -> Any:
+        path, names = bundle.path("weights.csv"), list(bundle.features)
+
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            return live_features[names].astype(float) @ np.loadtxt(path, delimiter=",")[:, None]
+
+        return predict
+
+    said = refusal(load, tmp_path, files=[tmp_path / "weights.csv"])
+    assert "in predict: FileNotFoundError" in said
+    assert said.endswith("; the bundle's files are gone by then: read them in load")
 
 
 NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2
