@@ -302,6 +302,8 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
     index = f"{csv['rows']} of {rows} ids, in their order"
     if not csv["index_equal"]:
         index = f"{csv['rows']} rows for {rows} ids; missing {csv['missing_ids']}, not asked for {csv['extra_ids']}"
+        if csv["rows"] == rows and not csv["missing_ids"] and not csv["extra_ids"] and not csv["duplicate_ids"]:
+            index = f"{rows} of {rows} ids, in another order than that of live_features"
     finite = "no NaN, no infinity"
     if csv["not_finite"]:
         finite = f"{csv['not_finite']} values are not finite, the first at id {csv['first_not_finite']}"

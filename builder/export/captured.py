@@ -58,7 +58,8 @@ class Data:
             return f'float("{value}")'
         if kind in (list, tuple, dict, set, frozenset):
             return self._container(value, name)
-        if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        # A long double is a numpy number still, however often it is asked for a plain one.
+        if isinstance(value, np.generic) and value.dtype.kind in "biuf" and not isinstance(value.item(), np.generic):
             self.imports.add("numpy")
             return f'numpy.dtype("{value.dtype.name}").type({self.expression(value.item(), name)})'
         return self._of_library(value, name)

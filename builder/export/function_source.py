@@ -245,6 +245,10 @@ def _source(function: types.FunctionType) -> tuple[str, ast.FunctionDef]:
     name = function.__name__
     if name == "<lambda>":
         raise errors.ExportError("export: a lambda has no name to be saved under; write it as a function with def")
+    if hasattr(function, "__wrapped__"):  # its source is said to be that of the function in it
+        raise errors.ExportError(
+            f"export: {name} has another function around it, which is not taken in; do what that does in {name} itself"
+        )
     try:
         text = textwrap.dedent(inspect.getsource(function)).rstrip()
     except (OSError, TypeError) as error:

@@ -18,7 +18,7 @@ import tempfile
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -39,7 +39,14 @@ RANK = None
 """Nothing is done to what a function returns unless it is asked for."""
 
 _TRIED_ROWS = 500
+_MOST_INT8 = 127
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class _Predict(Protocol):
+    """Predicts float64 (rows,) from inputs, float64 (rows, n); where ``whole``, its features come as int8."""
+
+    def __call__(self, inputs: Array, *, whole: bool = False) -> Array: ...
 
 
 def feature_names(model: types.FunctionType) -> tuple[str, ...] | None:  # noqa: ARG001 - of the exporters' form
@@ -83,12 +90,12 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
         parameters=sum(array.size for array in written.data.arrays.values()),
     )
 
-    def alone(inputs: Array) -> Array:
-        return _try(made, given, inputs)
+    def alone(inputs: Array, *, whole: bool = False) -> Array:
+        return _try(made, given, inputs, whole=whole)
 
     predict = alone if is_load else _caller(model, given)
-    if not is_load:
-        _compare(predict, alone, given)
+    _compare(predict, alone, given)
+    _compare_whole(predict, given, model.__name__)
     return translated.Translated(
         model=made,
         predict=predict,
@@ -152,13 +159,15 @@ def _files(value: Any) -> dict[str, Path]:
     return found
 
 
-def _caller(function: types.FunctionType, given: translated.Given) -> Callable[[Array], Array]:
+def _caller(function: types.FunctionType, given: translated.Given) -> _Predict:
     """Return the function as it predicts here, from an array of inputs."""
 
-    def predict(inputs: Array) -> Array:
+    def predict(inputs: Array, *, whole: bool = False) -> Array:
         try:
-            frames = measure.frames(inputs, list(given.features), list(given.benchmarks))
-            called: Array = measure.call(function, *frames)
+            live, benchmarks = measure.frames(inputs, list(given.features), list(given.benchmarks))
+            if whole:
+                live = live.astype(dict.fromkeys(given.features, "int8"))
+            called: Array = measure.call(function, live, benchmarks)
         except Exception as error:
             raise errors.ExportError(
                 f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "
@@ -169,18 +178,39 @@ def _caller(function: types.FunctionType, given: translated.Given) -> Callable[[
     return predict
 
 
-def _compare(predict: Callable[[Array], Array], alone: Callable[[Array], Array], given: translated.Given) -> None:
+def _compare(predict: _Predict, alone: _Predict, given: translated.Given) -> None:
     inputs = given.sample[:: math.ceil(len(given.sample) / _TRIED_ROWS)]
     expected = predict(inputs)
     if not np.isfinite(expected).all():
         return  # said by the caller, for all kinds
     # A second time too: a function that keeps a state agrees with its copy as long as both begin anew.
-    difference = max(float(np.abs(again - expected).max()) for again in (alone(inputs), predict(inputs)))
+    again = [alone(inputs)] if predict is alone else [alone(inputs), predict(inputs)]
+    difference = max(float(np.abs(one - expected).max()) for one in again)
     bound = reference.bound(expected)
     if not difference <= bound:
         raise errors.ExportError(
             f"export: saved, or run again, the function predicts up to {difference:.2g} away from what it predicted "
             f"first, {bound:.2g} is allowed: does it draw random numbers, keep a state, or was it edited after it ran?"
+        )
+
+
+def _compare_whole(predict: _Predict, given: translated.Given, name: str) -> None:
+    """Make sure that whole numbers are predicted alike as float64, as they come here, and as int8, as in live data."""
+    inputs = given.sample[:: math.ceil(len(given.sample) / _TRIED_ROWS)]
+    features = inputs[:, : len(given.features)]
+    inputs = inputs[~np.isnan(features).any(axis=1)]
+    features = inputs[:, : len(given.features)]
+    if not features.size or (features != np.rint(features)).any() or np.abs(features).max() > _MOST_INT8:
+        return
+    expected = predict(inputs)
+    if not np.isfinite(expected).all():
+        return
+    difference, bound = float(np.abs(predict(inputs, whole=True) - expected).max()), reference.bound(expected)
+    if not difference <= bound:
+        raise errors.ExportError(
+            f"export: {name} predicts up to {difference:.2g} away from what it says when features come as int8, which "
+            f"live data has, {bound:.2g} is allowed: numbers above {_MOST_INT8} do not fit in that type, and their "
+            'sums and products go wrong in silence; begin with live_features[features].astype("float32")'
         )
 
 
@@ -195,11 +225,11 @@ def _bears_holes(predict: Callable[[Array], Array], given: translated.Given) -> 
         return False
 
 
-def _try(model: bundle_model.Custom, given: translated.Given, inputs: Array) -> Array:
+def _try(model: bundle_model.Custom, given: translated.Given, inputs: Array, *, whole: bool) -> Array:
     """Return what the bundle predicts in a fresh process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        header = {"features": given.features, "benchmarks": given.benchmarks, "modules": model.modules}
+        header = {"features": given.features, "benchmarks": given.benchmarks, "modules": model.modules, "whole": whole}
         (folder / "bundle.json").write_text(json.dumps(header))
         npz.write(folder / "arrays.npz", model.arrays)
         np.save(folder / "inputs.npy", inputs)

@@ -96,16 +96,29 @@ def _items(value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _columns(value: Any, key: str) -> Iterator[tuple[str, Iterable[Any]]]:
-    """Yield the arrays of a library's object that may hold texts, with their names."""
+    """Yield the arrays of a library's object that may hold texts, with their names.
+
+    All of it is written: names, index and ``attrs`` of a frame, and categories that no row has.
+    """
     if isinstance(value, np.ndarray) and value.dtype.kind in "OUS":
         yield key, value.ravel().tolist()
-    elif isinstance(value, (pd.Series, pd.Index)):
-        if not pd.api.types.is_numeric_dtype(value.dtype):
-            yield key, value.astype(object).tolist()
+    elif isinstance(value, pd.Index):
+        yield key, [*value.names, *_rows(value)]
+    elif isinstance(value, pd.Series):
+        yield key, _rows(value)
+        yield "", [value.name, value.attrs, *value.index.names, *_rows(value.index)]
     elif isinstance(value, pd.DataFrame):
-        yield "", [*value.columns, *value.index]
+        yield "", [value.attrs, *value.columns.names, *value.columns, *value.index.names, *_rows(value.index)]
         for name, column in value.items():
-            yield from _columns(column, str(name))
+            yield str(name), _rows(column)
+
+
+def _rows(value: pd.Series[Any] | pd.Index[Any]) -> list[Any]:
+    """Return what may be text among the values of a column or an index, with its categories."""
+    if pd.api.types.is_numeric_dtype(value.dtype):
+        return []
+    categories = value.dtype.categories.tolist() if isinstance(value.dtype, pd.CategoricalDtype) else []
+    return [*categories, *value.astype(object).tolist()]
 
 
 def _named(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:

@@ -1,7 +1,8 @@
 """Run a custom bundle where it was exported, in a process of its own: ``python -B -P trial.py INSIDE FOLDER``.
 
 ``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.npz``, ``code/``,
-``files/`` and ``inputs.npy``, float64 (rows, n). Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3:
+``files/`` and ``inputs.npy``, float64 (rows, n); where ``bundle.json`` says ``whole``, the features are handed over as
+int8. Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3:
 the code was refused, or raised something, and the last line on stderr says so. Nothing of the notebook is here: what
 the bundle lacks is missing.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,17 +32,22 @@ def main(inside: str, folder: Path) -> int:
     header = json.loads((folder / "bundle.json").read_bytes())
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
-    frames = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
+    live, benchmarks = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
+    if header["whole"]:
+        live = live.astype(dict.fromkeys(header["features"], "int8"))
     try:
         predict = custom.load(header, arrays, folder)
         custom.parameters(predict)
     except custom.RefusedError as refused:
         sys.stderr.write(f"\n{refused}\n")
         return REFUSED
+    files = folder / "files"
+    shutil.rmtree(files, ignore_errors=True)  # as when the tournament predicts
     try:
-        predictions = measure.call(predict, *frames)
+        predictions = measure.call(predict, live, benchmarks)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        sys.stderr.write(f"\n{custom.explain(error)}\n")
+        late = "; the bundle's files are gone by then: read them in load" if str(files) in str(error) else ""
+        sys.stderr.write(f"\n{custom.explain(error)}{late}\n")
         return REFUSED
     np.save(folder / "predictions.npy", predictions)
     return 0

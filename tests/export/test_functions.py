@@ -237,6 +237,7 @@ FUNCTIONS = [len]
 STATE = {"calls": 0}
 OPEN = io.StringIO("text")
 RANDOM = np.random.default_rng()
+WIDE: Any = np.longdouble("0.5")
 
 
 def uses_class(live: Any) -> Any:
@@ -293,6 +294,20 @@ def fails(live_features: pd.DataFrame) -> pd.DataFrame:
     return live_features[["feature_99"]]
 
 
+def overflows(live_features: pd.DataFrame) -> pd.DataFrame:
+    values = (40 * live_features[FEATURES].to_numpy()).mean(axis=1) / 160
+    return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+
+@functools.wraps(fails)
+def around(live_features: pd.DataFrame) -> pd.DataFrame:
+    return live_features[["feature_0"]].clip(0, 1)
+
+
+def uses_wide(live: Any) -> Any:
+    return live * float(WIDE)
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
@@ -312,10 +327,59 @@ def fails(live_features: pd.DataFrame) -> pd.DataFrame:
         (fails, "fails fails on rows of the sample: KeyError:"),
         (draws, "saved, or run again, the function predicts up to"),
         (counts, "does it draw random numbers, keep a state, or was it edited after it ran?"),
+        (around, "fails has another function around it, which is not taken in; do what that does in fails itself"),
+        (uses_wide, "`WIDE` is of the type numpy.longdouble, which cannot be taken in"),
     ],
 )
 def test_what_cannot_be_taken_in_is_named(function: Any, says: str, tmp_path: Path) -> None:
     assert says in refusal(function, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_whole_features_are_tried_in_the_type_that_live_data_has(kind: str, tmp_path: Path) -> None:
+    rows = sample().assign(**sample()[FEATURES].astype(kind))
+    said = refusal(overflows, tmp_path, sample=rows)
+    assert "overflows predicts up to" in said
+    assert 'begin with live_features[features].astype("float32")' in said
+    rows[FEATURES] = rows[FEATURES].astype("float32") / 8  # no whole numbers: such data is never int8
+    assert exported(overflows, tmp_path, sample=rows)[0].difference == 0
+
+
+def test_a_load_is_tried_like_any_function(tmp_path: Path) -> None:
+    def load(bundle: Any) -> Any:
+        names = list(bundle.features)
+
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            values = (40 * live_features[names].to_numpy()).mean(axis=1) / 160
+            return pd.DataFrame({"prediction": values}, index=live_features.index)
+
+        return predict
+
+    assert "load predicts up to" in refusal(load, tmp_path)
+
+
+def test_a_load_that_draws_random_numbers_is_found(tmp_path: Path) -> None:
+    def load(bundle: Any) -> Any:
+        drawn = np.random.default_rng().random()
+        return lambda live_features: live_features[[bundle.features[0]]] / 8 + drawn / 10
+
+    assert "does it draw random numbers" in refusal(load, tmp_path)
+
+
+def test_a_file_that_predict_reads_is_gone_by_then(tmp_path: Path) -> None:
+    (tmp_path / "weights.csv").write_text("0.1,0.0,0.05,0.02")
+
+    def load(bundle: Any) -> Any:
+        path, names = bundle.path("weights.csv"), list(bundle.features)
+
+        def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+            return live_features[names].astype(float) @ np.loadtxt(path, delimiter=",")[:, None]
+
+        return predict
+
+    said = refusal(load, tmp_path, files=[tmp_path / "weights.csv"])
+    assert "in predict: FileNotFoundError" in said
+    assert said.endswith("; the bundle's files are gone by then: read them in load")
 
 
 NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2
@@ -323,6 +387,11 @@ TOKEN = "sk-0123456789abcdef"
 ACCOUNT = {"name": "mine", "keys": [1, {"api_key": b"0123456789"}]}
 NAMES = pd.DataFrame({"password": ["hunter22"]})
 PLAIN = ["a", NUMERAI_SECRET_KEY]
+NOTED = pd.DataFrame({"a": [1]})
+NOTED.attrs["account"] = {"api_key": "0123456789"}
+BY_KEY = pd.Series([1.0], index=[NUMERAI_SECRET_KEY])
+TITLED = pd.Series([1.0], index=pd.Index([1], name=NUMERAI_SECRET_KEY))
+NOWHERE = pd.Series(["a"], dtype=pd.CategoricalDtype(["a", NUMERAI_SECRET_KEY]))
 ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
 FOLDER = "/home/alice/data"
@@ -343,6 +412,22 @@ def uses_names(live: Any) -> Any:
 
 def uses_plain(live: Any) -> Any:
     return live[PLAIN]
+
+
+def uses_noted(live: Any) -> Any:
+    return live[NOTED]
+
+
+def uses_by_key(live: Any) -> Any:
+    return live[BY_KEY]
+
+
+def uses_titled(live: Any) -> Any:
+    return live[TITLED]
+
+
+def uses_nowhere(live: Any) -> Any:
+    return live[NOWHERE]
 
 
 def uses_itself(live: Any) -> Any:
@@ -368,6 +453,10 @@ def has_it_in_a_comment(live: Any) -> Any:
         (uses_account, "`ACCOUNT['keys'][1]['api_key']` is called like a secret"),
         (uses_names, "`NAMES` is called like a secret"),
         (uses_plain, "`PLAIN[1]` has what looks like a secret"),
+        (uses_noted, "`NOTED['account']['api_key']` is called like a secret"),
+        (uses_by_key, "`BY_KEY` has what looks like a secret"),
+        (uses_titled, "`TITLED` has what looks like a secret"),
+        (uses_nowhere, "`NOWHERE` has what looks like a secret"),
         (says_it, "line 2 of says_it: `secret_key` is called like a secret"),
         (takes_it, "line 1 of takes_it: `token` is called like a secret"),
         (has_it_in_a_comment, "line 2 of has_it_in_a_comment has what looks like a secret"),

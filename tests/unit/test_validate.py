@@ -142,6 +142,7 @@ def test_a_good_run_is_valid(task: validate.Task, on: FakeEngine, golden: list[f
             "index",
             "8 rows for 8 ids; missing ['n0'], not asked for ['0']",
         ),
+        ({"index_equal": False}, "index", "8 of 8 ids, in another order than that of live_features"),
         (
             {"duplicate_ids": 2, "first_duplicate": "n0000000000000ac"},
             "ids",
