@@ -7,6 +7,7 @@ object, ``{scenario: null, or the traceback of what did not hold}``. Needs numpy
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 import traceback
@@ -280,7 +281,13 @@ def ids_without_benchmarks_are_imputed(case: Case) -> None:
     covered = case.benchmarks.iloc[1::2]
     absent = case.benchmarks.copy()
     absent.iloc[::2] = np.nan
-    same(case.raw(benchmarks=covered), case.raw(benchmarks=absent))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        found = case.raw(benchmarks=covered)
+    lines = said.getvalue().splitlines()
+    same(found, case.raw(benchmarks=absent))
+    rows = len(case.live)
+    counted = {f"numerai-builder: {-(-rows // 2)} of {rows} rows have no {name}, an input" for name in case.columns}
+    assert {line.removesuffix(" of the model") for line in lines} == counted
 
 
 def a_missing_benchmark_is_named(case: Case) -> None:

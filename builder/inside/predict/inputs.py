@@ -78,6 +78,8 @@ def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
 def look_up(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the features' places, their types, whether all are plain numbers; and the benchmarks (benchmarks, rows).
 
+    How many rows lack a benchmark is printed: the run's log is all that anybody sees.
+
     Raises:
         ValueError: there are no rows, or a column that the model takes is missing.
     """
@@ -85,6 +87,9 @@ def look_up(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
         raise ValueError("live_features has no rows")
     place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
     benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
+    for name, count in zip(model["benchmarks"], np.isnan(benchmarks).sum(axis=1), strict=True):
+        if count:
+            print(f"numerai-builder: {count} of {len(live_features)} rows have no {name}, an input of the model")
     types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
     plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
     return place, types, plain, benchmarks
