@@ -26,7 +26,7 @@ from builder import errors, paths, reference, typed_kinds
 from builder.bundle import custom, npz
 from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
-from builder.export import function_source, private_text, translated, trial
+from builder.export import function_source, parity, private_text, translated, trial
 from builder.inside import measure
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
             )
         written = function_source.write(model, sources)
     notes = list(written.notes)
+    for name, path in files.items():
+        notes += private_text.notes_of_file(path, name)
     for name, (_, source) in modules.items():
         notes += private_text.notes_of_source(source.decode(errors="replace"), name)
     contents: dict[str, bytes | Path] = {"code/model.py": written.text.encode(), **dict(modules.values())}
@@ -94,7 +96,7 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
         return _try(made, given, inputs, whole=whole)
 
     predict = alone if is_load else _caller(model, given)
-    _compare(predict, alone, given)
+    compared = _compare(predict, alone, given)
     _compare_whole(predict, given, model.__name__)
     return translated.Translated(
         model=made,
@@ -103,6 +105,7 @@ def translate(model: types.FunctionType, given: translated.Given) -> translated.
         holes=_bears_holes(predict, given),
         facts={"framework": "python", "version": platform.python_version(), "function": model.__name__},
         notes=tuple(notes),
+        compared=compared,
     )
 
 
@@ -178,11 +181,12 @@ def _caller(function: types.FunctionType, given: translated.Given) -> _Predict:
     return predict
 
 
-def _compare(predict: _Predict, alone: _Predict, given: translated.Given) -> None:
-    inputs = given.sample[:: math.ceil(len(given.sample) / _TRIED_ROWS)]
+def _compare(predict: _Predict, alone: _Predict, given: translated.Given) -> translated.Compared | None:
+    """Return how near the bundle, run by itself, is to the function; None where that predicts no finite numbers."""
+    inputs = _tried(given)
     expected = predict(inputs)
     if not np.isfinite(expected).all():
-        return  # said by the caller, for all kinds
+        return None  # said by the caller, for all kinds
     # A second time too: a function that keeps a state agrees with its copy as long as both begin anew.
     again = [alone(inputs)] if predict is alone else [alone(inputs), predict(inputs)]
     difference = max(float(np.abs(one - expected).max()) for one in again)
@@ -192,11 +196,18 @@ def _compare(predict: _Predict, alone: _Predict, given: translated.Given) -> Non
             f"export: saved, or run again, the function predicts up to {difference:.2g} away from what it predicted "
             f"first, {bound:.2g} is allowed: does it draw random numbers, keep a state, or was it edited after it ran?"
         )
+    return translated.Compared(rows=len(inputs), difference=difference, bound=bound)
+
+
+def _tried(given: translated.Given) -> Array:
+    """Return some of the rows of the sample that are asked for anyway: each process that predicts them is a new one."""
+    rows = parity.checked(given.sample)
+    return rows[:: math.ceil(len(rows) / _TRIED_ROWS)]
 
 
 def _compare_whole(predict: _Predict, given: translated.Given, name: str) -> None:
     """Make sure that whole numbers are predicted alike as float64, as they come here, and as int8, as in live data."""
-    inputs = given.sample[:: math.ceil(len(given.sample) / _TRIED_ROWS)]
+    inputs = _tried(given)
     features = inputs[:, : len(given.features)]
     inputs = inputs[~np.isnan(features).any(axis=1)]
     features = inputs[:, : len(given.features)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from builder import errors, reference
 from builder.bundle import model as bundle_model
+from builder.export import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,8 @@ def checked(sample: Array) -> Array:
 
 def compare(
     model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
-) -> tuple[float, float | None]:
-    """Return the largest difference between the framework and the reference, and its bound.
+) -> translated.Compared | None:
+    """Return how near the reference is to the framework; None where the kind has no reference.
 
     Args:
         model: What the framework's object was translated to.
@@ -35,14 +36,11 @@ def compare(
         framework_says: float64 (rows,): what the framework predicts for them.
         predict: The framework, to ask it again.
 
-    Returns:
-        0 and None where the kind has no reference.
-
     Raises:
         errors.ExportError: The difference is beyond the bound.
     """
     if not reference.has(model):
-        return 0.0, None
+        return None
     expected, bounds = reference.predict_within(model, inputs)
     difference, bound = reference.compare(framework_says, expected, bounds)
     if not difference <= bound:
@@ -51,7 +49,7 @@ def compare(
             f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
             "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
         )
-    return difference, bound
+    return translated.Compared(rows=len(inputs), difference=difference, bound=bound)
 
 
 def _check_steady(

@@ -7,6 +7,7 @@ its source too. A secret is found by what it is called and by what it looks like
 from __future__ import annotations
 
 import ast
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,16 @@ from builder.bundle import text as bundle_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _CALLED = "`{}` is called like a secret and is text: it is not put in a bundle, which others see; do without it, or "
 _LOOKS = "{} has what looks like a secret: it is not put in a bundle, which others see; take it out"
 _DEEPEST = 100
 _PART = re.compile(r"/home/[^/]|/Users/[^/]|^[^\s]+[/\\][^\s/\\]+[/\\][^/\\\n]+$")
 """More of a path than ``/`` or ``/100``."""
+_LONGEST_FILE = 4_000_000
+_SETTING = re.compile(r"""\s*(?:export\s+)?([\w.-]+)\s*[=:]\s*["']?([^\s"']+)""")
+"""A line such as ``NAME=value`` or ``name: value``."""
 
 
 def notes_of_value(value: Any, name: str) -> list[str]:
@@ -61,6 +66,32 @@ def notes_of_source(source: str, where: str) -> list[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             found += _path_notes(f"line {node.lineno} of {where}", node.value)
     return found
+
+
+def notes_of_file(path: Path, name: str) -> list[str]:
+    """Return what a person should know of a file that goes into a bundle as it is; raises as of ``notes_of_value``.
+
+    JSON is looked into as data, other text by its lines. What is no text, or too long to be written by hand, is taken
+    for numbers.
+    """
+    if path.stat().st_size > _LONGEST_FILE:
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return []
+    try:
+        return notes_of_value(json.loads(text), name)
+    except (ValueError, RecursionError):
+        pass
+    for line, content in enumerate(text.splitlines(), start=1):
+        place = f"line {line} of {name}"
+        setting = _SETTING.match(content)
+        if setting and secret_scan.names_one(setting[1]) and len(setting[2]) >= secret_scan.SHORTEST:
+            raise errors.ExportError(f"export: {place}: {_CALLED.format(setting[1])}rename it if it is none")
+        if secret_scan.looks_like_one(content.strip()):
+            raise errors.ExportError(f"export: {_LOOKS.format(place)}")
+    return []
 
 
 def _path_notes(place: str, text: str) -> list[str]:

@@ -37,9 +37,8 @@ class Exported:
         kind: Of the model.
         features: How many feature columns it takes.
         parameters: How many trained numbers it has.
-        rows: How many rows of the sample both predicted.
-        difference: The largest difference between the framework and the bundle's float64 reference on them.
-        bound: The largest that is allowed; None where the kind has no reference, and the framework is its own.
+        compared: On which rows of the sample, how near, and how near they have to be. Compared is the framework with
+            the bundle's float64 reference; a function, which has none, with the bundle run by itself.
         notes: What a person should know of it, a line each.
     """
 
@@ -47,17 +46,14 @@ class Exported:
     kind: str
     features: int
     parameters: int
-    rows: int
-    difference: float
-    bound: float | None
+    compared: translated.Compared
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return a line for a person, and one for each note."""
-        near = f"largest difference {self.difference:.2g}"
-        near += f" of {self.bound:.2g} allowed" if self.bound is not None else ""
         what = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
-        line = f"{self.path}: {what}; on {self.rows:,} rows of the sample, {near}"
+        near = f"largest difference {self.compared.difference:.2g} of {self.compared.bound:.2g} allowed"
+        line = f"{self.path}: {what}; on {self.compared.rows:,} rows of the sample, {near}"
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
@@ -131,7 +127,9 @@ def export(
     framework_says = predict(checked)
     if is_free and not steps:
         _check_range(framework_says)
-    difference, bound = parity.compare(found.model, checked, framework_says, predict)
+    compared = parity.compare(found.model, checked, framework_says, predict) or found.compared
+    if compared is None:
+        raise AssertionError  # a kind has a reference, or was compared where it was translated
     golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
     golden_says = predict(golden)
     parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has
@@ -150,9 +148,7 @@ def export(
         kind=kinds.name_of(found.model),
         features=len(names),
         parameters=kinds.parameters(found.model),
-        rows=len(checked),
-        difference=difference,
-        bound=bound,
+        compared=compared,
         notes=found.notes,
     )
 

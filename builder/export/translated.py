@@ -39,6 +39,21 @@ class Given:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How near what goes into the bundle is to the framework.
+
+    Attributes:
+        rows: How many rows of the sample both predicted.
+        difference: The largest difference on them.
+        bound: The largest that is allowed.
+    """
+
+    rows: int
+    difference: float
+    bound: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Translated:
     """A framework's object in this tool's terms.
@@ -50,6 +65,7 @@ class Translated:
         holes: Whether some inputs of golden rows are made NaN; by default where it takes NaN.
         facts: Framework, version and the like, for the bundle's ``trained``.
         notes: What a person should know of it, a line each.
+        compared: How near they are, of a kind without a reference: it was run to find out.
     """
 
     model: bundle_model.Model
@@ -58,3 +74,4 @@ class Translated:
     holes: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    compared: Compared | None = None

@@ -86,7 +86,7 @@ def raw(made: Any) -> Any:
 
 def test_a_function_predicts_the_same_out_of_its_pickle(tmp_path: Path) -> None:
     done, made = exported(whole, tmp_path, kind="custom", benchmark="bench")
-    assert (done.kind, done.features, done.bound) == ("custom", 4, None)
+    assert (done.kind, done.features, done.compared.difference) == ("custom", 4, 0)
     assert made.post == (), "nothing is done to what a function returns unless it is asked for"
     random = np.random.default_rng(8)
     inputs = random.integers(0, 5, size=(50, 5)).astype(float)
@@ -169,7 +169,7 @@ def test_a_load_of_ones_own_reads_its_files(tmp_path: Path) -> None:
         return predict
 
     done, made = exported(load, tmp_path, files=[tmp_path / "weights.csv"])
-    assert done.difference == 0
+    assert done.compared.difference == 0
     expected = sample(9)[FEATURES].to_numpy() @ [0.1, 0, 0.05, 0.02]
     np.testing.assert_allclose(raw(made)(sample(9))["prediction"], expected)
     assert set(made.model.files) == {"code/model.py", "files/weights.csv"}
@@ -342,7 +342,7 @@ def test_whole_features_are_tried_in_the_type_that_live_data_has(kind: str, tmp_
     assert "overflows predicts up to" in said
     assert 'begin with live_features[features].astype("float32")' in said
     rows[FEATURES] = rows[FEATURES].astype("float32") / 8  # no whole numbers: such data is never int8
-    assert exported(overflows, tmp_path, sample=rows)[0].difference == 0
+    assert exported(overflows, tmp_path, sample=rows)[0].compared.difference == 0
 
 
 def test_a_load_is_tried_like_any_function(tmp_path: Path) -> None:
@@ -380,6 +380,26 @@ def test_a_file_that_predict_reads_is_gone_by_then(tmp_path: Path) -> None:
     said = refusal(load, tmp_path, files=[tmp_path / "weights.csv"])
     assert "in predict: FileNotFoundError" in said
     assert said.endswith("; the bundle's files are gone by then: read them in load")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("settings.json", '{"weights": [1, 2], "account": {"api_key": "0123456789"}}'),
+        ("settings.env", "# mine\nexport NUMERAI_SECRET_KEY='0123456789'\n"),
+        ("notes.txt", f"made with {'QWERTYUIOPASDFGHJKLZXCVBNM234567' * 2}\n"),
+    ],
+)
+def test_a_secret_in_a_file_is_not_put_in_a_bundle(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+
+    def load(bundle: Any) -> Any:
+        return lambda live_features: live_features[[bundle.features[0]]] / 8
+
+    said = refusal(load, tmp_path, files=[tmp_path / name])
+    assert "it is not put in a bundle" in said
+    assert "0123456789" not in said
+    assert "QWERTY" not in said
 
 
 NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2

@@ -64,8 +64,7 @@ def assert_same_everywhere(module: Any, folder: Path, **options: Any) -> bundle_
     """Export, read back, pickle, load, and compare on other rows than those exported with."""
     sample = rows()
     done = export(module, folder / "net", sample=sample, **options)
-    assert done.bound is not None
-    assert done.difference <= done.bound / 50
+    assert done.compared.difference <= done.compared.bound / 50
     made = read.read(folder / "net")
     live = rows(80, seed=9)
     inputs = live[list(NAMES)].to_numpy()
@@ -293,7 +292,7 @@ class Squeezed(nn.Module):
 @pytest.mark.parametrize("count", [1, 2, 1025])
 def test_a_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
     module = settled(Squeezed())
-    assert export(module, tmp_path / "net", sample=rows(count)).rows == count
+    assert export(module, tmp_path / "net", sample=rows(count)).compared.rows == count
     made = read.read(tmp_path / "net")
     golden = made.golden
     filled = np.where(np.isnan(golden.inputs), made.model.imputation, golden.inputs)
@@ -400,7 +399,7 @@ class Told(nn.Module):
 @pytest.mark.parametrize("way", ["none", "list", "dict"])
 def test_what_is_no_tensor_among_the_outputs_is_no_prediction(way: str, tmp_path: Path) -> None:
     module = settled(Told(way))
-    assert export(module, tmp_path / "net", sample=rows()).bound is not None
+    assert export(module, tmp_path / "net", sample=rows()).compared.bound > 0
     inputs = rows(9, seed=9).dropna()[list(NAMES)].to_numpy()
     theirs = module.layer(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
     np.testing.assert_allclose(reference.predict(read.read(tmp_path / "net").model, inputs), theirs, atol=1e-5)
