@@ -314,8 +314,11 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
     twice = f"{csv['duplicate_ids']} there twice"
     if csv["first_duplicate"] is not None:
         twice += f", the first is {csv['first_duplicate']}"
+    columns = ", ".join(csv["columns"]) or "none"
+    if csv["columns"] != ["prediction"]:
+        columns += "; wanted is one, called prediction"
     return [
-        Check(name="column", good=csv["columns"] == ["prediction"], detail=", ".join(csv["columns"]) or "none"),
+        Check(name="column", good=csv["columns"] == ["prediction"], detail=columns),
         Check(name="index", good=csv["index_equal"], detail=index),
         Check(name="ids", good=csv["duplicate_ids"] == 0, detail=twice),
         Check(name="finite", good=csv["not_finite"] == 0, detail=finite),

@@ -1,8 +1,9 @@
-"""The tournament's four example models, made and validated on the real rows in two look-alikes."""
+"""The tournament's four example models, by the committed configs and by `init`, on real rows in two look-alikes."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ def test_each_becomes_a_valid_pickle(clone: Path, fetched: Path, python: str) ->
         config = clone / "configs" / "examples" / f"{example.name}.yaml"
         text = config.read_text()
         assert 'stand_in: "3.11"' in text
-        config.write_text(text.replace('stand_in: "3.11"', f'stand_in: "{python}"'))
+        text = text.replace('stand_in: "3.11"', f'stand_in: "{python}"')
+        config.write_text(text)
         made = clones.builder(clone, "pickle", "--json", str(config))
         assert made.returncode == 0, made.stderr
         assert json.loads(made.stdout)["manifest"]["image"]["python"].startswith(f"{python}.")
@@ -32,3 +34,18 @@ def test_each_becomes_a_valid_pickle(clone: Path, fetched: Path, python: str) ->
         report = json.loads(done.stdout)
         assert report["data"]["rows"] == 3_261
         assert report["good"] is True
+        again = clones.builder(clone, "pickle", "--json", str(init(clone, example.name, text)))
+        assert again.returncode == 0, again.stderr
+        assert json.loads(again.stdout)["manifest"]["pickle"] == json.loads(made.stdout)["manifest"]["pickle"]
+
+
+def init(clone: Path, name: str, committed: str) -> Path:
+    """Have ``init`` write a config for the bundle, and put the committed one's image in it, with its stand-in."""
+    done = clones.builder(clone, "init", "--from", f"configs/bundles/{name}")
+    assert done.returncode == 0, done.stderr
+    written = clone / "configs" / f"{name}.yaml"
+    text = written.read_text()
+    assert text.count("  ref: default\n") == 1
+    image = "".join(re.findall(r"(?m)^  (?:ref|stand_in): .*\n", committed))
+    written.write_text(text.replace("  ref: default\n", image))
+    return written
