@@ -6,18 +6,20 @@ import contextlib
 import itertools
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import api, errors, settings, tournament
+from builder import api, errors, settings, tournament, web
 from builder.progress import Silent
 from builder.upload import storage as sending
 from tests.sandbox import faults, runs, storage
 from tests.support import uploads
 
 if TYPE_CHECKING:
+    import ssl
     import subprocess
     from collections.abc import Callable, Iterator
 
@@ -344,20 +346,32 @@ def test_row_17_the_total_deadline(project: Project, ask: Asking) -> None:
     assert list(project.sandbox.state.stored()) == []
 
 
-def test_row_17_an_answer_that_drips_for_ever_is_cut_off(project: Project, ask: Asking) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_row_17_an_answer_that_drips_for_ever_is_cut_off(
+    project: Project, ask: Asking, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The storage takes everything, then says a byte at a time: never silent, never done."""
     ended = threading.Event()
+    context = None
+    if scheme == "https":
+        context, certificate = uploads.certified(tmp_path)
+        # Of this computer itself no setting of the environment is asked for: so it is taken for another.
+        monkeypatch.setattr(web, "is_local", lambda _: False)
+        for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():
+            monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=_drip, args=(listening, ended))
+        thread = threading.Thread(target=_drip, args=(listening, ended, context))
         thread.start()
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/one?X-Signature=s"
+        address = f"{scheme}://localhost:{listening.getsockname()[1]}/one?X-Signature=s"
         project.sandbox.faults.add("computePickleUploadAuth", _at(address), times=None)
+        started = time.monotonic()
         try:
             with pytest.raises(errors.NetworkError, match="not stored after 1 s"):
                 _send(project, ask, quick(silent=20, total=1))
         finally:
             ended.set()
             thread.join()
+    assert time.monotonic() - started < _DRIPS
     check_nothing_registered(project)
 
 
@@ -365,12 +379,19 @@ def _at(address: str) -> faults.Action:
     return faults.answers("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
 
 
-def _drip(listening: socket.socket, ended: threading.Event) -> None:
+_DRIPS = 10.0
+"""Seconds; long after a send is to be cut off."""
+
+
+def _drip(listening: socket.socket, ended: threading.Event, context: ssl.SSLContext | None) -> None:
     connection, _ = listening.accept()
-    with connection, contextlib.suppress(OSError):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        while not ended.wait(0.05):
-            connection.sendall(b"x")
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        secured = context.wrap_socket(connection, server_side=True) if context else connection
+        undo.enter_context(secured)
+        secured.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        ends = time.monotonic() + _DRIPS
+        while time.monotonic() < ends and not ended.wait(0.05):
+            secured.sendall(b"x")
 
 
 @pytest.mark.parametrize("how", ["changes", "shrinks", "grows"])
