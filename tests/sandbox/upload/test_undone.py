@@ -298,7 +298,10 @@ def test_a_change_that_was_given_back_is_no_way_back(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
 
 
-def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project) -> None:
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "answer-lost"])
+def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project, *, answered: bool) -> None:
+    if not answered:
+        project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
     assert project.upload("--create", slot="signals_one")[0] == 0
     (made,) = [one for one in project.sandbox.state.slots.values() if one.pickle_id]
     assert (made.name, made.tournament) == ("signals_one", 8)
