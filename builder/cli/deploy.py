@@ -233,6 +233,8 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
         print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
     if assign.identity(done.slot) == done.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+    elif done.left:
+        print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
     else:
         print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")

@@ -190,6 +190,27 @@ def test_a_run_that_is_refused_gives_the_slot_back(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
 
 
+@pytest.mark.parametrize("ends", ["failed", "unreadable"])
+def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(project: Project, ends: str) -> None:
+    project.running()
+    theirs = project.sandbox.state.add_pickle(project.slot("running"), "theirs-ffffffffffff.pkl")
+    judged_from_then_on(project, OUT_OF_MEMORY)
+
+    def change(state: State, variables: Mapping[str, Any]) -> None:
+        state.slot("running").pickle_id = theirs.id
+
+    def then(state: State, variables: Mapping[str, Any]) -> None:
+        action = faults.changed(lambda answer: answer if ends == "failed" else {"data": None})
+        project.sandbox.faults.add("computePickles", dataclasses.replace(action, then=change))
+
+    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    code, out, err = project.upload("--no-compare", "--trigger", slot="running")
+    assert code == (1 if ends == "failed" else 4)
+    assert f"running runs {theirs.filename} ({theirs.id}), which somebody else gave it meanwhile" in out + err
+    assert project.slot("running").pickle_id == theirs.id
+    assert not (project.folder / "receipt.json").exists()
+
+
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.running()
     judged_from_then_on(project, OUT_OF_MEMORY)
