@@ -211,6 +211,15 @@ def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(pr
     assert not (project.folder / "receipt.json").exists()
 
 
+def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Project) -> None:
+    project.sandbox.faults.add(TRIGGER, faults.applied(faults.data_null()))
+    code, out, err = project.upload("--trigger")
+    assert code == 0, err
+    (record,) = project.records()
+    assert f"run {record.triggers[-1].id}" in out
+    assert project.slot().pickle_id == record.id
+
+
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.running()
     judged_from_then_on(project, OUT_OF_MEMORY)
