@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -76,8 +77,27 @@ def _upload(
                     patience=waiting.Patience(total=options.wait),
                 )
             )
+        plan = _at_the_end(api, plan, done)
     _tell(done, plan, json_wanted=options.json)
     return 1 if done.failure else 0
+
+
+def _at_the_end(api: tournament.Tournament, plan: Plan, done: deploy.Done) -> Plan:
+    """Return the plan with the round as it is now, where its times are told: it may have closed since."""
+    from builder import standing  # noqa: PLC0415
+    from builder.upload import checks  # noqa: PLC0415
+
+    run = _last_run(done)
+    if run and standing.had_no_round(run):
+        with contextlib.suppress(errors.NetworkError):  # what is done is done
+            return checks.at_this_moment(api, plan)
+    return plan
+
+
+def _last_run(done: deploy.Done) -> tournament.Trigger | None:
+    from builder import standing  # noqa: PLC0415
+
+    return done.run or next(iter(standing.newest(done.pickle.triggers)), None)
 
 
 def _compared(
@@ -247,7 +267,7 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
     name = diagnose.one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
-    run = done.run or next(iter(standing.newest(done.pickle.triggers)), None)
+    run = _last_run(done)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
