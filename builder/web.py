@@ -59,6 +59,7 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
 
     # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
     logging.getLogger("httpx").disabled = True
+    logging.getLogger("httpcore").setLevel(logging.WARNING)  # and this one every header: where a redirect goes to
     # A proxy of the environment has no way to this computer itself.
     try:
         return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)

@@ -803,6 +803,7 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 from builder.cli import main
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
+    project.sandbox.faults.add("PUT", faults.redirect(307))
     done = uploads.python(program, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     check_deployed(project)
