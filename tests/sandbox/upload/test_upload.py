@@ -423,6 +423,16 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
     assert slot.pickle_id == now.id
 
 
+def test_at_a_terminal_rollback_of_a_slot_with_a_stake_takes_the_whole_word(project: Project) -> None:
+    before = project.running("staked")
+    assert project.upload("--no-compare", slot="staked")[0] == 0
+    code, said = project.at_terminal("rollback", "staked", typed="\n")
+    assert (code, "[type yes]" in said) == (5, True)
+    assert project.slot("staked").pickle_id != before.id
+    assert project.at_terminal("rollback", "staked", typed="yes\n")[0] == 0
+    assert project.slot("staked").pickle_id == before.id
+
+
 def test_rollback_reads_back_too(project: Project) -> None:
     project.running()
     assert project.upload("--no-compare", slot="running")[0] == 0
