@@ -173,6 +173,9 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     try:
         with assign.changed(task.api, slot, pickle.id, task.progress, sleep=task.sleep) as now:
             written = _write_down(task, now, _receipt(task, now, pickle, previous=previous, known=True))
+    except assign.NotGivenBackError:
+        _remove_receipt(task, slot, pickle)
+        raise
     except BaseException:
         _unwrite(task, slot, pickle)
         raise

@@ -620,6 +620,23 @@ def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> No
     assert code == 4
     assert "could NOT be given back" in err
     assert f"python -m builder assign running {before.id}" in err
+    assert [line["step"] for line in project.journal("running")][-1] == "assigning"
+
+
+def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
+    """By the journal alone, too: the slot's own log may be on another machine."""
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert (code, "could NOT be given back" in err) == (4, True)
+    assert project.slot("running").pickle_id == project.records()[0].id
+    project.sandbox.faults.clear()
+    for path in project.logs():
+        path.unlink()
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == before.id
 
 
 def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
