@@ -130,6 +130,7 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         yield trace
     finally:
         timer.cancel()
+        timer.join()
 
 
 def is_safe(url: str) -> bool:
