@@ -34,6 +34,10 @@ _LOOK_FIRST = (
 )
 
 
+class _UnreadableError(errors.ApiError):
+    """An answer that is no GraphQL: what became of a change that was sent, it does not say."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How often a query is asked, and how long is waited in between.
@@ -141,6 +145,8 @@ class Client:
         except errors.UnansweredError as error:
             remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
             raise self._told(error, error.what, remedy) from error
+        except _UnreadableError as error:
+            raise errors.UnansweredError(str(error), remedy=_LOOK_FIRST, sent=True) from error
 
     def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
         after = min(error.after, self._patience.longest)
@@ -189,7 +195,7 @@ class Client:
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, dict):
             came = "no JSON" if body is None else f"no data, but {settings.hide(json.dumps(body))[:100]}"
-            raise errors.ApiError(f"{at}: the answer has {came}; look at the address ({settings.API})")
+            raise _UnreadableError(f"{at}: the answer has {came}; look at the address ({settings.API})")
         return data
 
     def _token_text(self, at: str, said: str) -> str:

@@ -196,7 +196,9 @@ def create(api: tournament.Tournament, name: str) -> tournament.Slot:
     except errors.UnansweredError as error:
         if not error.sent:
             raise
-        found = next((slot for slot in api.account().slots if slot.name == name), None)
+        # Another tournament's slot may have this name, too.
+        wanted = (name, tournament.CLASSIC)
+        found = next((slot for slot in api.account().slots if (slot.name, slot.tournament) == wanted), None)
         if found is None:
             raise errors.UnansweredError(
                 error.what,

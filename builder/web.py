@@ -59,6 +59,7 @@ def client(url: str, *, seconds: float = SECONDS) -> Client:
 
     # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
     logging.getLogger("httpx").disabled = True
+    logging.getLogger("httpcore").setLevel(logging.WARNING)  # and this one every header: where a redirect goes to
     # A proxy of the environment has no way to this computer itself.
     try:
         return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
@@ -112,13 +113,15 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     sockets: list[socket.socket] = []
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
+        # Over TLS it has another socket from then on, and the first one is good for nothing.
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             sockets.append(info["return_value"].get_extra_info("socket"))
 
     def cut() -> None:
         for one in sockets:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                # Not an SSL socket's own, which would have the other thread go on in the clear.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     timer = threading.Timer(max(0.0, ends - time.monotonic()), cut)
     timer.daemon = True
@@ -127,6 +130,7 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         yield trace
     finally:
         timer.cancel()
+        timer.join()
 
 
 def is_safe(url: str) -> bool:

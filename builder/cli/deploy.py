@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -76,8 +77,27 @@ def _upload(
                     patience=waiting.Patience(total=options.wait),
                 )
             )
+        plan = _at_the_end(api, plan, done)
     _tell(done, plan, json_wanted=options.json)
     return 1 if done.failure else 0
+
+
+def _at_the_end(api: tournament.Tournament, plan: Plan, done: deploy.Done) -> Plan:
+    """Return the plan with the round as it is now, where its times are told: it may have closed since."""
+    from builder import standing  # noqa: PLC0415
+    from builder.upload import checks  # noqa: PLC0415
+
+    run = _last_run(done)
+    if run and standing.had_no_round(run):
+        with contextlib.suppress(errors.NetworkError):  # what is done is done
+            return checks.at_this_moment(api, plan)
+    return plan
+
+
+def _last_run(done: deploy.Done) -> tournament.Trigger | None:
+    from builder import standing  # noqa: PLC0415
+
+    return done.run or next(iter(standing.newest(done.pickle.triggers)), None)
 
 
 def _compared(
@@ -233,6 +253,8 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
         print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
     if assign.identity(done.slot) == done.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+    elif done.left:
+        print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
     else:
         print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
@@ -245,7 +267,7 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
     name = diagnose.one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
-    run = done.run or next(iter(standing.newest(done.pickle.triggers)), None)
+    run = _last_run(done)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))

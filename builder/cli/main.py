@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import importlib
 import io
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import builder
 from builder import errors
 from builder import interrupts as interrupting
-from builder.cli import parser
+from builder.cli import parser, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return _end_interrupted(error)
     except BrokenPipeError:
-        _drop_output()
+        terminal.drop(sys.stdout)
         return PIPE_CLOSED
     except OSError as error:
         return _report_refusal(error) if error.errno in _MACHINES_OWN else _report_bug()
@@ -78,13 +77,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _drop_output()  # all is done and said: the exit code stands
-
-
-def _drop_output() -> None:
-    """Write to nowhere: whoever read it has gone, and Python would complain once more when it closes it."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            terminal.drop(sys.stdout)  # all is done and said: the exit code stands
 
 
 def _verb(name: str) -> Callable[[argparse.Namespace], int]:
@@ -132,7 +125,7 @@ def _end_interrupted(error: BaseException) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{_hide(text)}\n")
+    terminal.put(sys.stderr, f"{_hide(text)}\n")
 
 
 def _hide(text: str) -> str:

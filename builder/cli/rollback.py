@@ -51,7 +51,8 @@ def rollback(options: argparse.Namespace) -> int:
             return _tell(slot, slot, said, json_wanted=options.json)
         if wanted:
             slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
-        consent.ask(f"Have {seat.clean(slot.name)} run {said} again?", facts, yes=options.yes)
+        question = f"Have {seat.clean(slot.name)} run {said} again?"
+        consent.ask(question, facts, yes=options.yes, in_full=bool(wanted and slot.stake))
         now = assign.assign_and_read_back(api, slot, wanted, progress)
         if hook:
             webhook.put_back(api, now, hook, progress)

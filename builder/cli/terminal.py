@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -31,7 +32,7 @@ class TerminalProgress:
         """See :class:`builder.progress.Progress`."""
         with self._lock:
             if self._text and not text:
-                self._stream.write(_CLEAR)
+                put(self._stream, _CLEAR)
             self._text, self._amount, self._since = text, "", time.monotonic()
             self._draw()
 
@@ -43,7 +44,7 @@ class TerminalProgress:
     def note(self, text: str, /) -> None:
         """See :class:`builder.progress.Progress`."""
         with self._lock:
-            self._stream.write(f"{_CLEAR}{text}\n")
+            put(self._stream, f"{_CLEAR}{text}\n")
             self._draw()
 
     def close(self) -> None:
@@ -51,8 +52,7 @@ class TerminalProgress:
         self._ended.set()
         self._ticker.join()
         with self._lock:
-            self._stream.write(_CLEAR)
-            self._stream.flush()
+            put(self._stream, _CLEAR)
 
     def _tick(self) -> None:
         while not self._ended.wait(_TICK):
@@ -63,8 +63,7 @@ class TerminalProgress:
         if self._text:
             parts = (self._text, self._amount, f"{time.monotonic() - self._since:.0f} s")
             line = "  ".join(part for part in parts if part)
-            self._stream.write(f"{_CLEAR}{line[:110]}")
-            self._stream.flush()
+            put(self._stream, f"{_CLEAR}{line[:110]}")
 
 
 class QuietProgress:
@@ -81,8 +80,7 @@ class QuietProgress:
 
     def note(self, text: str, /) -> None:
         """Write the note."""
-        self._stream.write(f"{text}\n")
-        self._stream.flush()
+        put(self._stream, f"{text}\n")
 
 
 @contextlib.contextmanager
@@ -195,10 +193,24 @@ def watched() -> bool:
 def _say(text: str) -> None:
     """Write for a person who is to answer: the line that moves is drawn over nothing that was asked."""
     _take_away()
-    sys.stderr.write(text)
-    sys.stderr.flush()
+    put(sys.stderr, text)
 
 
 def _take_away() -> None:
     for one in _moving:
         one.step("")
+
+
+def put(stream: TextIO, text: str) -> None:
+    """Write for a person; once nobody can read it any more, to nowhere: what is under way is not cut short by that."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:  # a terminal that was closed, or a `tee` that Ctrl-C ended too
+        drop(stream)
+
+
+def drop(stream: TextIO) -> None:
+    """Have a stream write to nowhere from now on: its reader has gone, and Python would complain when it closes it."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -271,7 +271,11 @@ class Tournament:
         return self._complete(self.client.query(queries.TEXTS[query], variables, what=what), query, what)
 
     def _tell(self, query: str, what: str, /, **variables: Any) -> dict[str, Any]:
-        return self._complete(self.client.mutate(queries.TEXTS[query], variables, what=what), query, what)
+        data = self.client.mutate(queries.TEXTS[query], variables, what=what)
+        try:
+            return self._complete(data, query, what)
+        except errors.ApiError as error:  # it was done, perhaps
+            raise errors.UnansweredError(str(error), sent=True) from error
 
     def _complete(self, data: dict[str, Any], query: str, what: str) -> dict[str, Any]:
         """Return the data once it has all that was asked for, if only as null."""

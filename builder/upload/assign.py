@@ -31,6 +31,10 @@ class _WrongError(errors.ApiError):
     """The slot, or the answer, is not what was ordered."""
 
 
+class NotGivenBackError(errors.ApiError):
+    """The slot could not be given back what it ran: what was written down of that is the way back."""
+
+
 def assign_and_read_back(
     api: Tournament, slot: Slot, pickle: str | None, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
 ) -> Slot:
@@ -103,7 +107,7 @@ def give_back(
         sleep: Waits.
 
     Raises:
-        errors.ApiError: It could not be; the message says how to do it by hand.
+        NotGivenBackError: It could not be; the message says how to do it by hand.
     """
     before = identity(slot)
     last: errors.NetworkError | None = None
@@ -122,7 +126,7 @@ def give_back(
                 slot_log.of(slot).write(journal.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
-    raise errors.ApiError(
+    raise NotGivenBackError(
         f"{because}\nand {slot.name} could NOT be given back what it ran before ({shown(slot)}): {last}\n"
         f"look at it at once: `python -m builder {by_hand}` does it by hand, `status {slot.name}` shows it"
     ) from last

@@ -53,6 +53,7 @@ class Done:
 
     Attributes:
         slot: As it is now: after a failure, with what it ran before, where that is known.
+        left: Somebody else gave it another pickle meanwhile, and it is left so.
     """
 
     pickle: Pickle
@@ -61,6 +62,7 @@ class Done:
     failure: waiting.Failure | None
     run: Trigger | None
     log: tuple[str, ...] = ()
+    left: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,10 @@ class _Placed:
     webhook: str | None
     pickle: Pickle
     receipt: receipt.Receipt
+
+    def is_left(self, now: Slot) -> bool:
+        """Tell whether the slot runs what somebody else gave it since: that is not for this upload to undo."""
+        return self.before is not None and assign.identity(now) not in {self.pickle.id, assign.identity(self.before)}
 
 
 def deploy(task: Task) -> Done:
@@ -167,6 +173,9 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     try:
         with assign.changed(task.api, slot, pickle.id, task.progress, sleep=task.sleep) as now:
             written = _write_down(task, now, _receipt(task, now, pickle, previous=previous, known=True))
+    except assign.NotGivenBackError:
+        _remove_receipt(task, slot, pickle)
+        raise
     except BaseException:
         _unwrite(task, slot, pickle)
         raise
@@ -236,10 +245,15 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
 
 def _unwrite(task: Task, slot: Slot, pickle: Pickle) -> None:
     """Take back what says that the slot runs it; what cannot be written now must not hide why."""
-    made = task.plan.wish.made
-    with contextlib.suppress(errors.ArtifactError, OSError):
-        receipt.remove(made.folder, made.manifest.pickle.sha256, slot.name, pickle.id)
+    _remove_receipt(task, slot, pickle)
+    with contextlib.suppress(errors.ArtifactError):
         task.journal.write(journal.GIVEN_BACK, pickle=pickle.id)
+
+
+def _remove_receipt(task: Task, slot: Slot, pickle: Pickle) -> None:
+    made = task.plan.wish.made
+    with contextlib.suppress(OSError):
+        receipt.remove(made.folder, made.manifest.pickle.sha256, slot.name, pickle.id)
 
 
 def _run(task: Task, placed: _Placed) -> Done:
@@ -255,7 +269,7 @@ def _run(task: Task, placed: _Placed) -> Done:
         raise errors.UnansweredError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
     except errors.BuilderError as error:
         now = _take_back(task, placed, str(error))
-        raise assign.retold(error, f"{error}\n{_what_runs(now, pickle)}") from error
+        raise assign.retold(error, f"{error}\n{_what_runs(now, placed)}") from error
     except BaseException as error:  # Ctrl-C above all
         error.add_note(f"{runs_it}: that is not undone; the same command again goes on to watch its run")
         raise
@@ -264,15 +278,20 @@ def _run(task: Task, placed: _Placed) -> Done:
             task.journal.write(journal.RUN_FAILED, pickle=pickle.id, trigger=identity)
         failure = waiting.explain_run(task.api, pickle, found)
         now = _take_back(task, placed, str(failure.cause))
-        return Done(pickle=pickle, slot=now, receipt=None, failure=failure, run=found)
+        return Done(pickle=pickle, slot=now, receipt=None, failure=failure, run=found, left=placed.is_left(now))
     return Done(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
 
 
 def _take_back(task: Task, placed: _Placed, because: str) -> Slot:
-    """Have the slot as it was before this upload; return it as it is now."""
+    """Have the slot as it was before this upload; return it as it is now. A run may take an hour: look first."""
     if placed.before is None:
         return placed.slot
     with interrupts.held_back():
+        with contextlib.suppress(errors.NetworkError):  # then what gives it back looks, and says what is wrong
+            now = assign.find(task.api, placed.slot)
+            if placed.is_left(now):
+                _remove_receipt(task, placed.slot, placed.pickle)
+                return now
         assign.give_back(task.api, placed.before, task.progress, because=because, sleep=task.sleep)
         _unwrite(task, placed.slot, placed.pickle)
         if placed.webhook:
@@ -280,8 +299,10 @@ def _take_back(task: Task, placed: _Placed, because: str) -> Slot:
     return placed.before
 
 
-def _what_runs(now: Slot, pickle: Pickle) -> str:
-    if assign.identity(now) == pickle.id:
+def _what_runs(now: Slot, placed: _Placed) -> str:
+    if placed.is_left(now):
+        return f"{now.name} runs {assign.shown(now)}, which somebody else gave it meanwhile: it is left so"
+    if assign.identity(now) == placed.pickle.id:
         return f"{now.name} runs it all the same: what it ran before is not known here; `rollback {now.name}` asks"
     return f"{now.name} runs what it ran before: {assign.shown(now)}"
 

@@ -239,9 +239,8 @@ class Heard:
     requests: list[str] = dataclasses.field(default_factory=list)
 
 
-@contextlib.contextmanager
-def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
-    """Run an https server whose certificate nobody vouches for."""
+def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return what a server of this computer speaks TLS with, and its certificate, which nobody else vouches for."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
     out = ("-keyout", str(key), "-out", str(certificate))
@@ -252,6 +251,13 @@ def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    return context, certificate
+
+
+@contextlib.contextmanager
+def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
+    """Run an https server whose certificate nobody vouches for."""
+    context, _ = certified(folder)
     heard = Heard()
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -70,6 +70,17 @@ def test_a_result_takes_the_line_away_before_it_is_printed() -> None:
     assert after == "\r\x1b[K"
 
 
+def test_a_terminal_that_is_closed_ends_no_work() -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+    ) as process:
+        os.close(follower)
+        os.close(leader)
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "the result\n")
+
+
 ASKING = """
 import time
 from builder.cli import consent, terminal

@@ -6,18 +6,20 @@ import contextlib
 import itertools
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import api, errors, settings, tournament
+from builder import api, errors, settings, tournament, web
 from builder.progress import Silent
 from builder.upload import storage as sending
 from tests.sandbox import faults, runs, storage
 from tests.support import uploads
 
 if TYPE_CHECKING:
+    import ssl
     import subprocess
     from collections.abc import Callable, Iterator
 
@@ -344,20 +346,32 @@ def test_row_17_the_total_deadline(project: Project, ask: Asking) -> None:
     assert list(project.sandbox.state.stored()) == []
 
 
-def test_row_17_an_answer_that_drips_for_ever_is_cut_off(project: Project, ask: Asking) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_row_17_an_answer_that_drips_for_ever_is_cut_off(
+    project: Project, ask: Asking, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The storage takes everything, then says a byte at a time: never silent, never done."""
     ended = threading.Event()
+    context = None
+    if scheme == "https":
+        context, certificate = uploads.certified(tmp_path)
+        # Of this computer itself no setting of the environment is asked for: so it is taken for another.
+        monkeypatch.setattr(web, "is_local", lambda _: False)
+        for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():
+            monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=_drip, args=(listening, ended))
+        thread = threading.Thread(target=_drip, args=(listening, ended, context))
         thread.start()
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/one?X-Signature=s"
+        address = f"{scheme}://localhost:{listening.getsockname()[1]}/one?X-Signature=s"
         project.sandbox.faults.add("computePickleUploadAuth", _at(address), times=None)
+        started = time.monotonic()
         try:
             with pytest.raises(errors.NetworkError, match="not stored after 1 s"):
                 _send(project, ask, quick(silent=20, total=1))
         finally:
             ended.set()
             thread.join()
+    assert time.monotonic() - started < _DRIPS
     check_nothing_registered(project)
 
 
@@ -365,12 +379,19 @@ def _at(address: str) -> faults.Action:
     return faults.answers("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
 
 
-def _drip(listening: socket.socket, ended: threading.Event) -> None:
+_DRIPS = 10.0
+"""Seconds; long after a send is to be cut off."""
+
+
+def _drip(listening: socket.socket, ended: threading.Event, context: ssl.SSLContext | None) -> None:
     connection, _ = listening.accept()
-    with connection, contextlib.suppress(OSError):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-        while not ended.wait(0.05):
-            connection.sendall(b"x")
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        secured = context.wrap_socket(connection, server_side=True) if context else connection
+        undo.enter_context(secured)
+        secured.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        ends = time.monotonic() + _DRIPS
+        while time.monotonic() < ends and not ended.wait(0.05):
+            secured.sendall(b"x")
 
 
 @pytest.mark.parametrize("how", ["changes", "shrinks", "grows"])
@@ -404,6 +425,9 @@ def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) ->
         pytest.param(faults.applied(faults.html(502)), 1, id="row-19-applied-502"),
         pytest.param(faults.applied(faults.reset()), 1, id="row-20-applied-reset"),
         pytest.param(faults.answers(CREATE, None), 1, id="row-20-applied-without-an-id"),
+        pytest.param(faults.applied(faults.data_null()), 1, id="row-20-applied-without-data"),
+        pytest.param(faults.changed(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
+        pytest.param(faults.applied(faults.html(200)), 1, id="row-20-applied-and-no-json"),
         pytest.param(faults.html(502), 2, id="row-21-502"),
         pytest.param(faults.reset(), 2, id="row-21-reset"),
     ],
@@ -596,6 +620,23 @@ def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> No
     assert code == 4
     assert "could NOT be given back" in err
     assert f"python -m builder assign running {before.id}" in err
+    assert [line["step"] for line in project.journal("running")][-1] == "assigning"
+
+
+def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
+    """By the journal alone, too: the slot's own log may be on another machine."""
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert (code, "could NOT be given back" in err) == (4, True)
+    assert project.slot("running").pickle_id == project.records()[0].id
+    project.sandbox.faults.clear()
+    for path in project.logs():
+        path.unlink()
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == before.id
 
 
 def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
@@ -779,6 +820,7 @@ logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
 from builder.cli import main
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
+    project.sandbox.faults.add("PUT", faults.redirect(307))
     done = uploads.python(program, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     check_deployed(project)

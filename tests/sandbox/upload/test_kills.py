@@ -121,6 +121,24 @@ def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, 
     assert project.receipt()["previous"] == before.id
 
 
+def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(project: Project) -> None:
+    """Ctrl-C ends the `tee` that reads it too, and a terminal that is closed takes no more words."""
+    before, there = project.running(), threading.Event()
+
+    def then(_state: State, _variables: Mapping[str, Any]) -> None:
+        there.set()
+
+    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.applied(faults.stall()), then=then))
+    with project.start("upload", "configs/small.yaml", "--model", "running", "--yes", "--no-compare") as process:
+        assert there.wait(30)
+        assert process.stderr is not None
+        process.stderr.close()
+        process.send_signal(signal.SIGINT)
+        project.sandbox.faults.release()
+        assert process.wait(60) == 130
+    assert project.slot("running").pickle_id == before.id
+
+
 def test_stopped_and_not_given_back_is_said(project: Project) -> None:
     """Ctrl-C after the order took effect, and from then on no order is answered."""
     before = project.running()

@@ -190,6 +190,36 @@ def test_a_run_that_is_refused_gives_the_slot_back(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
 
 
+@pytest.mark.parametrize("ends", ["failed", "unreadable"])
+def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(project: Project, ends: str) -> None:
+    project.running()
+    theirs = project.sandbox.state.add_pickle(project.slot("running"), "theirs-ffffffffffff.pkl")
+    judged_from_then_on(project, OUT_OF_MEMORY)
+
+    def change(state: State, variables: Mapping[str, Any]) -> None:
+        state.slot("running").pickle_id = theirs.id
+
+    def then(state: State, variables: Mapping[str, Any]) -> None:
+        action = faults.changed(lambda answer: answer if ends == "failed" else {"data": None})
+        project.sandbox.faults.add("computePickles", dataclasses.replace(action, then=change))
+
+    project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
+    code, out, err = project.upload("--no-compare", "--trigger", slot="running")
+    assert code == (1 if ends == "failed" else 4)
+    assert f"running runs {theirs.filename} ({theirs.id}), which somebody else gave it meanwhile" in out + err
+    assert project.slot("running").pickle_id == theirs.id
+    assert not (project.folder / "receipt.json").exists()
+
+
+def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Project) -> None:
+    project.sandbox.faults.add(TRIGGER, faults.applied(faults.data_null()))
+    code, out, err = project.upload("--trigger")
+    assert code == 0, err
+    (record,) = project.records()
+    assert f"run {record.triggers[-1].id}" in out
+    assert project.slot().pickle_id == record.id
+
+
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.running()
     judged_from_then_on(project, OUT_OF_MEMORY)
@@ -298,7 +328,10 @@ def test_a_change_that_was_given_back_is_no_way_back(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
 
 
-def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project) -> None:
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "answer-lost"])
+def test_a_new_slot_may_have_the_name_of_another_tournaments(project: Project, *, answered: bool) -> None:
+    if not answered:
+        project.sandbox.faults.add("addModel", faults.applied(faults.reset()))
     assert project.upload("--create", slot="signals_one")[0] == 0
     (made,) = [one for one in project.sandbox.state.slots.values() if one.pickle_id]
     assert (made.name, made.tournament) == ("signals_one", 8)

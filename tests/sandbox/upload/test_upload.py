@@ -302,6 +302,18 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     assert project.slot().pickle_id == project.records()[0].id
 
 
+def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project: Project) -> None:
+    project.sandbox.state.no_round_fails = True
+
+    def close(state: State, variables: Mapping[str, Any]) -> None:
+        state.close_round()
+
+    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=close))
+    code, out, err = project.upload()
+    assert code == 0, err
+    assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
+
+
 def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
     code, out, _ = project.upload("--trigger")
     assert code == 0
@@ -409,6 +421,16 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
     assert slot.pickle_id == earlier.id
     assert project.run("rollback", "running", "--yes", "--to", now.id)[0] == 0
     assert slot.pickle_id == now.id
+
+
+def test_at_a_terminal_rollback_of_a_slot_with_a_stake_takes_the_whole_word(project: Project) -> None:
+    before = project.running("staked")
+    assert project.upload("--no-compare", slot="staked")[0] == 0
+    code, said = project.at_terminal("rollback", "staked", typed="\n")
+    assert (code, "[type yes]" in said) == (5, True)
+    assert project.slot("staked").pickle_id != before.id
+    assert project.at_terminal("rollback", "staked", typed="yes\n")[0] == 0
+    assert project.slot("staked").pickle_id == before.id
 
 
 def test_rollback_reads_back_too(project: Project) -> None:
