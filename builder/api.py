@@ -175,7 +175,7 @@ class Client:
         said = settings.hide(_words(body))[:_LONGEST]
         if status == 429:
             # Nothing was done: it was not even looked at.
-            after = _retry_after(answer)
+            after = web.retry_after(answer.headers)
             again = f"run it again {f'in {after:.0f} s' if after else 'later'}"
             raise errors.UnansweredError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
         if status >= 500:
@@ -183,7 +183,7 @@ class Client:
             raise errors.UnansweredError(
                 f"{at}: HTTP {status}, the server failed{words}",
                 remedy="run it again later",
-                after=_retry_after(answer),
+                after=web.retry_after(answer.headers),
                 sent=True,
             )
         if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
@@ -242,16 +242,3 @@ def _words(body: object) -> str:
     else:
         said = [found]
     return "; ".join(map(str, said))
-
-
-def _retry_after(answer: web.Response) -> float:
-    """Return the seconds that the server asks to wait: a number, or a date."""
-    text = answer.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        return float(text)
-    try:
-        then = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0.0
-    now = dt.datetime.now(then.tzinfo)
-    return max(0.0, (then - now).total_seconds())

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime as dt
-import email.utils
 import json
 import re
 import time
@@ -134,7 +132,7 @@ class Client:
                 self._sleep(wait)
                 wait *= 2
                 continue
-            asked = _retry_after(answer.headers.get("retry-after", ""))
+            asked = web.retry_after(answer.headers)
             if answer.status not in _AGAIN or attempt == _ATTEMPTS or asked > _LONGEST_WAIT:
                 return answer
             self._progress.step(f"asking the registry again for {at} in {max(wait, asked):.0f} s")
@@ -266,12 +264,3 @@ def _words(body: bytes) -> str:
         text = str(first.get("message") or first.get("code") or "")[:150]
         return f" ({ascii(text)[1:-1]})" if text else ""
     return ""
-
-
-def _retry_after(text: str) -> float:
-    if re.fullmatch(r"[0-9]{1,6}", text):
-        return float(text)
-    with contextlib.suppress(TypeError, ValueError):
-        then = email.utils.parsedate_to_datetime(text)
-        return max(0.0, (then - dt.datetime.now(then.tzinfo)).total_seconds())
-    return 0.0

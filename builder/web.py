@@ -9,8 +9,11 @@ everything but this computer itself.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import email.utils
 import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -131,6 +134,19 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     finally:
         timer.cancel()
         timer.join()
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a server asks to wait, by a number or a date; 0 where it does not ask."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    try:
+        then = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    now = dt.datetime.now(then.tzinfo)
+    return max(0.0, (then - now).total_seconds())
 
 
 def is_safe(url: str) -> bool:

@@ -221,6 +221,7 @@ def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
             "pickle": done.pickle.id,
             "good": failure is None,
             "receipt": done.receipt.data() if done.receipt else None,
+            "log": list(failure.log if failure else done.log),
             "failure": {
                 "where": failure.where,
                 "status": failure.status,

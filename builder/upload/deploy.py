@@ -151,6 +151,7 @@ def _write_plan(task: Task) -> None:
 
 
 def _make_slot(task: Task) -> Slot:
+    slot_log.folder()  # without which the slot could not be given the pickle: no slot is made for that
     task.progress.step(f"making the slot {task.plan.name}")
     return slots.create(task.api, task.plan.name)
 

@@ -29,21 +29,26 @@ if TYPE_CHECKING:
 WEBHOOK_TAKEN, WEBHOOK_BACK, WEBHOOK_GONE = "webhook taken", "webhook back", "webhook gone"
 
 
-def path_of(slot: Slot) -> Path:
-    """Return where a slot's log is.
+def folder() -> Path:
+    """Return where the logs of slots are.
 
     Raises:
-        errors.ArtifactError: The folder cannot be made.
+        errors.ArtifactError: It cannot be made.
     """
     try:
-        folder = paths.state_folder() / "slots"
-        folder.mkdir(exist_ok=True, mode=0o700)
+        made = paths.state_folder() / "slots"
+        made.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise errors.ArtifactError(
             f"{error.filename}: cannot be made ({error.strerror}), and no slot is changed without writing down what it "
             "ran; free some space, or set XDG_STATE_HOME"
         ) from error
-    return folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', slot.id)[:80]}.jsonl"
+    return made
+
+
+def path_of(slot: Slot) -> Path:
+    """Return where a slot's log is; raises what :func:`folder` does."""
+    return folder() / f"{re.sub(r'[^A-Za-z0-9_-]', '_', slot.id)[:80]}.jsonl"
 
 
 def of(slot: Slot) -> Journal:

@@ -43,7 +43,7 @@ class Patience:
     Attributes:
         attempts: Times it is sent at most.
         first: Seconds before the second; each further wait is twice as long.
-        longest: No wait is longer.
+        longest: No wait is longer, whatever Retry-After asks for.
         silent: Seconds in which the storage may take nothing and say nothing.
         total: Seconds after which it is given up, whatever still moves.
     """
@@ -96,8 +96,7 @@ def put(
     """
     patience = patience or Patience()
     with _opened(path) as file:
-        content = _Content(file, path, sha256=sha256, md5=md5, size=size, progress=progress)
-        content.ends = time.monotonic() + patience.total
+        content = _Content(file, path, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total)
         pause, mismatches = patience.first, 0
         for attempt in range(1, patience.attempts + 1):
             again = f" again ({attempt} of {patience.attempts})" if attempt > 1 else ""
@@ -111,8 +110,9 @@ def put(
                 if error.expired:
                     auth = renew()
                     continue  # another address: no reason to wait
-            progress.step(f"storing {path.name} again in {pause:.0f} s")
-            sleep(max(0.0, min(pause, content.ends - time.monotonic())))
+                wait = max(pause, min(error.after, patience.longest))
+            progress.step(f"storing {path.name} again in {wait:.0f} s")
+            sleep(max(0.0, min(wait, content.ends - time.monotonic())))
             pause = min(2 * pause, patience.longest)
     raise AssertionError  # the loop returns or raises
 
@@ -133,20 +133,24 @@ def md5_of(path: Path) -> str:
 class _AgainError(Exception):
     """It is not stored, and may be if it is sent again; says what a person reads if it is not."""
 
-    def __init__(self, message: str, *, expired: bool = False, mismatch: bool = False) -> None:
+    def __init__(self, message: str, *, expired: bool = False, mismatch: bool = False, after: float = 0.0) -> None:
         super().__init__(message)
-        self.expired, self.mismatch = expired, mismatch
+        self.expired, self.mismatch, self.after = expired, mismatch, after
 
 
 class _Content:
     """The file, to be sent as often as it takes."""
 
-    def __init__(self, file: BinaryIO, path: Path, *, sha256: str, md5: str, size: int, progress: Progress) -> None:
+    def __init__(
+        self, file: BinaryIO, path: Path, *, sha256: str, md5: str, size: int, progress: Progress, total: float
+    ) -> None:
         self.path, self.size = path, size
-        self.ends = 0.0
+        self.ends = time.monotonic() + total
+        """When it is given up."""
         self.md5 = ""
         """Of what was sent; empty until all of it was."""
         self._file, self._sha256, self._md5, self._progress = file, sha256, md5, progress
+        self._total, self._done = total, 0
 
     def chunks(self, at: str) -> Iterator[bytes]:
         """Yield the file from its beginning; the last piece only if all of it is what it has to be."""
@@ -154,7 +158,9 @@ class _Content:
         sha256 = hashlib.sha256()
         done, chunk = 0, self._read(0)
         while True:
-            self._check_time(at, done)
+            self._done = done
+            if time.monotonic() > self.ends:
+                raise self.late(at)
             done += len(chunk)
             sha256.update(chunk)
             following = self._read(done)
@@ -171,6 +177,7 @@ class _Content:
             )
         self.md5 = self._md5
         yield chunk
+        self._done = done
         self._progress.amount(done, self.size)
 
     def _read(self, at: int) -> bytes:
@@ -182,12 +189,12 @@ class _Content:
         except OSError as error:
             raise _unreadable(self.path, error) from error
 
-    def _check_time(self, at: str, done: int) -> None:
-        if time.monotonic() > self.ends:
-            raise errors.NetworkError(
-                f"{at}: takes too long: {done:,} of {self.size:,} bytes were sent when the time was up; look at the "
-                f"connection and {_RUN_AGAIN}"
-            )
+    def late(self, at: str) -> errors.NetworkError:
+        """Return what to raise once the time is up."""
+        return errors.NetworkError(
+            f"{at}: not stored after {self._total:,g} s: {self._done:,} of {self.size:,} bytes were sent when the time "
+            f"was up; look at the connection and {_RUN_AGAIN}"
+        )
 
 
 @contextlib.contextmanager
@@ -212,7 +219,7 @@ def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | 
             raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
         left = content.ends - time.monotonic()
         if left <= 0:
-            raise errors.NetworkError(f"{at}: not stored after {patience.total:,g} s; {_RUN_AGAIN}")
+            raise content.late(at)
         seconds = min(patience.silent, left)
         try:
             with web.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
@@ -256,7 +263,7 @@ def _judge(answer: web.Answer, content: _Content, at: str, clock_ahead: float | 
     code = found[1] if found else ""
     said = f"{at}: HTTP {status} {code}".rstrip()
     if status in _AGAIN or code == "RequestTimeout":
-        raise _AgainError(f"{said}, the storage failed or is busy; {_RUN_AGAIN}")
+        raise _AgainError(f"{said}, the storage failed or is busy; {_RUN_AGAIN}", after=web.retry_after(answer.headers))
     if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in answer.text.lower():
         raise _AgainError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", expired=True)
     if status == 403:

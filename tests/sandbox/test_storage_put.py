@@ -252,14 +252,17 @@ def test_17_attempts_end_with_the_time_for_all_of_them(upload: Upload) -> None:
     said = upload.refusal(PLENTY)
     assert len(upload.sent) < PLENTY.attempts
     assert upload.stored == 0
-    assert "not stored after 1 s" in said or "takes too long" in said
+    assert "not stored after 1 s: " in said
 
 
 def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_deadline(tmp_path: Path) -> None:
     path = tmp_path / "model.pkl"
     with path.open("wb") as file:
         file.truncate(1 << 36)  # a hole: nobody waits for the end of it
-    with drain() as address, pytest.raises(errors.NetworkError, match=r"takes too long: [0-9,]+ of 68,719,476,736"):
+    with (
+        drain() as address,
+        pytest.raises(errors.NetworkError, match=r"after 0.5 s: [0-9,]+ of 68,719,476,736"),
+    ):
         put_storage.put(
             FileAuth(filename="x", url=f"http://{address}/x"),
             path,

@@ -290,7 +290,9 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
     check_nothing_registered(project)
 
 
-def _send(project: Project, ask: Asking, patience: sending.Patience) -> sending.Stored:
+def _send(
+    project: Project, ask: Asking, patience: sending.Patience, waits: list[float] | None = None
+) -> sending.Stored:
     questioned = ask()
     recorded = project.manifest()["pickle"]
 
@@ -307,7 +309,7 @@ def _send(project: Project, ask: Asking, patience: sending.Patience) -> sending.
         clock_ahead=None,
         renew=authorise,
         patience=patience,
-        sleep=lambda _: None,
+        sleep=([] if waits is None else waits).append,
     )
 
 
@@ -323,6 +325,14 @@ def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, 
         _send(project, ask, quick())
     assert project.sandbox.requests.count("PUT") == 2
     check_nothing_registered(project)
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
+def test_row_10_a_busy_storage_says_how_long_to_wait(project: Project, ask: Asking, asked: str, waited: float) -> None:
+    waits: list[float] = []
+    project.sandbox.faults.add("PUT", faults.too_many(asked))
+    assert _send(project, ask, quick(), waits).filename
+    assert waits == [waited]
 
 
 def test_row_17_a_stall_is_cut_and_sent_again(project: Project, ask: Asking) -> None:

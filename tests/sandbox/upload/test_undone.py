@@ -41,6 +41,13 @@ def settle(project: Project, outcome: runs.Scripted) -> None:
     project.sandbox.runs._settle(record, record.triggers[-1], outcome.outcome, validates=False)
 
 
+def test_no_slot_is_made_that_could_not_be_given_the_pickle(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, _, err = project.upload("--create", slot="brand_new", XDG_STATE_HOME=str(tmp_path / "file"))
+    assert (code, "set XDG_STATE_HOME" in err) == (2, True)
+    assert "brand_new" not in {slot.name for slot in project.sandbox.state.slots.values()}
+
+
 # ---- the webhook
 
 

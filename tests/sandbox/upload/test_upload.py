@@ -443,3 +443,11 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert code == 4
     assert "runs what it ran before" in err
     assert project.slot("running").pickle_id == ours
+
+
+def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
+    code, out, _ = project.upload("--json")
+    found = json.loads(out)
+    assert (code, found["good"], found["receipt"]) == (1, False, None)
+    assert found["log"][-1] == "the last line"
