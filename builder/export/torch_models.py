@@ -41,6 +41,7 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     inputs = len(given.imputation)
     centre, scale = (_of_inputs(given, name, default) for name, default in (("centre", 0.0), ("scale", 1.0)))
     _check_forward(module)
+    _check_sizes(module)
     filled = (np.where(np.isnan(given.sample), given.imputation, given.sample) - centre) / scale
     module, kind = _evaluated(module, filled)
     rows = torch.from_numpy(np.resize(filled, (torch_graph.ROWS, inputs))).to(kind)
@@ -155,6 +156,30 @@ def _check_forward(module: torch.nn.Module) -> None:
         return
 
 
+def _check_sizes(module: torch.nn.Module) -> None:
+    """Make sure that lazy parts have their weights: of one that was never run, the copy would draw its own.
+
+    Raises:
+        errors.ExportError: One has none yet.
+    """
+    for name, held in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(held):
+            raise errors.ExportError(
+                f"{type(module).__name__} is not trained: `{name}` has no size yet; train it, or load its parameters, "
+                "first"
+            )
+
+
+def _copied(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy.
+
+    A module that keeps what it computed in training (a loss, an activation, the weights of an old ``weight_norm``)
+    holds parts of a graph, which PyTorch does not copy: they come as plain numbers.
+    """
+    held = [one for part in module.modules() for one in _results(list(vars(part).values()))]
+    return copy.deepcopy(module, {id(one): one.detach().clone() for one in held if not one.is_leaf})
+
+
 def _evaluated(module: torch.nn.Module, rows: Array) -> tuple[torch.nn.Module, torch.dtype]:
     """Return a copy on the CPU in evaluation, in float64 if it runs so, and its type.
 
@@ -164,7 +189,7 @@ def _evaluated(module: torch.nn.Module, rows: Array) -> tuple[torch.nn.Module, t
     failed: list[Exception] = []
     for kind in (torch.float64, torch.float32):
         try:
-            made = copy.deepcopy(module).to(device="cpu", dtype=kind).eval()
+            made = _copied(module).to(device="cpu", dtype=kind).eval()
             with torch.no_grad():
                 made(torch.from_numpy(rows[:2]).to(kind))
         except Exception as error:  # noqa: BLE001 - whatever the user's own code raises
@@ -207,11 +232,19 @@ def _of_inputs(given: translated.Given, name: str, default: float) -> Array:
     """
     try:
         said: Array = np.asarray(given.options.get(name, default), dtype=np.float64)
-        return np.broadcast_to(said, given.imputation.shape).copy()
+        found = np.broadcast_to(said, given.imputation.shape).copy()
     except (TypeError, ValueError) as error:
         raise errors.ExportError(
             f"{name}=: one number, or one for each of {len(given.imputation):,} inputs, is needed ({error})"
         ) from error
+    bad = np.flatnonzero(~np.isfinite(found) | ((found == 0) & (name == "scale")))
+    if bad.size:
+        first = (*given.features, *given.benchmarks)[bad[0]]
+        raise errors.ExportError(
+            f"{name}=: {found[bad[0]]:g} for {first} ({bad.size:,} of {len(found):,} inputs will not do); finite "
+            f"numbers are needed{', none of them 0' if name == 'scale' else ''}"
+        )
+    return found
 
 
 def _results(result: Any) -> list[torch.Tensor]:

@@ -278,6 +278,47 @@ def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
     np.testing.assert_allclose(reference.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"scale": np.array([1, 1, 0, 1, 0, 1])},
+            r"scale=: 0 for feature_2 \(2 of 6 inputs will not do\); .*none of them 0",
+        ),
+        ({"centre": np.nan}, r"centre=: nan for feature_0 \(6 of 6 inputs will not do\); finite numbers are needed$"),
+        ({"scale": [1, 2]}, r"scale=: one number, or one for each of 6 inputs, is needed"),
+    ],
+)
+def test_a_scaling_that_is_none_is_told(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match=says):
+        export(chain(nn.Linear(INPUTS, 1)), tmp_path / "net", sample=rows(), **options)
+
+
+class Keeping(nn.Module):
+    """Keeps what it last gave, as those do whose losses are made of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
+        self.kept: dict[str, list[Any]] = {"last": []}
+
+    def forward(self, x: torch.Tensor) -> Any:
+        result = self.net(x)
+        self.kept = {"last": [result, x]}
+        return result
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("make", [Keeping, lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(INPUTS, 1)))])
+def test_a_module_that_holds_parts_of_its_last_graph(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    module = settled(make())
+    module(torch.ones(3, INPUTS)).sum().backward()  # as training leaves it
+    made = assert_same_everywhere(module, tmp_path, imputation=2.0)
+    inputs = rows().dropna()[list(NAMES)].to_numpy()
+    theirs = module(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(reference.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+
+
 class Squeezed(nn.Module):
     """Ends in ``squeeze()``, as many do: of one row it gives a number and no row."""
 
@@ -476,6 +517,10 @@ REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
     (Branching, r"Branching cannot be traced by torch\.export"),
     (Twice, r"forward of Twice does not take one tensor"),
     (lambda: nn.Linear(INPUTS + 1, 1), r"Linear does not predict rows of the sample, 6 inputs each"),
+    (
+        lambda: nn.Sequential(nn.LazyLinear(2), nn.Linear(2, 1)),
+        r"Sequential is not trained: `0.weight` has no size yet",
+    ),
 ]
 
 
