@@ -145,7 +145,7 @@ class _Gathered:
                 raise errors.ExportError(captured.refusal(value, name))
             self._notes += private_text.notes_of_value(value, name)
             count = len(self.data.imports)
-            text = self.data.expression(value, name)
+            text = self._expression(value, name)
             if "bundle." in text or len(self.data.imports) > count:
                 self.placed[name] = text
             else:
@@ -214,6 +214,19 @@ class _Gathered:
             )
         return f"import {whole}" if name == whole else f"import {whole} as {name}"
 
+    def _expression(self, value: Any, name: str) -> str:
+        try:
+            return self.data.expression(value, name)
+        except errors.ExportError as error:
+            home, own = _of_library(value)
+            if not home:
+                raise
+            line = f"from {home} import {own}" + (f" as {name}" if name != own else "")
+            raise errors.ExportError(
+                f"export: `{name}` is {home}.{own}, which is no data; import it in the function ({line}), or "
+                f"`import {home}` and write {home}.{own}"
+            ) from error
+
     def _importable(self, name: str, value: Any) -> str | None:
         """Return the line that imports a function or class of a library, or of a module that is taken in."""
         if not isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)) and not (
@@ -234,6 +247,16 @@ def _public(home: str) -> tuple[str, ...]:
     """Return where a thing of a module may be imported from, the least private first: pandas, pandas.core.frame."""
     parts = home.split(".")
     return tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _of_library(value: Any) -> tuple[str, str]:
+    """Return the module and the name of an object that a library has made; empty where it is none."""
+    for home in _public(type(value).__module__):
+        found = vars(sys.modules[home]) if home in sys.modules and home != "builtins" else {}
+        own = next((name for name, one in found.items() if one is value and not name.startswith("_")), "")
+        if own and home != "__main__" and _is_installed(home):
+            return home, own
+    return "", ""
 
 
 def _source(function: types.FunctionType) -> tuple[str, ast.FunctionDef]:

@@ -18,7 +18,7 @@ import pytest
 import scipy.special
 import scipy.stats
 from hypothesis import strategies as st
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from builder import errors, post
 from builder.bundle import read
@@ -260,6 +260,10 @@ def uses_file(live: Any) -> Any:
     return OPEN.read()
 
 
+def uses_object_of_library(live: Any) -> Any:
+    return norm.ppf(live)
+
+
 def uses_nothing_known(live: Any) -> Any:
     return never_defined  # type: ignore[name-defined] # noqa: F821
 
@@ -319,6 +323,10 @@ def uses_wide(live: Any) -> Any:
         (uses_lock, "`LOCK` is of the type _thread.lock, which cannot be taken in; numbers, strings, lists"),
         (uses_functions, "`FUNCTIONS[0]` is of the type builtin_function_or_method"),
         (uses_file, "`OPEN` is of the type _io.StringIO, which cannot be taken in; read it where you train"),
+        (
+            uses_object_of_library,
+            "`norm` is scipy.stats.norm, which is no data; import it in the function (from scipy.stats import norm)",
+        ),
         (uses_nothing_known, "uses_nothing_known uses `never_defined`, which is not defined"),
         (uses_its_place, "uses_its_place uses __file__, which only this machine has"),
         (uses_decorated, "`_cached` is of the type functools._lru_cache_wrapper"),
@@ -521,6 +529,18 @@ def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None
     said = refusal(predict, tmp_path)
     assert "`fitted` is of the type sklearn.linear_model._base.LinearRegression, which cannot be taken in" in said
     assert "export the model itself, export(model, ...)" in said
+
+
+def gaussianized(live_features: pd.DataFrame) -> pd.DataFrame:
+    from scipy.stats import norm as normal
+
+    quantiles = normal.ppf(live_features[["feature_0"]].rank(pct=True) * 0.9)
+    return pd.DataFrame(scipy.stats.norm.cdf(quantiles), index=live_features.index, columns=["prediction"])
+
+
+def test_an_object_of_a_library_is_taken_from_it(tmp_path: Path) -> None:
+    _, bundle = exported(gaussianized, tmp_path)
+    assert 0 < bundle.golden.predictions.min() < bundle.golden.predictions.max() < 1
 
 
 def test_one_name_for_two_things_is_refused(tmp_path: Path) -> None:
