@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 GOLDEN_ROWS = 64
 
 _NOT_FEATURES = frozenset({"id", "era", "data_type"})
+_BENCHMARK = re.compile(r"v[0-9]{1,3}_[a-z]")
+"""How the names of the tournament's benchmark models begin: ``v52_lgbm_ender20``."""
 _HOLES = 0.05
 """Part of the golden rows' inputs that is made NaN, in every fourth row, where the model takes NaN."""
 
@@ -111,6 +114,7 @@ def export(
     steps = _steps(post, ("era" if neutralize else getattr(framework, "RANK", "era")) if is_free else rank, neutralize)
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
     names = _feature_names(features, framework.feature_names(model, **naming), sample, benchmarks)
+    _check_features(names)
     inputs = _inputs(sample, (*names, *benchmarks))
     given = translated.Given(
         features=names,
@@ -194,6 +198,16 @@ def _feature_names(
         for name in columns
         if name not in benchmarks and name not in _NOT_FEATURES and not str(name).startswith("target")
     )
+
+
+def _check_features(names: tuple[str, ...]) -> None:
+    """Refuse benchmark columns among the features: shaped data would have them there, and live features do not."""
+    found = [name for name in names if _BENCHMARK.match(name)]
+    if found:
+        raise errors.ExportError(
+            f"export: {listed(found)} among the features: named like a benchmark model, of which live features have no "
+            f"column; pass benchmark={found[:5]!r}{' and so on' if len(found) > 5 else ''}"
+        )
 
 
 def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:

@@ -60,6 +60,10 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ({"sample": X.assign(feature_1=pd.Timestamp("2026-01-01"))}, "that are no numbers (feature_1: times)"),
         ({"sample": pd.DataFrame(ROWS)}, "feature_0, feature_1, feature_2; its columns are no text (0), as live"),
         ({"sample": None}, "export: the sample is"),
+        (
+            {"sample": X.assign(v52_lgbm_ender20=0.5), "model": NAMELESS},
+            "v52_lgbm_ender20 among the features: named like a benchmark model, of which live features have no column",
+        ),
     ],
 )
 def test_a_mistake_is_told_by_the_arguments_name(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
