@@ -99,13 +99,19 @@ def _check_methods(model: Any) -> None:
     """Make sure that the model predicts as LightGBM does.
 
     Raises:
-        errors.ExportError: A subclass has its own way.
+        errors.ExportError: A subclass has its own way, or its parameters have it stop before the last tree.
     """
     own = own_methods.overridden(model, ("predict", "predict_proba"))
     if own:
         raise errors.ExportError(
             f"{own} is not LightGBM's own, and a bundle holds the booster alone; export model.booster_, with post= for "
             "what follows, or a function that does all of it (docs/export/custom.md)"
+        )
+    parameters: dict[str, Any] = model.get_params() if hasattr(model, "get_params") else {}
+    if parameters.get("pred_early_stop"):
+        raise errors.ExportError(
+            f"{type(model).__name__} has pred_early_stop, so that its predict leaves out trees, and a bundle sums all "
+            "of them; export model.booster_, or set_params(pred_early_stop=False)"
         )
 
 

@@ -298,6 +298,26 @@ def test_a_wrapper_that_predicts_in_its_own_way(tmp_path: Path) -> None:
     assert "Halved.predict is not LightGBM's own" in refused(tmp_path, fitted, x)
 
 
+def test_a_wrapper_that_leaves_out_trees(tmp_path: Path) -> None:
+    x, y = rows()
+    fitted = lgb.LGBMClassifier(n_estimators=9, verbose=-1, n_jobs=1, pred_early_stop=True).fit(x, y > 2)
+    assert "LGBMClassifier has pred_early_stop, so that its predict leaves out trees" in refused(tmp_path, fitted, x)
+    export(fitted.set_params(pred_early_stop=False), tmp_path / "it", sample=x)
+    np.testing.assert_allclose(raw_of(tmp_path / "it")(x, None), fitted.predict_proba(x)[:, 1], rtol=1e-12)
+
+
+def test_a_booster_that_is_too_large_for_the_reference_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = rows()
+    booster = lgb.train(QUIET, lgb.Dataset(x, y), 2)
+    assert "largest difference" in str(export(booster, tmp_path / "small", sample=x))
+    monkeypatch.setattr("builder.reference.lightgbm_text.MOST_LEAVES", 3)
+    said = str(export(booster, tmp_path / "large", sample=x))
+    assert "too large to be compared with the reference here, `validate` compares its golden rows" in said
+    assert "largest difference" not in said
+
+
 def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:
     x, y = rows()
 
