@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from builder.export.translated import Array
 
 GOLDEN_ROWS = 64
+MOST_ROWS = 20_000
+"""Rows of a sample that are looked at: all that somebody trained on would take many times its memory as float64."""
 
 _NOT_FEATURES = frozenset({"id", "era", "data_type"})
 _BENCHMARK = re.compile(r"v[0-9]{1,3}_[a-z]")
@@ -85,8 +88,8 @@ def export(
         model: A trained model of LightGBM, scikit-learn or PyTorch; a list or dict of them for an ensemble; a function
             for anything else.
         path: ``NAME.bundle.zip``, or a folder. What is there is replaced when it is a bundle.
-        sample: Some real rows (a few hundred do), from which golden rows are taken: a DataFrame that has the features,
-            and the benchmarks if there are any; or an array (rows, n), features first.
+        sample: Some real rows (a few hundred do; of very many, some are taken), from which golden rows are taken: a
+            DataFrame that has the features, and the benchmarks if there are any; or an array (rows, n), features first.
         features: The model's feature columns, in the order of its inputs, where neither the model nor the sample tells.
         benchmark: Benchmark columns that are inputs after the features.
         imputation: What a missing input becomes where the model takes no NaN: one number, or one each input. By default
@@ -119,6 +122,7 @@ def export(
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
     names = _feature_names(features, framework.feature_names(model, **naming), sample, benchmarks)
     _check_features(names)
+    sample = _thinned(sample)
     inputs = _inputs(sample, (*names, *benchmarks))
     given = translated.Given(
         features=names,
@@ -210,6 +214,15 @@ def _check_features(names: tuple[str, ...]) -> None:
             f"export: {listed(found)} among the features: named like a benchmark model, of which live features have no "
             f"column; pass benchmark={found[:5]!r}{' and so on' if len(found) > 5 else ''}"
         )
+
+
+def _thinned(sample: Any) -> Any:
+    """Return at most ``MOST_ROWS`` rows of a frame or an array, spread over all of them."""
+    rows = getattr(sample, "iloc", sample)
+    if rows is sample and not isinstance(sample, np.ndarray):
+        return sample
+    step = math.ceil(len(sample) / MOST_ROWS) if np.ndim(sample) == 2 else 1
+    return rows[::step] if step > 1 else sample
 
 
 def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,6 +73,22 @@ def test_a_mistake_is_told_by_the_arguments_name(changes: dict[str, Any], said: 
     assert said in str(refused.value)
     assert str(refused.value).startswith("export: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sample_of_all_rows_is_never_whole_in_float64(tmp_path: Path) -> None:
+    many = pd.DataFrame(np.random.default_rng(4).integers(0, 5, size=(480_000, 3), dtype=np.int8), columns=NAMES)
+    exported(tmp_path)  # what is imported is in memory by then
+    tracemalloc.start()
+    try:
+        export(MODEL, tmp_path / "bundle", sample=many)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < many.size * 8 / 2
+    inputs = read.read(tmp_path / "bundle").golden.inputs
+    assert len(inputs) == 64
+    assert set(inputs[~np.isnan(inputs)]) == {0, 1, 2, 3, 4}
+    exported(tmp_path, model=NAMELESS, sample=many.to_numpy(), features=NAMES)
 
 
 @pytest.mark.parametrize("path", [None, 3, ""])
