@@ -169,7 +169,9 @@ def refusal(value: Any, name: str) -> str:
         return f'export: `{name}` is the module {value.__name__}; pass modules=["{value.__name__}"]'
     elif any(one.__module__.partition(".")[0] in frameworks.MODULES for one in kind.__mro__):
         way = (
-            "export the model itself, export(model, ...) with neutralize= or post= for what follows, or use its arrays"
+            "export the model itself, export(model, ...) with neutralize= or post= for what follows; where that is "
+            "refused, save it to a file and read that in load(bundle), with files= (docs/export/custom.md), or use its "
+            "arrays"
         )
     elif kind in (dict, list) or isinstance(value, (dict, list, tuple, set)):
         way = f"make it a plain {next(one.__name__ for one in (dict, list, tuple, set) if isinstance(value, one))}"
