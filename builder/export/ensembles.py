@@ -39,6 +39,9 @@ OPTIONS: tuple[str, ...] = ("weights", "transform", "scope", "member_features")
 NAMING: tuple[str, ...] = ("member_features",)
 """The options that ``feature_names`` takes."""
 
+NO_OPTION = "; what belongs to one member, such as centre and scale of a module, wrap into the member itself"
+"""What is said of options that are none of these, as those of the members' own frameworks are."""
+
 _TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
 
 

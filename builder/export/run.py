@@ -116,7 +116,10 @@ def export(
     unknown = sorted(set(options) - set(framework.OPTIONS))
     if unknown:
         takes = ", ".join(framework.OPTIONS) or "none of its own"
-        raise errors.ExportError(f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}")
+        hint = getattr(framework, "NO_OPTION", "")
+        raise errors.ExportError(
+            f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}{hint}"
+        )
     is_free = rank == "auto"
     steps = _steps(post, ("era" if neutralize else getattr(framework, "RANK", "era")) if is_free else rank, neutralize)
     naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}

@@ -62,6 +62,11 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ({"sample": pd.DataFrame(ROWS)}, "feature_0, feature_1, feature_2; its columns are no text (0), as live"),
         ({"sample": None}, "export: the sample is"),
         (
+            {"model": PAIR, "features": NAMES, "centre": 2.0},
+            "no such option: centre; this kind of model takes weights, ",
+        ),
+        ({"model": PAIR, "features": NAMES, "centre": 2.0}, "; what belongs to one member, such as centre and scale"),
+        (
             {"sample": X.assign(v52_lgbm_ender20=0.5), "model": NAMELESS},
             "v52_lgbm_ender20 among the features: named like a benchmark model, of which live features have no column",
         ),
