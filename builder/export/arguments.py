@@ -50,7 +50,8 @@ def eras_of(value: Any) -> tuple[str, ...]:
         raise errors.ExportError(
             f"export: eras={_short(value)}: a list of the eras it was trained on is needed, such as frame['era']"
         )
-    return tuple(dict.fromkeys(str(era) for era in value))
+    names = map(str, value)
+    return tuple(sorted(names) if isinstance(value, (set, frozenset)) else dict.fromkeys(names))
 
 
 def target_of(value: Any) -> str | None:

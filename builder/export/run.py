@@ -112,6 +112,11 @@ def export(
     features = None if features is None else arguments.names_of("features", features)
     post, neutralize = arguments.steps_of(post), arguments.neutralization_of(neutralize)
     eras, target = arguments.eras_of(eras), arguments.target_of(target)
+    if post is not None and (neutralize or (rank and rank != "auto")):
+        said = "neutralize=" if neutralize else f"rank={rank!r}"
+        raise errors.ExportError(
+            f"export: {said} and post= are both given, and post= is all the steps: put it in there"
+        )
     framework = frameworks.of(model)
     unknown = sorted(set(options) - set(framework.OPTIONS))
     if unknown:

@@ -61,6 +61,11 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
         ({"sample": X.assign(feature_1=pd.Timestamp("2026-01-01"))}, "that are no numbers (feature_1: times)"),
         ({"sample": pd.DataFrame(ROWS)}, "feature_0, feature_1, feature_2; its columns are no text (0), as live"),
         ({"sample": None}, "export: the sample is"),
+        ({"post": [{"rank": {}}], "neutralize": {"features": NAMES}}, "neutralize= and post= are both given"),
+        (
+            {"post": [{"clip": {}}], "rank": "frame"},
+            "rank='frame' and post= are both given, and post= is all the steps",
+        ),
         (
             {"model": PAIR, "features": NAMES, "centre": 2.0},
             "no such option: centre; this kind of model takes weights, ",
@@ -94,6 +99,11 @@ def test_a_sample_of_all_rows_is_never_whole_in_float64(tmp_path: Path) -> None:
     assert len(inputs) == 64
     assert set(inputs[~np.isnan(inputs)]) == {0, 1, 2, 3, 4}
     exported(tmp_path, model=NAMELESS, sample=many.to_numpy(), features=NAMES)
+
+
+def test_eras_of_a_set_are_in_one_order(tmp_path: Path) -> None:
+    eras = [f"{era:04d}" for era in range(1, 41)]
+    assert exported(tmp_path, eras=set(eras)).trained["eras"] == tuple(eras)
 
 
 @pytest.mark.parametrize("path", [None, 3, ""])
