@@ -159,7 +159,7 @@ def export(
         post=steps,
         trained={**found.facts, **_told(eras, target)},
     )
-    out = Path(path)
+    out = Path(path).expanduser()
     write.write(out, bundle)
     return Exported(
         path=out,
@@ -240,7 +240,7 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
         if absent:
             raise errors.ExportError(
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
-                f"{listed(absent)}{_column_hint(sample)}"
+                f"{listed(absent)}{_column_hint(sample, absent)}"
             )
         sample = sample[list(columns)]
         _check_columns(sample, columns)
@@ -277,9 +277,13 @@ def _imputation(said: float | Sequence[float] | None, inputs: Array, columns: tu
     return arguments.imputation_of(said, columns)
 
 
-def _column_hint(sample: Any) -> str:
+def _column_hint(sample: Any, absent: Sequence[str]) -> str:
     odd = next((name for name in sample.columns if not isinstance(name, str)), None)
-    return "" if odd is None else f"; its columns are no text ({odd!r}), as live features are: name them in the sample"
+    if odd is not None:
+        return f"; its columns are no text ({odd!r}), as live features are: name them in the sample"
+    if set(absent) <= {re.sub(r"\s", "_", name) for name in sample.columns}:
+        return "; LightGBM puts _ for the blanks of a name: pass features= with the names that the data has"
+    return ""
 
 
 def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:

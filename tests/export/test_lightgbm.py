@@ -327,3 +327,19 @@ def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:
     booster = lgb.train({**QUIET, "objective": squares}, lgb.Dataset(x, y), 10)
     export(booster, tmp_path / "it", sample=x)
     np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), booster.predict(x))
+
+
+def test_names_with_blanks_are_told_how_to_be_passed(tmp_path: Path) -> None:
+    x, y = rows()
+    spaced = x.rename(columns=lambda name: name.replace("_", " "))
+    model = lgb.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1).fit(spaced, y)
+    with pytest.raises(errors.ExportError, match="for the blanks of a name: pass features="):
+        export(model, tmp_path / "it", sample=spaced)
+    assert export(model, tmp_path / "it", sample=spaced, features=list(spaced.columns)).features == x.shape[1]
+
+
+def test_a_path_in_ones_home_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    x, y = rows()
+    export(lgb.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1).fit(x, y), "~/it.bundle.zip", sample=x)
+    assert (tmp_path / "it.bundle.zip").is_file()
