@@ -26,8 +26,8 @@ esac
 """
 
 
-def load(on: engine.Engine) -> str:
-    """Put the image on an engine; return its tag."""
+def load(on: engine.Engine) -> engine.ImageFacts:
+    """Put the image on an engine."""
     program = Path(packages.find_program("busybox", "busybox-static"))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -42,5 +42,4 @@ def load(on: engine.Engine) -> str:
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         archive.addfile(folder)
     changes = ["ENV PATH=/bin", 'ENTRYPOINT ["python", "predict.py"]']
-    on.import_image([buffer.getvalue()], tag=TAG, changes=changes)
-    return TAG
+    return on.import_image([buffer.getvalue()], tag=TAG, changes=changes)

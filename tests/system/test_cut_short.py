@@ -34,9 +34,10 @@ def slow(clone: Path) -> Path:
 
 @pytest.fixture
 def slow_here(on: docker_engine.DockerEngine, slow: Path) -> Iterator[Path]:
-    slow_image.load(on)
+    made = slow_image.load(on)
     yield slow
-    on.remove_image(slow_image.TAG)
+    # By its id: where something still holds it, it would lose its tag alone, and stay.
+    on.remove_image(made.id)
 
 
 def start(folder: Path, *arguments: str, **changes: str) -> subprocess.Popen[str]:
