@@ -12,6 +12,7 @@ import hashlib
 import re
 import time
 import urllib.parse
+from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -95,8 +96,10 @@ def put(
         errors.NetworkError: It could not be stored; the message says why and what to do.
     """
     patience = patience or Patience()
-    with _opened(path) as file:
-        content = _Content(file, path, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total)
+    with _opened(path) as file, futures.ThreadPoolExecutor(max_workers=1) as hashing:
+        content = _Content(
+            file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total
+        )
         pause, mismatches = patience.first, 0
         for attempt in range(1, patience.attempts + 1):
             again = f" again ({attempt} of {patience.attempts})" if attempt > 1 else ""
@@ -142,7 +145,16 @@ class _Content:
     """The file, to be sent as often as it takes."""
 
     def __init__(
-        self, file: BinaryIO, path: Path, *, sha256: str, md5: str, size: int, progress: Progress, total: float
+        self,
+        file: BinaryIO,
+        path: Path,
+        hashing: futures.Executor,
+        *,
+        sha256: str,
+        md5: str,
+        size: int,
+        progress: Progress,
+        total: float,
     ) -> None:
         self.path, self.size = path, size
         self.ends = time.monotonic() + total
@@ -150,7 +162,7 @@ class _Content:
         self.md5 = ""
         """Of what was sent; empty until all of it was."""
         self._file, self._sha256, self._md5, self._progress = file, sha256, md5, progress
-        self._total, self._done = total, 0
+        self._total, self._done, self._hashing = total, 0, hashing
 
     def chunks(self, at: str) -> Iterator[bytes]:
         """Yield the file from its beginning; the last piece only if all of it is what it has to be."""
@@ -162,11 +174,14 @@ class _Content:
             if time.monotonic() > self.ends:
                 raise self.late(at)
             done += len(chunk)
-            sha256.update(chunk)
+            # Beside the sending: by a processor without instructions for it, a hash takes as long as that.
+            hashed = self._hashing.submit(sha256.update, chunk)
             following = self._read(done)
             if not following or done >= self.size:
+                hashed.result()
                 break
             yield chunk
+            hashed.result()
             self._progress.amount(done, self.size)
             chunk = following
         if following or done != self.size or sha256.hexdigest() != self._sha256:
