@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import api, settings, tournament
+from builder.progress import Silent
 from tests.sandbox import registry
 from tests.support import uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.sandbox import server
+
+    Asking = Callable[..., tournament.Tournament]
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -32,3 +37,19 @@ def images() -> Iterator[str]:
 def project(tmp_path: Path, sandbox: server.Sandbox, images: str) -> uploads.Project:
     """A project, and the stand-in."""
     return uploads.make(tmp_path / "project", sandbox, images)
+
+
+@pytest.fixture
+def ask(sandbox: server.Sandbox) -> Iterator[Asking]:
+    """Ask the stand-in, or another address, in this process; what was waited is noted instead."""
+    token = sandbox.state.token("full")
+    held = settings.Token(public_id=token.public_id, secret=token.secret_key, source="the test")
+    with contextlib.ExitStack() as undo:
+
+        def asking(url: str = "", *, silent: float = 30.0, waits: list[float] | None = None) -> tournament.Tournament:
+            noted = waits if waits is not None else []
+            patience = api.Patience(first=0.0, longest=10.0, silent=silent)
+            client = api.Client(url or sandbox.api_url, held, Silent(), patience=patience, sleep=noted.append)
+            return tournament.Tournament(undo.enter_context(client))
+
+        yield asking

@@ -1,0 +1,208 @@
+"""Rows 1 to 8 and 30 of the table of faults: asking the API, and nothing unverified."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import errors, tournament
+from tests.sandbox import faults
+from tests.support import uploads
+from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.sandbox import server
+    from tests.support.uploads import Project
+
+    Asking = Callable[..., tournament.Tournament]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://no-such-host.invalid/"], ids=["refused", "no-name"])
+def test_row_1_the_api_cannot_be_reached(ask: Asking, url: str) -> None:
+    waits: list[float] = []
+    with pytest.raises(errors.NetworkError, match="no connection") as caught:
+        ask(url, waits=waits).account()
+    assert len(waits) == 4
+    assert caught.value.exit_code == 4
+
+
+def test_row_1_the_command_says_so_and_changes_nothing(project: Project) -> None:
+    code, out, err = project.upload(NUMERAI_API_URL="http://127.0.0.1:1/")
+    assert (code, out) == (4, "")
+    assert "127.0.0.1:1" in err
+    assert "no connection" in err
+    check_nothing_registered(project)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[str]:
+    """Listen, with no room for one more connection."""
+    with socket.socket() as listener, contextlib.ExitStack() as undo:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = undo.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+def test_row_2_no_connection_in_time_is_tried_again(ask: Asking) -> None:
+    waits: list[float] = []
+    with _deaf() as url, pytest.raises(errors.UnansweredError, match=r"no answer for 0\.2 s") as caught:
+        ask(url, silent=0.2, waits=waits).account()
+    assert len(waits) == 4
+    assert not caught.value.sent
+
+
+def test_row_3_a_query_without_an_answer_is_asked_again(sandbox: server.Sandbox, ask: Asking) -> None:
+    sandbox.faults.add("account", faults.stall())
+    assert ask(silent=0.3).account().username == "sandbox_user"
+    assert sandbox.requests.count("account") == 2
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
+def test_row_4_too_many_requests(sandbox: server.Sandbox, ask: Asking, asked: str, waited: float) -> None:
+    sandbox.faults.add("account", faults.too_many(asked))
+    waits: list[float] = []
+    assert ask(waits=waits).account().username == "sandbox_user"
+    assert waits == [waited]
+
+
+WAITS = """
+import sys, time
+from builder.cli import main
+time.sleep = lambda seconds: print(f"waits {seconds:g} s", file=sys.stderr)
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
+def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)
+    done = uploads.python(WAITS, project.root, **project.environment())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"waits {waited} s\n") == 2
+    check_deployed(project)
+
+
+def test_row_4_too_many_registrations_for_ever(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.too_many("30"), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "HTTP 429, asked too often (3 times); nothing was registered" in err
+    assert "looked for" not in err
+    assert project.records() == []
+
+
+def test_row_5_a_page_of_html(project: Project) -> None:
+    project.sandbox.faults.add("account", faults.html(502), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "HTTP 502" in err
+    assert "html" not in err.lower()
+    check_nothing_registered(project)
+
+
+def test_row_5_a_page_of_html_once(project: Project) -> None:
+    project.sandbox.faults.add("account", faults.html(503))
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
+@pytest.mark.parametrize(
+    "action", [faults.errors("the moon is full"), faults.errors_detail("the moon is full")], ids=["list", "detail"]
+)
+def test_row_6_the_servers_words(project: Project, action: faults.Action) -> None:
+    project.sandbox.faults.add(CREATE, action)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "the moon is full" in err
+    assert project.records() == []
+
+
+@pytest.mark.parametrize(
+    ("match", "action", "said"),
+    [
+        ("account", faults.data_null(), "no data"),
+        ("computePickleUploadAuth", faults.without("computePickleUploadAuth", "url"), "no url, but filename"),
+        ("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None), "no url, but nothing"),
+        (
+            "computePickleUploadAuth",
+            faults.answers("computePickleUploadAuth", "text"),
+            "not what the API's schema says",
+        ),
+        ("apiTokenInfo", faults.answers("apiTokenInfo", [1]), "not what the API's schema says"),
+        ("account", faults.answers("account", {"models": ["text"]}), "not what the API's schema says"),
+        ("account", faults.answers("account", {"maxModelSlots": "many"}), "not what the API's schema says"),
+        ("computePickles", faults.answers("computePickles", {"id": "1"}), "not what the API's schema says"),
+    ],
+    ids=[
+        "data-null",
+        "url-missing",
+        "field-null",
+        "auth-text",
+        "token-list",
+        "slots-text",
+        "slots-many",
+        "pickles-map",
+    ],
+)
+def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Action, said: str) -> None:
+    project.sandbox.faults.add(match, action)
+    code, _, err = project.upload()
+    assert code == 4
+    assert said in err
+    check_nothing_registered(project)
+
+
+@pytest.mark.parametrize(("token", "said"), [("revoked", "will not do"), ("read only", "lacks the scope")])
+def test_row_8_a_token_that_will_not_do(project: Project, token: str, said: str) -> None:
+    code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token=token)
+    assert code == 4
+    assert said in err
+    assert "numer.ai/account" in err
+    assert len(project.sandbox.requests) == 1  # no retry
+
+
+def test_row_30_a_certificate_that_is_not_trusted(project: Project, tmp_path: Path) -> None:
+    with uploads.self_signed(tmp_path) as (url, connections):
+        code, _, err = project.upload(NUMERAI_API_URL=url)
+    assert code == 4
+    assert "its certificate is not trusted" in err
+    assert not connections.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/nowhere/authority.pem"),
+        ("SSL_CERT_FILE", "/dev/null"),
+        ("HTTPS_PROXY", "carrier-pigeon://user:hidden@proxy.example:1"),
+        ("HTTPS_PROXY", "http://user:hidden@proxy.example:port"),
+        ("ALL_PROXY", "socks5://proxy.example:1080"),
+    ],
+)
+def test_row_30_an_environment_that_will_not_do_is_named(project: Project, name: str, value: str) -> None:
+    code, _, err = project.upload(NUMERAI_API_URL="https://api-tournament.example/", **{name: value, "NO_PROXY": ""})
+    assert code == 2
+    assert f"mend or unset {name}" in err
+    assert "hidden" not in err
+
+
+def test_row_30_a_proxy_that_refuses(project: Project) -> None:
+    with uploads.refusing_proxy() as (address, asked):
+        code, _, err = project.upload(
+            NUMERAI_API_URL="https://api-tournament.example/", HTTPS_PROXY=f"http://{address}", NO_PROXY=""
+        )
+    assert code == 4
+    assert "any proxy" in err
+    assert asked
+    assert all(line.startswith("CONNECT api-tournament.example:443") for line in asked)

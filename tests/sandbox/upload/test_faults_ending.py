@@ -1,0 +1,247 @@
+"""Rows 24 to 26, 28, 29 and 31 of the table of faults: what the tournament says, and no secret anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import faults, runs, storage
+from tests.support import uploads
+from tests.support.upload_ends import ASSIGN, CREATE, MB, SEGMENTATION, big, check_deployed, check_nothing_registered
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from tests.support.uploads import Project
+
+
+def test_row_24_a_validation_that_fails(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION, "loading", "the last line", interim=("pending",))
+    before = project.running()
+    code, out, _ = project.upload("--no-compare", slot="running")
+    assert code == 1
+    assert SEGMENTATION in out
+    assert "the last line" in out
+    assert "make pickle" in out  # the likely cause, and its fix
+    assert project.slot("running").pickle_id == before.id
+    assert project.sandbox.requests.count(ASSIGN) == 0
+    assert project.journal("running")[-1]["step"] == "failed"
+
+
+def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    assert project.upload()[0] == 1
+    assert len(project.records()) == 1
+    project.sandbox.runs.judge = runs.Scripted()
+    assert project.upload("--again")[0] == 0
+    assert len(project.records()) == 2
+
+
+def test_row_25_out_of_time_and_on_again(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"), settles=False)
+    code, _, err = project.upload("--wait", "0")
+    (record,) = project.records()
+    assert code == 4
+    assert record.id in err
+    assert "run the same command again" in err
+    assert project.slot().pickle_id is None
+    record.interim.clear()
+    record.status, record.passed = "validated", True
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
+def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"))
+    code, _, err = project.upload()
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("validation:")] == [
+        "validation: pending",
+        "validation: simmering",
+        "validation: validated",
+    ]
+
+
+_LOOKS_BEFORE = 2
+"""How often the slots are read before anything is assigned: for the plan, and just before."""
+
+_LOOKS_AFTER = 5
+"""How often a slot is read back before it is taken for what it says."""
+
+
+def _wrong(kind: str, other: str) -> tuple[str, faults.Action, int]:
+    if kind == "answer":
+        return ASSIGN, faults.answers(ASSIGN, other), 0
+    if kind == "failure":
+        return ASSIGN, faults.answers(ASSIGN, "error"), 0
+    if kind == "assigned":
+        return ASSIGN, faults.assigns_another(other), 0
+    return "account", faults.shows_another(other), _LOOKS_BEFORE
+
+
+@pytest.mark.parametrize("kind", ["answer", "failure", "assigned", "shown"])
+def test_row_26_the_slot_gets_back_what_it_had(project: Project, kind: str) -> None:
+    before = project.running()
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    match, action, after = _wrong(kind, other.id)
+    project.sandbox.faults.add(match, action, after=after, times=_LOOKS_AFTER if kind == "shown" else 1)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 4
+    assert "runs what it ran before" in err
+    assert project.sandbox.faults.left() == 0
+    assert project.slot("running").pickle_id == before.id
+    assert not (project.folder / "receipt.json").exists()
+
+
+def test_row_26_an_empty_slot_is_empty_again(project: Project) -> None:
+    other = project.sandbox.state.add_pickle(project.slot(), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id))
+    assert project.upload()[0] == 4
+    assert project.slot().pickle_id is None
+
+
+def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> None:
+    before = project.running()
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id), times=None)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 4
+    assert "could NOT be given back" in err
+    assert f"python -m builder assign running {before.id}" in err
+    assert [line["step"] for line in project.journal("running")][-1] == "assigning"
+
+
+def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
+    """By the journal alone, too: the slot's own log may be on another machine."""
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert (code, "could NOT be given back" in err) == (4, True)
+    assert project.slot("running").pickle_id == project.records()[0].id
+    project.sandbox.faults.clear()
+    for path in project.logs():
+        path.unlink()
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == before.id
+
+
+def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
+    project.sandbox.faults.add(ASSIGN, faults.applied(faults.reset()))
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
+def test_row_26_what_may_yet_take_effect_is_ordered_back_all_the_same(project: Project) -> None:
+    before = project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=3)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 4
+    assert "runs what it ran before" in err
+    assert project.sandbox.requests.count(ASSIGN) == 4
+    assert project.slot("running").pickle_id == before.id
+
+
+LITTLE_SPACE = """
+import resource, sys
+from builder.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+
+
+def test_row_28_no_space_for_the_journal(project: Project) -> None:
+    done = uploads.python(LITTLE_SPACE, project.root, **project.environment())
+    assert done.returncode == 2
+    assert "free some space" in done.stderr
+    assert len(project.sandbox.requests) == 0
+
+
+def _kept(project: Project, process: subprocess.Popen[str]) -> int:
+    """Return the bytes on the disk that a process keeps beside the pickle, under a name or none."""
+    opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
+    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.folder}/")]
+    return sum(one.stat().st_size for one in (*nameless, *project.folder.glob(".journal-space*")))
+
+
+def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.stall())
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+        project.sandbox.requests.wait_for("PUT")
+        kept = _kept(project, process)
+        assert kept > 0
+        assert project.upload()[0] == 5
+        assert project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token="revoked")[0] == 4
+        assert _kept(project, process) == kept
+        project.sandbox.faults.release()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert not list(project.folder.glob(".journal-space*"))
+
+
+@pytest.mark.parametrize("kind", ["signature", "expired"])
+def test_row_29_a_clock_that_is_off_is_hinted_at(project: Project, kind: str) -> None:
+    refusal = storage.BAD_SIGNATURE if kind == "signature" else storage.EXPIRED
+    project.sandbox.state.clock_offset = -uploads.QUARTER_OF_AN_HOUR
+    project.sandbox.faults.add("PUT", faults.refused(refusal), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "clock is 15 minutes ahead" in err
+    check_nothing_registered(project)
+
+
+def test_row_31_no_token_and_no_presigned_query_anywhere(project: Project, tmp_path: Path) -> None:
+    big(project)
+    project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
+    project.sandbox.faults.add("PUT", faults.status(503))
+    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
+    seen: list[bytes] = []
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes", TMPDIR=str(tmp_path)) as process:
+        project.sandbox.requests.wait_for("PUT", read=MB)
+        seen.append(uploads.command_line(process))
+        project.sandbox.faults.release()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    seen += [out.encode(), err.encode()]
+    seen += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    secret = project.sandbox.state.token("full").secret_key.encode()
+    assert not [text for text in seen if secret in text or b"X-Signature" in text or b"ignature=" in text]
+
+
+def test_row_31_not_even_in_the_log_of_the_http_library(project: Project) -> None:
+    program = """
+import logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from builder.cli import main
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+    project.sandbox.faults.add("PUT", faults.redirect(307))
+    done = uploads.python(program, project.root, **project.environment())
+    assert done.returncode == 0, done.stderr
+    check_deployed(project)
+    said = done.stdout + done.stderr
+    assert project.sandbox.state.token("full").secret_key not in said
+    assert "ignature" not in said
+
+
+def test_row_31_a_traceback_holds_none(project: Project, tmp_path: Path) -> None:
+    program = """
+import sys
+from builder.upload import storage
+from builder.cli import main
+def broken(*_, **__):
+    raise RuntimeError("a bug")
+storage._judge = broken
+sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
+"""
+    done = uploads.python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
+    assert done.returncode == 70
+    (report,) = tmp_path.glob("numerai-builder-*.txt")
+    said = done.stdout + done.stderr + report.read_text()
+    assert "a bug" in said
+    assert project.sandbox.state.token("full").secret_key not in said
+    assert "ignature" not in said

@@ -1,0 +1,179 @@
+"""Rows 19 to 23 and 27 of the table of faults: one record, whatever answers are lost."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sandbox import faults, runs
+from tests.support.upload_ends import ASSIGN, CREATE, SEGMENTATION, WAITING, check_deployed
+
+if TYPE_CHECKING:
+    from tests.support.uploads import Project
+
+
+def test_row_21_a_refusal_after_a_doubt_is_looked_behind(project: Project) -> None:
+    """The first is applied and listed late, the second is refused: the list has it by then."""
+    project.sandbox.faults.add(CREATE, faults.applied(faults.html(502)))
+    project.sandbox.faults.add(CREATE, faults.too_many("1"))
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=4, after=2)
+    assert project.upload()[0] == 0
+    check_deployed(project)
+
+
+@pytest.mark.parametrize(
+    ("action", "sent"),
+    [
+        pytest.param(faults.applied(faults.html(502)), 1, id="row-19-applied-502"),
+        pytest.param(faults.applied(faults.reset()), 1, id="row-20-applied-reset"),
+        pytest.param(faults.answers(CREATE, None), 1, id="row-20-applied-without-an-id"),
+        pytest.param(faults.applied(faults.data_null()), 1, id="row-20-applied-without-data"),
+        pytest.param(faults.changed(lambda _: {"data": {}}), 1, id="row-20-applied-without-the-field"),
+        pytest.param(faults.applied(faults.html(200)), 1, id="row-20-applied-and-no-json"),
+        pytest.param(faults.html(502), 2, id="row-21-502"),
+        pytest.param(faults.reset(), 2, id="row-21-reset"),
+    ],
+)
+def test_a_registration_whose_answer_is_lost(project: Project, action: faults.Action, sent: int) -> None:
+    project.sandbox.faults.add(CREATE, action)
+    code, _, err = project.upload()
+    assert code == 0, err
+    check_deployed(project)
+    assert project.sandbox.requests.count(CREATE) == sent
+    assert project.sandbox.requests.count("PUT") == 1
+
+
+def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.html(502), times=3)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "it was looked for and is not there (3 times); run it again later" in err
+    assert project.records() == []
+    assert project.upload()[0] == 0
+    check_deployed(project)
+    assert project.sandbox.requests.count("PUT") == 1  # what is stored is not sent again
+
+
+def test_row_23_the_second_says_who_holds_it(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.stall())
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+        project.sandbox.requests.wait_for("PUT")
+        code, out, err = project.upload()
+        project.sandbox.faults.release()
+        _, first = process.communicate(timeout=60)
+    assert (code, out) == (5, "")
+    assert f"process {process.pid}, since " in err
+    assert process.returncode == 0, first
+    check_deployed(project)
+
+
+def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.stall())
+    command = ("upload", "configs/small.yaml", "--yes", "--model")
+    with project.start(*command, "fresh") as first:
+        project.sandbox.requests.wait_for("PUT")
+        with project.start(*command, "running") as second:
+            assert second.stderr is not None
+            said = "".join(itertools.takewhile(lambda line: line != WAITING, second.stderr))
+            project.sandbox.faults.release()
+            _, err = second.communicate(timeout=60)
+        first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), said + err
+    check_deployed(project, "running")
+    assert project.slot("fresh").pickle_id == project.slot("running").pickle_id
+    assert project.sandbox.requests.count(CREATE) == 1
+
+
+def test_row_23_another_slot_uses_what_was_registered_and_is_not_listed_yet(project: Project) -> None:
+    assert project.upload()[0] == 0
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    code, _, err = project.upload(slot="running")
+    assert code == 0, err
+    assert project.sandbox.faults.left() == 0
+    assert "another upload of it made" in err
+    check_deployed(project, "running")
+
+
+def test_again_is_not_taken_for_the_record_that_failed(project: Project) -> None:
+    """A storage that gives the same name again; the new registration gets no answer, and was not applied."""
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    (failed,) = project.records()
+    project.sandbox.runs.judge = runs.Scripted()
+    project.sandbox.faults.add("computePickleUploadAuth", _named(failed.filename))
+    project.sandbox.faults.add(CREATE, faults.html(502))
+    code, _, err = project.upload("--again")
+    assert code == 0, err
+    first, second = project.records()
+    assert project.slot().pickle_id == second.id != first.id
+
+
+def _named(filename: str) -> faults.Action:
+    def change(answer: dict[str, Any]) -> dict[str, Any]:
+        answer["data"]["computePickleUploadAuth"]["filename"] = filename
+        return answer
+
+    return faults.changed(change)
+
+
+def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
+    assert project.upload()[0] == 1
+    project.sandbox.runs.judge = runs.Scripted()
+    assert project.upload("--again", slot="running")[0] == 0
+    first, second = project.records()
+    assert project.slot("running").pickle_id == second.id != first.id
+
+
+@pytest.mark.parametrize("what", ["image", "data version", "file"])
+def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project, what: str) -> None:
+    """However its id was come by; here, the API answers with it."""
+    state = project.sandbox.state
+    digits = "ffffffffffff" if what == "file" else project.sha256[:12]
+    other = state.add_pickle(project.slot(), f"small-{digits}.pkl")
+    if what == "image":
+        other.image = next(one for one in state.images if not one.default)
+    if what == "data version":
+        other.data_version = next(one for one in state.data_versions if not one.default)
+    project.sandbox.faults.add(CREATE, faults.answers(CREATE, {"id": other.id}))
+    code, _, err = project.upload()
+    assert code == 4
+    assert f"{other.id}: is on record as {other.filename}" in err
+    assert "fresh is not changed" in err
+    assert project.sandbox.requests.count(ASSIGN) == 0
+    assert project.upload()[0] == 0
+    assert project.slot().pickle_id not in {None, other.id}
+
+
+def test_a_stored_name_without_the_hash_is_known_by_the_journal(project: Project) -> None:
+    project.sandbox.state.keeps_names = False
+    for _ in range(2):
+        code, _, err = project.upload()
+        assert code == 0, err
+        (record,) = project.sandbox.state.stored()
+        assert project.sha256[:12] not in record.filename
+        assert project.slot().pickle_id == record.id == project.receipt()["pickle"]
+
+
+@pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
+def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
+    assert project.upload()[0] == 0
+    for path in project.folder.glob("journal-*"):
+        path.unlink()
+    code, out, err = project.upload(slot=slot)
+    assert code == 0, err
+    assert len(project.records()) == 1
+    assert project.sandbox.requests.count("PUT") == project.sandbox.requests.count(CREATE) == 1
+    assert project.slot(slot).pickle_id == project.records()[0].id
+    assert ("as it did already" in out) == (slot == "fresh")
+    assert project.sandbox.requests.count(ASSIGN) == (1 if slot == "fresh" else 2)
+
+
+def test_a_registration_whose_answer_cannot_be_read_is_found(project: Project) -> None:
+    project.sandbox.faults.add(CREATE, faults.answers(CREATE, "text"))
+    assert project.upload()[0] == 0
+    check_deployed(project)

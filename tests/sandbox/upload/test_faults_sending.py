@@ -1,0 +1,233 @@
+"""Rows 9 to 18 of the table of faults: the bytes on their way to the storage."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import errors, tournament, web
+from builder.progress import Silent
+from builder.upload import storage as sending
+from tests.sandbox import faults, storage
+from tests.support import uploads
+from tests.support.upload_ends import MB, big, check_deployed, check_nothing_registered
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+    from tests.support.uploads import Project
+
+    Asking = Callable[..., tournament.Tournament]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        pytest.param(faults.reset(after_bytes=3 * MB), id="row-9-reset"),
+        pytest.param(faults.status(500), id="row-10-500"),
+        pytest.param(faults.status(503), id="row-10-503"),
+        pytest.param(faults.early(faults.status(503)), id="row-10-503-before-the-body"),
+        pytest.param(faults.refused(storage.TIMED_OUT), id="row-13-RequestTimeout"),
+        pytest.param(faults.redirect(301), id="row-14-301"),
+        pytest.param(faults.redirect(307), id="row-14-307"),
+        pytest.param(faults.applied(faults.reset()), id="row-15-stored-then-reset"),
+        pytest.param(faults.wrong_etag(), id="row-16-wrong-md5"),
+        pytest.param(faults.truncated(), id="row-16-truncated"),
+    ],
+)
+def test_the_bytes_are_sent_again(project: Project, action: faults.Action) -> None:
+    big(project)
+    project.sandbox.faults.add("PUT", action)
+    code, _, err = project.upload()
+    assert code == 0, err
+    check_deployed(project)
+    puts = project.sandbox.requests.of("PUT")
+    assert len(puts) == 2
+    assert not any(one.had_token for one in puts)
+    assert not any("content-type" in one.headers for one in puts)
+    assert project.sandbox.requests.count("computePickleUploadAuth") == 1
+
+
+def test_row_11_an_address_that_has_expired(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED))
+    assert project.upload()[0] == 0
+    check_deployed(project)
+    assert project.sandbox.requests.count("computePickleUploadAuth") == 2
+
+
+def test_row_12_a_bad_signature_ends_it(project: Project) -> None:
+    project.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE), times=None)
+    code, _, err = project.upload()
+    assert code == 4
+    assert "SignatureDoesNotMatch" in err
+    assert project.sandbox.requests.count("PUT") == 1
+    check_nothing_registered(project)
+
+
+def test_row_14_another_host_gets_nothing(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        other.setblocking(False)
+        project.sandbox.faults.add("PUT", faults.redirect(307, f"127.0.0.1:{other.getsockname()[1]}"), times=None)
+        code, _, err = project.upload()
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    assert code == 4
+    assert "only the host that the API names is sent a model" in err
+    check_nothing_registered(project)
+
+
+def _send(
+    project: Project, ask: Asking, patience: sending.Patience, waits: list[float] | None = None
+) -> sending.Stored:
+    questioned = ask()
+    recorded = project.manifest()["pickle"]
+
+    def authorise() -> tournament.FileAuth:
+        return questioned.upload_auth("small.pkl", project.slot().id)
+
+    return sending.put(
+        authorise(),
+        project.folder / "model.pkl",
+        sha256=recorded["sha256"],
+        md5=sending.md5_of(project.folder / "model.pkl"),
+        size=recorded["size"],
+        progress=Silent(),
+        clock_ahead=None,
+        renew=authorise,
+        patience=patience,
+        sleep=([] if waits is None else waits).append,
+    )
+
+
+def quick(*, attempts: int = 3, silent: float = 30.0, total: float = 60.0) -> sending.Patience:
+    """Be as patient as a test may be."""
+    return sending.Patience(attempts=attempts, silent=silent, total=total)
+
+
+@pytest.mark.parametrize("action", [faults.wrong_etag(), faults.truncated()], ids=["wrong", "truncated"])
+def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, action: faults.Action) -> None:
+    project.sandbox.faults.add("PUT", action, times=None)
+    with pytest.raises(errors.NetworkError, match="what is stored is not what was sent"):
+        _send(project, ask, quick())
+    assert project.sandbox.requests.count("PUT") == 2
+    check_nothing_registered(project)
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
+def test_row_10_a_busy_storage_says_how_long_to_wait(project: Project, ask: Asking, asked: str, waited: float) -> None:
+    waits: list[float] = []
+    project.sandbox.faults.add("PUT", faults.too_many(asked))
+    assert _send(project, ask, quick(), waits).filename
+    assert waits == [waited]
+
+
+def test_row_17_a_stall_is_cut_and_sent_again(project: Project, ask: Asking) -> None:
+    big(project, 64 * MB)
+    project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
+    assert _send(project, ask, quick(silent=0.5)).filename
+    assert project.sandbox.requests.count("PUT") == 2
+
+
+def test_row_17_stalls_for_ever_end(project: Project, ask: Asking) -> None:
+    project.sandbox.faults.add("PUT", faults.stall(), times=None)
+    with pytest.raises(errors.NetworkError, match="nothing was registered"):
+        _send(project, ask, quick(silent=0.2))
+    check_nothing_registered(project)
+
+
+def test_row_17_the_total_deadline(project: Project, ask: Asking) -> None:
+    big(project)
+    with pytest.raises(errors.NetworkError, match="not stored after 0 s"):
+        _send(project, ask, quick(total=0.0))
+    assert list(project.sandbox.state.stored()) == []
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_row_17_an_answer_that_drips_for_ever_is_cut_off(
+    project: Project, ask: Asking, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage takes everything, then says a byte at a time: never silent, never done."""
+    ended = threading.Event()
+    context = None
+    if scheme == "https":
+        context, certificate = uploads.certified(tmp_path)
+        # Of this computer itself no setting of the environment is asked for: so it is taken for another.
+        monkeypatch.setattr(web, "is_local", lambda _: False)
+        for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():
+            monkeypatch.setenv(name, value)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=_drip, args=(listening, ended, context))
+        thread.start()
+        address = f"{scheme}://localhost:{listening.getsockname()[1]}/one?X-Signature=s"
+        project.sandbox.faults.add("computePickleUploadAuth", _at(address), times=None)
+        started = time.monotonic()
+        try:
+            with pytest.raises(errors.NetworkError, match="not stored after 1 s"):
+                _send(project, ask, quick(silent=20, total=1))
+        finally:
+            ended.set()
+            thread.join()
+    assert time.monotonic() - started < _DRIPS
+    check_nothing_registered(project)
+
+
+def _at(address: str) -> faults.Action:
+    return faults.answers("computePickleUploadAuth", {"filename": "one.pkl", "url": address})
+
+
+_DRIPS = 10.0
+"""Seconds; long after a send is to be cut off."""
+
+
+def _drip(listening: socket.socket, ended: threading.Event, context: ssl.SSLContext | None) -> None:
+    connection, _ = listening.accept()
+    with contextlib.suppress(OSError), contextlib.ExitStack() as undo:
+        secured = context.wrap_socket(connection, server_side=True) if context else connection
+        undo.enter_context(secured)
+        secured.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        ends = time.monotonic() + _DRIPS
+        while time.monotonic() < ends and not ended.wait(0.05):
+            secured.sendall(b"x")
+
+
+@pytest.mark.parametrize("how", ["changes", "shrinks", "grows"])
+def test_row_18_the_file_changes_while_it_is_sent(project: Project, how: str) -> None:
+    big(project)
+    path = project.folder / "model.pkl"
+    project.sandbox.faults.add("PUT", faults.stall(after_bytes=MB))
+    with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
+        project.sandbox.requests.wait_for("PUT", read=MB)
+        with path.open("r+b") as file:
+            if how == "changes":
+                file.seek(7 * MB)
+                file.write(b"something else")
+            else:
+                file.truncate(5 * MB if how == "shrinks" else 9 * MB)
+        project.sandbox.faults.release()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "it changed while it was sent" in err
+    assert "make pickle" in err
+    check_nothing_registered(project)
+    assert not any(one.status == 200 for one in project.sandbox.requests.of("PUT"))  # no object either
+
+
+def test_a_thread_is_left_behind_by_nothing(project: Project, ask: Asking) -> None:
+    before = set(threading.enumerate())
+    project.sandbox.faults.add("PUT", faults.status(503), times=None)
+    with pytest.raises(errors.NetworkError):
+        _send(project, ask, quick())
+    # The stand-in's own serve one connection each.
+    left = [one for one in threading.enumerate() if one not in before and not _serves(one)]
+    assert left == []
+
+
+def _serves(thread: threading.Thread) -> bool:
+    return "process_request_thread" in thread.name

@@ -1,0 +1,32 @@
+"""What an upload leaves that met a fault: one record, one assignment, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.uploads import Project
+
+MB = 1 << 20
+WAITING = "waiting for another upload of this pickle to register it\n"
+CREATE, ASSIGN = "createComputePickleUpload", "assignPickleToModel"
+SEGMENTATION = "Segmentation fault! Ensure python and library versions match our environment."
+
+
+def check_deployed(project: Project, slot: str = "fresh") -> None:
+    """One record, its bytes whole, assigned."""
+    (record,) = project.records()
+    assert project.slot(slot).pickle_id == record.id
+    assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
+    assert project.receipt()["pickle"] == record.id
+
+
+def check_nothing_registered(project: Project) -> None:
+    assert project.records() == []
+    assert project.sandbox.requests.count(CREATE) == 0
+    assert project.slot().pickle_id is None
+
+
+def big(project: Project, size: int = 8 * MB) -> None:
+    """Have a pickle that does not fit into the buffers between two processes."""
+    project.replace_pickle(bytes(range(251)) * (size // 251 + 1))
