@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +59,14 @@ def build(rendered: render.Rendered, target: Path, on: engine.Engine, run: str, 
 
 
 def _read_report(log: str) -> Made:
-    lines = [line for line in log.splitlines() if line.startswith(_MARK)]
-    if not lines:
+    # Anywhere in a line: a model of the user's own may have printed before it, and ended no line.
+    reports = re.findall(rf"{_MARK}({{.*}})$", log, re.MULTILINE)
+    if not reports:
         raise errors.BuildError(
             "the build ended without saying what it made, so its result is not taken; run it again. "
             f"It printed last: {log[-300:]}"
         )
-    report: dict[str, Any] = json.loads(lines[-1].removeprefix(_MARK))
+    report: dict[str, Any] = json.loads(reports[-1])
     return Made(
         sha256=report["sha256"],
         size=report["size"],

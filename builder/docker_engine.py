@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import time
@@ -36,6 +37,8 @@ _ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
 
 _BUILDERS_OWN = (" --->", "Removing intermediate container ")  # lines that no step printed
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What the builder puts around a step's standard error, the end of it in front of the next line of its output."""
 _FOREIGN = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
@@ -211,7 +214,7 @@ class DockerEngine:
             # Closed at once, whatever happens: an engine goes on with a build for as long as somebody listens.
             with contextlib.closing(stream):
                 for event in stream:
-                    text = event.get("stream", "")
+                    text = _COLOUR.sub("", event.get("stream", ""))
                     log.append(text)
                     if text.startswith("Step "):
                         progress.step(text.strip())

@@ -224,6 +224,7 @@ LABEL numerai-builder.run=$RUN_ID
 ENV WORD=spoken
 WORKDIR /here
 COPY . .
+RUN ["python", "-c", "import sys; print('beware', file=sys.stderr)"]
 RUN ["python", "-c", "import os; print('it says', os.environ['WORD'], open('file').read()); open('made', 'w')"]
 FROM scratch
 ARG RUN_ID
@@ -233,6 +234,7 @@ COPY --from=make /here/made /made
     with run.start(subject.on) as identity:
         outcome = build(subject, dockerfile, identity)
         assert "it says spoken content\n" in outcome.log
+        assert "\x1b" not in outcome.log, "the builder colours what a step says on standard error"
         with subject.on.copy_out(outcome.image, "/made", run=identity) as chunks:
             assert files_of(chunks) == {"made": b""}
     assert left(subject, identity) == []

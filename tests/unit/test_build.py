@@ -83,6 +83,11 @@ def test_a_build_that_does_not_say_what_it_made_is_not_taken(on: FakeEngine, tmp
     assert on.leftovers() == []
 
 
+def test_what_a_model_prints_while_it_is_made_hides_nothing(on: FakeEngine, tmp_path: Path) -> None:
+    source = WRITES + "print('loading', end='', flush=True); " + REPORTS
+    assert make(on, saying(source), tmp_path / "model.pkl").size == 1
+
+
 def test_a_pickle_that_is_not_the_one_that_was_made_is_not_taken(on: FakeEngine, tmp_path: Path) -> None:
     source = WRITES + REPORTS.replace("(b'x')", "(b'another')")
     with pytest.raises(
