@@ -17,7 +17,7 @@ SAID = (
 
 _KEY = re.compile(r"(?i)token|secret|passw(?:or)?d|api[_-]?key|private[_-]?key|credential")
 _VALUE = re.compile(
-    r"[A-Za-z0-9]{6,}\$[A-Za-z0-9]{6,}|(?i:^\s*(?:token|bearer)\s+\S{6,})"
+    r"(?<![A-Za-z0-9])[A-Za-z0-9]{6,}\$[A-Za-z0-9]{6,}|(?i:^\s*(?:token|bearer)\s+\S{6,})"
     r"|\b(?![A-F0-9]{64}\b)[A-Z0-9]{64}\b"  # a sha256 in capitals is none
 )
 SHORTEST = 4

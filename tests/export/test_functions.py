@@ -410,6 +410,16 @@ def test_a_secret_in_a_file_is_not_put_in_a_bundle(tmp_path: Path, name: str, te
     assert "QWERTY" not in said
 
 
+def test_a_long_line_of_digits_in_a_file_is_looked_through_at_once(tmp_path: Path) -> None:
+    """Such as a model's bytes in hexadecimal: to look for a secret from each of its places would take hours."""
+    (tmp_path / "model.hex").write_text("a1" * 1_000_000)
+
+    def load(bundle: Any) -> Any:
+        return lambda live_features: live_features[[bundle.features[0]]] / 8
+
+    assert exported(load, tmp_path, files=[tmp_path / "model.hex"])[0].notes == ()
+
+
 NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2
 TOKEN = "sk-0123456789abcdef"
 ACCOUNT = {"name": "mine", "keys": [1, {"api_key": b"0123456789"}]}
