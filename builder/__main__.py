@@ -20,8 +20,7 @@ def _check_python() -> None:
     if sys.version_info >= (3, 11) and not missing:
         return
     own = Path(__file__).resolve().parents[1] / ".venv"
-    if (own / "bin" / "python").exists() and Path(sys.prefix).resolve() != own:
-        sys.stdout.flush()
+    if (own / "bin" / "python").exists() and Path(sys.prefix).resolve() != own.resolve():
         os.execv(own / "bin" / "python", [str(own / "bin" / "python"), "-m", "builder", *sys.argv[1:]])  # noqa: S606
     lacks = f"has no {', '.join(missing)}" if missing else "is older than 3.11"
     sys.stderr.write(
