@@ -142,7 +142,7 @@ def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
     if fault is None or found.rank < Rank.EMPTY:
         return found
     reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
-    rank = Rank.UNSURE if slot.pickle else Rank.FAILED
+    rank = Rank.UNSURE if slot.pickle or slot.webhook else Rank.FAILED
     return Standing(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
 
 

@@ -92,6 +92,8 @@ def test_an_upload_that_failed_since_is_told_of() -> None:
     empty = standing.judge(seats.slot("alpha"), [failed])
     assert (empty.rank, empty.todo) == (Rank.FAILED, "why alpha")
     assert "validation failed" in empty.reason
+    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
+    assert standing.judge(hooked, [failed]).rank is Rank.UNSURE, "another machine submits for it"
     good = seats.pickle("good", owner="s1", inserted_at=EARLIER)
     runs = seats.slot("alpha", pickle=good)
     assert standing.judge(runs, [failed]).rank is Rank.UNSURE
