@@ -1,10 +1,9 @@
 """Run a custom bundle where it was exported, in a process of its own: ``python -B -P trial.py INSIDE FOLDER``.
 
 ``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.npz``, ``code/``,
-``files/`` and ``inputs.npy``, float64 (rows, n); where ``bundle.json`` says ``whole``, the features are handed over as
-int8. Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3:
-the code was refused, or raised something, and the last line on stderr says so. Nothing of the notebook is here: what
-the bundle lacks is missing.
+``files/`` and ``inputs.npy``, float64 (rows, n), whose features are handed over as the ``dtype`` of ``bundle.json``.
+Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3: the code was refused, or raised something, and
+the last line on stderr says so. Nothing of the notebook is here: what the bundle lacks is missing.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ def main(inside: str, folder: Path) -> int:
     with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files}
     live, benchmarks = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
-    if header["whole"]:
-        live = live.astype(dict.fromkeys(header["features"], "int8"))
+    live = live.astype(dict.fromkeys(header["features"], header["dtype"]))
     try:
         predict = custom.load(header, arrays, folder)
         custom.parameters(predict)

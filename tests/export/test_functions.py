@@ -410,6 +410,16 @@ def test_a_secret_in_a_file_is_not_put_in_a_bundle(tmp_path: Path, name: str, te
     assert "QWERTY" not in said
 
 
+def test_ties_that_float32_breaks_in_another_way_are_no_overflow(tmp_path: Path) -> None:
+    weights = np.full(4, 0.1, dtype=np.float32)
+
+    def predict(live_features: pd.DataFrame) -> pd.DataFrame:
+        product = pd.Series(live_features[FEATURES].to_numpy() @ weights, index=live_features.index)
+        return product.rank(pct=True).to_frame("prediction")
+
+    assert exported(predict, tmp_path)[0].kind == "custom"
+
+
 def test_a_long_line_of_digits_in_a_file_is_looked_through_at_once(tmp_path: Path) -> None:
     """Such as a model's bytes in hexadecimal: to look for a secret from each of its places would take hours."""
     (tmp_path / "model.hex").write_text("a1" * 1_000_000)
