@@ -216,6 +216,8 @@ class _Account:
                 self._say(stage.API, good=False, text=str(error), fix=fix)
                 if found.token is None:
                     self.lines.append(stage.judge_token(None, ""))
+            except errors.UsageError as error:  # certificates or a proxy that nothing can be asked with
+                self._say(stage.API, good=False, text=str(error), fix="mend that setting")
             else:
                 self._say(stage.API, good=True, text=f"{api.client.where} answers")
                 self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))

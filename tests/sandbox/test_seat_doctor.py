@@ -108,6 +108,16 @@ def test_no_api(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandb
     assert "token" not in lines["slot"]["text"], "which is good, for all that is known"
 
 
+def test_a_setting_that_nothing_can_be_asked_with(
+    look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, sandbox: server.Sandbox
+) -> None:
+    sandbox.api_url = "https://api-tournament.example/"
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authority.pem")
+    _, lines = look()
+    assert "api" in wrong(lines)
+    assert "mend or unset SSL_CERT_FILE" in lines["api"]["text"]
+
+
 def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
     sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     _, lines = look()
