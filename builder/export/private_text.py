@@ -7,7 +7,6 @@ its source too. A secret is found by what it is called and by what it looks like
 from __future__ import annotations
 
 import ast
-import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,13 @@ _DEEPEST = 100
 _PART = re.compile(r"/home/[^/]|/Users/[^/]|^[^\s]+[/\\][^\s/\\]+[/\\][^/\\\n]+$")
 """More of a path than ``/`` or ``/100``."""
 _LONGEST_FILE = 4_000_000
-_SETTING = re.compile(r"""\s*(?:export\s+)?([\w.-]+)\s*[=:]\s*["']?([^\s"']+)""")
-"""A line such as ``NAME=value`` or ``name: value``."""
+_LONGEST_LINE = 10_000
+_SETTING = re.compile(
+    r"""(?i)(?<![\w.-])["']?((?:[\w.-]{0,80}[_.-])?(?<!bos_)(?<!eos_)(?<!pad_)(?<!unk_)(?<!cls_)(?<!sep_)(?<!mask_)"""
+    r"""(?:token|secret|passw(?:or)?d|api[_-]?key|private[_-]?key|secret[_-]?key|credentials?))["']?\s*[=:]\s*"""
+    r"""(["']?)([A-Za-z0-9._~+/=$-]{8,})(?=["'\s,;}]|$)"""
+)
+"""Such as ``NAME=value``, ``name: value``, ``"name": "value"``, of what is called like a secret."""
 
 
 def notes_of_value(value: Any, name: str) -> list[str]:
@@ -71,8 +75,8 @@ def notes_of_source(source: str, where: str) -> list[str]:
 def notes_of_file(path: Path, name: str) -> list[str]:
     """Return what a person should know of a file that goes into a bundle as it is; raises as of ``notes_of_value``.
 
-    JSON is looked into as data, other text by its lines. What is no text, or too long to be written by hand, is taken
-    for numbers.
+    Text is looked through by its lines, for keys whose last word is a secret's (``api_key``, not ``max_tokens``) and
+    values that could be one. What is no text, or too long to be written by hand, is taken for numbers.
     """
     if path.stat().st_size > _LONGEST_FILE:
         return []
@@ -80,18 +84,22 @@ def notes_of_file(path: Path, name: str) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return []
-    try:
-        return notes_of_value(json.loads(text), name)
-    except (ValueError, RecursionError):
-        pass
     for line, content in enumerate(text.splitlines(), start=1):
         place = f"line {line} of {name}"
-        setting = _SETTING.match(content)
-        if setting and secret_scan.names_one(setting[1]) and len(setting[2]) >= secret_scan.SHORTEST:
-            raise errors.ExportError(f"export: {place}: {_CALLED.format(setting[1])}rename it if it is none")
-        if secret_scan.looks_like_one(content.strip()):
+        for key, quote, value in _SETTING.findall(content):
+            if quote or not _is_number(value):
+                raise errors.ExportError(f"export: {place}: {_CALLED.format(key)}rename it if it is none")
+        if len(content) <= _LONGEST_LINE and secret_scan.looks_like_one(content.strip()):
             raise errors.ExportError(f"export: {_LOOKS.format(place)}")
     return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _path_notes(place: str, text: str) -> list[str]:

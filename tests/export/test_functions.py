@@ -410,6 +410,24 @@ def test_a_secret_in_a_file_is_not_put_in_a_bundle(tmp_path: Path, name: str, te
     assert "QWERTY" not in said
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("model.yaml", "max_tokens: 4096000000\nn_tokens=1024\ntokenizer: models/bert-base\n"),
+        ("layer.txt", "self.token_embedding = nn.Embedding(n)\nfeature_secretive_x: 0.123456789\ntoken: 0.123456789"),
+        ("special.json", '{"bos_token": "<bos>", "eos_token": "endoftext", "tokenizer_class": "BertTokenizer"}'),
+        ("deep.json", "[" * 300 + "]" * 300),
+    ],
+)
+def test_a_file_that_only_sounds_like_secrets_is_taken(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+
+    def load(bundle: Any) -> Any:
+        return lambda live_features: live_features[[bundle.features[0]]] / 8
+
+    assert exported(load, tmp_path, files=[tmp_path / name])[0].kind == "custom"
+
+
 def test_ties_that_float32_breaks_in_another_way_are_no_overflow(tmp_path: Path) -> None:
     weights = np.full(4, 0.1, dtype=np.float32)
 
