@@ -1,58 +1,74 @@
 """A look-alike of the tournament's prediction runner: ``/predict.py`` of a stand-in image.
 
-It is not Numerai's program. It was written from the published behaviour, to keep the same contract:
+It is not Numerai's program. It was written from that program's published behaviour, to keep the same contract:
 
-    python predict.py --model MODEL [--dataset D] [--benchmarks B] [--output_dir DIR] [--post_url URL] [--debug]
+    python predict.py --model MODEL [--dataset D] [--benchmarks B] [--output_dir DIR] [--post_url URL --post_data DATA]
+                      [--debug]
 
 ``MODEL`` (a path or a URL) is loaded by ``pandas.read_pickle`` and called with the live features, and with the
-benchmark predictions if it takes two parameters. ``D`` and ``B`` are local parquet files, or else names of tournament
-data sets that are downloaded without a token. What it returns is checked, then written as
-``live_predictions-<hex>.csv`` into ``DIR``. Exit code 0: good, even when the CSV could not be written (which is
-logged); 1: the reason is in the log.
+benchmark predictions if it has two parameters. ``D`` and ``B`` are local parquet files, or names of tournament data
+sets that are downloaded without a token. What it returns is checked, sent to ``URL`` if there is one, then written as
+``live_predictions-<hex>.csv`` into ``DIR``. Exit code 0: good, also when the CSV could not be written (which is only
+logged); 1: the reason is in the log, above a box of help. A failure that is not expected ends in a traceback.
 
-A plain script for Python 3.10 and later, with what the image has. What only some runs need is imported by them.
+A plain script for Python 3.10 and later, with the packages of the image. The process ends normally, as the original
+does: a thread of pyarrow that is still starting can abort it then (exit 134), now and then.
 """  # noqa: INP001 - a script, alone in its image
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import logging
 import os
 import pickle
 import secrets
 import sys
-import tempfile
+import time
+import urllib.parse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import requests
+
 DATA_VERSION = "v5.2"  # the published default moves with the image's tag, so callers always name the data
-_LOG = logging.getLogger("predict")
+PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
+TRIES = 10
+_LOG = logging.getLogger()  # the root: its name is in every line
+_FIRST_WAIT, _GROWTH = 0.2, 1.5
+_SERVER_ERROR = 500
+_HELP = f"""\
+{"-" * 80}
+That was numerai-builder's look-alike of the prediction runner, not Numerai's own
+program. The reason for the failure is above this box.
 
+To see more of it, run the image with the pickle and --debug:
 
-class Failure(Exception):  # noqa: N818 - it ends the run, with its reason
-    """The run fails for a reason that the log gives."""
+    docker run -i --rm -v "$PWD:$PWD" IMAGE --debug --model $PWD/model.pkl
+
+A pickle must be made with the Python of the image that runs it. `make validate`
+shows an error with its cause and what to do.
+{"-" * 80}
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one model on one round's data, and return the exit code."""
     options = _parse(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if options.debug else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    _LOG.info("this is numerai-builder's look-alike of the prediction runner, not Numerai's own")
-    _LOG.info("Running on Python %d.%d", *sys.version_info[:2])
-    try:
-        _run(options)
-    except Failure as failure:
-        _LOG.error("%s", failure, exc_info=failure.__cause__ if options.debug else None)
-        return 1
+    logging.basicConfig(level=logging.DEBUG if options.debug else logging.INFO)
+    _LOG.info("Running numerai-predict:%s - Python %s", os.environ.get("GIT_REF", ""), PYTHON)
+    model = _load(options)
+    inputs = _read_inputs(options, model)
+    predictions = _predict(model, inputs, debug=options.debug)
+    path = Path(options.output_dir, f"live_predictions-{secrets.token_hex(6)}.csv")
+    if options.post_url:
+        _post(options.post_url, options.post_data, predictions, path)
+    _write(predictions, path)
     return 0
 
 
@@ -68,112 +84,144 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="parquet file, or data set name, of the benchmark predictions",
     )
     parser.add_argument("--output_dir", default="/tmp", help="existing folder for the CSV")  # noqa: S108
-    parser.add_argument("--post_url", help="URL that the CSV is sent to")
-    parser.add_argument("--post_data", help="JSON object of form fields that are sent with it")
+    parser.add_argument("--post_url", help="URL that the predictions are sent to; takes --post_data")
+    parser.add_argument("--post_data", help="urlencoded form fields that are sent with them")
     parser.add_argument("--debug", action="store_true", help="log more, with tracebacks")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    # The original ends in a TypeError, by accident, in these cases.
+    if not Path(options.output_dir).is_dir():
+        raise TypeError(f"--output_dir {options.output_dir} is not a folder")
+    if (options.post_url is None) != (options.post_data is None):
+        raise TypeError("--post_url and --post_data go together")
+    return options
 
 
-def _run(options: argparse.Namespace) -> None:
-    output = Path(options.output_dir)
-    if not output.is_dir():
-        raise Failure(f"the output folder {output} does not exist")
-    model = _load(options.model)
-    parameters = _count_parameters(model)
-    inputs = [_read(name) for name in (options.dataset, options.benchmarks)[:parameters]]
-    _LOG.debug("the inputs have the shapes %s", [frame.shape for frame in inputs])
-    predictions = _predict(model, inputs)
-    _check(predictions)
-    csv = _write(predictions, output)
-    if options.post_url and csv is not None:
-        _post(options.post_url, options.post_data, csv)
+def _refuse(reason: str, error: Exception | None = None, *, debug: bool = False) -> NoReturn:
+    """Log the reason, with the traceback of ``error`` when debugging, then print the help box and end with 1."""
+    _LOG.error(reason)
+    if error is not None and debug:
+        _LOG.error(error, exc_info=error)
+    _help()
 
 
-def _load(name: str) -> Any:
-    _LOG.info("Loading model %s", name)
+def _help() -> NoReturn:
+    sys.stderr.write(_HELP)
+    raise SystemExit(1)
+
+
+def _load(options: argparse.Namespace) -> Any:
+    path = options.model
+    if path.startswith(("http://", "https://")):
+        path = _download(path, Path(options.output_dir))
+    _LOG.info("Loading model %s", path)
     try:
-        return pd.read_pickle(name)  # noqa: S301 - running it is this program's work
-    except (pickle.UnpicklingError, TypeError, ModuleNotFoundError) as error:
-        raise Failure(f"the pickle cannot be loaded: {type(error).__name__}: {error}") from error
+        return pd.read_pickle(path)  # noqa: S301 - running it is this program's work
+    except (pickle.UnpicklingError, ModuleNotFoundError) as error:
+        _refuse(f"Invalid pickle - {error}", error, debug=options.debug)
+    except TypeError as error:
+        _refuse(f"Pickle incompatible with {PYTHON}", error, debug=options.debug)
 
 
-def _count_parameters(model: Any) -> int:
-    try:
-        count = len(inspect.signature(model).parameters)
-    except (TypeError, ValueError) as error:
-        raise Failure(f"the pickle holds no function but {type(model).__name__}") from error
+def _download(url: str, folder: Path) -> str:
+    parts = urllib.parse.urlsplit(url)
+    path = folder / Path(parts.path).name
+    _LOG.info("Downloading model %s://%s%s", parts.scheme, parts.netloc, parts.path)  # without what signs it
+    answer = _request("GET", url)
+    path.write_bytes(answer.content)
+    return str(path)
+
+
+def _request(method: str, url: str, **content: Any) -> requests.Response:
+    """Send a request, again with growing waits while the server fails or cannot be reached; end with 1 on a refusal."""
+    import requests  # noqa: PLC0415 - only a run that uses the network needs it
+
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(_FIRST_WAIT * _GROWTH**attempt)
+        try:
+            answer = requests.request(method, url, timeout=60, **content)
+        except requests.RequestException as error:
+            reason = type(error).__name__
+        else:
+            if answer.ok:
+                return answer
+            reason = f"{answer.status_code} {answer.reason}"
+            if answer.status_code < _SERVER_ERROR:
+                break
+        _LOG.warning("%s failed: %s", method, reason)
+    _LOG.error("%s failed: %s", method, reason)
+    raise SystemExit(1)
+
+
+def _read_inputs(options: argparse.Namespace, model: Any) -> list[pd.DataFrame]:
+    count = len(inspect.signature(model).parameters)
     if count not in {1, 2}:
-        raise Failure(f"the pickled function takes {count} parameters; it must take 1 or 2")
-    return count
+        _refuse(f"Pickle function is invalid - it has {count} parameters instead of 1 or 2")
+    names = (options.dataset, options.benchmarks)[:count]
+    return [pd.read_parquet(_find_data(name, Path(options.output_dir))) for name in names]
 
 
-def _read(name: str) -> pd.DataFrame:
-    """Read a local parquet file, or else download the data set of that name first."""
-    if Path(name).exists():
-        return pd.read_parquet(name)
+def _find_data(name: str, folder: Path) -> Path:
+    """Return a local file; a relative name that is not one is a data set's, which is downloaded into ``folder``."""
+    path = Path(name)
+    if path.exists():
+        return path
+    if path.is_absolute():
+        _LOG.error("Local dataset not found - %s", name)
+        raise SystemExit(1)
     import numerapi  # noqa: PLC0415 - only a run that downloads needs it
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, name.replace("/", "_")))
-        _LOG.info("Downloading %s", name)
-        numerapi.NumerAPI().download_dataset(name, path)
-        return pd.read_parquet(path)
-
-
-def _predict(model: Callable[..., Any], inputs: Sequence[pd.DataFrame]) -> Any:
-    _LOG.info("Predicting on %d rows of live features", len(inputs[0]))
-    try:
-        return model(*inputs)
-    except Exception as error:
-        raise Failure(f"the function failed: {type(error).__name__}: {error}") from error
-
-
-def _check(predictions: Any) -> None:
-    if predictions is None:
-        raise Failure("the function returned None")
-    if type(predictions) is not pd.DataFrame:
-        raise Failure(f"the function must return a pandas DataFrame; it returned {type(predictions).__name__}")
-    if predictions.empty:
-        raise Failure("the predictions are empty")
-    if (missing := int(predictions.isna().to_numpy().sum())) > 0:
-        raise Failure(f"the predictions hold {missing} NaN")
-    first = predictions.iloc[:, 0]
-    try:
-        within = bool(first.between(0, 1).all())
-    except TypeError as error:
-        raise Failure(f"the first column of the predictions holds no numbers: {first.dtype}") from error
-    if not within:
-        raise Failure(f"the predictions must be within 0 and 1; they go from {first.min()} to {first.max()}")
-
-
-def _write(predictions: pd.DataFrame, folder: Path) -> Path | None:
-    """Write the CSV; a failure is logged and no more, as in the image that this one looks like."""
-    path = folder / f"live_predictions-{secrets.token_hex(6)}.csv"
-    _LOG.info("Saving predictions to %s", path)
-    try:
-        predictions.to_csv(path)
-    except OSError:
-        _LOG.exception("the predictions could not be saved to %s", path)
-        return None
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _LOG.info("Downloading %s", name)
+    numerapi.NumerAPI().download_dataset(name, str(path))
     return path
 
 
-def _post(url: str, data: str | None, csv: Path) -> None:
-    import requests  # noqa: PLC0415 - only a run that posts needs it
-
-    _LOG.info("Posting predictions")
+def _predict(model: Callable[..., Any], inputs: Sequence[pd.DataFrame], *, debug: bool) -> pd.DataFrame:
+    _LOG.info("Predicting on %d rows of live features", len(inputs[0]))
     try:
-        with csv.open("rb") as handle:
-            answer = requests.post(url, data=json.loads(data or "{}"), files={"file": (csv.name, handle)}, timeout=60)
-        answer.raise_for_status()
-    except (ValueError, requests.RequestException) as error:
-        raise Failure(f"the predictions could not be posted: {error}") from error
+        predictions = model(*inputs)
+        reason = _find_fault(predictions)
+    except TypeError as error:
+        _refuse(f"Pickle function is invalid - {error}", error, debug=debug)
+    except Exception as error:  # noqa: BLE001 - any that a model may raise
+        _LOG.exception("%s", error)
+        _help()
+    if reason:
+        _refuse(reason)
+    return predictions
+
+
+def _find_fault(predictions: Any) -> str:
+    """Return what is wrong with predictions; nothing if they are good."""
+    if predictions is None:
+        return "Pickle function is invalid - it returned None"
+    if type(predictions) is not pd.DataFrame:
+        return f"Pickle function is invalid - it returned {type(predictions)} instead of {pd.DataFrame}"
+    if len(predictions) == 0:
+        return "Pickle function returned 0 predictions"
+    if predictions.isna().any().any():
+        return "Pickle function returned at least 1 NaN prediction"
+    if not predictions.iloc[:, 0].between(0, 1).all():
+        return "Pickle function returned predictions that are not between 0 and 1"
+    return ""
+
+
+def _post(url: str, data: str, predictions: pd.DataFrame, path: Path) -> None:
+    fields = dict(urllib.parse.parse_qsl(data))
+    _LOG.info("Uploading predictions as %s", path)
+    _request("POST", url, data=fields, files={"file": (str(path), predictions.to_csv(), "text/csv")})
+
+
+def _write(predictions: pd.DataFrame, path: Path) -> None:
+    """Write the CSV; a failure is only logged, as in the image that this one looks like."""
+    _LOG.info("Saving predictions to %s", path)
+    try:
+        predictions.to_csv(path)
+    except OSError as error:
+        _LOG.exception("%s", error)
 
 
 if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    sys.stdout.flush()
-    # Not sys.exit: threads of pyarrow that are still starting can abort a process which ends just after it has read a
-    # parquet file (seen with 18, 21 and 26, one time in ten), and the exit code is what callers go by.
-    os._exit(code)
+    sys.exit(main())
