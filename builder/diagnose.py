@@ -121,8 +121,9 @@ _CANNOT_WRITE = re.compile(r"\b(?:OSError|PermissionError)\b|\[Errno \d+\]")
 _CAUSES = (
     (
         (
-            r"unknown opcode|bad marshal data|unsupported pickle protocol|\bcode(?:\(\) (?:takes|argument)| expected at)"
-            r"|numpy\.(?:dtype|ndarray) size changed|No module named 'numpy\._core|is not a known BitGenerator"
+            r"unknown opcode|bad marshal data|unsupported pickle protocol"
+            r"|\bcode(?:\(\) (?:takes|argument)| expected at)|numpy\.(?:dtype|ndarray) size changed"
+            r"|No module named 'numpy\._core|is not a known BitGenerator"
         ),
         _OTHER_PYTHON,
     ),

@@ -74,7 +74,7 @@ def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
     rows = count_rows(task.live)
     progress.step("running the pickle in its image")
     children = validate.plan_children(task.image, task.limits)
-    outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run)
+    outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
     entry = outcome.entry
     usage = None
     if entry is not None:
@@ -134,24 +134,20 @@ def count_rows(path: Path, option: str = "--live") -> int:
 
 
 def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
-    entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
-    if entry["code"] != 0:
-        ended = diagnose.Ended(
-            code=entry["code"],
-            timed_out=entry["timed_out"],
-            out_of_memory=outcome.exit.out_of_memory,
-            log=entry["log"],
-        )
-        where = diagnose.Where(
-            seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
-        )
-        cause = diagnose.find_cause(ended, where)
-        return [validate.Check(name="entry point", good=False, detail=str(cause))], cause
-    checks = [validate.Check(name="entry point", good=True, detail="exit 0")]
+    where = diagnose.Where(
+        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
+    )
+    ended, cause = validate.judge_entry(outcome, where)
+    checks = [ended]
+    if cause is not None:
+        return checks, cause
     csv = outcome.measured["csv"] if outcome.measured else None
     if csv is None:
-        cause = diagnose.Cause(text="the entry point ended with exit 0 and wrote no CSV that can be read", fix=_REFUSED)
-        return [*checks, validate.Check(name="csv", good=False, detail=cause.text)], cause
+        cause = diagnose.Cause(text="its CSV cannot be read", fix=_REFUSED)
+        if outcome.measured and outcome.entry:
+            cause = diagnose.explain_no_csv(str(outcome.entry["log"]))
+        return [*checks, validate.Check(name="csv", good=False, detail=str(cause))], cause
+    checks += validate.note_seconds(task.image)
     checks += validate.judge_csv(rows, csv)
     bad = next((check for check in checks if check.good is False), None)
     if bad is None:
@@ -169,7 +165,6 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "out": f"{_BOX}/out/measured.json",
     }
     named: dict[str, bytes | Path] = {
-        "csv/.keep": b"",
         "measure.py": paths.inside_folder() / "measure.py",
         _MEASURE: json.dumps(plan).encode(),
         "model.pkl": task.pickle,

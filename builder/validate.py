@@ -6,7 +6,9 @@ One locked container. In it ``builder/inside/watch.py`` runs the entry point as 
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from builder import diagnose, engine, errors, paths, reference, tar_stream
 from builder.bundle import model as bundle_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from builder import artifact, data, image
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 ENTRY, MEASURE = "entry", "measure"
 _BOX = engine.BOX
+_CSV_FOLDER = f"{_BOX}/csv"
 _SLACK_SECONDS = 60.0  # for starting and stopping, on top of what the children may take
+_MOST_CSV_BYTES = 256 << 20  # a million rows take 40 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +102,20 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came out of the container: how it ended, and the files of its output folder."""
+    """What came out of the container: how it ended, the reports on its children, and the CSV.
+
+    Attributes:
+        csv: The entry point's predictions, if the measuring does not report on them; None if there are none.
+        aborts: How many runs in a row ended with exit 134 after they had written the whole CSV. 1: this is the second
+            run, and a good one; 2: so is this one.
+    """
 
     exit: engine.Exit
     entry: dict[str, Any] | None
     measured: dict[str, Any] | None
     measuring: dict[str, Any] | None
-    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    csv: bytes | None = None
+    aborts: int = 0
 
 
 def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
@@ -116,14 +127,15 @@ def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Val
     """
     progress.step("running the pickle in its image")
     children = plan_children(task.image, task.limits)
-    outcome = run_children(children, _entries(task), task.image, task.limits, on, run=run)
+    rows = task.files.rows
+    outcome = run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
     entry = outcome.entry
-    checks = [_judge_entry(task, outcome)]
+    checks = [judge_entry(outcome, _where(task))[0]]
     usage = None
     if entry is not None:
         usage = Usage(peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"])
     if checks[0].good:
-        checks += _judge_measured(task, outcome)
+        checks += [*_judge_measured(task, outcome), *note_seconds(task.image)]
     return Validation(task=task, checks=tuple(checks), usage=usage, log=entry["log"] if entry else "")
 
 
@@ -158,8 +170,12 @@ def run_children(
     on: engine.Engine,
     *,
     run: str,
+    rows: int,
 ) -> Outcome:
-    """Run the children of a plan in a locked container.
+    """Run the children of a plan in a locked container; once more if the first run aborts after its CSV is whole.
+
+    A thread of pyarrow that is still starting aborts a process that ends, now and then (exit 134). That says nothing of
+    the pickle, unless it happens again.
 
     Args:
         children: What :func:`plan_children` returns.
@@ -168,10 +184,40 @@ def run_children(
         limits: Of the container, and of each child.
         on: The engine.
         run: The run's identity.
+        rows: How many rows a whole CSV has.
 
     Raises:
         errors.EngineError: The engine failed.
     """
+    given = [*entries]
+    first = _run_once(children, given, where, limits, on, run=run)
+    if not _aborted_at_end(first, rows):
+        return first
+    second = _run_once(children, given, where, limits, on, run=run)
+    return dataclasses.replace(second, aborts=2 if _aborted_at_end(second, rows) else 1)
+
+
+def _aborted_at_end(outcome: Outcome, rows: int) -> bool:
+    """Tell whether the entry point aborted, and its CSV is whole all the same: it came out with every line ended."""
+    if outcome.entry is None or outcome.entry["code"] not in diagnose.ABORT_CODES or outcome.entry["timed_out"]:
+        return False
+    text = (outcome.csv or b"").decode("utf-8", "replace").replace("\0", "")
+    try:
+        lines = sum(1 for _ in csv.reader(io.StringIO(text, newline="")))
+    except csv.Error:
+        return False
+    return text.endswith("\n") and lines == rows + 1
+
+
+def _run_once(
+    children: dict[str, Any],
+    entries: Iterable[tar_stream.Entry],
+    where: image.Image,
+    limits: Limits,
+    on: engine.Engine,
+    *,
+    run: str,
+) -> Outcome:
     most = engine.Limits(cpus=limits.cpus, memory=limits.memory)
     command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
     watching: dict[str, bytes | Path] = {
@@ -179,7 +225,8 @@ def run_children(
         "plan.json": json.dumps(children).encode(),
     }
     with on.container(where.handle, command, run=run, limits=most, network=False) as container:
-        container.put(tar_stream.pack([*_named(watching), *entries]))
+        folder = tar_stream.Entry(name="csv/.keep", content=b"")
+        container.put(tar_stream.pack([folder, *_named(watching), *entries]))
         ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
         try:
             files = tar_stream.unpack_small(container.get(f"{_BOX}/out"))
@@ -188,6 +235,7 @@ def run_children(
                 raise
             files = {}  # the watcher itself was killed before it could write: how it ended is all there is
         said = "" if files else container.log()
+        predictions = None if "measured.json" in files else _fetch_csv(container)
     read = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
     entry = read.get(f"{ENTRY}.json")
     if entry is None and not ended.out_of_memory and ended.code is not None:
@@ -197,8 +245,27 @@ def run_children(
         entry=entry,
         measured=read.get("measured.json"),
         measuring=read.get(f"{MEASURE}.json"),
-        files=files,
+        csv=predictions,
     )
+
+
+def _fetch_csv(container: engine.Container) -> bytes | None:
+    """Return the CSV that the entry point wrote; None if there is none, or it is too large to be one."""
+    try:
+        files = tar_stream.unpack_small(_bounded(container.get(_CSV_FOLDER)))
+    except errors.EngineError:
+        return None
+    written = sorted(name for name in files if name.startswith("live_predictions-") and name.endswith(".csv"))
+    return files[written[-1]] if written else None
+
+
+def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    left = _MOST_CSV_BYTES
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise errors.EngineError(f"the pickle wrote more than {_MOST_CSV_BYTES >> 20} MB of predictions")
+        yield chunk
 
 
 def _entries(task: Task) -> list[tar_stream.Entry]:
@@ -212,7 +279,7 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "benchmarks.parquet": task.files.benchmarks or task.files.live,
         "golden.npz": bundle / "golden.npz",
     }
-    return [tar_stream.Entry(name="csv/.keep", content=b""), *_named(named)]
+    return _named(named)
 
 
 def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
@@ -232,7 +299,7 @@ def plan_children(where: image.Image, limits: Limits) -> dict[str, Any]:
     entry = {
         "name": ENTRY,
         # The CSV goes on the volume: in the runner's default folder, a tmpfs, it would be lost with exit 0.
-        "arguments": [*where.entrypoint, *options, "--output_dir", f"{_BOX}/csv"],
+        "arguments": [*where.entrypoint, *options, "--output_dir", _CSV_FOLDER],
         "folder": where.workdir or "/",
         "seconds": limits.seconds,
         "needs": [],
@@ -253,7 +320,7 @@ def _measure_plan(task: Task) -> dict[str, object]:
     return {
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",
-        "csv_folder": f"{_BOX}/csv",
+        "csv_folder": _CSV_FOLDER,
         "golden": f"{_BOX}/golden.npz",
         # A function of the user's own does not say what it takes.
         "columns": {"features": list(bundle.features), "benchmarks": list(bundle.benchmarks)} if own else None,
@@ -261,40 +328,69 @@ def _measure_plan(task: Task) -> dict[str, object]:
     }
 
 
-def _judge_entry(task: Task, outcome: Outcome) -> Check:
-    entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
+def judge_entry(outcome: Outcome, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
+    """Return the check of how the entry point ended, and why if it did not end well."""
+    entry = outcome.entry or _lost(outcome)
     if entry["code"] == 0:
-        return Check(name="entry point", good=True, detail="exit 0")
-    return Check(name="entry point", good=False, detail=_cause(task, outcome, entry))
+        detail = "exit 0"
+        if outcome.aborts:
+            detail += (
+                "; it ran twice: first it ended with exit 134 after its CSV was whole, a fault of pyarrow's threads"
+            )
+        return Check(name="entry point", good=True, detail=detail), None
+    cause = diagnose.find_cause(_ended(outcome, entry), where)
+    return Check(name="entry point", good=False, detail=str(cause)), cause
 
 
-def _cause(task: Task, outcome: Outcome, child: dict[str, Any]) -> str:
-    """Say why a child ended as it did."""
-    ended = diagnose.Ended(
+def note_seconds(where: image.Image) -> list[Check]:
+    """Return a note on seconds that are measured in a look-alike; none for another image.
+
+    The exact image has no compiled bytecode: each run there compiles every module that it imports.
+    """
+    if where.kind != "stand_in":
+        return []
+    detail = (
+        "a look-alike's are too good: the exact image compiles the packages in every run, so that a small model takes "
+        "2 to 4 times as much CPU there"
+    )
+    return [Check(name="seconds", good=None, detail=detail)]
+
+
+def _lost(outcome: Outcome) -> dict[str, Any]:
+    """Return the report on a child that left none."""
+    return {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
+
+
+def _ended(outcome: Outcome, child: dict[str, Any]) -> diagnose.Ended:
+    return diagnose.Ended(
         code=child["code"],
         timed_out=child["timed_out"],
         out_of_memory=outcome.exit.out_of_memory,
         log=child["log"],
+        aborted_twice=outcome.aborts > 1,
     )
-    where = diagnose.Where(
+
+
+def _where(task: Task) -> diagnose.Where:
+    return diagnose.Where(
         seconds=task.limits.seconds,
         memory=task.limits.memory,
         python=task.python,
         made_on=task.artifact.manifest.image.python,
     )
-    return diagnose.explain(ended, where)
 
 
 def _judge_measured(task: Task, outcome: Outcome) -> list[Check]:
     measured = outcome.measured
     if measured is None:
-        child = outcome.measuring or {"code": None, "timed_out": outcome.exit.code is None, "log": ""}
-        cause = _cause(task, outcome, child)
+        child = outcome.measuring or {**_lost(outcome), "code": None}
+        cause = diagnose.explain(_ended(outcome, child), _where(task))
         return [Check(name="measuring", good=False, detail=f"the result could not be read in the image: {cause}")]
-    csv = measured["csv"]
-    if csv is None:
-        return [Check(name="csv", good=False, detail="the entry point ended with exit 0 and wrote no CSV")]
-    return [*judge_csv(task.files.rows, csv), *_judge_golden(task, measured["golden"])]
+    figures = measured["csv"]
+    if figures is None:
+        log = outcome.entry["log"] if outcome.entry else ""
+        return [Check(name="csv", good=False, detail=str(diagnose.explain_no_csv(log)))]
+    return [*judge_csv(task.files.rows, figures), *_judge_golden(task, measured["golden"])]
 
 
 def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:

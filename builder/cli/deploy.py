@@ -251,7 +251,7 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     print(f"  cause    {failure.cause}")
     if failure.log:
         print("  it printed last:")
-        print("\n".join(f"    {line}" for line in failure.log[-_LOG_LINES:]))
+        print("\n".join(f"    {line}" for line in diagnose.excerpt(failure.log, _LOG_LINES)))
     if assign.identity(done.slot) == done.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
     elif done.left:
@@ -271,7 +271,7 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
     run = _last_run(done)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
-        print("\n".join(f"    {diagnose.one_line(line)}" for line in done.log[-_LOG_LINES:]))
+        print("\n".join(f"    {diagnose.one_line(line)}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
     if run and standing.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {when.round_line(plan.round, plan.now)}')
     if done.receipt and done.receipt.previous:

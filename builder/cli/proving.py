@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, errors, image, json_text, paths, post, render, run, typed
+from builder import artifact, config, data, diagnose, errors, image, json_text, paths, post, render, run, typed
 from builder.bundle import files
 from builder.cli import session, target, terminal
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
     from builder.progress import Progress
 
+_LOG_LINES = 12
 _MARKS = {True: "ok", False: "FAILED", None: "note"}
 
 
@@ -137,6 +138,6 @@ def _tell(result: validate.Validation, watch: terminal.Stopwatch) -> None:
     print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
         print("the entry point printed last:")
-        print("\n".join(f"    {line}" for line in result.log.strip().splitlines()[-12:]))
+        print("\n".join(f"    {diagnose.one_line(line)}" for line in diagnose.excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
         print(target.WARNINGS["stand_in"])

@@ -35,8 +35,8 @@ def logs(options: argparse.Namespace) -> int:
     sys.stderr.write(f"{what}\n")
     if not lines:
         sys.stderr.write("  it printed nothing yet; `python -m builder status` shows how far it is\n")
-    for one in lines:
-        print(_line(one))
+    for line in _printed(lines):
+        print(line)
     return 0
 
 
@@ -173,6 +173,15 @@ def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[t
     pickle = pickle_of(api, slots.find(api, name))
     said = " ".join(filter(None, (seat.clean(pickle.diagnostics), seat.clean(pickle.diagnostics_description))))
     return f"diagnostics of {seat.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
+
+
+def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
+    """Return a log as lines to print, without the runner's box of help."""
+    from builder import diagnose  # noqa: PLC0415
+
+    lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
+    left_out = diagnose.find_help([one.message for one in lines])
+    return [_line(one) for index, one in enumerate(lines) if index not in left_out]
 
 
 def _line(one: tournament.LogLine) -> str:

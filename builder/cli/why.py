@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, errors
+from builder import artifact, config, diagnose, errors
 from builder.cli import access, hosted, online, runs, seat, session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
     from types import ModuleType
 
-    from builder import diagnose, standing, tournament
     from builder import rerun as stage
+    from builder import standing, tournament
     from builder.progress import Progress
 
 _LOG_LINES = 12
@@ -192,7 +192,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
     print(f"{seat.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("there", f"{fault.where} {seat.clean(fault.status)}")]
     rows += [("", f"it says: {seat.clean(text)}") for text in fault.descriptions]
-    rows += [("", f"log: {seat.clean(line)}") for line in case.log[-_LOG_LINES:]]
+    rows += [("", f"log: {seat.clean(line)}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
     if here is None:
         rows.append(("here", "not run: " + " ".join(seat.clean(reason).split())))
     else:

@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import diagnose, engine, errors, tar_stream, validate
+from builder import diagnose, errors, rerun, tar_stream, validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder import image
-
-_OUT = f"{engine.BOX}/out"
+    from builder import engine, image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,22 +59,20 @@ def predict(
         errors.EngineError: The engine failed.
         errors.ImageError: The image has no entry point.
     """
-    children = validate.plan_children(where, limits)
-    entry = children["children"][0]
-    # Its CSV goes where all that is read back goes.
-    entry = {**entry, "arguments": [*entry["arguments"][:-1], _OUT]}
+    plan = validate.plan_children(where, limits)
+    plan["children"] = plan["children"][:1]  # the CSV itself comes back: nothing is to be measured of it
     entries = [
         tar_stream.Entry(name="model.pkl", content=pickle),
         tar_stream.Entry(name="live.parquet", content=live),
         tar_stream.Entry(name="benchmarks.parquet", content=benchmarks or live),
     ]
-    outcome = validate.run_children({**children, "children": [entry]}, entries, where, limits, on, run=run)
+    rows = rerun.count_rows(live)
+    outcome = validate.run_children(plan, entries, where, limits, on, run=run, rows=rows)
     if outcome.entry is None or outcome.entry["code"] != 0:
         raise errors.DataError([f"it does not run on this data: {_cause(outcome)}"])
-    written = [content for name, content in sorted(outcome.files.items()) if name.endswith(".csv")]
-    if not written:
-        raise errors.DataError(["it ended with exit 0 and wrote no CSV"])
-    return read_csv(written[-1])
+    if outcome.csv is None:
+        raise errors.DataError([str(diagnose.explain_no_csv(str(outcome.entry["log"])))])
+    return read_csv(outcome.csv)
 
 
 def read_csv(content: bytes) -> dict[str, float]:

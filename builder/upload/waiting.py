@@ -6,6 +6,7 @@ The words of the API are not documented. One that nobody knows is neither good n
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -114,8 +115,12 @@ def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
 
 
 def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
-    log = tuple(diagnose.one_line(line.message) for line in _log(api, fault.trigger, pickle))[-_PRINTED_LINES:]
-    cause = diagnose.explain_remote(fault.status, fault.descriptions, log)
+    printed = [line.message for line in _log(api, fault.trigger, pickle)]
+    cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
+    if not cause.fix:
+        fix = f"`python -m builder why {pickle.id}` runs it here, under the same limits"
+        cause = dataclasses.replace(cause, fix=fix)
+    log = tuple(map(diagnose.one_line, diagnose.excerpt(printed, _PRINTED_LINES)))
     return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
