@@ -26,6 +26,8 @@ _RULE = re.compile(r"(?:[A-Z]+:root:)?-{80}")
 _RECORD = re.compile(r"(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[^:\s]+:")
 _ERROR_RECORD = re.compile(r"(?:ERROR|CRITICAL):root:(.*)")
 _TRACEBACK = re.compile(r"\s*(?:\+ Exception Group )?Traceback \(most recent call last\):\s*")
+_CHAINED, _CAUSED = "During handling of the above exception", "The above exception was the direct cause"
+_SECOND_TRY = "pandas/compat/pickle_compat.py"
 _FRAME = re.compile(r'\s*File "([^"]*)", line \d+')
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*")
 _LETTER = re.compile(r"[^\W_]")
@@ -316,6 +318,8 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
     kept = [line.rstrip() for index, line in enumerate(lines) if index not in left_out and line.strip()]
     first = max(0, len(kept) - most)
     tracebacks = [index for index, line in enumerate(kept) if _TRACEBACK.fullmatch(line)]
+    while len(tracebacks) > 1 and kept[tracebacks[-1] - 1].startswith((_CHAINED, _CAUSED)):
+        tracebacks.pop()
     if tracebacks and len(kept) - tracebacks[-1] < _MOST_SHOWN_LINES:
         first = min(first, max(0, tracebacks[-1] - 1))  # the line above it says what it is about
     return kept[first:]
@@ -330,10 +334,13 @@ def _read(lines: Sequence[str]) -> _Log:
     left_out = find_help(lines)
     kept = [line for index, line in enumerate(lines) if index not in left_out]
     reasons, similar, files = list[str](), list[str](), list[str]()
-    inside = False  # a traceback, whose lines are indented but for the last
+    inside = chained = False  # in a traceback, whose lines are indented but for the last
     for line in kept:
         if _TRACEBACK.fullmatch(line):
             inside, files = True, []
+            continue
+        if line.startswith(_CHAINED):
+            chained = True
             continue
         if inside and (not line or line[0].isspace()):
             files += _FRAME.findall(line)
@@ -341,10 +348,13 @@ def _read(lines: Sequence[str]) -> _Log:
         if record := _ERROR_RECORD.match(line):
             reasons.append(one_line(record[1]))
         elif inside and not _RECORD.match(line):
-            reasons.append(one_line(line))
+            # pandas tries once more, in its own way, what it cannot load: what that ends in hides the first exception.
+            if not (chained and any(file.endswith(_SECOND_TRY) for file in files)):
+                reasons.append(one_line(line))
         elif _EXCEPTION.match(line):
             similar.append(one_line(line))
-        inside = False
+        if line.strip():
+            inside = chained = False
     plain = [one_line(line) for line in kept if _LETTER.search(line)]
     return _Log(
         reasons=tuple(filter(None, reasons or similar)),

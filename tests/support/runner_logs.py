@@ -1,0 +1,46 @@
+"""Logs as the runner's program writes them, for what is to be read from them: recorded from a look-alike's.
+
+The box of help has other words than the look-alike's: those of the published program are not known here. It speaks of
+errors, so that whoever reads it for the reason is found out.
+"""
+
+from __future__ import annotations
+
+HEAD = "INFO:root:Running numerai-predict: - Python 3.12\nINFO:root:Loading model /box/model.pkl\n"
+_RULE = "-" * 80
+BOX = f"""\
+{_RULE}
+Error? Any exception, such as a Segmentation fault or a timeout, is shown by:
+
+    docker run -i --rm -v "$PWD:$PWD" IMAGE --debug --model $PWD/model.pkl
+
+ValueError: this line is help too.
+No module named 'help'
+
+    [1] out of memory
+    [2] unknown opcode
+{_RULE}
+"""
+LOGGED_BOX = "".join(f"INFO:root:{line}\n" for line in BOX.splitlines())
+PRINTED = "what the model printed: 7 errors, no exception\n"
+"""Printed on standard output, which is written out last, when the process ends."""
+ABORTED = "terminate called without an active exception\n"
+
+
+def traceback(last: str, file: str = "/tmp/cell.py", head: str = "") -> str:
+    """Return a traceback that ends in an exception."""
+    frames = (
+        f'  File "/predict.py", line 90, in main\n    x = model(*args)\n        ^^^^^\n  File "{file}", line 7, in g\n'
+    )
+    return f"{head}Traceback (most recent call last):\n{frames}    y\n{last}\n"
+
+
+def chained(first: str, last: str) -> str:
+    """Return the traceback of a pickle that pandas tried to load twice."""
+    second = traceback(last, "/usr/lib/python3.12/site-packages/pandas/compat/pickle_compat.py")
+    return f"{traceback(first)}\nDuring handling of the above exception, another exception occurred:\n\n{second}"
+
+
+def refusal(reason: str, debug: str = "") -> str:
+    """Return a log that ends in a refusal; ``debug`` is what ``--debug`` adds to it."""
+    return f"{HEAD}ERROR:root:{reason}\n{debug}{BOX}"
