@@ -32,7 +32,9 @@ _BOX = "/box"
 _CHUNK = 1 << 20
 _SEGMENTATION_FAULTS = (139, -11)
 _NO_MEMORY = 137
-_ERROR = re.compile(r"error|exception|failed", re.IGNORECASE)
+_ABORTED = (134, -6)
+_ERROR = re.compile(r"ERROR:root:|^(?!\w+:)\S*(?:Error|Exception)\b")
+_BOX_OF_HELP = "-" * 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +159,16 @@ class Runner:
 
 
 def judge(ended: _Ended, limits: Limits) -> runs.Outcome:
-    """Say in a description how a run failed, or that it did not: it ended with 0 and there are predictions."""
+    """Say in a description how a run failed, or that it did not: it ended with 0 and there are predictions.
+
+    A thread of pyarrow aborts a good run now and then when it is at its end.
+    """
+    above = ended.log[: ended.log.index(_BOX_OF_HELP)] if _BOX_OF_HELP in ended.log else ended.log
+    reason = next((line for line in reversed(above) if _ERROR.search(line)), "")
+    has_csv = any(name.endswith(".csv") for name in ended.files)
+    if has_csv and (ended.code == 0 or (ended.code in _ABORTED and not reason)):
+        return runs.Outcome(good=True, logs=ended.log)
     if ended.code == 0:
-        if any(name.endswith(".csv") for name in ended.files):
-            return runs.Outcome(good=True, logs=ended.log)
         description = "The model wrote no predictions."
     elif ended.code in _SEGMENTATION_FAULTS:
         description = runs.SEGMENTATION_FAULT
@@ -169,7 +177,7 @@ def judge(ended: _Ended, limits: Limits) -> runs.Outcome:
     elif ended.out_of_memory or ended.code == _NO_MEMORY:
         description = f"The model ran out of memory: it may use {limits.memory >> 20} MB."
     else:
-        description = next((one for one in reversed(ended.log) if _ERROR.search(one)), f"Exit code {ended.code}")
+        description = reason or f"Exit code {ended.code}"
     return runs.Outcome(good=False, description=description, logs=ended.log)
 
 

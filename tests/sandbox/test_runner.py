@@ -52,7 +52,7 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickl
     found, logs = run(sandbox, example_pickle)
     assert found["validationStatus"] == "validated", logs
     assert [one["status"] for one in found["triggers"][0]["statuses"]] == ["pending", "running", "success"]
-    assert any("Running on Python 3.11" in one for one in logs)
+    assert any("INFO:root:Running numerai-predict: - Python 3.11" in one for one in logs)
     assert any("Saving predictions" in one for one in logs)
     assert sandbox.state.slot("fresh").latest_submission is not None
 
@@ -61,7 +61,7 @@ def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandb
     found, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
     assert found["validationStatus"] == "failed"
     assert last_description(found) == runs.SEGMENTATION_FAULT, logs
-    assert any("Running on Python 3.13" in one for one in logs)
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in one for one in logs)
     assert sandbox.state.slot("fresh").latest_submission is None
 
 

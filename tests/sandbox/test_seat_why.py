@@ -76,7 +76,7 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     code, found = why("fresh")
     assert (code, found["failed"], found["pickle"]) == (1, True, identity)
     assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
-    assert any("Running on Python 3.13" in line for line in found["there"]["log"])
+    assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in found["there"]["log"])
     assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
     assert "another Python or numpy, and the image has Python 3.13" in found["cause"]
     assert "seen here again" in found["cause"]

@@ -36,12 +36,16 @@ _NOT_FOUND_EXIT = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What stands in for a script in a container: what it writes to the box, how it ends, and what it prints."""
+    """What stands in for a script in a container: what it writes to the box, how it ends, and what it prints.
+
+    ``then`` stands in for it from the next run on.
+    """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
     code: int | None = 0
     out_of_memory: bool = False
     log: str = ""
+    then: Program | None = None
 
 
 @dataclass
@@ -299,12 +303,13 @@ class _Container:
 
     def run(self, seconds: float, /) -> engine.Exit:
         self._on.facts()
-        for name, program in self._on.programs.items():
+        for name, program in list(self._on.programs.items()):
             if any(Path(argument).name == name for argument in self._command):
                 for path, content in program.files.items():
                     (self._box / path).parent.mkdir(parents=True, exist_ok=True)
                     (self._box / path).write_bytes(content)
                 self._log = program.log
+                self._on.programs[name] = program.then or program
                 return engine.Exit(code=program.code, out_of_memory=program.out_of_memory)
         if NO_PYTHON in self._image.facts.labels:
             self._log = f"exec {self._command[0]} failed: No such file or directory"

@@ -86,9 +86,16 @@ def leaving(
     **ended: Any,
 ) -> None:
     """Say what the scripts in the container leave, and how it ends."""
-    named = {"entry": entry, "measure": measure, "measured": measured}
+    on.programs["watch.py"] = left(entry=entry, measure=measure, measured=measured, **ended)
+
+
+def left(*, csv: str | None = None, **reports: Any) -> Program:
+    """Return what a run leaves: its reports, and the CSV; the rest is how it ends."""
+    named = {name: reports.pop(name, None) for name in ("entry", "measure", "measured")}
     files = {f"out/{name}.json": json.dumps(content).encode() for name, content in named.items() if content is not None}
-    on.programs["watch.py"] = Program(files=files, **ended)
+    if csv is not None:
+        files["csv/live_predictions-0a.csv"] = csv.encode()
+    return Program(files=files, **reports)
 
 
 def judge(task: validate.Task, on: FakeEngine) -> validate.Validation:
@@ -178,13 +185,16 @@ def test_one_row_may_be_constant(task: validate.Task, on: FakeEngine, golden: li
 
 def test_exit_0_without_a_csv_is_no_success(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
     leaving(on, entry=GOOD_ENTRY, measured={**measured(golden), "csv": None})
-    assert failed(judge(task, on)) == {"csv": "the entry point ended with exit 0 and wrote no CSV"}
+    said = (
+        "the entry point ended with exit 0 and wrote no CSV: the function ended the process itself, as `sys.exit` does"
+    )
+    assert failed(judge(task, on))["csv"].startswith(said)
 
 
 def test_a_csv_that_cannot_be_read_is_told(task: validate.Task, on: FakeEngine) -> None:
     leaving(on, entry=GOOD_ENTRY, measure={"code": 1, "timed_out": False, "log": "Traceback\nIndexError: no columns\n"})
     said = "the result could not be read in the image: exit 1: IndexError: no columns"
-    assert failed(judge(task, on)) == {"measuring": said}
+    assert failed(judge(task, on))["measuring"].startswith(said)
     leaving(on, entry=GOOD_ENTRY)
     assert "it printed nothing" in failed(judge(task, on))["measuring"]
 
@@ -254,6 +264,71 @@ def test_a_run_that_failed_is_explained_and_judged_no_further(
     assert [check.name for check in result.checks] == ["entry point"]
     assert said in failed(result)["entry point"]
     assert (result.usage is None) == (entry is None)
+
+
+ABORTED = {**GOOD_ENTRY, "code": -6, "log": "terminate called without an active exception\n"}
+CSV = "id,prediction\n" + "".join(f"n{number:015x},0.5\n" for number in range(ROWS))
+
+
+def test_an_abort_after_the_csv_is_whole_is_run_once_more(
+    task: validate.Task, on: FakeEngine, golden: list[float]
+) -> None:
+    good = left(entry=GOOD_ENTRY, measured=measured(golden))
+    on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=good)
+    result = judge(task, on)
+    assert result.good
+    assert "ran twice" in result.checks[0].detail
+    assert "exit 134" in result.checks[0].detail
+    assert result.usage is not None
+
+
+def test_two_aborts_in_a_row_are_a_finding(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+    again = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=left(entry=GOOD_ENTRY, measured=measured(golden)))
+    on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=again)
+    detail = failed(judge(task, on))["entry point"]
+    assert "aborted (exit 134) twice in a row" in detail
+    assert judge(task, on).good  # the third run: it was run twice
+
+
+@pytest.mark.parametrize(
+    ("csv", "log", "said"),
+    [
+        (None, ABORTED["log"], "aborted (exit 134) without a whole CSV: terminate called"),
+        ("", ABORTED["log"], "without a whole CSV"),
+        (CSV[:-1], ABORTED["log"], "without a whole CSV"),
+        (CSV[: CSV.rindex("n")], ABORTED["log"], "without a whole CSV"),
+        (None, f"ERROR:root:Pickle function returned 0 predictions\n{ABORTED['log']}", "returned no rows"),
+    ],
+)
+def test_an_abort_without_a_whole_csv_is_judged_at_once(
+    task: validate.Task, on: FakeEngine, golden: list[float], *, csv: str | None, log: str, said: str
+) -> None:
+    good = left(entry=GOOD_ENTRY, measured=measured(golden))
+    on.programs["watch.py"] = dataclasses.replace(left(entry={**ABORTED, "log": log}, csv=csv), then=good)
+    assert said in failed(judge(task, on))["entry point"]
+
+
+def test_a_csv_that_is_too_large_is_not_taken_for_whole(
+    task: validate.Task, on: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validate, "_MOST_CSV_BYTES", 4096)
+    leaving(on, entry=ABORTED, csv=CSV)
+    assert "without a whole CSV" in failed(judge(task, on))["entry point"]
+
+
+def test_in_a_look_alike_a_note_says_that_its_seconds_are_too_good(
+    task: validate.Task, on: FakeEngine, golden: list[float]
+) -> None:
+    leaving(on, entry=GOOD_ENTRY, measured=measured(golden))
+    look_alike = dataclasses.replace(task, image=dataclasses.replace(task.image, kind="stand_in"))
+    result = judge(look_alike, on)
+    assert result.good
+    note = result.checks[-1]
+    assert (note.name, note.good) == ("seconds", None)
+    assert "2 to 4 times as much CPU" in note.detail
+    assert dataclasses.asdict(note) in json.loads(validate.to_bytes(result))["checks"]
+    leaving(on, entry={**GOOD_ENTRY, "code": 1})
+    assert [check.name for check in judge(look_alike, on).checks] == ["entry point"]
 
 
 def test_a_pickle_made_for_another_python_is_named(task: validate.Task, on: FakeEngine) -> None:
