@@ -261,21 +261,25 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     """
     printed, said = _read(_split(log)), _read(_split(descriptions))
     reasons = said.reasons or said.last
+    end = tuple(line for line in printed.last if not printed.reasons and not _RECORD.match(line))
     known = (
         _classify(reasons, said.files)
         or _look_up(_ENDS, reasons)
         or _classify(printed.reasons, printed.files)
-        or (None if printed.reasons else _classify(printed.last, ()) or _look_up(_ENDS, printed.last))
+        or _look_up(_CAUSES, end)
+        or _look_up(_ENDS, end)
     )
     if known is not None:
         return known
-    if not printed.reasons and _ABORT.search(" ".join((*reasons, *printed.last))):
+    if not printed.reasons and _ABORT.search(" ".join((*reasons, *end))):
         return Cause(
             text="the interpreter aborted (exit 134), as a thread of pyarrow makes it do now and then while it ends",
             fix="trigger it again; two in a row are a fault of the model or its libraries",
         )
-    message = (printed.reasons or reasons or printed.last)[-1:]
+    message = (printed.reasons or reasons or end)[-1:]
     text = f"the tournament says: {message[0]}" if message else "the tournament gives no reason"
+    if printed.last and not message:
+        text += f", and the log ends without an error: {printed.last[0]}"
     if status.lower() == "error":
         return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
     return Cause(text=text)

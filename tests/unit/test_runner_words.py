@@ -179,7 +179,8 @@ def test_an_error_that_a_library_logs_or_a_model_catches_is_not_the_reason() -> 
     assert "returned NaN" in diagnose.explain_remote("failed", [], [log]).text
     ended = diagnose.Ended(code=1, timed_out=False, out_of_memory=False, log=log)
     assert "returned NaN" in diagnose.explain(ended, UNKNOWN)
-    assert "timed out" not in diagnose.explain_remote("failed", [], [logs.HEAD, "DEBUG:x:timed out"]).fix
+    cut = diagnose.explain_remote("failed", [], [logs.HEAD, "DEBUG:x:timed out"])
+    assert cut.text == "the tournament gives no reason, and the log ends without an error: DEBUG:x:timed out"
 
 
 def test_a_description_from_the_log_is_read_as_the_log_is() -> None:

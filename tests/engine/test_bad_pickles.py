@@ -1,0 +1,112 @@
+"""A bad pickle of each kind in a look-alike: what it does there, and the one cause and fix that are made of it."""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+
+from builder import diagnose, docker_engine, image, progress, rerun, stand_in, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROWS = 40
+
+
+def function(body: str, parameters: str = "f, b") -> bytes:
+    """Pickle a function by value, as one of a notebook is; made on this Python, which is the look-alike's."""
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec(f"def predict({parameters}):\n    {body}\n", space)
+    return bytes(cloudpickle.dumps(space["predict"]))
+
+
+@pytest.fixture
+def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.Rerun]:
+    made = stand_in.make(engine, "3.11", progress.Silent())
+    ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
+    live = tmp_path / "live.parquet"
+    pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids).to_parquet(live)
+
+    def start(content: bytes) -> rerun.Rerun:
+        (tmp_path / "model.pkl").write_bytes(content)
+        task = rerun.Task(
+            pickle=tmp_path / "model.pkl",
+            image=image.stand_in_image("", "3.11", engine, progress.Silent()),
+            python=made.image.labels[stand_in.STAND_IN_LABEL],
+            made_on=None,
+            live=live,
+            benchmarks=None,
+            limits=validate.Limits(cpus=1, memory=1 << 30, seconds=120),
+        )
+        return rerun.rerun(task, engine, run_id, progress.Silent())
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("content", "cause", "fix"),
+    [
+        (function("return None"), "the function returned None", "return a DataFrame"),
+        (
+            function("return f['feature_a']"),
+            "the function returned pandas.core.series.Series, not exactly",
+            "return a DataFrame",
+        ),
+        (function("return f[['feature_a']].iloc[:0]"), "the function returned no rows", "return a DataFrame"),
+        (function("return f[[]]"), "the function returned a DataFrame without columns", "return a DataFrame"),
+        (function("return f[['feature_a']] * float('nan')"), "the function returned NaN", "fill what is missing"),
+        (function("return f[['feature_a']]"), "the function returned predictions outside 0 to 1", "rank"),
+        (function("return None", "a, b, c"), "neither 1 nor 2 parameters", "give it one"),
+        (function("return f['feature_z']"), "exit 1: KeyError: 'feature_z'", "fix the model or function"),
+        (function("return 1 + 'a'"), "exit 1: TypeError: unsupported operand", "fix the model or function"),
+        (function("import sys; sys.exit(0)"), "wrote no CSV: the function ended the process", "return the predictions"),
+        (function("import os; os.abort()"), "aborted (exit 134) without a whole CSV", "leaves threads running"),
+        (
+            function("import atexit, os; atexit.register(os.abort); return f[['feature_a']] / 4"),
+            "aborted (exit 134) twice in a row, each time after its CSV was written",
+            "leaves threads running",
+        ),
+        (function("import ctypes; ctypes.string_at(0)"), "segmentation fault, exit 139", "make pickle"),
+        (function("import numpy; numpy.ones(1 << 36)"), "ran out of memory at 1 GiB", "make the model smaller"),
+        (
+            function("import urllib.request as r; r.urlopen('http://example.invalid', timeout=5)"),
+            "uses the network",
+            "into the pickle",
+        ),
+        (b"no pickle at all", "not a valid pickle: invalid load key, 'n'.", "build it again"),
+        (pickle.dumps(list(range(99)))[:50], "empty or cut short", "build it again"),
+        (b"", "empty or cut short", "build it again"),
+        (pickle.dumps({"weights": [1.0]}), "is not a callable object", "fix the model or function"),
+        (b"cno_such_module\nthing\n.", "the module 'no_such_module'", "from a bundle"),
+        (b"c__main__\npredict\n.", "needs 'predict' of the module '__main__'", "from a bundle"),
+        (b"ctypes\nCodeType\n(I1\nI1\ntR.", "another Python or numpy", "build it in the image"),
+        (pickle.dumps(marshal.loads)[:-1] + b"(C\x02\xff\xfftR.", "another Python or numpy", "build it in the image"),
+        (b"\x80\xff.", "another Python or numpy", "build it in the image"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_it_has_one_cause_and_one_fix(
+    run: Callable[[bytes], rerun.Rerun], content: bytes, cause: str, fix: str
+) -> None:
+    result = run(content)
+    assert result.cause is not None
+    assert cause in result.cause.text, result.log
+    assert fix in result.cause.fix
+    assert [check.good for check in result.checks].count(False) == 1
+    assert result.log.startswith("INFO:root:Running numerai-predict: - Python 3.11\n")
+    if cause.startswith(("exit 1: ", "the function returned")):
+        there = diagnose.explain_remote("failed", [], result.log.splitlines())
+        assert cause.removeprefix("exit 1: ") in there.text
+
+
+def test_a_good_one_has_a_note_on_its_seconds(run: Callable[[bytes], rerun.Rerun]) -> None:
+    result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
+    assert result.cause is None
+    assert [check.name for check in result.checks if check.good is None] == ["seconds"]
