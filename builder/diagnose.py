@@ -287,8 +287,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
 
 def one_line(text: str) -> str:
     """Return what somebody else wrote on one line that can be printed."""
-    plain = "".join(char if char.isprintable() else " " for char in text)
-    return " ".join(plain.split())[:_LONGEST]
+    return " ".join(_printable(text).split())[:_LONGEST]
 
 
 def last_message(log: str) -> str:
@@ -311,7 +310,7 @@ def find_help(lines: Sequence[str]) -> set[int]:
 
 
 def excerpt(log: Iterable[str], most: int) -> list[str]:
-    """Return the end of a log, to show: without the box of help, and with the last traceback whole.
+    """Return the end of a log as lines to print: without the box of help, and with the last traceback whole.
 
     Args:
         log: Messages of one or more lines.
@@ -319,7 +318,7 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
     """
     lines = _split(log)
     left_out = find_help(lines)
-    kept = [line.rstrip() for index, line in enumerate(lines) if index not in left_out and line.strip()]
+    kept = [_printable(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
     first = max(0, len(kept) - most)
     tracebacks = [index for index, line in enumerate(kept) if _TRACEBACK.fullmatch(line)]
     while len(tracebacks) > 1 and kept[tracebacks[-1] - 1].startswith((_CHAINED, _CAUSED)):
@@ -327,6 +326,10 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
     if tracebacks and len(kept) - tracebacks[-1] < _MOST_SHOWN_LINES:
         first = min(first, max(0, tracebacks[-1] - 1))  # the line above it says what it is about
     return kept[first:]
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text).rstrip()
 
 
 def _split(messages: Iterable[str]) -> list[str]:

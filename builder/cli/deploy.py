@@ -271,7 +271,7 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
     run = _last_run(done)
     if done.run:
         print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
-        print("\n".join(f"    {diagnose.one_line(line)}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
+        print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
     if run and standing.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {when.round_line(plan.round, plan.now)}')
     if done.receipt and done.receipt.previous:

@@ -138,6 +138,6 @@ def _tell(result: validate.Validation, watch: terminal.Stopwatch) -> None:
     print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
         print("the entry point printed last:")
-        print("\n".join(f"    {diagnose.one_line(line)}" for line in diagnose.excerpt([result.log], _LOG_LINES)))
+        print("\n".join(f"    {line}" for line in diagnose.excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
         print(target.WARNINGS["stand_in"])

@@ -192,7 +192,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
     print(f"{seat.pickle_line(case.pickle)} ({case.pickle.id})")
     rows = [("there", f"{fault.where} {seat.clean(fault.status)}")]
     rows += [("", f"it says: {seat.clean(text)}") for text in fault.descriptions]
-    rows += [("", f"log: {seat.clean(line)}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
+    rows += [("", f"log: {line}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
     if here is None:
         rows.append(("here", "not run: " + " ".join(seat.clean(reason).split())))
     else:

@@ -120,7 +120,7 @@ def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
     if not cause.fix:
         fix = f"`python -m builder why {pickle.id}` runs it here, under the same limits"
         cause = dataclasses.replace(cause, fix=fix)
-    log = tuple(map(diagnose.one_line, diagnose.excerpt(printed, _PRINTED_LINES)))
+    log = tuple(diagnose.excerpt(printed, _PRINTED_LINES))
     return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from builder.cli import terminal
 from tests.sandbox import client, faults, runs, server
-from tests.support import command, manifests
+from tests.support import command, manifests, runner_logs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,6 +169,16 @@ def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
     _, _, err = seat("logs", "staked")
     assert runs.SEGMENTATION_FAULT in err
     assert [one["message"] for one in seat.data("logs", run)["lines"]] == ["starting", "Segfault"]
+
+
+def test_logs_leave_the_box_of_help_out(seat: Seat, failed: str) -> None:
+    log = seat.sandbox.state.pickles[failed].triggers[0].logs
+    log[0].message = runner_logs.refusal("Pickle function returned 0 predictions")
+    out = seat.good("logs", "staked")
+    texts = [line.split(" ", 2)[2] for line in out.splitlines()]
+    head = runner_logs.HEAD.splitlines()
+    assert texts == [*head, "ERROR:root:Pickle function returned 0 predictions", "Segfault"]
+    assert runner_logs.BOX in seat.data("logs", "staked")["lines"][0]["message"]  # JSON is the log as it is
 
 
 def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat, failed: str) -> None:

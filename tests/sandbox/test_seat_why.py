@@ -6,11 +6,12 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
+import cloudpickle
 import pytest
 
 from builder.cli import session
 from tests.sandbox import client, live, runner, runs, server
-from tests.support import command
+from tests.support import command, runner_logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,6 +85,38 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     assert command.call("why", identity) == 1
     out, _ = command.said(capsys)
     assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]
+
+
+@pytest.mark.parametrize("debug", ["", runner_logs.traceback("TypeError: unsupported operand")], ids=["plain", "debug"])
+@pytest.mark.parametrize("description", ["Model failed", "-" * 80, "exit code 1"])
+def test_the_reason_is_read_from_the_log_of_the_tournament(
+    why: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str], description: str, debug: str
+) -> None:
+    log = runner_logs.refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
+    sandbox.runs.judge = runs.Scripted.failing(description, *log.splitlines())
+    upload(sandbox, b"never loaded")
+    code, found = why("fresh", "--no-run")
+    assert code == 1
+    assert found["cause"].endswith("unsupported operand")
+    assert found["fix"]
+    assert command.call("why", "fresh", "--no-run") == 1
+    out = capsys.readouterr().out  # a traceback of the model's is shown
+    assert "log: ERROR:root:Pickle function is invalid" in out
+    assert "this line is help too" not in out
+
+
+def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
+    why: Callable[..., Any], sandbox: server.Sandbox, judge: runner.Runner
+) -> None:
+    sandbox.runs.judge = judge
+    space: dict[str, Any] = {"__name__": "__main__"}
+    exec("def predict(f):\n    return f.iloc[:, 2:3] * float('nan')\n", space)
+    upload(sandbox, cloudpickle.dumps(space["predict"]))
+    code, found = why("fresh")
+    assert (code, found["here"]["ran"], found["here"]["good"]) == (1, True, False)
+    assert found["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
+    assert found["cause"] == "the function returned NaN in its predictions (seen here again)"
+    assert "fill what is missing" in found["fix"]
 
 
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(

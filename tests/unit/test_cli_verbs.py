@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder import artifact, manifest, stand_in
-from tests.support import bundles, csv_facts, manifests
+from tests.support import bundles, csv_facts, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, forge, loaded, said
 from tests.support.fake_engine import FakeEngine, Program
 
@@ -85,6 +85,9 @@ def test_what_is_made_in_a_stand_in_says_so(project: Path, on: FakeEngine, capsy
     assert make() == 0
     out, _ = said(capsys)
     assert "A STAND-IN, not the runner image" in out
+    leaving(on)
+    assert call("validate", "configs/small.yaml") == 0
+    assert re.search(r"^  note +seconds +a look-alike's are too good: ", said(capsys)[0], re.MULTILINE)
     assert "never to be uploaded" in out
     assert call("stand-in", "--python", "3.11", "--json") == 0
     assert json.loads(said(capsys)[0]) == {
@@ -203,6 +206,34 @@ def test_validate_says_what_held_and_what_was_used(
     report = json.loads(said(capsys)[0])
     assert (report["format"], report["good"]) == (1, False)
     assert json.loads((made.folder / artifact.VALIDATION).read_bytes()) == report
+
+
+def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forge(project, on)
+    leaving(on)
+    entry = json.loads(on.programs["watch.py"].files["out/entry.json"])
+    raised = runner_logs.traceback("KeyError: 'feature_\x1b[2J'")
+    for reason, debug, said_of_it in (
+        (
+            "Pickle function returned at least 1 NaN prediction",
+            "",
+            "the function returned NaN in its predictions; fill",
+        ),
+        ("'feature_a'", raised, "exit 1: KeyError: 'feature_ [2J'; fix the model"),
+    ):
+        report = {**entry, "code": 1, "log": runner_logs.refusal(reason, debug) + runner_logs.PRINTED}
+        on.programs["watch.py"] = Program(files={"out/entry.json": json.dumps(report).encode()})
+        capsys.readouterr()
+        assert call("validate", "configs/small.yaml") == 1
+        out = capsys.readouterr().out
+        assert re.search(rf"^  FAILED +entry point +{re.escape(said_of_it)}", out, re.MULTILINE)
+        assert f"    ERROR:root:{reason}\n" in out
+        assert "---" not in out
+        assert "this line is help too" not in out
+        assert "\x1b" not in out
+    assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
 def test_validate_notices_what_changed_since(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import faults, runs, storage
-from tests.support import uploads
+from tests.support import runner_logs, uploads
 from tests.support.upload_ends import ASSIGN, CREATE, MB, SEGMENTATION, big, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -28,6 +28,20 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert project.slot("running").pickle_id == before.id
     assert project.sandbox.requests.count(ASSIGN) == 0
     assert project.journal("running")[-1]["step"] == "failed"
+
+
+def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
+    log = runner_logs.refusal("Pickle function returned at least 1 NaN prediction")
+    project.sandbox.runs.judge = runs.Scripted.failing("Model failed", *log.splitlines())
+    code, out, _ = project.upload()
+    assert code == 1
+    assert "cause    the function returned NaN in its predictions; fill what is missing" in out
+    assert "    ERROR:root:Pickle function returned at least 1 NaN prediction\n" in out
+    assert "this line is help too" not in out
+    project.sandbox.runs.judge = runs.Scripted.failing("odd", "odder")
+    _, out, _ = project.upload("--again")
+    (_, record) = project.records()
+    assert f"cause    the tournament says: odd; `python -m builder why {record.id}` runs it here" in out
 
 
 def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
