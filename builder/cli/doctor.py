@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, local_engine, pins
+from builder import config, config_values, errors, pins
 from builder.cli import online, parser, registries, session, terminal
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
 
     progress.step("looking for an engine")
     on, found = _find_engine()
-    lines = stage.judge_engine(found, local_engine.chosen_engine(os.environ))
+    lines = stage.judge_engine(found)
     chosen: config.Config | None = None
     if named is not None or Path(parser.CONFIG).is_file():
         path = Path(named or parser.CONFIG)
@@ -66,15 +65,14 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
     return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(chosen)]
 
 
-def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | str]:
-    from builder import docker_engine  # noqa: PLC0415 - the SDK takes a fifth of a second
+def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
     from builder import doctor as stage  # noqa: PLC0415
 
     try:
         on = session.find()
         return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
     except errors.EngineError as error:
-        return None, str(docker_engine.causes(error)[-1])
+        return None, error
 
 
 def _look_at_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import json
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # Errors that no call of ours can meet, each for its reason.
 NOT_OURS = {
-    docker.credentials.errors.StoreError: "the SDK turns it into a DockerException where it reads credentials",
+    docker.credentials.errors.StoreError: "builder.docker_config reads credentials, the SDK does not",
     docker.credentials.errors.InitializationError: "as above",
     docker.credentials.errors.CredentialsNotFound: "as above",
     urllib3.exceptions.ProxySchemeUnsupported: "TLS within TLS, which every Python that this tool runs on can do",
@@ -117,28 +118,33 @@ def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 def test_an_engine_that_is_not_there_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = connecting(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
     assert said == (
-        "could not reach the container engine: the container engine does not answer ([Errno 2] No such file or "
-        "directory); start it (`make engine` where this tool can), then run this again"
+        f"the engine chosen by DOCKER_HOST=unix://{tmp_path}/no.sock does not answer: [Errno 2] No such file or "
+        "directory; start it, or choose another: an engine that was chosen is never started from here"
     )
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [
-        {"DOCKER_HOST": "nonsense://x"},
-        {"DOCKER_HOST": "tcp://"},
-        {"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
-    ],
-    ids=str,
+    "host", ["nonsense://x", "tcp://", "tcp://localhost", "tcp://localhost:x", "npipe:////./pipe/x", "fd://", "ssh://h"]
 )
-def test_an_address_that_is_none_is_an_engine_error(
-    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_address_that_cannot_be_used_is_an_engine_error(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    said = connecting(monkeypatch, **environment)
-    assert said.startswith("could not reach the container engine: ")
-    assert "run this again" in said
+    said = connecting(monkeypatch, DOCKER_HOST=host)
+    assert said.startswith(f"DOCKER_HOST={host}: cannot be used (")
+    assert said.endswith("expected unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST of an engine")
+
+
+@pytest.mark.parametrize("answer", ["[]", "null", "7", "{}", '{"ApiVersion": 7}', '{"ApiVersion": "x"}', "<html>"])
+def test_what_is_no_engine_is_not_taken_for_one(serving: Callable[..., None], answer: str) -> None:
+    def reply(self: _Api) -> None:
+        self._send(200, answer.encode())
+
+    serving(do_GET=reply)
+    with pytest.raises(
+        errors.EngineChoiceError, match=r"cannot be used: .*the answer is not one of a container engine"
+    ):
+        docker_engine.connect()
 
 
 # ---- an engine that answers wrongly
@@ -255,6 +261,30 @@ def test_an_engine_that_goes_away_is_told(
     with pytest.raises(errors.EngineError, match=r"the container engine does not answer \(.+\); start it") as raised:
         call(docker_engine.connect())
     assert "\n" not in str(raised.value)
+
+
+ODD = [
+    "",
+    "<html>",
+    "[]",
+    "null",
+    "7",
+    "{}",
+    "[7]",
+    '{"Id": 7, "State": [], "Volumes": 7}',
+    '[{"Id": "x"}]',
+    '{"aux": []}',
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_answer_of_another_form_is_an_engine_error_or_none(
+    serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object], body: str
+) -> None:
+    serving(status=200, body=body.encode())
+    with contextlib.suppress(errors.EngineError):
+        call(docker_engine.connect())
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"{", b'{"stream": "Step 1/1 : FROM scratch"}'])
