@@ -177,7 +177,7 @@ def stop(*, machine: Machine | None = None) -> bool:
     try:
         started = json.loads(record.read_text())
         pid, born = int(started["pid"]), int(started["born"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError):  # it is not ours
         return False
     running = _born(pid) == born
     if running:
@@ -222,7 +222,10 @@ def _start(machine: Machine, progress: Progress) -> None:
     """Start the engine and wait until it answers."""
     progress.step("starting the container engine")
     if machine.systemd:
-        done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise errors.EngineError(f"systemctl cannot be run ({error.strerror}); start docker by hand") from error
         if done.returncode != 0:
             raise errors.EngineError(
                 f"systemd could not start docker: {done.stderr.strip()}; see `journalctl -u docker`"

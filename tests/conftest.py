@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,8 +28,12 @@ def pytest_configure() -> None:
     """Keep what this process inherited from the processes that tests start.
 
     ``nohup`` ignores SIGHUP and a shell's ``&`` SIGINT, and an ignored signal stays ignored in children. One with a
-    handler, even one that does nothing, has its default action in them.
+    handler, even one that does nothing, has its default action in them. PYTHONWARNINGS prints on their standard
+    error, and a proxy has no way to the servers of tests.
     """
+    os.environ.pop("PYTHONWARNINGS", None)
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -19,6 +19,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from builder import docker_engine, engine, errors, progress
+from tests.support import library_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,21 +49,13 @@ def _collected() -> Iterator[None]:
     gc.enable()
 
 
-def errors_of(module: ModuleType) -> list[type[Exception]]:
-    return [
-        kind
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, Exception) and not issubclass(kind, Warning) and kind.__module__ == module.__name__
-    ]
-
-
 @pytest.mark.parametrize(
     "module",
     [docker.errors, docker.credentials.errors, requests.exceptions, urllib3.exceptions],
     ids=lambda m: m.__name__,
 )
 def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
-    found = errors_of(module)
+    found = library_errors.of(module)
     assert found
     unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
     assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
@@ -188,6 +181,11 @@ class _Api(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(socketserver.ThreadingUnixStreamServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has heard enough."""
+
+
 @pytest.fixture
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that has DOCKER_HOST answer in some way."""
@@ -196,7 +194,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def serve(**answers: object) -> None:
         path = tmp_path / f"{len(servers)}.sock"
-        servers.append(socketserver.ThreadingUnixStreamServer(str(path), type("Api", (_Api,), answers)))
+        servers.append(_Server(str(path), type("Api", (_Api,), answers)))
         threads.append(threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}))
         threads[-1].start()
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
