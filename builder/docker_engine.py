@@ -1,18 +1,19 @@
 """A Docker Engine, or what speaks its API: the one file that imports the ``docker`` SDK.
 
 Whatever the SDK raises leaves as :class:`builder.errors.EngineError`. The engine is wherever ``DOCKER_HOST`` or the
-docker CLI's context says.
+docker CLI's context says (:mod:`builder.docker_config`).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import re
 import shutil
 import socket
 import time
-import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +24,7 @@ import docker.utils
 import requests.exceptions
 import urllib3.exceptions
 
-from builder import engine, errors
+from builder import docker_config, engine, errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 MINIMUM_API = (1, 41)  # Engine 20.10, the oldest that the commands here were tried on
+_MINIMUM_TEXT = ".".join(map(str, MINIMUM_API))
 
 # Seconds without a byte from the engine. A build step may be silent for minutes; the rest answers at once or is gone.
 _ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
@@ -50,39 +52,96 @@ _FOREIGN = (
 _SILENCE = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 
 
+# What reading an answer raises that has another form than an engine's.
+_MALFORMED = (LookupError, TypeError, AttributeError, ValueError)
+_WANTS_LOGIN = re.compile(r"denied|unauthori[sz]ed|authenticat|no basic auth|forbidden|HTTP 40[13]", re.IGNORECASE)
+
+
 def connect() -> DockerEngine:
     """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names.
 
     Raises:
-        errors.EngineError: none answers there, or it is too old.
+        errors.EngineChoiceError: The choice cannot be resolved, or the chosen engine does not answer.
+        errors.EngineError: None answers at the default socket, or it is too old.
     """
-    with _translated("reach the container engine"):
-        api = docker.DockerClient.from_env(version="auto", timeout=_ANSWER_SECONDS).api
-    if tuple(int(part) for part in api.api_version.split(".")) < MINIMUM_API:
+    endpoint = docker_config.find_endpoint(os.environ)
+    api = _client(endpoint)
+    try:
+        with _asking("reach the container engine"):
+            api.negotiate()
+            version = tuple(int(part) for part in api.api_version.split("."))
+    except errors.EngineError as error:
+        if endpoint.source is None:
+            raise
+        root = causes(error)[-1]
+        if not isinstance(root, OSError):
+            raise errors.EngineChoiceError(f"the engine chosen by {endpoint.source} cannot be used: {error}") from error
+        raise errors.EngineChoiceError(
+            f"the engine chosen by {endpoint.source} does not answer: {str(root) or type(root).__name__}; start it, or "
+            "choose another: an engine that was chosen is never started from here"
+        ) from error
+    if version < MINIMUM_API:
         raise errors.EngineError(
             f"the container engine at {api.base_url} speaks API {api.api_version}; "
-            f"{'.'.join(map(str, MINIMUM_API))} (Engine 20.10) or newer is needed: update it"
+            f"{_MINIMUM_TEXT} (Engine 20.10) or newer is needed: update it"
         )
     return DockerEngine(api)
 
 
-def login(registry: str) -> tuple[str, str] | None:
-    """Return the user and password that ``docker login`` keeps for a registry, or None.
+class _Client(docker.APIClient):
+    """The SDK's client without its part in logins.
+
+    It reads them all while it is constructed, and asks every credential helper before each build: one that is missing
+    or damaged would keep a pickle from being built from an image that is already here.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], **options: Any) -> None:
+        self._settings = settings
+        super().__init__(**options)
+
+    def negotiate(self) -> None:
+        """Use the newest API that the engine speaks."""
+        self._version = self.version(api_version=False)["ApiVersion"]
+
+    @property
+    def _general_configs(self) -> dict[str, Any]:
+        # The first entry keeps the SDK from reading the others as logins.
+        return {"": None, **{key: value for key, value in self._settings.items() if value}}
+
+    @_general_configs.setter
+    def _general_configs(self, _: object) -> None: ...
+
+    @property
+    def _auth_configs(self) -> _NoLogins:
+        return _NoLogins({})
+
+    @_auth_configs.setter
+    def _auth_configs(self, _: object) -> None: ...
+
+
+class _NoLogins(docker.auth.AuthConfig):
+    is_empty = False  # an empty one is read again from the file
+
+
+def _client(endpoint: docker_config.Endpoint) -> _Client:
+    """Return a client that has not asked the engine anything yet.
 
     Raises:
-        errors.EngineError: What keeps them does not answer.
+        errors.EngineChoiceError: The address is not one, or a library for it is missing.
     """
+    tls: Any = False
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a helper that is not there: said below
-            found = docker.auth.load_config().resolve_authconfig(registry) or {}
-    except _FOREIGN as error:
-        raise errors.EngineError(
-            f"could not read what `docker login` keeps for {registry} ({causes(error)[-1]}); run that again"
+        if endpoint.tls:
+            tls = docker.tls.TLSConfig(
+                client_cert=endpoint.tls.pair, ca_cert=endpoint.tls.ca, verify=endpoint.tls.verify
+            )
+        return _Client(endpoint.client, base_url=endpoint.host, tls=tls, version=_MINIMUM_TEXT, timeout=_ANSWER_SECONDS)
+    except Exception as error:  # ssh:// connects here, by a library that need not be installed
+        reason = docker_config.shown(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        raise errors.EngineChoiceError(
+            f"{endpoint.source or 'the default engine'}: cannot be used ({reason}); expected unix:///PATH, "
+            "tcp://HOST:PORT or ssh://USER@HOST of an engine"
         ) from error
-    # In small letters from the file, with capitals from a helper; an identity token is no password.
-    user, password = (found.get(name) or found.get(name.capitalize()) for name in ("username", "password"))
-    return (user, password) if user and password else None
 
 
 class DockerEngine:
@@ -93,30 +152,32 @@ class DockerEngine:
 
     def facts(self) -> engine.EngineFacts:
         """See :class:`builder.engine.Engine`."""
-        with _translated("ask the engine for its version"):
+        with _asking("ask the engine for its version"):
             answer = self._api.version()
-        return engine.EngineFacts(
-            version=answer["Version"], api=answer["ApiVersion"], platform=f"{answer['Os']}/{answer['Arch']}"
-        )
+            return engine.EngineFacts(
+                version=str(answer["Version"]),
+                api=str(answer["ApiVersion"]),
+                platform=f"{answer['Os']}/{answer['Arch']}",
+            )
 
     def free_disk(self) -> int | None:
         """See :class:`builder.engine.Engine`."""
-        with _translated("ask the engine where it keeps images"):
+        with _asking("ask the engine where it keeps images"):
             answer = self._api.info()
-        folder = answer.get("DockerRootDir") or ""
+            name, folder = answer.get("Name"), str(answer.get("DockerRootDir") or "")
         # A virtual machine's engine is reached by a socket here too, and has a name of its own.
-        if answer.get("Name") != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - may be forbidden
+        if name != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - may be forbidden
             return None
         return shutil.disk_usage(folder).free
 
     def memory(self) -> int:
         """See :class:`builder.engine.Engine`."""
-        with _translated("ask the engine for its memory"):
+        with _asking("ask the engine for its memory"):
             return int(self._api.info().get("MemTotal") or 0)
 
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
         """See :class:`builder.engine.Engine`."""
-        with _translated(f"look for the image {reference}"):
+        with _asking(f"look for the image {reference}"):
             try:
                 return _image_facts(self._api.inspect_image(reference))
             except docker.errors.ImageNotFound:
@@ -124,28 +185,35 @@ class DockerEngine:
 
     def images_with_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
         """See :class:`builder.engine.Engine`."""
-        with _translated(f"list images with the label {key}"):
-            found = self._api.images(filters={"label": f"{key}={value}"})
+        with _asking(f"list images with the label {key}"):
+            handles = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
         # Another run may have removed one in between.
-        images = [self.find_image(image["Id"]) for image in found]
+        images = [self.find_image(handle) for handle in handles]
         return [image for image in images if image is not None]
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> engine.ImageFacts:
         """See :class:`builder.engine.Engine`."""
         name, tag = docker.utils.parse_repository_tag(reference)
         registry = docker.auth.resolve_repository_name(name)[0]
-        header = docker.auth.get_config_header(self._api, registry)  # what `docker login` keeps
-        headers = {"X-Registry-Auth": header} if header else {}
+        headers, silent = {}, ""
+        try:
+            if login := docker_config.find_login(registry, os.environ):
+                headers = {"X-Registry-Auth": _login_header(login, registry)}
+        except errors.LoginError as error:
+            silent = str(error)  # most images require no login
         parameters = {"fromImage": name, "tag": tag or "latest", "platform": platform}
         layers: dict[str, tuple[int, int]] = {}
         try:
             for event in self._create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
-                detail = event.get("progressDetail") or {}
-                if event.get("status") == "Downloading" and detail.get("total"):
-                    layers[event["id"]] = (detail["current"], detail["total"])
-                    done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-                    progress.amount(done, total)
+                with _asking(f"pull {reference}"):
+                    detail = event.get("progressDetail") or {}
+                    if event.get("status") == "Downloading" and detail.get("total"):
+                        layers[event["id"]] = (int(detail["current"]), int(detail["total"]))
+                        done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                        progress.amount(done, total)
         except errors.EngineError as error:
+            if silent and _WANTS_LOGIN.search(str(error)):
+                raise errors.EngineError(f"{error}; asked without a login: {silent}") from error
             if not any(isinstance(one, _SILENCE) for one in causes(error)):
                 raise
             raise errors.EngineError(
@@ -168,7 +236,7 @@ class DockerEngine:
         }
         for _ in self._create(f"import {tag}", parameters, seconds=_BUILD_SECONDS, data=iter(tar)):
             pass
-        with _translated(f"import {tag}"):
+        with _asking(f"import {tag}"):
             return _image_facts(self._api.inspect_image(tag))
 
     def _create(self, what: str, parameters: Mapping[str, Any], *, seconds: float, **request: Any) -> Iterator[Any]:
@@ -181,8 +249,10 @@ class DockerEngine:
             answer = self._api.post(url, params=parameters, stream=True, timeout=seconds, **request)
             self._api._raise_for_status(answer)  # noqa: SLF001
             for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
-                if "error" in event:
-                    raise errors.EngineError(f"could not {what}: {event['error']}")
+                with _asking(what):
+                    failed = event.get("error")
+                if failed is not None:
+                    raise errors.EngineError(f"could not {what}: {failed}")
                 yield event
 
     def build(
@@ -204,6 +274,7 @@ class DockerEngine:
                 custom_context=True,
                 buildargs={**arguments, "RUN_ID": run},
                 network_mode="none",
+                use_config_proxy=False,  # nothing in it has a network, and a proxy's address may hold a password
                 nocache=not cache,
                 rm=True,
                 forcerm=True,
@@ -214,13 +285,14 @@ class DockerEngine:
             # Closed at once, whatever happens: an engine goes on with a build for as long as somebody listens.
             with contextlib.closing(stream):
                 for event in stream:
-                    text = _COLOUR.sub("", event.get("stream", ""))
+                    with _asking("build"):
+                        text, failed = _COLOUR.sub("", event.get("stream", "")), event.get("error")
+                        image = event.get("aux", {}).get("ID", image)
                     log.append(text)
                     if text.startswith("Step "):
                         progress.step(text.strip())
-                    if "error" in event:
-                        raise errors.BuildError(_build_fault(log, event["error"]))
-                    image = event.get("aux", {}).get("ID", image)
+                    if failed is not None:
+                        raise errors.BuildError(_build_fault(log, str(failed)))
         if not image:
             raise errors.BuildError("the engine ended the build without an image; is it being stopped? Run it again")
         return engine.BuildOutcome(image=image, log="".join(log))
@@ -232,17 +304,21 @@ class DockerEngine:
         """See :class:`builder.engine.Engine`."""
         labels = {engine.RUN_LABEL: run}
         with _translated(f"create a container of {image}"), contextlib.ExitStack() as undo:
-            volume = self._api.create_volume(labels=labels)["Name"]
+            with _asking("create a volume"):
+                volume = str(self._api.create_volume(labels=labels)["Name"])
             undo.callback(self.remove, engine.Leftover(kind="volume", id=volume, labels=labels))
-            created = self._api.create_container(
-                image,
-                entrypoint=list(command),
-                command=[],
-                labels=labels,
-                working_dir=engine.BOX,
-                user="0:0",
-                host_config=self._locked(volume, limits, network=network),
-            )["Id"]
+            with _asking(f"create a container of {image}"):
+                answer = self._api.create_container(
+                    image,
+                    entrypoint=list(command),
+                    command=[],
+                    labels=labels,
+                    working_dir=engine.BOX,
+                    user="0:0",
+                    use_config_proxy=network,  # its address may hold a password
+                    host_config=self._locked(volume, limits, network=network),
+                )
+                created = str(answer["Id"])
             undo.callback(self.remove, engine.Leftover(kind="container", id=created, labels=labels))
             yield DockerContainer(self._api, created)
 
@@ -250,10 +326,17 @@ class DockerEngine:
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
         """See :class:`builder.engine.Engine`."""
         labels = {engine.RUN_LABEL: run}
-        with _translated(f"copy {path} out of {image}"):
-            created = self._api.create_container(image, command=["never-started"], labels=labels)["Id"]
+        what = f"copy {path} out of {image}"
+        with _translated(what):
+            with _asking(what):
+                answer = self._api.create_container(
+                    image, command=["never-started"], labels=labels, use_config_proxy=False
+                )
+                created = str(answer["Id"])
             try:
-                yield self._api.get_archive(created, path)[0]
+                with _asking(what):
+                    content = self._api.get_archive(created, path)[0]
+                yield content
             finally:
                 self.remove(engine.Leftover(kind="container", id=created, labels=labels))
 
@@ -271,18 +354,22 @@ class DockerEngine:
     def leftovers(self) -> list[engine.Leftover]:
         """See :class:`builder.engine.Engine`."""
         chosen = {"label": engine.RUN_LABEL}
-        with _translated("look for what earlier runs left"):
+        with _asking("look for what earlier runs left"):
             containers = self._api.containers(all=True, filters=chosen)
             images = self._api.images(filters=chosen, all=True)
             volumes = self._api.volumes(filters=chosen).get("Volumes") or []
-        # An image can only go before the one it was built on. Their times are whole seconds, so those cannot tell.
-        parents = {image["Id"]: image.get("ParentId", "") for image in images}
-        images.sort(key=lambda image: _generation(image["Id"], parents), reverse=True)
-        return [
-            *(engine.Leftover(kind="container", id=found["Id"], labels=found["Labels"] or {}) for found in containers),
-            *(engine.Leftover(kind="image", id=found["Id"], labels=found["Labels"] or {}) for found in images),
-            *(engine.Leftover(kind="volume", id=found["Name"], labels=found["Labels"] or {}) for found in volumes),
-        ]
+            # An image can only go before the one it was built on. Their times are whole seconds, so those cannot tell.
+            parents = {image["Id"]: image.get("ParentId", "") for image in images}
+            images.sort(key=lambda image: _generation(image["Id"], parents), reverse=True)
+            return [
+                engine.Leftover(kind=kind, id=str(found[key]), labels=found["Labels"] or {})
+                for kind, key, several in (
+                    ("container", "Id", containers),
+                    ("image", "Id", images),
+                    ("volume", "Name", volumes),
+                )
+                for found in several
+            ]
 
     def remove(self, leftover: engine.Leftover, /) -> None:
         """See :class:`builder.engine.Engine`."""
@@ -327,7 +414,7 @@ class DockerContainer:
     def run(self, seconds: float, /) -> engine.Exit:
         """See :class:`builder.engine.Container`."""
         deadline = time.monotonic() + seconds
-        with _translated("run a container"):
+        with _asking("run a container"):
             self._api.start(self._id)
             try:
                 self._api.wait(self._id, timeout=seconds)
@@ -338,16 +425,19 @@ class DockerContainer:
                 self._api.kill(self._id)
                 return engine.Exit(code=None, out_of_memory=False)
             state = self._api.inspect_container(self._id)["State"]
-        return engine.Exit(code=state["ExitCode"], out_of_memory=state["OOMKilled"])
+            return engine.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
 
     def get(self, path: str, /) -> Iterator[bytes]:
         """See :class:`builder.engine.Container`."""
-        with _translated(f"copy {path} out of a container"):
-            yield from self._api.get_archive(self._id, path)[0]
+        what = f"copy {path} out of a container"
+        with _asking(what):
+            content = self._api.get_archive(self._id, path)[0]
+        with _translated(what):
+            yield from content
 
     def log(self) -> str:
         """See :class:`builder.engine.Container`."""
-        with _translated("read a container's log"):
+        with _asking("read a container's log"):
             return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
 
 
@@ -389,6 +479,30 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except _FOREIGN as error:
         _raise_ours(what, error)
+
+
+@contextlib.contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Translate errors where nothing but an answer of the engine is read: any other error says that it is malformed."""
+    with _translated(what):
+        try:
+            yield
+        except _MALFORMED as error:
+            if isinstance(error, _FOREIGN) and not isinstance(error, requests.exceptions.JSONDecodeError):
+                raise
+            raise errors.EngineError(
+                f"could not {what}: the answer is not one of a container engine ({type(error).__name__}); check what "
+                "DOCKER_HOST or the docker context names"
+            ) from error
+
+
+def _login_header(login: docker_config.Login, registry: str) -> str:
+    """Return a login as an engine takes it."""
+    if login.identity_token:
+        auth = {"identitytoken": login.identity_token, "serveraddress": registry}
+    else:
+        auth = {"username": login.user, "password": login.password, "serveraddress": registry}
+    return base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
 
 
 def _raise_ours(what: str, error: Exception) -> NoReturn:

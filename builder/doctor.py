@@ -9,7 +9,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import engine, pinning, standing, tournament
+from builder import engine, errors, pinning, standing, tournament
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,18 +72,18 @@ class ImageFound:
     stand_in: str | None
 
 
-def judge_engine(found: EngineFound | str, chosen: str | None = None) -> list[Line]:
-    """Judge the engine, or the reason why none answers.
-
-    Args:
-        found: Either.
-        chosen: What the person pointed the tool at, such as ``DOCKER_HOST=...``: that one is never started for them.
-    """
-    if isinstance(found, str) and chosen:
-        text = f"the one chosen by {chosen} does not answer: {found}"
-        return [Line(name=ENGINE, good=False, text=text, fix="start it, or choose another")]
-    if isinstance(found, str):
-        return [Line(name=ENGINE, good=False, text=f"none answers: {found}", fix="make engine")]
+def judge_engine(found: EngineFound | errors.EngineError) -> list[Line]:
+    """Judge the engine, or the error that says why there is none and, after its last semicolon, what to do."""
+    if isinstance(found, errors.EngineError):
+        text, _, fix = str(found).rpartition("; ")
+        return [
+            Line(
+                name=ENGINE,
+                good=False,
+                text=text or fix,
+                fix="make engine" if "`make engine`" in fix else fix,
+            )
+        ]
     lines = [Line(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
     if found.free is None:
         lines.append(Line(name=DISK, good=None, text="of another machine: not known from here"))

@@ -10,10 +10,12 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── DataError       2    live data to predict on
     ├── ArtifactError   2    dist/NAME: absent, cut short, or edited
     ├── EngineError     3    the container engine
-    │   └── BuildError  3    a step of the Dockerfile failed
+    │   ├── BuildError  3    a step of the Dockerfile failed
+    │   └── EngineChoiceError  3  the engine that a person chose cannot be used
     ├── ImageError      3    the runner image
     │   └── AbsentImageError  3  its registry has no such tag or digest
     ├── NetworkError    4    a registry or an API
+    │   ├── LoginError  4    what `docker login` keeps for a registry cannot be read
     │   ├── UnansweredError  4    no answer: it may or may not have been carried out
     │   └── ApiError    4    the tournament's API says no, in its own words
     │       └── TokenError  4    it wants another token, or a scope that this one lacks
@@ -86,6 +88,10 @@ class BuildError(EngineError):
     """A step of the Dockerfile failed; the message ends with what that step printed."""
 
 
+class EngineChoiceError(EngineError):
+    """The engine that a person chose cannot be found or does not answer; no other one takes its place."""
+
+
 class ImageError(BuilderError):
     """The runner image cannot be had, or is not one."""
 
@@ -115,6 +121,10 @@ class UnansweredError(NetworkError):
     def __init__(self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0) -> None:
         super().__init__(f"{what}; {remedy}" if remedy else what)
         self.what, self.remedy, self.sent, self.after = what, remedy, sent, after
+
+
+class LoginError(NetworkError):
+    """There may be a login for a registry, and it cannot be read; only what requires a login fails by it."""
 
 
 class ApiError(NetworkError):

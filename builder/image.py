@@ -74,20 +74,28 @@ class Wanted:
 
     Attributes:
         ref: The reference.
+        source: The reference at the registry that ``NUMERAI_REGISTRY`` names; the same as ``ref`` if empty.
         stand_in: The config's ``image.stand_in``, such as ``3.11``, or None.
         digest: The pin, where there is one: then it is this image or none.
         locked: Nothing stands in for a pin.
     """
 
     ref: str
+    source: str = ""
     stand_in: str | None = None
     digest: str | None = None
     locked: bool = False
 
     @property
     def name(self) -> str:
-        """What the engine is asked for: the digest, where there is a pin."""
-        return f"{image_ref.parse(self.ref).name}@{self.digest}" if self.digest else self.ref
+        """What is pulled: the digest, where there is a pin."""
+        return self.names[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the engine may have it under, the first as it is pulled."""
+        refs = dict.fromkeys((self.source or self.ref, self.ref))
+        return tuple(f"{image_ref.parse(ref).name}@{self.digest}" if self.digest else ref for ref in refs)
 
 
 def resolve(
@@ -111,9 +119,9 @@ def resolve(
         errors.ImageError: it cannot be had and no stand-in is named, or it is for another platform.
         errors.EngineError: the engine failed.
     """
-    here = on.find_image(wanted.name)
+    name, here = next(((name, facts) for name in wanted.names if (facts := on.find_image(name))), (wanted.name, None))
     if here is not None and (wanted.digest or not pull):
-        return _told(_describe(wanted.ref, wanted.name, here), on, progress)
+        return _told(_describe(wanted.ref, name, here), on, progress)
     if here is None and wanted.digest and on.find_image(wanted.ref) is not None:
         progress.note(
             f"note: {wanted.ref} on this engine is another image than the one that {pins.NAME} pins "
@@ -124,9 +132,10 @@ def resolve(
         progress.note(
             f"note: {wanted.ref} is on this engine and is used as it is; it could not be asked for again: {reason}"
         )
-    facts = pulled or here
-    if facts:
-        return _told(_describe(wanted.ref, wanted.name, facts), on, progress)
+    if pulled:
+        return _told(_describe(wanted.ref, wanted.name, pulled), on, progress)
+    if here:
+        return _told(_describe(wanted.ref, name, here), on, progress)
     return _stand_in(wanted, reason, on, progress)
 
 

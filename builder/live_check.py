@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _HOW = "name other files under validate.data, or use data: shaped"
 
+DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, RecursionError)
+"""What reading a damaged parquet file raises; the last three where its names or the metadata of pandas are read."""
+
 
 def check(
     live: Path,
@@ -69,7 +72,7 @@ def _file_faults(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int
             if rows == 0:
                 found.append(f"{path}: has no rows; {_HOW}")
             return rows, found + _value_faults(path, file, columns)
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGE as error:
         reason = str(error).split("\n", 1)[0][:200]
         return 0, [f"{path}: is not a parquet file that can be read ({reason}); fetch it again, or {_HOW}"]
 
@@ -104,8 +107,9 @@ def _schema_faults(path: Path, schema: pa.Schema, columns: Sequence[str]) -> lis
 
 
 def _index_names(schema: pa.Schema) -> list[object]:
-    metadata = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name if isinstance(name, str) else "a range of numbers" for name in metadata]
+    metadata = schema.pandas_metadata
+    columns = metadata.get("index_columns") if isinstance(metadata, dict) else None
+    return [name if isinstance(name, str) else "a range of numbers" for name in columns or []]
 
 
 def _is_number(kind: pa.DataType) -> bool:

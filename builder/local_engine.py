@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from builder import debian, errors, exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
 
@@ -37,8 +37,6 @@ START_SECONDS, STOP_SECONDS = 60.0, 30.0
 class Machine:
     """What decides how an engine can be had here; :meth:`this` reads it from the machine."""
 
-    chosen: str | None = None
-    """What the person pointed the tool at (``DOCKER_HOST=...``, ``docker context ...``), or None for the default."""
     system: str = "Linux"
     apt: bool = False
     """Whether packages come by apt: Debian, Ubuntu and what is made of them."""
@@ -58,7 +56,6 @@ class Machine:
     def this(cls) -> Machine:
         """Read the facts of this machine."""
         return cls(
-            chosen=chosen_engine(os.environ),
             system=platform.system(),
             apt=debian.read_release().has_apt,
             root=debian.is_root(),
@@ -138,11 +135,6 @@ def plan(machine: Machine, *, reason: str, found: Probe) -> Plan:
     Raises:
         errors.EngineError: nothing can be done for the person here; the message says what they can do.
     """
-    if machine.chosen:
-        raise errors.EngineError(
-            f"the engine chosen by {machine.chosen} does not answer: {reason}; start it, or choose another: an engine "
-            "that was chosen is never started from here"
-        )
     if found is Probe.DENIED:
         raise errors.EngineError(
             f"an engine is behind {machine.socket}, but {found.value}: join its group "
@@ -185,7 +177,7 @@ def stop(*, machine: Machine | None = None) -> bool:
     try:
         started = json.loads(record.read_text())
         pid, born = int(started["pid"]), int(started["born"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError):  # it is not ours
         return False
     running = _born(pid) == born
     if running:
@@ -226,24 +218,14 @@ def probe(path: Path, *, seconds: float = 5.0) -> Probe:
     return Probe.ANSWERS if status == http.client.OK else Probe.SILENT
 
 
-def chosen_engine(environment: Mapping[str, str]) -> str | None:
-    """Return what a person pointed docker at, in the order in which its CLI looks, or None for the default."""
-    if host := environment.get("DOCKER_HOST"):
-        return f"DOCKER_HOST={host}"
-    if not (context := environment.get("DOCKER_CONTEXT")):
-        folder = environment.get("DOCKER_CONFIG") or os.path.join(environment.get("HOME", "/"), ".docker")  # noqa: PTH118
-        try:
-            context = json.loads(Path(folder, "config.json").read_text()).get("currentContext")
-        except (OSError, ValueError, AttributeError):
-            context = None  # no such file, or one that docker itself will complain of
-    return f"the docker context {context!r}" if context and context != "default" else None
-
-
 def _start(machine: Machine, progress: Progress) -> None:
     """Start the engine and wait until it answers."""
     progress.step("starting the container engine")
     if machine.systemd:
-        done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["systemctl", "start", "docker"], capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise errors.EngineError(f"systemctl cannot be run ({error.strerror}); start docker by hand") from error
         if done.returncode != 0:
             raise errors.EngineError(
                 f"systemd could not start docker: {done.stderr.strip()}; see `journalctl -u docker`"

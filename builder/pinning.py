@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from builder import config_values, errors, image_ref, pins
+from builder import config_values, errors, image_ref, pins, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,7 @@ def unknown(key: str, ref: str, *, was: pins.Pin | None, reason: str) -> Outcome
 
 def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
     """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
-    full = image_ref.parse(ref)
+    full = image_ref.parse(settings.pull_reference(str(image_ref.parse(ref)), registry))
     return next((one for one in images if _same(full, one, registry)), None)
 
 

@@ -59,7 +59,7 @@ class Registry:
         Raises:
             errors.AbsentImageError: The registry has no such tag or digest.
             errors.ImageError: It is for other platforms alone, or no image.
-            errors.NetworkError: The registry does not answer, wants a login, or says what cannot be.
+            errors.NetworkError: The registry does not answer, requires a login, or says what cannot be.
         """
         top = self._manifest(ref, ref.digest or ref.tag or "")
         if isinstance(top.data.get("manifests"), list):
@@ -90,7 +90,7 @@ class Registry:
         """Tell whether a digest is there, whatever the tags mean.
 
         Raises:
-            errors.NetworkError: The registry does not answer, wants a login, or says what cannot be.
+            errors.NetworkError: The registry does not answer, requires a login, or says what cannot be.
         """
         try:
             self._manifest(ref, digest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import json
 import re
 import time
@@ -15,7 +16,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from builder import config_values, errors, web
+from builder import config_values, docker_config, errors, web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,14 +37,6 @@ _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
-    """What ``docker login`` keeps for a registry; the password is in no ``repr``."""
-
-    user: str
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answer:
     """A whole answer; the names of its headers in small letters."""
 
@@ -57,8 +50,8 @@ class Client:
 
     Args:
         host: As references name it, ``docker.io`` for Docker Hub.
-        login: What ``docker login`` keeps for it, or None.
-        progress: Told when something is asked again.
+        find_login: Returns what ``docker login`` keeps for it, or None; called once the registry asks for a login.
+        progress: Told when something is asked again, and of a login that cannot be read.
         seconds: How long it may be silent.
         sleep: Waits; a test may look on.
     """
@@ -66,13 +59,14 @@ class Client:
     def __init__(
         self,
         host: str,
-        login: Login | None,
+        find_login: Callable[[], docker_config.Login | None],
         progress: Progress,
         *,
         seconds: float = web.SECONDS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._login, self._progress, self._seconds, self._sleep = login, progress, seconds, sleep
+        self._find_login, self._progress, self._seconds, self._sleep = find_login, progress, seconds, sleep
+        self._no_login = f"run `docker login {host}`"  # what to do where a login is required
         self._shown = host
         self._base = f"{'http' if _is_local(host) else 'https'}://{_HUB if host == 'docker.io' else host}"
         self._authorization: dict[str, str] = {}  # by repository
@@ -95,7 +89,7 @@ class Client:
 
         Raises:
             errors.AbsentImageError: The registry has no such thing.
-            errors.NetworkError: It does not answer, wants a login, or says what cannot be.
+            errors.NetworkError: It does not answer, requires a login, or says what cannot be.
         """
         url = f"{self._base}/v2/{repository}/{path}"
         answer = self._patiently(url, self._authorization.get(repository, ""), at)
@@ -106,7 +100,7 @@ class Client:
             return answer
         said = _words(answer.body)
         if answer.status in {401, 403}:
-            raise errors.NetworkError(f"{at}: the registry wants a login{said}: run `docker login {self._shown}`")
+            raise errors.NetworkError(f"{at}: the registry requires a login{said}: {self._no_login}")
         if answer.status == 404:
             raise errors.AbsentImageError(
                 f"{at}: the registry has no such {'digest' if '@' in at else 'tag'}{said}; look at the reference "
@@ -117,6 +111,17 @@ class Client:
         if answer.status >= 500:
             raise errors.NetworkError(f"{at}: HTTP {answer.status}, the registry failed; run it again later")
         raise errors.NetworkError(f"{at}: HTTP {answer.status}{said}; look at the reference")
+
+    @functools.cached_property
+    def _login(self) -> docker_config.Login | None:
+        """What ``docker login`` keeps; None, and a note, where it cannot be read: most images require none."""
+        try:
+            found = self._find_login()
+        except errors.LoginError as error:
+            self._no_login = str(error)
+            self._progress.note(f"note: {error}; {self._shown} is asked without a login")
+            return None
+        return found if found and found.user else None  # an identity token is for engines only
 
     def _patiently(self, url: str, authorization: str, at: str) -> Answer:
         """Ask, and ask again where the registry says that it could not answer now."""
@@ -179,12 +184,13 @@ class Client:
     def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
         """Return what a challenge asks for; of several, a token, which may be had without a login."""
         offered = _challenges(headers.get("www-authenticate", ""))
-        if "bearer" not in offered and "basic" in offered and self._login:
-            return _basic(self._login)
+        login = self._login
+        if "bearer" not in offered and "basic" in offered and login:
+            return _basic(login)
         asked = offered.get("bearer", {})
         realm = asked.get("realm", "")
         if not realm:
-            raise errors.NetworkError(f"{at}: the registry wants a login: run `docker login {self._shown}`")
+            raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
         if not _is_safe(realm, like=self._base):
             raise errors.NetworkError(
                 f"{at}: the registry sends to {web.shown(realm)} for a token, which is not asked: only https is"
@@ -193,11 +199,11 @@ class Client:
         query = urllib.parse.urlencode({key: value for key, value in wanted.items() if value})
         url = f"{realm}{'&' if urllib.parse.urlsplit(realm).query else '?'}{query}"
         said = f"{at}: a token of {web.shown(realm)}"
-        answer = self._patiently(url, _basic(self._login) if self._login else "", said)
-        if answer.status in {401, 403} and self._login:
+        answer = self._patiently(url, _basic(login) if login else "", said)
+        if answer.status in {401, 403} and login:
             raise errors.NetworkError(f"{said}: the login is refused: run `docker login {self._shown}` again")
         if answer.status in {401, 403}:
-            raise errors.NetworkError(f"{at}: the registry wants a login: run `docker login {self._shown}`")
+            raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
         if answer.status != 200:
             raise errors.NetworkError(f"{said}: HTTP {answer.status}; run it again later")
         data = read_object(answer.body, said)
@@ -238,7 +244,7 @@ def _challenges(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _basic(login: Login) -> str:
+def _basic(login: docker_config.Login) -> str:
     return f"Basic {base64.b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from builder import diagnose, engine, errors, paths, tar_stream, validate
+from builder import diagnose, engine, errors, live_check, paths, tar_stream, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,11 +122,9 @@ def count_rows(path: Path, option: str = "--live") -> int:
     Raises:
         errors.DataError: It is not there, or no parquet file.
     """
-    import pyarrow as pa  # noqa: PLC0415 - its errors alone
-
     try:
         return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError) as error:
+    except live_check.DAMAGE as error:
         reason = str(error).split("\n", 1)[0][:200]
         raise errors.DataError(
             [f"{path}: is no parquet file that can be read ({reason}); name another with {option}"]

@@ -3,7 +3,7 @@
 | setting | default |
 | --- | --- |
 | ``NUMERAI_API_URL`` | the tournament's API; another one must speak https, or be this computer itself |
-| ``NUMERAI_REGISTRY`` | ``ghcr.io/numerai``: where the images that the API names are pulled from |
+| ``NUMERAI_REGISTRY`` | ``ghcr.io/numerai``: where the tournament's images are pulled from, also those of a config |
 | ``NUMERAI_PUBLIC_ID`` and ``NUMERAI_SECRET_KEY`` | the token's two halves, as numerapi calls them |
 | ``NUMERAI_MCP_AUTH`` | ``Token PUBLIC$SECRET``, or the same without the first word |
 
@@ -84,13 +84,33 @@ def read(environment: Mapping[str, str], root: Path) -> Settings:
     Raises:
         errors.UsageError: One is set to something that cannot be; a secret is never repeated.
     """
-    here, there = {key: environment[key] for key in _KEYS if environment.get(key)}, _read_file(root / ".env")
-    values = {**there, **here}
+    here, there = _read_sources(environment, root)
     return Settings(
-        api_url=_read_api(values.get(API, "") or DEFAULT_API),
-        registry=_read_registry(values.get(REGISTRY, "") or DEFAULT_REGISTRY),
+        api_url=_read_api(here.get(API) or there.get(API) or DEFAULT_API),
+        registry=read_registry(environment, root),
         token=_read_token(here, "the environment") or _read_token(there, str(root / ".env")),
     )
+
+
+def read_registry(environment: Mapping[str, str], root: Path) -> str:
+    """Read the registry alone: what needs no account is not kept from running by a token that is malformed.
+
+    Raises:
+        errors.UsageError: It is set to something that is not a registry.
+    """
+    here, there = _read_sources(environment, root)
+    text = here.get(REGISTRY) or there.get(REGISTRY) or DEFAULT_REGISTRY
+    try:
+        image_ref.parse(f"{text.rstrip('/')}/name:tag")
+    except ValueError as error:
+        raise errors.UsageError(f"{REGISTRY}: invalid; expected a registry like {DEFAULT_REGISTRY}") from error
+    return text.rstrip("/")
+
+
+def pull_reference(ref: str, registry: str) -> str:
+    """Return where an image is pulled from: one of ``ghcr.io/numerai`` comes from the registry that is set instead."""
+    name = ref.removeprefix(f"{DEFAULT_REGISTRY}/")
+    return ref if name == ref else f"{registry}/{name}"
 
 
 def typed_in(public_id: str, secret: str) -> Token:
@@ -107,6 +127,10 @@ def hide(text: str) -> str:
     for secret in _known:
         text = text.replace(secret, "********")
     return text
+
+
+def _read_sources(environment: Mapping[str, str], root: Path) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    return {key: environment[key] for key in _KEYS if environment.get(key)}, _read_file(root / ".env")
 
 
 def _read_file(path: Path) -> Mapping[str, str]:
@@ -169,11 +193,3 @@ def _read_api(text: str) -> str:
             "token is sent there"
         )
     return text
-
-
-def _read_registry(text: str) -> str:
-    try:
-        image_ref.parse(f"{text.rstrip('/')}/name:tag")
-    except ValueError as error:
-        raise errors.UsageError(f"{REGISTRY}: will not do; write it like {DEFAULT_REGISTRY}") from error
-    return text.rstrip("/")

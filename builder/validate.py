@@ -236,7 +236,7 @@ def _run_once(
             files = {}  # the watcher itself was killed before it could write: how it ended is all there is
         said = "" if files else container.log()
         predictions = None if "measured.json" in files else _fetch_csv(container)
-    read = {name: json.loads(content) for name, content in files.items() if name.endswith(".json")}
+    read = {name: _read_object(content) for name, content in files.items() if name.endswith(".json")}
     entry = read.get(f"{ENTRY}.json")
     if entry is None and not ended.out_of_memory and ended.code is not None:
         raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
@@ -266,6 +266,15 @@ def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
         if left < 0:
             raise errors.EngineError(f"the pickle wrote more than {_MOST_CSV_BYTES >> 20} MB of predictions")
         yield chunk
+
+
+def _read_object(content: bytes) -> dict[str, Any] | None:
+    """Return a JSON object that the container left, or None: the pickle may have written something else over it."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def _entries(task: Task) -> list[tar_stream.Entry]:

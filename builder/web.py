@@ -223,7 +223,9 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
         raise errors.UnansweredError(
             f"{at}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
         ) from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # the second where the host's name cannot be encoded (IDNA)
+        raise errors.NetworkError(f"{at}: not a valid address ({type(error).__name__}); check it") from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
         raise errors.NetworkError(f"{at}: cannot be reached ({type(error).__name__}); {remedy}") from error
 
 

@@ -1,18 +1,43 @@
-"""Which tests may run beside one another, and where they all write down what slots ran."""
+"""What holds for all tests: which may run beside one another, what they inherit, and where they keep state."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# No test asserts a time: a machine may be slow, or busy with other tests.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
 TESTS = Path(__file__).resolve().parent
 # Their files have what is dear to make (a published image, a stand-in of the tournament), once a file.
 TOGETHER = ("engine", "sandbox", "system")
+
+
+def pytest_configure() -> None:
+    """Keep what this process inherited from the processes that tests start.
+
+    ``nohup`` ignores SIGHUP and a shell's ``&`` SIGINT, and an ignored signal stays ignored in children. One with a
+    handler, even one that does nothing, has its default action in them. PYTHONWARNINGS prints on their standard
+    error, and a proxy has no way to the servers of tests.
+    """
+    os.environ.pop("PYTHONWARNINGS", None)
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

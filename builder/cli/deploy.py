@@ -54,7 +54,7 @@ def _upload(
         account = api.account()
         wish = _wish(options, chosen, made, account, proof.data_version)
         slot = checks.find_slot(account, wish.slot, create=wish.create)
-        host = online.read_settings(root).registry
+        host = online.read_registry(root)
         if options.dry_run:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
             _tell_plan(plan, proof.notes, json_wanted=options.json)

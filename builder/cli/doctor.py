@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, local_engine, pins
+from builder import config, config_values, errors, pins, settings
 from builder.cli import online, parser, registries, session, terminal
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from builder import doctor as stage
     from builder import engine, tournament
@@ -46,7 +46,7 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
 
     progress.step("looking for an engine")
     on, found = _find_engine()
-    lines = stage.judge_engine(found, local_engine.chosen_engine(os.environ))
+    lines = stage.judge_engine(found)
     chosen: config.Config | None = None
     if named is not None or Path(parser.CONFIG).is_file():
         path = Path(named or parser.CONFIG)
@@ -66,15 +66,14 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
     return [*lines, *at_tournament.lines, *at_tournament.look_at_slot(chosen)]
 
 
-def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | str]:
-    from builder import docker_engine  # noqa: PLC0415 - the SDK takes a fifth of a second
+def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
     from builder import doctor as stage  # noqa: PLC0415
 
     try:
         on = session.find()
         return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
     except errors.EngineError as error:
-        return None, str(docker_engine.causes(error)[-1])
+        return None, error
 
 
 def _look_at_image(
@@ -95,10 +94,11 @@ def _look_at_image(
         if not ref:
             text = "default: nobody says what it stands for"
             return [stage.Line(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
-    wanted = image.Wanted(ref=ref, digest=pinning.pinned(lock, key))
-    here, lines = _look_on_engine(on, wanted.name)
-    progress.step(f"asking the registry for {ref}")
-    digest, pinned_there, silence = _ask_registry(ref, pin, progress)
+    source = settings.pull_reference(ref, account.registry)
+    wanted = image.Wanted(ref=ref, source=source, digest=pinning.pinned(lock, key))
+    here, lines = _look_on_engine(on, wanted.names)
+    progress.step(f"asking the registry for {source}")
+    digest, pinned_there, silence = _ask_registry(source, pin, progress)
     found = stage.ImageFound(
         ref=ref,
         pin=pin,
@@ -114,12 +114,12 @@ def _look_at_image(
     return lines
 
 
-def _look_on_engine(on: engine.Engine | None, name: str) -> tuple[bool | None, list[stage.Line]]:
+def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.Line]]:
     """Tell whether the engine has an image; None, and a line, where it no longer answers."""
     from builder import doctor as stage  # noqa: PLC0415
 
     try:
-        return None if on is None else on.find_image(name) is not None, []
+        return None if on is None else any(on.find_image(name) for name in names), []
     except errors.EngineError as error:
         text = f"it answered, and failed when it was asked for the image: {error}"
         return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
@@ -156,7 +156,7 @@ class _Account:
     def __init__(self, root: Path, progress: Progress) -> None:
         self.lines: list[stage.Line] = []
         self.images: tuple[tournament.DockerImage, ...] | None = None
-        self.registry = ""
+        self.registry = settings.DEFAULT_REGISTRY
         self._account: tournament.Account | None = None
         self._look(root, progress)
 
@@ -195,11 +195,11 @@ class _Account:
         from builder import doctor as stage  # noqa: PLC0415
 
         try:
+            self.registry = online.read_registry(root)
             found = online.read_settings(root)
         except errors.UsageError as error:
             self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
-        self.registry = found.registry
         patience = door.Patience(attempts=2)
         with online.connect(progress, root=root, needs_token=False, patience=patience) as api:
             try:

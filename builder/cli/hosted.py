@@ -21,7 +21,7 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     """
     from builder import pinning  # noqa: PLC0415
 
-    registry = online.read_settings(root).registry
+    registry = online.read_registry(root)
     found = next((one for one in api.images() if one.id == pickle.image_id), None)
     if found is not None:
         return pinning.reference(found, registry)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import config, config_values, errors, image_ref, pinning, pins, typed_kinds
+from builder import config, config_values, errors, image_ref, pinning, pins, settings, typed_kinds
 from builder.cli import locking, online, registries, terminal
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def pin(options: argparse.Namespace) -> int:
     with terminal.progress() as progress:
         root, users = _wanted(options.what)
         lock = pins.read(root)
-        registry = online.read_settings(root).registry
+        registry = online.read_registry(root)
         images = _offered(root, progress)
         with registries.connect(progress) as asked:
             answers = [
@@ -63,7 +63,7 @@ def pin(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """List the tournament's images."""
     root = Path.cwd()
-    lock, registry = pins.read(root), online.read_settings(root).registry
+    lock, registry = pins.read(root), online.read_registry(root)
     with terminal.progress() as progress, online.connect(progress, root=root, needs_token=False) as asked:
         images = asked.images()
     rows = [_row(one, lock, registry) for one in _sorted(images)]
@@ -142,15 +142,16 @@ def _outcome(
         if key == config_values.DEFAULT_IMAGE:
             ref = (was and was.ref) or key
             ref = _default(images, registry)
-        progress.step(f"asking the registry for {ref}")
-        found = asked.resolve(ref)
+        source = settings.pull_reference(ref, registry)
+        progress.step(f"asking the registry for {source}")
+        found = asked.resolve(source)
     except errors.AbsentImageError:
         found = None
     except (errors.NetworkError, errors.ImageError) as error:
         return pinning.unknown(key, ref, was=was, reason=str(error)), error
     was_there: bool | str | None = None
     if was is not None and (found is None or found.digest != was.digest):
-        was_there = _ask_for_old(was.ref or ref, was.digest, asked)
+        was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
     said = () if isinstance(images, errors.NetworkError) else pinning.standing(ref, images, registry)
     outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=locking.today())
     return outcome, None
@@ -271,7 +272,9 @@ def _row(one: DockerImage, lock: pins.Lock, registry: str) -> dict[str, Any]:
         key = str(image_ref.parse(text))
     except ValueError:
         text = key = f"{registry}/{one.image}:{one.tag}"
-    pinned = [lock.images[key].digest] if key in lock.images else []
+    # A config may name it at the tournament's own registry.
+    keys = [name for name in lock.images if settings.pull_reference(name, registry) == key]
+    pinned = [lock.images[name].digest for name in keys]
     pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, image, pinning, pins
+from builder import config, config_values, errors, image, pinning, pins, settings
 from builder.cli import online, registries
 
 if TYPE_CHECKING:
@@ -56,13 +56,19 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         progress.note(f"note: {error}")
         found = image.stand_in_image(chosen.image.ref, stand_in, on, progress)
         return Choice(image=found, key=key, lock=lock)
-    wanted = image.Wanted(ref=ref, stand_in=stand_in, digest=digest, locked=locked)
+    source = settings.pull_reference(ref, online.read_registry(chosen.root))
+    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=digest, locked=locked)
     with registries.connect(progress) as asked:
-        if locked and digest is None and (pull or on.find_image(ref) is None) and _is_there(ref, asked):
+        if (
+            locked
+            and digest is None
+            and (pull or not any(map(on.find_image, wanted.names)))
+            and _is_there(source, asked)
+        ):
             raise _unpinned(chosen, key)  # before it is pulled: what comes from a registry is exact
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
         if pull and key in lock.images:
-            _tell_moved(ref, lock.images[key], asked, progress)
+            _tell_moved(source, lock.images[key], asked, progress)
     if locked and digest is None and found.kind == "exact":
         raise _unpinned(chosen, key)
     return Choice(image=found, key=key, lock=lock)
@@ -118,7 +124,8 @@ def pinned_base(chosen: config.Config) -> str | None:
     lock, key = pins.read(chosen.root), config.canonical_reference(chosen.image.ref)
     digest, pin = pinning.pinned(lock, key), lock.images.get(key)
     ref = (pin.ref if pin else None) or chosen.image.ref
-    return image.Wanted(ref=ref, digest=digest).name if digest else None
+    source = settings.pull_reference(ref, online.read_registry(chosen.root))
+    return image.Wanted(ref=ref, source=source, digest=digest).name if digest else None
 
 
 def has_moved(chosen: config.Config, made: manifest.Manifest) -> Path | None:
@@ -138,7 +145,7 @@ def _reference(chosen: config.Config, lock: pins.Lock, progress: Progress) -> st
         return pin.ref
     progress.step("asking the tournament for its default image")
     with online.connect(progress, root=chosen.root, needs_token=False) as asked:
-        return pinning.default_reference(asked.images(), online.read_settings(chosen.root).registry)
+        return pinning.default_reference(asked.images(), online.read_registry(chosen.root))
 
 
 def _refuse(

@@ -27,7 +27,10 @@ _REMINDER_SECONDS = 3.0
 INTERRUPTED, BUG = 130, 70
 PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
-_MACHINES_OWN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG)
+_MACHINES_OWN = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG),
+    *(errno.EIO, errno.ESTALE, errno.ENOLCK, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
 
 
 def run() -> NoReturn:

@@ -22,6 +22,11 @@ def read_settings(root: Path | None = None) -> settings.Settings:
     return settings.read(os.environ, root or Path.cwd())
 
 
+def read_registry(root: Path | None = None) -> str:
+    """Return where the tournament's images are pulled from."""
+    return settings.read_registry(os.environ, root or Path.cwd())
+
+
 @contextlib.contextmanager
 def connect(
     progress: Progress, *, root: Path | None = None, needs_token: bool = True, patience: api.Patience | None = None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Protocol
 
-from builder import errors, image_ref
+from builder import docker_config, image_ref
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from builder import registry, registry_client
+    from builder import registry
     from builder.progress import Progress
 
 _SECONDS = 10.0
@@ -43,19 +44,11 @@ class _Connected:
         from builder import registry, registry_client  # noqa: PLC0415 - only where the network is used
 
         if host not in self._known:
-            client = registry_client.Client(host, self._login(host), self._progress, seconds=_SECONDS)
+            client = registry_client.Client(
+                host, lambda: docker_config.find_login(host, os.environ), self._progress, seconds=_SECONDS
+            )
             self._known[host] = registry.Registry(self._undo.enter_context(client))
         return self._known[host]
-
-    def _login(self, host: str) -> registry_client.Login | None:
-        from builder import docker_engine, registry_client  # noqa: PLC0415 - the SDK takes a fifth of a second
-
-        try:
-            found = docker_engine.login(host)
-        except errors.EngineError as error:
-            self._progress.note(f"note: {error}; {host} is asked without a login")
-            return None
-        return registry_client.Login(user=found[0], password=found[1]) if found else None
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from builder import docker_engine, errors, local_engine
@@ -30,12 +29,12 @@ def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
     """
     try:
         return find()
-    except errors.EngineError as error:
-        reason = str(docker_engine.causes(error)[-1])
-    chosen = local_engine.chosen_engine(os.environ)
-    local_engine.ensure(
-        answers=lambda: reason if chosen else local_engine.why_silent(),
-        progress=progress,
-        confirm=terminal.confirm if terminal.watched() and not yes else None,
-    )
+    except errors.EngineChoiceError:
+        raise
+    except errors.EngineError:
+        local_engine.ensure(
+            answers=local_engine.why_silent,
+            progress=progress,
+            confirm=terminal.confirm if terminal.watched() and not yes else None,
+        )
     return docker_engine.connect()

@@ -64,7 +64,14 @@ def of(model: Any) -> Framework:
     for base in type(model).__mro__:
         name = MODULES.get(base.__module__.partition(".")[0])
         if name is not None:
-            return cast("Framework", importlib.import_module(name))
+            try:
+                return cast("Framework", importlib.import_module(name))
+            except Exception as error:
+                package = base.__module__.partition(".")[0]
+                raise errors.ExportError(
+                    f"{package} is installed here, but a part of it cannot be imported ({type(error).__name__}: "
+                    f"{str(error)[:200]}); repair the installation (`pip install --force-reinstall {package}`)"
+                ) from error
     known = ", ".join(dict.fromkeys(MODULES))
     raise errors.ExportError(
         f"{type(model).__module__}.{type(model).__qualname__} is no model of {known}; "

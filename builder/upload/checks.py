@@ -156,7 +156,8 @@ def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str)
     if not offered:
         usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
         raise errors.RefusedError(
-            f"{made.ref}, in which the pickle was made, is not among the tournament's images ({_line(usable)}); name "
+            f"{made.ref}, in which the pickle was made, is not among the tournament's images of {host} "
+            f"({_line(usable)}); name "
             "one of them in the config (`python -m builder images`), then `make pickle` and `make validate`"
         )
     other = ""
@@ -177,7 +178,7 @@ def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[Dock
     tagged = pinning.find_offered(ref, images, host)
     if tagged or image_ref.parse(ref).tag:
         return [tagged] if tagged else []
-    name = image_ref.parse(ref).name
+    name = image_ref.parse(settings.pull_reference(ref, host)).name
     return [one for one in images if image_ref.parse(pinning.reference(one, host)).name == name]
 
 

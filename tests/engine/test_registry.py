@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import errors, image_ref, progress, registry, registry_client
+from builder import docker_config, errors, image_ref, progress, registry, registry_client
 from tests.support import http_files, registry_images, token_registry
 from tests.support import registry as running
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = "numerai/numerai_predict_py_3_12"
 PYTHON: dict[str, Any] = {"config": {"Env": ["PATH=/bin", "PYTHON_VERSION=3.12.8"], "Labels": {"maker": "them"}}}
-LOGIN = registry_client.Login(user="somebody", password="opensesame")
+LOGIN = docker_config.Login(user="somebody", password="opensesame")
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def ask(
     address: str,
     tag: str = "1",
     *,
-    login: registry_client.Login | None = None,
+    login: docker_config.Login | None = None,
     waited: list[float] | None = None,
     repository: str = REPOSITORY,
 ) -> registry.Found:
     mark = "@" if tag.startswith("sha256:") else ":"
     ref = image_ref.parse(f"{address}/{repository}{mark}{tag}")
     slept = waited if waited is not None else []
-    with registry_client.Client(address, login, progress.Silent(), seconds=5, sleep=slept.append) as client:
+    with registry_client.Client(address, lambda: login, progress.Silent(), seconds=5, sleep=slept.append) as client:
         return registry.Registry(client).resolve(ref)
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_there_is_told(address: str) -> None:
         with pytest.raises(errors.AbsentImageError, match=f"the registry has {said}.*python -m builder images"):
             ask(address, tag)
     ref = image_ref.parse(f"{address}/{REPOSITORY}:here")
-    with registry_client.Client(address, None, progress.Silent()) as client:
+    with registry_client.Client(address, lambda: None, progress.Silent()) as client:
         asked = registry.Registry(client)
         assert asked.has(ref, digest)
         registry_images.delete(address, REPOSITORY, digest)
@@ -225,9 +225,9 @@ def test_a_login_goes_to_the_realm_alone(address: str, door: token_registry.Door
     door.login = "somebody:opensesame"
     assert ask(door.address, login=LOGIN).digest == digest
     assert [path.startswith("/token") for path, sent in door.asked if sent.startswith("Basic")] == [True]
-    with pytest.raises(errors.NetworkError, match=f"the registry wants a login: run `docker login {door.address}`"):
+    with pytest.raises(errors.NetworkError, match=f"the registry requires a login: run `docker login {door.address}`"):
         ask(door.address)
-    wrong = registry_client.Login(user="somebody", password="closesesame")
+    wrong = docker_config.Login(user="somebody", password="closesesame")
     with pytest.raises(errors.NetworkError, match="the login is refused: run `docker login") as raised:
         ask(door.address, login=wrong)
     assert "closesesame" not in f"{raised.value}{wrong!r}"

@@ -70,7 +70,7 @@ def columns(model: Any) -> list[str]:
     return list(model.feature_names_in_)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     names=st.lists(st.sampled_from(list(TRAINED)), min_size=1, max_size=4),
     data=st.data(),

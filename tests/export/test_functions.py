@@ -668,7 +668,7 @@ def evaluated(value: Any, folder: Path) -> Any:
     return eval(text, {**space, "bundle": given})
 
 
-@hypothesis.settings(max_examples=150, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.settings(max_examples=150, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(value=values)
 def test_data_comes_back_as_it_was(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert same(evaluated(value, tmp_path_factory.mktemp("data")), value)

@@ -98,7 +98,7 @@ def expected(booster: lgb.Booster, inputs: NDArray[Any]) -> NDArray[np.float64]:
     return outputs if outputs.ndim == 1 else outputs @ np.arange(outputs.shape[1])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(trained())
 def test_framework_reference_and_pickle_agree(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[lgb.Booster, NDArray[np.float64], int]

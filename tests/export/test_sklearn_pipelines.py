@@ -323,7 +323,7 @@ def pipelines(draw: st.DrawFn) -> tuple[Any, pd.DataFrame]:
 
 
 @given(pipelines())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_pipelines(drawn: tuple[Any, pd.DataFrame]) -> None:
     model, rows = drawn
     try:

@@ -33,7 +33,6 @@ NAMES = tuple(f"feature_{place}" for place in range(INPUTS))
 # To trace takes half a second: what fails is small as it is, and not made smaller.
 QUICK = settings(
     max_examples=8,
-    deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

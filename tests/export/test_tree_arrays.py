@@ -93,7 +93,7 @@ def assert_all_agree(fitted: Any, inputs: NDArray[np.float64]) -> None:
 
 
 @pytest.mark.parametrize("name", FORESTS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**20), whole=st.booleans())
 def test_arrays_predict_what_scikit_learn_does(name: str, seed: int, whole: bool) -> None:  # noqa: FBT001
     inputs, target = rows(seed, whole=whole, holes=0)
@@ -101,7 +101,7 @@ def test_arrays_predict_what_scikit_learn_does(name: str, seed: int, whole: bool
 
 
 @pytest.mark.parametrize("name", TAKES_MISSING)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 2**20), whole=st.booleans(), holes=st.sampled_from([0.05, 0.5]))
 def test_missing_values_go_where_scikit_learn_sends_them(name: str, seed: int, whole: bool, holes: float) -> None:  # noqa: FBT001
     inputs, target = rows(seed, whole=whole, holes=holes)

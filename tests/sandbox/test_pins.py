@@ -148,6 +148,38 @@ def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str
     assert not any(request.had_token for request in sandbox.requests)
 
 
+def test_a_reference_to_the_tournaments_registry_is_asked_of_the_one_that_is_set(
+    sandbox: server.Sandbox, address: str, project: Path
+) -> None:
+    environment = settings(sandbox, address)
+    put(sandbox, address, "numerai_predict_py_3_12")
+    tag = sandbox.state.image("numerai_predict_py_3_12").tag
+    reference = f"ghcr.io/numerai/numerai_predict_py_3_12:{tag}"
+    (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", reference))
+    code, out, err = command.run("pin", cwd=project, **environment)
+    assert (code, err) == (0, "")
+    assert "not among the tournament's images" not in out
+    pinned = pins.read(project).images
+    assert list(pinned) == [reference]
+    assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
+    _, out, _ = command.run("images", "--json", cwd=project, **environment)
+    rows = {row["name"]: row for row in json.loads(out)["images"]}
+    assert rows["Python 3.12"]["pinned"] == pinned[reference].digest
+    _, out, _ = command.run("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
+    lines = {line["name"]: line for line in json.loads(out)["lines"]}
+    assert (lines["image"]["good"], lines["pin"]["good"], lines["offered"]["good"]) == (True, True, None)
+
+
+def test_a_registry_that_cannot_be_one_is_named(sandbox: server.Sandbox, address: str, project: Path) -> None:
+    environment = {**settings(sandbox, address), "NUMERAI_REGISTRY": "https://mirror.example/numerai"}
+    for arguments in (["pin"], ["images"], ["pickle", "configs/small.yaml"]):
+        code, _, err = command.run(*arguments, cwd=project, **environment)
+        assert (code, err) == (2, "error: NUMERAI_REGISTRY: invalid; expected a registry like ghcr.io/numerai\n")
+    code, out, _ = command.run("doctor", "configs/small.yaml", cwd=project, **environment)
+    assert code == 1
+    assert "NUMERAI_REGISTRY: invalid" in out
+
+
 def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbox, project: Path) -> None:
     with registry.start() as empty:
         code, out, _ = command.run("pin", cwd=project, **settings(sandbox, empty))

@@ -22,7 +22,7 @@ class FakeRegistries:
         digests: The digest of each reference, in full.
         kept: Digests that are there without a tag.
         down: No registry answers.
-        refused: References and digests about which the registry wants a login.
+        refused: References and digests about which the registry requires a login.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class FakeRegistries:
 
     def _refuse(self, name: str) -> None:
         if name in self.refused:
-            raise errors.NetworkError(f"{name}: the registry wants a login: run `docker login ghcr.io`")
+            raise errors.NetworkError(f"{name}: the registry requires a login: run `docker login ghcr.io`")
 
     @contextlib.contextmanager
     def connect(self, progress: Progress) -> Iterator[FakeRegistries]:

@@ -100,7 +100,7 @@ def test_made_once_and_made_again_when_damaged(tmp_path: Path) -> None:
     assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(rows=st.integers(1, 30), features=st.integers(1, 60), seed=st.integers(0, 2**64))
 def test_any_size_passes_its_own_check(
     rows: int, features: int, seed: int, tmp_path_factory: pytest.TempPathFactory

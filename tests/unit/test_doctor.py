@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder import doctor, engine, pins, tournament
+from builder import doctor, engine, errors, pins, tournament
 from tests.support import seats
 
 TODAY = dt.date(2026, 3, 10)
@@ -43,11 +43,10 @@ def test_an_engine_with_room_is_good() -> None:
 
 
 def test_no_engine_is_one_line() -> None:
-    (line,) = doctor.judge_engine("no such socket")
-    assert (line.good, line.fix) == (False, "make engine")
-    assert "no such socket" in line.text
-    (line,) = doctor.judge_engine("no such socket", "DOCKER_HOST=unix:///elsewhere")
-    assert ("DOCKER_HOST=unix:///elsewhere" in line.text, line.fix) == (True, "start it, or choose another")
+    (line,) = doctor.judge_engine(errors.EngineError("no such socket; start it (`make engine` can)"))
+    assert (line.good, line.text, line.fix) == (False, "no such socket", "make engine")
+    (line,) = doctor.judge_engine(errors.EngineChoiceError("DOCKER_HOST=x: one; two; choose another"))
+    assert (line.good, line.text, line.fix) == (False, "DOCKER_HOST=x: one; two", "choose another")
 
 
 def test_what_an_engine_lacks_is_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import inspect
 import json
@@ -18,6 +19,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from builder import docker_engine, engine, errors, progress
+from tests.support import library_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 # Errors that no call of ours can meet, each for its reason.
 NOT_OURS = {
-    docker.credentials.errors.StoreError: "the SDK turns it into a DockerException where it reads credentials",
+    docker.credentials.errors.StoreError: "builder.docker_config reads credentials, the SDK does not",
     docker.credentials.errors.InitializationError: "as above",
     docker.credentials.errors.CredentialsNotFound: "as above",
     urllib3.exceptions.ProxySchemeUnsupported: "TLS within TLS, which every Python that this tool runs on can do",
@@ -47,21 +49,13 @@ def _collected() -> Iterator[None]:
     gc.enable()
 
 
-def errors_of(module: ModuleType) -> list[type[Exception]]:
-    return [
-        kind
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, Exception) and not issubclass(kind, Warning) and kind.__module__ == module.__name__
-    ]
-
-
 @pytest.mark.parametrize(
     "module",
     [docker.errors, docker.credentials.errors, requests.exceptions, urllib3.exceptions],
     ids=lambda m: m.__name__,
 )
 def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
-    found = errors_of(module)
+    found = library_errors.of(module)
     assert found
     unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
     assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
@@ -117,28 +111,33 @@ def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
 def test_an_engine_that_is_not_there_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = connecting(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
     assert said == (
-        "could not reach the container engine: the container engine does not answer ([Errno 2] No such file or "
-        "directory); start it (`make engine` where this tool can), then run this again"
+        f"the engine chosen by DOCKER_HOST=unix://{tmp_path}/no.sock does not answer: [Errno 2] No such file or "
+        "directory; start it, or choose another: an engine that was chosen is never started from here"
     )
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [
-        {"DOCKER_HOST": "nonsense://x"},
-        {"DOCKER_HOST": "tcp://"},
-        {"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
-    ],
-    ids=str,
+    "host", ["nonsense://x", "tcp://", "tcp://localhost", "tcp://localhost:x", "npipe:////./pipe/x", "fd://", "ssh://h"]
 )
-def test_an_address_that_is_none_is_an_engine_error(
-    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_address_that_cannot_be_used_is_an_engine_error(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    said = connecting(monkeypatch, **environment)
-    assert said.startswith("could not reach the container engine: ")
-    assert "run this again" in said
+    said = connecting(monkeypatch, DOCKER_HOST=host)
+    assert said.startswith(f"DOCKER_HOST={host}: cannot be used (")
+    assert said.endswith("expected unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST of an engine")
+
+
+@pytest.mark.parametrize("answer", ["[]", "null", "7", "{}", '{"ApiVersion": 7}', '{"ApiVersion": "x"}', "<html>"])
+def test_what_is_no_engine_is_not_taken_for_one(serving: Callable[..., None], answer: str) -> None:
+    def reply(self: _Api) -> None:
+        self._send(200, answer.encode())
+
+    serving(do_GET=reply)
+    with pytest.raises(
+        errors.EngineChoiceError, match=r"cannot be used: .*the answer is not one of a container engine"
+    ):
+        docker_engine.connect()
 
 
 # ---- an engine that answers wrongly
@@ -182,6 +181,11 @@ class _Api(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(socketserver.ThreadingUnixStreamServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has heard enough."""
+
+
 @pytest.fixture
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Return a function that has DOCKER_HOST answer in some way."""
@@ -190,7 +194,7 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def serve(**answers: object) -> None:
         path = tmp_path / f"{len(servers)}.sock"
-        servers.append(socketserver.ThreadingUnixStreamServer(str(path), type("Api", (_Api,), answers)))
+        servers.append(_Server(str(path), type("Api", (_Api,), answers)))
         threads.append(threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}))
         threads[-1].start()
         monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
@@ -255,6 +259,30 @@ def test_an_engine_that_goes_away_is_told(
     with pytest.raises(errors.EngineError, match=r"the container engine does not answer \(.+\); start it") as raised:
         call(docker_engine.connect())
     assert "\n" not in str(raised.value)
+
+
+ODD = [
+    "",
+    "<html>",
+    "[]",
+    "null",
+    "7",
+    "{}",
+    "[7]",
+    '{"Id": 7, "State": [], "Volumes": 7}',
+    '[{"Id": "x"}]',
+    '{"aux": []}',
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_answer_of_another_form_is_an_engine_error_or_none(
+    serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object], body: str
+) -> None:
+    serving(status=200, body=body.encode())
+    with contextlib.suppress(errors.EngineError):
+        call(docker_engine.connect())
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"{", b'{"stream": "Step 1/1 : FROM scratch"}'])

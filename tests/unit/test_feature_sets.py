@@ -84,7 +84,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=100) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_whatever_the_bytes_only_a_value_error_comes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "features.json"
     path.write_bytes(content)

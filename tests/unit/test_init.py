@@ -348,7 +348,7 @@ def test_what_cannot_be_is_told_and_nothing_is_written(root: Path) -> None:
 # ---- whatever the names
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @example(stem="CON", features=["a: b", "- c", "'quoted\"", "#d", "null", "0123", "1e3", "\u2028", "\x85", "\ufeff"])
 @example(stem="123", features=["ж" * 12, "\U0001f600", "\u202e", "\\x", "%", "{a}", "[b]", "yes", "~", " "])
 @given(

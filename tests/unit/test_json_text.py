@@ -62,7 +62,7 @@ def test_quotes_without_end_are_read_once() -> None:
 
 
 @given(data=st.dictionaries(st.text(), PLAIN))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
     text = json_text.canonical(data)
     assert json_text.read(text) == data
@@ -70,7 +70,7 @@ def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
 
 
 @given(text=st.binary(max_size=60) | st.text('{}[]",:1e-\\uNaInfity ', max_size=40).map(str.encode))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_bytes_give_a_mapping_or_faults(text: bytes) -> None:
     read = json_text.read(text)
     if isinstance(read, list):

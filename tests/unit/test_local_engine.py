@@ -171,47 +171,12 @@ def test_an_engine_that_hangs_or_fails_is_told_from_none(tmp_path: Path) -> None
         assert local_engine.probe(tmp_path / "deaf", seconds=0.2) is local_engine.Probe.SILENT
 
 
-# ---- what the person chose
-
-
-@pytest.mark.parametrize(
-    ("environment", "config", "chosen"),
-    [
-        ({}, None, None),
-        ({}, {"currentContext": "default"}, None),
-        ({}, {"auths": {}}, None),
-        ({}, {"currentContext": "colima"}, "the docker context 'colima'"),
-        ({"DOCKER_CONTEXT": "default"}, {"currentContext": "colima"}, None),
-        ({"DOCKER_CONTEXT": "far"}, None, "the docker context 'far'"),
-        ({"DOCKER_HOST": "tcp://10.0.0.1:2376", "DOCKER_CONTEXT": "far"}, None, "DOCKER_HOST=tcp://10.0.0.1:2376"),
-    ],
-)
-def test_the_engine_is_chosen_as_by_dockers_own_client(
-    tmp_path: Path, environment: dict[str, str], config: dict[str, object] | None, chosen: str | None
-) -> None:
-    if config is not None:
-        (tmp_path / ".docker").mkdir()
-        (tmp_path / ".docker" / "config.json").write_text(json.dumps(config))
-    assert local_engine.chosen_engine({"HOME": str(tmp_path), **environment}) == chosen
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '"x"', "\x00"])
-def test_a_broken_docker_config_is_left_to_docker(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.json").write_text(text)
-    assert local_engine.chosen_engine({"DOCKER_CONFIG": str(tmp_path)}) is None
-
-
 # ---- what can be done
 
 
 @pytest.mark.parametrize(
     ("facts", "found", "said"),
     [
-        (
-            {"chosen": "DOCKER_HOST=tcp://h:1", "root": True, "apt": True},
-            "ABSENT",
-            "DOCKER_HOST=tcp://h:1 does not answer",
-        ),
         ({"dockerd": "/usr/sbin/dockerd"}, "DENIED", "newgrp docker"),
         ({"root": True, "apt": True}, "SILENT", "restart it"),
         ({"system": "Darwin"}, "ABSENT", "on Darwin install"),

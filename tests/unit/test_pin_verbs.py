@@ -191,7 +191,12 @@ def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
     assert call("pin", "--check") == 4
     assert call("pin") == 4
     out, _ = said(capsys)
-    for text in (f"{REF}  NOT KNOWN", "wants a login", f"{MOVED[:19]}... of 2026-11-01 stays pinned", "default  NOT"):
+    for text in (
+        f"{REF}  NOT KNOWN",
+        "requires a login",
+        f"{MOVED[:19]}... of 2026-11-01 stays pinned",
+        "default  NOT",
+    ):
         assert text in out
     assert {key: pin.digest for key, pin in pins.read(project).images.items()} == {REF: MOVED, OLDER: DIGEST}
     states = {entry["key"]: entry["state"] for entry in report(capsys, code=4)["images"]}
@@ -209,7 +214,7 @@ def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving
     out, _ = said(capsys)
     assert f"{REF}  moved" in out
     assert "whether the registry still has what was pinned is not known" in out
-    assert "wants a login" in out
+    assert "requires a login" in out
     assert pins.read(project).images[REF].digest == DIGEST
 
 

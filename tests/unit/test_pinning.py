@@ -46,7 +46,8 @@ def test_what_the_tournament_says_comes_after_what_the_registry_says() -> None:
 def test_only_an_image_of_the_tournaments_registry_is_one_of_its_images() -> None:
     images = [offered("numerai_predict_py_3_12", default=True)]
     assert pinning.standing(REF, images, "ghcr.io/numerai") == ()
-    (said,) = pinning.standing(REF, images, "127.0.0.1:5000/numerai")
+    assert pinning.standing(REF, images, "127.0.0.1:5000/numerai") == (), "it is taken from the registry that is set"
+    (said,) = pinning.standing(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
     assert "not among the tournament's images" in said
     (said,) = pinning.standing(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
     assert "not among the tournament's images" in said

@@ -114,7 +114,7 @@ ANY_STEP = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(frames(), ANY_STEP)
 def test_each_step_is_its_reference(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], step: post.Step
@@ -132,7 +132,7 @@ def test_each_step_is_its_reference(
     np.testing.assert_array_equal(values, before[2])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(frames(), st.lists(ANY_STEP, min_size=2, max_size=4))
 def test_steps_follow_one_another(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], steps: list[post.Step]

@@ -86,7 +86,7 @@ def test_softplus_is_the_line_above_its_threshold() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in activations.CONSTANTS if name not in activations.FOR_TARGETS])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(x=st_numpy.arrays(np.float64, 5, elements=st.floats(-1e6, 1e6)))
 def test_activations_stay_finite_and_do_not_write_to_their_input(name: str, x: reference.Array) -> None:
     before = x.copy()
@@ -113,7 +113,7 @@ def test_a_network_predicts_what_scikit_learn_does(ours: str, theirs: str) -> No
     np.testing.assert_allclose(reference.predict(network, raw), regressor.predict(x), rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_missing_values_are_the_imputation_in_raw_units(data: st.DataObject) -> None:
     network = replace(bundles.mlp(4), imputation=np.array([0.5, 1, 3, -2], dtype=np.float32))
@@ -148,7 +148,6 @@ def test_the_bound_is_of_the_range_with_a_floor_of_float32_steps() -> None:
     assert reference.bound(np.array([1000.0, 1000.0])) == 8 * 2.0**-14
 
 
-@settings(deadline=None)
 @given(st_numpy.arrays(np.float64, st.integers(1, 9), elements=st.floats(-1e6, 1e6, width=32)))
 def test_rounding_to_float32_is_within_the_bound(expected: reference.Array) -> None:
     rounded = expected.astype(np.float32).astype(np.float64)

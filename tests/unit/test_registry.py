@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import docker_engine, errors, image_ref, registry, registry_client
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from builder import errors, image_ref, registry, registry_client
 
 REF = image_ref.parse("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd")
 plain = st.recursive(
@@ -96,20 +92,5 @@ def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> No
             return registry_client.Answer(status=401, headers={"www-authenticate": challenge}, body=b"")
 
     with pytest.raises(errors.NetworkError) as raised:
-        Asked("ghcr.io", None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")
+        Asked("ghcr.io", lambda: None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")
     assert str(raised.value).isprintable()
-
-
-def test_what_docker_login_keeps_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    kept = {"auth": base64.b64encode(b"somebody:opensesame").decode()}
-    auths = {"ghcr.io": kept, "https://index.docker.io/v1/": kept, "token.example": {"identitytoken": "x"}}
-    (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
-    assert docker_engine.login("ghcr.io") == docker_engine.login("docker.io") == ("somebody", "opensesame")
-    assert docker_engine.login("127.0.0.1:5000") is None
-    assert docker_engine.login("token.example") is None
-    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {"ghcr.io": "that-is-not-there"}}))
-    with pytest.raises(
-        errors.EngineError, match=r"could not read what `docker login` keeps for ghcr\.io \(.*not-there.*\)"
-    ):
-        docker_engine.login("ghcr.io")

@@ -104,7 +104,7 @@ def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Pa
         ({settings.API: f"https://user:{SECRET}@example.org"}, "an https address is needed"),
         ({settings.API: "ftp://127.0.0.1"}, "an https address is needed"),
         ({settings.API: "https://[::1"}, "is no address"),
-        ({settings.REGISTRY: "https://ghcr.io/numerai"}, "write it like ghcr.io/numerai"),
+        ({settings.REGISTRY: "https://ghcr.io/numerai"}, "invalid; expected a registry like ghcr.io/numerai"),
     ],
 )
 def test_what_cannot_be_is_refused_without_repeating_it(environment: dict[str, str], says: str, tmp_path: Path) -> None:

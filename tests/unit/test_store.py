@@ -105,7 +105,7 @@ def test_a_zip_that_another_program_made_is_read(tmp_path: Path, cache: Path) ->
     assert files.content_hash(store.folder_of(other, cache)) == files.content_hash(folder)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(features=st.integers(1, 5), seed=st.integers(0, 9), benchmarks=st.lists(st.sampled_from("abc"), unique=True))
 def test_any_bundle_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, features: int, seed: int, benchmarks: list[str]
@@ -347,7 +347,7 @@ def test_nothing_there_and_what_is_no_file_are_told(tmp_path: Path, cache: Path)
     assert "cannot be read" in faults_of(tmp_path / "loop.bundle.zip", cache)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_byte_is_changed_there_is_the_same_bundle_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

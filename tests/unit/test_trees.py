@@ -99,13 +99,13 @@ def cases(draw: st.DrawFn) -> tuple[model.Trees, NDArray[np.float64]]:
     return forest(trees, rounded=draw(st.booleans()), averaged=draw(st.booleans())), inputs
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_any_forest_predicts_what_the_reference_does(case: tuple[model.Trees, NDArray[np.float64]]) -> None:
     assert_predicts(*case)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(cases(), st.integers(0, 2**20))
 def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[np.float64]], seed: int) -> None:
     trees, inputs = case
@@ -196,7 +196,7 @@ def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
     assert kinds.is_bounded(dataclasses.replace(inside, value=inside.value * 4, averaged=True))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cases())
 def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.Trees, NDArray[np.float64]]) -> None:
     trees, _ = case

@@ -177,7 +177,7 @@ FIELDS = ["title", "shapes", "scale", "colour", "sizes", "points", "extra", "vis
 
 
 @given(data=st.dictionaries(st.sampled_from(FIELDS), PLAIN) | PLAIN)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_plain_data_gives_a_value_or_faults(data: Any) -> None:
     parsed = typed.parse(Drawing, data)
     if isinstance(parsed, list):
@@ -208,7 +208,7 @@ VALIDATOR = jsonschema.Draft202012Validator(typed_schema.json_schema(Drawing, ti
 
 
 @given(drawing=DRAWINGS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_what_is_written_is_read_back_and_fits_the_schema(drawing: Drawing) -> None:
     data = typed.as_data(Drawing, drawing)
     assert typed.parse(Drawing, data) == drawing

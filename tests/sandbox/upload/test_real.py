@@ -37,10 +37,10 @@ def clone(tmp_path: Path) -> Path:
     return made
 
 
-def write(clone: Path, name: str, step: str) -> None:
+def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
     text = (clone / "configs" / "mlp.yaml").read_text()
     text = re.sub(r"(?m)^name: .*", f"name: {name}", text)
-    text = re.sub(r"(?m)^  ref: .*", "  ref: default", text)
+    text = re.sub(r"(?m)^  ref: .*", f"  ref: {ref}", text)
     text = re.sub(r"(?m)^  stand_in: .*\n", "", text)
     text = re.sub(r"(?m)^  - rank: .*", f"  - {step}", text)
     (clone / "configs" / f"{name}.yaml").write_text(text)
@@ -79,6 +79,21 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
 
     do(clone, settings, "rollback", "fresh", "--yes")
     assert sandbox.state.slot("fresh").pickle_id == first.id
+
+
+def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_set(
+    clone: Path, settings: dict[str, str], look_alikes: str
+) -> None:
+    write(clone, "mirrored", "rank: {scope: era, ties: average}", ref=f"ghcr.io/numerai/{OURS}:a78dedd")
+    said = do(clone, settings, "pickle", "configs/mirrored.yaml")
+    assert f"ghcr.io/numerai/{OURS}:a78dedd is pinned" in said
+    made = json.loads((clone / "dist" / "mirrored" / "manifest.json").read_bytes())["image"]
+    assert (made["kind"], made["ref"]) == ("exact", f"ghcr.io/numerai/{OURS}:a78dedd")
+    assert made["base"].startswith(f"{look_alikes}/{OURS}@sha256:")
+    do(clone, settings, "pickle", "configs/mirrored.yaml", "--locked")
+    do(clone, settings, "validate", "configs/mirrored.yaml")
+    said = do(clone, settings, "upload", "configs/mirrored.yaml", "--model", "fresh", "--dry-run")
+    assert f"{look_alikes}/{OURS}:a78dedd" in said
 
 
 def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(

@@ -1,0 +1,196 @@
+"""A person's docker settings, through the commands: an engine that cannot be found, a login that cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder import progress, stand_in
+from tests.support import command, registry_images, token_registry
+from tests.support import registry as running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder import docker_engine
+
+SOCKET = "unix:///var/run/docker.sock"
+NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[token_registry.Door]:
+    """A registry that requires a login, with an image that no engine has."""
+    with running.start() as address, token_registry.front(address) as door:
+        door.login = "somebody:opensesame"
+        registry_images.put(address, "numerai/x", "1")
+        yield door
+
+
+@pytest.fixture
+def project(engine: docker_engine.DockerEngine, tmp_path: Path) -> Path:
+    """A project whose image is on the engine."""
+    made = command.write_project(tmp_path / "project")
+    use_image(made, stand_in.make(engine, "3.11", progress.Silent()).tag)
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "bin").mkdir()
+    return made
+
+
+def use_image(project: Path, reference: str) -> None:
+    (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", reference))
+
+
+def settings(project: Path, config: object = None, **variables: str) -> dict[str, str]:
+    """Write ``config.json``; return what the command's environment has to be."""
+    folder = project.parent / "docker"
+    if config is not None:
+        (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    path = f"{project.parent / 'bin'}:{os.environ['PATH']}"
+    return {**dict.fromkeys(NAMES, ""), "DOCKER_CONFIG": str(folder), "PATH": path, **variables}
+
+
+def add_context(project: Path, name: str, host: str) -> None:
+    folder = project.parent / "docker" / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest()
+    folder.mkdir(parents=True)
+    data = {"Name": name, "Metadata": {}, "Endpoints": {"docker": {"Host": host, "SkipTLSVerify": False}}}
+    (folder / "meta.json").write_text(json.dumps(data))
+
+
+def add_helper(project: Path, script: str) -> dict[str, str]:
+    """Put a credential helper on PATH; return the ``config.json`` that names it for every registry."""
+    path = project.parent / "bin" / "docker-credential-mine"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"credsStore": "mine"}
+
+
+CHOICES: dict[str, tuple[object, dict[str, str], str]] = {
+    "a context of a variable": (
+        None,
+        {"DOCKER_CONTEXT": "lost"},
+        "names the docker context lost, which does not exist; choose another context (there are default, here): set",
+    ),
+    "a context of the file": ({"currentContext": "lost"}, {}, "config.json names the docker context lost, which does"),
+    "a damaged file": ('{"auths": ', {}, "config.json: not valid JSON for docker ("),
+    "an address": (None, {"DOCKER_HOST": "tcp://localhost:x"}, "DOCKER_HOST=tcp://localhost:x: cannot be used (Port "),
+    "certificates": (
+        None,
+        {"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
+        "DOCKER_CERT_PATH=/nowhere: ca.pem cannot be read (No such file or directory); expected",
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "variables", "message"), CHOICES.values(), ids=CHOICES)
+def test_a_choice_that_cannot_be_resolved_is_an_error_of_every_command(
+    project: Path, config: object, variables: dict[str, str], message: str
+) -> None:
+    add_context(project, "here", SOCKET)
+    environment = settings(project, config, **variables)
+    for arguments in (["engine"], ["stand-in", "--python", "3.11"], ["pickle", "configs/small.yaml"]):
+        code, out, err = command.run(*arguments, cwd=project, **environment)
+        assert (code, out) == (3, "")
+        assert err.startswith("error: ")
+        assert message in err
+        assert len(err.splitlines()) == 1
+    code, out, _ = command.run("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
+    line = next(one for one in json.loads(out)["lines"] if one["name"] == "engine")
+    assert (code, line["good"]) == (1, False)
+    assert f"{line['text']}; {line['fix']}".find(message) >= 0
+
+
+def test_a_context_that_is_there_is_used(project: Path) -> None:
+    add_context(project, "here", SOCKET)
+    add_context(project, "gone", f"unix://{project}/no.sock")
+    assert command.run("engine", cwd=project, **settings(project, DOCKER_CONTEXT="here"))[0] == 0
+    assert command.run("engine", cwd=project, **settings(project, {"currentContext": "here"}))[0] == 0
+    code, _, err = command.run("engine", cwd=project, **settings(project, {"currentContext": "gone"}))
+    assert code == 3
+    assert "config.json) does not answer: [Errno 2] No such file or directory; start it, or choose another" in err
+
+
+LOGINS: dict[str, Any] = {
+    "missing": None,
+    "locked": "echo the keychain is locked; exit 1",
+    "hanging": "sleep 1000",
+    "rubbish": "echo rubbish",
+    "damaged": {"auths": {"ghcr.io": {"auth": "%%%"}, "https://index.docker.io/v1/": {"auth": "YQ=="}, "x": 7}},
+    "damaged proxy": {"auths": {"ghcr.io": {}}, "HttpHeaders": {}, "credHelpers": {"ghcr.io": 7}},
+}
+
+
+@pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
+def test_what_is_here_requires_no_login(project: Path, login: object) -> None:
+    config = login if isinstance(login, dict) else {"credsStore": "that-is-missing"}
+    if isinstance(login, str):
+        config = add_helper(project, f"echo asked >> {project}/asked\n{login}")
+    environment = settings(project, config)
+    for arguments in (["engine"], ["pickle", "configs/small.yaml"], ["verify", "configs/small.yaml"]):
+        code, _, err = command.run(*arguments, cwd=project, **environment)
+        assert code == 0, err
+        assert "login" not in err
+    assert not (project / "asked").exists()
+
+
+BROKEN = {
+    "missing": (None, "the credential helper docker-credential-that-is-missing for {} is not on PATH; install it"),
+    "locked": (
+        "echo the keychain is locked; exit 1",
+        "helper docker-credential-mine for {} failed with exit code 1 (the",
+    ),
+    "rubbish": ("echo rubbish", "helper docker-credential-mine for {} printed something that is not a login"),
+    "damaged": ({"auth": "%%%"}, "the login for {} is damaged; run `docker login {}` again"),
+}
+
+
+@pytest.mark.parametrize(("login", "message"), BROKEN.values(), ids=BROKEN)
+def test_what_requires_a_login_says_why_there_is_none(
+    project: Path, door: token_registry.Door, login: object, message: str
+) -> None:
+    config: object = {"credsStore": "that-is-missing"}
+    if isinstance(login, str):
+        config = add_helper(project, login)
+    elif isinstance(login, dict):
+        config = {"auths": {door.address: login}}
+    reference = f"{door.address}/numerai/x:1"
+    use_image(project, reference)
+    environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
+    expected = message.format(door.address, door.address)
+
+    code, _, err = command.run("pickle", "configs/small.yaml", cwd=project, **environment)
+    assert code == 3
+    assert f"could not pull {reference}: " in err
+    assert "asked without a login: " in err
+    assert expected in err
+
+    code, out, _ = command.run("pin", cwd=project, **environment)
+    assert code == 4
+    assert f"{reference}  NOT KNOWN" in out
+    assert expected in out
+
+    code, out, _ = command.run("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
+    line = next(one for one in json.loads(out)["lines"] if one["name"] == "image")
+    assert (code, line["good"]) == (1, False)
+    assert "requires a login" in line["text"]
+
+
+def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Door) -> None:
+    use_image(project, f"{door.address}/numerai/x:1")
+    answer = {"Username": "somebody", "Secret": "opensesame"}
+    kept = {"auths": {door.address: {"auth": base64.b64encode(door.login.encode()).decode()}}}
+    for config in (add_helper(project, f"cat > {project}/asked\necho '{json.dumps(answer)}'"), kept):
+        environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
+        code, out, err = command.run("pin", "--check", cwd=project, **environment)
+        assert (code, err) == (1, "")
+        assert "NOT PINNED" in out
+        _, _, err = command.run("pickle", "configs/small.yaml", cwd=project, **environment)
+        assert "login" not in err  # it is pulled, and is no runner image
+        assert "opensesame" not in err + out
+    assert (project / "asked").read_text() == f"{door.address}\n"

@@ -1,0 +1,18 @@
+"""The error classes of a library, so that a test notices a new one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def of(module: ModuleType) -> list[type[Exception]]:
+    """Return the exceptions that a module defines; warnings are left out."""
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Exception) and not issubclass(kind, Warning) and kind.__module__ == module.__name__
+    ]
