@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import builder
+from builder import errors
 from builder.cli import deploy_parser, seat_parser, verb_groups
 
 if TYPE_CHECKING:
@@ -15,9 +17,17 @@ CONFIG = "configs/mlp.yaml"
 """What a verb takes that is given none."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are the tool's own: with ``--json`` they are printed as JSON, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise errors.UsageError(f"{message}; see `{self.prog} --help`")
+
+
 def build() -> argparse.ArgumentParser:
     """Return the parser; what it parses names the function to call in ``verb``."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="numerai-builder",
         description=builder.__doc__,
         epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
