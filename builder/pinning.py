@@ -177,7 +177,7 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
 
 
 def disagreements(
-    lock: pins.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str, pickle: str | None
+    lock: pins.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str | None, pickle: str | None
 ) -> list[str]:
     """Return what of a model the lock file does not name.
 
@@ -186,7 +186,7 @@ def disagreements(
         key: The config's reference there.
         name: The config's name.
         image: Kind and identity of the image that it is built in; None before that is known.
-        bundle: Hash of the bundle.
+        bundle: Hash of the bundle; None before that is known.
         pickle: Hash of the pickle; None before it is built.
     """
     digest, recorded = pinned(lock, key), lock.models.get(name)
@@ -199,7 +199,7 @@ def disagreements(
         found.append(f"the image ({digest[:19]}... pinned for {key}, {recorded.image[:19]}... recorded for the model)")
     if recorded is None:
         return [*found, f"the model (it has no entry {name})"]
-    if recorded.bundle != bundle:
+    if bundle and recorded.bundle != bundle:
         found.append(f"the bundle ({bundle[:12]}... here, {recorded.bundle[:12]}... recorded)")
     if recorded.pickle is None:
         found.append("the pickle (none is recorded)")

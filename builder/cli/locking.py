@@ -66,7 +66,7 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
 def check(
     chosen: config.Config,
     *,
-    bundle: str,
+    bundle: str | None = None,
     found: image.Image | manifest.RunnerImage | None = None,
     pickle: str | None = None,
 ) -> None:
@@ -74,7 +74,7 @@ def check(
 
     Args:
         chosen: The config.
-        bundle: Hash of its bundle.
+        bundle: Hash of its bundle; None before that is known.
         found: The image; None before it is resolved.
         pickle: Hash of the pickle; None before it is built.
 

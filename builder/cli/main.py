@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupts = _listen()
     given = sys.argv[1:] if arguments is None else arguments
     options = itertools.takewhile(lambda part: part != "--", given)
-    json_wanted = any(part.startswith("--") and "--json".startswith(part) for part in options)  # argparse takes --js, too
+    json_wanted = any(
+        part.startswith("--") and "--json".startswith(part) for part in options
+    )  # argparse takes --js, too
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     try:

@@ -85,12 +85,13 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
                 "name a config, or run it without LOCKED=1 (--locked)"
             )
         return artifact.load(chosen.folder)
+    if locked:
+        locking.check(chosen.config)
+    made = artifact.load(chosen.folder)
     source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
     bundle = files.content_hash(source.folder)
     if locked:
         locking.check(chosen.config, bundle=bundle)
-    made = artifact.load(chosen.folder)
-    if locked:
         locking.check_made(chosen.config, made.manifest)
     changed = []
     if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
