@@ -75,7 +75,7 @@ def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
         edited.append(artifact.DOCKERFILE)
     if edited:
         raise errors.ArtifactError(
-            f"{made.folder}: {', '.join(edited)} changed since the pickle was built; run `{again}` to build it again"
+            f"{made.folder}: {', '.join(edited)} changed since the pickle was made; run `{again}` to build it again"
         )
     return recorded
 

@@ -62,7 +62,7 @@ def _task(
     recorded = made.folder / artifact.CONTEXT / "bundle"
     if files.content_hash(recorded) != made.manifest.bundle.hash:
         raise errors.ArtifactError(
-            f"{recorded}: changed since the pickle was built; run `{commands.with_config('pickle', made.folder)}` to "
+            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
             "build it again"
         )
     bundle = read.read(recorded)
@@ -102,7 +102,7 @@ def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:
     parsed = [] if isinstance(plan, list) else typed.parse(post.Steps, {"post": plan.get("post")})
     if isinstance(parsed, list):
         raise errors.ArtifactError(
-            f"{recorded}: changed since the pickle was built; run `{commands.with_config('pickle', made.folder)}` to "
+            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
             "build it again"
         )
     return parsed.post

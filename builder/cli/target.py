@@ -103,7 +103,7 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     if changed:
         again = commands.with_config("pickle", chosen.config.file)
         raise errors.ArtifactError(
-            f"{made.pickle}: {' and '.join(changed)} changed since it was built; run `{again}` to build it again"
+            f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `{again}` to build it again"
         )
     return made
 

@@ -149,7 +149,7 @@ def test_each_error_has_its_exit_code_and_one_message(
         (
             ("validate", "configs/small.yaml"),
             2,
-            "nothing was built there yet; run `python -m builder pickle configs/small.yaml` first",
+            "nothing was built there yet; run `make pickle CONFIG=configs/small.yaml` first",
         ),
         (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),

@@ -276,7 +276,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
 ) -> None:
     write(project, "default")
     assert call("render", "configs/small.yaml") == 3
-    assert "`default` is not pinned; run `python -m builder pin configs/small.yaml`" in said(capsys)[1]
+    assert "`default` is not pinned; run `make pin CONFIG=configs/small.yaml`" in said(capsys)[1]
     known.digests |= {REF: DIGEST, OLDER: MOVED}
     assert call("pin") == 0
     out, _ = said(capsys)
@@ -298,7 +298,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
     assert pins.read(project).images["default"].ref == OLDER
     assert call("validate", "configs/small.yaml") == 2
     assert (
-        f"{project / pins.NAME} (its pin) changed since it was built; run `python -m builder pickle configs/small.yaml`"
+        f"{project / pins.NAME} (its pin) changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
         in said(capsys)[1]
     )
 
@@ -419,7 +419,7 @@ def test_locked_refuses_a_model_without_a_lock_file(
     on.registry[REF] = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     (message,) = refusals(capsys)
     assert f"{project / pins.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
-    assert "run `python -m builder pickle configs/small.yaml` without LOCKED=1" in message
+    assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in message
     assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
     assert on.asked == []
     assert not (project / pins.NAME).exists()
