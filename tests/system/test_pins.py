@@ -38,6 +38,11 @@ def digest_of(clone: Path) -> str:
     return str(made["image"]["identity"])
 
 
+def remove(on: docker_engine.DockerEngine, *names: str) -> None:
+    for name in names:
+        on.remove_image(name)
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clone: Path, address: str) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:pinned"
@@ -56,8 +61,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     assert f"{reference}  pinned  (of mine)" in done.stdout
     assert digest in lock.read_text()
 
-    for name in (reference, first):
-        on.remove_image(name)
+    remove(on, reference, first)
     locked = clones.builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, "the model (it has no entry mine)" in locked.stderr) == (5, True)
     assert on.find_image(first) is None, "nothing is pulled that would be refused"
@@ -93,8 +97,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
         done = clones.builder(clone, verb, "--locked", CONFIG)
         assert done.returncode == 0, done.stderr
 
-    for name in (reference, first, second):
-        on.remove_image(name)
+    remove(on, reference, first, second)
     registry_images.delete(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
     gone = clones.builder(clone, "pin", CONFIG, **NOWHERE)
     assert gone.returncode == 1
