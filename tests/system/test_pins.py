@@ -43,6 +43,15 @@ def remove(on: docker_engine.DockerEngine, *names: str) -> None:
         on.remove_image(name)
 
 
+def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(clone: Path) -> None:
+    write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.11"\n')
+    lock = clone / "builder.lock.yaml"
+    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
+    assert (locked.returncode, lock.exists()) == (5, False)
+    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG}` without LOCKED=1"):
+        assert text in locked.stderr
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clone: Path, address: str) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:pinned"
@@ -50,11 +59,6 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     digest = first.partition("@")[2]
     write(clone, reference)
     lock = clone / "builder.lock.yaml"
-
-    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
-    assert (locked.returncode, lock.exists()) == (5, False)
-    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG}` without LOCKED=1"):
-        assert text in locked.stderr
 
     done = clones.builder(clone, "pin", CONFIG, **NOWHERE)
     assert done.returncode == 0, done.stderr
