@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from builder.cli import parser
-from tests.support import clones
+from tests.support import clones, command
 
 ROOT = clones.ROOT
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -199,3 +200,20 @@ def test_make_ends_with_2_whatever_the_commands_exit_code(folder: Path) -> None:
     (folder / ".venv" / "bin" / "python").write_text("#!/bin/sh\nexit 5\n")
     code, _, error = make(folder, "upload")
     assert (code, "Error 5" in error) == (2, True)
+
+
+def test_make_for_real(folder: Path) -> None:
+    command.write_project(folder)
+    shutil.copy(ROOT / "Makefile", folder)
+    python = folder / ".venv" / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
+    assert make(folder, "render", "CONFIG=configs/small.yaml") == (0, None, "")
+    assert (folder / "dist" / "small" / "Dockerfile").is_file()
+    for target in ("pickle", "render", "validate", "verify", "upload"):
+        code, _, error = make(folder, target, "CONFIG=configs/small.yaml", LOCKED="1")
+        assert (code, "Error 5" in error) == (2, True)
+        assert f"{folder / 'builder.lock.yaml'}: no such file, and LOCKED=1 (--locked) allows only" in error
+        assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
+    code, _, error = make(folder, "status", SLOT="x';touch made;'\nsecond", NUMERAI_API_URL="nowhere")
+    assert (code, "NUMERAI_API_URL" in error) == (2, True)
+    assert not (folder / "made").exists()
