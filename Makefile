@@ -1,65 +1,66 @@
-# Every verb sets up what it needs first. PULL=1 asks the registry, YES=1 does not ask, JSON=1 prints for programs;
-# LOCKED=1 (pickle, validate, verify) refuses what builder.lock.yaml does not say; pin takes CONFIG=..., CHECK=1;
-# upload takes MODEL=slot, and CREATE=1, CLEAR_WEBHOOK=1, TRIGGER=1, AGAIN=1, NO_COMPARE=1, DRY_RUN=1; rollback MODEL=, TO=;
-# status takes SLOT=name; doctor takes CONFIG=...;
-# init takes BUNDLE=mymodel.bundle.zip, and NAME=..., FORCE=1 where needed.
-CONFIG ?= configs/mlp.yaml
-PYTHON ?= 3.11
+# Each target sets up what it needs first, and takes these variables, on the command line of make or from the environment.
+# A variable is the command's option of the same name: DRY_RUN=1 is --dry-run, MODEL=my_slot is --model=my_slot. PULL=1 asks
+# the registry, YES=1 does not ask, JSON=1 prints for programs, LOCKED=1 refuses what builder.lock.yaml does not name.
+# make expands $ in values on its command line: a value from elsewhere goes to the command (.venv/bin/python -m builder).
+TAKES.pickle := CONFIG LOCKED PULL YES JSON
+TAKES.render := CONFIG LOCKED
+TAKES.validate := CONFIG LOCKED YES JSON
+TAKES.verify := CONFIG LOCKED YES JSON
+TAKES.upload := CONFIG LOCKED MODEL CREATE CLEAR_WEBHOOK TRIGGER AGAIN NO_COMPARE DRY_RUN YES JSON
+TAKES.rollback := MODEL CONFIG TO YES JSON
+TAKES.pin := CONFIG CHECK JSON
+TAKES.init := BUNDLE NAME FORCE JSON
+TAKES.engine := YES JSON
+TAKES.stand-in := PYTHON YES JSON
+TAKES.doctor := CONFIG JSON
+TAKES.models := JSON
+TAKES.status := SLOT JSON
+TAKES.sandbox := YES
+TAKES.test := YES
+TAKES.bench := YES
+
+pickle render validate verify: export CONFIG ?= configs/mlp.yaml
+stand-in: export PYTHON ?= 3.11
+
 VENV := .venv/bin/
-BUILDER := $(VENV)python -m builder
-FLAGS = $(if $(YES),--yes) $(if $(JSON),--json)
-UPLOAD = $(if $(MODEL),--model $(MODEL)) $(if $(CREATE),--create) $(if $(CLEAR_WEBHOOK),--clear-webhook) \
-	$(if $(TRIGGER),--trigger) $(if $(AGAIN),--again) $(if $(NO_COMPARE),--no-compare) $(if $(DRY_RUN),--dry-run)
+COMMANDS := pickle render validate verify upload rollback pin init engine stand-in doctor models status
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
-.PHONY: help setup pickle render validate verify upload rollback pin init engine stand-in doctor models status sandbox train fmt lint type test bench lock
+# What a target does not take is refused, not ignored: everything on the command line; LOCKED and DRY_RUN, which promise that
+# less is done, in the environment too, where a NAME or a PYTHON may be another program's.
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name)))
+promised := $(foreach name,LOCKED DRY_RUN,$(if $(filter environment,$(origin $(name))),$(if $(filter-out 0,$(value $(name))),$(name))))
+refused = $(filter-out $(TAKES.$(goal)),$(given) $(if $(filter $(goal),$(COMMANDS)),$(promised)))
+$(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(refused),\
+	$(error make $(goal) takes no $(name); it takes: $(or $(TAKES.$(goal)),no variable))))
 
-help: ## list the verbs
+.PHONY: $(COMMANDS) help setup sandbox train fmt lint type test bench lock
+
+help: ## list the targets, and the variables that they take
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -nE 's/^TAKES\.([a-z-]+) := (.*)/  \1@\2/p' Makefile | awk -F@ 'BEGIN { print "variables:" } { printf "%-14s%s\n", $$1, $$2 }'
 
 setup: .venv/.run ## make .venv with what the tool needs
 
 pickle: .venv/.run ## make the pickle of CONFIG in its image: dist/NAME/model.pkl
-	@$(BUILDER) pickle $(FLAGS) $(if $(LOCKED),--locked) $(if $(PULL),--pull) $(CONFIG)
-
 render: .venv/.run ## write the Dockerfile of CONFIG and its context; needs no engine
-	@$(BUILDER) render $(CONFIG)
-
 validate: .venv/.run ## run the pickle of CONFIG in its image under the tournament's limits
-	@$(BUILDER) validate $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
-
 verify: .venv/.run ## make the pickle of CONFIG again and compare the bytes
-	@$(BUILDER) verify $(FLAGS) $(if $(LOCKED),--locked) $(CONFIG)
-
 upload: .venv/.run ## deploy the validated pickle of CONFIG to a model slot
-	@$(BUILDER) upload $(FLAGS) $(UPLOAD) $(CONFIG)
-
 rollback: .venv/.run ## have a slot run again what it ran before
-	@$(BUILDER) rollback $(FLAGS) $(if $(TO),--to $(TO)) $(or $(MODEL),$(CONFIG))
-
 pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their digests, and say what changed
-	@$(BUILDER) pin $(if $(JSON),--json) $(if $(CHECK),--check) $(if $(filter-out file,$(origin CONFIG)),$(CONFIG))
-
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
-	@$(BUILDER) init $(if $(JSON),--json) $(if $(NAME),--name $(NAME)) $(if $(FORCE),--force) --from "$(BUNDLE)"
-
 engine: .venv/.run ## find a container engine; install and start one where that is possible
-	@$(BUILDER) engine $(FLAGS)
-
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
-	@$(BUILDER) stand-in $(FLAGS) --python $(PYTHON)
-
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
-	@$(BUILDER) doctor $(if $(JSON),--json) $(CONFIG)
-
 models: .venv/.run ## list the slots and what runs in each
-	@$(BUILDER) models $(if $(JSON),--json)
-
 status: .venv/.run ## show all slots, what needs attention first, or one slot
-	@$(BUILDER) status $(if $(JSON),--json) $(SLOT)
+
+$(COMMANDS):
+	@sh requirements/run.sh $@ $(TAKES.$@)
 
 sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
-	@$(VENV)python -m tests.sandbox $(if $(YES),--yes)
+	@$(VENV)python -m tests.sandbox $$([ "$$YES" != 1 ] || echo --yes)
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done
@@ -74,10 +75,10 @@ type: .venv/.test ## check types
 	@$(VENV)mypy
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
-	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)pytest -n auto --dist loadgroup $(SUITES)
+	@sh requirements/run.sh engine YES && $(VENV)pytest -n auto --dist loadgroup $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run
-	@$(BUILDER) engine $(if $(YES),--yes) && $(VENV)python -m benchmarks
+	@sh requirements/run.sh engine YES && $(VENV)python -m benchmarks
 
 lock: ## resolve requirements/*.in again (takes uv from PATH)
 	@sh requirements/lock.sh

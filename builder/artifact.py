@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors, manifest, paths
+from builder import commands, errors, manifest, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,18 +53,19 @@ def load(folder: Path) -> Artifact:
     Raises:
         errors.ArtifactError: nothing was built there, a build was cut short, or the pickle was edited.
     """
+    again = commands.with_config("pickle", folder)
     if (folder / _MARK).exists():
         # The pickle may be whole, and what lies beside it another build's.
-        raise errors.ArtifactError(f"{folder}: a build was cut short there; run `make pickle` to make it again")
+        raise errors.ArtifactError(f"{folder}: a build was cut short there; run `{again}` to build it again")
     if not (folder / MANIFEST).is_file() or not (folder / PICKLE).is_file():
-        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `make pickle` for it first")
+        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{again}` first")
     with _telling(f"read {folder}"):
         found = manifest.read(folder / MANIFEST)
         actual = hash_file(folder / PICKLE)
     if actual != found.pickle.sha256:
         raise errors.ArtifactError(
             f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
-            "edited or replaced after the build; run `make pickle` to make it again"
+            f"edited or replaced after the build; run `{again}` to build it again"
         )
     return Artifact(folder=folder, manifest=found)
 

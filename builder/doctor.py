@@ -9,10 +9,11 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import engine, errors, pinning, standing, tournament
+from builder import commands, engine, errors, pinning, standing, tournament
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from builder import pins
     from builder.tournament import DockerImage, Slot, TokenInfo
@@ -61,6 +62,7 @@ class ImageFound:
             where it did not say.
         silence: Why the registry did not say.
         stand_in: The look-alike that the config names, or None.
+        config: The config's file.
     """
 
     ref: str
@@ -70,6 +72,7 @@ class ImageFound:
     pinned_there: bool | None = None
     silence: str
     stand_in: str | None
+    config: Path
 
 
 def judge_engine(found: EngineFound | errors.EngineError) -> list[Line]:
@@ -147,8 +150,8 @@ def judge_clock(ahead: float | None) -> Line:
     return Line(name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it")
 
 
-def judge_slot(slot: Slot) -> Line:
-    """Judge whether a slot takes a pickle, and how it stands."""
+def judge_slot(slot: Slot, config: Path) -> Line:
+    """Judge whether the slot of a config takes a pickle, and how it stands."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = standing.judge(slot)
     text = f"{slot.name}: {how.reason}{stake}"
@@ -157,18 +160,20 @@ def judge_slot(slot: Slot) -> Line:
             name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"
         )
     if slot.webhook:
-        return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix="make upload CLEAR_WEBHOOK=1")
+        fix = commands.with_config("upload", config, "--clear-webhook")
+        return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
     if how.rank is standing.Rank.FAILED:
         return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
     return Line(name=SLOT, good=True, text=text)
 
 
 def _judge_presence(found: ImageFound) -> Line:
+    build = commands.with_config("pickle", found.config)
     if found.here:
         return Line(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
     has_moved = found.pin is not None and found.at_registry != found.pin.digest
     if found.pinned_there if has_moved else found.at_registry is not None:
-        return Line(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `make pickle` pulls it")
+        return Line(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `{build}` pulls it")
     is_gone = has_moved and found.at_registry is not None and found.pinned_there is False
     reason = "it no longer has what is pinned" if is_gone else found.silence
     if found.stand_in is not None:
@@ -176,15 +181,17 @@ def _judge_presence(found: ImageFound) -> Line:
         return Line(name=IMAGE, good=None, text=text)
     where = "not on the engine, and the registry" if found.here is not None else "the registry"
     fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"
-    fix = "make pin, then make pickle" if is_gone else fix
+    fix = f"make pin, then {build}" if is_gone else fix
     return Line(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {reason}", fix=fix)
 
 
 def _judge_pin(found: ImageFound, today: dt.date) -> Line:
+    build = commands.with_config("pickle", found.config)
     if found.pin is None:
         if "@" in found.ref:
             return Line(name=PIN, good=True, text="the reference names its digest")
-        return Line(name=PIN, good=None, text="none yet: `make pin`, or the next `make pickle` in the image, makes one")
+        text = f"none yet: `make pin`, or the next `{build}` in the image, makes one"
+        return Line(name=PIN, good=None, text=text)
     days = (today - dt.date.fromisoformat(found.pin.pinned)).days
     age = "today" if days <= 0 else f"{days} day{'s' if days > 1 else ''} ago"
     text = f"{found.pin.digest[:19]}..., pinned {age}"
@@ -193,7 +200,7 @@ def _judge_pin(found: ImageFound, today: dt.date) -> Line:
             name=PIN,
             good=False,
             text=f"{text}; the tag is {found.at_registry[:19]}... now",
-            fix="make pin, then make pickle",
+            fix=f"make pin, then {build}",
         )
     old = "; that is long ago: `make pin` looks again" if days > _OLD_DAYS else ""
     return Line(name=PIN, good=True, text=text + old)

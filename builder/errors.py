@@ -37,6 +37,11 @@ class BuilderError(Exception):
 
     exit_code: ClassVar[int] = 70
 
+    @property
+    def fix(self) -> str:
+        """What to do next: the message from its last semicolon on; empty if it has none."""
+        return str(self).rpartition("; ")[2] if "; " in str(self) else ""
+
 
 class UsageError(BuilderError):
     """The command line asks for something that does not exist."""
@@ -52,6 +57,11 @@ class FaultsError(BuilderError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = tuple(faults)
+
+    @property
+    def fix(self) -> str:
+        """What to do next about a single fault; several have no one fix."""
+        return super().fix if len(self.faults) == 1 else ""
 
 
 class ConfigError(FaultsError):
@@ -121,6 +131,11 @@ class UnansweredError(NetworkError):
     def __init__(self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0) -> None:
         super().__init__(f"{what}; {remedy}" if remedy else what)
         self.what, self.remedy, self.sent, self.after = what, remedy, sent, after
+
+    @property
+    def fix(self) -> str:
+        """What to do next."""
+        return self.remedy or super().fix
 
 
 class LoginError(NetworkError):

@@ -77,14 +77,12 @@ class Wanted:
         source: The reference at the registry that ``NUMERAI_REGISTRY`` names; the same as ``ref`` if empty.
         stand_in: The config's ``image.stand_in``, such as ``3.11``, or None.
         digest: The pin, where there is one: then it is this image or none.
-        locked: Nothing stands in for a pin.
     """
 
     ref: str
     source: str = ""
     stand_in: str | None = None
     digest: str | None = None
-    locked: bool = False
 
     @property
     def name(self) -> str:
@@ -227,7 +225,7 @@ def _ask_registry(
 
     Where a stand-in would do, a failure is remembered for a day: each build would wait for the network otherwise.
     """
-    name, asks_in_vain = wanted.name, wanted.stand_in is None or wanted.locked
+    name, asks_in_vain = wanted.name, wanted.stand_in is None
     memory = paths.cache_folder() / "pulls" / hashlib.sha256(name.encode()).hexdigest()
     if not pull and not asks_in_vain:
         with contextlib.suppress(OSError):
@@ -267,7 +265,7 @@ def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Fo
 
 
 def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress) -> Image:
-    if wanted.digest and (wanted.locked or wanted.stand_in is None):
+    if wanted.digest and wanted.stand_in is None:
         raise errors.ImageError(
             f"{wanted.name}, which is pinned in {pins.NAME} or in the config, is not on this engine and could not be "
             f"pulled: {reason}\n"
@@ -343,8 +341,14 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
     )
 
 
-def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: Progress) -> Image:
+def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: Progress, again: str) -> Image:
     """Return the image that a manifest names: the very same one, or an error.
+
+    Args:
+        recorded: What the manifest says of it.
+        on: The engine.
+        progress: Told of a pull.
+        again: The command that builds the pickle again, for messages.
 
     Raises:
         errors.ImageError: it is gone and cannot be had again, or its name now means another image.
@@ -353,24 +357,24 @@ def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: P
     if facts is None and recorded.kind == "stand_in":
         found = stand_in_image(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
     elif facts is None and recorded.kind == "exact":
-        facts = _pull_again(recorded.base, on, progress)
+        facts = _pull_again(recorded.base, on, progress, again)
         found = _describe(recorded.ref, recorded.base, facts)
     elif facts is None:
         raise errors.ImageError(
             f"{recorded.base}, in which the pickle was made, is no longer on this engine: build or load it again, "
-            "or make the pickle anew in another: `make pickle`"
+            f"or build the pickle again in another: `{again}`"
         )
     else:
         found = _describe(recorded.ref, recorded.base, facts)
     if (found.kind, found.identity) != (recorded.kind, recorded.identity):
         raise errors.ImageError(
             f"{recorded.base} is now another image ({found.kind}, {found.identity}) than the one that the pickle was "
-            f"made in ({recorded.kind}, {recorded.identity}): run `make pickle` to make it anew"
+            f"made in ({recorded.kind}, {recorded.identity}): run `{again}` to build it again"
         )
     return found
 
 
-def _pull_again(base: str, on: engine.Engine, progress: Progress) -> engine.ImageFacts:
+def _pull_again(base: str, on: engine.Engine, progress: Progress, again: str) -> engine.ImageFacts:
     """Pull the image that a pickle was made in.
 
     Raises:
@@ -384,6 +388,6 @@ def _pull_again(base: str, on: engine.Engine, progress: Progress) -> engine.Imag
         on.facts()  # an engine that is gone is another matter: this says so
         raise errors.ImageError(
             f"{base}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
-            "Where the registry no longer has it, `make pin` and `make pickle` make the pickle anew in what is there "
-            "now; else pull it where there is a network, or load it (`docker load`)"
+            f"Where the registry no longer has it, `make pin` and `{again}` build the pickle in what is there now; "
+            "else pull it where there is a network, or load it (`docker load`)"
         ) from error

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import errors, json_text, typed
+from builder import commands, errors, json_text, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,7 +158,8 @@ def read(path: Path) -> Manifest:
     if isinstance(value, Manifest):
         return value
     faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in value[:3])
-    raise errors.ArtifactError(f"{path}: is no manifest of format {FORMAT} ({faults}); make it again: `make pickle`")
+    again = commands.with_config("pickle", path.parent)
+    raise errors.ArtifactError(f"{path}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`")
 
 
 def schema_text() -> str:

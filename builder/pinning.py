@@ -114,7 +114,8 @@ def judge(
         state = "moved"
         if was.ref in {None, ref}:
             notes.append(
-                f"the tag has moved since {was.pinned}: once it is pinned, `make pickle` makes the models anew"
+                f"the tag has moved since {was.pinned}: once it is pinned, `make pickle CONFIG=...` builds each model "
+                "again"
             )
     else:
         state = "same"
@@ -166,7 +167,7 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
         return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {_LIST}",)
     if offered.deprecated:
         return (
-            f"it is deprecated ({instead} the default): name that in the config, then `make pin` and `make pickle`",
+            f"it is deprecated ({instead} the default): name that in the config; `make pin`, `make pickle CONFIG=...`",
         )
     if offered.experimental:
         return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
@@ -176,30 +177,33 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
 
 
 def disagreements(
-    lock: pins.Lock, key: str, name: str, *, kind: str, identity: str, bundle: str, pickle: str | None
+    lock: pins.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str | None, pickle: str | None
 ) -> list[str]:
-    """Return in what a model differs from the lock file, where that says something.
+    """Return what of a model the lock file does not name.
 
     Args:
         lock: The lock file.
         key: The config's reference there.
         name: The config's name.
-        kind: Of the image that it was made in.
-        identity: Of that image.
-        bundle: Hash of the bundle.
-        pickle: Hash of the pickle; None before it is made.
+        image: Kind and identity of the image that it is built in; None before that is known.
+        bundle: Hash of the bundle; None before that is known.
+        pickle: Hash of the pickle; None before it is built.
     """
     digest, recorded = pinned(lock, key), lock.models.get(name)
     found = []
-    if digest and (kind, identity) != ("exact", digest):
-        found.append(f"the image ({kind} {identity[:19]}... here, {digest[:19]}... pinned for {key})")
-    if digest is None and kind == "exact":
+    if digest is None:
         found.append(f"the image ({key} is not pinned)")
-    if recorded and kind == "exact" and recorded.image != identity and not found:
-        found.append(f"the image ({identity[:19]}... here, the model was made in {recorded.image[:19]}...)")
-    if recorded and recorded.bundle != bundle:
+    elif image and image != ("exact", digest):
+        found.append(f"the image ({image[0]} {image[1][:19]}... here, {digest[:19]}... pinned for {key})")
+    elif recorded and recorded.image != digest:
+        found.append(f"the image ({digest[:19]}... pinned for {key}, {recorded.image[:19]}... recorded for the model)")
+    if recorded is None:
+        return [*found, f"the model (it has no entry {name})"]
+    if bundle and recorded.bundle != bundle:
         found.append(f"the bundle ({bundle[:12]}... here, {recorded.bundle[:12]}... recorded)")
-    if recorded and recorded.pickle and pickle and recorded.pickle != pickle:
+    if recorded.pickle is None:
+        found.append("the pickle (none is recorded)")
+    elif pickle and recorded.pickle != pickle:
         found.append(f"the pickle ({pickle[:12]}... here, {recorded.pickle[:12]}... recorded)")
     return found
 
@@ -216,7 +220,7 @@ def _new_default(ref: str, was: str) -> str:
     now, then = _short(ref), _short(was)
     if now == then:
         now, then = ref, was  # at another registry
-    return f"the default is {now} now, was {then}: `make pickle` makes the models anew in it"
+    return f"the default is {now} now, was {then}: `make pickle CONFIG=...` builds each model again in it"
 
 
 def _short(ref: str) -> str:

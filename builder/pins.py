@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "builder.lock.yaml"
 _HEAD = """\
 # Which image each reference means here, by digest, and what was last made in it. Keep it under version control.
-# Written by `make pin` (python -m builder pin) and by `make pickle`; with LOCKED=1 nothing here is changed.
+# Written by `make pin` (python -m builder pin) and by `make pickle`; LOCKED=1 allows nothing that is not named here.
 """
 _LOCK = "dist/.builder.lock"
 """Held while the file is changed; ``dist`` is under nobody's version control."""

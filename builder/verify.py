@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import builder
-from builder import artifact, build, errors, manifest, render
+from builder import artifact, build, commands, errors, manifest, render
 from builder.bundle import files
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def verify(made: artifact.Artifact, on: engine.Engine, run: str, progress: Progr
 def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
     """Return the recorded Dockerfile and context, once they are found to be what the manifest says."""
     context, said = made.folder / artifact.CONTEXT, made.manifest
+    again = commands.with_config("pickle", made.folder)
     try:
         recorded = render.read(made.folder)
         plan = json.loads((context / render.PLAN).read_bytes())
@@ -64,7 +65,7 @@ def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
         }
     except (OSError, ValueError, KeyError, TypeError, errors.BundleError) as error:
         raise errors.ArtifactError(
-            f"{context}: the recorded inputs cannot be read ({error}); run `make pickle` to record them again"
+            f"{context}: the recorded inputs cannot be read ({error}); run `{again}` to record them again"
         ) from error
     edited = [name for name, (actual, expected) in found.items() if actual != expected]
     # Another release of the tool may write another Dockerfile: then the image's name is all that can be looked for.
@@ -74,7 +75,7 @@ def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
         edited.append(artifact.DOCKERFILE)
     if edited:
         raise errors.ArtifactError(
-            f"{made.folder}: {', '.join(edited)} changed since the pickle was made; run `make pickle` to make it anew"
+            f"{made.folder}: {', '.join(edited)} changed since the pickle was made; run `{again}` to build it again"
         )
     return recorded
 

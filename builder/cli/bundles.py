@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import errors, paths, typed_kinds
+from builder import commands, errors, paths, typed_kinds
 from builder.bundle import files, store
 from builder.cli import terminal
 from builder.typed_kinds import listed
@@ -18,7 +15,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from builder import init
     from builder.bundle import model as bundle_model
 
 _SHOWN = 5
@@ -73,7 +69,7 @@ def write_config(options: argparse.Namespace) -> int:
         force=options.force,
     )
     done = init.init(wish, cache=paths.cache_folder())
-    following = _next(done)
+    following = [commands.with_config(name, done.config) for name in ("pickle", "validate")]
     if options.json:
         answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}
         print(json.dumps({**answer, "notes": done.notes, "next": following}))
@@ -85,16 +81,6 @@ def write_config(options: argparse.Namespace) -> int:
     for line in following:
         print(f"  {line}")
     return 0
-
-
-def _next(done: init.Written) -> list[str]:
-    """Return the two commands that come next, as they are typed from the current folder."""
-    here = Path(os.path.realpath(Path.cwd()))
-    name = shlex.quote(str(done.config.relative_to(here) if done.config.is_relative_to(here) else done.config))
-    if here == done.root and (here / "Makefile").is_file():
-        return [f"make {verb} CONFIG={name}" for verb in ("pickle", "validate")]
-    command = "numerai-builder" if Path(sys.argv[0]).name == "numerai-builder" else "python -m builder"
-    return [f"{command} {verb} {name}" for verb in ("pickle", "validate")]
 
 
 def _read(folder: Path) -> bundle_model.Bundle:

@@ -84,7 +84,8 @@ def create_model(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": 1, "slot": seat.slot_data(made)}))
     else:
-        print(f"made the slot {seat.clean(made.name)} ({made.id}); next: make upload MODEL={seat.clean(made.name)}")
+        name = seat.clean(made.name)
+        print(f"made the slot {name} ({made.id}); next: make upload CONFIG=... MODEL={name}")
     return 0
 
 

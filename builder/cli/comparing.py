@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import config, errors
-from builder.cli import hosted, session
+from builder.cli import hosted, session, target
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder import tournament
-    from builder.cli import target
     from builder.progress import Progress
     from builder.upload.plan import Wish
 
@@ -51,7 +50,7 @@ def _compare(
     terms = config.Validate().limits
     limits = validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds)
     where = (
-        image.find_again(wish.made.manifest.image, on, progress=progress),
+        target.find_image(wish.made, on, progress),
         image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
     )
     with run.start(on) as identity:

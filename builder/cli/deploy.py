@@ -29,7 +29,7 @@ def upload(options: argparse.Namespace) -> int:
 
     chosen = target.find(options.target)
     with terminal.progress() as progress:
-        made = target.load(chosen, progress)
+        made = target.load(chosen, progress, locked=options.locked)
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
         if options.dry_run:
             return _upload(options, chosen, made, proof, progress)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from builder.cli import verb_groups
+from builder.cli import verb_groups
 
 _CONFIG = "configs/mlp.yaml"
 _WAIT = 3600.0
@@ -27,6 +25,7 @@ def add(verbs: verb_groups.Verbs) -> None:
     upload.add_argument(
         "--wait", type=_seconds, default=_WAIT, metavar="SECONDS", help="for the validation, and for a run, at most"
     )
+    verb_groups.add_locked(upload)
     upload.add_argument("--yes", action="store_true", help="yes to every question, a staked submission's too")
     rollback = verbs.add("rollback", "rollback.rollback", "have a slot run again what it ran before", json=True)
     rollback.add_argument(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, pins, settings
+from builder import commands, config, config_values, errors, pins, settings
 from builder.cli import online, parser, registries, session, terminal
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
         except (errors.ConfigError, OSError) as error:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            fix = f"mend it; `make render CONFIG={shlex.quote(str(path))}` shows all that is wrong with it"
+            fix = f"mend it; `{commands.with_config('render', path)}` shows all that is wrong with it"
             fix = fix if path.exists() else "make init writes one; or name another"
             lines.append(stage.Line(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
@@ -107,6 +106,7 @@ def _look_at_image(
         pinned_there=pinned_there,
         silence=silence,
         stand_in=chosen.image.stand_in,
+        config=chosen.file,
     )
     lines += stage.judge_image(found, dt.datetime.now(dt.UTC).date())
     if account.images is not None:
@@ -178,7 +178,8 @@ class _Account:
         if chosen is None:
             return []
         if not model:
-            text = "the config names none (upload.model); `make upload MODEL=NAME` names one"
+            upload = commands.with_config("upload", chosen.file, "--model=NAME")
+            text = f"the config names none (upload.model); `{upload}` names one"
             return [stage.Line(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
             text = f"{model}: not known: the API did not tell of the account"
@@ -188,7 +189,7 @@ class _Account:
             text = f"{model}: {slots.no_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
             return [stage.Line(name=stage.SLOT, good=False, text=text, fix=fix)]
-        return [stage.judge_slot(slot)]
+        return [stage.judge_slot(slot, chosen.file)]
 
     def _look(self, root: Path, progress: Progress) -> None:
         from builder import api as door  # noqa: PLC0415 - httpx

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import config, config_values, errors, image, pinning, pins, settings
+from builder import commands, config, config_values, errors, image, pinning, pins, settings
 from builder.cli import online, registries
 
 if TYPE_CHECKING:
@@ -39,15 +39,14 @@ def today() -> str:
 def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool, progress: Progress) -> Choice:
     """Return the image that a config means: the pinned one, where there is a pin.
 
+    With ``locked``, no stand-in takes its place; :func:`check` must have passed before.
+
     Raises:
-        errors.RefusedError: Nothing may be pinned, and it is not.
-        errors.ImageError: It cannot be had.
+        errors.ImageError: It is not available.
         errors.NetworkError: Nobody says what ``default`` stands for.
     """
     lock, key = pins.read(chosen.root), config.canonical_reference(chosen.image.ref)
-    digest, stand_in = pinning.pinned(lock, key), chosen.image.stand_in
-    if locked and digest is None and stand_in is None:
-        raise _unpinned(chosen, key)
+    stand_in = None if locked else chosen.image.stand_in
     try:
         ref = _reference(chosen, lock, progress)
     except errors.NetworkError as error:
@@ -57,31 +56,50 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         found = image.stand_in_image(chosen.image.ref, stand_in, on, progress)
         return Choice(image=found, key=key, lock=lock)
     source = settings.pull_reference(ref, online.read_registry(chosen.root))
-    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=digest, locked=locked)
+    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=pinning.pinned(lock, key))
     with registries.connect(progress) as asked:
-        if (
-            locked
-            and digest is None
-            and (pull or not any(map(on.find_image, wanted.names)))
-            and _is_there(source, asked)
-        ):
-            raise _unpinned(chosen, key)  # before it is pulled: what comes from a registry is exact
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
         if pull and key in lock.images:
             _tell_moved(source, lock.images[key], asked, progress)
-    if locked and digest is None and found.kind == "exact":
-        raise _unpinned(chosen, key)
     return Choice(image=found, key=key, lock=lock)
 
 
-def check(choice: Choice, chosen: config.Config, *, bundle: str) -> None:
-    """Refuse, before anything is made, an image or a bundle that the lock file does not name.
+def check(
+    chosen: config.Config,
+    *,
+    bundle: str | None = None,
+    found: image.Image | manifest.RunnerImage | None = None,
+    pickle: str | None = None,
+) -> None:
+    """Refuse what the lock file does not name.
+
+    Args:
+        chosen: The config.
+        bundle: Hash of its bundle; None before that is known.
+        found: The image; None before it is resolved.
+        pickle: Hash of the pickle; None before it is built.
 
     Raises:
-        errors.RefusedError: One is another.
+        errors.RefusedError: There is no lock file, it does not name the model, or it names another part of it.
     """
-    found = choice.image
-    _refuse(chosen, choice.lock, choice.key, found.kind, found.identity, bundle=bundle, pickle=None)
+    again = commands.with_config("pickle", chosen.file)
+    fix = f"; run `{again}` without LOCKED=1 (--locked), which writes it, then review the file and commit it"
+    path, key = chosen.root / pins.NAME, config.canonical_reference(chosen.image.ref)
+    if not path.is_file():
+        raise errors.RefusedError(f"{path}: no such file, and LOCKED=1 (--locked) allows only what it names{fix}")
+    different = pinning.disagreements(
+        pins.read(chosen.root),
+        key,
+        chosen.name,
+        image=(found.kind, found.identity) if found else None,
+        bundle=bundle,
+        pickle=pickle,
+    )
+    if different:
+        raise errors.RefusedError(
+            f"{chosen.name} is not what {path} names, and LOCKED=1 (--locked) allows nothing else: "
+            f"{', '.join(different)}{fix}"
+        )
 
 
 def check_made(chosen: config.Config, made: manifest.Manifest) -> None:
@@ -90,9 +108,7 @@ def check_made(chosen: config.Config, made: manifest.Manifest) -> None:
     Raises:
         errors.RefusedError: It is another.
     """
-    lock, key = pins.read(chosen.root), config.canonical_reference(chosen.image.ref)
-    said = made.image
-    _refuse(chosen, lock, key, said.kind, said.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    check(chosen, bundle=made.bundle.hash, found=made.image, pickle=made.pickle.sha256)
 
 
 def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> None:
@@ -115,8 +131,13 @@ def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, pr
         return (lock.with_pin(key, pin) if needs_pin else lock).with_model(chosen.name, model)
 
     before, after = pins.change(chosen.root, edit, waiting=lambda: progress.step(f"waiting for {pins.NAME}"))
+    path = chosen.root / pins.NAME
     if after.images != before.images:
-        progress.note(f"note: {key} is pinned in {chosen.root / pins.NAME} now: {digest[:19]}...")
+        progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}...")
+    if after.models != before.models:
+        progress.note(
+            f"note: {path} names {chosen.name} now: review its lines and commit the file (LOCKED=1 goes by it)"
+        )
 
 
 def pinned_base(chosen: config.Config) -> str | None:
@@ -146,39 +167,6 @@ def _reference(chosen: config.Config, lock: pins.Lock, progress: Progress) -> st
     progress.step("asking the tournament for its default image")
     with online.connect(progress, root=chosen.root, needs_token=False) as asked:
         return pinning.default_reference(asked.images(), online.read_registry(chosen.root))
-
-
-def _refuse(
-    chosen: config.Config, lock: pins.Lock, key: str, kind: str, identity: str, *, bundle: str, pickle: str | None
-) -> None:
-    different = pinning.disagreements(
-        lock, key, chosen.name, kind=kind, identity=identity, bundle=bundle, pickle=pickle
-    )
-    if different:
-        raise errors.RefusedError(
-            f"{chosen.name} is not what {chosen.root / pins.NAME} says: {'; '.join(different)}. To change that, "
-            f"run `make pin` or `make pickle CONFIG={_shown(chosen)}` without LOCKED=1, and keep the file"
-        )
-
-
-def _unpinned(chosen: config.Config, key: str) -> errors.RefusedError:
-    return errors.RefusedError(
-        f"{_shown(chosen)}: {key} is not pinned in {chosen.root / pins.NAME}, and LOCKED=1 (--locked) pins nothing: "
-        f"run `python -m builder pin {_shown(chosen)}`, and keep the file"
-    )
-
-
-def _shown(chosen: config.Config) -> Path:
-    return chosen.file.relative_to(chosen.root)
-
-
-def _is_there(ref: str, asked: registries.Registries) -> bool:
-    """Tell whether a registry has an image to pull."""
-    try:
-        asked.resolve(ref)
-    except (errors.NetworkError, errors.ImageError):
-        return False
-    return True
 
 
 def _tell_moved(ref: str, pin: pins.Pin, asked: registries.Registries, progress: Progress) -> None:

@@ -36,5 +36,5 @@ def make_stand_in(options: argparse.Namespace) -> int:
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:
         print(f"{made.tag}  (spec {made.spec}, {terminal.size(made.image.size)})")
-        print(target.WARNINGS["stand_in"])
+        print(target.warning("stand_in"))
     return 0

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import io
+import itertools
+import json
 import os
 import signal
 import sys
 import tempfile
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -53,26 +56,46 @@ def _open_what_is_closed() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; return its exit code."""
+    """Run one command; return its exit code."""
     interrupts = _listen()
+    given = sys.argv[1:] if arguments is None else arguments
+    options = itertools.takewhile(lambda part: part != "--", given)
+    json_wanted = any(
+        part.startswith("--") and "--json".startswith(part) for part in options
+    )  # argparse takes --js, too
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     try:
-        return _run(arguments)
-    except errors.BuilderError as error:
-        return _end_interrupted(error) if interrupts else _end_failed(error)
-    except KeyboardInterrupt as error:
-        return _end_interrupted(error)
+        return _run(given)
     except BrokenPipeError:
         terminal.drop(sys.stdout)
         return PIPE_CLOSED
-    except OSError as error:
-        return _report_refusal(error) if error.errno in _MACHINES_OWN else _report_bug()
-    except Exception:  # noqa: BLE001 - a bug of ours: kept for the report, not shown
-        return _report_bug()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where an error becomes a message
+        failure = _describe(error, interrupted=bool(interrupts))
+    _say(failure.text)
+    if json_wanted:
+        message, fix = (_hide(text) for text in (failure.text.removeprefix("error: "), failure.fix))
+        report = {"format": 1, "error": {"code": failure.code, "message": message, "fix": fix}}
+        terminal.put(sys.stdout, f"{json.dumps(report)}\n")
+    return failure.code
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class _Failure:
+    """How a command failed.
+
+    Attributes:
+        code: The exit code.
+        text: What is printed for a person.
+        fix: What to do next; empty if the text has no such part.
+    """
+
+    code: int
+    text: str
+    fix: str = ""
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         options = parser.build().parse_args(arguments)
         return _verb(options.verb)(options)
@@ -110,21 +133,23 @@ def _listen() -> list[int]:
     return interrupts
 
 
-def _end_failed(error: errors.BuilderError) -> int:
-    _say(f"error: {error}")
-    return error.exit_code
+def _describe(error: BaseException, *, interrupted: bool) -> _Failure:
+    if isinstance(error, KeyboardInterrupt) or (interrupted and isinstance(error, errors.BuilderError)):
+        return _describe_interrupt(error)
+    if isinstance(error, OSError) and error.errno in _MACHINES_OWN:
+        error = errors.UsageError(_refused(error))
+    if isinstance(error, errors.BuilderError):
+        return _Failure(code=error.exit_code, text=f"error: {error}", fix=error.fix)
+    return _report_bug(error)
 
 
-def _end_interrupted(error: BaseException) -> int:
+def _describe_interrupt(error: BaseException) -> _Failure:
     """Say that it was interrupted, and what that left to say: what could not be put back, or what was."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     # An interrupted call to the engine may end as an error of it.
-    if isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError):
-        _say(f"error: {error}")
-    for note in getattr(error, "__notes__", ()):
-        _say(note)
-    _say("interrupted")
-    return INTERRUPTED
+    is_told = isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError)
+    lines = [*([f"error: {error}"] if is_told else []), *getattr(error, "__notes__", ()), "interrupted"]
+    return _Failure(code=INTERRUPTED, text="\n".join(lines))
 
 
 def _say(text: str) -> None:
@@ -137,20 +162,20 @@ def _hide(text: str) -> str:
     return str(settings.hide(text)) if settings else text
 
 
-def _report_refusal(error: OSError) -> int:
+def _refused(error: OSError) -> str:
     # What fails while it is written has no name: it may be a file of any folder, or the output itself.
     where = (
         error.filename or f"what was being written (the output, or a file of {Path.cwd()}, of {tempfile.gettempdir()})"
     )
-    _say(f"error: {where}: {error.strerror}; free some space or mend the permissions, then run it again")
-    return errors.UsageError.exit_code
+    return f"{where}: {error.strerror}; free some space or fix the permissions, then run it again"
 
 
-def _report_bug() -> int:
+def _report_bug(error: BaseException) -> _Failure:
+    details = "".join(traceback.format_exception(error))
     with tempfile.NamedTemporaryFile(
         "w", prefix="numerai-builder-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{_hide(traceback.format_exc())}")
-    last = (traceback.format_exc().strip().splitlines() or [""])[-1]
-    _say(f"error: this is a bug of numerai-builder ({last:.200}); the details are in {file.name}: please report it")
-    return BUG
+        file.write(f"numerai-builder {builder.__version__}, Python {sys.version}\n\n{_hide(details)}")
+    last = (details.strip().splitlines() or [""])[-1]
+    text = f"error: this is a bug of numerai-builder ({last:.200}); the details are in {file.name}: please report it"
+    return _Failure(code=BUG, text=text, fix=f"report it, with {file.name}")

@@ -8,13 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import builder
-from builder import artifact, config, config_values, errors, image, manifest, obtain, paths, post, render, run
+from builder import (
+    artifact,
+    commands,
+    config,
+    config_values,
+    errors,
+    image,
+    manifest,
+    obtain,
+    paths,
+    post,
+    render,
+    run,
+)
 from builder.bundle import files, store
 from builder.cli import locking, session, target, terminal
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
     from builder import engine
     from builder.bundle import model as bundle_model
@@ -52,11 +64,13 @@ def pickle(options: argparse.Namespace) -> int:
             chosen = config.load(Path(options.config))
             source = _obtain(chosen, progress)
             hashed = _hash_bundle(source)
+            if options.locked:
+                locking.check(chosen, bundle=hashed)  # before an engine is started or an image pulled
         with watch.stage("image"):
             on = session.connect(progress, yes=options.yes)
             choice = locking.choose(chosen, on, pull=options.pull, locked=options.locked, progress=progress)
         if options.locked:
-            locking.check(choice, chosen, bundle=hashed)
+            locking.check(chosen, bundle=hashed, found=choice.image)
         inputs = _Inputs(
             tool=render.hash_entries(render.inside_entries()),
             bundle=hashed,
@@ -85,6 +99,8 @@ def write_rendered(options: argparse.Namespace) -> int:
     chosen = config.load(Path(options.config))
     with terminal.progress() as progress:
         source = _obtain(chosen, progress)
+    if options.locked:
+        locking.check(chosen, bundle=_hash_bundle(source))
     plan = _plan(chosen, _read_bundle(source))
     folder = target.dist_folder(chosen)
     base = _known_base(folder, chosen)
@@ -108,7 +124,7 @@ def verify(options: argparse.Namespace) -> int:
         on = session.connect(progress, yes=options.yes)
         with artifact.locked(chosen.folder), run.start(on) as identity:
             made = target.load(chosen, progress, locked=options.locked)
-            image.find_again(made.manifest.image, on, progress=progress)
+            target.find_image(made, on, progress)
             result = stage.verify(made, on, identity, progress)
     if options.json:
         print(json.dumps({"format": 1, "equal": result.equal, **asdict(result)}))
@@ -117,7 +133,7 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
         if result.first_difference:
             print(f"the first difference is {result.first_difference}")
-            _tell_findings(made.manifest.pickle.findings)
+            _tell_findings(made)
     return 0 if result.equal else 1
 
 
@@ -248,7 +264,8 @@ def _known_base(folder: Path, chosen: config.Config) -> str:
         pass
     if by_default:
         raise errors.ImageError(
-            f"{chosen.file}: image.ref: nobody has asked yet what default stands for: run `make pin`, then this again"
+            f"{chosen.file}: image.ref: `default` is not pinned; "
+            f"run `{commands.with_config('pin', chosen.file)}`, then this again"
         )
     return chosen.image.ref
 
@@ -268,13 +285,15 @@ def _tell(done: artifact.Artifact, watch: terminal.Stopwatch, *, fresh: bool) ->
             ("seconds", watch.line()),
         ]
     )
-    _tell_findings(said.pickle.findings)
+    _tell_findings(done)
     if said.image.kind != "exact":
-        print(target.WARNINGS[said.image.kind])
+        print(target.warning(said.image.kind, done.folder))
 
 
-def _tell_findings(findings: Sequence[manifest.Finding]) -> None:
+def _tell_findings(made: artifact.Artifact) -> None:
+    findings = made.manifest.pickle.findings
     if findings:
-        print("note: another make of this pickle may give other bytes (`make verify` tells):")
+        again = commands.with_config("verify", made.folder)
+        print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
     for one in findings:
         print(f"  {one.file}:{one.line}: {one.text}")

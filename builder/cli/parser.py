@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import builder
+from builder import errors
 from builder.cli import deploy_parser, seat_parser, verb_groups
 
 if TYPE_CHECKING:
@@ -15,9 +17,17 @@ CONFIG = "configs/mlp.yaml"
 """What a verb takes that is given none."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are the tool's own: with ``--json`` they are printed as JSON, too."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        raise errors.UsageError(f"{message}; see `{self.prog} --help`")
+
+
 def build() -> argparse.ArgumentParser:
     """Return the parser; what it parses names the function to call in ``verb``."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="numerai-builder",
         description=builder.__doc__,
         epilog="exit codes: 0 good, 1 a finding, 2 usage, config or bundle, 3 engine or image, 4 network, 5 refused, "
@@ -37,28 +47,23 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_locked(parser: argparse.ArgumentParser) -> None:
-    """Add the option that keeps the lock file as it is."""
-    text = "refuse what builder.lock.yaml does not say, and change nothing in it"
-    parser.add_argument("--locked", action="store_true", help=text)
-
-
 def _add_making(verbs: verb_groups.Verbs) -> None:
     make = verbs.add_engine("pickle", "making.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
     make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
-    add_locked(make)
+    verb_groups.add_locked(make)
     render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
     render = verbs.add("render", "making.write_rendered", render_text)
     render.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
+    verb_groups.add_locked(render)
     validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
     validate = verbs.add_engine("validate", "proving.validate_pickle", validate_text)
     add_target(validate)
-    add_locked(validate)
+    verb_groups.add_locked(validate)
     validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
     verify = verbs.add_engine("verify", "making.verify", "make the pickle of CONFIG again and compare the bytes")
     add_target(verify)
-    add_locked(verify)
+    verb_groups.add_locked(verify)
 
 
 def _add_machine(verbs: verb_groups.Verbs) -> None:

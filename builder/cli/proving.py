@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, diagnose, errors, image, json_text, paths, post, render, run, typed
+from builder import (
+    artifact,
+    commands,
+    config,
+    data,
+    diagnose,
+    errors,
+    image,
+    json_text,
+    paths,
+    pins,
+    post,
+    render,
+    run,
+    typed,
+)
 from builder.bundle import files
 from builder.cli import session, target, terminal
 
@@ -23,6 +38,11 @@ def validate_pickle(options: argparse.Namespace) -> int:
     """Validate; exit 1 when a check failed."""
     from builder import validate  # noqa: PLC0415 - numpy
 
+    if options.locked and options.stand_in:
+        raise errors.RefusedError(
+            f"--stand-in {options.stand_in}: a stand-in is not the image that {pins.NAME} names; "
+            "leave out --stand-in, or LOCKED=1 (--locked)"
+        )
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
@@ -57,12 +77,15 @@ def _task(
     terms = chosen.config.validate if chosen.config else config.Validate()
     recorded = made.folder / artifact.CONTEXT / "bundle"
     if files.content_hash(recorded) != made.manifest.bundle.hash:
-        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
+        raise errors.ArtifactError(
+            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
+            "build it again"
+        )
     bundle = read.read(recorded)
     if stand_in_python:
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
-        where = image.find_again(made.manifest.image, on, progress=progress)
+        where = target.find_image(made, on, progress)
     live, source = _live_files(terms, bundle, chosen, post.needs(_steps(made)))
     return validate.Task(
         artifact=made,
@@ -94,7 +117,10 @@ def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:
         plan = []
     parsed = [] if isinstance(plan, list) else typed.parse(post.Steps, {"post": plan.get("post")})
     if isinstance(parsed, list):
-        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
+        raise errors.ArtifactError(
+            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
+            "build it again"
+        )
     return parsed.post
 
 
@@ -140,4 +166,4 @@ def _tell(result: validate.Validation, watch: terminal.Stopwatch) -> None:
         print("the entry point printed last:")
         print("\n".join(f"    {line}" for line in diagnose.excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
-        print(target.WARNINGS["stand_in"])
+        print(target.warning("stand_in", task.artifact.folder))

@@ -137,7 +137,7 @@ def _pickle_of(
         more = (
             f"`python -m builder pickles {found.name}` lists what was uploaded for it"
             if assigned
-            else "upload one: `make upload`"
+            else f"upload one: `make upload CONFIG=... MODEL={found.name}`"
         )
         raise errors.UsageError(f"{seat.clean(found.name)}: runs no pickle; {more}")
     return uploaded[0]

@@ -78,7 +78,7 @@ def pickles(options: argparse.Namespace) -> int:
     if not found:
         kind = "unassigned pickle" if options.unassigned else "pickle"
         where = f"was uploaded for {clean(slot.name)}" if slot else "was uploaded"
-        print(f"no {kind} {where}; `make upload` uploads one")
+        print(f"no {kind} {where}; `make upload CONFIG=... MODEL=SLOT` uploads one")
         return 0
     now = dt.datetime.now(dt.UTC)
     _print(("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded"), [

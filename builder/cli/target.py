@@ -6,23 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, errors, manifest, obtain, paths
+from builder import artifact, commands, config, errors, image, manifest, obtain, paths, pins
 from builder.bundle import files
 from builder.cli import locking
 
 if TYPE_CHECKING:
+    from builder import engine
     from builder.progress import Progress
 
 KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in": "A STAND-IN, not the runner image"}
-WARNINGS = {
-    "local": "note: this image has no digest of its registry, so a pickle made in it is not uploaded; "
-    "pull the tournament's own image to make one that is",
-    "stand_in": """\
+_LOCAL = (
+    "note: this image has no digest of its registry, so a pickle built in it cannot be uploaded; "
+    "pull the tournament's image to build one that can"
+)
+_STAND_IN = """\
 ********************************************************************************
   MADE IN A STAND-IN, a look-alike of the runner image: good to try things out,
-  never to be uploaded. Where the image can be pulled: make pickle PULL=1
-********************************************************************************""",
-}
+  never to be uploaded. Where the image can be pulled:
+  {again}
+********************************************************************************"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,12 @@ def dist_folder(chosen: config.Config) -> Path:
     return chosen.root / "dist" / chosen.name
 
 
+def warning(kind: image.Kind, folder: Path | None = None) -> str:
+    """Return what to know of an image that is not exact, and of the pickle in ``dist/NAME`` that was built in it."""
+    again = commands.with_config("pickle", folder, "--pull") if folder else "make pickle CONFIG=... PULL=1"
+    return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
+
+
 def find(text: str) -> Target:
     """Return what a command line argument names.
 
@@ -48,8 +56,8 @@ def find(text: str) -> Target:
     path = Path(text)
     if path.is_dir():
         folder = path.resolve()
-        configs = sorted((folder.parent.parent / "configs").rglob(f"{folder.name}.yaml"))
-        return Target(folder=folder, config=config.load(configs[0]) if configs else None)
+        file = commands.config_of(folder)
+        return Target(folder=folder, config=config.load(file) if file else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")
     chosen = config.load(path)
@@ -70,22 +78,37 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
         errors.BundleError: there is no bundle any more.
         errors.NetworkError: the bundle could not be fetched.
     """
-    made = artifact.load(chosen.folder)
-    if locked and chosen.config is None:
-        raise errors.UsageError(f"{chosen.folder}: has no config beside it, whose lock file LOCKED=1 goes by: name one")
-    if chosen.config is not None:
-        changed = []
-        if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
-            changed.append(str(chosen.config.file))
-        if lock := locking.has_moved(chosen.config, made.manifest):
-            changed.append(f"{lock} (its pin)")
-        source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
-        if files.content_hash(source.folder) != made.manifest.bundle.hash:
-            changed.append(source.said)
-        if changed:
-            raise errors.ArtifactError(
-                f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `make pickle` to make it anew"
-            )
+    if chosen.config is None:
         if locked:
-            locking.check_made(chosen.config, made.manifest)
+            raise errors.RefusedError(
+                f"{chosen.folder}: no config has this name, so that {pins.NAME} cannot name it; "
+                "name a config, or run it without LOCKED=1 (--locked)"
+            )
+        return artifact.load(chosen.folder)
+    if locked:
+        locking.check(chosen.config)
+    made = artifact.load(chosen.folder)
+    source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
+    bundle = files.content_hash(source.folder)
+    if locked:
+        locking.check(chosen.config, bundle=bundle)
+        locking.check_made(chosen.config, made.manifest)
+    changed = []
+    if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
+        changed.append(str(chosen.config.file))
+    if lock := locking.has_moved(chosen.config, made.manifest):
+        changed.append(f"{lock} (its pin)")
+    if bundle != made.manifest.bundle.hash:
+        changed.append(source.said)
+    if changed:
+        again = commands.with_config("pickle", chosen.config.file)
+        raise errors.ArtifactError(
+            f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `{again}` to build it again"
+        )
     return made
+
+
+def find_image(made: artifact.Artifact, engine: engine.Engine, progress: Progress) -> image.Image:
+    """Return the image that a pickle was built in; see :func:`builder.image.find_again`."""
+    again = commands.with_config("pickle", made.folder)
+    return image.find_again(made.manifest.image, engine, progress=progress, again=again)

@@ -44,3 +44,9 @@ class Verbs:
         """Add a verb that has verbs of its own."""
         added = self._parsers.add_parser(name, help=text, description=text)
         return Verbs(added.add_subparsers(required=True, metavar="VERB", title="verbs"))
+
+
+def add_locked(parser: argparse.ArgumentParser) -> None:
+    """Add the option that keeps the lock file as it is."""
+    text = "refuse everything that builder.lock.yaml does not name, and change nothing in it"
+    parser.add_argument("--locked", action="store_true", help=text)

@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 from typing import TYPE_CHECKING, Protocol
 
-from builder import diagnose, errors, image_ref, pinning, settings, slots, standing, tournament
+from builder import commands, diagnose, errors, image_ref, pinning, settings, slots, standing, tournament
 from builder.upload import plan
 
 if TYPE_CHECKING:
@@ -151,25 +151,25 @@ def _check_slot(slot: Slot, wish: Wish) -> None:
 def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:
     """Return the tournament's image that is the very one the pickle was made in."""
     made = wish.made.manifest.image
+    build_again = " and ".join(f"`{commands.with_config(name, wish.made.folder)}`" for name in ("pickle", "validate"))
     images = api.images()
     offered = _candidates(made.ref, images, host)
     if not offered:
         usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
         raise errors.RefusedError(
             f"{made.ref}, in which the pickle was made, is not among the tournament's images of {host} "
-            f"({_line(usable)}); name "
-            "one of them in the config (`python -m builder images`), then `make pickle` and `make validate`"
+            f"({_line(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
         )
     other = ""
     for one in offered:
         ref = pinning.reference(one, host)
         digest = registries.resolve(ref).digest
         if digest == made.identity:
-            return one, ref, _check_standing(one, images, made.ref)
+            return one, ref, _check_standing(one, images, made.ref, build_again)
         other = digest
     raise errors.RefusedError(
         f"the pickle was made in {made.identity[:19]}..., and the tournament's {pinning.reference(offered[0], host)} "
-        f"is {other[:19]}... now: the tag has moved; `make pin`, then `make pickle` and `make validate`"
+        f"is {other[:19]}... now: the tag has moved; `make pin`, then {build_again}"
     )
 
 
@@ -182,13 +182,13 @@ def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[Dock
     return [one for one in images if image_ref.parse(pinning.reference(one, host)).name == name]
 
 
-def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str) -> list[str]:
+def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, build_again: str) -> list[str]:
     default = next((image for image in images if image.default), None)
     instead = f"{default.image}:{default.tag}" if default else "another"
     if one.deprecated:
         raise errors.RefusedError(
             f"{ref} is deprecated, and the tournament takes no pickles for it; name {_line(instead)} in the config, "
-            "then `make pin`, `make pickle` and `make validate`"
+            f"then `make pin`, {build_again}"
         )
     if one.experimental:
         return [f"{_line(one.name)} is experimental; {_line(instead)} is the default"]

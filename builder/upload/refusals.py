@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, errors, json_text
+from builder import artifact, commands, errors, json_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,44 +56,50 @@ def _version(found: dict[str, Any]) -> str:
 
 def _image_faults(made: artifact.Artifact) -> list[str]:
     image = made.manifest.image
+    again = f"{_run(made, 'pickle', '--pull')}, then {_run(made, 'validate')}"
     if image.kind == "stand_in":
         return [
             (
-                f"was made in a stand-in, a look-alike of {image.ref}, and is never uploaded; where that image can be "
-                "pulled: `make pickle PULL=1`, then `make validate`"
+                f"was built in a stand-in, a look-alike of {image.ref}, and is never uploaded; where that image can be "
+                f"pulled: {again}"
             )
         ]
     if image.kind == "local":
         return [
             (
-                f"was made in a local image, without a digest of the registry that {image.ref} names; pull the "
-                "tournament's own: `make pickle PULL=1`, then `make validate`"
+                f"was built in a local image, without a digest of the registry that {image.ref} names; pull the "
+                f"tournament's own: {again}"
             )
         ]
     return []
 
 
 def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wanted: str | None) -> list[str]:
+    validate = _run(made, "validate")
     if found is None:
-        return ["was not validated since it was made; run `make validate`"]
+        return [f"was not validated since it was made; run {validate}"]
     if found.get("pickle") != made.manifest.pickle.sha256:
-        return [f"{artifact.VALIDATION} is of another pickle ({_text(found, 'pickle')[:12]}...); run `make validate`"]
+        return [f"{artifact.VALIDATION} is of another pickle ({_text(found, 'pickle')[:12]}...); run {validate}"]
     image, ours = found.get("image"), made.manifest.image
     where = image if isinstance(image, dict) else {}
     if (where.get("kind"), where.get("identity")) != (ours.kind, ours.identity):
         return [
             (
                 f"was validated in another image ({_text(where, 'kind')} {_text(where, 'identity')[:19]}...) than it "
-                f"was made in ({ours.kind} {ours.identity[:19]}...); run `make validate`"
+                f"was made in ({ours.kind} {ours.identity[:19]}...); run {validate}"
             )
         ]
     version = _version(found)
     if not version or version != (wanted or version):
         which = f"data version {version}, and the config names {wanted}" if version else "no data version"
-        return [f"was validated for {which}; run `make validate`"]
+        return [f"was validated for {which}; run {validate}"]
     if found.get("good") is not True:
-        return [f"is not valid: {_failed(found)}; mend that, then `make pickle` and `make validate`"]
+        return [f"is not valid: {_failed(found)}; fix that, then {_run(made, 'pickle')} and {validate}"]
     return []
+
+
+def _run(made: artifact.Artifact, name: str, *options: str) -> str:
+    return f"`{commands.with_config(name, made.folder, *options)}`"
 
 
 def _failed(found: dict[str, Any]) -> str:
@@ -115,7 +121,7 @@ def _audit_faults(made: artifact.Artifact) -> list[str]:
     findings = found.get("findings")
     if findings or found.get("good") is False:
         count = len(findings) if isinstance(findings, list) else 1
-        return [f"the audit has {count} finding{'s' if count != 1 else ''}; read {AUDIT}, then `make pickle`"]
+        return [f"the audit has {count} finding{'s' if count != 1 else ''}; read {AUDIT}, then {_run(made, 'pickle')}"]
     return []
 
 

@@ -16,7 +16,7 @@ from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder import errors, web
+from builder import commands, errors, web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -187,8 +187,8 @@ class _Content:
         if following or done != self.size or sha256.hexdigest() != self._sha256:
             raise errors.ArtifactError(
                 f"{self.path}: is not, or is no longer, the file whose hash is in the manifest ({done:,} bytes for "
-                f"{self.size:,}): it changed while it was sent. {_NOTHING.capitalize()}; `make pickle` and `make "
-                "validate` make it anew"
+                f"{self.size:,}): it changed while it was sent. {_NOTHING.capitalize()}; "
+                f"`{_again(self.path)}` builds it again"
             )
         self.md5 = self._md5
         yield chunk
@@ -223,7 +223,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _unreadable(path: Path, error: OSError) -> errors.ArtifactError:
-    return errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); `make pickle` makes it anew")
+    return errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); `{_again(path)}` builds it again")
+
+
+def _again(pickle: Path) -> str:
+    return commands.with_config("pickle", pickle.parent)
 
 
 def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | None) -> str:

@@ -395,7 +395,7 @@ def test_label_is_read_back(seat: Seat, uploaded: str) -> None:
 
 def test_create_model_makes_a_slot_of_classic(seat: Seat) -> None:
     assert seat("create-model", "brand_new")[0] == 5
-    assert "make upload MODEL=brand_new" in seat.good("create-model", "brand_new", "--yes")
+    assert "make upload CONFIG=... MODEL=brand_new" in seat.good("create-model", "brand_new", "--yes")
     assert seat.sandbox.state.slot("brand_new").tournament == 8
 
 

@@ -29,8 +29,9 @@ bundle: bundles/small
 
 
 def write_project(folder: Path) -> Path:
-    """Write a config and its bundle; return the folder."""
+    """Write a config and its bundle, beside a Makefile as in a checkout; return the folder."""
     (folder / "configs").mkdir(parents=True)
+    (folder / "Makefile").touch()
     (folder / "configs" / "small.yaml").write_text(CONFIG)
     bundles.written(folder / "configs" / "bundles" / "small")
     return folder

@@ -161,6 +161,7 @@ def make(root: Path, sandbox: Sandbox, registry: str, *, pickle: bytes = _PICKLE
     """Write the project; its image is pushed to the registry."""
     digest = registry_images.put(registry, f"numerai/{IMAGE}", TAG)
     (root / "configs").mkdir(parents=True)
+    (root / "Makefile").touch()  # as in a checkout
     (root / "configs" / "small.yaml").write_text(
         f"name: small\nimage:\n  ref: {registry}/numerai/{IMAGE}:{TAG}\nbundle: bundles/small\n"
     )

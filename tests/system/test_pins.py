@@ -38,6 +38,20 @@ def digest_of(clone: Path) -> str:
     return str(made["image"]["identity"])
 
 
+def remove(on: docker_engine.DockerEngine, *names: str) -> None:
+    for name in names:
+        on.remove_image(name)
+
+
+def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(clone: Path) -> None:
+    write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.11"\n')
+    lock = clone / "builder.lock.yaml"
+    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
+    assert (locked.returncode, lock.exists()) == (5, False)
+    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG}` without LOCKED=1"):
+        assert text in locked.stderr
+
+
 @pytest.mark.usefixtures("nothing_left")
 def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clone: Path, address: str) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:pinned"
@@ -46,23 +60,21 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     write(clone, reference)
     lock = clone / "builder.lock.yaml"
 
-    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
-    assert (locked.returncode, lock.exists()) == (5, False)
-    assert f"{reference} is not pinned in {lock}" in locked.stderr
-
     done = clones.builder(clone, "pin", CONFIG, **NOWHERE)
     assert done.returncode == 0, done.stderr
     assert f"{reference}  pinned  (of mine)" in done.stdout
     assert digest in lock.read_text()
 
-    for name in (reference, first):
-        on.remove_image(name)
-    done = clones.builder(clone, "pickle", "--locked", CONFIG)  # pulled by its digest
-    assert done.returncode == 0, done.stderr
+    remove(on, reference, first)
+    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
+    assert (locked.returncode, "the model (it has no entry mine)" in locked.stderr) == (5, True)
+    assert on.find_image(first) is None, "nothing is pulled that would be refused"
+    done = clones.builder(clone, "pickle", CONFIG)  # pulled by its digest
+    assert (done.returncode, f"{lock} names mine now" in done.stderr) == (0, True), done.stderr
     assert digest_of(clone) == digest
     assert on.find_image(reference) is None
-    unlocked = clones.builder(clone, "pickle", CONFIG)
-    assert "nothing changed" in unlocked.stdout
+    for options in ([], ["--locked"]):
+        assert "nothing changed" in clones.builder(clone, "pickle", *options, CONFIG).stdout
     made = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
     assert pins.read(clone).models["mine"].pickle == made["pickle"]["sha256"]
 
@@ -89,8 +101,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
         done = clones.builder(clone, verb, "--locked", CONFIG)
         assert done.returncode == 0, done.stderr
 
-    for name in (reference, first, second):
-        on.remove_image(name)
+    remove(on, reference, first, second)
     registry_images.delete(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
     gone = clones.builder(clone, "pin", CONFIG, **NOWHERE)
     assert gone.returncode == 1

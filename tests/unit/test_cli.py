@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
+import json
 import os
 import re
 import shutil
@@ -77,25 +79,6 @@ def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
     assert not set(of_make) & BY_COMMAND
 
 
-def test_the_makefile_calls_no_verb_or_option_that_does_not_exist() -> None:
-    calls = re.findall(r"\$\(BUILDER\) ([a-z-]+) ?(.*)$", makefile(), re.MULTILINE)
-    assert {verb for verb, _ in calls} == IN_MAKE
-    joined = makefile().replace("\\\n", " ")
-    named = dict(re.findall(r"^(FLAGS|UPLOAD) = (.*)$", joined, re.MULTILINE))
-    built = parser.build()
-    for verb, rest in calls:
-        text = " ".join([rest, *(text for name, text in named.items() if f"$({name})" in rest)])
-        options = re.findall(r"--[a-z-]+", text.partition("&&")[0])
-        given_options = [
-            part
-            for option in options
-            for part in (
-                [option, "3.11"] if option in {"--python", "--from", "--name", "--model", "--to"} else [option]
-            )
-        ]
-        assert built.parse_args([verb, *given_options])
-
-
 def test_every_verb_has_help_and_takes_a_config_or_says_what(capsys: pytest.CaptureFixture[str]) -> None:
     for verb, text in verbs_of_help().items():
         assert call(verb, "--help") == 0
@@ -124,7 +107,7 @@ def test_a_wrong_command_line_is_usage(arguments: tuple[str, ...], capsys: pytes
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.UsageError("what, where, what next"), 2),
+        (errors.UsageError("what, where; what next"), 2),
         (errors.ConfigError(["first", "second"]), 2),
         (errors.BundleError(["first"]), 2),
         (errors.DataError(["first"]), 2),
@@ -145,9 +128,16 @@ def test_each_error_has_its_exit_code_and_one_message(
         raise error
 
     monkeypatch.setattr(session, "connect", fail)
-    assert call("engine", "--json") == code
     expected = f"error: {error}\n" if str(error) else "interrupted\n"
+    assert call("engine") == code
     assert said(capsys) == ("", expected)
+    assert call("engine", "--json") == code
+    out, err = said(capsys)
+    assert err == expected
+    assert json.loads(out) == {
+        "format": 1,
+        "error": {"code": code, "message": str(error) or "interrupted", "fix": getattr(error, "fix", "")},
+    }
 
 
 @pytest.mark.parametrize(
@@ -156,7 +146,11 @@ def test_each_error_has_its_exit_code_and_one_message(
         (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: no such file"),
         (("pickle", "configs/wrong.yaml"), 2, r"configs/wrong.yaml:1: nmae: .*name"),
         (("validate", "dist/absent"), 2, "is neither a config .* nor a folder"),
-        (("validate", "configs/small.yaml"), 2, "nothing was built there yet; run `make pickle`"),
+        (
+            ("validate", "configs/small.yaml"),
+            2,
+            "nothing was built there yet; run `make pickle CONFIG=configs/small.yaml` first",
+        ),
         (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
         (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
@@ -218,7 +212,106 @@ def test_what_the_machine_refuses_is_no_bug(
 
     monkeypatch.setattr(session, "connect", fail)
     assert call("engine") == 2
-    assert said(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or mend")
+    assert said(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or fix")
+
+
+# ---- errors for programs
+
+JSON_COMMANDS = [
+    ("pickle", "--json", "configs/other.yaml"),
+    ("validate", "--json", "configs/other.yaml"),
+    ("verify", "--json", "configs/other.yaml"),
+    ("upload", "--json", "configs/other.yaml"),
+    ("rollback", "--json", "configs/other.yaml"),
+    ("pin", "--json", "configs/other.yaml"),
+    ("init", "--json", "--from", "no.bundle.zip"),
+    ("engine", "--json"),
+    ("stand-in", "--json", "--python", "2.7"),
+    ("models", "--json"),
+    ("status", "--json", "slot"),
+    ("pickles", "--json"),
+    ("logs", "--json", "slot"),
+    ("why", "--json", "slot"),
+    ("trigger", "--json", "slot"),
+    ("assign", "--json", "slot", "pickle"),
+    ("disable", "--json", "slot"),
+    ("label", "--json", "pickle", "text"),
+    ("create-model", "--json", "slot"),
+    ("download", "--json", "slot"),
+    ("credentials", "--json"),
+    ("data-versions", "--json"),
+    ("query", "--json", "{"),
+    ("images", "--json"),
+    ("bundle", "show", "--json", "no.bundle.zip"),
+]
+OWN_OBJECT = {"doctor", "bundle check"}
+"""They report what they found as findings, whatever fails."""
+
+
+def test_every_command_with_json_is_tried() -> None:
+    def commands(parser: argparse.ArgumentParser, prefix: str = "") -> set[str]:
+        found = {prefix.strip()} if any("--json" in action.option_strings for action in parser._actions) else set()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, one in action.choices.items():
+                    found |= commands(one, f"{prefix} {name}")
+        return found
+
+    tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
+    assert commands(parser.build()) == tried | OWN_OBJECT
+
+
+@pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=lambda words: words[0])
+def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple[str, ...]) -> None:
+    broken = {
+        "DOCKER_HOST": f"unix://{project}/no.sock",
+        "NUMERAI_API_URL": "nowhere",
+        **dict.fromkeys(("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"), ""),
+    }
+    code, out, err = run(*arguments, cwd=project, **broken)
+    assert code in {2, 3, 4}
+    report = json.loads(out)
+    assert set(report) == {"format", "error"}
+    assert (report["format"], report["error"]["code"]) == (1, code)
+    assert report["error"]["message"] in err
+    assert report["error"]["message"].endswith(report["error"]["fix"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--json",), ("no-such", "--json"), ("pickle", "--json", "a", "b"), ("why", "--js"), ("render", "--json")],
+    ids=" ".join,
+)
+def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    out, err = said(capsys)
+    error = json.loads(out)["error"]
+    assert (error["code"], error["fix"].startswith("see `numerai-builder")) == (2, True)
+    assert err.startswith("usage: numerai-builder")
+    assert err.endswith(f"error: {error['message']}\n")
+
+
+def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pickle", "--", "--json") == 2
+    assert said(capsys)[0] == ""
+
+
+def test_json_prints_a_bug_and_a_full_disk_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for error, code, text in (
+        (ZeroDivisionError("by nought"), 70, "this is a bug of numerai-builder"),
+        (OSError(errno.ENOSPC, "No space left on device", "/the/file"), 2, "/the/file: No space left on device"),
+    ):
+        monkeypatch.setattr(session, "connect", lambda *_, error=error, **__: raise_(error))
+        assert call("engine", "--json") == code
+        report = json.loads(said(capsys)[0])["error"]
+        assert (report["code"], report["message"].startswith(text), bool(report["fix"])) == (code, True, True)
+
+
+def raise_(error: BaseException) -> None:
+    raise error
 
 
 # ---- being interrupted, and not being listened to

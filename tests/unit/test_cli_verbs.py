@@ -166,7 +166,7 @@ def test_verify_refuses_inputs_that_are_not_the_recorded_ones(
     out, err = said(capsys)
     assert out == ""
     assert f"{name}" in err
-    assert "run `make pickle` to" in err
+    assert "run `make pickle CONFIG=configs/small.yaml` to" in err
 
 
 def test_a_forged_artifact_counts_as_made(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +241,10 @@ def test_validate_notices_what_changed_since(project: Path, on: FakeEngine, caps
     leaving(on)
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert call("validate", "configs/small.yaml") == 2
-    assert f"{project / 'configs' / 'small.yaml'} changed since it was made; run `make pickle`" in said(capsys)[1]
+    assert (
+        f"{project / 'configs' / 'small.yaml'} changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
+        in said(capsys)[1]
+    )
     (project / "configs" / "small.yaml").write_text(CONFIG)
     made.pickle.write_bytes(b"another")
     assert call("validate", "dist/small") == 2

@@ -50,7 +50,8 @@ def test_why_the_bytes_do_not_hold_is_said_with_the_line(project: Path, capsys: 
     put(project, DRAWS)
     assert call("pickle", "configs/small.yaml") == 0
     note = (
-        "note: another make of this pickle may give other bytes (`make verify` tells):\n  code/model.py:5: `__import__("
+        "note: another build of this pickle may give other bytes (`make verify CONFIG=configs/small.yaml` compares "
+        "them):\n  code/model.py:5: `__import__("
     )
     assert note in said(capsys)[0]
     found = artifact.load(project / "dist" / "small").manifest.pickle.findings

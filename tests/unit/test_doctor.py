@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builder import doctor, engine, errors, pins, tournament
-from tests.support import seats
+from tests.support import clones, seats
 
 TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
@@ -17,7 +17,8 @@ FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
 ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
 ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 PIN = pins.pin(ONE, day="2026-03-01")
-IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None)
+CONFIG = clones.ROOT / "configs" / "other.yaml"
+IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None, config=CONFIG)
 TOKEN = tournament.TokenInfo(
     username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
 )
@@ -74,7 +75,10 @@ def test_what_is_pinned_is_what_is_to_be_had() -> None:
     moved: dict[str, Any] = {"here": False, "at_registry": TWO}
     lines = image_with(**moved, pinned_there=False)
     assert verdicts(lines) == {"image": False, "pin": False}
-    assert ("no longer has what is pinned" in lines[0].text, lines[0].fix) == (True, "make pin, then make pickle")
+    assert ("no longer has what is pinned" in lines[0].text, lines[0].fix) == (
+        True,
+        "make pin, then make pickle CONFIG=configs/other.yaml",
+    )
     assert verdicts(image_with(**moved, pinned_there=False, stand_in="3.11"))["image"] is None
     assert verdicts(image_with(**moved, pinned_there=True))["image"] is True
     assert verdicts(image_with(**moved, pinned_there=None, silence="no route"))["image"] is False
@@ -133,7 +137,7 @@ def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
 
 def test_a_slot_is_judged_for_a_deploy() -> None:
     def good(**changes: Any) -> bool | None:
-        line = doctor.judge_slot(seats.slot("alpha", **changes))
+        line = doctor.judge_slot(seats.slot("alpha", **changes), CONFIG)
         assert bool(line.fix) is (line.good is False), line
         return line.good
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import artifact, errors, pins, tournament
+from builder import artifact, config, errors, pins, stand_in, tournament
 from builder.cli import online
+from tests.support import bundles
 from tests.support.command import CONFIG, call, said
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 REPOSITORY = REF.partition(":")[0]
 OLDER = "ghcr.io/numerai/numerai_predict_py_3_11:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+
+SPEC = "5" * 64
 
 
 class Api:
@@ -265,9 +268,9 @@ def test_locked_goes_by_the_lock_file_of_a_config(
 ) -> None:
     assert make() == 0
     (project / "configs" / "small.yaml").unlink()
-    for verb in ("validate", "verify"):
-        assert call(verb, "--locked", "dist/small") == 2
-        assert "has no config beside it, whose lock file LOCKED=1 goes by" in said(capsys)[1]
+    for verb in ("validate", "verify", "upload"):
+        assert call(verb, "--locked", "dist/small") == 5
+        assert f"no config has this name, so that {pins.NAME} cannot name it" in said(capsys)[1]
 
 
 # ---- default
@@ -278,7 +281,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
 ) -> None:
     write(project, "default")
     assert call("render", "configs/small.yaml") == 3
-    assert "nobody has asked yet what default stands for: run `make pin`" in said(capsys)[1]
+    assert "`default` is not pinned; run `make pin CONFIG=configs/small.yaml`" in said(capsys)[1]
     known.digests |= {REF: DIGEST, OLDER: MOVED}
     assert call("pin") == 0
     out, _ = said(capsys)
@@ -290,7 +293,8 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
 
     api.offered = [image("py_3_12"), image("py_3_11", default=True)]
     on.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))
-    assert call("pickle", "--locked", "configs/small.yaml") == 0, "the pin says what it stands for"
+    assert call("pickle", "configs/small.yaml") == 0, "the pin says what it stands for"
+    assert call("pickle", "--locked", "configs/small.yaml") == 0
     assert artifact.load(project / "dist" / "small").manifest.image.ref == REF
     said(capsys)
     assert call("pin") == 0
@@ -298,7 +302,10 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
     assert "the default is numerai_predict_py_3_11:a78dedd now, was numerai_predict_py_3_12:a78dedd" in out
     assert pins.read(project).images["default"].ref == OLDER
     assert call("validate", "configs/small.yaml") == 2
-    assert f"{project / pins.NAME} (its pin) changed since it was made; run `make pickle`" in said(capsys)[1]
+    assert (
+        f"{project / pins.NAME} (its pin) changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
+        in said(capsys)[1]
+    )
 
 
 def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
@@ -337,7 +344,9 @@ def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys
     write(project)
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
     assert make() == 0
-    assert f"note: {REF} is pinned in {project / pins.NAME} now: {DIGEST[:19]}" in said(capsys)[1]
+    _, err = said(capsys)
+    assert f"note: {REF} is pinned in {project / pins.NAME} now: {DIGEST[:19]}" in err
+    assert f"note: {project / pins.NAME} names small now: review its lines and commit the file" in err
     made = artifact.load(project / "dist" / "small").manifest
     lock = pins.read(project)
     pin, model = lock.images[REF], lock.models["small"]
@@ -352,7 +361,6 @@ def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys
 def test_local_images_and_stand_ins_are_not_pinned(project: Path, on: FakeEngine) -> None:
     assert make() == 0
     assert not (project / pins.NAME).exists()
-    assert make("--locked") == 5, "runner:1 is no pinned image"
 
 
 def pin_it(project: Path, digest: str = DIGEST) -> None:
@@ -391,39 +399,110 @@ def test_the_pinned_image_is_used_whatever_the_tag_means_here(
     assert f"note: whether {REF} has moved is not known" in said(capsys)[1]
 
 
-def test_locked_pins_nothing(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+LOCKABLE = ("pickle", "render", "validate", "verify", "upload")
+
+
+def refusals(capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Return what each command that takes --locked says when it refuses."""
+    found = set()
+    for command in LOCKABLE:
+        assert call(command, "--locked", "configs/small.yaml") == 5, command
+        found.add(said(capsys)[1])
+    return found
+
+
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_locked_refuses_a_model_without_a_lock_file(
+    project: Path,
+    on: FakeEngine,
+    known: FakeRegistries,
+    capsys: pytest.CaptureFixture[str],
+    stand_in: bool,  # noqa: FBT001
+) -> None:
+    write(project, stand_in=stand_in)
+    known.digests[REF] = DIGEST
+    on.registry[REF] = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    (message,) = refusals(capsys)
+    assert f"{project / pins.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
+    assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in message
+    assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
+    assert on.asked == []
+    assert not (project / pins.NAME).exists()
+    assert not (project / "dist").exists()
+
+
+def test_locked_refuses_a_built_model_whose_entry_is_gone(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(project)
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
-    for stand_in in (False, True):
-        write(project, stand_in=stand_in)
-        assert make("--locked") == 5
-        _, err = said(capsys)
-        assert f"{REF} is not pinned in {project / pins.NAME}" in err
-        assert "python -m builder pin configs/small.yaml" in err
-    assert not (project / pins.NAME).exists()
-    assert not (project / "dist" / "small" / artifact.PICKLE).exists()
+    assert make() == 0
+    lock = pins.read(project)
+    said(capsys)
+    for less, missing in (
+        (dataclasses.replace(lock, models={}), "the model (it has no entry small)"),
+        (dataclasses.replace(lock, images={}), f"the image ({REF} is not pinned)"),
+        (lock.with_model("small", dataclasses.replace(lock.models["small"], pickle=None)), "the pickle (none is"),
+    ):
+        (project / pins.NAME).write_bytes(pins.to_bytes(less))
+        (message,) = refusals(capsys)
+        assert missing in message
+        assert (project / pins.NAME).read_bytes() == pins.to_bytes(less)
 
 
-def test_locked_pulls_nothing_that_it_would_refuse(
-    project: Path, on: FakeEngine, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("kind", ["local", "stand_in"])
+def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
+    project: Path, on: FakeEngine, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(project, stand_in=True)
-    facts = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
-    known.digests[REF] = DIGEST
-    assert make("--locked", "--pull") == 5
-    on.remove_image(REF)
-    on.registry[REF] = facts
-    assert make("--locked") == 5
-    assert f"{REF} is not pinned in {project / pins.NAME}" in said(capsys)[1]
-    assert on.asked == []
-    assert on.find_image(REF) is None
+    if kind == "stand_in":
+        write(project, "absent:1", stand_in=True)
+        inputs = stand_in.inputs_hash("3.11", stand_in.bases("3.11")[0])
+        labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
+        on.add_image(stand_in.tag_name("3.11", SPEC), labels=labels)
+    assert make() == 0
+    made = artifact.load(project / "dist" / "small").manifest
+    assert made.image.kind == kind
+    key = config.canonical_reference(made.image.ref)
+    model = pins.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    lock = pins.Lock(images={key: pins.pin(made.image.identity, day="2026-11-01")}, models={"small": model})
+    (project / pins.NAME).write_bytes(pins.to_bytes(lock))  # even when somebody has written it there
+    said(capsys)
+    for command in ("validate", "verify", "upload"):
+        assert call(command, "--locked", "configs/small.yaml") == 5
+        assert f"the image ({kind} {made.image.identity[:19]}..." in said(capsys)[1]
+    assert make("--locked") == 3, "the digest is at no registry, and no stand-in takes its place"
+
+
+def test_locked_validates_in_no_stand_in(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    assert call("validate", "--locked", "--stand-in", "3.11", "configs/small.yaml") == 5
+    assert "--stand-in 3.11: a stand-in is not the image that" in said(capsys)[1]
+
+
+def test_locked_refuses_another_bundle_before_an_engine_is_asked(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    said(capsys)
+    bundles.edit_json(project / "configs" / "bundles" / "small", lambda data: data.update(more=1))
+    (message,) = refusals(capsys)
+    assert f"small is not what {project / pins.NAME} names" in message
+    assert "the bundle (" in message
 
 
 def test_locked_lets_nothing_stand_in_for_a_pin(
     project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, stand_in=True)
-    pin_it(project)
+    image = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    assert make("--locked") == 0
+    on.remove_image(image.id)
+    said(capsys)
     assert make("--locked") == 3
     assert f"{REPOSITORY}@{DIGEST}, which is pinned" in said(capsys)[1]
 
@@ -437,16 +516,17 @@ def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.
     whole = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
     said(capsys)
     for part, other in (
-        ("bundle", pins.Model(image=DIGEST, bundle="0" * 64)),
+        ("bundle", pins.Model(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
         ("pickle", pins.Model(image=DIGEST, bundle=model.bundle, pickle="0" * 64)),
         ("image", pins.Model(image=MOVED, bundle=model.bundle, pickle=model.pickle)),
     ):
         text = pins.to_bytes(lock.with_model("small", other))
         (project / pins.NAME).write_bytes(text)
-        for verb in ("pickle", "validate", "verify"):
-            assert call(verb, "--locked", "configs/small.yaml") == 5
+        for command in ("pickle", "validate", "verify", "upload"):
+            assert call(command, "--locked", "configs/small.yaml") == 5
             _, err = said(capsys)
-            assert f"small is not what {project / pins.NAME} says: the {part} (" in err
+            assert f"small is not what {project / pins.NAME} names" in err
+            assert f"the {part} (" in err
             assert "without LOCKED=1" in err
         assert (project / pins.NAME).read_bytes() == text
     # A pickle that comes out otherwise never takes the place of the one that is there.

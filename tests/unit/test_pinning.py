@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from builder import errors, pinning, pins, registry, tournament
@@ -10,7 +12,7 @@ REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 FOUND = registry.Found(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
 PIN = pins.pin(DIGEST, day="2026-11-01")
-WHOLE = {"kind": "exact", "identity": DIGEST, "bundle": "b" * 64, "pickle": "c" * 64}
+WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
 def judge(key: str = REF, **changes: object) -> pinning.Outcome:
@@ -66,13 +68,14 @@ def test_a_default_that_cannot_be_an_image_is_told() -> None:
     [
         ({}, []),
         ({"pickle": None}, []),
-        ({"kind": "stand_in"}, ["the image (stand_in sha256:111"]),
-        ({"identity": MOVED}, [f"the image (exact {MOVED[:19]}... here, {DIGEST[:19]}... pinned for {REF})"]),
+        ({"image": None, "pickle": None}, []),
+        ({"image": ("stand_in", DIGEST)}, ["the image (stand_in sha256:111"]),
+        ({"image": ("exact", MOVED)}, [f"the image (exact {MOVED[:19]}... here, {DIGEST[:19]}... pinned for {REF})"]),
         ({"bundle": "0" * 64, "pickle": "0" * 64}, ["the bundle (0000", "the pickle (0000"]),
     ],
     ids=str,
 )
-def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, str], said: list[str]) -> None:
+def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any], said: list[str]) -> None:
     model = pins.Model(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
     lock = pins.Lock(images={REF: PIN}, models={"mlp": model})
     found = pinning.disagreements(lock, REF, "mlp", **{**WHOLE, **changes})
@@ -80,8 +83,17 @@ def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, str]
     assert all(one.startswith(start) for one, start in zip(found, said, strict=True))
 
 
-def test_what_was_never_pinned_or_made_disagrees_in_its_image_alone() -> None:
-    assert pinning.disagreements(pins.Lock(), REF, "mlp", **WHOLE) == [f"the image ({REF} is not pinned)"]
-    assert pinning.disagreements(pins.Lock(), REF, "mlp", **{**WHOLE, "kind": "stand_in"}) == []
+def test_what_the_lock_does_not_name_disagrees() -> None:
+    no_image, no_model = f"the image ({REF} is not pinned)", "the model (it has no entry mlp)"
+    for image in (None, ("exact", DIGEST), ("stand_in", DIGEST)):
+        assert pinning.disagreements(pins.Lock(), REF, "mlp", **{**WHOLE, "image": image}) == [no_image, no_model]
     by_itself = f"ghcr.io/numerai/x@{DIGEST}"
-    assert pinning.disagreements(pins.Lock(), by_itself, "mlp", **WHOLE) == []
+    assert pinning.disagreements(pins.Lock(), by_itself, "mlp", **WHOLE) == [no_model]
+    without_pickle = pins.Lock(models={"mlp": pins.Model(image=DIGEST, bundle="b" * 64)})
+    for pickle in (None, "c" * 64):
+        found = pinning.disagreements(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
+        assert found == ["the pickle (none is recorded)"]
+    elsewhere = pins.Lock(models={"mlp": pins.Model(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
+    for image in (None, ("exact", DIGEST)):
+        (found_image,) = pinning.disagreements(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})
+        assert found_image.endswith(f"{MOVED[:19]}... recorded for the model)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from builder import pins
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -41,7 +44,7 @@ def test_the_linter_finds_nothing_even_when_pedantic(path: Path) -> None:
 def test_the_linter_would_find_an_expression_in_a_script(tmp_path: Path) -> None:
     text = (ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8")
     spoilt = tmp_path / "pickle.yml"
-    spoilt.write_text(text.replace("$NAME.yaml", "${{ github.ref_name }}.yaml"), encoding="utf-8")
+    spoilt.write_text(text.replace('"$CONFIG"', "${{ github.ref_name }}"), encoding="utf-8")
     code, said = run("zizmor", "--offline", "--no-config", str(spoilt))
     assert code != 0
     assert "template-injection" in said
@@ -66,42 +69,68 @@ def test_every_job_ends_and_may_do_no_more_than_read(path: Path) -> None:
         ]
 
 
-def test_the_matrix_is_every_config(tmp_path: Path) -> None:
+def steps(job: str) -> dict[str, str]:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8"))
-    script = next(step["run"] for step in workflow["jobs"]["configs"]["steps"] if step.get("id") == "list")
-    configs = tmp_path / "configs"
-    (configs / "examples").mkdir(parents=True)
-    for name in ("mlp.yaml", "wide.yaml", "schema.json", "examples/mlp_live.yaml"):
-        (configs / name).touch()
+    return {step["name"]: step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step}
+
+
+def bash(script: str, folder: Path, **changes: str) -> str:
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env=os.environ | changes,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def write_config(root: Path, name: str, *, stand_in: bool) -> None:
+    image = 'ref: runner:1, stand_in: "3.11"' if stand_in else "ref: runner:1"
+    text = f"name: {name}\nimage: {{{image}}}\nbundle: bundles/{name}\n"
+    (root / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (root / "configs" / "bundles" / name).mkdir(parents=True)
+
+
+def test_every_config_is_locked_but_an_example_on_a_stand_in(tmp_path: Path) -> None:
+    (tmp_path / "configs" / "examples").mkdir(parents=True)
+    (tmp_path / "configs" / "schema.json").touch()
+    (tmp_path / "configs" / "examples" / "live.yaml").touch()
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    for name, stand_in in (("example", True), ("mine", False), ("named", True), ("new", False)):
+        write_config(tmp_path, name, stand_in=stand_in)
+    model = pins.Model(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
+    lock = pins.Lock(models={"mine": model, "named": model})
+    (tmp_path / pins.NAME).write_bytes(pins.to_bytes(lock))
     output = tmp_path / "output"
-    environment = os.environ | {"GITHUB_OUTPUT": str(output)}
-    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=True)
-    assert output.read_text(encoding="utf-8") == 'names=["mlp", "wide"]\n'
+    bash(steps("configs")["List"], tmp_path, GITHUB_OUTPUT=str(output), PYTHONPATH=str(ROOT))
+    key, _, text = output.read_text(encoding="utf-8").partition("=")
+    assert key == "include"
+    assert {one["name"]: one["how"] for one in json.loads(text)} == {
+        "example": "example, not locked",
+        "mine": "locked",
+        "named": "locked",
+        "new": "locked",  # and refused, until the lock file names it
+    }
 
 
-@pytest.mark.parametrize("tracked", [True, False])
-def test_nothing_but_what_the_lock_file_says_is_made_where_it_is_kept(tmp_path: Path, tracked: bool) -> None:  # noqa: FBT001
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8"))
-    scripts = [step["run"] for step in workflow["jobs"]["pickle"]["steps"] if "run" in step]
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "make").write_text('#!/bin/sh\nfor one in "$@"; do echo "$one"; done\n')
-    (tmp_path / "bin" / "make").chmod(0o755)
-    (tmp_path / "builder.lock.yaml").touch()  # a build writes it, too
-    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
-    if tracked:
-        subprocess.run(["git", "add", "builder.lock.yaml"], cwd=tmp_path, check=True)
-    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "NAME": "mlp"}
-    for script in scripts:
-        done = subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", script],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.splitlines()[1:] == [
-            "CONFIG=configs/mlp.yaml",
-            "LOCKED=builder.lock.yaml" if tracked else "LOCKED=",
-        ]
-    assert len(scripts) == 3
+@pytest.mark.parametrize("locked", [["--locked"], []])
+def test_the_command_is_called_with_the_config_as_it_is(tmp_path: Path, locked: list[str]) -> None:
+    recorder = tmp_path / ".venv" / "bin" / "python"
+    recorder.parent.mkdir(parents=True)
+    recorder.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
+    recorder.chmod(0o755)
+    config = "configs/$(touch made) x.yaml"
+    called = [
+        bash(script, tmp_path, CONFIG=config, LOCKED=" ".join(locked)).splitlines()
+        for name, script in steps("pickle").items()
+        if name != "Set up"
+    ]
+    assert called == [["-m", "builder", name, *locked, config] for name in ("pickle", "verify", "validate")]
+    assert not (tmp_path / "made").exists()
+
+
+def test_only_make_setup_is_called_through_make() -> None:
+    scripts = [*steps("configs").values(), *steps("pickle").values()]
+    assert [script for script in scripts if "make" in script] == ["make setup"] * 2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder import artifact, config, pins
 from tests.sandbox import faults, runs
 from tests.support import registry_images, uploads
 
@@ -451,3 +452,25 @@ def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> Non
     found = json.loads(out)
     assert (code, found["good"], found["receipt"]) == (1, False, None)
     assert found["log"][-1] == "the last line"
+
+
+def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Project) -> None:
+    made = artifact.load(project.folder).manifest
+    key = config.canonical_reference(made.image.ref)
+    lock = pins.Lock(images={key: pins.pin(made.image.identity, day="2026-11-24")})
+    model = pins.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    for written, text in (
+        (None, "no such file, and LOCKED=1 (--locked) allows only what it names"),
+        (lock, "the model (it has no entry small)"),
+        (lock.with_model("small", dataclasses.replace(model, pickle="0" * 64)), "the pickle ("),
+        (lock.with_model("small", dataclasses.replace(model, bundle="0" * 64)), "the bundle ("),
+    ):
+        if written:
+            (project.root / pins.NAME).write_bytes(pins.to_bytes(written))
+        code, out, err = project.upload("--locked", "--json")
+        assert (code, text in err) == (5, True), err
+        assert json.loads(out)["error"]["code"] == 5
+    assert len(project.sandbox.requests) == 0
+    (project.root / pins.NAME).write_bytes(pins.to_bytes(lock.with_model("small", model)))
+    assert project.upload("--locked")[0] == 0
+    assert project.slot("fresh").pickle_id == project.records()[0].id

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Runs a command of numerai-builder with the Makefile's variables: sh requirements/run.sh COMMAND VARIABLE...
+#
+# Their values come from the environment, where make puts them, so that no shell takes a value for code. CONFIG and SLOT
+# are the command's argument, MODEL=x is --model=x, and a switch such as DRY_RUN is --dry-run for 1, off for 0 or nothing.
+set -eu
+command=$1
+shift
+target=
+for name; do
+    shift
+    eval "value=\${$name-}"
+    [ -n "$value" ] || continue
+    option=--$(printf %s "$name" | tr A-Z_ a-z-)
+    case $command.$name in
+        *.CONFIG | *.SLOT | rollback.MODEL) target=$value ;;
+        *.BUNDLE) set -- "$@" "--from=$value" ;;
+        *.MODEL | *.NAME | *.PYTHON | *.TO) set -- "$@" "$option=$value" ;;
+        *)
+            case $value in
+                0) ;;
+                1) set -- "$@" "$option" ;;
+                *) printf 'error: %s=%s: expected 1 (on) or 0 (off)\n' "$name" "$value" >&2 && exit 2 ;;
+            esac
+            ;;
+    esac
+done
+[ -z "$target" ] || set -- "$@" -- "$target"
+exec .venv/bin/python -m builder "$command" "$@"

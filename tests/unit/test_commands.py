@@ -1,0 +1,55 @@
+"""The commands that messages tell people to run work as they are printed."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder import commands
+from builder.cli import parser
+from tests.support.command import call, said
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a Makefile and configs, which is the current one."""
+    (tmp_path / "configs" / "more").mkdir(parents=True)
+    (tmp_path / "Makefile").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_next_to_a_makefile_it_is_make_with_the_config(checkout: Path) -> None:
+    for config in (Path("configs/other.yaml"), checkout / "configs" / "other.yaml", checkout / "dist" / "other"):
+        assert commands.with_config("pickle", config) == "make pickle CONFIG=configs/other.yaml"
+    (checkout / "configs" / "more" / "deep.yaml").touch()
+    command = commands.with_config("upload", Path("dist/deep"), "--model=a b", "--dry-run")
+    assert command == "make upload CONFIG=configs/more/deep.yaml 'MODEL=a b' DRY_RUN=1"
+    assert commands.with_config("pickle", Path("configs/a $x.yaml")) == "make pickle 'CONFIG=configs/a $$x.yaml'"
+
+
+def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = checkout / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    config = checkout / "configs" / "a b.yaml"
+    command = commands.with_config("pickle", config, "--pull")
+    assert command == f"python -m builder pickle {shlex.quote(str(config))} --pull"
+    options = parser.build().parse_args(shlex.split(command)[3:])
+    assert (options.config, options.pull) == (str(config), True)
+    monkeypatch.setattr(sys, "argv", ["/somewhere/numerai-builder"])
+    assert commands.with_config("pickle", config).startswith("numerai-builder pickle ")
+
+
+@pytest.mark.parametrize("command", ["validate", "verify", "upload"])
+def test_a_message_names_the_config_that_it_is_about(
+    checkout: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "configs" / "bundles" / "other").mkdir(parents=True)
+    (checkout / "configs" / "bundles" / "other" / "bundle.json").touch()
+    (checkout / "configs" / "other.yaml").write_text("name: other\nimage: {ref: runner:1}\nbundle: bundles/other\n")
+    assert call(command, "configs/other.yaml") == 2
+    assert "run `make pickle CONFIG=configs/other.yaml` first" in said(capsys)[1]
