@@ -160,7 +160,9 @@ def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
     if found := find(on, python):
         return found
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
-    with exclusive.hold(lock, lambda: progress.step(f"waiting for another run that builds the {python} look-alike")):
+    with exclusive.hold(
+        lock, lambda holder: progress.note(f"waiting for another run that builds the {python} look-alike ({holder})")
+    ):
         # The run that was waited for may have built it.
         return find(on, python) or _build(on, python, progress)
 

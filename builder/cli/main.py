@@ -125,7 +125,7 @@ def _end_interrupted(error: BaseException) -> int:
 
 
 def _say(text: str) -> None:
-    terminal.put(sys.stderr, f"{_hide(text)}\n")
+    terminal.put(sys.stderr, f"{terminal.escape(_hide(text))}\n")
 
 
 def _hide(text: str) -> str:

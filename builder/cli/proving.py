@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, errors, image, json_text, paths, post, render, run, typed
-from builder.bundle import files
+from builder import artifact, config, data, image, paths, post, run
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
@@ -50,22 +49,18 @@ def _task(
     *,
     stand_in_python: str | None,
 ) -> validate.Task:
-    from builder import validate  # noqa: PLC0415 - numpy
-    from builder.bundle import read  # noqa: PLC0415 - numpy
+    from builder import recorded, validate  # noqa: PLC0415 - numpy
 
     terms = chosen.config.validate if chosen.config else config.Validate()
-    recorded = made.folder / artifact.CONTEXT / "bundle"
-    if files.content_hash(recorded) != made.manifest.bundle.hash:
-        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
-    bundle = read.read(recorded)
+    found = recorded.read_model(made)
     if stand_in_python:
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
         where = image.find_again(made.manifest.image, on, progress=progress)
-    live, source = _live_files(terms, bundle, chosen, post.needs(_steps(made)))
+    live, source = _live_files(terms, found.bundle, chosen, post.needs(found.steps))
     return validate.Task(
         artifact=made,
-        bundle=bundle,
+        bundle=found.bundle,
         image=where,
         python=image.inventory(where, on, identity).python,
         files=live,
@@ -82,19 +77,6 @@ def _data_version(made: artifact.Artifact, chosen: target.Target) -> str:
     if chosen.config:
         return chosen.config.data_version
     return refusals.data_version(made.folder) or config.Config.data_version
-
-
-def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:
-    """Return the post-processing steps that are in the pickle."""
-    recorded = made.folder / artifact.CONTEXT / render.PLAN
-    try:
-        plan = json_text.read(recorded.read_bytes())
-    except OSError:
-        plan = []
-    parsed = [] if isinstance(plan, list) else typed.parse(post.Steps, {"post": plan.get("post")})
-    if isinstance(parsed, list):
-        raise errors.ArtifactError(f"{recorded}: changed since the pickle was made; run `make pickle` to make it anew")
-    return parsed.post
 
 
 def _live_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,10 @@ def find(text: str) -> Target:
     path = Path(text)
     if path.is_dir():
         folder = path.resolve()
-        configs = sorted((folder.parent.parent / "configs").rglob(f"{folder.name}.yaml"))
+        # A folder elsewhere is somebody else's: what lies around it is no config of it.
+        is_ours = folder.parent.name == "dist"
+        pattern = f"{glob.escape(folder.name)}.yaml"
+        configs = sorted((folder.parent.parent / "configs").rglob(pattern)) if is_ours else []
         return Target(folder=folder, config=config.load(configs[0]) if configs else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -54,17 +55,25 @@ def test_where_nothing_was_built_the_error_says_so(tmp_path: Path) -> None:
             artifact.load(folder)
 
 
-@given(at=st.integers(0, len(OLD)), flip=st.integers(1, 255))
+@given(at=st.integers(0, len(OLD) - 1), flip=st.integers(1, 255))
 @settings(max_examples=20)
 def test_a_pickle_that_was_edited_is_told(tmp_path_factory: pytest.TempPathFactory, at: int, flip: int) -> None:
     made = manifests.commit(tmp_path_factory.mktemp("dist"), OLD)
-    edited = bytearray(OLD + b"!")
+    edited = bytearray(OLD)
     edited[at] ^= flip
     made.pickle.write_bytes(edited)
     with pytest.raises(errors.ArtifactError, match="edited or replaced after the build") as raised:
         artifact.load(made.folder)
     for said in (str(made.pickle), made.manifest.pickle.sha256, hashlib.sha256(edited).hexdigest(), "make pickle"):
         assert said in str(raised.value)
+
+
+def test_a_pickle_of_another_size_is_not_read_at_all(tmp_path: Path) -> None:
+    made = manifests.commit(tmp_path, OLD)
+    with made.pickle.open("ab") as file:
+        file.truncate(artifact.MOST_PICKLE)  # sparse: to hash it would take a minute
+    with pytest.raises(errors.ArtifactError, match=r"has 17,179,869,184 bytes, and manifest\.json says 14: .*edited"):
+        artifact.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -205,11 +214,25 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, name: str) ->
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     artifact.write_report(tmp_path, artifact.VALIDATION, b"the first")
-    (tmp_path / f".{artifact.VALIDATION}.{os.getpid()}").symlink_to("/dev/full")
-    with pytest.raises(errors.ArtifactError, match=r"could not write .*validation\.json: No space left on device"):
-        artifact.write_report(tmp_path, artifact.VALIDATION, b"the second")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        with pytest.raises(errors.ArtifactError, match=r"could not write .*validation\.json: File too large"):
+            artifact.write_report(tmp_path, artifact.VALIDATION, b"the second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert listed(tmp_path) == [artifact.VALIDATION]
     assert (tmp_path / artifact.VALIDATION).read_bytes() == b"the first"
+
+
+def test_a_report_is_not_written_through_a_link_that_lies_in_wait(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / f".{artifact.VALIDATION}.{os.getpid()}").symlink_to("precious")
+    (tmp_path / artifact.VALIDATION).symlink_to("precious")
+    artifact.write_report(tmp_path, artifact.VALIDATION, b"a report")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / artifact.VALIDATION).is_symlink()
+    assert (tmp_path / artifact.VALIDATION).read_bytes() == b"a report"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
@@ -249,7 +272,7 @@ def test_a_second_build_is_told_who_is_at_work_and_takes_over_from_a_killed_one(
     ) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        said = rf"another build is at work there \(process {first.pid}\); wait for it to end"
+        said = rf"another build is at work there \(process {first.pid}, since 20.* UTC\); wait for it to end"
         with pytest.raises(errors.ArtifactError, match=said), artifact.locked(tmp_path):
             pass
         first.kill()

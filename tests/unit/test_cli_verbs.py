@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -226,9 +227,21 @@ def test_a_verb_waits_for_no_other_build(project: Path, on: FakeEngine, capsys: 
     forge(project, on)
     said(capsys)
     with artifact.locked(project / "dist" / "small"):
-        for verb in ("pickle", "verify", "validate", "render"):
+        for verb in ("pickle", "validate", "render"):
             assert call(verb, "configs/small.yaml") == 2
-            assert "another build is at work there" in said(capsys)[1]
+            assert f"another build is at work there (process {os.getpid()}, since 2" in said(capsys)[1]
+
+
+def test_verify_needs_no_lock_and_writes_nothing(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder may be somebody else's, on a disk that is read-only."""
+    assert make() == 0
+    before = {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")}
+    with artifact.locked(project / "dist" / "small"):
+        before[project / "dist" / "small" / ".lock"] = (project / "dist" / "small" / ".lock").lstat().st_mtime_ns
+        assert call("verify", "dist/small") == 0
+    assert {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")} == before
 
 
 def leaving(on: FakeEngine, **changes: Any) -> None:

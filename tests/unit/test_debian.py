@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -106,17 +109,47 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     source = (
         "import pathlib, sys, time\nfrom builder import exclusive\n"
-        f"with exclusive.hold(pathlib.Path({str(path)!r}), lambda: None):\n"
+        f"with exclusive.hold(pathlib.Path({str(path)!r}), print):\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        waited: list[bool] = []
+        waited: list[str] = []
 
-        def kill() -> None:
-            waited.append(True)
+        def kill(holder: str) -> None:
+            waited.append(holder)
             other.kill()
 
+        assert exclusive.is_held(path)
         with exclusive.hold(path, kill):
-            assert waited == [True]
+            assert len(waited) == 1
+            assert waited[0].startswith(f"process {other.pid}, since 20")
+            assert path.read_text().startswith(f"process {os.getpid()}, since 20")
+    assert not exclusive.is_held(path)
+
+
+def test_a_lock_file_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    """A folder of a stranger may hold one: its lock must not empty another file, nor wait for ever."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    os.mkfifo(tmp_path / "fifo")
+    for name, reason in (("link", "it is a link"), ("fifo", "not a plain file")):
+        with pytest.raises(errors.LockError, match=reason), exclusive.hold(tmp_path / name, print):
+            pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("code", "fix"), [(errno.ENOLCK, "a local disk"), (errno.EIO, "fix the permissions")])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, fix: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with (
+        pytest.raises(errors.LockError, match=f"lock: cannot be locked .*{fix}"),
+        exclusive.hold(tmp_path / "lock", print),
+    ):
+        pass
