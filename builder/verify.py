@@ -31,13 +31,14 @@ class Comparison:
         return self.recorded == self.rebuilt
 
 
-def check_image(made: artifact.Artifact, holds: image.Inventory) -> None:
+def check_image(made: artifact.Artifact, found: image.Image, holds: image.Inventory) -> None:
     """Refuse a manifest that says something else of its image than the image itself.
 
     Raises:
         errors.ArtifactError: It does.
     """
     recorded = made.manifest.image
+    _check(made, "image.platform", recorded.platform, found.platform)
     _check(made, "image.python", recorded.python, holds.python)
     _check(made, "image.packages", recorded.packages, holds.packages)
 

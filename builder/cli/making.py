@@ -116,7 +116,7 @@ def verify(options: argparse.Namespace) -> int:
         on = session.connect(progress, yes=options.yes)
         with run.start(on) as identity:
             where = image.find_again(made.manifest.image, on, progress=progress)
-            stage.check_image(made, image.inventory(where, on, identity))
+            stage.check_image(made, where, image.inventory(where, on, identity))
             result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
     if options.json:
         print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
