@@ -21,6 +21,8 @@ from builder import errors, exclusive, manifest, paths, untrusted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from builder.progress import Progress
+
 PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "model.pkl",
     "manifest.json",
@@ -81,22 +83,19 @@ def load(folder: Path) -> Artifact:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold ``dist/NAME`` for one build; what killed builds staged there is removed first.
+def locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold ``dist/NAME`` for one command, once others have ended; what killed builds staged there is removed first.
 
     Raises:
-        errors.ArtifactError: another build holds it, or the folder cannot be written.
+        errors.ArtifactError: the folder cannot be written.
         errors.LockError: the folder cannot be written, or has no locks.
     """
-
-    def refuse(holder: str) -> None:
-        raise errors.ArtifactError(
-            f"{folder}: another build is at work there ({holder}); wait for it to end, or stop it, then run this again"
-        )
-
     with _telling(f"write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    with exclusive.hold(folder / _LOCK, refuse), _telling(f"write to {folder}"):
+    waiting = exclusive.hold(
+        folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
+    )
+    with waiting, _telling(f"write to {folder}"):
         for old in folder.glob(f"{_STAGING}*"):
             shutil.rmtree(old)
         yield

@@ -65,7 +65,7 @@ def pickle(options: argparse.Namespace) -> int:
             image=choice.image,
         )
         folder = target.dist_folder(chosen)
-        with artifact.locked(folder):
+        with artifact.locked(folder, progress):
             done = _present(folder, inputs)
             fresh = done is None
             if done is None:
@@ -86,13 +86,13 @@ def write_rendered(options: argparse.Namespace) -> int:
     chosen = config.load(Path(options.config))
     with terminal.progress() as progress:
         source = _obtain(chosen, progress)
-    plan = _plan(chosen, _read_bundle(source))
-    folder = target.dist_folder(chosen)
-    base = _known_base(folder, chosen)
-    text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=files.paths(source.folder))
-    with artifact.locked(folder), artifact.staging(folder) as staged:
-        render.write(text, staged)
-        artifact.put_rendering(staged, folder)
+        plan = _plan(chosen, _read_bundle(source))
+        folder = target.dist_folder(chosen)
+        base = _known_base(folder, chosen)
+        text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=files.paths(source.folder))
+        with artifact.locked(folder, progress), artifact.staging(folder) as staged:
+            render.write(text, staged)
+            artifact.put_rendering(staged, folder)
     print(f"{folder / artifact.DOCKERFILE}: builds FROM {base}")
     print(f"by hand: docker build --network none -f {folder / artifact.DOCKERFILE} {folder / artifact.CONTEXT}")
     return 0

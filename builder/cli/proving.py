@@ -26,7 +26,7 @@ def validate_pickle(options: argparse.Namespace) -> int:
     with terminal.progress() as progress:
         target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
-        with artifact.locked(chosen.folder), run.start(on) as identity:
+        with artifact.locked(chosen.folder, progress), run.start(on) as identity:
             made = target.load(chosen, progress, locked=options.locked)
             task = _task(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
             with watch.stage("validation"):
