@@ -231,7 +231,7 @@ def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) ->
 
 def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
     """Stream a small Debian with Python as a tar; made from the mirror that this machine uses."""
-    log = paths.cache_folder() / "mmdebstrap.log"
+    log = paths.cache_folder() / f"mmdebstrap-{suite}.log"
     if not _has_mmdebstrap():
         progress.note("mmdebstrap is needed to make a base from Debian packages: going to install it")
         debian.install_packages(["mmdebstrap"], log=log.with_name("apt.log"), progress=progress)

@@ -8,6 +8,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,6 +83,9 @@ class Told(progress.Silent):
     def step(self, text: str, /) -> None:
         self.steps.append(text)
 
+    def note(self, text: str, /) -> None:
+        self.steps.append(text)
+
 
 @pytest.mark.parametrize("fault", [False, True])
 def test_another_apt_on_the_machine_is_waited_for(
@@ -99,7 +103,26 @@ def test_another_apt_on_the_machine_is_waited_for(
         debian.install_packages(["nothing"], log=log, progress=told, lists=tmp_path / "lists")
     asked = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("$ apt-get")]
     assert asked == ["update", "update", "update", "install"]
-    assert "waiting for another apt-get on this machine" in told.steps
+    waiting = "waiting for another apt-get on this machine, 300 s at most (`ps -C apt-get`)"
+    assert told.steps.count(waiting) == 1
+
+
+def test_two_installations_at_once_do_not_cut_each_others_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its log an installation sees that apt's lock was taken: the other one would empty it."""
+    # While the first is busy, apt says that it is locked, and the second comes to begin.
+    (tmp_path / "apt-get").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(0.3)\n{BUSY_APT}")
+    (tmp_path / "apt-get").chmod(0o755)
+    (tmp_path / "busy").write_text("2")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "_LOCK_PAUSE", 0)
+    told = [Told(), Told()]
+
+    def install(one: Told) -> None:
+        debian.install_packages(["nothing"], log=tmp_path / "apt.log", progress=one, lists=tmp_path / "lists")
+
+    with futures.ThreadPoolExecutor() as pool:
+        list(pool.map(install, told))
+    assert sum(text.startswith("waiting for another installation") for one in told for text in one.steps) == 1
 
 
 # ---- one at a time
