@@ -62,6 +62,10 @@ $(COMMANDS):
 sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
 	@$(VENV)python -m tests.sandbox $$([ "$$YES" != 1 ] || echo --yes)
 
+.PHONY: rows
+rows: .venv/.train ## fetch the rows that configs/examples are validated on: real ones of 2018
+	@$(VENV)python -m configs.train.rows
+
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
 	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done
 

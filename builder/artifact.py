@@ -8,7 +8,6 @@ by it, "the file was edited" by the hash.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
@@ -17,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import commands, errors, manifest, paths
+from builder import commands, errors, exclusive, manifest, paths, untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+
+    from builder.progress import Progress
 
 PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "model.pkl",
@@ -31,6 +32,8 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
 )
 # What later stages say about one pickle: gone as soon as another one takes its place.
 DEPENDENT = ("audit.json", VALIDATION, "report.html", "provenance.json", "receipt.json")
+MOST_PICKLE = 1 << 34
+"""Bytes of ``model.pkl``."""
 _MARK, _LOCK, _STAGING = ".unfinished", ".lock", ".staging-"
 
 
@@ -51,17 +54,27 @@ def load(folder: Path) -> Artifact:
     """Read ``dist/NAME`` and check the pickle against its manifest.
 
     Raises:
-        errors.ArtifactError: nothing was built there, a build was cut short, or the pickle was edited.
+        errors.ArtifactError: nothing was built there, a build was cut short, the pickle was edited, or a file is not
+            what this tool writes.
     """
     again = commands.with_config("pickle", folder)
-    if (folder / _MARK).exists():
+    if os.path.lexists(folder / _MARK):
         # The pickle may be whole, and what lies beside it another build's.
         raise errors.ArtifactError(f"{folder}: a build was cut short there; run `{again}` to build it again")
-    if not (folder / MANIFEST).is_file() or not (folder / PICKLE).is_file():
+    if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
         raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{again}` first")
     with _telling(f"read {folder}"):
         found = manifest.read(folder / MANIFEST)
-        actual = hash_file(folder / PICKLE)
+        with untrusted.open_file(folder / PICKLE, most=MOST_PICKLE) as file:
+            size = os.fstat(file.fileno()).st_size
+            # A size that differs says enough: no need to read gigabytes.
+            same_size = size == found.pickle.size
+            actual = hashlib.file_digest(file, "sha256").hexdigest() if same_size else ""
+    if not same_size:
+        raise errors.ArtifactError(
+            f"{folder / PICKLE}: has {size:,} bytes, and {MANIFEST} says {found.pickle.size:,}: the file was edited or "
+            f"replaced after the build; run `{again}` to build it again"
+        )
     if actual != found.pickle.sha256:
         raise errors.ArtifactError(
             f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
@@ -71,25 +84,19 @@ def load(folder: Path) -> Artifact:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold ``dist/NAME`` for one build; what killed builds staged there is removed first.
+def locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold ``dist/NAME`` for one command, once others have ended; what killed builds staged there is removed first.
 
     Raises:
-        errors.ArtifactError: another build holds it, or the folder cannot be written.
+        errors.ArtifactError: the folder cannot be written.
+        errors.LockError: the folder cannot be written, or has no locks.
     """
-    with _telling(f"write to {folder}"), contextlib.ExitStack() as undo:
+    with _telling(f"write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = undo.enter_context((folder / _LOCK).open("a+"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            raise errors.ArtifactError(
-                f"{folder}: another build is at work there (process {lock.read(20)}); wait for it to end"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    waiting = exclusive.hold(
+        folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
+    )
+    with waiting, _telling(f"write to {folder}"):
         for old in folder.glob(f"{_STAGING}*"):
             shutil.rmtree(old)
         yield
@@ -123,9 +130,7 @@ def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
     with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
         if before != made.pickle.sha256:
             remove_dependent(folder)
-        shutil.rmtree(folder / CONTEXT, ignore_errors=True)
-        for name in (CONTEXT, DOCKERFILE, PICKLE, MANIFEST):
-            (staged / name).replace(folder / name)
+        _put(staged, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST))
         (folder / _MARK).unlink()
     return Artifact(folder=folder, manifest=made)
 
@@ -137,9 +142,16 @@ def put_rendering(staged: Path, folder: Path) -> None:
         errors.ArtifactError: the disk is full or may not be written.
     """
     with _telling(f"write to {folder}", kept="the Dockerfile or its context may be missing now"):
-        shutil.rmtree(folder / CONTEXT, ignore_errors=True)
-        for name in (CONTEXT, DOCKERFILE):
-            (staged / name).replace(folder / name)
+        _put(staged, folder, (CONTEXT, DOCKERFILE))
+
+
+def _put(staged: Path, folder: Path, names: Iterable[str]) -> None:
+    context = folder / CONTEXT
+    if context.is_symlink():
+        context.unlink()
+    shutil.rmtree(context, ignore_errors=True)
+    for name in names:
+        (staged / name).replace(folder / name)
 
 
 def remove_dependent(folder: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from builder import errors, manifest, render, tar_stream
+from builder import errors, json_text, manifest, render, tar_stream, typed, typed_kinds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,18 +17,9 @@ _MARK = "numerai-builder: "  # how builder/inside/make.py begins its one line
 _PICKLE = "/model.pkl"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What the image said of the pickle that it made."""
-
-    sha256: str
-    size: int
-    protocol: int
-    parameters: tuple[str, ...]
-    findings: tuple[manifest.Finding, ...] = ()
-
-
-def build(rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress) -> Made:
+def build(
+    rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress
+) -> manifest.Pickle:
     """Build, without network, and write the pickle to ``target``.
 
     Args:
@@ -58,19 +47,23 @@ def build(rendered: render.Rendered, target: Path, on: engine.Engine, run: str, 
     return made
 
 
-def _read_report(log: str) -> Made:
-    # Anywhere in a line: a model of the user's own may have printed before it, and ended no line.
+def _read_report(log: str) -> manifest.Pickle:
+    # Anywhere in a line: a custom model may have printed before it, and ended no line.
     reports = re.findall(rf"{_MARK}({{.*}})$", log, re.MULTILINE)
     if not reports:
         raise errors.BuildError(
             "the build ended without saying what it made, so its result is not taken; run it again. "
             f"It printed last: {log[-300:]}"
         )
-    report: dict[str, Any] = json.loads(reports[-1])
-    return Made(
-        sha256=report["sha256"],
-        size=report["size"],
-        protocol=report["protocol"],
-        parameters=tuple(report["parameters"]),
-        findings=tuple(manifest.Finding(**one) for one in report.get("findings", ())),
-    )
+    # A custom model's code can print such a line too.
+    data = json_text.read(reports[-1].encode(errors="replace"))
+    if isinstance(data, dict):
+        data.pop("format", None)
+    report = data if isinstance(data, list) else typed.parse(manifest.Pickle, data)
+    if isinstance(report, list):
+        fault = f"{'.'.join(map(str, report[0].path))}: {report[0].text}"
+        raise errors.BuildError(
+            f"the build's report is not one of this tool ({typed_kinds.escape(fault[:300])}), so its result is not "
+            f"taken; remove what prints a line with {_MARK!r} from the model's code"
+        )
+    return report

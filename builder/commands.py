@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import sys
@@ -31,7 +32,7 @@ def with_config(name: str, config: Path, *options: str) -> str:
 
 def config_of(folder: Path) -> Path | None:
     """Return the config that a ``dist/NAME`` folder holds the results of; None if there is none of this name."""
-    return next(iter(sorted((folder.parent.parent / "configs").rglob(f"{folder.name}.yaml"))), None)
+    return next(iter(sorted((folder.parent.parent / "configs").rglob(f"{glob.escape(folder.name)}.yaml"))), None)
 
 
 def _usual_config(folder: Path) -> Path:

@@ -177,7 +177,7 @@ class Config:
         root: The folder that holds configs/; every path is below it. Not a key.
     """
 
-    name: Annotated[str, typed.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
+    name: config_values.Name
     image: Image
     bundle: RelativePath | Fetched
     post: tuple[postprocessing.Step, ...] | None = None

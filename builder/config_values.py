@@ -6,9 +6,12 @@ import os
 import re
 import urllib.parse
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from builder import image_ref, typed_kinds
+from builder import image_ref, typed, typed_kinds
+
+Name = Annotated[str, typed.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
+"""A model's name: of its config, its manifest and its folder below ``dist``."""
 
 Sort = Literal["bundle", "archive", "parquet"]
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import errors, exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,7 +79,14 @@ def install_packages(
     Raises:
         errors.EngineError: apt failed; the message has its last lines and names the log.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive.hold(
+        log.with_suffix(".lock"),
+        lambda holder: progress.note(f"waiting for another installation of packages ({holder})"),
+    ):
+        _install(names, log, progress, lists)
+
+
+def _install(names: Sequence[str], log: Path, progress: Progress, lists: Path) -> None:
     log.write_bytes(b"")
     wait = f"DPkg::Lock::Timeout={_LOCK_SECONDS:.0f}"
     command = ["apt-get", "install", "-y", "--no-install-recommends", "-o", wait, *names]
@@ -132,14 +139,18 @@ def last_lines(log: Path, count: int = 15) -> str:
 
 def _apt(command: Sequence[str], log: Path, progress: Progress) -> bool:
     """Run apt and tell whether it succeeded; while another process has one of apt's locks, that is waited for."""
-    deadline = time.monotonic() + _LOCK_SECONDS
+    deadline, waited = time.monotonic() + _LOCK_SECONDS, False
     while True:
         before = log.stat().st_size
         if _run(command, log):
             return True
         if time.monotonic() > deadline or not any(words in log.read_bytes()[before:] for words in _LOCKED):
             return False
-        progress.step("waiting for another apt-get on this machine")
+        if not waited:
+            progress.note(
+                f"waiting for another apt-get on this machine, {_LOCK_SECONDS:.0f} s at most (`ps -C apt-get`)"
+            )
+        waited = True
         time.sleep(_LOCK_PAUSE)
 
 

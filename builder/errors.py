@@ -8,7 +8,8 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── BundleError     2    a model bundle
     ├── ExportError     2    a trained model that cannot be expressed
     ├── DataError       2    live data to predict on
-    ├── ArtifactError   2    dist/NAME: absent, cut short, or edited
+    ├── ArtifactError   2    dist/NAME: absent, cut short, edited, or not what this tool writes
+    ├── LockError       2    a lock file that cannot be created or locked
     ├── EngineError     3    the container engine
     │   ├── BuildError  3    a step of the Dockerfile failed
     │   └── EngineChoiceError  3  the engine that a person chose cannot be used
@@ -83,7 +84,13 @@ class DataError(FaultsError):
 
 
 class ArtifactError(BuilderError):
-    """``dist/NAME`` is absent, was cut short, or was edited after the build."""
+    """``dist/NAME`` is absent, was cut short, was edited after the build, or holds what this tool does not write."""
+
+    exit_code = 2
+
+
+class LockError(BuilderError):
+    """A lock file cannot be created or locked: permissions, a full disk, a file system without locks."""
 
     exit_code = 2
 

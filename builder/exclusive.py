@@ -1,30 +1,103 @@
-"""Work that one process does at a time, however many want to: a lock on a file."""
+"""File locks: work that one process does at a time, however many want to.
+
+The kernel frees a lock when its holder ends, however it ends, so that a lock file which is left behind blocks nobody.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import errno
 import fcntl
+import os
+import stat
 from typing import TYPE_CHECKING
+
+from builder import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+_HOLDER_BYTES = 100
+# What file systems without locks answer: NFS without its lock service, some network and FUSE ones.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
 
 @contextlib.contextmanager
-def hold(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that one process has at a time; it is free again when the process ends, however it ends.
+def hold(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock that one process has at a time.
 
     Args:
-        path: the lock file; it and its folder are made when absent, and stay (to remove it would give two processes a
-            lock each).
-        waiting: called once if somebody else has it.
+        path: The lock file; it and its folder are created, and stay (with the file removed, two processes could each
+            hold a lock of this name). A link is not followed: what it names would be overwritten.
+        busy: Called once if another process has it, with who that is. The lock is waited for unless this raises.
+
+    Raises:
+        errors.LockError: The file cannot be created or locked.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            waiting()
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as undo:
+        with _translated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = _open(path)
+            undo.callback(os.close, handle)
+            holder = _take(handle)
+        if holder is not None:
+            busy(holder)
+            with _translated(path):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        with _translated(path):
+            now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}, since {now}".encode(), 0)
         yield
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds a lock; a lock file that does not exist is held by none.
+
+    Raises:
+        errors.LockError: The file cannot be opened or locked.
+    """
+    with _translated(path):
+        try:
+            handle = _open(path, create=False)
+        except FileNotFoundError:
+            return False
+        try:
+            return _take(handle) is not None
+        finally:
+            os.close(handle)
+
+
+def _open(path: Path, *, create: bool = True) -> int:
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+    handle = os.open(path, flags, 0o644)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return handle
+
+
+def _take(handle: int) -> str | None:
+    """Lock it if it is free, else return who has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(handle, _HOLDER_BYTES, 0).decode(errors="replace").strip()
+        return said if said and said.isprintable() else "another process"
+    return None
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            fix = "this file system has no file locks: use a folder on a local disk (XDG_CACHE_HOME moves the cache)"
+        elif error.errno == errno.ELOOP:
+            fix = "it is a link, which is not followed: remove it, then run this again"
+        else:
+            fix = "free some space or fix the permissions, then run this again"
+        raise errors.LockError(f"{error.filename or path}: cannot be locked ({error.strerror}); {fix}") from error

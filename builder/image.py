@@ -14,9 +14,9 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import engine, errors, image_ref, paths, pins, stand_in, tar_stream
+from builder import engine, errors, image_ref, paths, pins, stand_in, tar_stream, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 Kind = Literal["exact", "local", "stand_in"]
 
 KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-_NEEDED = ("numpy", "pandas", "cloudpickle")
+NEEDED = ("numpy", "pandas", "cloudpickle")
+"""Packages that making a pickle takes."""
 _PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
 _ASK_AGAIN_SECONDS = 24 * 3600
 _UNPACKED = 2  # times its size on the way: less than any image of Python packages takes
@@ -38,8 +39,8 @@ _SMALL = engine.Limits(cpus=1, memory=1 << 30)
 class Inventory:
     """What an image holds: its Python (``3.11.2``) and every installed distribution."""
 
-    python: str
-    packages: Mapping[str, str]
+    python: Annotated[str, typed.line(40)]
+    packages: dict[str, Annotated[str, typed.line(500)]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,7 +298,7 @@ def _ask_image(image: Image, on: engine.Engine, run: str) -> dict[str, Any]:
         # What an image prints beside it (a warning of its own) comes before.
         answer: dict[str, Any] = json.loads(printed[printed.rfind("\n{") + 1 :])
         _read_inventory(answer)
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise errors.ImageError(
             f"{image.ref} has a `python` that runs no script, so it is no runner image; it said: {printed[-500:]}"
         ) from error
@@ -305,7 +306,11 @@ def _ask_image(image: Image, on: engine.Engine, run: str) -> dict[str, Any]:
 
 
 def _read_inventory(answer: Any) -> Inventory:
-    return Inventory(python=answer["python"], packages=answer["packages"])
+    """Check an answer, which came out of a container; raises ValueError, LookupError or TypeError if it is no such."""
+    found = typed.parse(Inventory, {"python": answer["python"], "packages": answer["packages"]})
+    if isinstance(found, list):
+        raise ValueError(found[0].text)  # noqa: TRY004 - the list is of faults
+    return found
 
 
 def _check_inventory(image: Image, found: Inventory) -> None:
@@ -315,7 +320,7 @@ def _check_inventory(image: Image, found: Inventory) -> None:
             f"{image.ref} has Python {found.python}; this tool knows {', '.join(KNOWN_PYTHONS)}: "
             "name one of the tournament's images"
         )
-    lacking = [name for name in _NEEDED if name not in found.packages]
+    lacking = [name for name in NEEDED if name not in found.packages]
     if lacking:
         raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HOW = "name other files under validate.data, or use data: shaped"
+_EXAMPLE_ROWS = ("configs", "train", "fetched")
 
 DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, RecursionError)
 """What reading a damaged parquet file raises; the last three where its names or the metadata of pandas are read."""
@@ -62,6 +63,8 @@ def _file_faults(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int
     """Return how many rows a file has, and what is wrong with it."""
     if not path.exists():
         how = f"fetch it (numerapi: download_dataset('{fetch}')), {_HOW}"
+        if path.parts[-4:-1] == _EXAMPLE_ROWS:
+            how = f"run `make rows`, which fetches the examples' rows, or {_HOW}"
         return 0, [f"{path}: does not exist; {how}"]
     if not path.is_file():
         return 0, [f"{path}: is not a file; {_HOW}"]

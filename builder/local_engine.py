@@ -119,7 +119,8 @@ def ensure(
             "an engine is needed and was not allowed to be started: start one, then run this again"
         )
     with exclusive.hold(
-        machine.state / "engine.lock", lambda: progress.step("waiting for another run that starts the engine")
+        machine.state / "engine.lock",
+        lambda holder: progress.note(f"waiting for another run that starts the engine ({holder})"),
     ):
         if probe(machine.socket) is not Probe.ANSWERS:
             if todo.install:

@@ -9,14 +9,43 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import commands, errors, json_text, typed
+from builder import (
+    commands,
+    config_values,
+    errors,
+    image,
+    image_ref,
+    json_text,
+    stand_in,
+    typed,
+    typed_kinds,
+    untrusted,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.bundle import model
+
 FORMAT = 1
+MOST_BYTES = 1 << 22
+"""Of the file: a hundred times what an image with 500 packages takes."""
+_MOST_PACKAGES = 10_000
 Hash = Annotated[str, typed.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
 Identity = Annotated[str, typed.pattern(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
+Line = Annotated[str, typed.line(500)]
+Count = Annotated[int, typed.between(0, 1 << 53)]
+
+
+def _is_reference(text: str) -> bool:
+    try:
+        config_values.read_reference(text)
+    except ValueError:
+        return False
+    return True
+
+
+Reference = Annotated[str, typed.Rule(text="that is an image reference", holds=_is_reference)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +57,15 @@ class Tool:
         inside: Hash of the files that it put into the image.
     """
 
-    version: str
+    version: Line
     inside: Hash
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerImage:
     """The image it was made in.
+
+    A manifest may come from a stranger, so ``base`` is held to what ``ref``, ``kind`` and ``identity`` say.
 
     Attributes:
         kind: Whether it is the exact runner, somebody's local build, or a look-alike.
@@ -47,12 +78,32 @@ class RunnerImage:
     """
 
     kind: Literal["exact", "local", "stand_in"]
-    ref: str
-    base: str
+    ref: Reference
+    base: Reference
     identity: Identity
-    platform: str
-    python: str
-    packages: dict[str, str]
+    platform: Annotated[str, typed.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
+    python: Annotated[str, typed.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
+    packages: dict[str, Line]
+
+    def __post_init__(self) -> None:
+        if self.base == config_values.DEFAULT_IMAGE:
+            raise ValueError("base is no image reference; expected what FROM names")
+        base = image_ref.parse(self.base)
+        is_refs = self.ref != config_values.DEFAULT_IMAGE and base.name == image_ref.parse(self.ref).name
+        is_look_alike = self.kind == "stand_in" and self.base.startswith(f"{stand_in.REPOSITORY}:")
+        if not (is_refs or is_look_alike):
+            raise ValueError(f"base {self.base} is not an image of {self.ref}; expected the same repository")
+        if self.kind == "exact" and base.digest != self.identity:
+            raise ValueError(f"base {self.base} has another digest than {self.identity}; expected the same")
+        if len(self.packages) > _MOST_PACKAGES or not all(_is_package(name) for name in self.packages):
+            raise ValueError(f"packages are not names of distributions; expected at most {_MOST_PACKAGES:,} of those")
+        lacking = [name for name in image.NEEDED if name not in self.packages]
+        if lacking:
+            raise ValueError(f"packages lack {', '.join(lacking)}; expected what making a pickle takes")
+
+
+def _is_package(name: str) -> bool:
+    return 0 < len(name) <= 200 and name.isprintable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +118,9 @@ class ModelBundle:
     """
 
     hash: Hash
-    kind: str
-    features: int
-    parameters: int
+    kind: Line
+    features: Count
+    parameters: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +144,9 @@ class Finding:
         text: What is there, and what to do about it.
     """
 
-    file: str
-    line: int
-    text: str
+    file: Line
+    line: Count
+    text: Annotated[str, typed.line(2_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +162,10 @@ class Pickle:
     """
 
     sha256: Hash
-    size: int
-    protocol: int
-    parameters: tuple[str, ...]
-    findings: tuple[Finding, ...] = ()
+    size: Count
+    protocol: Annotated[int, typed.between(0, 5)]
+    parameters: Annotated[tuple[Line, ...], typed.length(0, 100)]
+    findings: Annotated[tuple[Finding, ...], typed.length(0, 1_000)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +183,7 @@ class Manifest:
     """
 
     format: Literal[1] = 1
-    name: str
+    name: config_values.Name
     tool: Tool
     image: RunnerImage
     bundle: ModelBundle
@@ -149,17 +200,23 @@ def read(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        errors.ArtifactError: it is no manifest of format 1.
+        errors.ArtifactError: it is no manifest of format 1, or no plain file.
         OSError: it cannot be read.
     """
-    data = json_text.read(path.read_bytes())
+    data = json_text.read(untrusted.read_bytes(path, most=MOST_BYTES))
     # A list is faults, never a manifest: the JSON reader's, or the types'.
     value: Any = data if isinstance(data, list) else typed.parse(Manifest, data)
     if isinstance(value, Manifest):
         return value
-    faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in value[:3])
+    faults = "; ".join(f"{_place(fault.path)}: {typed_kinds.escape(fault.text[:500])}" for fault in value[:3])
     again = commands.with_config("pickle", path.parent)
-    raise errors.ArtifactError(f"{path}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`")
+    raise errors.ArtifactError(
+        f"{untrusted.shown(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
+    )
+
+
+def _place(path: typed.Place) -> str:
+    return typed_kinds.escape(".".join(str(part)[:60] for part in path))
 
 
 def schema_text() -> str:
@@ -168,6 +225,18 @@ def schema_text() -> str:
 
     schema = typed_schema.json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
     return json.dumps(schema, indent=2) + "\n"
+
+
+def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
+    """Return what a manifest says of a bundle."""
+    from builder.bundle import kinds  # noqa: PLC0415 - numpy
+
+    return ModelBundle(
+        hash=content_hash,
+        kind=kinds.name_of(bundle.model),
+        features=len(bundle.features),
+        parameters=kinds.parameters(bundle.model),
+    )
 
 
 def config_hash(build_inputs: object) -> str:

@@ -45,8 +45,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         OSError: it cannot be written; what was there before still is.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)  # of a killed process with this id, or a link that somebody put there
     try:
-        with beside.open("wb") as file:
+        with beside.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -164,13 +164,13 @@ def parse(text: bytes, shown: str) -> Lock:
     return found
 
 
-def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[], None]) -> tuple[Lock, Lock]:
+def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str], None]) -> tuple[Lock, Lock]:
     """Change the lock file; two processes that do so come one after the other.
 
     Args:
         root: The folder that holds ``configs/``.
         edit: From what the file says to what it shall say.
-        waiting: Called once if another process is at it.
+        waiting: Called once if another process is at it, with who that is.
 
     Returns:
         What it said and what it says now; nothing is written where these are the same.

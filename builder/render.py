@@ -53,11 +53,10 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
         errors.ImageError: ``base`` is no image reference.
     """
     folder = next((path.parent for path in bundle_files if path.name == "bundle.json"), Path())
-    content = json_text.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
     return Rendered(
         dockerfile=dockerfile(name=name, base=base),
         context=(
-            tar_stream.Entry(name=PLAN, content=content),
+            tar_stream.Entry(name=PLAN, content=plan_bytes(plan)),
             *(
                 tar_stream.Entry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
                 for path in bundle_files
@@ -65,6 +64,11 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
             *inside_entries(),
         ),
     )
+
+
+def plan_bytes(plan: Plan) -> bytes:
+    """Return ``plan.json``."""
+    return json_text.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
 
 
 def inside_entries() -> list[tar_stream.Entry]:

@@ -8,13 +8,13 @@ touched.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import re
 import secrets
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import engine, errors, interrupts, paths
+from builder import engine, errors, exclusive, interrupts, paths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,8 +34,7 @@ def start(on: engine.Engine) -> Iterator[str]:
     folder.mkdir(exist_ok=True)
     identity = f"{ours}-{secrets.token_hex(6)}"
     lock = folder / identity
-    with lock.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with exclusive.hold(lock, _wait):
         quiet = 0.0
         try:
             sweep(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
@@ -82,14 +81,9 @@ def sweep(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0
 
 def _is_dead(lock: Path) -> bool:
     """Tell whether nobody holds the lock of a run (a run whose file is gone has ended)."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lock.unlink(missing_ok=True)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
+    if exclusive.is_held(lock):
         return False
+    lock.unlink(missing_ok=True)
     return True
 
 
@@ -99,11 +93,13 @@ def owner() -> str:
     Two machines, or two containers, that share an engine and no cache folder have two names, whatever else they share.
     """
     path = paths.cache_folder() / "owner"
-    with path.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        name = file.read().strip()
-        if not name:
+    with exclusive.hold(path.with_suffix(".lock"), _wait):
+        name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if not re.fullmatch("[0-9a-f]{8}", name):
             name = secrets.token_hex(4)
-            file.write(name)
+            paths.write_atomically(path, name.encode())
     return name
+
+
+def _wait(_holder: str) -> None:
+    """Say nothing: it takes a moment."""

@@ -160,7 +160,9 @@ def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
     if found := find(on, python):
         return found
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
-    with exclusive.hold(lock, lambda: progress.step(f"waiting for another run that builds the {python} look-alike")):
+    with exclusive.hold(
+        lock, lambda holder: progress.note(f"waiting for another run that builds the {python} look-alike ({holder})")
+    ):
         # The run that was waited for may have built it.
         return find(on, python) or _build(on, python, progress)
 
@@ -229,7 +231,7 @@ def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) ->
 
 def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
     """Stream a small Debian with Python as a tar; made from the mirror that this machine uses."""
-    log = paths.cache_folder() / "mmdebstrap.log"
+    log = paths.cache_folder() / f"mmdebstrap-{suite}.log"
     if not _has_mmdebstrap():
         progress.note("mmdebstrap is needed to make a base from Debian packages: going to install it")
         debian.install_packages(["mmdebstrap"], log=log.with_name("apt.log"), progress=progress)

@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from builder import typed_kinds
-from builder.typed_kinds import NOT_A_KEY, Keyed, Reads, Rule, above, between, length, pattern
+from builder.typed_kinds import NOT_A_KEY, Keyed, Reads, Rule, above, between, length, line, pattern
 
 __all__ = [
     "NOT_A_KEY",
@@ -39,6 +39,7 @@ __all__ = [
     "as_data",
     "between",
     "length",
+    "line",
     "parse",
     "pattern",
 ]

@@ -94,6 +94,15 @@ def pattern(regex: str, text: str) -> Rule:
     return Rule(text=text, holds=lambda value: bool(compiled.fullmatch(value)), schema={"pattern": f"^(?:{regex})$"})
 
 
+def line(most: int) -> Rule:
+    """Return the rule that a text is one line, printable, of at most so many characters."""
+    return Rule(
+        text=f"of at most {most:,} printable characters",
+        holds=lambda value: len(value) <= most and value.isprintable(),
+        schema={"maxLength": most},
+    )
+
+
 def length(low: int, high: int) -> Rule:
     """Return the rule that a list has from ``low`` to ``high`` items."""
     return Rule(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import mmap
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
-import builder
-from builder import artifact, build, commands, errors, manifest, render
-from builder.bundle import files
+from builder import artifact, build, errors, typed_kinds, untrusted
 
 if TYPE_CHECKING:
     import pickletools
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import engine
+    from builder import engine, image, render
     from builder.progress import Progress
 
 
@@ -33,63 +31,81 @@ class Comparison:
         return self.recorded == self.rebuilt
 
 
-def verify(made: artifact.Artifact, on: engine.Engine, run: str, progress: Progress) -> Comparison:
-    """Rebuild without cache from the recorded Dockerfile and context, and compare.
+def check_image(made: artifact.Artifact, found: image.Image, holds: image.Inventory) -> None:
+    """Refuse a manifest that says something else of its image than the image itself.
 
     Raises:
-        errors.ArtifactError: the recorded inputs are not those that the manifest names.
-        errors.EngineError: the engine failed, or a step of the build did.
+        errors.ArtifactError: It does.
     """
-    recorded = _recorded_inputs(made)
+    recorded = made.manifest.image
+    _check(made, "image.platform", recorded.platform, found.platform)
+    _check(made, "image.python", recorded.python, holds.python)
+    _check(made, "image.packages", recorded.packages, holds.packages)
+
+
+def verify(
+    made: artifact.Artifact,
+    rendered: render.Rendered,
+    on: engine.Engine,
+    run: str,
+    *,
+    work: Path,
+    progress: Progress,
+) -> Comparison:
+    """Build again without cache, and compare.
+
+    Args:
+        made: The recorded pickle, its hash checked.
+        rendered: What :func:`builder.recorded.read_inputs` returns of it.
+        on: The engine.
+        run: The run whose label everything carries.
+        work: A folder for the pickle that is built.
+        progress: Told of each step.
+
+    Raises:
+        errors.ArtifactError: The manifest says something else of the pickle than the build.
+        errors.EngineError: The engine failed, or a step of the build did.
+    """
+    recorded = made.manifest.pickle
     progress.step("making the pickle again")
-    with artifact.staging(made.folder) as staged:
-        again = staged / artifact.PICKLE
-        rebuilt = build.build(recorded, again, on, run, progress=progress)
-        different = rebuilt.sha256 != made.manifest.pickle.sha256
-        where = _first_difference(made.pickle, again) if different else None
-    return Comparison(recorded=made.manifest.pickle.sha256, rebuilt=rebuilt.sha256, first_difference=where)
+    again = work / artifact.PICKLE
+    rebuilt = build.build(rendered, again, on, run, progress=progress)
+    different = rebuilt.sha256 != recorded.sha256
+    if not different:
+        for key in ("size", "protocol", "parameters"):
+            _check(made, f"pickle.{key}", getattr(recorded, key), getattr(rebuilt, key))
+    where = _first_difference(made.pickle, again) if different else None
+    return Comparison(recorded=recorded.sha256, rebuilt=rebuilt.sha256, first_difference=where)
 
 
-def _recorded_inputs(made: artifact.Artifact) -> render.Rendered:
-    """Return the recorded Dockerfile and context, once they are found to be what the manifest says."""
-    context, said = made.folder / artifact.CONTEXT, made.manifest
-    again = commands.with_config("pickle", made.folder)
-    try:
-        recorded = render.read(made.folder)
-        plan = json.loads((context / render.PLAN).read_bytes())
-        inside = [entry for entry in recorded.context if entry.name.startswith("inside/")]
-        found = {
-            "inside/": (render.hash_entries(inside), said.tool.inside),
-            "bundle/": (files.content_hash(context / "bundle"), said.bundle.hash),
-            "plan.json": (manifest.config_hash(plan["config"]), said.config.hash),
-        }
-    except (OSError, ValueError, KeyError, TypeError, errors.BundleError) as error:
+def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) -> None:
+    if recorded != actual:
         raise errors.ArtifactError(
-            f"{context}: the recorded inputs cannot be read ({error}); run `{again}` to record them again"
-        ) from error
-    edited = [name for name, (actual, expected) in found.items() if actual != expected]
-    # Another release of the tool may write another Dockerfile: then the image's name is all that can be looked for.
-    text = render.dockerfile(name=said.name, base=said.image.base)
-    same_tool = said.tool.version == builder.__version__
-    if recorded.dockerfile != text if same_tool else said.image.base not in recorded.dockerfile:
-        edited.append(artifact.DOCKERFILE)
-    if edited:
-        raise errors.ArtifactError(
-            f"{made.folder}: {', '.join(edited)} changed since the pickle was made; run `{again}` to build it again"
+            f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; get the folder again "
+            "from where it came, or run `make pickle` to make it again"
         )
-    return recorded
 
 
 def _first_difference(one: Path, other: Path) -> str:
     """Say where two pickles part: the first operation of each that is not the same."""
     import pickletools  # noqa: PLC0415 - only when something is wrong
 
-    def operations(file: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    def operations(file: mmap.mmap) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
         # A frame says how long it is, so it differs wherever anything in it does.
-        return (one for one in pickletools.genops(file) if one[0].name != "FRAME")
+        return (one for one in pickletools.genops(cast("IO[bytes]", file)) if one[0].name != "FRAME")
 
-    with one.open("rb") as left, other.open("rb") as right:
-        for (code, value, at), (code_2, value_2, _) in zip(operations(left), operations(right), strict=False):
-            if (code.name, value) != (code_2.name, value_2):
-                return f"at byte {at}: {code.name} {value!r:.60} here, {code_2.name} {value_2!r:.60} in the rebuilt one"
+    try:
+        with _mapped(one) as left, _mapped(other) as right:
+            for (code, value, at), (code_2, value_2, _) in zip(operations(left), operations(right), strict=False):
+                if (code.name, value) != (code_2.name, value_2):
+                    here, there = f"{code.name} {value!r:.60}", f"{code_2.name} {value_2!r:.60}"
+                    return f"at byte {at}: {here} here, {there} in the rebuilt one"
+    except (ValueError, OverflowError, MemoryError) as error:
+        return f"that the recorded one is no pickle ({typed_kinds.escape(str(error)[:200])})"
     return "one ends before the other"
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Open a file so that a length in it which goes beyond its end takes no memory."""
+    with untrusted.open_file(path, most=artifact.MOST_PICKLE) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

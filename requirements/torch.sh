@@ -3,6 +3,13 @@
 # package of the same release, which brings several GB of libraries for other hardware.
 set -eu
 cd "$(dirname "$0")/.."
+if [ -z "${VENV_IS_LOCKED:-}" ]; then
+    export VENV_IS_LOCKED=yes
+    exec .venv/bin/python requirements/alone.py sh requirements/torch.sh
+fi
+if [ -e .venv/.torch ] && [ -z "$(find requirements/torch.txt requirements/torch.sh .venv/.test -newer .venv/.torch)" ]; then
+    exit 0 # another make did it
+fi
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 printf 'installing PyTorch into .venv\n' >&2
 # What it needs is in test.txt already.

@@ -2,7 +2,8 @@
 # Sets up .venv with the packages of requirements/NAME.txt, and this package itself: sh requirements/venv.sh NAME
 #
 # Finds a Python of 3.11 or newer; on Debian and Ubuntu, as root, it installs the distribution's where there is none.
-# The mark .venv/.NAME is written last, so that a set-up which was cut short is done again.
+# The mark .venv/.NAME is written last, so that a set-up which was cut short is done again. One process at a time sets
+# up: the next one waits (requirements/alone.py), finds the mark and has nothing to do.
 set -eu
 cd "$(dirname "$0")/.."
 name=$1
@@ -29,15 +30,36 @@ install_python() {
     fi
     say "no Python of 3.11 or newer with its venv module is here: installing python3 and python3-venv"
     log=$(mktemp)
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv; } \
-        >"$log" 2>&1 || { tail -n 5 "$log" >&2; exit 2; }
+    tries=0
+    export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+    until { apt-get update && apt-get install -y --no-install-recommends python3 python3-venv; } >"$log" 2>&1; do
+        # Another make, or the system's own updates, may be using apt.
+        if ! grep -q -e 'Could not get lock' -e 'Unable to lock' -e 'Unable to acquire' "$log" || [ "$tries" -ge 60 ]; then
+            tail -n 5 "$log" >&2
+            exit 2
+        fi
+        [ "$tries" != 0 ] || say "waiting for another apt-get on this machine"
+        tries=$((tries + 1))
+        sleep 5
+    done
 }
 
-if ! .venv/bin/python -c '' 2>/dev/null; then
+if [ -z "${VENV_IS_LOCKED:-}" ]; then
     python=$(find_python) || { install_python; python=$(find_python); } || {
         say "error: this distribution's Python is older than 3.11: install a newer one, then run this again"
         exit 2
     }
+    export VENV_IS_LOCKED="$python"
+    exec "$python" requirements/alone.py sh requirements/venv.sh "$name"
+fi
+python=$VENV_IS_LOCKED
+
+if [ -e ".venv/.$name" ] &&
+    [ -z "$(find "requirements/$name.txt" requirements/venv.sh pyproject.toml -newer ".venv/.$name")" ]; then
+    exit 0 # another make did it
+fi
+
+if ! .venv/bin/python -c '' 2>/dev/null; then
     say "setting up .venv with $("$python" --version)"
     rm -rf .venv
     "$python" -m venv .venv

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, errors, manifest
+from builder import artifact, errors, manifest, untrusted
 from builder.cli import online, runs, seat, terminal
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tupl
         yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
     for path, said in receipt.read_all(root):
         if said.get("pickle") == pickle.id:
-            name = shlex.quote(str(path.relative_to(root)))
+            name = shlex.quote(untrusted.shown(path.relative_to(root)))
             yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
     for path, found in recorded(root):
         if found.pickle.sha256 == came.sha256:
-            yield True, f"made here: {shlex.quote(str(path.relative_to(root)))}"
+            yield True, f"made here: {shlex.quote(untrusted.shown(path.relative_to(root)))}"
 
 
 def _given(text: str) -> str:

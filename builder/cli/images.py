@@ -46,7 +46,11 @@ def pin(options: argparse.Namespace) -> int:
         outcomes = [one for one, _ in answers]
         if not options.check:
             changes = {one.key: one.pin for one in outcomes if one.pin}
-            pins.change(root, lambda lock: _changed(lock, changes), waiting=lambda: progress.step("waiting"))
+            pins.change(
+                root,
+                lambda lock: _changed(lock, changes),
+                waiting=lambda holder: progress.note(f"waiting for {pins.NAME} ({holder})"),
+            )
     silent = isinstance(images, errors.NetworkError)
     notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
     if options.json:

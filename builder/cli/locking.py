@@ -130,7 +130,9 @@ def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, pr
         needs_pin = key not in lock.images and pinning.own_digest(key) is None
         return (lock.with_pin(key, pin) if needs_pin else lock).with_model(chosen.name, model)
 
-    before, after = pins.change(chosen.root, edit, waiting=lambda: progress.step(f"waiting for {pins.NAME}"))
+    before, after = pins.change(
+        chosen.root, edit, waiting=lambda holder: progress.note(f"waiting for {pins.NAME} ({holder})")
+    )
     path = chosen.root / pins.NAME
     if after.images != before.images:
         progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}...")

@@ -153,7 +153,7 @@ def _describe_interrupt(error: BaseException) -> _Failure:
 
 
 def _say(text: str) -> None:
-    terminal.put(sys.stderr, f"{_hide(text)}\n")
+    terminal.put(sys.stderr, f"{terminal.escape(_hide(text))}\n")
 
 
 def _hide(text: str) -> str:

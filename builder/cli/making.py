@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def pickle(options: argparse.Namespace) -> int:
             image=choice.image,
         )
         folder = target.dist_folder(chosen)
-        with artifact.locked(folder):
+        with artifact.locked(folder, progress):
             done = _present(folder, inputs)
             fresh = done is None
             if done is None:
@@ -99,15 +100,15 @@ def write_rendered(options: argparse.Namespace) -> int:
     chosen = config.load(Path(options.config))
     with terminal.progress() as progress:
         source = _obtain(chosen, progress)
-    if options.locked:
-        locking.check(chosen, bundle=_hash_bundle(source))
-    plan = _plan(chosen, _read_bundle(source))
-    folder = target.dist_folder(chosen)
-    base = _known_base(folder, chosen)
-    text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=files.paths(source.folder))
-    with artifact.locked(folder), artifact.staging(folder) as staged:
-        render.write(text, staged)
-        artifact.put_rendering(staged, folder)
+        if options.locked:
+            locking.check(chosen, bundle=_hash_bundle(source))
+        plan = _plan(chosen, _read_bundle(source))
+        folder = target.dist_folder(chosen)
+        base = _known_base(folder, chosen)
+        text = render.render(name=chosen.name, base=base, plan=plan, bundle_files=files.paths(source.folder))
+        with artifact.locked(folder, progress), artifact.staging(folder) as staged:
+            render.write(text, staged)
+            artifact.put_rendering(staged, folder)
     print(f"{folder / artifact.DOCKERFILE}: builds FROM {base}")
     print(f"by hand: docker build --network none -f {folder / artifact.DOCKERFILE} {folder / artifact.CONTEXT}")
     return 0
@@ -115,22 +116,30 @@ def write_rendered(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Make the pickle again and compare; exit 1 when it differs."""
-    from builder import verify as stage  # noqa: PLC0415 - the verb has the stage's name
+    from builder import recorded  # noqa: PLC0415 - numpy
+    from builder import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
     chosen = target.find(options.target)
     watch = terminal.Stopwatch()
-    with terminal.progress() as progress, watch.stage("rebuild"):
-        target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
+    with (
+        terminal.progress() as progress,
+        watch.stage("rebuild"),
+        tempfile.TemporaryDirectory(prefix="numerai-builder-verify-") as work,
+    ):
+        # Nothing is written to the folder, which may be somebody else's, and everything is copied: so no lock is held.
+        made = target.load(chosen, progress, locked=options.locked)
+        rendered = recorded.read_inputs(made, copy=Path(work))
         on = session.connect(progress, yes=options.yes)
-        with artifact.locked(chosen.folder), run.start(on) as identity:
-            made = target.load(chosen, progress, locked=options.locked)
-            target.find_image(made, on, progress)
-            result = stage.verify(made, on, identity, progress)
+        with run.start(on) as identity:
+            where = target.find_image(made, on, progress)
+            stage.check_image(made, where, image.inventory(where, on, identity))
+            result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
     if options.json:
-        print(json.dumps({"format": 1, "equal": result.equal, **asdict(result)}))
+        print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
     else:
         print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
         print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
+        print(f"  in {made.manifest.image.base} ({target.KINDS[made.manifest.image.kind]})")
         if result.first_difference:
             print(f"the first difference is {result.first_difference}")
             _tell_findings(made)
@@ -156,6 +165,8 @@ def _make(
     progress: Progress,
     watch: terminal.Stopwatch,
 ) -> artifact.Artifact:
+    from builder import build  # noqa: PLC0415 - not when nothing has changed
+
     with watch.stage("bundle"):
         progress.step("checking the bundle")
         bundle = _read_bundle(source)
@@ -170,27 +181,11 @@ def _make(
         written = render.write(rendered, staged)
         if files.content_hash(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
             raise errors.BundleError([f"{source.said}: changed while it was read; run it again"])
-        made = build_stage(written, staged / artifact.PICKLE, on, identity, progress)
+        made = build.build(written, staged / artifact.PICKLE, on, identity, progress=progress)
         record = _manifest(chosen, inputs, bundle, holds, made)
         if locked:
             locking.check_made(chosen, record)  # before it takes the place of what is there
         return artifact.commit(staged, target.dist_folder(chosen), record)
-
-
-def build_stage(
-    written: render.Rendered, pickle_path: Path, on: engine.Engine, identity: str, progress: Progress
-) -> manifest.Pickle:
-    """Build, and return what the manifest says of the pickle."""
-    from builder import build  # noqa: PLC0415 - not when nothing has changed
-
-    made = build.build(written, pickle_path, on, identity, progress=progress)
-    return manifest.Pickle(
-        sha256=made.sha256,
-        size=made.size,
-        protocol=made.protocol,
-        parameters=made.parameters,
-        findings=made.findings,
-    )
 
 
 def _manifest(
@@ -200,8 +195,6 @@ def _manifest(
     holds: image.Inventory,
     made: manifest.Pickle,
 ) -> manifest.Manifest:
-    from builder.bundle import kinds  # noqa: PLC0415 - numpy
-
     return manifest.Manifest(
         name=chosen.name,
         tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
@@ -214,12 +207,7 @@ def _manifest(
             python=holds.python,
             packages=dict(holds.packages),
         ),
-        bundle=manifest.ModelBundle(
-            hash=inputs.bundle,
-            kind=kinds.name_of(bundle.model),
-            features=len(bundle.features),
-            parameters=kinds.parameters(bundle.model),
-        ),
+        bundle=manifest.describe_bundle(bundle, inputs.bundle),
         config=manifest.ConfigPart(hash=inputs.config),
         pickle=made,
     )

@@ -4,23 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import (
-    artifact,
-    commands,
-    config,
-    data,
-    diagnose,
-    errors,
-    image,
-    json_text,
-    paths,
-    pins,
-    post,
-    render,
-    run,
-    typed,
-)
-from builder.bundle import files
+from builder import artifact, config, data, diagnose, errors, image, paths, pins, post, run
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
@@ -48,7 +32,7 @@ def validate_pickle(options: argparse.Namespace) -> int:
     with terminal.progress() as progress:
         target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
         on = session.connect(progress, yes=options.yes)
-        with artifact.locked(chosen.folder), run.start(on) as identity:
+        with artifact.locked(chosen.folder, progress), run.start(on) as identity:
             made = target.load(chosen, progress, locked=options.locked)
             task = _task(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
             with watch.stage("validation"):
@@ -71,25 +55,18 @@ def _task(
     *,
     stand_in_python: str | None,
 ) -> validate.Task:
-    from builder import validate  # noqa: PLC0415 - numpy
-    from builder.bundle import read  # noqa: PLC0415 - numpy
+    from builder import recorded, validate  # noqa: PLC0415 - numpy
 
     terms = chosen.config.validate if chosen.config else config.Validate()
-    recorded = made.folder / artifact.CONTEXT / "bundle"
-    if files.content_hash(recorded) != made.manifest.bundle.hash:
-        raise errors.ArtifactError(
-            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
-            "build it again"
-        )
-    bundle = read.read(recorded)
+    found = recorded.read_model(made)
     if stand_in_python:
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
         where = target.find_image(made, on, progress)
-    live, source = _live_files(terms, bundle, chosen, post.needs(_steps(made)))
+    live, source = _live_files(terms, found.bundle, chosen, post.needs(found.steps))
     return validate.Task(
         artifact=made,
-        bundle=bundle,
+        bundle=found.bundle,
         image=where,
         python=image.inventory(where, on, identity).python,
         files=live,
@@ -106,22 +83,6 @@ def _data_version(made: artifact.Artifact, chosen: target.Target) -> str:
     if chosen.config:
         return chosen.config.data_version
     return refusals.data_version(made.folder) or config.Config.data_version
-
-
-def _steps(made: artifact.Artifact) -> tuple[post.Step, ...]:
-    """Return the post-processing steps that are in the pickle."""
-    recorded = made.folder / artifact.CONTEXT / render.PLAN
-    try:
-        plan = json_text.read(recorded.read_bytes())
-    except OSError:
-        plan = []
-    parsed = [] if isinstance(plan, list) else typed.parse(post.Steps, {"post": plan.get("post")})
-    if isinstance(parsed, list):
-        raise errors.ArtifactError(
-            f"{recorded}: changed since the pickle was made; run `{commands.with_config('pickle', made.folder)}` to "
-            "build it again"
-        )
-    return parsed.post
 
 
 def _live_files(

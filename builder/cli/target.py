@@ -56,7 +56,8 @@ def find(text: str) -> Target:
     path = Path(text)
     if path.is_dir():
         folder = path.resolve()
-        file = commands.config_of(folder)
+        # A folder elsewhere is somebody else's: what lies around it is no config of it.
+        file = commands.config_of(folder) if folder.parent.name == "dist" else None
         return Target(folder=folder, config=config.load(file) if file else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")

@@ -23,15 +23,15 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
-import fcntl
 import json
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from builder import errors
+from builder import errors, exclusive, untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,6 +43,9 @@ VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assi
 GIVEN_BACK = "given back"
 TRIGGERING, TRIGGERED, RUN_FAILED = "triggering", "triggered", "run failed"
 _RESERVED_BYTES = 1 << 16
+_MOST_BYTES = 1 << 24
+# A link is not followed: what it names would be written to. A FIFO is not waited for.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +57,9 @@ class Entry:
     facts: dict[str, Any]
 
     def text(self, key: str) -> str:
-        """Return a fact; nothing where it is not there."""
+        """Return a fact; nothing if it is missing, or not a line of text."""
         value = self.facts.get(key)
-        return value if isinstance(value, str) else ""
+        return value if isinstance(value, str) and value.isprintable() else ""
 
 
 class Journal:
@@ -105,8 +108,10 @@ class Journal:
 
     def _append(self, line: bytes) -> None:
         is_new = not self.path.exists()
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, self._mode)
+        handle = os.open(self.path, _APPENDING, self._mode)
         try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "not a plain file")
             # A killed writer may have left half a line: this one starts on its own.
             whole = b"\n" + line + b"\n"
             if os.write(handle, whole) != len(whole):
@@ -136,8 +141,8 @@ def key_of(sha256: str, slot: str) -> str:
 def read(path: Path) -> Sequence[Entry]:
     """Return the lines that are there; what a killed writer left of its last one is left out."""
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        lines = untrusted.read_bytes(path, most=_MOST_BYTES).splitlines()
+    except (OSError, errors.ArtifactError):
         return ()
     return tuple(entry for line in lines if (entry := _read_line(line)) is not None)
 
@@ -180,26 +185,16 @@ def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
 
     Raises:
         errors.RefusedError: Another process holds it: which one, and since when.
-        errors.ArtifactError: The folder cannot be written.
+        errors.LockError: The folder cannot be written, or has no locks.
     """
-    path = folder / f".upload-{key_of(sha256, slot)}.lock"
-    with contextlib.ExitStack() as undo:
-        try:
-            file = undo.enter_context(path.open("a+"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read(100).strip() or "another process"
-            raise errors.RefusedError(
-                f"{folder}: its upload to {slot} is already under way ({holder}); wait for that to end, or stop it: "
-                "what it did is not lost"
-            ) from error
-        except OSError as error:
-            raise _refused(path, error) from error
-        file.truncate(0)
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        file.write(f"process {os.getpid()}, since {now}")
-        file.flush()
+
+    def refuse(holder: str) -> None:
+        raise errors.RefusedError(
+            f"{folder}: its upload to {slot} is already under way ({holder}); wait for that to end, or stop it: what "
+            "it did is not lost"
+        )
+
+    with exclusive.hold(folder / f".upload-{key_of(sha256, slot)}.lock", refuse):
         yield
 
 
@@ -220,7 +215,7 @@ def _read_line(line: bytes) -> Entry | None:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         return None
     at, step = data.pop("at", None), data.pop("step", None)
-    if not isinstance(at, str) or not isinstance(step, str):
+    if not isinstance(at, str) or not isinstance(step, str) or not (at + step).isprintable():
         return None
     del data["format"]
     return Entry(at=at, step=step, facts=data)

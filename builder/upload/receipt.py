@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, json_text
+from builder import artifact, errors, json_text, untrusted
 from builder.upload import journal
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 NAME, KEPT = "receipt.json", "receipts"
+_MOST_BYTES, _MOST_FILES = 1 << 16, 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +83,18 @@ def read(folder: Path, sha256: str, slot: str) -> dict[str, Any]:
 
 def read_all(root: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return all receipts below ``dist``, those of other tools and formats left out."""
-    paths = sorted((root / "dist").glob(f"*/{KEPT}/*.json"))
+    paths = sorted(itertools.islice((root / "dist").glob(f"*/{KEPT}/*.json"), _MOST_FILES))
     return [(path, data) for path in paths if (data := _read(path))]
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json_text.read(path.read_bytes())
-    except OSError:
+        data = json_text.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+    except (OSError, errors.ArtifactError):
         return {}
-    return data if isinstance(data, dict) and data.get("format") == FORMAT else {}
+    return data if isinstance(data, dict) and data.get("format") == FORMAT and _is_plain(data) else {}
+
+
+def _is_plain(data: dict[str, Any]) -> bool:
+    """Tell whether all texts are lines that can be printed: a receipt may have come from a stranger."""
+    return all(not isinstance(value, str) or value.isprintable() for value in data.values())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, commands, errors, json_text
+from builder import artifact, commands, errors, json_text, typed_kinds, untrusted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 AUDIT = "audit.json"
 _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
 """What the tournament gives a run."""
+_MOST_BYTES = 1 << 24
+"""Of a report on a pickle; the log of its run is in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ def data_version(folder: Path) -> str:
 
 def _version(found: dict[str, Any]) -> str:
     data = found.get("data")
-    return str(data.get("version") or "") if isinstance(data, dict) else ""
+    version = data.get("version") if isinstance(data, dict) else None
+    return version if isinstance(version, str) and len(version) <= 40 and version.isprintable() else ""
 
 
 def _image_faults(made: artifact.Artifact) -> list[str]:
@@ -111,7 +115,7 @@ def _failed(found: dict[str, Any]) -> str:
 
 def _audit_faults(made: artifact.Artifact) -> list[str]:
     path = made.folder / AUDIT
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
     found = _read(path)
     if found is None:
@@ -140,11 +144,13 @@ def _notes(found: dict[str, Any]) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        data = json_text.read(path.read_bytes())
-    except OSError:
+        data = json_text.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
     return data if isinstance(data, dict) else None
 
 
 def _text(data: dict[str, Any], key: str) -> str:
-    return str(data.get(key) or "nothing")
+    return typed_kinds.escape(str(data.get(key) or "nothing")[:1_000])

@@ -61,7 +61,9 @@ def register(task: Registering) -> str:
         return task.plan.existing.id
     made = task.plan.wish.made
     lock = made.folder / f".register-{made.manifest.pickle.sha256[:12]}.lock"
-    with exclusive.hold(lock, lambda: task.progress.note("waiting for another upload of this pickle to register it")):
+    with exclusive.hold(
+        lock, lambda holder: task.progress.note(f"waiting for another upload of this pickle to register it ({holder})")
+    ):
         return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
 
 

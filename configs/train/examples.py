@@ -1,6 +1,6 @@
 """Trains the tournament's four example models on the fetched rows and exports them.
 
-After ``python -m configs.train.rows``, from the repository's root::
+After ``make rows``, from the repository's root::
 
     .venv/bin/python -m configs.train.examples
 

@@ -1,6 +1,6 @@
 """Trains the example network on the fetched rows and exports it as a bundle.
 
-After ``python -m configs.train.rows``, from the repository's root::
+After ``make rows``, from the repository's root::
 
     .venv/bin/python -m configs.train.mlp
 
@@ -53,7 +53,7 @@ def load(folder: Path, stem: str) -> pd.DataFrame:
         errors.DataError: It is not there, cannot be read, or lacks a column.
     """
     path = folder / f"{stem}.parquet"
-    advice = "fetch the rows first: python -m configs.train.rows"
+    advice = "fetch the rows first: make rows"
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:

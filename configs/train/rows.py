@@ -2,7 +2,7 @@
 
 The source distribution of ``numerox`` 4.1.8 carries 8,281 rows of the 2018 tournament: 50 features, seven binary
 targets, 187 eras. They are not ours to ship, so they are fetched with pip (its settings for indexes, proxies and
-certificates hold), by the hash in ``requirements/rows.txt``. From the repository's root::
+certificates hold), by the hash in ``requirements/rows.txt``. From the repository's root ``make rows``, or::
 
     .venv/bin/python -m configs.train.rows
 

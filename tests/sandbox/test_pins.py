@@ -123,7 +123,7 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
         lambda lock: lock.with_pin(
             "default", pins.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=lock.images["default"].ref or "")
         ),
-        waiting=lambda: None,
+        waiting=print,
     )
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")

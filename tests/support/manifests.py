@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from builder import artifact, manifest
+from builder import artifact, manifest, progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,5 +44,5 @@ def stage(staged: Path, pickle: bytes) -> manifest.Manifest:
 
 def commit(folder: Path, pickle: bytes) -> artifact.Artifact:
     """Put a whole artifact in place, as a build does."""
-    with artifact.locked(folder), artifact.staging(folder) as staged:
+    with artifact.locked(folder, progress.Silent()), artifact.staging(folder) as staged:
         return artifact.commit(staged, folder, stage(staged, pickle))

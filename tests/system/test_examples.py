@@ -49,3 +49,27 @@ def init(clone: Path, name: str, committed: str) -> Path:
     image = "".join(re.findall(r"(?m)^  (?:ref|stand_in): .*\n", committed))
     written.write_text(text.replace("  ref: default\n", image))
     return written
+
+
+EXAMPLE_CONFIGS = sorted(path.name for path in (clones.ROOT / "configs" / "examples").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone in which nothing was done but what the comments begin with."""
+    folder = clones.clone(tmp_path_factory.mktemp("rehearsal") / "clone")
+    done = clones.run(folder, "make", "rows")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", EXAMPLE_CONFIGS)
+def test_what_its_comment_says_makes_a_valid_pickle_in_a_fresh_clone(rehearsal: Path, name: str) -> None:
+    comment = (rehearsal / "configs" / "examples" / name).read_text().partition("\nname: ")[0]
+    first, *commands = re.findall(r"`([^`]+)`", comment.replace("\n# ", " "))
+    assert first == "make rows"
+    assert [command.split()[:2] for command in commands] == [["make", "pickle"], ["make", "validate"]]
+    for command in commands:
+        done = clones.run(rehearsal, "sh", "-c", command)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    assert "\nvalid  (" in done.stdout

@@ -110,7 +110,7 @@ def test_real_live_and_validation_rows_are_validated_on(elsewhere: Path, fetched
     assert absent.returncode == 0, absent.stderr
     absent = clones.builder(elsewhere, "validate", "configs/examples/mlp_live.yaml")
     assert absent.returncode == 2
-    assert "live.parquet" in absent.stderr
+    assert "live.parquet: does not exist; run `make rows`, which fetches the examples' rows" in absent.stderr
     shutil.copytree(fetched, elsewhere / "configs" / "train" / "fetched")
     for name, rows in (("mlp_live", 50), ("mlp_validation", 3261)):
         clones.builder(elsewhere, "pickle", f"configs/examples/{name}.yaml")

@@ -126,7 +126,7 @@ def test_training_without_rows_says_how_to_fetch_them(tmp_path: Path) -> None:
     done = run("mlp", "--rows", str(tmp_path), "--out", str(tmp_path / "mlp"))
     assert done.returncode == errors.DataError.exit_code
     assert f"{tmp_path / 'train.parquet'}: cannot be read" in done.stderr
-    assert "python -m configs.train.rows" in done.stderr
+    assert "fetch the rows first: make rows" in done.stderr
     assert not (tmp_path / "mlp").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import artifact, errors, manifest
+from builder import artifact, errors, manifest, progress
 from tests.support import manifests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,17 +55,25 @@ def test_where_nothing_was_built_the_error_says_so(tmp_path: Path) -> None:
             artifact.load(folder)
 
 
-@given(at=st.integers(0, len(OLD)), flip=st.integers(1, 255))
+@given(at=st.integers(0, len(OLD) - 1), flip=st.integers(1, 255))
 @settings(max_examples=20)
 def test_a_pickle_that_was_edited_is_told(tmp_path_factory: pytest.TempPathFactory, at: int, flip: int) -> None:
     made = manifests.commit(tmp_path_factory.mktemp("dist"), OLD)
-    edited = bytearray(OLD + b"!")
+    edited = bytearray(OLD)
     edited[at] ^= flip
     made.pickle.write_bytes(edited)
     with pytest.raises(errors.ArtifactError, match="edited or replaced after the build") as raised:
         artifact.load(made.folder)
     for said in (str(made.pickle), made.manifest.pickle.sha256, hashlib.sha256(edited).hexdigest(), "builder pickle "):
         assert said in str(raised.value)
+
+
+def test_a_pickle_of_another_size_is_not_read_at_all(tmp_path: Path) -> None:
+    made = manifests.commit(tmp_path, OLD)
+    with made.pickle.open("ab") as file:
+        file.truncate(artifact.MOST_PICKLE)  # sparse: to hash it would take a minute
+    with pytest.raises(errors.ArtifactError, match=r"has 17,179,869,184 bytes, and manifest\.json says 14: .*edited"):
+        artifact.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +114,7 @@ def test_a_build_that_fails_changes_nothing(tmp_path: Path) -> None:
     before = listed(tmp_path)
 
     def fail() -> None:
-        with artifact.locked(tmp_path), artifact.staging(tmp_path) as staged:
+        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             manifests.stage(staged, NEW)
             raise KeyboardInterrupt
 
@@ -120,7 +129,7 @@ def test_a_build_that_fails_changes_nothing(tmp_path: Path) -> None:
 KILLED = """
 import itertools, os, shutil, sys
 from pathlib import Path
-from builder import artifact
+from builder import artifact, progress
 from tests.support import manifests
 
 base, old, new = Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3].encode()
@@ -140,7 +149,7 @@ for step in itertools.count():
                 left[0] -= 1
         armed = False
         sys.addaudithook(hook)
-        with artifact.locked(folder), artifact.staging(folder) as staged:
+        with artifact.locked(folder, progress.Silent()), artifact.staging(folder) as staged:
             made = manifests.stage(staged, new)
             armed = True
             artifact.commit(staged, folder, made)
@@ -189,7 +198,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, name: str) ->
     before = listed(tmp_path)
 
     def build() -> None:
-        with artifact.locked(tmp_path), artifact.staging(tmp_path) as staged:
+        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             made = manifests.stage(staged, NEW)
             (staged / name).unlink(missing_ok=True)
             (staged / name).symlink_to("/dev/full")
@@ -205,25 +214,39 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, name: str) ->
 
 def test_a_report_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     artifact.write_report(tmp_path, artifact.VALIDATION, b"the first")
-    (tmp_path / f".{artifact.VALIDATION}.{os.getpid()}").symlink_to("/dev/full")
-    with pytest.raises(errors.ArtifactError, match=r"could not write .*validation\.json: No space left on device"):
-        artifact.write_report(tmp_path, artifact.VALIDATION, b"the second")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))
+    try:
+        with pytest.raises(errors.ArtifactError, match=r"could not write .*validation\.json: File too large"):
+            artifact.write_report(tmp_path, artifact.VALIDATION, b"the second")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert listed(tmp_path) == [artifact.VALIDATION]
     assert (tmp_path / artifact.VALIDATION).read_bytes() == b"the first"
+
+
+def test_a_report_is_not_written_through_a_link_that_lies_in_wait(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / f".{artifact.VALIDATION}.{os.getpid()}").symlink_to("precious")
+    (tmp_path / artifact.VALIDATION).symlink_to("precious")
+    artifact.write_report(tmp_path, artifact.VALIDATION, b"a report")
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert not (tmp_path / artifact.VALIDATION).is_symlink()
+    assert (tmp_path / artifact.VALIDATION).read_bytes() == b"a report"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "dist").touch()
     with (
         pytest.raises(errors.ArtifactError, match=r"could not write to .*dist/mlp: Not a directory; free some space"),
-        artifact.locked(tmp_path / "dist" / "mlp"),
+        artifact.locked(tmp_path / "dist" / "mlp", progress.Silent()),
     ):
         pass
 
 
 def test_a_rendering_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     for word in (OLD, NEW):
-        with artifact.locked(tmp_path), artifact.staging(tmp_path) as staged:
+        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             manifests.stage(staged, word)
             artifact.put_rendering(staged, tmp_path)
     assert listed(tmp_path) == ["Dockerfile", "context"]
@@ -236,26 +259,36 @@ def test_a_rendering_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 HOLDING = """
 import sys
 from pathlib import Path
-from builder import artifact
-with artifact.locked(Path(sys.argv[1])), artifact.staging(Path(sys.argv[1])):
+from builder import artifact, progress
+with artifact.locked(Path(sys.argv[1]), progress.Silent()), artifact.staging(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def test_a_second_build_is_told_who_is_at_work_and_takes_over_from_a_killed_one(tmp_path: Path) -> None:
+class Ends(progress.Silent):
+    """Notes what is said, and ends the process that is waited for."""
+
+    def __init__(self, other: subprocess.Popen[bytes]) -> None:
+        self.other, self.notes = other, list[str]()
+
+    def note(self, text: str, /) -> None:
+        self.notes.append(text)
+        self.other.kill()
+
+
+def test_a_second_build_says_whom_it_waits_for_and_takes_over_from_a_killed_one(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDING, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as first:
         assert first.stdout is not None
         first.stdout.readline()
-        said = rf"another build is at work there \(process {first.pid}\); wait for it to end"
-        with pytest.raises(errors.ArtifactError, match=said), artifact.locked(tmp_path):
-            pass
-        first.kill()
-    assert len(listed(tmp_path)) == 1, "the killed one left what it was gathering"
-    with artifact.locked(tmp_path):
-        assert listed(tmp_path) == []
+        assert len(listed(tmp_path)) == 1
+        told = Ends(first)
+        with artifact.locked(tmp_path, told):
+            assert listed(tmp_path) == [], "what the killed one was gathering is gone"
+        [note] = told.notes
+        assert note.startswith(f"waiting for another command that uses {tmp_path} (process {first.pid}, since 20")
 
 
 def test_the_manifest_of_an_artifact_is_the_one_on_disk(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import build, engine, errors, progress, render, run, verify
+from builder import build, engine, errors, manifest, progress, render, run, verify
 from tests.support import bundles, engine_cases
 from tests.support.fake_engine import FakeEngine
 
@@ -49,7 +49,7 @@ def rendered(folder: Path) -> render.Rendered:
     return render.render(name="small", base="runner:1", plan=plan, bundle_files=files)
 
 
-def make(on: FakeEngine, text: render.Rendered, target: Path, told: Progress | None = None) -> build.Made:
+def make(on: FakeEngine, text: render.Rendered, target: Path, told: Progress | None = None) -> manifest.Pickle:
     with run.start(on) as identity:
         return build.build(text, target, on, identity, progress=told or progress.Silent())
 
@@ -63,7 +63,7 @@ def test_a_pickle_comes_out_as_it_was_made(on: FakeEngine, tmp_path: Path) -> No
     told = engine_cases.Steps()
     made = make(on, rendered(tmp_path), tmp_path / "model.pkl", told)
     content = (tmp_path / "model.pkl").read_bytes()
-    assert made == build.Made(
+    assert made == manifest.Pickle(
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         protocol=5,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import artifact, manifest, stand_in
+from builder import artifact, manifest, progress, stand_in
 from tests.support import bundles, csv_facts, manifests, runner_logs
 from tests.support.command import CONFIG, ROOT, call, forge, loaded, said
 from tests.support.fake_engine import FakeEngine, Program
@@ -256,13 +259,32 @@ def test_validate_notices_what_changed_since(project: Path, on: FakeEngine, caps
     assert not (made.folder / artifact.VALIDATION).exists()
 
 
-def test_a_verb_waits_for_no_other_build(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("verb", ["pickle", "validate", "render"])
+def test_a_command_waits_for_another_in_the_same_folder(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    """Two makes at once both succeed: the second finds what the first made."""
     forge(project, on)
+    leaving(on)
     said(capsys)
-    with artifact.locked(project / "dist" / "small"):
-        for verb in ("pickle", "verify", "validate", "render"):
-            assert call(verb, "configs/small.yaml") == 2
-            assert "another build is at work there" in said(capsys)[1]
+    with contextlib.ExitStack() as held:
+        held.enter_context(artifact.locked(project / "dist" / "small", progress.Silent()))
+        threading.Timer(0.5, held.pop_all().close).start()
+        assert call(verb, "configs/small.yaml") == 0
+    folder = project / "dist" / "small"
+    assert f"waiting for another command that uses {folder} (process {os.getpid()}, since 2" in said(capsys)[1]
+
+
+def test_verify_needs_no_lock_and_writes_nothing(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder may be somebody else's, on a disk that is read-only."""
+    assert make() == 0
+    before = {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")}
+    with artifact.locked(project / "dist" / "small", progress.Silent()):
+        before[project / "dist" / "small" / ".lock"] = (project / "dist" / "small" / ".lock").lstat().st_mtime_ns
+        assert call("verify", "dist/small") == 0
+    assert {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")} == before
 
 
 def leaving(on: FakeEngine, **changes: Any) -> None:

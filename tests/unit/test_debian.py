@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+from concurrent import futures
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,6 +83,9 @@ class Told(progress.Silent):
     def step(self, text: str, /) -> None:
         self.steps.append(text)
 
+    def note(self, text: str, /) -> None:
+        self.steps.append(text)
+
 
 @pytest.mark.parametrize("fault", [False, True])
 def test_another_apt_on_the_machine_is_waited_for(
@@ -96,7 +103,26 @@ def test_another_apt_on_the_machine_is_waited_for(
         debian.install_packages(["nothing"], log=log, progress=told, lists=tmp_path / "lists")
     asked = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("$ apt-get")]
     assert asked == ["update", "update", "update", "install"]
-    assert "waiting for another apt-get on this machine" in told.steps
+    waiting = "waiting for another apt-get on this machine, 300 s at most (`ps -C apt-get`)"
+    assert told.steps.count(waiting) == 1
+
+
+def test_two_installations_at_once_do_not_cut_each_others_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its log an installation sees that apt's lock was taken: the other one would empty it."""
+    # While the first is busy, apt says that it is locked, and the second comes to begin.
+    (tmp_path / "apt-get").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(0.3)\n{BUSY_APT}")
+    (tmp_path / "apt-get").chmod(0o755)
+    (tmp_path / "busy").write_text("2")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "_LOCK_PAUSE", 0)
+    told = [Told(), Told()]
+
+    def install(one: Told) -> None:
+        debian.install_packages(["nothing"], log=tmp_path / "apt.log", progress=one, lists=tmp_path / "lists")
+
+    with futures.ThreadPoolExecutor() as pool:
+        list(pool.map(install, told))
+    assert sum(text.startswith("waiting for another installation") for one in told for text in one.steps) == 1
 
 
 # ---- one at a time
@@ -106,17 +132,47 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     source = (
         "import pathlib, sys, time\nfrom builder import exclusive\n"
-        f"with exclusive.hold(pathlib.Path({str(path)!r}), lambda: None):\n"
+        f"with exclusive.hold(pathlib.Path({str(path)!r}), print):\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        waited: list[bool] = []
+        waited: list[str] = []
 
-        def kill() -> None:
-            waited.append(True)
+        def kill(holder: str) -> None:
+            waited.append(holder)
             other.kill()
 
+        assert exclusive.is_held(path)
         with exclusive.hold(path, kill):
-            assert waited == [True]
+            assert len(waited) == 1
+            assert waited[0].startswith(f"process {other.pid}, since 20")
+            assert path.read_text().startswith(f"process {os.getpid()}, since 20")
+    assert not exclusive.is_held(path)
+
+
+def test_a_lock_file_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    """A folder of a stranger may hold one: its lock must not empty another file, nor wait for ever."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    os.mkfifo(tmp_path / "fifo")
+    for name, reason in (("link", "it is a link"), ("fifo", "not a plain file")):
+        with pytest.raises(errors.LockError, match=reason), exclusive.hold(tmp_path / name, print):
+            pass
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("code", "fix"), [(errno.ENOLCK, "a local disk"), (errno.EIO, "fix the permissions")])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, fix: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with (
+        pytest.raises(errors.LockError, match=f"lock: cannot be locked .*{fix}"),
+        exclusive.hold(tmp_path / "lock", print),
+    ):
+        pass

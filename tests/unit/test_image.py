@@ -277,7 +277,7 @@ def recorded(found: image.Image, python: str = "3.11.2") -> manifest.RunnerImage
         identity=found.identity,
         platform=found.platform,
         python=python,
-        packages={},
+        packages=dict.fromkeys(image.NEEDED, "1"),
     )
 
 

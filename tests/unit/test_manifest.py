@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors, json_text, manifest, paths
+from builder import errors, image, json_text, manifest, paths
 from tests.support import manifests
 
 if TYPE_CHECKING:
@@ -25,28 +25,42 @@ SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
 words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 numbers = st.integers(0, 2**53)
+lines = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> manifest.RunnerImage:
+    kind: image.Kind = draw(st.sampled_from(["exact", "local", "stand_in"]))
+    identity = f"sha256:{draw(hashes)}"
+    bases = {
+        "exact": f"ghcr.io/a/b@{identity}",
+        "local": "ghcr.io/a/b:c",
+        "stand_in": "numerai-builder/stand-in:3.11-0",
+    }
+    return manifest.RunnerImage(
+        kind=kind,
+        ref="ghcr.io/a/b:c",
+        base=bases[kind],
+        identity=identity,
+        platform="linux/amd64",
+        python=f"3.{draw(st.integers(0, 99))}.{draw(st.integers(0, 999))}",
+        packages=dict.fromkeys(image.NEEDED, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
+    )
+
+
 any_manifest = st.builds(
     manifest.Manifest,
-    name=words,
-    tool=st.builds(manifest.Tool, version=words, inside=hashes),
-    image=st.builds(
-        manifest.RunnerImage,
-        kind=st.sampled_from(["exact", "local", "stand_in"]),
-        ref=words,
-        base=words,
-        identity=hashes.map("sha256:{}".format),
-        platform=words,
-        python=words,
-        packages=st.dictionaries(words, words, max_size=4),
-    ),
-    bundle=st.builds(manifest.ModelBundle, hash=hashes, kind=words, features=numbers, parameters=numbers),
+    name=st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True),
+    tool=st.builds(manifest.Tool, version=lines, inside=hashes),
+    image=images(),
+    bundle=st.builds(manifest.ModelBundle, hash=hashes, kind=lines, features=numbers, parameters=numbers),
     config=st.builds(manifest.ConfigPart, hash=hashes),
     pickle=st.builds(
         manifest.Pickle,
         sha256=hashes,
         size=numbers,
-        protocol=numbers,
-        parameters=st.lists(words, max_size=3).map(tuple),
+        protocol=st.integers(0, 5),
+        parameters=st.lists(lines, max_size=3).map(tuple),
     ),
 )
 
@@ -95,6 +109,9 @@ def test_every_manifest_is_read_back_and_fits_the_schema(
         ("image", "packages", {"numpy": 2}, "image.packages.numpy: "),
         ("bundle", "features", "3", "bundle.features: "),
         ("pickle", "parameters", [1], "pickle.parameters.0: "),
+        (None, "name", "../mlp", "name: "),
+        (None, "name", "x\nRUN evil", "name: "),
+        ("pickle", "size", -1, "pickle.size: "),
     ],
 )
 def test_what_the_schema_refuses_the_reader_refuses_by_its_place(

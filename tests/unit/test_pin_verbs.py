@@ -364,7 +364,7 @@ def test_local_images_and_stand_ins_are_not_pinned(project: Path, on: FakeEngine
 
 
 def pin_it(project: Path, digest: str = DIGEST) -> None:
-    pins.change(project, lambda lock: lock.with_pin(REF, pins.pin(digest, day="2026-11-01")), waiting=lambda: None)
+    pins.change(project, lambda lock: lock.with_pin(REF, pins.pin(digest, day="2026-11-01")), waiting=print)
 
 
 def test_the_pinned_image_is_used_whatever_the_tag_means_here(

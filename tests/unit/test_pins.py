@@ -164,7 +164,7 @@ def test_no_file_is_an_empty_lock(tmp_path: Path) -> None:
 
 
 def change(root: Path, key: str, digest: str) -> tuple[pins.Lock, pins.Lock]:
-    return pins.change(root, lambda lock: lock.with_pin(key, pins.pin(digest, day=DAY)), waiting=lambda: None)
+    return pins.change(root, lambda lock: lock.with_pin(key, pins.pin(digest, day=DAY)), waiting=print)
 
 
 def test_what_others_wrote_stays(tmp_path: Path) -> None:

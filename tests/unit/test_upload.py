@@ -70,12 +70,11 @@ def test_a_slots_name_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_a_full_disk_stops_it(tmp_path: Path) -> None:
     written = journal.Journal(tmp_path / "journal.jsonl")
-    written.path.symlink_to("/dev/full")
-    with pytest.raises(errors.ArtifactError, match="free some space"):
-        written.write(journal.PLANNED)
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10, most))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
     try:
+        with pytest.raises(errors.ArtifactError, match="free some space"):
+            written.write(journal.PLANNED)
         with (
             pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"),
             journal.reserved(tmp_path),
@@ -88,12 +87,59 @@ def test_a_full_disk_stops_it(tmp_path: Path) -> None:
 def test_each_has_its_own_space_and_gives_it_up_for_its_own_journal(tmp_path: Path) -> None:
     with journal.reserved(tmp_path) as one, journal.reserved(tmp_path) as other:
         full = journal.Journal(tmp_path / "journal.jsonl", one)
-        full.path.symlink_to("/dev/full")
-        with pytest.raises(errors.ArtifactError, match="free some space"):
-            full.write(journal.PLANNED)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # takes four bytes, then no more
+        try:
+            with pytest.raises(errors.ArtifactError, match="free some space"):
+                full.write(journal.PLANNED)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert (one.closed, other.closed) == (True, False)
         assert os.fstat(other.fileno()).st_size == 1 << 16
     assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_journal_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "link.jsonl").symlink_to("precious")
+    os.mkfifo(tmp_path / "fifo.jsonl")
+    for name in ("link.jsonl", "fifo.jsonl"):
+        written = journal.Journal(tmp_path / name)
+        assert written.entries == []
+        with pytest.raises(errors.ArtifactError, match=name):
+            written.write(journal.PLANNED)
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_receipts_and_journals_of_a_stranger_are_left_out_and_block_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "dist" / "theirs" / receipt.KEPT
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "fifo.json")
+    (folder / "link.json").symlink_to("/proc/self/environ")
+    (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "large.json").write_text(json.dumps({"format": 1, "pickle": "x" * 100_000}))
+    (folder / "paints.json").write_text(json.dumps({"format": 1, "pickle": "\x1b[2J"}))
+    (folder / "good.json").write_text(json.dumps({"format": 1, "pickle": "p1"}))
+    os.mkfifo(folder.parent / "journal-0-x.jsonl")
+    assert [data["pickle"] for _, data in receipt.read_all(tmp_path)] == ["p1"]
+    assert journal.read(folder.parent / "journal-0-x.jsonl") == ()
+
+
+@pytest.mark.parametrize("name", [artifact.VALIDATION, "audit.json"])
+@pytest.mark.parametrize("sort", ["fifo", "link", "large"])
+def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, name: str, sort: str) -> None:
+    made = exact(tmp_path)
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    if sort == "fifo":
+        os.mkfifo(path)
+    elif sort == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(errors.ArtifactError, match=name):
+        refusals.check(made, wanted=None)
 
 
 def _hold(folder: Path, held: Any, done: Any) -> None:
@@ -125,7 +171,9 @@ def test_a_lock_is_one_processs_and_free_when_that_is_killed(tmp_path: Path) -> 
 def exact(folder: Path, **image: Any) -> artifact.Artifact:
     """Put an artifact of an exact image in place, validated."""
     plain = manifests.of(b"pickle")
-    made = dataclasses.replace(plain, image=dataclasses.replace(plain.image, **{"kind": "exact", **image}))
+    base = f"ghcr.io/a/b@{plain.image.identity}"
+    changed = {"kind": "exact", "base": base, **image}
+    made = dataclasses.replace(plain, image=dataclasses.replace(plain.image, **changed))
     folder.mkdir(exist_ok=True)
     (folder / artifact.PICKLE).write_bytes(b"pickle")
     (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))

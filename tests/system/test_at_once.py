@@ -1,0 +1,67 @@
+"""Several ``make`` at once in a fresh clone, from no ``.venv`` on: all succeed, one does the work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import clones
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start make in a process group of its own."""
+    return subprocess.Popen(
+        ["make", *arguments],
+        cwd=folder,
+        env=clones.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_four_make_at_once_in_a_fresh_clone_succeed_after_a_killed_one(clone: Path) -> None:
+    with start(clone, "setup") as killed:
+        assert killed.stderr is not None
+        said = ""
+        while "installing requirements/run.txt" not in said:
+            line = killed.stderr.readline()
+            assert line, said
+            said += line
+        assert (clone / ".venv.lock").read_text().isdecimal()
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not (clone / ".venv" / ".run").exists()
+
+    with contextlib.ExitStack() as running:
+        makes = [running.enter_context(start(clone, "pickle")) for _ in range(4)]
+        ended = [(make.communicate(timeout=900), make.returncode) for make in makes]
+    for (out, err), code in ended:
+        assert code == 0, err
+        assert "dist/mlp/model.pkl" in out
+    every = "".join(err for (_, err), _ in ended)
+    assert every.count("installing requirements/run.txt") == 1, every
+    assert every.count("that sets up .venv") == 3, every
+    made = [out for (out, _), _ in ended if "model.pkl  (made)" in out]
+    assert len(made) == 1, "one builds the pickle, and the others find it"
+    assert sum("nothing changed since it was made" in out for (out, _), _ in ended) == 3
+    again = clones.run(clone, "make", "setup")
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+def test_a_lock_file_that_cannot_be_locked_stops_nobody(clone: Path) -> None:
+    (clone / ".venv.lock").mkdir()
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    done = clones.run(clone, "sh", "requirements/venv.sh", "absent")
+    assert "note: .venv.lock cannot be locked (Is a directory)" in done.stderr
+    assert done.returncode == 4, "there is no such file of packages"
