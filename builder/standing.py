@@ -157,7 +157,7 @@ def _judge_running(slot: Slot) -> Standing:
         return _judge_pickle(slot, slot.pickle)
     if slot.webhook:
         return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
-    return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload --model {slot.name}")
+    return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
 
 
 def _told(fault: Fault) -> str:
