@@ -78,15 +78,10 @@ class ImageFound:
 def judge_engine(found: EngineFound | errors.EngineError) -> list[Line]:
     """Judge the engine, or the error that says why there is none and, after its last semicolon, what to do."""
     if isinstance(found, errors.EngineError):
-        text, _, fix = str(found).rpartition("; ")
-        return [
-            Line(
-                name=ENGINE,
-                good=False,
-                text=text or fix,
-                fix="make engine" if "`make engine`" in fix else fix,
-            )
-        ]
+        text, semicolon, fix = str(found).rpartition("; ")
+        if not semicolon or "`make engine`" in fix:
+            fix = "make engine"
+        return [Line(name=ENGINE, good=False, text=text or str(found), fix=fix)]
     lines = [Line(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
     if found.free is None:
         lines.append(Line(name=DISK, good=None, text="of another machine: not known from here"))

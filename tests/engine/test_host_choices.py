@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import progress, stand_in
+from builder import docker_config, progress, stand_in
 from tests.support import command, registry_images, token_registry
 from tests.support import registry as running
 
@@ -194,3 +194,21 @@ def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Do
         assert "login" not in err  # it is pulled, and is no runner image
         assert "opensesame" not in err + out
     assert (project / "asked").read_text() == f"{door.address}\n"
+
+
+def test_a_helper_that_hangs_is_given_up(
+    project: Path, door: token_registry.Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_image(project, f"{door.address}/numerai/x:1")
+    environment = settings(project, add_helper(project, "sleep 1000"), NUMERAI_API_URL="http://127.0.0.1:1")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(docker_config, "HELPER_SECONDS", 1.0)
+    assert command.call("pin") == 4
+    out, err = command.said(capsys)
+    text = f"the credential helper docker-credential-mine for {door.address} did not answer within 1 s; unlock it"
+    assert text in out
+    assert text in err
+    assert command.call("pickle", "configs/small.yaml") == 3
+    assert text in command.said(capsys)[1]

@@ -22,7 +22,7 @@ from scipy.stats import norm, rankdata
 
 from builder import errors, post
 from builder.bundle import read
-from builder.export import captured, export, function_source, functions
+from builder.export import captured, export, frameworks, function_source, functions
 from builder.inside import custom as inside_custom
 from builder.inside import measure
 from tests.support import pickles
@@ -554,6 +554,21 @@ def test_a_secret_in_a_module_is_found(repository: Path, tmp_path: Path) -> None
     importlib.invalidate_caches()
     said = refusal(whole, tmp_path, benchmark="bench", modules=["keeper_test"])
     assert "line 2 of keeper_test: `API_KEY` is called like a secret" in said
+
+
+def test_a_framework_that_cannot_be_imported_is_an_export_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Model:
+        __module__ = "broken.models"
+
+    (tmp_path / "broken_exporter.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(frameworks, "MODULES", {"broken": "broken_exporter"})
+    with pytest.raises(
+        errors.ExportError, match=r"broken is installed here, but .* \(ImportError: libgomp\.so\.1: .*\);"
+    ):
+        frameworks.of(Model())
 
 
 def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_no_token_a_revoked_one_and_one_without_the_scope(look: Callable[..., An
 
 def test_no_engine(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
-        raise errors.EngineError("could not reach the container engine") from ConnectionError("no such socket")
+        raise errors.EngineError("could not reach the container engine: no such socket; start it (`make engine`)")
 
     monkeypatch.setattr(session, "find", refuse)
     _, lines = look()

@@ -203,7 +203,7 @@ def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
     assert "ZeroDivisionError: by nought" in text
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO, errno.EMFILE])
 def test_what_the_machine_refuses_is_no_bug(
     number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ import pytest
 import pytest_socket
 import yaml
 
-from builder import errors, live_check, questions, rerun, settings, tar_stream, web, yaml_text
+from builder import errors, live_check, questions, rerun, settings, tar_stream, validate, web, yaml_text
 from builder.bundle import archive, npz
 from tests.support import library_errors
 
@@ -131,6 +131,11 @@ def test_a_damaged_archive_of_a_container_is_an_error_of_the_engine() -> None:
     ]
     for content in damaged(b"".join(tar_stream.pack(files)), 500):
         read_or_refused(tar_stream.unpack_small, [content], errors.EngineError)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000], ids=lambda one: repr(one[:9]))
+def test_what_a_container_leaves_in_place_of_a_json_object_is_none(content: bytes) -> None:
+    assert validate._read_object(content) is None
 
 
 def test_a_damaged_config_is_a_fault_of_it() -> None:

@@ -131,6 +131,21 @@ def test_an_image_for_another_platform_is_refused_with_what_to_do(on: FakeEngine
 # ---- the registry
 
 
+def test_it_is_pulled_from_the_registry_that_is_set_and_found_under_either_name(on: FakeEngine) -> None:
+    mirrored = REF.replace("ghcr.io", "mirror.example")
+    wanted = image.Wanted(ref=REF, source=mirrored)
+    offer(on, mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
+    found = image.resolve(wanted, on, pull=False, progress=progress.Silent())
+    assert (found.kind, found.ref) == ("exact", REF)
+    assert found.base.startswith("mirror.example/")
+    on.registry.clear()
+    on.remove_image(found.handle)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    for one in (wanted, image.Wanted(ref=REF, source=mirrored, digest=DIGEST)):
+        here = image.resolve(one, on, pull=False, progress=progress.Silent())
+        assert (here.kind, here.identity, here.base) == ("exact", found.identity, f"{REPOSITORY}@{DIGEST}")
+
+
 def test_what_is_not_here_is_pulled(on: FakeEngine) -> None:
     offer(on)
     assert resolve(on).kind == "exact"

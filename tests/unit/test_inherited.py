@@ -14,7 +14,7 @@ PROGRAM = """
 import subprocess, sys
 from tests import conftest
 conftest.pytest_configure()
-show = "import signal, os; print(signal.getsignal({0}) is signal.SIG_DFL or signal.getsignal({0}) is signal.default_int_handler)"
+show = "import signal; print(signal.getsignal({0}) is not signal.SIG_IGN)"
 print(subprocess.run([sys.executable, "-c", show.format(sys.argv[1])], stdout=subprocess.PIPE, text=True).stdout)
 """
 

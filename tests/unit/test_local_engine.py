@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from builder import errors, local_engine
+from builder import errors, local_engine, progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -323,6 +323,23 @@ def test_what_it_starts_holds_no_file_of_ours(machine: local_engine.Machine, pro
     assert os.read(reader, 1) == b""  # end of file: nobody holds the other end
     os.close(reader)
     assert local_engine.probe(machine.socket) is local_engine.Probe.ANSWERS
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": null, "born": 1}'])
+def test_stop_takes_a_damaged_record_for_none(machine: local_engine.Machine, text: str) -> None:
+    machine.state.mkdir(exist_ok=True)
+    (machine.state / "dockerd.json").write_text(text)
+    assert not local_engine.stop(machine=machine)
+
+
+def test_a_systemctl_that_cannot_be_run_is_an_engine_error(
+    machine: local_engine.Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(
+        errors.EngineError, match=r"^systemctl cannot be run \(No such file or directory\); start docker"
+    ):
+        local_engine._start(dataclasses.replace(machine, systemd=True), progress.Silent())
 
 
 def test_stop_leaves_a_process_that_only_has_the_same_number(machine: local_engine.Machine) -> None:
