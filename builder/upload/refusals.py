@@ -92,7 +92,7 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wa
         which = f"data version {version}, and the config names {wanted}" if version else "no data version"
         return [f"was validated for {which}; run `make validate`"]
     if found.get("good") is not True:
-        return [f"is not valid: {_failed(found)}; mend that, then `make pickle` and `make validate`"]
+        return [f"is not valid: {_failed(found)}; when that is fixed, run `make validate` again"]
     return []
 
 
