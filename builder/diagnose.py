@@ -114,6 +114,8 @@ _OUT_OF_MEMORY = Cause(text="it ran out of memory", fix=f"{_SMALLER}; {_MEASURED
 _NO_COLUMNS = Cause(text="the function returned a DataFrame without columns", fix=_RETURN)
 _OUT_OF_BOUNDS = "IndexError: single positional indexer is out-of-bounds"
 """What the runner dies of when it looks at the first column of such a frame."""
+_OTHER_SYSTEM_ERROR = re.compile(r"\bSystemError: (?!unknown opcode)")
+"""An error inside the interpreter, as code for another Python causes it; so may a broken library."""
 _NOT_LOADED = re.compile(r"Pickle incompatible with |[Pp]ickle could not be loaded in Python ")
 """What the runner says of any TypeError (since 2026-07, any ValueError too) that loading the pickle raises."""
 _ABORT = re.compile(r"terminate called|(?i:\bexit (?:code |status )?134\b|\babort(?:ed)?\b|\bSIGABRT\b)")
@@ -123,7 +125,7 @@ _CANNOT_WRITE = re.compile(r"\b(?:OSError|PermissionError)\b|\[Errno \d+\]")
 _CAUSES = (
     (
         (
-            r"unknown opcode|bad marshal data|unsupported pickle protocol"
+            r"\bSystemError: |unknown opcode|bad marshal data|unsupported pickle protocol"
             r"|\bcode(?:\(\) (?:takes|argument)| expected at)|numpy\.(?:dtype|ndarray) size changed"
             r"|No module named 'numpy\._core|is not a known BitGenerator"
         ),
@@ -443,8 +445,12 @@ def _error(ended: Ended, where: Where, log: _Log) -> Cause:
     message = (log.reasons or log.last)[-1:]
     what = f"exit {ended.code}: {message[0] if message else 'it printed nothing'}"
     cause = _classify(log.reasons, log.files)
-    if cause == _OTHER_PYTHON or (_is_elsewhere(where) and cause is None and "SystemError: " in what):
+    if cause == _OTHER_PYTHON and (
+        where.made_on is None or _is_elsewhere(where) or not _OTHER_SYSTEM_ERROR.search(what)
+    ):
         return _other_python(where, what)
+    if cause == _OTHER_PYTHON:
+        cause = None
     if cause == _OUT_OF_MEMORY:
         return _memory(where, what)
     if cause is not None:

@@ -98,7 +98,7 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wa
         which = f"data version {version}, and the config names {wanted}" if version else "no data version"
         return [f"was validated for {which}; run {validate}"]
     if found.get("good") is not True:
-        return [f"is not valid: {_failed(found)}; fix that, then {_run(made, 'pickle')} and {validate}"]
+        return [f"is not valid: {_failed(found)}; when that is fixed, run {validate} again"]
     return []
 
 

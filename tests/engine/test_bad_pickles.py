@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import marshal
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 from builder import diagnose, docker_engine, image, progress, rerun, stand_in, validate
+from tests.support import in_container
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,3 +113,30 @@ def test_a_good_one_has_a_note_on_its_seconds(run: Callable[[bytes], rerun.Rerun
     result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
     assert result.cause is None
     assert [check.name for check in result.checks if check.good is None] == ["seconds"]
+
+
+MAKE = """
+import base64, cloudpickle
+def predict(f):
+    total = 0
+    for name in f.columns:
+        total += len(name)
+    return f[["feature_a"]].rank(pct=True) * (total / total)
+print(base64.b64encode(cloudpickle.dumps(predict)).decode())
+"""
+
+
+def test_one_for_another_python_is_blamed_on_that_python(
+    run: Callable[[bytes], rerun.Rerun], engine: docker_engine.DockerEngine, run_id: str
+) -> None:
+    newer = stand_in.make(engine, "3.13", progress.Silent())
+    printed = in_container.run(engine, newer.image.id, run_id, {}, "python", "-c", MAKE)
+    content = base64.b64decode(printed.split()[-1])
+    result = run(content)
+    assert result.cause is not None
+    assert result.cause.text.startswith(
+        "the pickle was made for another Python or numpy, and the image has Python 3.11"
+    )
+    assert any(word in result.cause.text for word in ("exit 139", "unknown opcode", "TypeError: code"))
+    named = dataclasses.replace(result.task, made_on="3.13.5")
+    assert "made for Python 3.13.5" in rerun.rerun(named, engine, run_id, progress.Silent()).cause.text
