@@ -52,7 +52,8 @@ def find(text: str) -> Target:
         # A folder elsewhere is somebody else's: what lies around it is no config of it.
         is_ours = folder.parent.name == "dist"
         pattern = f"{glob.escape(folder.name)}.yaml"
-        configs = sorted((folder.parent.parent / "configs").rglob(pattern)) if is_ours else []
+        found = (folder.parent.parent / "configs").rglob(pattern) if is_ours else ()
+        configs = sorted(path for path in found if path.is_file())
         return Target(folder=folder, config=config.load(configs[0]) if configs else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")
