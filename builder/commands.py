@@ -32,7 +32,8 @@ def with_config(name: str, config: Path, *options: str) -> str:
 
 def config_of(folder: Path) -> Path | None:
     """Return the config that a ``dist/NAME`` folder holds the results of; None if there is none of this name."""
-    return next(iter(sorted((folder.parent.parent / "configs").rglob(f"{glob.escape(folder.name)}.yaml"))), None)
+    named = (folder.parent.parent / "configs").rglob(f"{glob.escape(folder.name)}.yaml")
+    return next(iter(sorted(path for path in named if path.is_file())), None)
 
 
 def _usual_config(folder: Path) -> Path:

@@ -133,7 +133,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
     limits = found.get("limits")
     given = limits if isinstance(limits, dict) else {}
     above = [
-        f"{given[key]:g} {unit}"
+        f"{min(given[key], 1e15):g} {unit}"  # a whole number may be too large for a float
         for key, most, unit in (("cpus", _CPUS, "CPUs"), ("memory", _MEMORY, "bytes"), ("seconds", _SECONDS, "seconds"))
         if isinstance(given.get(key), int | float) and given[key] > most
     ]

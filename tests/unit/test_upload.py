@@ -142,6 +142,13 @@ def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, na
         refusals.check(made, wanted=None)
 
 
+def test_a_limit_that_no_float_holds_is_a_note_too(tmp_path: Path) -> None:
+    made = exact(tmp_path)
+    uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
+    [note] = refusals.check(made, wanted=None).notes
+    assert "1e+15 bytes" in note
+
+
 def _hold(folder: Path, held: Any, done: Any) -> None:
     with journal.locked(folder, SHA, "slot"):
         held.set()
