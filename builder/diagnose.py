@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder import tournament
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -118,7 +120,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     """Return why a run of the tournament failed, from its own words.
 
     Args:
-        status: The run's last word; ``error`` is a fault of theirs, ``failed`` one of the model.
+        status: The run's status; ``error`` is a fault of theirs, ``failed`` one of the model.
         descriptions: What its steps say.
         log: What it printed.
     """
@@ -132,7 +134,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     spoken = [one_line(text) for text in descriptions if text.strip()]
     message = spoken[-1:] or _MESSAGE.findall("\n".join(log))[-1:]
     text = f"the tournament says: {message[0].strip()[:_LONGEST]}" if message else "the tournament gives no reason"
-    if status.lower() == "error":
+    if tournament.is_their_fault(status):
         return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
     return Cause(text=text)
 
