@@ -200,8 +200,8 @@ def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed:
 
 
 def test_an_upload_that_is_not_assigned_is_waiting_and_the_shown_command_assigns_it(seat: Seat, uploaded: str) -> None:
-    for command in (("status",), ("status", "fresh"), ("models",)):
-        out = seat.good(*command)
+    for looking in (("status",), ("status", "fresh"), ("models",)):
+        out = seat.good(*looking)
         (line,) = (one for one in out.splitlines() if "fresh" in one.split())
         assert "a validated pickle is waiting: " in line
         assert "upload --model" not in line
