@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder import tournament
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -257,7 +259,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     """Return why a run of the tournament failed, from its own words.
 
     Args:
-        status: The run's last word; ``error`` is a fault of theirs, ``failed`` one of the model.
+        status: The run's status; ``error`` is a fault of theirs, ``failed`` one of the model.
         descriptions: What its steps say.
         log: What it printed, as messages of one or more lines.
     """
@@ -282,7 +284,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     text = f"the tournament says: {message[0]}" if message else "the tournament gives no reason"
     if printed.last and not message:
         text += f", and the log ends without an error: {printed.last[0]}"
-    if status.lower() == "error":
+    if tournament.is_their_fault(status):
         return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
     return Cause(text=text)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from builder import commands, engine, errors, pinning, standing, tournament
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from builder import pins
-    from builder.tournament import DockerImage, Slot, TokenInfo
+    from builder.tournament import DockerImage, Pickle, Slot, TokenInfo
 
 ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
 CONFIG, IMAGE, PIN, OFFERED = "config", "image", "pin", "offered"
@@ -145,10 +145,10 @@ def judge_clock(ahead: float | None) -> Line:
     return Line(name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it")
 
 
-def judge_slot(slot: Slot, config: Path) -> Line:
-    """Judge whether the slot of a config takes a pickle, and how it stands."""
+def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Line:
+    """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
-    how = standing.judge(slot)
+    how = standing.judge(slot, uploaded)
     text = f"{slot.name}: {how.reason}{stake}"
     if slot.archived or slot.tournament != tournament.CLASSIC:
         return Line(
@@ -157,8 +157,10 @@ def judge_slot(slot: Slot, config: Path) -> Line:
     if slot.webhook:
         fix = commands.with_config("upload", config, "--clear-webhook")
         return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
-    if how.rank is standing.Rank.FAILED:
+    if how.rank is standing.Rank.FAILED and slot.pickle:
         return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
+    if how.rank <= standing.Rank.UNASSIGNED:  # nothing that keeps a deploy from it
+        return Line(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
     return Line(name=SLOT, good=True, text=text)
 
 

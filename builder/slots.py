@@ -79,7 +79,7 @@ def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.
     slot = match_slot(account, text)
     if slot is not None:
         return slot
-    found = match_pickle(api, api.pickles(), text)
+    found = match_pickle(api, api.uploads(), text)
     if found is None:
         raise errors.UsageError(
             f"{typed_kinds.escape(text)}: {no_slot(account, text)}; and no pickle of the account has this id, file "
@@ -94,7 +94,7 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.Pickle:
     Raises:
         errors.UsageError: It names none, or several.
     """
-    found = match_pickle(api, api.pickles(), text)
+    found = match_pickle(api, api.uploads(), text)
     if found is None:
         raise errors.UsageError(
             f"{typed_kinds.escape(text)}: no pickle of the account has this id, file name or label: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder import diagnose, tournament
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from builder.tournament import Pickle, Slot, Trigger
 
 
-_THEIR_SIDE = "error"
-"""The word of a run that failed at the tournament's side; `failed` is the model's."""
+newest = tournament.newest
 
 
 class Rank(enum.IntEnum):
@@ -23,15 +22,17 @@ class Rank(enum.IntEnum):
 
     FAILED = 0
     UNSURE = 1
-    WAITING = 2
-    EMPTY = 3
-    GOOD = 4
-    ELSEWHERE = 5
+    UNASSIGNED = 2
+    WAITING = 3
+    EMPTY = 4
+    GOOD = 5
+    ELSEWHERE = 6
 
 
 WORDS = {
     Rank.FAILED: "FAILED",
     Rank.UNSURE: "look",
+    Rank.UNASSIGNED: "unassigned",
     Rank.WAITING: "waiting",
     Rank.EMPTY: "empty",
     Rank.GOOD: "ok",
@@ -59,11 +60,6 @@ class Fault:
     trigger: Trigger | None
 
 
-def newest(runs: Iterable[Trigger]) -> list[Trigger]:
-    """Return runs, the newest first."""
-    return sorted(runs, key=lambda run: (_stamp(run.inserted_at), run.inserted_at), reverse=True)
-
-
 def judge_run(run: Trigger) -> bool | None:
     """Tell whether a run was good; None while it is not settled, or for a word that nobody knows.
 
@@ -71,7 +67,7 @@ def judge_run(run: Trigger) -> bool | None:
     """
     if had_no_round(run):
         return True
-    return tournament.verdict(status_of(run))
+    return tournament.verdict(run.status)
 
 
 def judge_validation(pickle: Pickle) -> bool | None:
@@ -85,7 +81,7 @@ def judge_validation(pickle: Pickle) -> bool | None:
         return said
     ended = [run for run in reversed(newest(pickle.triggers)) if judge_run(run) is not None]
     failed = [run for run in ended if judge_run(run) is False]
-    of_the_model = [run for run in failed if status_of(run).lower() != _THEIR_SIDE]
+    of_the_model = [run for run in failed if not tournament.is_their_fault(run.status)]
     return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
 
 
@@ -103,7 +99,9 @@ def find_fault(pickle: Pickle) -> Fault | None:
         return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
     settled = next((run for run in runs if judge_run(run) is not None), None)
     if settled is not None and judge_run(settled) is False:
-        return Fault(where="run", status=status_of(settled), descriptions=settled.descriptions, trigger=settled)
+        return Fault(where="run", status=settled.status, descriptions=settled.descriptions, trigger=settled)
+    if not runs and tournament.verdict(pickle.trigger) is False:
+        return Fault(where="run", status=pickle.trigger, descriptions=(), trigger=None)
     if tournament.verdict(pickle.diagnostics) is False:
         said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
         return Fault(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
@@ -130,15 +128,16 @@ def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
 
     Args:
         slot: The slot.
-        uploaded: The uploaded pickles, the newest first: the last one for it is told of if it failed.
+        uploaded: The uploaded pickles, the newest first: the last one for it is reported if it failed or is not
+            assigned.
     """
     if slot.archived:
         return Standing(slot=slot, rank=Rank.ELSEWHERE, reason="archived")
     if slot.tournament != tournament.CLASSIC:
         return Standing(slot=slot, rank=Rank.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
-    found = _judge_running(slot)
     later = newer_upload(slot, uploaded)
     fault = find_fault(later) if later else None
+    found = _judge_running(slot, None if fault else later)
     if fault is None or found.rank < Rank.EMPTY:
         return found
     reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
@@ -152,12 +151,36 @@ def judge_all(slots: Iterable[Slot], uploaded: Sequence[Pickle] = ()) -> list[St
     return sorted(found, key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
 
 
-def _judge_running(slot: Slot) -> Standing:
+def find_ownerless(uploaded: Iterable[Pickle]) -> list[Pickle]:
+    """Return the pickles that are waiting to be assigned and were uploaded for no slot."""
+    return [one for one in uploaded if not one.owner and _is_waiting(one)]
+
+
+def _is_waiting(pickle: Pickle) -> bool:
+    """Return whether a pickle is validated and assigned to no slot."""
+    return not pickle.slots and judge_validation(pickle) is True and find_fault(pickle) is None
+
+
+def _judge_running(slot: Slot, later: Pickle | None) -> Standing:
+    """Say how a slot stands by what it runs, and by what was uploaded for it since."""
     if slot.pickle is not None:
-        return _judge_pickle(slot, slot.pickle)
+        found = _judge_pickle(slot, slot.pickle)
+        if found.rank is Rank.GOOD and later and _is_waiting(later):
+            return _add_waiting(found, later, "a newer validated pickle")
+        return found
     if slot.webhook:
         return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
-    return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
+    empty = Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
+    if later is None or later.slots:
+        return empty
+    if _is_waiting(later):
+        return replace(_add_waiting(empty, later, "a validated pickle"), rank=Rank.UNASSIGNED)
+    return _judge_word(slot, f"no pickle; validation of upload {later.id}:", later.validation)
+
+
+def _add_waiting(found: Standing, pickle: Pickle, what: str) -> Standing:
+    reason = f"{found.reason}; {what} is waiting: {diagnose.one_line(pickle.filename)}"
+    return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
 
 
 def _told(fault: Fault) -> str:
@@ -170,37 +193,32 @@ def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
     if fault is not None:
         return Standing(slot=slot, rank=Rank.FAILED, reason=_told(fault), todo=f"why {slot.name}")
     runs = newest(pickle.triggers)
-    return _judge_unsettled(slot, pickle, runs) or Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(runs))
+    good = Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(pickle, runs))
+    return _judge_unsettled(slot, pickle, runs) or good
 
 
 def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Standing | None:
     """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
-    what, word = "", ""
     if runs and judge_run(runs[0]) is None:
-        what, word = "run", status_of(runs[0])
-    elif tournament.verdict(pickle.validation) is None:
-        what, word = "validation", pickle.validation
-    if not what:
-        return None
-    if word.lower() in tournament.WAITING:
+        return _judge_word(slot, "run", runs[0].status)
+    if not runs and pickle.trigger and tournament.verdict(pickle.trigger) is None:
+        return _judge_word(slot, "run", pickle.trigger)
+    if tournament.verdict(pickle.validation) is None:
+        return _judge_word(slot, "validation", pickle.validation)
+    return None
+
+
+def _judge_word(slot: Slot, what: str, word: str) -> Standing:
+    """Say how a slot stands by a status that is neither good nor bad."""
+    if tournament.is_in_progress(word):
         return Standing(slot=slot, rank=Rank.WAITING, reason=f"{what} {word}")
-    reason = f"its {what} says {word or 'nothing'!r}, a word not known here"
+    reason = f"{what} {word!r}: an unknown status" if word else f"{what} without a status"
     return Standing(slot=slot, rank=Rank.UNSURE, reason=reason, todo=f"status {slot.name}")
 
 
-def _good_reason(runs: Sequence[Trigger]) -> str:
+def _good_reason(pickle: Pickle, runs: Sequence[Trigger]) -> str:
     if not runs:
-        return "validated, not run yet"
+        return f"last run {pickle.trigger}" if pickle.trigger else "validated, not run yet"
     if had_no_round(runs[0]):
         return "good: no round was open at its last run"
-    return f"last run {status_of(runs[0])}"
-
-
-def status_of(run: Trigger) -> str:
-    """Return a run's status: its own word, else its last step's."""
-    return run.status or (run.statuses[-1].status if run.statuses else "")
-
-
-def _stamp(text: str) -> float:
-    at = tournament.read_time(text)
-    return at.timestamp() if at else 0.0
+    return f"last run {runs[0].status}"

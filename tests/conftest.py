@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.support.words import VOCABULARIES, Words
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,6 +57,12 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def words(request: pytest.FixtureRequest) -> Words:
+    """Return the tournament's status words; with ``tests.support.words.both``, each vocabulary in turn."""
+    return VOCABULARIES[getattr(request, "param", "seen")]()
 
 
 @pytest.fixture(scope="session")

@@ -222,14 +222,7 @@ def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
             "good": failure is None,
             "receipt": done.receipt.data() if done.receipt else None,
             "log": list(failure.log if failure else done.log),
-            "failure": {
-                "where": failure.where,
-                "status": failure.status,
-                "descriptions": list(failure.descriptions),
-                "cause": str(failure.cause),
-            }
-            if failure
-            else None,
+            "failure": failure.data() if failure else None,
         }
         print(json.dumps(data))
     elif done.failure:

@@ -22,9 +22,7 @@ def add(verbs: verb_groups.Verbs) -> None:
     upload.add_argument("--again", action="store_true", help="send it anew though an upload of it failed there")
     upload.add_argument("--no-compare", action="store_true", help="do not compare with what the slot runs now")
     upload.add_argument("--dry-run", action="store_true", help="read and check everything, change nothing")
-    upload.add_argument(
-        "--wait", type=_seconds, default=_WAIT, metavar="SECONDS", help="for the validation, and for a run, at most"
-    )
+    add_wait(upload, "for the validation, and for a run, at most")
     verb_groups.add_locked(upload)
     upload.add_argument("--yes", action="store_true", help="yes to every question, a staked submission's too")
     rollback = verbs.add("rollback", "rollback.rollback", "have a slot run again what it ran before", json=True)
@@ -33,6 +31,11 @@ def add(verbs: verb_groups.Verbs) -> None:
     )
     rollback.add_argument("--to", metavar="PICKLE", help="this one: its id, stored name, digits of its hash, or label")
     rollback.add_argument("--yes", action="store_true", help="do it without asking")
+
+
+def add_wait(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add the option that says how long is waited for the tournament."""
+    parser.add_argument("--wait", type=_seconds, default=_WAIT, metavar="SECONDS", help=text)
 
 
 def _seconds(text: str) -> float:

@@ -158,6 +158,7 @@ class _Account:
         self.images: tuple[tournament.DockerImage, ...] | None = None
         self.registry = settings.DEFAULT_REGISTRY
         self._account: tournament.Account | None = None
+        self._uploaded: tuple[tournament.Pickle, ...] = ()
         self._look(root, progress)
 
     def default_image(self) -> str | None:
@@ -189,7 +190,7 @@ class _Account:
             text = f"{model}: {slots.no_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
             return [stage.Line(name=stage.SLOT, good=False, text=text, fix=fix)]
-        return [stage.judge_slot(slot, chosen.file)]
+        return [stage.judge_slot(slot, chosen.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
         from builder import api as door  # noqa: PLC0415 - httpx
@@ -208,7 +209,9 @@ class _Account:
                 if info is None:
                     api.current_round()
                 self.images = api.images()
-                self._account = api.account() if info else None
+                if info:
+                    self._uploaded = api.uploads()
+                    self._account = api.account()
             except errors.TokenError as error:
                 self._say(stage.API, good=True, text=f"{api.client.where} answers")
                 self._say(stage.TOKEN, good=False, text=str(error), fix="set another")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder import tournament
+    from builder.progress import Progress
+    from builder.upload import waiting
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a run: what was begun may be listed a little later."""
@@ -56,18 +58,46 @@ def trigger(options: argparse.Namespace) -> int:
         facts = _follows(pickle, where, current, validation=options.validation)
         in_full = any(line.startswith(_STAKE) for line in facts)
         consent.ask(f"Run {seat.pickle_line(pickle)} now?", facts, yes=options.yes, in_full=in_full)
-        begun = _begin(api, pickle, slot, validation=options.validation)
+        run = _begin(api, pickle, slot, validation=options.validation)
+        failure = None
+        if run is not None and options.wait:
+            run, failure = _wait(api, pickle, run, options.wait, progress)
     if options.json:
-        run = dataclasses.asdict(begun) if begun else None
-        print(json.dumps({"format": 1, "pickle": pickle.id, "run": run}))
-    elif begun is None:
-        print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
+        data = {"run": dataclasses.asdict(run) if run else None, "failure": failure.data() if failure else None}
+        print(json.dumps({"format": 1, "pickle": pickle.id, **data}))
     else:
-        print(f"triggered: run {begun.id}, {seat.clean(begun.status) or 'not begun'}")
-        for text in begun.descriptions:
+        _tell_run(pickle, run, failure)
+    return 1 if failure else 0
+
+
+def _wait(
+    api: tournament.Tournament,
+    pickle: tournament.Pickle,
+    run: tournament.Trigger,
+    seconds: float,
+    progress: Progress,
+) -> tuple[tournament.Trigger, waiting.Failure | None]:
+    """Wait until a run has ended; return it, and why it failed if it did."""
+    from builder import standing  # noqa: PLC0415
+    from builder.upload import waiting  # noqa: PLC0415
+
+    patience = waiting.Patience(total=seconds)
+    resume = "triggering it again would begin another run"
+    ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
+    return ended, waiting.explain_run(api, pickle, ended) if standing.judge_run(ended) is False else None
+
+
+def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure: waiting.Failure | None) -> None:
+    if run is None:
+        print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
+        return
+    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {seat.clean(run.status) or 'no status yet'}")
+    if failure:
+        terminal.print_table(failure.rows())
+    else:
+        for text in run.descriptions:
             print(f"  {seat.clean(text)}")
-        print(f"  what it prints: python -m builder logs {begun.id}")
-    return 0
+    print(f"  what it prints: python -m builder logs {run.id}")
 
 
 def _begin(

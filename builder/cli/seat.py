@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from builder import standing, tournament
+    from builder.upload import waiting
 
 NO_WEBHOOK = "take it away at the tournament's site first, or upload with --clear-webhook"
 _RUNS = 5
@@ -25,7 +26,7 @@ def models(options: argparse.Namespace) -> int:
     from builder import standing  # noqa: PLC0415 - the API's side of the package
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account, uploaded = api.account(), api.pickles()
+        account, uploaded = api.account(), api.uploads()
     found = [standing.judge(slot, uploaded) for slot in account.slots]
     if options.json:
         slots = [_standing_data(one) for one in found]
@@ -45,22 +46,42 @@ def status(options: argparse.Namespace) -> int:
     from builder import slots, standing  # noqa: PLC0415
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account, uploaded, current = api.account(), api.pickles(), api.round_at(dt.datetime.now(dt.UTC))
+        account, uploaded, current = api.account(), api.uploads(), api.round_at(dt.datetime.now(dt.UTC))
+        one = standing.judge(slots.find_slot(account, options.slot), uploaded) if options.slot is not None else None
+        failure = _explain(api, one, uploaded) if one else None
     now = dt.datetime.now(dt.UTC)
-    if options.slot is None:
-        found = standing.judge_all(account.slots, uploaded)
+    if one is None:
+        found, ownerless = standing.judge_all(account.slots, uploaded), standing.find_ownerless(uploaded)
         if options.json:
-            every = [_standing_data(one) for one in found]
-            print(json.dumps({"format": 1, "round": _round_data(current, now), "slots": every}))
+            data = {"slots": [_standing_data(each) for each in found], "ownerless": [each.id for each in ownerless]}
+            print(json.dumps({"format": 1, "round": _round_data(current, now), **data}))
         else:
             _tell_all(found, current, now)
+            for each in ownerless:
+                print(
+                    f"a validated pickle is waiting, uploaded for no slot: {pickle_line(each)}  -> python -m builder "
+                    f"assign SLOT {each.id}"
+                )
         return 0
-    one = standing.judge(slots.find_slot(account, options.slot), uploaded)
     if options.json:
-        print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": _standing_data(one)}))
+        shown = {**_standing_data(one), "failure": failure.data() if failure else None}
+        print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": shown}))
     else:
-        _tell_one(one, current, now)
+        _tell_one(one, failure, current, now)
     return 0
+
+
+def _explain(
+    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.Pickle]
+) -> waiting.Failure | None:
+    """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
+    from builder import standing  # noqa: PLC0415
+    from builder.upload import waiting  # noqa: PLC0415
+
+    for pickle in (one.slot.pickle, standing.newer_upload(one.slot, uploaded)):
+        if one.todo.startswith("why ") and pickle is not None and standing.find_fault(pickle) is not None:
+            return waiting.explain(api, pickle)
+    return None
 
 
 def pickles(options: argparse.Namespace) -> int:
@@ -124,21 +145,28 @@ def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | No
             clean(one.slot.name),
             f"stake {clean(one.slot.stake)}" if one.slot.stake else "",
             clean(one.reason),
-            f"-> {one.todo}" if one.todo else "",
+            _todo(one),
         )
         for one in found
     ]
     terminal.print_table(rows)
 
 
-def _tell_one(one: standing.Standing, current: tournament.Round | None, now: dt.datetime) -> None:
+def _todo(one: standing.Standing) -> str:
+    return f"-> python -m builder {one.todo}" if one.todo else ""
+
+
+def _tell_one(
+    one: standing.Standing,
+    failure: waiting.Failure | None,
+    current: tournament.Round | None,
+    now: dt.datetime,
+) -> None:
     from builder import standing as ranks  # noqa: PLC0415
     from builder import when  # noqa: PLC0415
 
     slot = one.slot
-    print(
-        f"{clean(slot.name)}  {ranks.WORDS[one.rank]}: {clean(one.reason)}" + (f"  -> {one.todo}" if one.todo else "")
-    )
+    print(f"{clean(slot.name)}  {ranks.WORDS[one.rank]}: {clean(one.reason)}  {_todo(one)}".rstrip())
     rows = [("slot", slot.id), ("stake", clean(slot.stake) or "none"), ("round", when.round_line(current, now))]
     if slot.webhook:
         rows.append(("webhook", f"{_webhook(slot)}  (must be empty before a pickle is uploaded)"))
@@ -159,20 +187,19 @@ def _tell_one(one: standing.Standing, current: tournament.Round | None, now: dt.
                 " ".join(filter(None, (clean(pickle.diagnostics), clean(pickle.diagnostics_description)))) or "none",
             ),
         ]
-        rows += [
-            ("runs" if not place else "", text)
-            for place, text in enumerate(_run_lines(ranks.newest(pickle.triggers), now))
-        ]
-    terminal.print_table(rows)
+        rows += [("runs" if not place else "", text) for place, text in enumerate(_run_lines(pickle, now))]
+    terminal.print_table([*rows, *(failure.rows() if failure else ())])
 
 
-def _run_lines(runs: Sequence[tournament.Trigger], now: dt.datetime) -> Iterable[str]:
-    from builder import when  # noqa: PLC0415
+def _run_lines(pickle: tournament.Pickle, now: dt.datetime) -> Iterable[str]:
+    from builder import standing, when  # noqa: PLC0415
 
+    runs = standing.newest(pickle.triggers)
     if not runs:
-        yield "none yet"
+        yield f"none is listed; the last one: {clean(pickle.trigger)}" if pickle.trigger else "none yet"
     for run in runs[:_RUNS]:
-        yield f"{clean(run.status)}, {clean(run.type)}, {when.both(run.inserted_at, now)}  ({run.id})"
+        how = clean(run.status) or "no status yet"
+        yield f"{how}, {clean(run.type)}, {when.both(run.inserted_at, now)}  ({run.id})"
         for text in run.descriptions:
             yield f"  {clean(text)}"
     if len(runs) > _RUNS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builder.cli import deploy_parser
+
 if TYPE_CHECKING:
     import argparse
 
@@ -48,6 +50,7 @@ def _add_runs(verbs: verb_groups.Verbs) -> None:
     trigger = verbs.add("trigger", "runs.trigger", "have the tournament run a pickle now", json=True)
     trigger.add_argument("name", metavar="SLOT|PICKLE", help="a slot's pickle, or a pickle")
     trigger.add_argument("--validation", action="store_true", help="validate it again too")
+    deploy_parser.add_wait(trigger, "for the run to end, at most; 0: do not wait")
     _add_yes(trigger)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
@@ -15,6 +14,7 @@ from builder.cli import access, hosted, online, runs, seat, session, target, ter
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from types import ModuleType
 
     from builder import rerun as stage
@@ -43,9 +43,10 @@ def why(options: argparse.Namespace) -> int:
     _check_options(options, stage)
     with terminal.progress() as progress, online.connect(progress) as api:
         found = slots.find(api, options.name)
-        case = _find_case(api, found)
+        uploaded = api.uploads()
+        case = _find_case(api, found, uploaded)
         if case is None:
-            return _tell_good(found, json_wanted=options.json)
+            return _tell_good(found, uploaded, json_wanted=options.json)
         _check_python(case.pickle, options.stand_in)
         here, reason = None, "it was not asked for (--no-run)"
         if not options.no_run:
@@ -99,33 +100,26 @@ def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
         )
 
 
-def _find_case(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> _Case | None:
+def _find_case(
+    api: tournament.Tournament,
+    found: tournament.Slot | tournament.Pickle,
+    uploaded: Sequence[tournament.Pickle],
+) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
     from builder import standing  # noqa: PLC0415
     from builder import tournament as types  # noqa: PLC0415
+    from builder.upload import waiting  # noqa: PLC0415
 
-    if isinstance(found, types.Slot):
-        candidates = [found.pickle, standing.newer_upload(found, api.pickles(found.id))]
-    else:
-        candidates = [found]
+    candidates = [found.pickle, standing.newer_upload(found, uploaded)] if isinstance(found, types.Slot) else [found]
     for pickle in candidates:
         fault = standing.find_fault(pickle) if pickle else None
         if pickle is not None and fault is not None:
             name = found.name if isinstance(found, types.Slot) and pickle is found.pickle else pickle.id
-            return _Case(name=name, pickle=pickle, fault=fault, log=_log_of(api, pickle, fault))
+            log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
+            return _Case(name=name, pickle=pickle, fault=fault, log=log)
     if all(pickle is None for pickle in candidates):
         runs.pickle_of(api, found)  # says that there is none
     return None
-
-
-def _log_of(api: tournament.Tournament, pickle: tournament.Pickle, fault: standing.Fault) -> tuple[str, ...]:
-    """Return what the failed run printed; nothing where that is not to be had."""
-    with contextlib.suppress(errors.ApiError):
-        if fault.where == "diagnostics":
-            return tuple(line.message for line in api.diagnostics_logs(pickle.id))
-        if fault.trigger is not None:
-            return tuple(line.message for line in api.trigger_logs(fault.trigger.id))
-    return ()
 
 
 def _run_here(
@@ -172,18 +166,20 @@ def _made_on(content: Path) -> str | None:
     return here[0].image.python if here else None
 
 
-def _tell_good(found: tournament.Slot | tournament.Pickle, *, json_wanted: bool) -> int:
+def _tell_good(
+    found: tournament.Slot | tournament.Pickle, uploaded: Sequence[tournament.Pickle], *, json_wanted: bool
+) -> int:
     from builder import standing  # noqa: PLC0415
     from builder import tournament as types  # noqa: PLC0415
 
-    is_slot = isinstance(found, types.Slot)
-    name = found.name if isinstance(found, types.Slot) else found.filename
-    reason = standing.judge(found).reason if isinstance(found, types.Slot) else f"validation {found.validation}"
+    if isinstance(found, types.Slot):
+        name, reason, shows = found.name, standing.judge(found, uploaded).reason, f"status {seat.clean(found.name)}"
+    else:
+        name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
-        shown = f"status {seat.clean(name)}" if is_slot else f"logs {found.id}"
-        print(f"nothing of {seat.clean(name)} failed: {seat.clean(reason)}  (`python -m builder {shown}` shows it)")
+        print(f"nothing of {seat.clean(name)} failed: {seat.clean(reason)}  (`python -m builder {shows}` shows it)")
     return 0
 
 

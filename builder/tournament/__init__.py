@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from builder import errors
 from builder.tournament import queries, reading
+from builder.tournament.status import is_in_progress, is_their_fault, is_unknown, verdict
 from builder.tournament.types import (
-    BAD,
     CLASSIC,
     DOWNLOAD_SCOPE,
-    GOOD,
     NO_ROUND,
     UPLOAD_SCOPE,
-    WAITING,
     Account,
     DataVersion,
     DockerImage,
@@ -30,8 +28,8 @@ from builder.tournament.types import (
     Submission,
     TokenInfo,
     Trigger,
+    newest,
     read_time,
-    verdict,
 )
 
 if TYPE_CHECKING:
@@ -41,13 +39,10 @@ if TYPE_CHECKING:
     from builder import api
 
 __all__ = [
-    "BAD",
     "CLASSIC",
     "DOWNLOAD_SCOPE",
-    "GOOD",
     "NO_ROUND",
     "UPLOAD_SCOPE",
-    "WAITING",
     "Account",
     "DataVersion",
     "DockerImage",
@@ -61,6 +56,10 @@ __all__ = [
     "TokenInfo",
     "Tournament",
     "Trigger",
+    "is_in_progress",
+    "is_their_fault",
+    "is_unknown",
+    "newest",
     "read_time",
     "verdict",
 ]
@@ -162,6 +161,14 @@ class Tournament:
         found = self._ask("pickles", "the uploaded pickles", modelId=slot, unassigned=unassigned)["computePickles"]
         read = [reading.pickle(one) for one in found or () if one]
         return tuple(sorted(read, key=lambda one: one.inserted_at, reverse=True))
+
+    def uploads(self) -> tuple[Pickle, ...]:
+        """Return all pickles of the account, the newest first, those that are assigned to no slot included.
+
+        Nothing promises that the API lists an unassigned pickle without being asked for those: so both are asked.
+        """
+        found = {one.id: one for one in (*self.pickles(), *self.pickles(unassigned=True))}
+        return tuple(sorted(found.values(), key=lambda one: one.inserted_at, reverse=True))
 
     def upload_auth(self, filename: str, slot: str) -> FileAuth:
         """Return where to put a file, and the name it will have."""

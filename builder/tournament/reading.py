@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from builder.tournament.types import DataVersion, DockerImage, LogLine, Pickle, Round, Slot, Status, Submission, Trigger
+from builder.tournament.types import (
+    DataVersion,
+    DockerImage,
+    LogLine,
+    Pickle,
+    Round,
+    Slot,
+    Status,
+    Submission,
+    Trigger,
+    newest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,14 +88,24 @@ def pickle(data: Mapping[str, Any]) -> Pickle:
         trigger=text(data, "triggerStatus"),
         diagnostics=text(data, "diagnosticsStatus"),
         diagnostics_description=text(data, "diagnosticsStatusDescription"),
-        triggers=tuple(trigger(one) for one in data.get("triggers") or () if one),
+        triggers=_triggers(data),
         inserted_at=text(data, "insertedAt"),
         updated_at=text(data, "updatedAt"),
     )
 
 
+def _triggers(data: Mapping[str, Any]) -> tuple[Trigger, ...]:
+    """Read a pickle's runs; the newest one has the pickle's ``triggerStatus`` where it has no status of its own."""
+    runs = [trigger(one) for one in data.get("triggers") or () if one]
+    last = next(iter(newest(runs)), None)
+    return tuple(
+        dataclasses.replace(run, status=text(data, "triggerStatus")) if run is last and not run.status else run
+        for run in runs
+    )
+
+
 def trigger(data: Mapping[str, Any]) -> Trigger:
-    """Read a ``ComputePickleTrigger``."""
+    """Read a ``ComputePickleTrigger``; without a status of its own it has that of its last step."""
     statuses = tuple(
         Status(
             status=text(one, "status"),
@@ -96,7 +118,7 @@ def trigger(data: Mapping[str, Any]) -> Trigger:
     return Trigger(
         id=text(data, "id"),
         type=text(data, "type"),
-        status=text(data, "status"),
+        status=text(data, "status") or (statuses[-1].status if statuses else ""),
         round_id=text(data, "roundId"),
         submission_id=text(data, "submissionId"),
         inserted_at=text(data, "insertedAt"),

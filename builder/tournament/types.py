@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CLASSIC = 8
 """The one tournament that takes pickles."""
 UPLOAD_SCOPE, DOWNLOAD_SCOPE = "upload_submission", "download_submission"
 
-GOOD = frozenset({"success", "passed", "validated", "completed"})
-BAD = frozenset({"failed", "invalid", "error"})
-WAITING = frozenset({"pending", "running", "validating", "queued"})
 NO_ROUND = "No currently open rounds!"
-
-
-def verdict(status: str) -> bool | None:
-    """Return what a status word says: good, bad, or None while it is not settled, or for a word nobody knows."""
-    word = status.lower()
-    return True if word in GOOD else False if word in BAD else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +70,12 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Trigger:
-    """One run of a pickle: for a round, or over the validation data."""
+    """One run of a pickle: for a round, or over the validation data.
+
+    Attributes:
+        status: Its own status; without one that of its last step; without that, for the newest run of a pickle, the
+            pickle's ``triggerStatus``.
+    """
 
     id: str
     type: str
@@ -99,7 +99,8 @@ class Pickle:
         filename: The stored name; those of this tool carry twelve digits of the pickle's sha256.
         owner: Id of the slot it was uploaded for; not where it is assigned.
         slots: Ids of the slots it is assigned to.
-        validation: The word of its validation status.
+        validation: Its ``validationStatus``.
+        trigger: Its ``triggerStatus``: how its newest run stands.
     """
 
     id: str
@@ -216,6 +217,16 @@ class LogLine:
 
     timestamp: int
     message: str
+
+
+def newest(runs: Iterable[Trigger]) -> list[Trigger]:
+    """Return runs, the newest first."""
+
+    def age(run: Trigger) -> tuple[float, str]:
+        at = read_time(run.inserted_at)
+        return (at.timestamp() if at else 0.0, run.inserted_at)
+
+    return sorted(runs, key=age, reverse=True)
 
 
 def read_time(text: str) -> dt.datetime | None:

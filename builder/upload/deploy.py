@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from builder import errors, interrupts, slots, standing
+from builder import diagnose, errors, interrupts, slots, standing
 from builder.upload import assign, checks, journal, receipt, register, slot_log, storage, waiting, webhook
 
 if TYPE_CHECKING:
@@ -128,13 +128,24 @@ def _validated(task: Task, slot: Slot) -> Pickle:
         sleep=task.sleep,
     )
     identity = register.register(registering)
-    pickle = waiting.validated(task.api, identity, task.progress, task.patience)
+    pickle = waiting.validated(task.api, identity, task.progress, task.patience, record=_recorder(task, identity))
     register.check(registering, pickle)
     if not checks.is_good(pickle):
         task.journal.write(journal.FAILED, pickle=pickle.id, status=pickle.validation)
         raise _FailedError(pickle)
     task.journal.write(journal.VALIDATED, pickle=pickle.id, status=pickle.validation)
     return pickle
+
+
+def _recorder(task: Task, identity: str) -> Callable[[str, str], None]:
+    """Return what writes an unknown status of a pickle, or of its run, into the journal."""
+
+    def record(what: str, status: str) -> None:
+        with contextlib.suppress(errors.ArtifactError):  # it must not end what goes on
+            shown = diagnose.one_line(status)
+            task.journal.write(journal.UNKNOWN_STATUS, pickle=identity, of=what, status=shown)
+
+    return record
 
 
 def _write_plan(task: Task) -> None:
@@ -264,7 +275,8 @@ def _run(task: Task, placed: _Placed) -> Done:
     try:
         identity = _begun(task, pickle) or _order_run(task, placed.slot, pickle)
         written = _keep(task, replace(placed.receipt, trigger=identity))
-        found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience)
+        record = _recorder(task, pickle.id)
+        found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience, record=record)
         log = tuple(line.message for line in _printed(task, identity))
     except errors.UnansweredError as error:
         raise errors.UnansweredError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error

@@ -11,6 +11,7 @@ it.
 | ``put`` | all bytes are stored |
 | ``create sent`` | the registration goes out next |
 | ``created`` | the pickle's id |
+| ``unknown status`` | an unknown status of its validation, or of its run: of what, and the status |
 | ``validated``, ``failed`` | how its validation ended |
 | ``assigning`` | the slot is changed next: from what, to what |
 | ``assigned``, ``read back`` | it was |
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PLANNED, AUTHORISED, PUT, CREATE_SENT, CREATED = "planned", "authorised", "put", "create sent", "created"
 VALIDATED, FAILED, ASSIGNING, ASSIGNED, READ_BACK = "validated", "failed", "assigning", "assigned", "read back"
-GIVEN_BACK = "given back"
+GIVEN_BACK, UNKNOWN_STATUS = "given back", "unknown status"
 TRIGGERING, TRIGGERED, RUN_FAILED = "triggering", "triggered", "run failed"
 _RESERVED_BYTES = 1 << 16
 _MOST_BYTES = 1 << 24

@@ -6,12 +6,11 @@ The words of the API are not documented. One that nobody knows is neither good n
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-from builder import diagnose, errors, standing
+from builder import diagnose, errors, standing, tournament
 from builder.upload import checks
 
 if TYPE_CHECKING:
@@ -21,6 +20,12 @@ if TYPE_CHECKING:
     from builder.tournament import LogLine, Pickle, Tournament, Trigger
 
 _PRINTED_LINES = 40
+_SHOWN_LINES = 12
+_AGAIN = "run the same command again, which goes on from there"
+
+
+def _ignore(what: str, status: str) -> None:
+    """Keep no record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +56,40 @@ class Failure:
     log: tuple[str, ...]
     cause: diagnose.Cause
 
+    def rows(self) -> list[tuple[str, str]]:
+        """Return it for a person: what it says, the end of its log, the cause and the fix."""
+        rows = [("it says", diagnose.one_line(text)) for text in self.descriptions]
+        rows += [("its log" if not place else "", line) for place, line in enumerate(self.log[-_SHOWN_LINES:])]
+        return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
-def validated(api: Tournament, identity: str, progress: Progress, patience: Patience) -> Pickle:
+    def data(self) -> dict[str, Any]:
+        """Return it for a program."""
+        return {
+            "where": self.where,
+            "status": self.status,
+            "descriptions": list(self.descriptions),
+            "log": list(self.log),
+            "cause": self.cause.text,
+            "fix": self.cause.fix,
+        }
+
+
+def validated(
+    api: Tournament,
+    identity: str,
+    progress: Progress,
+    patience: Patience,
+    *,
+    record: Callable[[str, str], None] = _ignore,
+) -> Pickle:
     """Wait until a pickle's validation is settled; return it, good or bad.
+
+    Args:
+        api: The tournament.
+        identity: The pickle's id.
+        progress: Shows each status as it comes.
+        patience: How often is asked, and for how long.
+        record: Given each unknown status as it comes, and what it is of.
 
     Raises:
         errors.UnansweredError: It is not settled in time; it goes on, and running again goes on from there.
@@ -67,12 +103,32 @@ def validated(api: Tournament, identity: str, progress: Progress, patience: Pati
         word=lambda pickle: _said(
             f"validation: {pickle.validation or 'no word yet'}", standing.newest(pickle.triggers)
         ),
+        status=lambda pickle: pickle.validation,
         settled=lambda pickle: checks.is_good(pickle) is not None,
+        record=lambda status: record("validation", status),
     )
 
 
-def run(api: Tournament, identity: str, trigger: str, progress: Progress, patience: Patience) -> Trigger:
+def run(
+    api: Tournament,
+    identity: str,
+    trigger: str,
+    progress: Progress,
+    patience: Patience,
+    *,
+    record: Callable[[str, str], None] = _ignore,
+    resume: str = _AGAIN,
+) -> Trigger:
     """Wait until a run of a pickle is settled; one that is not listed, perhaps not yet, is not.
+
+    Args:
+        api: The tournament.
+        identity: The pickle's id.
+        trigger: The run's id.
+        progress: Shows each status as it comes.
+        patience: How often is asked, and for how long.
+        record: Given each unknown status as it comes, and what it is of.
+        resume: How to go on to watch it, for the message of one that is not settled in time.
 
     Raises:
         errors.UnansweredError: It is not settled in time.
@@ -84,13 +140,29 @@ def run(api: Tournament, identity: str, trigger: str, progress: Progress, patien
 
     def word(pickle: Pickle) -> str:
         found = find(pickle)
-        return _said(f"run: {standing.status_of(found) or 'no word yet'}", [found]) if found else "run: not listed"
+        return _said(f"run: {found.status or 'no word yet'}", [found]) if found else "run: not listed"
+
+    def status(pickle: Pickle) -> str:
+        found = find(pickle)
+        return found.status if found else ""
 
     def settled(pickle: Pickle) -> bool:
         found = find(pickle)
         return found is not None and standing.judge_run(found) is not None
 
-    found = find(_watch(api, identity, progress, patience, word=word, settled=settled))
+    found = find(
+        _watch(
+            api,
+            identity,
+            progress,
+            patience,
+            word=word,
+            status=status,
+            settled=settled,
+            record=lambda status: record("run", status),
+            resume=resume,
+        )
+    )
     if found is None:
         raise AssertionError  # it is settled
     return found
@@ -106,28 +178,28 @@ def explain(api: Tournament, pickle: Pickle) -> Failure:
 
 def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
     """Return why a run failed, with its log."""
-    status = standing.status_of(trigger)
     return _explain(
         api,
         pickle,
-        standing.Fault(where="run", status=status, descriptions=trigger.descriptions, trigger=trigger),
+        standing.Fault(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
     )
 
 
 def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
-    printed = [line.message for line in _log(api, fault.trigger, pickle)]
+    printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
-        fix = f"`python -m builder why {pickle.id}` runs it here, under the same limits"
-        cause = dataclasses.replace(cause, fix=fix)
+        cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
     log = tuple(diagnose.excerpt(printed, _PRINTED_LINES))
     return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
-def _log(api: Tournament, trigger: Trigger | None, pickle: Pickle) -> tuple[LogLine, ...]:
-    """Return what it printed; a log that cannot be had must not hide the failure itself."""
+def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[LogLine, ...]:
+    """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
     try:
-        return api.trigger_logs(trigger.id) if trigger else api.diagnostics_logs(pickle.id)
+        if fault.trigger is not None:
+            return api.trigger_logs(fault.trigger.id)
+        return api.diagnostics_logs(pickle.id) if fault.where != "run" else ()
     except errors.NetworkError:
         return ()
 
@@ -144,10 +216,13 @@ def _watch(
     patience: Patience,
     *,
     word: Callable[[Pickle], str],
+    status: Callable[[Pickle], str],
     settled: Callable[[Pickle], bool],
+    record: Callable[[str], None],
+    resume: str = _AGAIN,
 ) -> Pickle:
-    ends, wait, said = patience.clock() + patience.total, patience.first, ""
-    with _noted(identity):
+    ends, wait, said, unknown = patience.clock() + patience.total, patience.first, "", ""
+    with _noted(identity, resume):
         while True:
             pickle, trouble = _look(api, identity)
             if pickle is not None:
@@ -155,6 +230,9 @@ def _watch(
                 if text != said:
                     progress.note(text)
                 said = text
+                if tournament.is_unknown(status(pickle)) and status(pickle) != unknown:
+                    unknown = status(pickle)
+                    record(unknown)
                 if settled(pickle):
                     return pickle
             progress.step(f"waiting for the tournament: {trouble or said}")
@@ -162,8 +240,7 @@ def _watch(
             if left <= 0:
                 raise errors.UnansweredError(
                     f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
-                    "tournament: run the same command again, which goes on from there; `python -m builder logs "
-                    f"{identity}` shows more",
+                    f"tournament: {resume}; `python -m builder logs {identity}` shows more",
                     sent=True,
                 )
             patience.sleep(min(wait, left))
@@ -171,12 +248,12 @@ def _watch(
 
 
 @contextlib.contextmanager
-def _noted(identity: str) -> Iterator[None]:
+def _noted(identity: str, resume: str) -> Iterator[None]:
     """Say of an interrupt that what is waited for goes on without."""
     try:
         yield
     except KeyboardInterrupt as stopped:
-        stopped.add_note(f"{identity}: goes on at the tournament; the same command again goes on from there")
+        stopped.add_note(f"{identity}: goes on at the tournament; {resume}")
         raise
 
 

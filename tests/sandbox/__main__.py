@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tests.sandbox import live, registry, runner, server, try_out
 from tests.sandbox import state as world
+from tests.support.words import VOCABULARIES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -51,8 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    words = VOCABULARIES[options.words]()
     try:
-        with _running(yes=options.yes, port=options.port) as (sandbox, registry_name), contextlib.ExitStack() as undo:
+        with (
+            _running(yes=options.yes, port=options.port, words=words) as (sandbox, registry_name),
+            contextlib.ExitStack() as undo,
+        ):
             settings = {**sandbox.environment(), "NUMERAI_REGISTRY": registry_name}
             if options.env_file:
                 undo.callback(options.env_file.unlink, missing_ok=True)
@@ -77,16 +82,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=__doc__.partition("\n")[0])
     parser.add_argument("--env-file", type=Path, help="write the settings there once all is up; removed at the end")
     parser.add_argument("--port", type=int, default=0, help="of the API; a free one otherwise")
+    parser.add_argument("--words", choices=VOCABULARIES, default="seen", help="the status words that it speaks")
     parser.add_argument("--yes", action="store_true", help="install and start an engine without asking")
     return parser.parse_args(arguments)
 
 
 @contextlib.contextmanager
-def _running(*, yes: bool, port: int) -> Iterator[tuple[server.Sandbox, str]]:
+def _running(*, yes: bool, port: int, words: Words) -> Iterator[tuple[server.Sandbox, str]]:
     """Run all of it; yields the stand-in, and what stands for ``ghcr.io/numerai``."""
     _builder("engine", *(["--yes"] if yes else []))
     tags = {python: json.loads(_builder("stand-in", "--python", python, "--json"))["tag"] for python in PYTHONS}
-    state = world.default_world()
+    state = world.default_world(words)
     with contextlib.ExitStack() as undo:
         address = undo.enter_context(registry.start())
         undo.callback(registry.forget_all, address)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import client, live, registry, runner, server
+from tests.sandbox import state as world
 from tests.support import clones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.words import Words
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +47,9 @@ def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.fixture
-def sandbox(data: live.Live) -> Iterator[server.Sandbox]:
+def sandbox(data: live.Live, words: Words) -> Iterator[server.Sandbox]:
     """A stand-in by which everything that was stored passes."""
-    with server.start(data=data) as made:
+    with server.start(data=data, state=world.default_world(words)) as made:
         yield made
 
 
@@ -58,10 +61,10 @@ def enough_data() -> Iterator[live.Live]:
 
 
 @pytest.fixture
-def judging_sandbox(look_alikes: str, enough_data: live.Live) -> Iterator[server.Sandbox]:
+def judging_sandbox(look_alikes: str, enough_data: live.Live, words: Words) -> Iterator[server.Sandbox]:
     """A stand-in that really runs what is registered, and leaves nothing on the engine."""
     judge = runner.Runner(registry=look_alikes, data=enough_data)
-    with server.start(judge=judge, data=enough_data) as made:
+    with server.start(judge=judge, data=enough_data, state=world.default_world(words)) as made:
         yield made
     with registry.engine() as api:
         assert api.containers(all=True, filters={"label": judge.label}) == []

@@ -170,6 +170,14 @@ def model(request: Request, *, model_id: str | None = None) -> Any:
     return views.slot(request.state, _own_slot(request, model_id or ""))
 
 
+def performances(request: Request, *, model_id: str, tournament: int) -> Any:
+    """Show anybody's scores: the official client asks for them without a token."""
+    slot = request.state.slots.get(model_id)
+    if slot is None or slot.tournament != tournament:
+        raise Refused("Model not found")
+    return views.performances(slot)
+
+
 def name_available(request: Request, *, name: str, tournament: int) -> Any:
     return _is_free(request, name, tournament)
 
@@ -297,6 +305,7 @@ QUERIES: Mapping[str, Callable[..., Any]] = {
     "model": model,
     "modelNameAvailable": name_available,
     "rounds": rounds,
+    "v2RoundModelPerformances": performances,
 }
 MUTATIONS: Mapping[str, Callable[..., Any]] = {
     "addModel": add_model,

@@ -107,14 +107,14 @@ class Runs:
         """Begin a run of a pickle; the caller holds the state's lock."""
         state, words, now = self._state, self._state.words, self._state.now()
         current = state.current_round()
-        number = current.number if current and current.is_open(now) else None
+        open_round = current if current and current.is_open(now) else None
         begun = world.Status(status=words.run_pending, description=None, at=now)
-        trigger = world.Trigger(kind=kind, round_number=number, statuses=[begun])
+        trigger = world.Trigger(kind=kind, round=open_round, statuses=[begun])
         pickle.triggers.append(trigger)
         pickle.updated_at = now
         if validates:
             pickle.status, pickle.passed = words.pending, False
-        elif number is None:
+        elif open_round is None:
             self._no_round(trigger)
             return trigger
         path = self._storage.find(key(pickle.filename))
@@ -163,25 +163,26 @@ class Runs:
             return
         if validates:
             self._diagnose(pickle)
-        if trigger.round_number is None:
+        if trigger.round is None:
             self._no_round(trigger)
             if validates and self._state.no_round_fails:
                 pickle.status = words.bad
             return
         self._say(trigger, words.run_good)
-        self._submit(pickle, trigger)
+        self._submit(pickle, trigger, trigger.round)
 
-    def _submit(self, pickle: world.Pickle, trigger: world.Trigger) -> None:
+    def _submit(self, pickle: world.Pickle, trigger: world.Trigger, current: world.Round) -> None:
         """Write the submission down: for the slots that the pickle runs in, else for the one it was uploaded for."""
         made = world.Submission(
             filename=f"live_predictions-{hashlib.sha256(trigger.id.encode()).hexdigest()[:12]}.csv",
             status=self._state.words.run_good,
+            round=current,
             inserted_at=self._state.now(),
         )
         trigger.submission_id = made.id
         owner = self._state.slots.get(pickle.slot_id or "")
         for slot in self._state.slots_with(pickle.id) or ([owner] if owner else []):
-            slot.latest_submission = made
+            slot.submissions.append(made)
 
     def _diagnose(self, pickle: world.Pickle) -> None:
         """Say that there was a diagnostics run: this stand-in has no validation data, and says that in its log."""

@@ -16,6 +16,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from tests.support.words import Words
+
 CLASSIC, SIGNALS = 8, 11
 UPLOAD_SCOPE, DOWNLOAD_SCOPE, READ_SCOPE = "upload_submission", "download_submission", "read_submission_info"
 SCOPES = {
@@ -38,6 +40,7 @@ class Account:
 
     username: str
     max_model_slots: int = 10
+    inserted_at: datetime = datetime(2024, 2, 1, 12, tzinfo=UTC)
     id: str = field(default_factory=new_id)
 
 
@@ -59,12 +62,26 @@ class Token:
 
 
 @dataclass(kw_only=True)
+class Score:
+    """A score of a submission on a day of its round."""
+
+    name: str
+    day: int
+    at: datetime
+    value: float
+    percentile: float
+    payout: str | None = None
+
+
+@dataclass(kw_only=True)
 class Submission:
-    """What a run of a pickle submitted for a slot."""
+    """What a run of a pickle submitted for a slot in a round; ``scores`` is for a test to fill."""
 
     filename: str
     status: str
+    round: Round
     inserted_at: datetime
+    scores: list[Score] = field(default_factory=list)
     id: str = field(default_factory=new_id)
 
 
@@ -79,8 +96,13 @@ class Slot:
     webhook: str | None = None
     stake: str | None = None
     pickle_id: str | None = None
-    latest_submission: Submission | None = None
+    submissions: list[Submission] = field(default_factory=list)
     id: str = field(default_factory=new_id)
+
+    @property
+    def latest_submission(self) -> Submission | None:
+        """Its last submission."""
+        return self.submissions[-1] if self.submissions else None
 
 
 @dataclass(kw_only=True)
@@ -140,7 +162,7 @@ class Trigger:
     """A run of a pickle; the last status is where it is."""
 
     kind: str
-    round_number: int | None
+    round: Round | None
     statuses: list[Status]
     submission_id: str | None = None
     logs: list[Log] = field(default_factory=list)
@@ -190,32 +212,18 @@ class Round:
         return self.open_time <= at < self.close_time
 
 
-@dataclass(kw_only=True)
-class Words:
-    """The vocabulary, which is not documented: tests change it."""
-
-    pending: str = "pending"
-    running: str = "validating"
-    good: str = "validated"
-    bad: str = "failed"
-    run_pending: str = "pending"
-    run_running: str = "running"
-    run_good: str = "success"
-    run_bad: str = "failed"
-    run_no_round: str = "failed"
-    diagnostics: str = "success"
-
-
 class State:
     """Everything, and the lock under which requests and runs read and change it.
 
     Attributes:
+        words: The status words that it speaks, which are not documented: another vocabulary may be set.
         clock_offset: Added to the clock: the Date header, all times shown, round times, expiries.
         checks_assigned: Whether only a pickle that has passed validation is assigned; nobody promises it.
         signing_offset: Added to the expiry of addresses that are handed out, and to nothing else.
         lifetime: How long such an address is good.
         refusal_status: The HTTP status that comes with a missing or bad token.
         no_round_fails: With no round open, whether validation of a good pickle ends with the word for bad.
+        runs_have_statuses: Whether a run is shown with its status and steps, or the pickle's ``triggerStatus`` alone.
         keeps_names: Whether a stored name holds the local one; nobody promises it.
     """
 
@@ -236,6 +244,7 @@ class State:
         self.lifetime = timedelta(minutes=10)
         self.refusal_status = 200
         self.no_round_fails = False
+        self.runs_have_statuses = True
         self.keeps_names = True
 
     def now(self) -> datetime:
@@ -320,14 +329,15 @@ OWNER, STRANGER = "sandbox_user", "somebody_else"
 FULL, READ_ONLY, REVOKED, STRANGERS = "full", "read only", "revoked", "stranger's"
 
 
-def default_world() -> State:
-    """Return the world that a stand-in begins with.
+def default_world(words: Words | None = None) -> State:
+    """Return the world that a stand-in begins with; it speaks the words seen in public logs unless given others.
 
     Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (for a test to assign to), ``hooked`` (a webhook),
     ``old_one`` (archived), ``signals_one`` (of another tournament), ``staked`` (12.5); ``theirs`` is somebody else's.
     Tokens by their names: :data:`FULL`, :data:`READ_ONLY`, :data:`REVOKED`, :data:`STRANGERS`. A round is open.
     """
     state = State()
+    state.words = words or state.words
     owner, stranger = Account(username=OWNER), Account(username=STRANGER)
     state.accounts = [owner, stranger]
     state.tokens = [

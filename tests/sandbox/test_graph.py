@@ -12,6 +12,7 @@ import pytest
 
 from tests.sandbox import client, graph, runs
 from tests.sandbox import state as world
+from tests.support import words
 
 if TYPE_CHECKING:
     from tests.sandbox.server import Sandbox
@@ -162,16 +163,17 @@ def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
     assert slot.webhook is not None
 
 
+@words.both
 def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) -> None:
-    made = ask.upload("fresh", b"the bytes")
-    assert made["validationStatus"] == "pending"
+    made, spoken = ask.upload("fresh", b"the bytes"), sandbox.state.words
+    assert made["validationStatus"] == spoken.pending
     assert sandbox.stored(made["filename"]) == b"the bytes"
     found = ask.pickle(made["id"])
-    assert (found["validationStatus"], found["dockerImage"]) == ("validated", "numerai_predict_py_3_11:a78dedd")
+    assert (found["validationStatus"], found["dockerImage"]) == (spoken.good, "numerai_predict_py_3_11:a78dedd")
     assert found["modelId"] == sandbox.state.slot("fresh").id
     [trigger] = found["triggers"]
-    assert (trigger["status"], trigger["roundId"]) == ("success", "1000")
-    assert [one["status"] for one in trigger["statuses"]] == ["pending", "success"]
+    assert (trigger["status"], trigger["roundId"]) == (spoken.run_good, "1000")
+    assert [one["status"] for one in trigger["statuses"]] == [spoken.run_pending, spoken.run_good]
     assert [
         one["message"]
         for one in ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=trigger["id"])
@@ -199,7 +201,7 @@ def test_registering_goes_by_the_stored_name_and_not_by_the_bytes(sandbox: Sandb
     assert len(ids) == 2, "nothing makes registering the same thing twice one record"
     for one in ids:
         found = ask.pickle(one)
-        assert found["validationStatus"] == "failed"
+        assert found["validationStatus"] == sandbox.state.words.bad
         assert found["triggers"][0]["statuses"][-1]["description"] == runs.NOT_STORED
         assert "not passed" in ask.refusal(client.ASSIGN, modelId=slot, pickleId=one)
 
@@ -237,10 +239,11 @@ def test_a_validation_that_never_settles(sandbox: Sandbox, ask: client.Client) -
     ]
 
 
+@words.both
 def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "one", "two")
     found = ask.pickle(ask.upload()["id"])
-    assert found["validationStatus"] == found["triggerStatus"] == "failed"
+    assert (found["validationStatus"], found["triggerStatus"]) == (sandbox.state.words.bad, sandbox.state.words.run_bad)
     [trigger] = found["triggers"]
     assert trigger["statuses"][-1]["description"] == runs.SEGMENTATION_FAULT
     logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { timestamp message } }", id=trigger["id"])
@@ -248,10 +251,20 @@ def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask:
     assert sandbox.state.slot("fresh").latest_submission is None
 
 
+@words.both
+def test_a_run_may_have_no_status_but_the_pickles(sandbox: Sandbox, ask: client.Client) -> None:
+    sandbox.state.runs_have_statuses = False
+    found = ask.pickle(ask.upload()["id"])
+    [trigger] = found["triggers"]
+    assert (trigger["status"], trigger["statuses"]) == (None, [])
+    assert found["triggerStatus"] == sandbox.state.words.run_good
+
+
+@words.both
 def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: Sandbox, ask: client.Client) -> None:
     following = sandbox.state.close_round()
     found = ask.pickle(ask.upload()["id"])
-    assert found["validationStatus"] == "validated"
+    assert found["validationStatus"] == sandbox.state.words.good
     assert found["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
     assert sandbox.state.slot("fresh").latest_submission is None
     [current] = ask.data("{ rounds(number: 0) { number closeTime } }")
@@ -263,9 +276,10 @@ def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: 
     )
     assert again["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
     sandbox.state.no_round_fails = True
-    assert ask.pickle(ask.upload()["id"])["validationStatus"] == "failed"
+    assert ask.pickle(ask.upload()["id"])["validationStatus"] == sandbox.state.words.bad
 
 
+@words.both
 def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Client) -> None:
     ask.upload("staked")
     [slot] = [
@@ -276,7 +290,7 @@ def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Cl
         if one["name"] == "staked"
     ]
     assert slot["v2Stake"]["latestValue"] == "12.5"
-    assert slot["latestSubmissionV2"]["status"] == "success"
+    assert slot["latestSubmissionV2"]["status"] == sandbox.state.words.run_good
 
 
 def test_a_pickle_is_run_again_by_itself_or_by_its_slot(sandbox: Sandbox, ask: client.Client) -> None:
@@ -302,13 +316,14 @@ def test_the_bytes_come_back_with_the_scope_for_it(sandbox: Sandbox, ask: client
     assert "not found" in ask.refusal(download, m=slot, p=theirs.id)
 
 
+@words.both
 def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -> None:
     made = ask.upload()
     ask.data('mutation($p: ID!) { updatePickleLabel(pickleId: $p, label: "mine") { id } }', p=made["id"])
     found = ask.pickle(made["id"])
     assert found["label"] == "mine"
     [diagnostics] = ask.data("query($id: ID) { diagnostics(id: $id) { status } }", id=found["diagnosticsId"])
-    assert diagnostics["status"] == found["diagnosticsStatus"] == "success"
+    assert diagnostics["status"] == found["diagnosticsStatus"] == sandbox.state.words.diagnostics
     said = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=made["id"])
     assert said[0]["message"] == "this stand-in computes no diagnostics"
     hooked = sandbox.state.slot("hooked")

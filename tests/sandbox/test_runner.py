@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.sandbox import client, registry, runner, runs, server
-from tests.support import clones
+from tests.support import clones, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,10 +48,13 @@ def last_description(found: Any) -> str:
     return str(found["triggers"][0]["statuses"][-1]["description"])
 
 
+@words.both
 def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickle: bytes) -> None:
     found, logs = run(sandbox, example_pickle)
-    assert found["validationStatus"] == "validated", logs
-    assert [one["status"] for one in found["triggers"][0]["statuses"]] == ["pending", "running", "success"]
+    spoken = sandbox.state.words
+    assert found["validationStatus"] == spoken.good, logs
+    steps = [one["status"] for one in found["triggers"][0]["statuses"]]
+    assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
     assert any("INFO:root:Running numerai-predict: - Python 3.11" in one for one in logs)
     assert any("Saving predictions" in one for one in logs)
     assert sandbox.state.slot("fresh").latest_submission is not None
@@ -59,15 +62,16 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickl
 
 def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, example_pickle: bytes) -> None:
     found, logs = run(sandbox, example_pickle, "numerai_predict_py_3_13")
-    assert found["validationStatus"] == "failed"
+    assert found["validationStatus"] == sandbox.state.words.bad
     assert last_description(found) == runs.SEGMENTATION_FAULT, logs
     assert any("INFO:root:Running numerai-predict: - Python 3.13" in one for one in logs)
     assert sandbox.state.slot("fresh").latest_submission is None
 
 
+@words.both
 def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
     found, logs = run(sandbox, b"not a pickle")
-    assert found["validationStatus"] == "failed"
+    assert found["validationStatus"] == sandbox.state.words.bad
     assert "Error" in last_description(found)
     assert last_description(found) in logs
 
@@ -84,13 +88,13 @@ def test_the_limits_hold(sandbox: server.Sandbox, limits: runner.Limits, call: C
     assert isinstance(sandbox.runs.judge, runner.Runner)
     sandbox.runs.judge = sandbox.runs.judge.limited(limits)
     found, _ = run(sandbox, pickle.dumps(call))
-    assert found["validationStatus"] == "failed"
+    assert found["validationStatus"] == sandbox.state.words.bad
     assert said in last_description(found)
 
 
 def test_an_image_that_is_not_there_fails_the_pickle_and_not_the_stand_in(sandbox: server.Sandbox) -> None:
     found, _ = run(sandbox, b"any", "numerai_predict_py_3_12")
-    assert found["validationStatus"] == "failed"
+    assert found["validationStatus"] == sandbox.state.words.bad
     assert "could not be run" in last_description(found)
 
 
@@ -100,7 +104,8 @@ def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -
     stored, url = ask.authorise()
     client.send("PUT", url, pickle.dumps(Calls(time.sleep, 3600)))
     created = ask.data(client.CREATE, filename=stored, modelId=slot)
-    assert ask.pickle(created["id"])["validationStatus"] in {"pending", "validating"}
+    spoken = sandbox.state.words
+    assert ask.pickle(created["id"])["validationStatus"] in {spoken.pending, spoken.running}
 
 
 def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: Path) -> None:

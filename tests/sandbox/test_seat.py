@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, Any
 
+import numerapi
 import pytest
+from numerapi import base_api
 
 from builder.cli import terminal
+from builder.upload import waiting
 from tests.sandbox import client, faults, runs, server
-from tests.support import command, manifests, runner_logs
+from tests.support import command, manifests, runner_logs, words
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SEGFAULT = runs.SEGMENTATION_FAULT
+pytestmark = words.both
 
 CONTENT = b"the bytes of a pickle, never loaded"
 DIGITS = hashlib.sha256(CONTENT).hexdigest()[:12]
@@ -24,7 +31,7 @@ class Seat:
     """Runs verbs in this process, against a stand-in."""
 
     def __init__(self, sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-        self.sandbox, self._capsys = sandbox, capsys
+        self.sandbox, self.words, self._capsys = sandbox, sandbox.state.words, capsys
 
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Return the exit code and what was printed."""
@@ -111,7 +118,7 @@ def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     assert lines[0].startswith("round 1000 is open until ")
     assert lines[1].split()[:2] == ["FAILED", "staked"]
     assert runs.SEGMENTATION_FAULT in lines[1]
-    assert "-> why staked" in lines[1]
+    assert "-> python -m builder why staked" in lines[1]
     assert {line.split()[1] for line in lines[-2:]} == {"old_one", "signals_one"}
     assert seat.data("status")["slots"][0]["state"] == "failed"
 
@@ -123,7 +130,7 @@ def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, 
     assert (fresh["state"], fresh["todo"]) == ("failed", "why fresh")
     assert runs.SEGMENTATION_FAULT in fresh["reason"]
     assert runs.SEGMENTATION_FAULT in seat.good("models")
-    assert "-> why fresh" in seat.good("status", "fresh")
+    assert "-> python -m builder why fresh" in seat.good("status", "fresh")
 
 
 def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: str) -> None:
@@ -132,7 +139,7 @@ def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: 
     shown = ("stake        12.5", "no round is open; round", "numerai_predict_py_3_11:a78dedd")
     for text in (failed, runs.SEGMENTATION_FAULT, *shown):
         assert text in out
-    assert seat.data("status", "staked")["slot"]["pickle"]["triggers"][0]["status"] == "failed"
+    assert seat.data("status", "staked")["slot"]["pickle"]["triggers"][0]["status"] == seat.words.run_bad
 
 
 def test_a_slot_that_is_not_there_is_named_with_those_that_are_near(seat: Seat) -> None:
@@ -155,6 +162,97 @@ def test_data_versions_take_no_token(seat: Seat, monkeypatch: pytest.MonkeyPatch
     out = seat.good("data-versions")
     assert ["v5.2", "v5.2", "default"] in [line.split()[:3] for line in out.splitlines()]
     assert seat("models")[0] == 4
+
+
+@pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
+def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_statuses: bool) -> None:
+    seat.sandbox.state.runs_have_statuses = has_statuses
+    seat.sandbox.state.slot("fresh").pickle_id = uploaded
+    found = seat.data("status", "fresh")["slot"]
+    assert (found["state"], found["reason"], found["failure"]) == ("good", f"last run {seat.words.run_good}", None)
+    assert f"{seat.words.run_good}, upload" in seat.good("status", "fresh")
+
+
+@pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
+def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed: str, *, has_statuses: bool) -> None:
+    seat.sandbox.state.runs_have_statuses = has_statuses
+    found = seat.data("status", "staked")["slot"]
+    assert (found["state"], found["todo"]) == ("failed", "why staked")
+    assert found["failure"]["status"] == seat.words.run_bad
+    assert found["failure"]["log"] == ["starting", "Segfault"]
+    out = seat.good("status", "staked")
+    code, explained, _ = seat("why", "staked", "--no-run")
+    assert code == 1
+    for text in (seat.words.run_bad, "Segfault", "cause", "fix", *([SEGFAULT, "make pickle"] if has_statuses else [])):
+        assert (text in out, text in explained) == (True, True), text
+
+
+def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed: str) -> None:
+    for word in ("submission_unsucceeded", "INVALIDATED"):
+        seat.sandbox.state.pickles[failed].triggers[-1].statuses[-1].status = word
+        found = seat.data("status", "staked")["slot"]
+        assert (found["state"], found["reason"]) == ("unsure", f"run {word!r}: an unknown status")
+        assert word in seat.good("status")
+        assert seat("why", "staked", "--no-run")[0] == 0
+
+
+# ---- uploaded and not assigned
+
+
+def test_an_upload_that_is_not_assigned_is_waiting_and_the_shown_command_assigns_it(seat: Seat, uploaded: str) -> None:
+    for looking in (("status",), ("status", "fresh"), ("models",)):
+        out = seat.good(*looking)
+        (line,) = (one for one in out.splitlines() if "fresh" in one.split())
+        assert "a validated pickle is waiting: " in line
+        assert "upload --model" not in line
+    assert seat.data("status", "fresh")["slot"]["state"] == "unassigned"
+    shown = seat.good("status", "fresh").splitlines()[0].partition("-> python -m builder ")[2]
+    assert shown == f"assign fresh {uploaded}"
+    assert seat(*shown.split(), "--yes")[0] == 0
+    assert seat.data("status", "fresh")["slot"]["state"] == "good"
+
+
+def test_what_the_official_client_uploads_is_waiting(
+    seat: Seat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pkl"
+    path.write_bytes(CONTENT)
+    monkeypatch.setattr(base_api, "API_TOURNAMENT_URL", seat.sandbox.api_url)
+    token = seat.sandbox.state.token("full")
+    official = numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
+    made = official.model_upload(str(path), model_id=seat.sandbox.state.slot("fresh").id)
+    assert f"-> python -m builder assign fresh {made}" in seat.good("status")
+    running = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "earlier.pkl", assign=True)
+    found = seat.data("status", "fresh")["slot"]
+    assert (found["pickle"]["id"], found["state"], found["todo"]) == (running.id, "good", f"assign fresh {made}")
+    assert "a newer validated pickle is waiting" in found["reason"]
+
+
+def test_an_upload_that_is_being_validated_is_not_an_empty_slot(seat: Seat, ask: client.Client) -> None:
+    seat.sandbox.runs.judge = runs.Scripted(settles=False)
+    made = ask.upload("fresh", CONTENT)["id"]
+    found = seat.data("status", "fresh")["slot"]
+    assert (found["state"], found["todo"]) == ("waiting", "")
+    assert f"validation of upload {made}: {seat.words.running}" in found["reason"]
+    seat.sandbox.state.pickles[made].status = "pondering"
+    assert seat.data("status", "fresh")["slot"]["state"] == "unsure"
+
+
+def test_what_is_listed_as_unassigned_alone_is_waiting_too(seat: Seat, uploaded: str) -> None:
+    seat.sandbox.faults.add(
+        "pickles", faults.answers("computePickles", []), times=None, when=lambda one: not one.variables["unassigned"]
+    )
+    assert f"assign fresh {uploaded}" in seat.good("status")
+    assert seat("assign", "fresh", DIGITS, "--yes")[0] == 0
+
+
+def test_an_upload_for_no_slot_is_waiting(seat: Seat, ask: client.Client) -> None:
+    made = ask.upload(None, CONTENT)["id"]
+    assert f"-> python -m builder assign SLOT {made}" in seat.good("status")
+    assert seat.data("status")["ownerless"] == [made]
+    assert seat("assign", "fresh", made, "--yes")[0] == 0
+    assert made not in "".join(line for line in seat.good("status").splitlines() if "no slot" in line)
+    assert seat.data("status")["ownerless"] == []
 
 
 # ---- runs
@@ -222,6 +320,39 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
 
 
+@pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
+def test_trigger_ends_when_the_run_does(seat: Seat, failed: str, *, has_statuses: bool) -> None:
+    seat.sandbox.state.runs_have_statuses = has_statuses
+    found = seat.data("trigger", "staked", "--yes")
+    assert (found["run"]["status"], found["failure"]) == (seat.words.run_good, None)
+    seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
+    code, out, _ = seat("trigger", "staked", "--yes")
+    assert code == 1
+    for text in (seat.words.run_bad, "Segfault", "fix", *([SEGFAULT, "make pickle"] if has_statuses else [])):
+        assert text in out, text
+    assert out.startswith("FAILED: run ")
+
+
+def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
+    seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(answer: dict[str, Any]) -> dict[str, Any]:
+        for one in answer["data"]["computePickles"]:
+            one["triggers"][0]["status"] = "invalidated"
+        return answer
+
+    seat.sandbox.faults.add("pickle", faults.changed(change), times=None)
+    pauses: list[float] = []
+    patience = dataclasses.replace(waiting.Patience(), sleep=pauses.append, clock=lambda: sum(pauses))
+    monkeypatch.setattr(waiting, "Patience", lambda total: dataclasses.replace(patience, total=total))
+    code, _, err = seat("trigger", "staked", "--yes", "--wait", "60")
+    assert (code, sum(pauses)) == (4, 60)
+    assert "run: invalidated" in err
+    assert "triggering it again would begin another run" in err
+    assert seat("trigger", "staked", "--yes", "--wait", "0")[0] == 0
+    assert len(seat.sandbox.state.pickles[failed].triggers) == 3
+
+
 @pytest.mark.parametrize(("typed", "agreed"), [("", False), ("y", False), ("yes", True)])
 @pytest.mark.parametrize("verb", ["trigger", "assign"])
 def test_where_a_stake_hangs_on_it_only_the_whole_word_is_a_yes(
@@ -251,7 +382,7 @@ def test_trigger_of_an_archived_slot_is_refused(seat: Seat) -> None:
 def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
     made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
     code, _, err = seat("trigger", made.id)
-    assert (code, "its validation says 'failed'" in err, seat.changes()) == (5, True, [])
+    assert (code, f"its validation says {seat.words.bad!r}" in err, seat.changes()) == (5, True, [])
 
 
 def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
@@ -270,7 +401,7 @@ def test_trigger_finds_the_run_whose_answer_was_lost(
     seat.sandbox.faults.add("triggerComputePickleUpload", faults.applied(faults.html(502)))
     if later:
         seat.sandbox.faults.add("computePickles", faults.answers("computePickles", []), times=later, after=1)
-    out = seat.good("trigger", "staked", "--yes")
+    out = seat.good("trigger", "staked", "--yes", "--wait", "0")
     assert seat.sandbox.state.pickles[failed].triggers[-1].id in out
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
 

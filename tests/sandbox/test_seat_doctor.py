@@ -11,7 +11,7 @@ import pytest
 
 from builder import errors, pins
 from builder.cli import session
-from tests.support import command
+from tests.support import command, words
 from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
@@ -140,6 +140,24 @@ def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_
     write(model)
     _, lines = look()
     assert (wrong(lines), said in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
+
+
+@words.both
+def test_the_slots_pickle_that_failed_is_to_be_fixed_and_one_that_waits_is_shown(
+    look: Callable[..., Any], sandbox: server.Sandbox
+) -> None:
+    slot = sandbox.state.slot("fresh")
+    waiting = sandbox.state.add_pickle(slot, "waiting.pkl")
+    _, lines = look()
+    assert (wrong(lines), lines["slot"]["good"]) == (set(), None)
+    assert (
+        f"a validated pickle is waiting: waiting.pkl: `python -m builder assign fresh {waiting.id}`"
+        in (lines["slot"]["text"])
+    )
+    sandbox.state.add_pickle(slot, "failed.pkl", assign=True, passed=False)
+    _, lines = look()
+    assert (wrong(lines), lines["slot"]["fix"]) == ({"slot"}, "python -m builder why fresh")
+    assert sandbox.state.words.bad in lines["slot"]["text"]
 
 
 def test_an_image_that_is_deprecated_or_not_to_be_had(look: Callable[..., Any], on: FakeEngine) -> None:

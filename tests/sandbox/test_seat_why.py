@@ -11,7 +11,7 @@ import pytest
 
 from builder.cli import session
 from tests.sandbox import client, live, runner, runs, server
-from tests.support import command, runner_logs
+from tests.support import command, runner_logs, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -120,6 +120,7 @@ def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
     assert "fill what is missing" in found["fix"]
 
 
+@words.both
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:
@@ -152,11 +153,12 @@ def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
     assert "another Python or numpy" in found["cause"]
 
 
+@words.both
 def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     why: Callable[..., Any], sandbox: server.Sandbox
 ) -> None:
     old, slot = sandbox.state.pickles[upload(sandbox, b"never loaded")], sandbox.state.slot("fresh")
-    old.status = "failed"
+    old.status = sandbox.state.words.bad
     new = sandbox.state.add_pickle(sandbox.state.slot("running"), "newer.pkl")
     slot.pickle_id = new.id
     new.inserted_at = old.inserted_at - dt.timedelta(hours=1)
@@ -166,12 +168,14 @@ def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     assert (code, found["failed"]) == (0, False)
 
 
+@words.both
 def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
     why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
-    upload(sandbox, b"never loaded")
-    assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": "no pickle"})
+    made = sandbox.state.pickles[upload(sandbox, b"never loaded")]
+    reason = f"no pickle; a validated pickle is waiting: {made.filename}"
+    assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": reason})
     sandbox.runs.judge = runs.Scripted.failing("The model ran out of memory")
     upload(sandbox, b"never loaded")
     code, found = why("fresh", "--no-run")

@@ -18,7 +18,22 @@ def time(at: datetime) -> str:
 def account(state: world.State, one: world.Account) -> dict[str, Any]:
     """Show an account with its slots."""
     slots = [slot(state, each) for each in state.slots.values() if each.account is one]
-    return {"id": one.id, "username": one.username, "maxModelSlots": one.max_model_slots, "models": slots}
+    tokens = [each for each in state.tokens if each.account is one and not each.revoked]
+    return {
+        "id": one.id,
+        "username": one.username,
+        "maxModelSlots": one.max_model_slots,
+        "models": slots,
+        "email": f"{one.username}@example.com",
+        "status": "VERIFIED",
+        "mfaEnabled": False,
+        "walletAddress": None,
+        "availableNmr": "0",
+        "insertedAt": time(one.inserted_at),
+        "apiTokens": [
+            {"name": each.name, "public_id": each.public_id, "scopes": sorted(each.scopes)} for each in tokens
+        ],
+    }
 
 
 def slot(state: world.State, one: world.Slot) -> dict[str, Any]:
@@ -32,9 +47,37 @@ def slot(state: world.State, one: world.Slot) -> dict[str, Any]:
         "archived": one.archived,
         "computeEnabled": assigned is not None,
         "submissionWebhook": one.webhook,
-        "v2Stake": {"status": "active", "latestValue": one.stake} if one.stake is not None else None,
+        "v2Stake": {"status": "active", "latestValue": one.stake, "txHash": None} if one.stake is not None else None,
         "latestSubmissionV2": submission(one.latest_submission) if one.latest_submission else None,
+        "submissions": [
+            {"id": each.id, "filename": each.filename, "selected": True, "round": round_(each.round)}
+            for each in one.submissions
+        ],
         "computePickleUpload": pickle(state, assigned) if assigned else None,
+    }
+
+
+def performances(one: world.Slot) -> list[dict[str, Any]]:
+    """Show the scores of a slot by round."""
+    return [
+        {
+            "roundNumber": each.round.number,
+            "intraRoundSubmissionScores": [score(found) for found in each.scores] or None,
+        }
+        for each in one.submissions
+    ]
+
+
+def score(one: world.Score) -> dict[str, Any]:
+    """Show a score."""
+    return {
+        "date": time(one.at),
+        "day": one.day,
+        "displayName": one.name,
+        "payoutPending": one.payout,
+        "payoutSettled": None,
+        "percentile": one.percentile,
+        "value": one.value,
     }
 
 
@@ -64,21 +107,22 @@ def pickle(state: world.State, one: world.Pickle, *, status: str | None = None) 
         "diagnosticsStatus": one.diagnostics,
         "diagnosticsStatusDescription": None,
         "diagnosticsId": one.diagnostics_id,
-        "triggers": [trigger(one, each) for each in reversed(one.triggers)],
+        "triggers": [trigger(state, one, each) for each in reversed(one.triggers)],
         "insertedAt": time(one.inserted_at),
         "updatedAt": time(one.updated_at),
     }
 
 
-def trigger(of: world.Pickle, one: world.Trigger) -> dict[str, Any]:
+def trigger(state: world.State, of: world.Pickle, one: world.Trigger) -> dict[str, Any]:
     """Show a run of a pickle."""
+    steps = one.statuses if state.runs_have_statuses else []
     return {
         "id": one.id,
         "computePickleUploadId": of.id,
-        "roundId": str(one.round_number) if one.round_number is not None else None,
+        "roundId": str(one.round.number) if one.round else None,
         "submissionId": one.submission_id,
         "type": one.kind,
-        "status": one.statuses[-1].status,
+        "status": steps[-1].status if steps else None,
         "statuses": [
             {
                 "id": each.id,
@@ -88,7 +132,7 @@ def trigger(of: world.Pickle, one: world.Trigger) -> dict[str, Any]:
                 "insertedAt": time(each.at),
                 "updatedAt": time(each.at),
             }
-            for each in one.statuses
+            for each in steps
         ],
         "insertedAt": time(one.statuses[0].at),
         "updatedAt": time(one.statuses[-1].at),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builder import doctor, engine, errors, pins, tournament
-from tests.support import clones, seats
+from tests.support import clones, seats, words
+
+if TYPE_CHECKING:
+    from tests.support.words import Words
 
 TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
@@ -135,7 +138,8 @@ def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
     assert doctor.judge_clock(None).good is None
 
 
-def test_a_slot_is_judged_for_a_deploy() -> None:
+@words.both
+def test_a_slot_is_judged_for_a_deploy(words: Words) -> None:
     def good(**changes: Any) -> bool | None:
         line = doctor.judge_slot(seats.slot("alpha", **changes), CONFIG)
         assert bool(line.fix) is (line.good is False), line
@@ -146,4 +150,7 @@ def test_a_slot_is_judged_for_a_deploy() -> None:
     assert good(webhook="https://host/hook") is False
     assert good(archived=True) is False
     assert good(tournament=11) is False
-    assert good(pickle=seats.pickle(validation="failed")) is False
+    assert good(pickle=seats.pickle(validation=words.bad)) is False
+    assert good(pickle=seats.pickle(validation=words.good, triggers=(seats.trigger(words.run_bad),))) is False
+    assert good(pickle=seats.pickle(validation=words.good, triggers=(seats.trigger(words.run_good),))) is True
+    assert good(pickle=seats.pickle(validation="pondering")) is None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builder import diagnose, image, rerun, standing, validate
+from tests.support import words
+
+if TYPE_CHECKING:
+    from tests.support.words import Words
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 AGAIN = "python -m builder trigger alpha"
@@ -79,10 +83,17 @@ def test_what_a_limit_ended_there_stays_the_cause() -> None:
     assert "smaller or faster" in found.fix
 
 
-def test_a_fault_on_their_side_is_told_so() -> None:
-    found = rerun.conclude(fault("error"), [], None, again=AGAIN)
+@pytest.mark.parametrize("status", ["error", "ERROR", "submission_error"])
+def test_a_fault_on_their_side_is_told_so(status: str) -> None:
+    found = rerun.conclude(fault(status), [], None, again=AGAIN)
     assert "on their side" in found.text
     assert "trigger" in found.fix
+
+
+@words.both
+def test_a_fault_of_the_model_is_not_told_to_be_on_their_side(words: Words) -> None:
+    found = rerun.conclude(fault(words.run_bad), [], None, again=AGAIN)
+    assert "on their side" not in found.text
 
 
 @pytest.mark.parametrize(

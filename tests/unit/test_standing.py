@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from builder import standing, tournament
 from builder.standing import Rank
-from tests.support import seats
+from tests.support import seats, words
+
+if TYPE_CHECKING:
+    from tests.support.words import Words
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 NO_ROUND = tournament.NO_ROUND
@@ -22,28 +25,40 @@ def rank(**pickle: Any) -> Rank:
     return standing.judge(seats.slot("alpha", pickle=seats.pickle(**pickle))).rank
 
 
-@pytest.mark.parametrize(
-    ("pickle", "expected"),
-    [
+@words.both
+def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
+    for changes, expected in (
         ({}, Rank.GOOD),
-        ({"validation": "VALIDATED"}, Rank.GOOD),
-        ({"validation": "failed"}, Rank.FAILED),
-        ({"validation": "pending"}, Rank.WAITING),
-        ({"validation": "pondering"}, Rank.UNSURE),
+        ({"validation": words.good.upper()}, Rank.GOOD),
+        ({"validation": words.bad}, Rank.FAILED),
+        ({"validation": words.pending}, Rank.WAITING),
+        ({"validation": "invalidated"}, Rank.UNSURE),
         ({"validation": ""}, Rank.UNSURE),
-        ({"triggers": (seats.trigger("success"),)}, Rank.GOOD),
-        ({"triggers": (seats.trigger("failed", SEGFAULT),)}, Rank.FAILED),
+        ({"triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
+        ({"triggers": (seats.trigger(words.run_bad, SEGFAULT),)}, Rank.FAILED),
         ({"triggers": (seats.trigger("error"),)}, Rank.FAILED),
-        ({"triggers": (seats.trigger("running"),)}, Rank.WAITING),
+        ({"triggers": (seats.trigger(words.run_pending),)}, Rank.WAITING),
         ({"triggers": (seats.trigger("pondering"),)}, Rank.UNSURE),
-        ({"triggers": (seats.trigger("failed", NO_ROUND),)}, Rank.GOOD),
-        ({"validation": "failed", "triggers": (seats.trigger("failed", NO_ROUND),)}, Rank.GOOD),
-        ({"diagnostics": "failed"}, Rank.FAILED),
-        ({"diagnostics": "success"}, Rank.GOOD),
-    ],
-)
-def test_the_words_of_a_pickle(pickle: dict[str, Any], expected: Rank) -> None:
-    assert rank(**pickle) is expected
+        ({"triggers": (seats.trigger(words.run_bad, NO_ROUND),)}, Rank.GOOD),
+        ({"validation": words.bad, "triggers": (seats.trigger(words.run_no_round, NO_ROUND),)}, Rank.GOOD),
+        ({"diagnostics": words.diagnostics_bad}, Rank.FAILED),
+        ({"diagnostics": words.diagnostics}, Rank.GOOD),
+        ({"diagnostics": "pondering"}, Rank.GOOD),
+        ({"trigger": words.run_good}, Rank.GOOD),
+        ({"trigger": words.run_bad}, Rank.FAILED),
+        ({"trigger": words.run_pending}, Rank.WAITING),
+        ({"trigger": "pondering"}, Rank.UNSURE),
+        ({"trigger": words.run_bad, "triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
+    ):
+        assert rank(**{"validation": words.good, **changes}) is expected, changes
+
+
+@pytest.mark.parametrize(("word", "valid"), [("server_error", True), ("model_failed", False)])
+def test_a_failure_on_their_side_does_not_speak_against_a_pickle_that_had_no_round(word: str, *, valid: bool) -> None:
+    first = seats.trigger("model_failed", NO_ROUND, id="a", inserted_at=EARLIER)
+    later = seats.trigger(word, id="b", inserted_at=LATER)
+    pickle = seats.pickle(validation="invalid", triggers=(first, later))
+    assert standing.judge_validation(pickle) is valid
 
 
 def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
@@ -59,11 +74,6 @@ def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
     fault = standing.find_fault(seats.pickle(triggers=(old, new)))
     assert fault is not None
     assert (fault.where, fault.trigger) == ("run", old)
-
-
-def test_a_run_without_a_word_of_its_own_has_its_last_steps() -> None:
-    wordless = dataclasses.replace(seats.trigger("failed", SEGFAULT), status="")
-    assert standing.judge_run(wordless) is False
 
 
 def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
@@ -100,7 +110,31 @@ def test_an_upload_that_failed_since_is_told_of() -> None:
     assert standing.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is Rank.GOOD
     assert standing.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is Rank.GOOD
     assert standing.judge(runs, [good, failed]).rank is Rank.GOOD, "the newest upload is what it runs"
-    assert standing.judge(seats.slot("alpha"), [good, failed]).rank is Rank.EMPTY
+    assert standing.judge(seats.slot("alpha"), [good, failed]).rank is Rank.UNASSIGNED
+
+
+@words.both
+def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> None:
+    waiting = seats.pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
+    found = standing.judge(seats.slot("alpha"), [waiting])
+    assert (found.rank, found.todo) == (Rank.UNASSIGNED, "assign alpha new")
+    assert "a validated pickle is waiting: new-0123456789ab.pkl" in found.reason
+    ran = dataclasses.replace(waiting, triggers=(seats.trigger(words.run_bad, SEGFAULT),))
+    assert standing.judge(seats.slot("alpha"), [ran]).rank is Rank.FAILED
+    for changes, expected in (
+        ({"owner": "s2"}, Rank.EMPTY),
+        ({"slots": ("s2",)}, Rank.EMPTY),
+        ({"validation": words.running}, Rank.WAITING),
+        ({"validation": "unvalidated"}, Rank.UNSURE),
+    ):
+        assert standing.judge(seats.slot("alpha"), [dataclasses.replace(waiting, **changes)]).rank is expected
+    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
+    assert standing.judge(hooked, [waiting]).rank is Rank.EMPTY, "a slot with a webhook takes no pickle"
+    runs = seats.slot("alpha", pickle=seats.pickle("old", validation=words.good, inserted_at=EARLIER))
+    newer = standing.judge(runs, [waiting])
+    assert (newer.rank, newer.todo) == (Rank.GOOD, "assign alpha new")
+    assert standing.find_ownerless([waiting]) == []
+    assert len(standing.find_ownerless([dataclasses.replace(waiting, owner="")])) == 1
 
 
 @given(

@@ -85,20 +85,61 @@ def _is_order(name: str) -> bool:
     return name in {"create_pickle", "create_slot", "trigger"}
 
 
-@pytest.mark.parametrize(
-    ("word", "good"),
-    [
-        ("success", True),
-        ("VALIDATED", True),
-        ("Failed", False),
-        ("error", False),
-        ("pending", None),
-        ("teleporting", None),
-        ("", None),
-    ],
+_GOOD = ("succeeded", "success", "passed", "validated", "completed")
+_BAD = ("failed", "error", "invalid")
+_IN_PROGRESS = ("queued", "pending", "running", "validating")
+_UNKNOWN = (
+    *("invalidated", "unvalidated", "unsuccessful", "failing", "teleporting"),
+    *("validated_maybe", "failed 2", "success!", "FAİLED"),
 )
-def test_status_words_in_either_case(word: str, *, good: bool | None) -> None:
-    assert tournament.verdict(word) is good
+
+
+def _spellings(word: str) -> tuple[str, ...]:
+    return (word, word.upper(), word.title(), f"submission_{word}", f"MODEL-{word}", f"is it {word}", f" {word}_")
+
+
+@pytest.mark.parametrize("word", [each for word in (*_GOOD, *_BAD, *_IN_PROGRESS) for each in _spellings(word)])
+def test_a_status_is_classified_by_its_last_word_in_any_case(word: str) -> None:
+    last = word.strip(" _").replace("-", "_").replace(" ", "_").rpartition("_")[2].lower()
+    assert tournament.verdict(word) is (True if last in _GOOD else False if last in _BAD else None)
+    assert tournament.is_in_progress(word) is (last in _IN_PROGRESS)
+    assert tournament.is_unknown(word) is False
+    assert tournament.is_their_fault(word) is (last == "error")
+
+
+@pytest.mark.parametrize("word", [*_UNKNOWN, "validated_un-known", "succeeded at_last"])
+def test_an_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) -> None:
+    assert (tournament.verdict(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
+        None,
+        False,
+        True,
+    )
+
+
+@pytest.mark.parametrize("word", ["", " ", "_-"])
+def test_an_empty_status_is_not_an_unknown_one(word: str) -> None:
+    assert (tournament.verdict(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
+        None,
+        False,
+        False,
+    )
+
+
+def test_a_run_without_a_status_has_that_of_its_last_step_or_of_the_pickle_if_it_is_the_newest() -> None:
+    steps = [{"status": "queued"}, {"status": "model_failed"}]
+    runs = [
+        {"id": "old", "insertedAt": "2026-03-09T12:00:00Z"},
+        {"id": "steps", "insertedAt": "2026-03-10T12:00:00Z", "statuses": steps},
+        {"id": "newest", "insertedAt": "2026-03-11T12:00:00Z"},
+    ]
+    found = reading.pickle({"triggerStatus": "submission_succeeded", "triggers": runs})
+    assert {one.id: one.status for one in found.triggers} == {
+        "old": "",
+        "steps": "model_failed",
+        "newest": "submission_succeeded",
+    }
+    own = reading.pickle({"triggerStatus": "submission_succeeded", "triggers": [{"id": "a", "status": "queued"}]})
+    assert [one.status for one in own.triggers] == ["queued"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import faults, runs, storage
-from tests.support import runner_logs, uploads
+from tests.support import runner_logs, uploads, words
 from tests.support.upload_ends import ASSIGN, CREATE, MB, SEGMENTATION, big, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 
+@words.both
 def test_row_24_a_validation_that_fails(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION, "loading", "the last line", interim=("pending",))
     before = project.running()
@@ -25,6 +26,7 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert SEGMENTATION in out
     assert "the last line" in out
     assert "make pickle" in out  # the likely cause, and its fix
+    assert f"validation {project.sandbox.state.words.bad}" in out
     assert project.slot("running").pickle_id == before.id
     assert project.sandbox.requests.count(ASSIGN) == 0
     assert project.journal("running")[-1]["step"] == "failed"
@@ -44,6 +46,7 @@ def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
     assert f"cause    the tournament says: odd; `python -m builder why {record.id}` runs it here" in out
 
 
+@words.both
 def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
     assert project.upload()[0] == 1
@@ -54,6 +57,7 @@ def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
     assert len(project.records()) == 2
 
 
+@words.both
 def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"), settles=False)
     code, _, err = project.upload("--wait", "0")
@@ -63,20 +67,24 @@ def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     assert "run the same command again" in err
     assert project.slot().pickle_id is None
     record.interim.clear()
-    record.status, record.passed = "validated", True
+    record.status, record.passed = project.sandbox.state.words.good, True
     assert project.upload()[0] == 0
     check_deployed(project)
 
 
+@words.both
 def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project) -> None:
-    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"))
+    project.sandbox.runs.judge = runs.Scripted(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
     code, _, err = project.upload()
     assert code == 0
     assert [line for line in err.splitlines() if line.startswith("validation:")] == [
         "validation: pending",
-        "validation: simmering",
-        "validation: validated",
+        "validation: un [31mvalidated",
+        "validation: invalidated",
+        f"validation: {project.sandbox.state.words.good}",
     ]
+    recorded = [(one["of"], one["status"]) for one in project.journal() if one["step"] == "unknown status"]
+    assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
 _LOOKS_BEFORE = 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import faults, runs
+from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,7 @@ def test_no_slot_is_made_that_could_not_be_given_the_pickle(project: Project, tm
 # ---- the webhook
 
 
+@words.both
 def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
     address = project.slot("hooked").webhook
     judged_from_then_on(project, OUT_OF_MEMORY)
@@ -139,6 +141,7 @@ def test_each_time_it_comes_to_the_slot_it_is_run(project: Project) -> None:
     assert project.receipt()["trigger"] == project.records()[0].triggers[-1].id
 
 
+@words.both
 def test_after_a_run_that_failed_the_next_is_a_new_one(project: Project) -> None:
     judged_from_then_on(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
@@ -175,6 +178,7 @@ def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: 
     assert project.slot(slot).pickle_id == before
 
 
+@words.both
 def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
@@ -227,6 +231,7 @@ def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Proj
     assert project.slot().pickle_id == record.id
 
 
+@words.both
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.running()
     judged_from_then_on(project, OUT_OF_MEMORY)
@@ -273,6 +278,7 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
 # ---- what was never valid
 
 
+@words.both
 def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
@@ -285,6 +291,7 @@ def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(proje
     assert project.sandbox.requests.count(ASSIGN) == 0
 
 
+@words.both
 def test_what_had_no_round_is_assigned_by_hand_too(project: Project) -> None:
     project.sandbox.state.close_round()
     project.sandbox.state.no_round_fails = True

@@ -10,7 +10,7 @@ import pytest
 
 from builder import artifact, config, pins
 from tests.sandbox import faults, runs
-from tests.support import registry_images, uploads
+from tests.support import registry_images, uploads, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 
+@words.both
 def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     code, out, err = project.upload()
     assert (code, out.partition(" ")[0]) == (0, "fresh"), err
@@ -246,6 +247,7 @@ def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     assert not project.slot("hooked").webhook
 
 
+@words.both
 def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
     address = project.slot("hooked").webhook
@@ -293,6 +295,7 @@ def test_what_is_not_proved_asks_no_network(project: Project) -> None:
 # ---- rounds and runs
 
 
+@words.both
 def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Project) -> None:
     opens = project.sandbox.state.close_round().open_time
     project.sandbox.state.no_round_fails = True
@@ -303,6 +306,7 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     assert project.slot().pickle_id == project.records()[0].id
 
 
+@words.both
 def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project: Project) -> None:
     project.sandbox.state.no_round_fails = True
 
@@ -315,6 +319,7 @@ def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project
     assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
 
 
+@words.both
 def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
     code, out, _ = project.upload("--trigger")
     assert code == 0
@@ -325,6 +330,7 @@ def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
     assert project.sandbox.requests.count("triggerComputePickleUpload") == 1
 
 
+@words.both
 def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
     before = project.running()
 
@@ -336,6 +342,39 @@ def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
     assert code == 1
     assert "Out of memory." in out
     assert project.slot("running").pickle_id == before.id
+
+
+@words.both
+@pytest.mark.parametrize("good", [True, False])
+def test_a_run_without_a_status_ends_by_the_pickles_trigger_status(project: Project, *, good: bool) -> None:
+    project.sandbox.state.runs_have_statuses = False
+
+    def judge(state: State, variables: Mapping[str, Any]) -> None:
+        project.sandbox.runs.judge = runs.Scripted() if good else runs.Scripted.failing("Out of memory.")
+
+    project.sandbox.faults.add("assignPickleToModel", dataclasses.replace(faults.Action(applies=True), then=judge))
+    code, out, err = project.upload("--trigger")
+    assert code == (0 if good else 1), err
+    spoken = project.sandbox.state.words
+    assert (spoken.run_good if good else f"run {spoken.run_bad}") in out
+    assert (project.slot().pickle_id is not None) is good
+
+
+def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Project) -> None:
+    def change(answer: dict[str, Any]) -> dict[str, Any]:
+        for pickle in answer["data"]["computePickles"]:
+            pickle["triggers"][0]["status"] = "un_succeeded_yet"
+        return answer
+
+    def then(state: State, variables: Mapping[str, Any]) -> None:
+        project.sandbox.faults.add("pickle", faults.changed(change), times=3)
+
+    project.sandbox.faults.add(
+        "triggerComputePickleUpload", dataclasses.replace(faults.Action(applies=True), then=then)
+    )
+    code, _, err = project.upload("--trigger")
+    assert (code, "run: un_succeeded_yet" in err) == (0, True), err
+    assert [one["status"] for one in project.journal() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
 
 
 # ---- and back
@@ -446,6 +485,7 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert project.slot("running").pickle_id == ours
 
 
+@words.both
 def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
