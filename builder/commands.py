@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -28,6 +29,11 @@ def with_config(name: str, config: Path, *options: str) -> str:
     program = "numerai-builder" if Path(sys.argv[0]).name == "numerai-builder" else "python -m builder"
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     return " ".join([program, name, *map(shlex.quote, [str(shown), *options])])
+
+
+def name_config(text: str, config: Path) -> str:
+    """Return a text whose commands name a config, as :func:`with_config` does, where it says ``CONFIG=...``."""
+    return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda found: with_config(found[1], config), text)
 
 
 def config_of(folder: Path) -> Path | None:

@@ -34,13 +34,18 @@ _FRAME = re.compile(r'\s*File "([^"]*)", line \d+')
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*")
 _LETTER = re.compile(r"[^\W_]")
 
-_BUILD = "build it in the image that runs it: `make pickle`"
-_BUILD_AGAIN = "build it again: `make pickle`"
-_FROM_BUNDLE = "build it from a bundle with `make pickle`"
-_RETURN = "return a DataFrame with one column `prediction` on the index of live_features, then run `make pickle`"
-_FIX_MODEL = "fix the model or function where it was made, export it, then run `make pickle` and `make validate`"
+_BUILD = "build it in the image that runs it: `make pickle CONFIG=...`"
+_BUILD_AGAIN = "build it again: `make pickle CONFIG=...`"
+_FROM_BUNDLE = "build it from a bundle with `make pickle CONFIG=...`"
+_RETURN = (
+    "return a DataFrame with one column `prediction` on the index of live_features, then run `make pickle CONFIG=...`"
+)
+_FIX_MODEL = (
+    "fix the model or function where it was made, export it, then run `make pickle CONFIG=...` and "
+    "`make validate CONFIG=...`"
+)
 _SMALLER, _FASTER = "make the model smaller", "make the model smaller or faster"
-_MEASURED = "`make validate` measures it under the same limit"
+_MEASURED = "`make validate CONFIG=...` measures it under the same limit"
 _BY_VALUE = "a pickle must hold all its code by value"
 _NO_CSV = "the entry point ended with exit 0 and wrote no CSV"
 
@@ -153,7 +158,7 @@ _CAUSES = (
         r"(?i)^(?:invalid pickle|pickle function)\b.*(?:\b1 or 2\b|\b(?:has|have|with) \d+ (?:parameter|argument)s?\b)",
         Cause(
             text="the function has neither 1 nor 2 parameters",
-            fix="give it one (live features) or two (and benchmark models), then run `make pickle`",
+            fix="give it one (live features) or two (and benchmark models), then run `make pickle CONFIG=...`",
         ),
     ),
     (
@@ -177,14 +182,14 @@ _CAUSES = (
         r"(?i)^pickle function\b.*\breturned\b.*\bNaN\b",
         Cause(
             text="the function returned NaN in its predictions",
-            fix="fill what is missing before or after the model predicts, then run `make pickle`",
+            fix="fill what is missing before or after the model predicts, then run `make pickle CONFIG=...`",
         ),
     ),
     (
         r"(?i)^pickle function\b.*\breturned\b.*(?:between 0|\[0, ?1\]|\brange\b|outside)",
         Cause(
             text="the function returned predictions outside 0 to 1",
-            fix="end the model's `post` with a rank, then run `make pickle`",
+            fix="end the model's `post` with a rank, then run `make pickle CONFIG=...`",
         ),
     ),
     (
@@ -198,7 +203,7 @@ _CAUSES = (
         ),
         Cause(
             text="the function uses the network, which the tournament's container does not have",
-            fix="put what it downloads into the pickle, then run `make pickle`",
+            fix="put what it downloads into the pickle, then run `make pickle CONFIG=...`",
         ),
     ),
     (r"(?i)out of memory|\bMemoryError\b|unable to allocate|\bbad_alloc\b", _OUT_OF_MEMORY),
@@ -222,12 +227,12 @@ _ENDS = (
         r"(?i)invalid submission|submission (?:is|was) invalid",
         Cause(
             text="its predictions were refused: expected are the round's ids and one column in [0, 1] without NaN",
-            fix="`make validate` shows which of them fails",
+            fix="`make validate CONFIG=...` shows which of them fails",
         ),
     ),
     (
         r"(?i)model file could not be found|no such key",
-        Cause(text="its bytes were never stored", fix="upload it again: `make upload`"),
+        Cause(text="its bytes were never stored", fix="upload it again: `make upload CONFIG=...`"),
     ),
 )
 
@@ -249,7 +254,7 @@ def explain_no_csv(log: str) -> Cause:
     if not reasons:
         return Cause(
             text=f"{_NO_CSV}: the function ended the process itself, as `sys.exit` does",
-            fix="return the predictions instead, then run `make pickle`",
+            fix="return the predictions instead, then run `make pickle CONFIG=...`",
         )
     fix = "`make doctor` looks at the disk; then run it again" if _CANNOT_WRITE.search(reasons[-1]) else _FIX_MODEL
     return Cause(text=f"{_NO_CSV}: {reasons[-1]}", fix=fix)
@@ -437,7 +442,8 @@ def _death(ended: Ended, where: Where, log: _Log) -> Cause | None:
         when = "twice in a row, each time after its CSV was written" if ended.aborted_twice else "without a whole CSV"
         return Cause(
             text=f"the interpreter aborted (exit 134) {when}{last}",
-            fix="look for a library of the model that leaves threads running or aborts; run `make validate` again",
+            fix="look for a library of the model that leaves threads running or aborts; run "
+            "`make validate CONFIG=...` again",
         )
     return None
 

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import builder
-from builder import artifact, config, config_values, errors, json_text, manifest, post, render, typed, untrusted
+from builder import (
+    artifact,
+    commands,
+    config,
+    config_values,
+    errors,
+    json_text,
+    manifest,
+    post,
+    render,
+    typed,
+    untrusted,
+)
 from builder.bundle import archive, files, read
 
 if TYPE_CHECKING:
@@ -24,7 +36,6 @@ if TYPE_CHECKING:
 _MOST_PLAN = 1 << 22
 _MOST_ENTRIES = 2 * files.MOST_FILES
 _BUNDLE, _INSIDE = "bundle/", "inside/"
-_FIX = "get the folder again from where it came, or run `make pickle` to make it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +100,8 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
         if said.tool.inside != render.hash_entries(render.inside_entries()):
             raise errors.ArtifactError(
                 f"{made.folder}: was made by another version of this tool ({said.tool.version}; this is "
-                f"{builder.__version__}), whose code is not run from there: use that version, or run `make pickle` to "
-                "make it again"
+                f"{builder.__version__}), whose code is not run from there: use that version, or run "
+                f"`{commands.with_config('pickle', made.folder)}` to build it again"
             )
         ours = {entry.name: entry.content for entry in render.inside_entries()}
         _check_names(context, names, ours)
@@ -118,7 +129,8 @@ def _translated(context: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.ArtifactError(
-            f"{untrusted.shown(error.filename or context)}: cannot be read ({error.strerror or error}); {_FIX}"
+            f"{untrusted.shown(error.filename or context)}: cannot be read ({error.strerror or error}); "
+            f"{_fix(context.parent)}"
         ) from error
 
 
@@ -129,7 +141,7 @@ def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> No
     if extra:
         raise errors.ArtifactError(
             f"{context}: holds what its manifest does not name: {untrusted.shown_names(extra)}; nothing was built from "
-            f"it: {_FIX}"
+            f"it: {_fix(context.parent)}"
         )
 
 
@@ -180,4 +192,11 @@ def _is_same(path: Path, content: bytes | Path) -> bool:
 
 
 def _changed(made: artifact.Artifact, names: list[str]) -> errors.ArtifactError:
-    return errors.ArtifactError(f"{made.folder}: {', '.join(names)} changed since the pickle was made; {_FIX}")
+    return errors.ArtifactError(
+        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {_fix(made.folder)}"
+    )
+
+
+def _fix(folder: Path) -> str:
+    again = commands.with_config("pickle", folder)
+    return f"get the folder again from where it came, or run `{again}` to build it again"

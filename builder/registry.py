@@ -67,7 +67,7 @@ class Registry:
             chosen = next((digest for name, digest in platforms if name == engine.PLATFORM), None)
             if chosen is None:
                 raise _other_platforms(ref, [name for name, _ in platforms])
-            manifest = self._manifest(ref, chosen)
+            manifest = self._manifest(ref, _checked_digest(ref, chosen))
         else:
             platforms, manifest = [], top
         configured, size = _described(ref, manifest.data)
@@ -104,7 +104,7 @@ class Registry:
         digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
         claimed = answer.headers.get("docker-content-digest", digest)
         if claimed.startswith("sha256:") and claimed != digest:
-            raise errors.NetworkError(f"{at}: the registry calls it {claimed[:80]}, and it is {digest}; run it again")
+            raise errors.NetworkError(f"{at}: the registry calls it {claimed[:80]!a}, and it is {digest}; run it again")
         if ":" in name and digest != name:
             raise errors.NetworkError(f"{at}: what came is {digest}: changed on the way, or damaged; run it again")
         data = registry_client.read_object(answer.body, at)
@@ -114,13 +114,24 @@ class Registry:
         return _Manifest(digest=digest, data=data)
 
     def _config(self, ref: image_ref.ImageRef, digest: str) -> dict[str, Any]:
-        at = f"{ref.name}@{digest[:90]}"
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            raise errors.ImageError(f"{at}: its configuration has no sha256 digest; it is damaged, or no image")
+        at = f"{ref.name}@{_checked_digest(ref, digest)}"
         body = self._client.get(ref.repository, f"blobs/{digest}", at).body
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise errors.NetworkError(f"{at}: what came is not what its digest says; run it again")
         return registry_client.read_object(body, at)
+
+
+def _checked_digest(ref: image_ref.ImageRef, digest: str) -> str:
+    """Return a digest that a manifest names, which becomes part of an address.
+
+    Raises:
+        errors.ImageError: It is not a sha256 digest.
+    """
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise errors.ImageError(
+            f"{ref}: its manifest names {digest[:80]!a}, which is not a sha256 digest; it is damaged, or not an image"
+        )
+    return digest
 
 
 def _described(ref: image_ref.ImageRef, manifest: Mapping[str, Any]) -> tuple[str, int]:

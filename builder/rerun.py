@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from builder.standing import Fault
 
 _BOX = engine.BOX
-_MEND = "mend the model where it was trained, export it and make it anew: `make pickle`, `make validate`"
+_MEND = (
+    "fix the model where it was trained, export it and build it again: `make pickle CONFIG=...`, "
+    "`make validate CONFIG=...`"
+)
 _REFUSED = (
     "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
-    "with a rank, and make it anew: `make pickle`"
+    "with a rank, and build it again: `make pickle CONFIG=...`"
 )
 _MEASURE = "measure.json"
 

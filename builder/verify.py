@@ -6,7 +6,7 @@ import mmap
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from builder import artifact, build, errors, typed_kinds, untrusted
+from builder import artifact, build, commands, errors, typed_kinds, untrusted
 
 if TYPE_CHECKING:
     import pickletools
@@ -82,7 +82,7 @@ def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) 
     if recorded != actual:
         raise errors.ArtifactError(
             f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; get the folder again "
-            "from where it came, or run `make pickle` to make it again"
+            f"from where it came, or run `{commands.with_config('pickle', made.folder)}` to build it again"
         )
 
 

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder import errors
+from builder import commands, errors
 from builder.cli import consent, online, registries, target, terminal
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     print(f"FAILED: {diagnose.one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
         print(f"  it says  {diagnose.one_line(text)}")
-    print(f"  cause    {failure.cause}")
+    print(f"  cause    {commands.name_config(str(failure.cause), plan.wish.made.folder)}")
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in diagnose.excerpt(failure.log, _LOG_LINES)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, data, diagnose, errors, image, paths, pins, post, run
+from builder import artifact, commands, config, data, diagnose, errors, image, paths, pins, post, run
 from builder.cli import session, target, terminal
 
 if TYPE_CHECKING:
@@ -113,7 +113,12 @@ def _tell(result: validate.Validation, watch: terminal.Stopwatch) -> None:
     task = result.task
     print(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
     print(f"  in {task.image.base} ({target.KINDS[task.image.kind]}), Python {task.python}")
-    terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
+    terminal.print_table(
+        [
+            (_MARKS[check.good], check.name, commands.name_config(check.detail, task.artifact.folder))
+            for check in result.checks
+        ]
+    )
     if result.usage:
         used, limits = result.usage, task.limits
         part = used.peak_bytes / limits.memory
