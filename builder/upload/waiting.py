@@ -186,11 +186,12 @@ def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
 
 
 def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
+    status = diagnose.one_line(fault.status)
     log = tuple(diagnose.one_line(line.message) for line in read_log(api, pickle, fault))[-_PRINTED_LINES:]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, log)
     if not cause.fix:
         cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here and says more")
-    return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
+    return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
 def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[LogLine, ...]:
