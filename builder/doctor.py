@@ -9,7 +9,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import commands, engine, errors, pinning, standing, tournament
+from builder import commands, diagnose, engine, errors, pinning, standing, tournament
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -149,7 +149,7 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Lin
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = standing.judge(slot, uploaded)
-    text = f"{slot.name}: {how.reason}{stake}"
+    text = diagnose.one_line(f"{slot.name}: {how.reason}{stake}")
     if slot.archived or slot.tournament != tournament.CLASSIC:
         return Line(
             name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"

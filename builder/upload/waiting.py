@@ -186,12 +186,13 @@ def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
 
 
 def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
+    status = diagnose.one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
         cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
     log = tuple(diagnose.excerpt(printed, _PRINTED_LINES))
-    return Failure(where=fault.where, status=fault.status, descriptions=fault.descriptions, log=log, cause=cause)
+    return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
 def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[LogLine, ...]:
