@@ -15,9 +15,12 @@ from tests.support.words import VOCABULARIES, Words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# No test asserts a time: a machine may be slow, or busy with other tests.
+# No test asserts a time: a machine may be slow, or busy with other tests. The examples of a test share its fixtures,
+# which the tests that use them allow for.
 hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("any machine")
 

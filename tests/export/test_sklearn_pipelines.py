@@ -9,7 +9,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from sklearn import (
     base,
@@ -323,7 +323,7 @@ def pipelines(draw: st.DrawFn) -> tuple[Any, pd.DataFrame]:
 
 
 @given(pipelines())
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30)
 def test_random_pipelines(drawn: tuple[Any, pd.DataFrame]) -> None:
     model, rows = drawn
     try:

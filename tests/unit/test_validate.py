@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import artifact, data, engine, errors, image, progress, reference, run, validate
@@ -398,7 +398,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
     ),
     predicted=st.none() | st.lists(st.floats(), max_size=8),
 )
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 def test_whatever_was_measured_only_a_kept_contract_is_good(
     task: validate.Task, changes: dict[str, Any], predicted: list[float] | None
 ) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import yaml_text
 
-ANY_LOADER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+ANY_LOADER = settings(max_examples=40)
 
 
 @pytest.fixture(params=[name for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)], autouse=True)
