@@ -88,6 +88,26 @@ def test_what_a_model_prints_while_it_is_made_hides_nothing(on: FakeEngine, tmp_
     assert make(on, saying(source), tmp_path / "model.pkl").size == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        '{"sha256": 1}',
+        '{"sha256"}',
+        '{"a":' * 1_000 + "1" + "}" * 1_000,
+        '{"sha256": "\x1b[2J", "size": 1, "protocol": 5, "parameters": []}',
+    ],
+)
+def test_a_report_that_is_none_of_this_tool_is_refused(on: FakeEngine, tmp_path: Path, line: str) -> None:
+    """The code of a custom model prints into the same log."""
+    printed = f"numerai-builder: {line}".encode().hex()
+    source = WRITES + REPORTS + f"; print(bytes.fromhex('{printed}').decode())"
+    with pytest.raises(errors.BuildError, match=r"report is not one of this tool") as raised:
+        make(on, saying(source), tmp_path / "model.pkl")
+    assert "\x1b" not in str(raised.value)
+    assert on.leftovers() == []
+
+
 def test_a_pickle_that_is_not_the_one_that_was_made_is_not_taken(on: FakeEngine, tmp_path: Path) -> None:
     source = WRITES + REPORTS.replace("(b'x')", "(b'another')")
     with pytest.raises(
