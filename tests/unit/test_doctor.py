@@ -155,4 +155,4 @@ def test_a_slot_is_judged_for_a_deploy(words: Words) -> None:
     assert good(pickle=seats.pickle(validation=words.good, triggers=(seats.trigger(words.run_good),))) is True
     assert good(pickle=seats.pickle(validation="pondering")) is None
     escape = seats.slot("alpha", pickle=seats.pickle(triggers=(seats.trigger("\x1b[2J_success"),)))
-    assert "\x1b" not in doctor.judge_slot(escape).text
+    assert "\x1b" not in doctor.judge_slot(escape, CONFIG).text
