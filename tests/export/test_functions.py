@@ -22,7 +22,7 @@ from scipy.stats import norm, rankdata
 
 from builder import errors, post
 from builder.bundle import read
-from builder.export import captured, export, function_source, functions
+from builder.export import captured, export, function_source
 from builder.inside import custom as inside_custom
 from builder.inside import measure
 from tests.support import pickles
@@ -713,7 +713,3 @@ def test_a_module_that_is_no_python_is_refused() -> None:
     name = "numpy._core._multiarray_umath"
     with pytest.raises(errors.ExportError, match=re.escape(f"modules: {name} is not written in Python")):
         function_source.module_sources([name])
-
-
-def test_the_options_are_named() -> None:
-    assert functions.OPTIONS == ("kind", "modules", "files")
