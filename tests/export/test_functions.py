@@ -617,7 +617,10 @@ def test_without_source_there_is_nothing_to_save(tmp_path: Path) -> None:
         ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
         ({"modules": [3]}, "modules: 3: a module, or its dotted name, is needed"),
         ({"files": [3]}, "files: 3: a list of paths is needed, or a mapping"),
-        ({"module": []}, "no such option: module; this kind of model takes kind, modules, files"),
+        (
+            {"module": []},
+            "no such option: module (did you mean modules?); this kind of model takes kind, modules, files",
+        ),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], says: str, tmp_path: Path) -> None:
