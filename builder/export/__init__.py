@@ -1,10 +1,8 @@
 """From a trained model to a bundle, where it was trained: ``export(model, "mymodel.bundle.zip", sample=X)``.
 
-Imports no framework but that of the model it is given, no engine and nothing of Docker. A framework is a module here
-with two functions, and a line in ``frameworks.MODULES``::
-
-    feature_names(model) -> tuple[str, ...] | None    # the names that the object itself knows, in its inputs' order
-    translate(model, given) -> Translated             # the object in this tool's terms
+Imports nothing but numpy and the framework of the model it is given; pandas for a frame, a model that was trained on
+one, or a function. A framework is a module here that has what ``frameworks.Framework`` declares, and a line in
+``known.MODULES``.
 """
 
 from __future__ import annotations

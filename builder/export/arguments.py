@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +14,9 @@ import numpy as np
 from builder import errors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.export.frameworks import OptionsT
     from builder.export.translated import Array
 
 
@@ -98,6 +103,31 @@ def imputation_of(value: Any, columns: tuple[str, ...]) -> Array:
             f"each input in their order ({columns[0]} first)"
         )
     return np.broadcast_to(numbers, (len(columns),)).copy()
+
+
+def options_of(kind: type[OptionsT], values: Mapping[str, Any], *, common: Sequence[str], hint: str) -> OptionsT:
+    """Return the options of one kind of model.
+
+    Args:
+        kind: Their type.
+        values: What the caller passed by keyword, beyond ``common``.
+        common: The keywords that ``export`` takes for all models: a misspelt name may stand for one of them too.
+        hint: What to do about an unknown option; may be empty.
+    """
+    own = [field.name for field in dataclasses.fields(kind)]
+    unknown = sorted(set(values) - set(own))
+    if unknown:
+        names = ", ".join(f"{name}{_meant(name, [*own, *common])}" for name in unknown)
+        takes = ", ".join(own) or "none of its own"
+        raise errors.ExportError(
+            f"export: no such option: {names}; this kind of model takes {takes}{hint and f'; {hint}'}"
+        )
+    return kind(**values)
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def plain(value: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from builder import errors
-from builder.export import frameworks
+from builder.export import known
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -167,7 +167,7 @@ def refusal(value: Any, name: str) -> str:
         )
     elif isinstance(value, types.ModuleType):
         return f'export: `{name}` is the module {value.__name__}; pass modules=["{value.__name__}"]'
-    elif any(one.__module__.partition(".")[0] in frameworks.MODULES for one in kind.__mro__):
+    elif any(one.__module__.partition(".")[0] in known.MODULES for one in kind.__mro__):
         way = (
             "export the model itself, export(model, ...) with neutralize= or post= for what follows; where that is "
             "refused, save it to a file and read that in load(bundle), with files= (docs/export/custom.md), or use its "

@@ -6,6 +6,7 @@ Each member is translated by its own framework's module, over the columns that i
 from __future__ import annotations
 
 import difflib
+import statistics
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import arguments, frameworks, parity, translated
+from builder.export import arguments, frameworks, known, parity, translated
 from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
@@ -25,24 +26,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OPTIONS: tuple[str, ...] = ("weights", "transform", "scope", "member_features")
-"""What ``export`` takes for an ensemble: one value for all members, or one each, as a list or by the members' names.
-
-- ``weights``: what each member's predictions are multiplied by; 1 unless said.
-- ``transform``: ``raw``, ``rank`` or ``gaussian``, done to each member's predictions before the sum; ``raw`` unless
-  said.
-- ``scope``: ``era`` or ``frame``, within which they are ranked or gaussianised; ``era`` unless said.
-- ``member_features``: the columns each member takes, in its own order. A member that neither knows them nor has them
-  said takes all features, then all benchmarks. One list of names is for all members.
-"""
-
-NAMING: tuple[str, ...] = ("member_features",)
-"""The options that ``feature_names`` takes."""
-
-NO_OPTION = "; what belongs to one member, such as centre and scale of a module, wrap into the member itself"
-"""What is said of options that are none of these, as those of the members' own frameworks are."""
+OPTION_HINT = "wrap what belongs to one member, such as centre and scale of a module, into the member itself"
+RANK: frameworks.Rank = "era"
 
 _TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(frameworks.Options):
+    """What ``export`` takes for an ensemble: one value for all members, or one each, as a list or by their names.
+
+    Attributes:
+        weights: What each member's predictions are multiplied by.
+        transform: ``raw``, ``rank`` or ``gaussian``, done to each member's predictions before the sum.
+        scope: ``era`` or ``frame``, within which they are ranked or gaussianised.
+        member_features: The columns each member takes, in its own order. A member that neither knows its columns nor
+            has them here takes all features, then all benchmarks. One list of names is for all members.
+    """
+
+    weights: float | Sequence[float] | Mapping[str, float] = 1.0
+    transform: str | Sequence[str] | Mapping[str, str] = "raw"
+    scope: str | Sequence[str] | Mapping[str, str] = "era"
+    member_features: Sequence[str] | Sequence[Sequence[str] | None] | Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +57,13 @@ class _Member:
     Attributes:
         name: Its key, or its place in the list.
         model: The framework's object.
+        framework: The module that exports it.
         columns: What it takes, in its order, by name; None where nobody said.
     """
 
     name: str
     model: Any
+    framework: frameworks.Framework[Any]
     columns: tuple[str, ...] | None
 
 
@@ -75,30 +82,30 @@ class _Part:
     member: bundle_model.Member
 
 
-def feature_names(model: Any, member_features: Any = None) -> tuple[str, ...] | None:
+def feature_names(model: Any, options: Options) -> tuple[str, ...] | None:
     """Return the columns of all members in the order of their first appearance; None where one's are not known.
 
     Raises:
         errors.ExportError: No module knows a member's framework, or ``member_features`` does not fit the members.
     """
-    members = _members(model, member_features)
+    members = _members(model, options)
     if any(member.columns is None for member in members):
         return None
     return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
 
 
-def translate(model: Any, given: translated.Given) -> translated.Translated:
+def translate(model: Any, given: translated.Given, options: Options) -> translated.Translated:
     """Return an ensemble of what the members are translated to.
 
     Raises:
         errors.ExportError: A member cannot be expressed or takes a column that is not there, or an option does not
             fit; the member is named.
     """
-    members = _members(model, given.options.get("member_features"))
+    members = _members(model, options)
     names = [member.name for member in members]
-    weights = _each("weights", given.options.get("weights", 1.0), names)
-    transforms = _each("transform", given.options.get("transform", "raw"), names)
-    scopes = _each("scope", given.options.get("scope", "era"), names)
+    weights = _each("weights", options.weights, names)
+    transforms = _each("transform", options.transform, names)
+    scopes = _each("scope", options.scope, names)
     for name, weight, transform, scope in zip(names, weights, transforms, scopes, strict=True):
         _check_share(name, weight, transform, scope)
     parts = []
@@ -124,7 +131,7 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     )
 
 
-def _members(model: Any, member_features: Any) -> list[_Member]:
+def _members(model: Any, options: Options) -> list[_Member]:
     """Return the members, with what is known of their columns."""
     pairs = list(model.items()) if isinstance(model, Mapping) else list(enumerate(model))
     if not pairs:
@@ -135,7 +142,7 @@ def _members(model: Any, member_features: Any) -> list[_Member]:
         raise errors.ExportError(
             f"export: the member's name {bad[0][:100]!r} cannot be kept; 1 to 100 printable characters are needed"
         )
-    said = _own_columns(member_features, names)
+    said = _own_columns(options.member_features, names)
     members = []
     for name, (_, one), own in zip(names, pairs, said, strict=True):
         if isinstance(one, (list, tuple, dict)):
@@ -145,13 +152,14 @@ def _members(model: Any, member_features: Any) -> list[_Member]:
                 f"export: member {name} is a function, which an ensemble does not take; export one function that does "
                 "all of it, as docs/export/custom.md shows"
             )
-        known = _of_member(name, _known_names, one)
-        if own and known is not None and set(known) == set(own) and known != own:
+        framework = _of_member(name, known.find, one)
+        model_names = _of_member(name, framework.feature_names, one, framework.Options())
+        if own and model_names is not None and set(model_names) == set(own) and model_names != own:
             raise errors.ExportError(
                 f"export: member_features has the features of member {name} in another order; leave them out: the "
                 "model knows its own"
             )
-        members.append(_Member(name=name, model=one, columns=own or known))
+        members.append(_Member(name=name, model=one, framework=framework, columns=own or model_names))
     return members
 
 
@@ -232,7 +240,8 @@ def _translate_member(
         imputed=given.imputed,
         categories={name: given.categories[name] for name in (*features, *benchmarks) if name in given.categories},
     )
-    found = _of_member(member.name, frameworks.of(member.model).translate, member.model, own)
+    framework = member.framework
+    found = _of_member(member.name, framework.translate, member.model, own, framework.Options())
     if not isinstance(found.model, get_args(bundle_model.Single)):
         raise errors.ExportError(
             f"export: member {member.name} becomes a model of type {type(found.model).__name__}, which an ensemble "
@@ -246,10 +255,6 @@ def _translate_member(
 
     _of_member(member.name, parity.compare, found.model, rows, predict(rows), predict)
     return found, features, benchmarks
-
-
-def _known_names(model: Any) -> tuple[str, ...] | None:
-    return frameworks.of(model).feature_names(model)
 
 
 def _of_member(name: str, ask: Callable[..., T], *arguments: Any) -> T:
@@ -288,7 +293,7 @@ def _check_idle(ensemble: bundle_model.Ensemble, given: translated.Given) -> Non
 
 
 def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Array]:
-    """Return the frameworks' predictions put together with pandas and scipy, all rows being one era."""
+    """Return the frameworks' predictions put together, all rows being one era."""
 
     def predict(inputs: Array) -> Array:
         total = np.zeros(len(inputs))
@@ -314,18 +319,16 @@ def _predict(found: translated.Translated, inputs: Array, imputation: Array) -> 
 
 
 def _transformed(transform: str, values: Array) -> Array:
-    import pandas as pd  # noqa: PLC0415 - only this needs the two
-    from scipy import special  # noqa: PLC0415
-
     if transform == "raw":
         return values
-    series = pd.Series(values)
+    _, order, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2  # of each different value; ties share the mean of theirs
     if transform == "rank":
-        ranked: Array = series.rank(pct=True).to_numpy()
+        ranked: Array = (ranks / len(values))[order]
         return ranked
-    quantiles = pd.Series(special.ndtri((series.rank() - 0.5) / len(series)))
-    spread = quantiles.std(ddof=0)
-    standardised: Array = ((quantiles - quantiles.mean()) / spread if spread else quantiles).to_numpy()
+    normal = statistics.NormalDist()
+    quantiles = np.array([normal.inv_cdf(share) for share in (ranks - 0.5) / len(values)])[order]
+    standardised: Array = (quantiles - quantiles.mean()) / (quantiles.std() or 1.0)
     return standardised
 
 

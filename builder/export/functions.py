@@ -17,6 +17,7 @@ import sys
 import tempfile
 import types
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,21 +27,36 @@ from builder import errors, paths, reference, typed_kinds
 from builder.bundle import custom, npz
 from builder.bundle import files as bundle_files
 from builder.bundle import model as bundle_model
-from builder.export import function_source, parity, private_text, translated, trial
+from builder.export import frameworks, function_source, parity, private_text, translated, trial
 from builder.inside import measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from builder.export.translated import Array
 
-OPTIONS: tuple[str, ...] = ("kind", "modules", "files")
-RANK = None
+OPTION_HINT = ""
+RANK: frameworks.Rank = None
 """Nothing is done to what a function returns unless it is asked for."""
 
 _TRIED_ROWS = 500
 _MOST_INT8 = 127
 _PLAIN = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(frameworks.Options):
+    """What ``export`` takes for a function.
+
+    Attributes:
+        kind: ``custom``, the one kind that there is.
+        modules: Modules of the caller's own that the function uses, or their dotted names.
+        files: Paths of the files that ``load(bundle)`` reads, or a mapping of their names in the bundle to paths.
+    """
+
+    kind: str = "custom"
+    modules: Iterable[str | types.ModuleType] = ()
+    files: Iterable[str | os.PathLike[str]] | Mapping[str, str | os.PathLike[str]] = ()
 
 
 class _Predict(Protocol):
@@ -49,23 +65,22 @@ class _Predict(Protocol):
     def __call__(self, inputs: Array, *, dtype: str = "float64") -> Array: ...
 
 
-def feature_names(model: types.FunctionType) -> tuple[str, ...] | None:  # noqa: ARG001 - of the exporters' form
+def feature_names(_model: types.FunctionType, _options: Options) -> tuple[str, ...] | None:
     """Return None: a function does not say which columns it takes."""
     return None
 
 
-def translate(model: types.FunctionType, given: translated.Given) -> translated.Translated:
+def translate(model: types.FunctionType, given: translated.Given, options: Options) -> translated.Translated:
     """Return a function as code, files and arrays.
 
     Raises:
         errors.ExportError: a part of it cannot be taken in, or it does not do by itself what it does here.
     """
-    kind = given.options.get("kind", "custom")
-    if kind != "custom":
-        raise errors.ExportError(f'export: kind={kind!r}: a function is of kind "custom"')
-    modules = function_source.module_sources(_modules(given.options.get("modules", ())))
+    if options.kind != "custom":
+        raise errors.ExportError(f'export: kind={options.kind!r}: a function is of kind "custom"')
+    modules = function_source.module_sources(_modules(options.modules))
     sources = {name: content for name, (_, content) in modules.items()}
-    files = _files(given.options.get("files", ()))
+    files = _files(options.files)
     is_load = model.__name__ == "load" and list(inspect.signature(model).parameters) == ["bundle"]
     if is_load:
         written = function_source.write_load(model, sources)

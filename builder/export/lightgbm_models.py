@@ -14,21 +14,23 @@ import numpy as np
 from builder import errors
 from builder.bundle import activations, lightgbm_text
 from builder.bundle import model as bundle_model
-from builder.export import own_methods, translated
+from builder.export import frameworks, own_methods, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.export.translated import Array
 
-OPTIONS: tuple[str, ...] = ()
+Options = frameworks.Options
+OPTION_HINT = ""
+RANK: frameworks.Rank = "era"
 
 _PLACED = re.compile(r"Column_[0-9]+")
 _PROBABILITIES = frozenset({"binary", "multiclass", "multiclassova"})
 _BLANK = re.compile(r"\s")
 
 
-def feature_names(model: Any) -> tuple[str, ...] | None:
+def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
     """Return the booster's feature names; None where it was trained on an array and has numbered them itself.
 
     Raises:
@@ -38,7 +40,7 @@ def feature_names(model: Any) -> tuple[str, ...] | None:
     return None if all(_PLACED.fullmatch(name) for name in names) else names
 
 
-def translate(model: Any, given: translated.Given) -> translated.Translated:
+def translate(model: Any, given: translated.Given, _options: frameworks.Options | None = None) -> translated.Translated:
     """Return the booster's text, up to its best iteration.
 
     Raises:

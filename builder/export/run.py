@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import subprocess
+import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,12 +17,13 @@ from builder import errors, typed
 from builder import post as postprocessing
 from builder.bundle import kinds, write
 from builder.bundle import model as bundle_model
-from builder.export import arguments, frameworks, parity, translated
+from builder.export import arguments, ensembles, known, parity, translated
 from builder.typed_kinds import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from builder.export.frameworks import Framework, OptionsT
     from builder.export.translated import Array
 
 GOLDEN_ROWS = 64
@@ -117,45 +120,20 @@ def export(
         raise errors.ExportError(
             f"export: {said} and post= are both given, and post= is all the steps: put it in there"
         )
-    framework = frameworks.of(model)
-    unknown = sorted(set(options) - set(framework.OPTIONS))
-    if unknown:
-        takes = ", ".join(framework.OPTIONS) or "none of its own"
-        hint = getattr(framework, "NO_OPTION", "")
-        raise errors.ExportError(
-            f"export: no such option: {', '.join(unknown)}; this kind of model takes {takes}{hint}"
-        )
+    framework = _framework(model)
+    own = _options(framework, options)
     is_free = rank == "auto"
-    steps = _steps(post, ("era" if neutralize else getattr(framework, "RANK", "era")) if is_free else rank, neutralize)
-    naming = {name: options[name] for name in getattr(framework, "NAMING", ()) if name in options}
-    names = _feature_names(features, framework.feature_names(model, **naming), sample, benchmarks)
+    steps = _steps(post, ("era" if neutralize else framework.RANK) if is_free else rank, neutralize)
+    names = _feature_names(features, framework.feature_names(model, own), sample, benchmarks)
     _check_features(names)
-    sample = _thinned(sample)
-    inputs = _inputs(sample, (*names, *benchmarks))
-    given = translated.Given(
-        features=names,
-        benchmarks=benchmarks,
-        sample=inputs,
-        imputation=_imputation(imputation, inputs, (*names, *benchmarks)),
-        imputed=imputation is not None,
-        categories=_categories(sample, (*names, *benchmarks)),
-        options=options,
-    )
-    found = framework.translate(model, given)
-    predict = _with_imputation(found, given)
-    checked = parity.checked(inputs)
-    framework_says = predict(checked)
-    if is_free and not steps:
-        _check_range(framework_says)
-    compared = parity.compare(found.model, checked, framework_says, predict) or found.compared
-    golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
-    golden_says = predict(golden)
-    parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has
+    given = _given(sample, names, benchmarks, imputation)
+    found = framework.translate(model, given, own)
+    golden, compared = _compared(found, given, in_range=is_free and not steps)
     bundle = bundle_model.Bundle(
         features=names,
         benchmarks=benchmarks,
         model=found.model,
-        golden=bundle_model.Golden(inputs=golden, predictions=golden_says),
+        golden=golden,
         post=steps,
         trained={**found.facts, **_told(eras, target)},
     )
@@ -169,6 +147,60 @@ def export(
         compared=compared,
         notes=found.notes,
     )
+
+
+def _framework(model: Any) -> Framework[Any]:
+    """Return the module that exports a model: that of ensembles, of functions, or of its framework."""
+    if isinstance(model, (list, tuple, dict)):
+        return ensembles
+    if isinstance(model, types.FunctionType):
+        from builder.export import functions  # noqa: PLC0415 - it needs pandas, as the function does
+
+        return functions
+    return known.find(model)
+
+
+def _options(framework: Framework[OptionsT], values: Mapping[str, Any]) -> OptionsT:
+    """Return the options that only the framework takes."""
+    common = [one.name for one in inspect.signature(export).parameters.values() if one.kind is one.KEYWORD_ONLY]
+    return arguments.options_of(framework.Options, values, common=common, hint=framework.OPTION_HINT)
+
+
+def _given(
+    sample: Any, names: tuple[str, ...], benchmarks: tuple[str, ...], imputation: float | Sequence[float] | None
+) -> translated.Given:
+    """Return what a framework's module gets to know of the inputs."""
+    columns = (*names, *benchmarks)
+    sample = _thinned(sample)
+    inputs = _inputs(sample, columns)
+    return translated.Given(
+        features=names,
+        benchmarks=benchmarks,
+        sample=inputs,
+        imputation=_imputation(imputation, inputs, columns),
+        imputed=imputation is not None,
+        categories=_categories(sample, columns),
+    )
+
+
+def _compared(
+    found: translated.Translated, given: translated.Given, *, in_range: bool
+) -> tuple[bundle_model.Golden, translated.Compared | None]:
+    """Return the golden rows, and how near the bundle is to the framework on rows of the sample.
+
+    Raises:
+        errors.ExportError: It is too far away; or ``in_range`` is asked for and the predictions are not in [0, 1].
+    """
+    predict = _with_imputation(found, given)
+    checked = parity.checked(given.sample)
+    framework_says = predict(checked)
+    if in_range:
+        _check_range(framework_says)
+    compared = parity.compare(found.model, checked, framework_says, predict) or found.compared
+    golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
+    golden_says = predict(golden)
+    parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has
+    return bundle_model.Golden(inputs=golden, predictions=golden_says), compared
 
 
 def _steps(
@@ -191,17 +223,17 @@ def _steps(
 
 
 def _feature_names(
-    features: tuple[str, ...] | None, known: tuple[str, ...] | None, sample: Any, benchmarks: tuple[str, ...]
+    features: tuple[str, ...] | None, model_names: tuple[str, ...] | None, sample: Any, benchmarks: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Return the names of the features in the model's order, from the one who knows best."""
     if features is not None:
-        if known is not None and set(known) == set(features) and known != features:
+        if model_names is not None and set(model_names) == set(features) and model_names != features:
             raise errors.ExportError(
                 "export: features= has the model's features in another order; leave it out: the model knows its own"
             )
         return features
-    if known is not None:
-        return tuple(name for name in known if name not in benchmarks)
+    if model_names is not None:
+        return tuple(name for name in model_names if name not in benchmarks)
     columns = getattr(sample, "columns", None)
     if columns is None:
         raise errors.ExportError(

@@ -10,7 +10,6 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import sklearn
 from sklearn import compose, ensemble, exceptions, model_selection, pipeline
 from sklearn.base import is_classifier
@@ -18,7 +17,7 @@ from sklearn.utils import validation
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import own_methods, translated
+from builder.export import frameworks, own_methods, translated
 from builder.export import sklearn_estimators as estimators
 from builder.export import sklearn_flow as flow
 from builder.export import sklearn_steps as steps
@@ -29,7 +28,9 @@ if TYPE_CHECKING:
 
     from builder.export.translated import Array
 
-OPTIONS: tuple[str, ...] = ()
+Options = frameworks.Options
+OPTION_HINT = ""
+RANK: frameworks.Rank = "era"
 
 _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] = (
     (estimators.LINEAR, estimators.linear),
@@ -44,7 +45,7 @@ _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] 
 _OUTER = (pipeline.Pipeline, compose.TransformedTargetRegressor, ensemble.VotingRegressor)
 
 
-def feature_names(model: Any) -> tuple[str, ...] | None:
+def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
     """Return the names that the object itself knows, in its inputs' order; None where it was trained on an array."""
     model = _unwrapped(model, "")
     if isinstance(model, pipeline.Pipeline):
@@ -62,7 +63,7 @@ def feature_names(model: Any) -> tuple[str, ...] | None:
     return None if names is None else tuple(str(name) for name in names)
 
 
-def translate(model: Any, given: translated.Given) -> translated.Translated:
+def translate(model: Any, given: translated.Given, _options: frameworks.Options | None = None) -> translated.Translated:
     """Return a fitted scikit-learn object in this tool's terms.
 
     Raises:
@@ -105,11 +106,16 @@ class _Predict:
 
     def __call__(self, inputs: Array) -> Array:
         rows = np.where(np.isnan(inputs) & self.filled, self.imputation, inputs)[:, self.order]
-        given: Any = rows if self.names is None else pd.DataFrame(rows, columns=list(self.names))
+        given = rows if self.names is None else self._frame(rows)
         if is_classifier(self.model):
             shares = steps.quietly(self.model.predict_proba, given)
             return np.asarray(shares, dtype=np.float64) @ np.asarray(self.model.classes_, dtype=np.float64)
         return np.asarray(steps.quietly(self.model.predict, given), dtype=np.float64).reshape(-1)
+
+    def _frame(self, rows: Array) -> Any:
+        import pandas as pd  # noqa: PLC0415 - a model that was trained on an array does without
+
+        return pd.DataFrame(rows, columns=list(self.names or ()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,24 +12,40 @@ import torch
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import torch_graph, torch_missing, torch_operators, translated
+from builder.export import frameworks, torch_graph, torch_missing, torch_operators, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from builder.export.translated import Array
 
-OPTIONS = ("output", "centre", "scale")
+OPTION_HINT = ""
+RANK: frameworks.Rank = "era"
 
 _CHUNK = 1_024
 
 
-def feature_names(model: Any) -> tuple[str, ...] | None:  # noqa: ARG001 - a module knows widths, no names
+@dataclass(frozen=True, kw_only=True)
+class Options(frameworks.Options):
+    """What ``export`` takes for a module.
+
+    Attributes:
+        output: Which of several values a row is the prediction, counted from 0.
+        centre: Subtracted from the inputs before the module gets them: one number, or one each input.
+        scale: What they are divided by after that; not 0.
+    """
+
+    output: int | None = None
+    centre: float | Sequence[float] = 0.0
+    scale: float | Sequence[float] = 1.0
+
+
+def feature_names(_model: Any, _options: Options) -> tuple[str, ...] | None:
     """Return None: a module does not know the names of its inputs."""
     return None
 
 
-def translate(model: Any, given: translated.Given) -> translated.Translated:
+def translate(model: Any, given: translated.Given, options: Options) -> translated.Translated:
     """Return a module's network.
 
     The module is copied to the CPU and set to evaluation, in float64 where it can be computed so; the copy is what is
@@ -39,7 +56,7 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     """
     module, facts = _unwrapped(model)
     inputs = len(given.imputation)
-    centre, scale = (_of_inputs(given, name, default) for name, default in (("centre", 0.0), ("scale", 1.0)))
+    centre, scale = _of_inputs(given, "centre", options.centre), _of_inputs(given, "scale", options.scale)
     _check_forward(module)
     _check_sizes(module)
     filled = (np.where(np.isnan(given.sample), given.imputation, given.sample) - centre) / scale
@@ -47,7 +64,7 @@ def translate(model: Any, given: translated.Given) -> translated.Translated:
     rows = torch.from_numpy(np.resize(filled, (torch_graph.ROWS, inputs))).to(kind)
     graph = torch_graph.Graph(inputs, torch_operators.OPERATORS)
     results = graph.follow(module, rows)
-    chosen = _chosen([graph.nodes.width(result.place) for result in results], given.options.get("output"))
+    chosen = _chosen([graph.nodes.width(result.place) for result in results], options.output)
     last = graph.nodes.select(results[chosen[0]].place, [chosen[1]])
 
     def predict_scaled(rows: Array) -> Array:
@@ -224,15 +241,14 @@ def _chosen(widths: list[int], said: Any) -> tuple[int, int]:
     return places[said]
 
 
-def _of_inputs(given: translated.Given, name: str, default: float) -> Array:
+def _of_inputs(given: translated.Given, name: str, value: float | Sequence[float]) -> Array:
     """Return what the caller said of each input, one number or one each: float64 (n,).
 
     Raises:
         errors.ExportError: It is something else.
     """
     try:
-        said: Array = np.asarray(given.options.get(name, default), dtype=np.float64)
-        found = np.broadcast_to(said, given.imputation.shape).copy()
+        found: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), given.imputation.shape).copy()
     except (TypeError, ValueError) as error:
         raise errors.ExportError(
             f"{name}=: one number, or one for each of {len(given.imputation):,} inputs, is needed ({error})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ class Given:
         imputation: float64 (n,), finite: what a missing input becomes where the framework's model takes no NaN.
         imputed: Whether the caller said what it becomes; else it is the median of the sample's column.
         categories: Those of the inputs that are pandas categories in the sample, and whether they are ordered.
-        options: What the caller said beyond that; a module names those it takes in ``OPTIONS``.
     """
 
     features: tuple[str, ...]
@@ -36,7 +35,6 @@ class Given:
     imputation: Array
     imputed: bool = False
     categories: Mapping[str, bool] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

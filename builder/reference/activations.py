@@ -20,6 +20,9 @@ Array = NDArray[np.float64]
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 
+# Not scipy's: PyTorch models are exported where there may be none.
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
 
 def activate(activation: activations.Activation, values: Array) -> Array:
     """Return the activation of each value, float64 of the same shape."""
@@ -49,9 +52,7 @@ def _selu(x: Array) -> Array:
 
 def _gelu(x: Array) -> Array:
     # erfc keeps the digits of the lower tail, where 1 + erf has lost them.
-    from scipy import special  # noqa: PLC0415 - 0.5 s that only this activation need pay
-
-    twice_the_share_below: Array = special.erfc(-x / math.sqrt(2.0))
+    twice_the_share_below: Array = _erfc(-x / math.sqrt(2.0))
     return 0.5 * x * twice_the_share_below
 
 

@@ -7,6 +7,7 @@ ensemble is one for each row: what its members' bounds can make of that row's ra
 from __future__ import annotations
 
 import math
+import statistics
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,10 +106,8 @@ def _percent_ranks(values: Array) -> Array:
 
 
 def _quantiles(ranks: Array, count: int) -> Array:
-    from scipy import special  # noqa: PLC0415 - 0.5 s that only this transform need pay
-
-    found: Array = special.ndtri((ranks - 0.5) / count)
-    return found
+    normal = statistics.NormalDist()
+    return np.array([normal.inv_cdf(share) for share in (ranks - 0.5) / count])
 
 
 def _gaussian(values: Array) -> Array:

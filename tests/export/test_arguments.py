@@ -70,7 +70,7 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
             {"model": PAIR, "features": NAMES, "centre": 2.0},
             "no such option: centre; this kind of model takes weights, ",
         ),
-        ({"model": PAIR, "features": NAMES, "centre": 2.0}, "; what belongs to one member, such as centre and scale"),
+        ({"model": PAIR, "features": NAMES, "centre": 2.0}, "; wrap what belongs to one member, such as centre"),
         (
             {"sample": X.assign(v52_lgbm_ender20=0.5), "model": NAMELESS},
             "v52_lgbm_ender20 among the features: named like a benchmark model, of which live features have no column",

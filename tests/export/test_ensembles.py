@@ -223,7 +223,11 @@ def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> 
         ([ridge()], {"weights": [float("nan")]}, "weights: nan for member 0"),
         ([ridge()], {"transform": "ranked"}, "transform: 'ranked' for member 0; did you mean rank?"),
         ([ridge()], {"scope": "eras"}, "scope: 'eras' for member 0; did you mean era?"),
-        ([ridge()], {"scoop": "era"}, "no such option: scoop; this kind of model takes weights, transform, scope"),
+        (
+            [ridge()],
+            {"scoop": "era"},
+            "no such option: scoop (did you mean scope?); this kind of model takes weights, ",
+        ),
         ([ridge()], {"features": NAMES[:3]}, "member 0 takes feature_d, feature_e, feature_f, which features="),
         ([forest(NAMES[:2])], {"features": NAMES[:3]}, "no member takes feature_c; leave that out of features="),
         ([ridge()], {"member_features": [NAMES[::-1]]}, "the features of member 0 in another order"),

@@ -22,7 +22,7 @@ from scipy.stats import norm, rankdata
 
 from builder import errors, post
 from builder.bundle import read
-from builder.export import captured, export, frameworks, function_source, functions
+from builder.export import captured, export, function_source, known
 from builder.inside import custom as inside_custom
 from builder.inside import measure
 from tests.support import pickles
@@ -568,7 +568,7 @@ def test_a_framework_that_cannot_be_imported_is_an_export_error(
     with pytest.raises(
         errors.ExportError, match=r"broken is installed here, but .* \(ImportError: libgomp\.so\.1: .*\);"
     ):
-        frameworks.of(Model())
+        known.find(Model())
 
 
 def test_a_frameworks_object_is_sent_to_its_own_exporter(tmp_path: Path) -> None:
@@ -632,7 +632,10 @@ def test_without_source_there_is_nothing_to_save(tmp_path: Path) -> None:
         ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
         ({"modules": [3]}, "modules: 3: a module, or its dotted name, is needed"),
         ({"files": [3]}, "files: 3: a list of paths is needed, or a mapping"),
-        ({"module": []}, "no such option: module; this kind of model takes kind, modules, files"),
+        (
+            {"module": []},
+            "no such option: module (did you mean modules?); this kind of model takes kind, modules, files",
+        ),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], says: str, tmp_path: Path) -> None:
@@ -728,7 +731,3 @@ def test_a_module_that_is_no_python_is_refused() -> None:
     name = "numpy._core._multiarray_umath"
     with pytest.raises(errors.ExportError, match=re.escape(f"modules: {name} is not written in Python")):
         function_source.module_sources([name])
-
-
-def test_the_options_are_named() -> None:
-    assert functions.OPTIONS == ("kind", "modules", "files")

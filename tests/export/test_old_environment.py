@@ -25,7 +25,7 @@ models = {
 }
 for name, model in models.items():
     export(model.fit(X, rng.choice([0, 0.25, 0.5, 0.75, 1], 300)), f"{name}.bundle.zip", sample=X)
-print(*sorted(one for one in sys.modules if one in {"docker", "httpx", "jinja2"}))
+print(*sorted(one for one in sys.modules if one in {"docker", "httpx", "jinja2", "yaml"}))
 """
 
 
