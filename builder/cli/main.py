@@ -63,9 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         terminal.drop(sys.stdout)
         return PIPE_CLOSED
-    except ModuleNotFoundError as error:
-        absent = requirements.explain(error)
-        return _end_failed(absent) if absent else _report_bug()
     except OSError as error:
         return _report_refusal(error) if error.errno in _MACHINES_OWN else _report_bug()
     except Exception:  # noqa: BLE001 - a bug of ours: kept for the report, not shown
@@ -75,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         options = parser.build().parse_args(arguments)
-        requirements.require(options.needs)
-        return _verb(options.verb)(options)
+        with requirements.checked(options.needs):
+            return _verb(options.verb)(options)
     finally:
         try:
             sys.stdout.flush()

@@ -6,6 +6,7 @@ trained; the other packages come with the extra ``[build]``.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 BASE = ("numpy",)
 BUILD = ("docker", "dotenv", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy", "yaml")
@@ -26,19 +27,22 @@ def missing(modules: Iterable[str] = ALL) -> list[str]:
     return [name for name in modules if not _is_installed(name)]
 
 
-def require(modules: Iterable[str]) -> None:
-    """Check that modules are installed.
+@contextlib.contextmanager
+def checked(modules: Iterable[str]) -> Iterator[None]:
+    """Check that modules are installed before a command runs.
 
     Raises:
-        errors.UsageError: Some are not; the message says what to install.
+        errors.UsageError: Some are not, or another one that the command imports while it runs; the message says what
+            to install.
     """
     if absent := missing(modules):
         raise _not_installed(absent)
-
-
-def explain(error: ModuleNotFoundError) -> errors.UsageError | None:
-    """Return what to print for a module that a command looked for only while it ran; None if it is not one of ours."""
-    return _not_installed([error.name]) if error.name in ALL else None
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ALL:
+            raise
+        raise _not_installed([error.name]) from error
 
 
 def _not_installed(modules: Iterable[str]) -> errors.UsageError:

@@ -20,7 +20,9 @@ class Verbs:
     def __init__(self, parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         self._parsers = parsers
 
-    def add(self, name: str, function: str, text: str, *, json: bool = False, base: bool = False) -> argparse.ArgumentParser:
+    def add(
+        self, name: str, function: str, text: str, *, json: bool = False, base: bool = False
+    ) -> argparse.ArgumentParser:
         """Add a verb.
 
         Args:
