@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 import builder
 from builder import errors
 from builder import interrupts as interrupting
-from builder.cli import parser, terminal
+from builder.cli import parser, requirements, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -98,7 +98,8 @@ class _Failure:
 def _run(arguments: Sequence[str]) -> int:
     try:
         options = parser.build().parse_args(arguments)
-        return _verb(options.verb)(options)
+        with requirements.checked(options.needs):
+            return _verb(options.verb)(options)
     finally:
         try:
             sys.stdout.flush()

@@ -94,7 +94,7 @@ def _add_bundles(verbs: verb_groups.Verbs) -> None:
     init.add_argument("--json", action="store_true", help="print one JSON object")
     bundle = verbs.group("bundle", "show what is in a bundle, or check it")
     for name, text in (("show", "print what is in BUNDLE"), ("check", "print every fault of BUNDLE")):
-        added = bundle.add(name, f"bundles.{name}", text)
+        added = bundle.add(name, f"bundles.{name}", text, base=True)
         added.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
         added.add_argument("--json", action="store_true", help="print one JSON object")
 

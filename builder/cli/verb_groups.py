@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from builder.cli import requirements
+
 if TYPE_CHECKING:
     import argparse
 
@@ -18,7 +20,9 @@ class Verbs:
     def __init__(self, parsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         self._parsers = parsers
 
-    def add(self, name: str, function: str, text: str, *, json: bool = False) -> argparse.ArgumentParser:
+    def add(
+        self, name: str, function: str, text: str, *, json: bool = False, base: bool = False
+    ) -> argparse.ArgumentParser:
         """Add a verb.
 
         Args:
@@ -26,9 +30,10 @@ class Verbs:
             function: ``module.function`` under ``builder.cli``; imported only when the verb is run.
             text: What ``--help`` says.
             json: It can print for programs.
+            base: The base installation is enough for it; the others need the extra ``[build]``.
         """
         added = self._parsers.add_parser(name, help=text, description=text)
-        added.set_defaults(verb=function)
+        added.set_defaults(verb=function, needs=requirements.BASE if base else requirements.ALL)
         if json:
             added.add_argument("--json", action="store_true", help="print one JSON object")
         return added

@@ -564,7 +564,7 @@ def test_a_framework_that_cannot_be_imported_is_an_export_error(
 
     (tmp_path / "broken_exporter.py").write_text("raise ImportError('libgomp.so.1: cannot open shared object file')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(frameworks, "MODULES", {"broken": "broken_exporter"})
+    monkeypatch.setattr(known, "MODULES", {"broken": "broken_exporter"})
     with pytest.raises(
         errors.ExportError, match=r"broken is installed here, but .* \(ImportError: libgomp\.so\.1: .*\);"
     ):

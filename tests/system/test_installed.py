@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import clones
+from tests.support import clones, training
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,33 @@ def test_the_command_and_the_module_say_the_same(clone: Path) -> None:
     assert module.stdout == command.stdout
 
 
-def test_the_extra_for_lightgbm_brings_what_its_page_runs_with(installed: Path) -> None:
+def test_the_extra_for_lightgbm_brings_what_its_page_runs_with_and_no_engine(installed: Path) -> None:
     """LightGBM's own package can do without scikit-learn; its LGBMRegressor cannot."""
     [wheel] = (installed.parent / "wheels").glob("*.whl")
     pip = (sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "-q", "--report", "-")
     done = clones.run(installed.parent, *pip, f"{wheel}[lightgbm]")
     assert done.returncode == 0, done.stderr
     names = {one["metadata"]["name"] for one in json.loads(done.stdout)["install"]}
-    assert {"lightgbm", "scikit-learn"} <= names
+    assert {"lightgbm", "numpy", "pandas", "scikit-learn"} <= names
+    assert names.isdisjoint({"docker", "httpx", "pyarrow"})
+
+
+def test_a_training_environment_keeps_its_versions_and_gets_no_engine(clone: Path, tmp_path: Path) -> None:
+    programs = training.create_environment(tmp_path, "pandas>=3", "scikit-learn")
+    before = training.versions(programs)
+    training.install(programs, f"{clone}[lightgbm]")
+    after = training.versions(programs)
+    assert {name: after.get(name) for name in before} == before
+    assert set(after) - set(before) == {"lightgbm", "numerai-builder"}
+    training.export(tmp_path, programs)
+    command = str(programs / "numerai-builder")
+    for name in training.BUNDLES:
+        done = clones.run(tmp_path, command, "bundle", "check", f"{name}.bundle.zip")
+        assert done.returncode == 0, done.stdout + done.stderr
+    refused = clones.run(tmp_path, command, "pickle", "configs/mlp.yaml")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "docker, dotenv, graphql, httpx, jinja2, pyarrow, yaml; run" in refused.stderr
+    assert 'pip install "./path/to/checkout[build]"' in refused.stderr
+    training.install(programs, f"{clone}[build]")
+    rendered = clones.run(clone, command, "render", "configs/mlp.yaml")
+    assert rendered.returncode == 0, rendered.stderr

@@ -13,14 +13,16 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import builder
 from builder import errors
-from builder.cli import parser, session
-from tests.support import command
+from builder.cli import parser, requirements, session
+from tests.support import bundles, command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
@@ -365,20 +367,72 @@ def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, 
     assert (done.returncode, done.stderr) == (code, "")
 
 
-def test_a_python_without_what_is_needed_leaves_it_to_the_checkouts_own(tmp_path: Path) -> None:
+def _run_bare(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder that has builder/, by a Python that has no packages but those of PYTHONPATH."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    bare = [sys.executable, "-S", "-m", "builder", *arguments]
+    return subprocess.run(
+        bare, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder with the package, the repository's docker/ and a bundle: no virtual environment."""
+    for name in ("builder", "docker"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    bundles.written(tmp_path / "small")
+    return tmp_path
+
+
+def test_a_python_without_the_packages_hands_over_to_the_checkouts_own(copied: Path) -> None:
     """Messages say `python -m builder ...`, which is typed with whatever Python is first on PATH."""
-    shutil.copytree(ROOT / "builder", tmp_path / "builder")
-    bare = [sys.executable, "-S", "-m", "builder", "status", "my slot"]
-    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "has no dotenv, graphql, httpx" in done.stderr
-    assert "`make setup`" in done.stderr
-    own = tmp_path / ".venv" / "bin" / "python"
+    own = copied / ".venv" / "bin" / "python"
     own.parent.mkdir(parents=True)
     own.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
     own.chmod(0o755)
-    done = subprocess.run(bare, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = _run_bare(copied, "status", "my slot")
     assert (done.returncode, done.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
+
+
+def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path) -> None:
+    assert _run_bare(copied, "--version").stdout == f"numerai-builder {builder.__version__}\n"
+    assert _run_bare(copied, "pickle", "--help").returncode == 0
+    done = _run_bare(copied, "pickle")
+    assert (done.returncode, done.stdout) == (2, "")
+    # docker among them, although the folder docker/ can be imported under that name.
+    names = "numpy, docker, dotenv, graphql, httpx, jinja2, pandas, pyarrow, scipy, yaml"
+    assert done.stderr == (
+        f"error: this command needs packages that are not installed in this Python ({sys.executable}): {names}; "
+        'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"\n'
+    )
+
+
+def test_bundles_are_shown_and_checked_where_only_numpy_is(copied: Path) -> None:
+    site = copied / "site"
+    site.mkdir()
+    for folder in Path(np.__file__).parents[1].glob("numpy*"):
+        (site / folder.name).symlink_to(folder)
+    for command_name in ("show", "check"):
+        done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
+        assert done.returncode == 0, done.stderr
+    bundles.written(copied / "gelu", bundles.bundle(network=bundles.mlp(3, names=("gelu",))))
+    done = _run_bare(copied, "bundle", "check", "gelu", PYTHONPATH=str(site))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "packages that are not installed" in done.stderr
+    assert ": scipy; run `make setup`" in done.stderr
+
+
+def test_the_extra_that_commands_need_is_the_one_that_pyproject_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {"dotenv": "python-dotenv", "graphql": "graphql-core", "yaml": "pyyaml"}
+    for modules, listed in (
+        (requirements.BASE, project["dependencies"]),
+        (requirements.BUILD, project["optional-dependencies"]["build"]),
+    ):
+        assert sorted(named.get(name, name) for name in modules) == [re.split(r"[<>=]", one)[0] for one in listed]
+    locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "run.txt").read_text())
+    assert {named.get(name, name) for name in requirements.ALL} <= set(locked), "`make setup` installs them too"
 
 
 def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:

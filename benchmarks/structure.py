@@ -1,0 +1,245 @@
+"""``python -m benchmarks.structure [--json] [FOLDER]``: figures on how a package is laid out; default: builder/.
+
+An import arrow leads from a module to one that it imports when it is itself imported: imports inside functions and
+those for type checkers are not counted, nor are the ``__init__`` modules of packages. A circle is a group of modules
+each of which is reached from every other by arrows. Both are also counted between the parts of the package: a part is a
+module or a folder that lies directly in the package's folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+_BUILDER = Path(__file__).resolve().parents[1] / "builder"
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+Arrows = frozenset[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Module:
+    """A module of the package.
+
+    Attributes:
+        name: With dots, from the outermost package; a package's ``__init__`` ends with that.
+        path: Of its file, from the folder that holds the outermost package.
+    """
+
+    name: str
+    path: Path
+    lines: int
+    tree: ast.Module
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Longest:
+    """The longest function or module, and where it begins."""
+
+    lines: int
+    where: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Structure:
+    """The figures; circles by the names of their members, sorted."""
+
+    lines: int
+    modules: int
+    top_modules: int
+    public_names: int
+    imports_in_functions: int
+    longest_function: Longest
+    longest_module: Longest
+    module_arrows: int
+    module_circles: list[list[str]]
+    part_arrows: int
+    part_circles: list[list[str]]
+
+
+def measure(folder: Path) -> Structure:
+    """Measure a package.
+
+    Args:
+        folder: Of the package; it may lie in another package.
+
+    Raises:
+        ValueError: It is not a package, or one of its files is not valid Python.
+    """
+    package, modules = _read(folder.resolve())
+    arrows = _arrows(modules)
+    parts = frozenset(
+        (_part(start, package), _part(end, package))
+        for start, end in arrows
+        if _part(start, package) != _part(end, package)
+    )
+    functions = [
+        Longest(lines=(node.end_lineno or 0) - node.lineno + 1, where=f"{module.path}:{node.lineno} {node.name}")
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, _FUNCTIONS)
+    ]
+    files = [Longest(lines=module.lines, where=str(module.path)) for module in modules]
+    return Structure(
+        lines=sum(module.lines for module in modules),
+        modules=len(modules),
+        top_modules=sum(module.name.rpartition(".")[0] == package for module in modules),
+        public_names=sum(
+            isinstance(node, (*_FUNCTIONS, ast.ClassDef)) and not node.name.startswith("_")
+            for module in modules
+            for node in module.tree.body
+        ),
+        imports_in_functions=sum(_count_imports_in_functions(module.tree) for module in modules),
+        longest_function=max(functions, key=lambda one: one.lines, default=Longest(lines=0, where="none")),
+        longest_module=max(files, key=lambda one: one.lines),
+        module_arrows=len(arrows),
+        module_circles=_circles(arrows),
+        part_arrows=len(parts),
+        part_circles=_circles(parts),
+    )
+
+
+def _read(folder: Path) -> tuple[str, list[Module]]:
+    """Return the name of a package and its modules."""
+    if not (folder / "__init__.py").is_file():
+        raise ValueError(f"{folder}: not a Python package: it has no __init__.py")
+    root = folder.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    modules = []
+    for path in sorted(folder.rglob("*.py")):
+        text, place = path.read_text(encoding="utf-8"), path.relative_to(root)
+        try:
+            tree = ast.parse(text)
+        except SyntaxError as error:
+            raise ValueError(f"{path}:{error.lineno}: {error.msg}") from error
+        name = ".".join(place.with_suffix("").parts)
+        modules.append(Module(name=name, path=place, lines=len(text.splitlines()), tree=tree))
+    return ".".join(folder.relative_to(root).parts), modules
+
+
+def _part(module: str, package: str) -> str:
+    """Return the part of the package that a module is in."""
+    depth = package.count(".") + 2
+    return ".".join(module.split(".")[:depth])
+
+
+def _count_imports_in_functions(tree: ast.Module) -> int:
+    """Count statements; one in a nested function counts once."""
+    found = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, _FUNCTIONS)
+        for node in ast.walk(function)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    }
+    return len(found)
+
+
+def _arrows(modules: Sequence[Module]) -> Arrows:
+    names = {module.name for module in modules if not module.name.endswith(".__init__")}
+    return frozenset(
+        (module.name, target)
+        for module in modules
+        if module.name in names
+        for statement in _executed(module.tree.body)
+        for target in _targets(statement, module.name)
+        if target in names and target != module.name
+    )
+
+
+def _executed(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that are executed when a module is imported, those inside others too."""
+    for statement in statements:
+        yield statement
+        if isinstance(statement, _FUNCTIONS):
+            continue
+        is_for_types = isinstance(statement, ast.If) and ast.unparse(statement.test).endswith("TYPE_CHECKING")
+        for field, value in ast.iter_fields(statement):
+            if isinstance(value, list) and not (is_for_types and field == "body"):
+                for item in value:
+                    inner = [item] if isinstance(item, ast.stmt) else getattr(item, "body", [])
+                    yield from _executed(one for one in inner if isinstance(one, ast.stmt))
+
+
+def _targets(statement: ast.stmt, importer: str) -> Iterator[str]:
+    """Yield the names that an import statement may mean as modules."""
+    if isinstance(statement, ast.Import):
+        yield from (alias.name for alias in statement.names)
+    elif isinstance(statement, ast.ImportFrom):
+        above = importer.split(".")[: -statement.level] if statement.level else []
+        base = ".".join([*above, *([statement.module] if statement.module else [])])
+        yield base
+        yield from (f"{base}.{alias.name}" for alias in statement.names)
+
+
+def _circles(arrows: Arrows) -> list[list[str]]:
+    """Return the groups of which each member is reached from every other."""
+    following: dict[str, set[str]] = {}
+    for start, end in arrows:
+        following.setdefault(start, set()).add(end)
+    reached = {start: _reached(start, following) for start in following}
+    groups = {tuple(sorted(end for end in ends if start in reached.get(end, ()))) for start, ends in reached.items()}
+    return [list(group) for group in sorted(groups) if group]
+
+
+def _reached(start: str, following: Mapping[str, set[str]]) -> set[str]:
+    """Return what arrows lead to from a module; itself only by a circle."""
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = following.get(waiting.pop(), set()) - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def _print(structure: Structure) -> None:
+    rows = [
+        ("lines", f"{structure.lines:,}"),
+        ("modules", f"{structure.modules:,}"),
+        ("modules in its top folder", f"{structure.top_modules:,}"),
+        ("public top-level names", f"{structure.public_names:,}"),
+        ("imports inside functions", f"{structure.imports_in_functions:,}"),
+        ("longest function", f"{structure.longest_function.lines:,} lines  {structure.longest_function.where}"),
+        ("longest module", f"{structure.longest_module.lines:,} lines  {structure.longest_module.where}"),
+        ("import arrows between modules", f"{structure.module_arrows:,}"),
+        ("import arrows between parts", f"{structure.part_arrows:,}"),
+        ("circles of modules", _circle_text(structure.module_circles)),
+        ("circles of parts", _circle_text(structure.part_circles)),
+    ]
+    for label, text in rows:
+        print(f"{label:<30}  {text}")
+
+
+def _circle_text(circles: Sequence[Sequence[str]]) -> str:
+    return "  ".join([str(len(circles)), "; ".join(", ".join(group) for group in circles)]).rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; exit 2 if there is no package to measure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.structure", description="Measure a package's layout.")
+    parser.add_argument("folder", nargs="?", type=Path, default=_BUILDER, metavar="FOLDER", help="default: builder/")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        structure = measure(options.folder)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps({"format": 1, **dataclasses.asdict(structure)}))
+    else:
+        _print(structure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

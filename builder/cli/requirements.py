@@ -1,0 +1,58 @@
+"""Which packages a command needs, and the message if they are not installed.
+
+``pip install`` of this package alone brings what :mod:`builder.export` needs, so that nothing changes where a model is
+trained; the other packages come with the extra ``[build]``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sys
+from typing import TYPE_CHECKING
+
+from builder import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+BASE = ("numpy",)
+BUILD = ("docker", "dotenv", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy", "yaml")
+"""What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""
+ALL = (*BASE, *BUILD)
+
+
+def missing(modules: Iterable[str] = ALL) -> list[str]:
+    """Return those of the modules that are not installed; imports none of them."""
+    return [name for name in modules if not _is_installed(name)]
+
+
+@contextlib.contextmanager
+def checked(modules: Iterable[str]) -> Iterator[None]:
+    """Check that modules are installed before a command runs.
+
+    Raises:
+        errors.UsageError: Some are not, or another one that the command imports while it runs; the message says what
+            to install.
+    """
+    if absent := missing(modules):
+        raise _not_installed(absent)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in ALL:
+            raise
+        raise _not_installed([error.name]) from error
+
+
+def _not_installed(modules: Iterable[str]) -> errors.UsageError:
+    return errors.UsageError(
+        f"this command needs packages that are not installed in this Python ({sys.executable}): {', '.join(modules)}; "
+        'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"'
+    )
+
+
+def _is_installed(module: str) -> bool:
+    spec = importlib.util.find_spec(module)
+    # In a checkout, the repository's folder docker/ is found as a namespace package, which has no file.
+    return spec is not None and spec.origin is not None
