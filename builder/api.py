@@ -7,6 +7,8 @@ whether it may have been done (:class:`builder.errors.UnansweredError`). Failure
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime as dt
 import email.utils
 import json
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from builder import errors, settings, web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from builder.progress import Progress
 
@@ -78,6 +80,8 @@ class Client:
         self.token = token
         self.clock_ahead: float | None = None
         """Seconds by which this computer's clock is ahead of the server's, once it has answered."""
+        self._answered: tuple[dt.datetime, float] | None = None
+        """The server's time of its last answer, and when that came by a clock that nobody sets."""
         self._url, self._progress = url, progress
         self._patience, self._sleep = patience or Patience(), sleep
         self._http: web.Client | None = None
@@ -98,6 +102,25 @@ class Client:
     def where(self) -> str:
         """The API's address, as a message may show it."""
         return web.shown(self._url).rstrip("/")
+
+    def now(self) -> dt.datetime:
+        """Return the time by the server's clock; by this computer's only if no answer named one yet."""
+        if self._answered is None:
+            return dt.datetime.now(dt.UTC)
+        at, came = self._answered
+        return at + dt.timedelta(seconds=time.monotonic() - came)
+
+    @contextlib.contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """Ask once only and wait no longer than so many seconds for each answer: a person wants this to end."""
+        before = self._patience
+        self.close()  # its connection waits longer, and an interrupted one may be in the middle of an answer
+        self._patience = dataclasses.replace(before, attempts=1, silent=seconds)
+        try:
+            yield
+        finally:
+            self.close()
+            self._patience = before
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
         """Ask; again where no answer comes.
@@ -120,7 +143,7 @@ class Client:
             try:
                 return self._send(text, variables, what)
             except errors.UnansweredError as again:
-                if attempt == self._patience.attempts:
+                if again.is_last(attempt, self._patience.attempts):
                     raise self._told(again, f"{again.what} ({attempt} times)", again.remedy) from again
                 pause = min(max(wait, again.after), self._patience.longest)
                 self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
@@ -150,7 +173,7 @@ class Client:
 
     def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
         after = min(error.after, self._patience.longest)
-        return errors.UnansweredError(what, remedy=remedy, sent=error.sent, after=after)
+        return errors.UnansweredError(what, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
 
     def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
         at = f"{self.where}: {what}"
@@ -216,6 +239,9 @@ class Client:
             return
         if theirs.tzinfo is not None:
             self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
+            # The header has whole seconds: one that is a part of a second behind says nothing new.
+            if self._answered is None or not -1.0 <= (theirs - self.now()).total_seconds() <= 0.0:
+                self._answered = theirs.astimezone(dt.UTC), time.monotonic()
 
 
 def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:

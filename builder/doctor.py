@@ -75,6 +75,12 @@ class ImageFound:
     config: Path
 
 
+def verdict(lines: Sequence[Line]) -> str:
+    """Return what all lines come to: ``ready``, or how many things there are to fix."""
+    count = sum(line.good is False for line in lines)
+    return f"{count} thing{'s' if count > 1 else ''} to fix" if count else "ready"
+
+
 def judge_engine(found: EngineFound | errors.EngineError) -> list[Line]:
     """Judge the engine, or the error that says why there is none and, after its last semicolon, what to do."""
     if isinstance(found, errors.EngineError):

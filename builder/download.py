@@ -65,8 +65,8 @@ def download(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             return _once(url, target, what, progress, ends)
-        except errors.UnansweredError:
-            if attempt == _ATTEMPTS:
+        except errors.UnansweredError as error:
+            if error.is_last(attempt, _ATTEMPTS):
                 raise
             progress.step(f"fetching {what} again")
             sleep(_PAUSE * attempt)

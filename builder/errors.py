@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_RESOLVE_ATTEMPTS = 2
+"""A misspelt name stays misspelt, and a computer without a network stays without: longer waits do not help."""
+
+
 class BuilderError(Exception):
     """Base of all errors a user can cause or meet."""
 
@@ -133,11 +137,18 @@ class UnansweredError(NetworkError):
         remedy: What to do next.
         sent: The request may have arrived, so that what it asks for may have been done.
         after: Seconds that the server asks to wait before it is asked again, within reason.
+        unresolved: The host's name does not resolve.
     """
 
-    def __init__(self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0) -> None:
+    def __init__(
+        self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0, unresolved: bool = False
+    ) -> None:
         super().__init__(f"{what}; {remedy}" if remedy else what)
-        self.what, self.remedy, self.sent, self.after = what, remedy, sent, after
+        self.what, self.remedy, self.sent, self.after, self.unresolved = what, remedy, sent, after, unresolved
+
+    def is_last(self, attempt: int, attempts: int) -> bool:
+        """Tell whether to give up after an attempt (from 1) of so many: a name that does not resolve gets two."""
+        return attempt >= (min(attempts, _RESOLVE_ATTEMPTS) if self.unresolved else attempts)
 
     @property
     def fix(self) -> str:

@@ -127,6 +127,32 @@ def match_pickle(
     return api.pickle(text) if is_id(text) else None
 
 
+def running(account: tournament.Account, pickle: tournament.Pickle) -> list[tournament.Slot]:
+    """Return every slot that a pickle is assigned to: a run of it may submit for each of them.
+
+    A slot that the pickle names and the account does not list is among them, by its id and with a stake that is not
+    known: nobody can say that it has none.
+    """
+    ids = {slot.id for slot in account.slots}
+    found = [slot for slot in account.slots if slot.id in pickle.slots or (slot.pickle and slot.pickle.id == pickle.id)]
+    return [*found, *(_unlisted(one, pickle) for one in pickle.slots if one not in ids)]
+
+
+def _unlisted(identity: str, pickle: tournament.Pickle) -> tournament.Slot:
+    return tournament.Slot(
+        id=identity,
+        name=identity,
+        username="",
+        tournament=tournament.CLASSIC,
+        archived=False,
+        compute=True,
+        webhook="",
+        stake="unknown size",
+        submission=None,
+        pickle=pickle,
+    )
+
+
 def is_id(text: str) -> bool:
     """Tell whether a text can be an id of the API."""
     return _UUID.fullmatch(text) is not None

@@ -137,7 +137,7 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a server asks to wait, by a number or a date; 0 where it does not ask."""
+    """Return the seconds that a server asks to wait, by a number or a date of its own clock; 0 if it does not ask."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,6}", text):
         return float(text)
@@ -145,7 +145,12 @@ def retry_after(headers: Mapping[str, str]) -> float:
         then = email.utils.parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return 0.0
-    now = dt.datetime.now(then.tzinfo)
+    try:
+        now = email.utils.parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):
+        now = dt.datetime.now(dt.UTC)
+    # Without a zone (`-0000`) a time is UTC.
+    then, now = (one if one.tzinfo else one.replace(tzinfo=dt.UTC) for one in (then, now))
     return max(0.0, (then - now).total_seconds())
 
 
@@ -214,6 +219,7 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
             f"{at}: no connection ({said})",
             remedy=f"look at the connection, the host's name and any proxy, and {remedy}",
             sent=False,
+            unresolved=_has_cause(error, socket.gaierror),
         ) from error
     except httpx.RemoteProtocolError as error:
         raise errors.UnansweredError(
@@ -230,9 +236,14 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
 
 
 def _is_certificate(error: BaseException) -> bool:
+    return _has_cause(error, ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED")
+
+
+def _has_cause(error: BaseException, kind: type[BaseException], words: str | None = None) -> bool:
+    """Tell whether an error, or what led to it, is of a kind or has these words."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY_FAILED" in str(found):
+        if isinstance(found, kind) or (words and words in str(found)):
             return True
         found = found.__cause__ or found.__context__
     return False

@@ -33,7 +33,8 @@ def assign(options: argparse.Namespace) -> int:
                 f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
         question = f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?"
-        consent.ask(question, _follows(slot, pickle), yes=options.yes, in_full=bool(slot.stake))
+        stakes = consent.about_stakes([slot], consent.NEXT_ROUNDS)
+        consent.ask(question, _follows(slot, pickle), yes=options.yes, stakes=stakes)
         return _tell(slot, _change(api, slot, pickle.id, progress), json_wanted=options.json)
 
 
@@ -46,7 +47,9 @@ def disable(options: argparse.Namespace) -> int:
         slots.check_usable(slot)
         if slot.pickle is None:
             return _tell(slot, slot, json_wanted=options.json)
-        consent.ask(f"Have {seat.clean(slot.name)} run no pickle?", _follows(slot, None), yes=options.yes)
+        question = f"Have {seat.clean(slot.name)} run no pickle?"
+        stakes = consent.about_stakes([slot], consent.NO_PICKLE)
+        consent.ask(question, _follows(slot, None), yes=options.yes, stakes=stakes)
         return _tell(slot, _change(api, slot, None, progress), json_wanted=options.json)
 
 
@@ -94,7 +97,8 @@ def _change(
 ) -> tournament.Slot:
     from builder.upload import assign as upload_assign  # noqa: PLC0415
 
-    return upload_assign.assign_and_read_back(api, slot, pickle, progress)
+    with upload_assign.reporting(api, [slot.id]):
+        return upload_assign.assign_and_read_back(api, slot, pickle, progress)
 
 
 def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:

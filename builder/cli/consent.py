@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import diagnose, errors
 from builder.cli import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from builder.tournament import Slot
+
+_NOT_CONFIRMED = "not confirmed; nothing was changed"
+NEXT_ROUNDS, NO_PICKLE = "have its next rounds run by this", "have it submit nothing by itself"
 
 
-def ask(question: str, facts: Sequence[str], *, yes: bool, in_full: bool = False) -> None:
+def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str] = ()) -> None:
     """Show what follows and have it confirmed.
 
     Args:
         question: What is to be done, as a question.
         facts: What is replaced, and what follows; a line each.
         yes: It was confirmed on the command line: the facts are shown and nothing is asked.
-        in_full: Money hangs on it: only the whole word is a yes, and Enter is none.
+        stakes: What :func:`about_stakes` returned: only the whole word is a yes to each of these, and Enter is none.
 
     Raises:
         errors.RefusedError: The person said no, or nobody is there to say yes.
@@ -31,6 +36,40 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, in_full: bool = False
         raise errors.RefusedError(
             f"{question} Nobody is at the terminal to say so; with --yes it is done without asking"
         )
-    confirm = terminal.confirm_in_full if in_full else terminal.confirm
-    if not confirm(question):
-        raise errors.RefusedError("not confirmed; nothing was changed")
+    if stakes:
+        ask_in_full([f"{question} {stakes[0]}", *stakes[1:]])
+    elif not terminal.confirm(question):
+        raise errors.RefusedError(_NOT_CONFIRMED)
+
+
+def ask_in_full(questions: Iterable[str]) -> None:
+    """Ask what nothing takes back.
+
+    Raises:
+        errors.RefusedError: The answer to one of them was anything but the whole word.
+    """
+    if not all(map(terminal.confirm_in_full, questions)):
+        raise errors.RefusedError(_NOT_CONFIRMED)
+
+
+def about_stakes(slots: Iterable[Slot], what: str) -> list[str]:
+    """Return the question about each slot that has a stake.
+
+    Args:
+        slots: All slots that are touched.
+        what: What is to be done with each, such as :data:`NEXT_ROUNDS`.
+    """
+    return [
+        f"{diagnose.one_line(slot.name)} has a stake of {diagnose.one_line(slot.stake)}, {what}?"
+        for slot in slots
+        if slot.stake
+    ]
+
+
+def about_a_run(open_round: int | None) -> str:
+    """Return what is asked about a stake when its slot's pickle is run now.
+
+    Args:
+        open_round: The number of the round that is open, or None.
+    """
+    return f"and round {open_round} is open: have it run for that" if open_round else "have its pickle run now"

@@ -46,7 +46,7 @@ def _upload(
     *,
     spare: BinaryIO | None = None,
 ) -> int:
-    from builder.upload import checks, deploy, journal, waiting  # noqa: PLC0415
+    from builder.upload import assign, checks, deploy, journal, waiting  # noqa: PLC0415
 
     root = chosen.config.root if chosen.config else Path.cwd()
     with online.connect(progress, root=root) as api, registries.connect(progress) as asked:
@@ -60,19 +60,23 @@ def _upload(
             _tell_plan(plan, proof.notes, json_wanted=options.json)
             return 0
         name = slot.name if slot else wish.slot
-        with journal.locked(made.folder, made.manifest.pickle.sha256, name):
+        with (
+            assign.reporting(api, [slot.id if slot else name]),
+            journal.locked(made.folder, made.manifest.pickle.sha256, name),
+        ):
             plan = _agreed(
+                api,
                 checks.make(api, account, wish, asked, host),
                 proof.notes,
                 lambda plan: _compared(plan, chosen, api, root, progress),
-                lambda plan: checks.at_this_moment(api, plan),
                 yes=options.yes,
             )
+            path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
             done = deploy.deploy(
                 deploy.Task(
                     plan=plan,
                     api=api,
-                    journal=journal.Journal(journal.path_of(made.folder, made.manifest.pickle.sha256, name), spare),
+                    journal=journal.Journal(path, spare, clock=api.now),
                     progress=progress,
                     patience=waiting.Patience(total=options.wait),
                 )
@@ -161,23 +165,26 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
 
 
 def _agreed(
+    api: tournament.Tournament,
     plan: Plan,
     notes: tuple[str, ...],
     compare: Callable[[Plan], Plan],
-    at_this_moment: Callable[[Plan], Plan],
     *,
     yes: bool,
 ) -> Plan:
-    """Return what was agreed to: compared, and with the round as it is when the answer comes."""
+    """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
+    from builder.upload import checks  # noqa: PLC0415
+
     if not yes and not terminal.watched():
         _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
-    plan = at_this_moment(compare(plan))
-    _agree(plan, notes, yes=yes)
-    now = plan if yes or plan.changes_nothing else at_this_moment(plan)
-    if now.runs_now and not plan.runs_now:
-        terminal.tell("a round has opened meanwhile, so that what follows is not what it was:")
-        _agree(now, notes, yes=yes)
-    return now
+    plan = checks.at_this_moment(api, compare(plan))
+    while True:
+        _agree(plan, notes, yes=yes)
+        now = plan if yes or plan.changes_nothing else checks.after_the_answer(api, plan)
+        if not now.exceeds(plan):
+            return now
+        terminal.tell("a round has opened meanwhile or a stake has come, so that more follows than before:")
+        plan = now
 
 
 def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
@@ -187,21 +194,13 @@ def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
         return
     kind = "existing" if plan.slot else "NEW"
     consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
-    if yes or not terminal.watched():
+    if yes:
         return
-    if plan.clears_webhook:
-        _agree_in_full(f"Take the webhook of {plan.name} away?")
-    if plan.slot and plan.slot.stake:
-        number = plan.round.number if plan.round else "now"
-        what = (
-            f"and round {number} is open: have it run for that" if plan.runs_now else "have its next rounds run by this"
-        )
-        _agree_in_full(f"{plan.name} has a stake of {plan.slot.stake}, {what}?")
-
-
-def _agree_in_full(question: str) -> None:
-    if not terminal.confirm_in_full(question):
-        raise errors.RefusedError("not confirmed; nothing was changed")
+    webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
+    a_run = consent.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
+    own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
+    stakes = consent.about_stakes(own, a_run if plan.runs_now else consent.NEXT_ROUNDS)
+    consent.ask_in_full([*webhook, *stakes, *consent.about_stakes(others, a_run)])
 
 
 def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None:

@@ -23,13 +23,17 @@ _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Look at everything; exit 1 when something is to be mended."""
+    """Look at everything and print the verdict first; exit 1 if there is something to fix."""
+    from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
+
     with terminal.progress() as progress:
         lines = _look(options.config, progress)
-    good = all(line.good is not False for line in lines)
+    good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
     if options.json:
-        print(json.dumps({"format": 1, "good": good, "lines": [dataclasses.asdict(line) for line in lines]}))
+        found = [dataclasses.asdict(line) for line in lines]
+        print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": found}))
     else:
+        print(verdict)
         for line in lines:
             print(f"{_MARKS[line.good]:<3}  {line.name:<8}  {' '.join(line.text.split())}{_fix(line)}")
     return 0 if good else 1
@@ -108,7 +112,7 @@ def _look_at_image(
         stand_in=chosen.image.stand_in,
         config=chosen.file,
     )
-    lines += stage.judge_image(found, dt.datetime.now(dt.UTC).date())
+    lines += stage.judge_image(found, account.today)
     if account.images is not None:
         lines.append(stage.judge_offer(ref, account.images, account.registry))
     return lines
@@ -157,6 +161,7 @@ class _Account:
         self.lines: list[stage.Line] = []
         self.images: tuple[tournament.DockerImage, ...] | None = None
         self.registry = settings.DEFAULT_REGISTRY
+        self.today = dt.datetime.now(dt.UTC).date()
         self._account: tournament.Account | None = None
         self._uploaded: tuple[tournament.Pickle, ...] = ()
         self._look(root, progress)
@@ -225,6 +230,7 @@ class _Account:
             else:
                 self._say(stage.API, good=True, text=f"{api.client.where} answers")
                 self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))
+            self.today = api.now().date()
             if api.client.clock_ahead is not None:
                 self.lines.append(stage.judge_clock(api.client.clock_ahead))
 

@@ -149,8 +149,15 @@ def _describe_interrupt(error: BaseException) -> _Failure:
     signal.setitimer(signal.ITIMER_REAL, 0)
     # An interrupted call to the engine may end as an error of it.
     is_told = isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError)
-    lines = [*([f"error: {error}"] if is_told else []), *getattr(error, "__notes__", ()), "interrupted"]
+    lines = [*([f"error: {error}"] if is_told else []), "interrupted", *_notes(error)]
     return _Failure(code=INTERRUPTED, text="\n".join(lines))
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return the notes of an error and, before them, of what it came after: each interrupt is an error of its own."""
+    before = error.__cause__ or error.__context__
+    notes = [*(_notes(before) if before else ()), *getattr(error, "__notes__", ())]
+    return list(dict.fromkeys(notes))
 
 
 def _say(text: str) -> None:

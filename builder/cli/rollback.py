@@ -52,10 +52,12 @@ def rollback(options: argparse.Namespace) -> int:
         if wanted:
             slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
         question = f"Have {seat.clean(slot.name)} run {said} again?"
-        consent.ask(question, facts, yes=options.yes, in_full=bool(wanted and slot.stake))
-        now = assign.assign_and_read_back(api, slot, wanted, progress)
-        if hook:
-            webhook.put_back(api, now, hook, progress)
+        stakes = consent.about_stakes([slot], consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE)
+        consent.ask(question, facts, yes=options.yes, stakes=stakes)
+        with assign.reporting(api, [slot.id]):
+            now = assign.assign_and_read_back(api, slot, wanted, progress)
+            if hook:
+                webhook.put_back(api, now, hook, progress)
     return _tell(slot, now, said, json_wanted=options.json)
 
 

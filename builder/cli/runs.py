@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a run: what was begun may be listed a little later."""
-_STAKE = "STAKE"
 _MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 
@@ -45,26 +44,27 @@ def logs(options: argparse.Namespace) -> int:
 def trigger(options: argparse.Namespace) -> int:
     """Have a pickle run now."""
     from builder import slots, tournament  # noqa: PLC0415 - the API's side of the package
+    from builder.upload import assign  # noqa: PLC0415
 
     with terminal.progress() as progress, online.connect(progress) as api:
         found = slots.find(api, options.name)
         slot = found if isinstance(found, tournament.Slot) else None
         pickle = _pickle_of(api, found, assigned=True)
-        account, current = api.account(), api.round_at(dt.datetime.now(dt.UTC))
-        where = [slot] if slot else _slots_of(pickle, account)
+        follows = _look_ahead(api, pickle, slot)
+        where = [slot] if slot else follows.slots
         if all(one.archived for one in where):
             for one in where:
                 slots.check_usable(one)
-        facts = _follows(pickle, where, current, validation=options.validation)
-        in_full = any(line.startswith(_STAKE) for line in facts)
-        consent.ask(f"Run {seat.pickle_line(pickle)} now?", facts, yes=options.yes, in_full=in_full)
-        run = _begin(api, pickle, slot, validation=options.validation)
+        follows = _agree(api, follows, slot, validation=options.validation, yes=options.yes)
         failure = None
-        if run is not None and options.wait:
-            run, failure = _wait(api, pickle, run, options.wait, progress)
+        with assign.reporting(api, [one.id for one in follows.slots]):
+            run = _begin(api, pickle, slot, validation=options.validation)
+            if run is not None and options.wait:
+                run, failure = _wait(api, pickle, run, options.wait, progress)
     if options.json:
+        touched = [{"id": one.id, "name": one.name, "stake": one.stake} for one in follows.slots]
         data = {"run": dataclasses.asdict(run) if run else None, "failure": failure.data() if failure else None}
-        print(json.dumps({"format": 1, "pickle": pickle.id, **data}))
+        print(json.dumps({"format": 1, "pickle": pickle.id, "slots": touched, **data}))
     else:
         _tell_run(pickle, run, failure)
     return 1 if failure else 0
@@ -122,6 +122,12 @@ def _begin(
                 sent=True,
             ) from error
         return begun
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(
+            f"whether a run was begun is not known: `python -m builder logs {pickle.id}` names the newest; look before "
+            "another is begun"
+        )
+        raise
     return _newest_but(pickle, answer) or _find_begun(api, pickle, _LOOKS[:1])
 
 
@@ -226,38 +232,91 @@ def _line(one: tournament.LogLine) -> str:
         return text
 
 
-def _slots_of(pickle: tournament.Pickle, account: tournament.Account) -> list[tournament.Slot]:
-    """Return the slots that run a pickle, else the one that it was uploaded for."""
-    where = [slot for slot in account.slots if slot.pickle and slot.pickle.id == pickle.id]
-    return where or [slot for slot in account.slots if slot.id == pickle.owner]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Follows:
+    """What a run of a pickle touches.
+
+    Attributes:
+        slots: All that it may submit for, whichever it is triggered for.
+        now: The API's time when this was read.
+    """
+
+    pickle: tournament.Pickle
+    slots: Sequence[tournament.Slot]
+    round: tournament.Round | None
+    now: dt.datetime
+
+    @property
+    def open_round(self) -> int | None:
+        """The number of the round that is open, or None."""
+        return self.round.number if self.round is not None and self.round.is_open(self.now) else None
+
+    def exceeds(self, agreed: _Follows) -> bool:
+        """Tell whether more follows from it now than a person agreed to: a stake, or a round."""
+        stakes, known = ({(one.id, one.stake) for one in follows.slots if one.stake} for follows in (self, agreed))
+        return not stakes <= known or self.open_round not in {None, agreed.open_round}
+
+    def lines(self, *, validation: bool) -> list[str]:
+        """Return all of it for a person."""
+        from builder import standing, when  # noqa: PLC0415
+
+        pickle = self.pickle
+        names = ", ".join(seat.clean(slot.name) for slot in self.slots) or "its slot"
+        lines = [
+            f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
+            f"round    {when.round_line(self.round, self.now)}",
+        ]
+        if standing.judge_validation(pickle) is not True:
+            said = seat.clean(pickle.validation) or "nothing"
+            lines.append(
+                f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
+            )
+        each = f" for each of {names}" if len(self.slots) > 1 else ""
+        if self.open_round is None:
+            lines.append("follows  a run that submits nothing: no round is open")
+        else:
+            lines.append(
+                f"follows  a submission for round {self.open_round}{each}, which takes the place of an earlier one"
+            )
+        staked = ", ".join(f"{seat.clean(slot.name)} {seat.clean(slot.stake)}" for slot in self.slots if slot.stake)
+        if staked and self.open_round is None:
+            lines.append(f"STAKE    {staked}: a submission would be staked, should a round open meanwhile")
+        elif staked:
+            lines.append(f"STAKE    {staked}: that submission is staked, and nothing takes it back")
+        if validation:
+            lines.append("         its validation begins again: until it has passed, it counts as not validated")
+        return lines
 
 
-def _follows(
-    pickle: tournament.Pickle,
-    where: Sequence[tournament.Slot],
-    current: tournament.Round | None,
-    *,
-    validation: bool,
-) -> list[str]:
-    """Say what follows from a run."""
-    from builder import standing, when  # noqa: PLC0415
+def _look_ahead(api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None) -> _Follows:
+    """Read which slots a run touches and which round is open.
 
-    now = dt.datetime.now(dt.UTC)
-    names = ", ".join(seat.clean(slot.name) for slot in where) or "its slot"
-    lines = [
-        f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
-        f"round    {when.round_line(current, now)}",
-    ]
-    if standing.judge_validation(pickle) is not True:
-        said = seat.clean(pickle.validation) or "nothing"
-        lines.append(f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means")
-    if current is not None and current.is_open(now):
-        lines.append(f"follows  a submission for round {current.number}, which takes the place of an earlier one")
-        staked = [f"{seat.clean(slot.name)} {seat.clean(slot.stake)}" for slot in where if slot.stake]
-        if staked:
-            lines.append(f"{_STAKE}    {', '.join(staked)}: that submission is staked, and nothing takes it back")
-    else:
-        lines.append("follows  a run that submits nothing: no round is open")
-    if validation:
-        lines.append("         its validation begins anew: until it has passed, it counts as not validated")
-    return lines
+    Args:
+        api: The tournament.
+        pickle: What is run.
+        slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
+    """
+    from builder import slots  # noqa: PLC0415
+
+    account = api.account()
+    current, now = api.round_now()
+    where = slots.running(account, pickle)
+    if slot or not where:
+        named = slot.id if slot else pickle.owner
+        where += [one for one in account.slots if one.id == named and one not in where]
+    return _Follows(pickle=pickle, slots=where, round=current, now=now)
+
+
+def _agree(
+    api: tournament.Tournament, follows: _Follows, slot: tournament.Slot | None, *, validation: bool, yes: bool
+) -> _Follows:
+    """Have a run confirmed, again if more follows from it by the time of the answer; return what was agreed to."""
+    while True:
+        stakes = consent.about_stakes(follows.slots, consent.about_a_run(follows.open_round))
+        question = f"Run {seat.pickle_line(follows.pickle)} now?"
+        consent.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
+        now = follows if yes else _look_ahead(api, follows.pickle, slot)
+        if not now.exceeds(follows):
+            return follows
+        terminal.tell("a round has opened or a stake has come meanwhile, so that more follows from it:")
+        follows = now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from builder.cli import online, terminal
 
 if TYPE_CHECKING:
     import argparse
+    import datetime as dt
     from collections.abc import Iterable, Sequence
 
     from builder import standing, tournament
@@ -46,10 +46,10 @@ def status(options: argparse.Namespace) -> int:
     from builder import slots, standing  # noqa: PLC0415
 
     with terminal.progress() as progress, online.connect(progress) as api:
-        account, uploaded, current = api.account(), api.uploads(), api.round_at(dt.datetime.now(dt.UTC))
+        account, uploaded = api.account(), api.uploads()
+        current, now = api.round_now()
         one = standing.judge(slots.find_slot(account, options.slot), uploaded) if options.slot is not None else None
         failure = _explain(api, one, uploaded) if one else None
-    now = dt.datetime.now(dt.UTC)
     if one is None:
         found, ownerless = standing.judge_all(account.slots, uploaded), standing.find_ownerless(uploaded)
         if options.json:
@@ -92,6 +92,7 @@ def pickles(options: argparse.Namespace) -> int:
         account = api.account()
         slot = slots.find_slot(account, options.slot) if options.slot else None
         found = api.pickles(slot.id if slot else None, unassigned=options.unassigned)
+        now = api.now()
     names = {one.id: one.name for one in account.slots}
     if options.json:
         print(json.dumps({"format": 1, "pickles": [_pickle_data(one, names) for one in found]}))
@@ -101,7 +102,6 @@ def pickles(options: argparse.Namespace) -> int:
         where = f"was uploaded for {clean(slot.name)}" if slot else "was uploaded"
         print(f"no {kind} {where}; `make upload CONFIG=... MODEL=SLOT` uploads one")
         return 0
-    now = dt.datetime.now(dt.UTC)
     _print(("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded"), [
         _pickle_row(one, names, now) for one in found
     ])  # fmt: skip

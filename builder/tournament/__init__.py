@@ -99,6 +99,8 @@ class Tournament:
 
     def __init__(self, client: api.Client) -> None:
         self.client = client
+        self.seen: Account | None = None
+        """The account as it was last read."""
 
     def token_info(self) -> TokenInfo:
         """Return whose token it is and what it may do."""
@@ -133,12 +135,13 @@ class Tournament:
         account = data["account"]
         if not account:
             raise errors.TokenError(f"{self.client.where}: names no account for this token")
-        return Account(
+        self.seen = Account(
             id=reading.text(account, "id"),
             username=reading.text(account, "username"),
             most_slots=reading.number(account, "maxModelSlots"),
             slots=tuple(reading.slot(one) for one in account.get("models") or () if one),
         )
+        return self.seen
 
     def images(self) -> tuple[DockerImage, ...]:
         """Return the runner images, those that are offered and those that no longer are."""
@@ -195,15 +198,21 @@ class Tournament:
         found = self._ask("rounds", "the current round", number=0, tournament=CLASSIC)["rounds"] or ()
         return next((reading.round_of(one) for one in found if one), None)
 
-    def round_at(self, now: dt.datetime) -> Round | None:
-        """Return the round that is open at a time, else the first that opens after it, else the last there was."""
+    def now(self) -> dt.datetime:
+        """Return the time by the API's clock: the only one that decides whether a round is open or something is old."""
+        return self.client.now()
+
+    def round_now(self) -> tuple[Round | None, dt.datetime]:
+        """Return the round that is open, else the first to open, else the last there was; and the API's time."""
         current = self.current_round()
+        now = self.now()
         if current is not None and current.is_open(now):
-            return current
+            return current, now
         found = self._ask("rounds", "the rounds to come", number=None, tournament=CLASSIC)["rounds"] or ()
+        now = self.now()
         opening = [(read_time(one.open_time), one) for one in map(reading.round_of, filter(None, found))]
         later = [(at, one.number, one) for at, one in opening if at is not None and at > now]
-        return min(later)[2] if later else current
+        return (min(later)[2] if later else current), now
 
     def name_available(self, name: str) -> bool:
         """Tell whether a slot may be called so."""

@@ -12,11 +12,12 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from builder import errors, interrupts, tournament
+from builder import diagnose, errors, interrupts, tournament
+from builder.slots import match_slot
 from builder.upload import journal, slot_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _ORDERS = 3
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look at the slot: what was written may be read a little later."""
+_HURRY_SECONDS = 5.0
+"""How long an answer is waited for once a person has interrupted."""
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -69,7 +72,7 @@ def changed(
     Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
     it had.
     """
-    log = slot_log.of(slot)
+    log = slot_log.of(slot, api.now)
     log.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
     try:
         _check_answer(_order(api, slot.id, pickle, sleep), slot, pickle)
@@ -84,6 +87,41 @@ def changed(
             give_back(api, slot, progress, because="it was interrupted", late=True, sleep=sleep)
         error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
+
+
+@contextlib.contextmanager
+def reporting(api: Tournament, slots: Iterable[str]) -> Iterator[None]:
+    """Have an interrupt end with what each slot runs now: read from the API, else as it was last seen.
+
+    Args:
+        api: The tournament.
+        slots: Names or ids of slots.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, NotGivenBackError) as stopped:
+        with interrupts.held_back():
+            for line in _what_runs(api, slots):
+                stopped.add_note(line)
+        raise
+
+
+def _what_runs(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
+    account, doubt = api.seen, ""
+    try:
+        with api.client.hurried(_HURRY_SECONDS):
+            account = api.account()
+    except errors.BuilderError as error:
+        doubt = str(error).splitlines()[0].partition(";")[0]
+    for one in slots:
+        slot = match_slot(account, one) if account else None
+        name = diagnose.one_line(slot.name if slot else one)
+        runs = diagnose.one_line(shown(slot)) if slot else ""
+        if not doubt:
+            yield f"{name} runs {runs}  (read back from the slot)" if slot else f"{name}: there is no such slot"
+            continue
+        last = f"when it was read last, it ran {runs}" if slot else "when it was looked for last, it was not there"
+        yield f"{name} could not be read again ({doubt}); {last}: `python -m builder status {name}` shows it"
 
 
 def give_back(
@@ -123,7 +161,7 @@ def give_back(
             sleep(_PAUSES[attempt + 1])
         else:
             with contextlib.suppress(errors.ArtifactError):  # it is done, and the log merely knows less
-                slot_log.of(slot).write(journal.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
+                slot_log.of(slot, api.now).write(journal.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
     raise NotGivenBackError(
@@ -164,14 +202,14 @@ def retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
 
 
 def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[float], None]) -> str:
-    for attempt in range(_ORDERS):
+    for attempt in range(1, _ORDERS + 1):
         try:
             return api.assign(slot, pickle)
         except errors.UnansweredError as error:
-            if attempt == _ORDERS - 1:
+            if error.is_last(attempt, _ORDERS):
                 # What became of it is seen in the slot, and said by who looks there.
-                raise errors.UnansweredError(f"{error.what} ({_ORDERS} times)", sent=error.sent) from error
-            sleep(max(_PAUSES[attempt + 1], error.after))
+                raise errors.UnansweredError(f"{error.what} ({attempt} times)", sent=error.sent) from error
+            sleep(max(_PAUSES[attempt], error.after))
     raise AssertionError  # the loop returns or raises
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 from typing import TYPE_CHECKING, Protocol
 
 from builder import commands, diagnose, errors, image_ref, pinning, settings, slots, standing, tournament
@@ -88,7 +87,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     if found and is_good(found) is False and wish.again:
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
-    now = _now(api)
+    current, now = api.round_now()
     return plan.Plan(
         wish=wish,
         account=account.username,
@@ -99,21 +98,36 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         ref=ref,
         data_version=version,
         existing=found,
-        round=api.round_at(now),
+        round=current,
         now=now,
         notes=tuple(notes),
+        also=_sharing(account, wish, slot, found),
     )
 
 
 def at_this_moment(api: Tournament, made: Plan) -> Plan:
     """Return a plan with the round as it is now: reading, comparing and answering took their time."""
-    now = _now(api)
-    return dataclasses.replace(made, round=api.round_at(now), now=now)
+    current, now = api.round_now()
+    return dataclasses.replace(made, round=current, now=now)
 
 
-def _now(api: Tournament) -> dt.datetime:
-    """Return the time by the API's clock, where that is known."""
-    return dt.datetime.now(dt.UTC) - dt.timedelta(seconds=api.client.clock_ahead or 0)
+def after_the_answer(api: Tournament, made: Plan) -> Plan:
+    """Return a plan with the round and all stakes as they are now that a person has answered."""
+    account, slot = api.account(), made.slot
+    found = slots.match_slot(account, slot.id) if slot else None
+    if slot and found:
+        slot = dataclasses.replace(slot, stake=found.stake)  # what it ran is what was agreed to replace
+    also = _sharing(account, made.wish, slot, made.existing)
+    return at_this_moment(api, dataclasses.replace(made, slot=slot, also=also))
+
+
+def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: Pickle | None) -> tuple[Slot, ...]:
+    """Return the other slots that run these bytes, under whatever record."""
+    digits = wish.made.manifest.pickle.sha256[:12]
+    pickles = [one.pickle for one in account.slots if one.pickle and digits in one.pickle.filename]
+    pickles += [existing] if existing else []
+    found = {one.id: one for pickle in pickles for one in slots.running(account, pickle)}
+    return tuple(one for one in found.values() if slot is None or one.id != slot.id)
 
 
 def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:

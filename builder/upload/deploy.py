@@ -172,7 +172,7 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     slot = assign.find(task.api, planned)
     if assign.identity(slot) == pickle.id:
         previous, known = _previous(task, slot, pickle)
-        written = _write_down(task, slot, _receipt(task, slot, pickle, previous=previous, known=known))
+        written = _keep(task, _found_there(task, slot, pickle, previous, known=known))
         return _placed(slot, _as_it_was(task, slot, previous) if known else None, pickle, written)
     if assign.identity(slot) != assign.identity(planned):
         raise errors.RefusedError(
@@ -184,7 +184,9 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     task.progress.step(f"assigning it to {slot.name}")
     try:
         with assign.changed(task.api, slot, pickle.id, task.progress, sleep=task.sleep) as now:
-            written = _write_down(task, now, _receipt(task, now, pickle, previous=previous, known=True))
+            task.journal.write(journal.ASSIGNED, before=previous, pickle=pickle.id)
+            task.journal.write(journal.READ_BACK, pickle=assign.identity(now))
+            written = _keep(task, _receipt(task, now, pickle, previous=previous, known=True))
     except assign.NotGivenBackError:
         _remove_receipt(task, slot, pickle)
         raise
@@ -205,17 +207,31 @@ def _as_it_was(task: Task, slot: Slot, previous: str | None) -> Slot | None:
     return replace(slot, pickle=found) if found or not previous else None
 
 
-def _write_down(task: Task, slot: Slot, written: receipt.Receipt) -> receipt.Receipt:
-    task.journal.write(journal.ASSIGNED, before=written.previous, pickle=written.pickle)
-    task.journal.write(journal.READ_BACK, pickle=assign.identity(slot))
-    return _keep(task, written)
-
-
 def _keep(task: Task, written: receipt.Receipt) -> receipt.Receipt:
-    """Write a receipt with the times of all that was done so far; return it."""
-    whole = replace(written, times={one.step: one.at for one in task.journal.entries})
-    receipt.write(task.plan.wish.made.folder, whole)
-    return whole
+    receipt.write(task.plan.wish.made.folder, written)
+    return written
+
+
+def _times(task: Task, *steps: str) -> dict[str, str]:
+    """Return when each step was done last; of all steps if none is named."""
+    return {one.step: one.at for one in task.journal.entries if not steps or one.step in steps}
+
+
+def _found_there(task: Task, slot: Slot, pickle: Pickle, previous: str | None, *, known: bool) -> receipt.Receipt:
+    """Return the receipt of a slot that ran the pickle already: with the times and the run of the one that is kept."""
+    kept = receipt.read(task.plan.wish.made.folder, task.plan.wish.made.manifest.pickle.sha256, slot.name)
+    times, trigger = kept.get("times"), kept.get("trigger")
+    is_of_it = (kept.get("pickle"), kept.get("slot_id")) == (pickle.id, slot.id)
+    # One that was killed may have assigned it once more, and written no receipt of that.
+    last = task.journal.last(journal.ASSIGNING)
+    if not is_of_it or not isinstance(times, dict) or (last and last.at != times.get(journal.ASSIGNING)):
+        task.journal.write(journal.READ_BACK, pickle=pickle.id)
+        return _receipt(task, slot, pickle, previous=previous, known=known)
+    return replace(
+        _receipt(task, slot, pickle, previous=previous, known=known),
+        times={str(step): str(at) for step, at in times.items()},
+        trigger=trigger if isinstance(trigger, str) else None,
+    )
 
 
 def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]:
@@ -251,7 +267,7 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
         previous=previous,
         known=known,
         trigger=None,
-        times={},
+        times=_times(task),
     )
 
 
@@ -274,12 +290,15 @@ def _run(task: Task, placed: _Placed) -> Done:
     task.progress.note(runs_it)
     try:
         identity = _begun(task, pickle) or _order_run(task, placed.slot, pickle)
-        written = _keep(task, replace(placed.receipt, trigger=identity))
+        times = placed.receipt.times | _times(task, journal.TRIGGERING, journal.TRIGGERED)
+        written = _keep(task, replace(placed.receipt, trigger=identity, times=times))
         record = _recorder(task, pickle.id)
         found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience, record=record)
         log = tuple(line.message for line in _printed(task, identity))
     except errors.UnansweredError as error:
         raise errors.UnansweredError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
+    except errors.RefusedError as error:
+        raise errors.RefusedError(f"{error}\n{runs_it}: that is not undone") from error
     except errors.BuilderError as error:
         now = _take_back(task, placed, str(error))
         raise assign.retold(error, f"{error}\n{_what_runs(now, placed)}") from error
@@ -343,6 +362,7 @@ def _begun(task: Task, pickle: Pickle) -> str | None:
 
 def _order_run(task: Task, slot: Slot, pickle: Pickle) -> str:
     """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
+    _check_stakes(task, pickle)
     known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
     task.journal.write(journal.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(known)))
     task.progress.step("having the tournament run it")
@@ -361,6 +381,18 @@ def _order_run(task: Task, slot: Slot, pickle: Pickle) -> str:
         )
     task.journal.write(journal.TRIGGERED, pickle=pickle.id, trigger=found)
     return found
+
+
+def _check_stakes(task: Task, pickle: Pickle) -> None:
+    """Refuse to run a pickle for a stake that nobody was asked about: sending and validating took their time."""
+    asked = {slot.id for slot in task.plan.staked}
+    new = [one for one in slots.running(task.api.account(), pickle) if one.stake and one.id not in asked]
+    if new:
+        named = ", ".join(f"{diagnose.one_line(one.name)} (stake {diagnose.one_line(one.stake)})" for one in new)
+        raise errors.RefusedError(
+            f"{pickle.id}: was not run: it runs in {named} by now, which was not agreed to; the same command again "
+            "asks about it"
+        )
 
 
 def _new_run(pickle: Pickle | None, known: Collection[str]) -> str | None:

@@ -36,11 +36,12 @@ def find(root: Path, slot: Slot) -> Before | None:
     now = slot.pickle.id if slot.pickle else ""
     found: list[tuple[str, Before]] = []
     for path in (slot_log.path_of(slot), *sorted((root / "dist").glob("*/journal-*.jsonl"))):
-        found += [
+        changes = [
             (one.at, Before(pickle=one.text("before") or None, source=path))
             for one in _kept(journal.read(path))
             if (one.text("slot_id"), one.text("pickle")) == (slot.id, now)
         ]
+        found += changes[-1:]  # in one file the order tells which was the last, whatever the clock said
     for path, data in receipt.read_all(root):
         times = data.get("times")
         if (data.get("slot_id"), data.get("pickle"), data.get("known")) == (slot.id, now, True):

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from builder import errors, exclusive, untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 FORMAT = 1
@@ -70,10 +70,19 @@ class Journal:
         path: Its file; made with the first line.
         spare: What :func:`reserved` keeps for it.
         mode: Who may read it.
+        clock: Tells the time of a line, by the API's clock: times of several files and computers are compared. None
+            for a journal that is only read.
     """
 
-    def __init__(self, path: Path, spare: BinaryIO | None = None, *, mode: int = 0o644) -> None:
-        self.path, self._spare, self._mode = path, spare, mode
+    def __init__(
+        self,
+        path: Path,
+        spare: BinaryIO | None = None,
+        *,
+        mode: int = 0o644,
+        clock: Callable[[], dt.datetime] | None = None,
+    ) -> None:
+        self.path, self._spare, self._mode, self._clock = path, spare, mode, clock or _local_time
         self.entries: list[Entry] = list(read(path))
 
     def write(self, step: str, **facts: str | None) -> Entry:
@@ -82,7 +91,7 @@ class Journal:
         Raises:
             errors.ArtifactError: It cannot be written.
         """
-        entry = Entry(at=dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds"), step=step, facts=facts)
+        entry = Entry(at=self._clock().isoformat(timespec="milliseconds"), step=step, facts=facts)
         line = json.dumps({"format": FORMAT, "at": entry.at, "step": step, **facts}).encode()
         try:
             self._append(line)
@@ -122,6 +131,10 @@ class Journal:
             os.close(handle)
         if is_new:
             _sync_folder(self.path.parent)
+
+
+def _local_time() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def path_of(folder: Path, sha256: str, slot: str) -> Path:

@@ -54,6 +54,7 @@ class Plan:
         now: When it was read.
         notes: What a person should know besides.
         likeness: How much its predictions are like those of what the slot runs now; nothing where it runs nothing.
+        also: Other slots that run this pickle: equal bytes share one record, and a run may submit for each of them.
     """
 
     wish: Wish
@@ -69,6 +70,7 @@ class Plan:
     now: dt.datetime
     notes: tuple[str, ...]
     likeness: str = ""
+    also: tuple[Slot, ...] = ()
 
     @property
     def filename(self) -> str:
@@ -82,9 +84,25 @@ class Plan:
         return self.round is not None and self.round.is_open(self.now)
 
     @property
+    def orders_run(self) -> bool:
+        """Tell whether the tournament is to run it at once: registering does that, and so does a trigger."""
+        return self.existing is None or self.wish.trigger
+
+    @property
     def runs_now(self) -> bool:
-        """Tell whether it is run for an open round: registering does that, and so does a trigger."""
-        return self.is_round_open and (self.existing is None or self.wish.trigger)
+        """Tell whether it is run for an open round."""
+        return self.is_round_open and self.orders_run
+
+    @property
+    def staked(self) -> tuple[Slot, ...]:
+        """Every slot with a stake that this touches: its own, and those that a run may submit for too."""
+        touched = (*((self.slot,) if self.slot else ()), *(self.also if self.orders_run else ()))
+        return tuple(slot for slot in touched if slot.stake)
+
+    def exceeds(self, agreed: Plan) -> bool:
+        """Tell whether more follows from it than from what a person agreed to: a stake, or a round that is open."""
+        stakes, known = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
+        return not stakes <= known or (self.runs_now and not agreed.runs_now)
 
     @property
     def is_done(self) -> bool:
@@ -140,9 +158,7 @@ class Plan:
         return [*steps, "has the tournament run it, once"] if self.wish.trigger else steps
 
     def _consequences(self) -> list[str]:
-        follows = []
-        if self.existing is None or self.wish.trigger:
-            follows.append(self._run_line())
+        follows = [self._run_line(), *(self._also_line(slot) for slot in self.also)]
         if not self.is_done:
             follows.append("each round from now on is submitted by this pickle, at the tournament")
         if not (self.slot and self.slot.pickle):
@@ -154,11 +170,20 @@ class Plan:
 
     def _run_line(self) -> str:
         stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
+        later = stake and f"; later rounds{stake}"
+        if not self.orders_run:
+            return f"it is not run now; {when.round_line(self.round, self.now)}{later}"
         if self.is_round_open and self.round is not None:
             final = ": a staked submission, which no rollback takes back" if stake else ""
             until = when.both(self.round.close_time, self.now)
             return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
-        return f"it is run to be validated; {when.round_line(self.round, self.now)}{stake and f'; later rounds{stake}'}"
+        return f"it is run to be validated; {when.round_line(self.round, self.now)}{later}"
+
+    def _also_line(self, slot: Slot) -> str:
+        stake = f", which has a stake of {_line(slot.stake)}" if slot.stake else ""
+        submits = "the run may submit for that too" if self.orders_run else "nothing changes there"
+        final = ", and no rollback takes a staked submission back" if stake and self.orders_run else ""
+        return f"this pickle runs in {_line(slot.name)} as well{stake}: {submits}{final}"
 
     def data(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -187,6 +212,9 @@ class Plan:
             }
             if self.round
             else None,
+            "runs_now": self.runs_now,
+            "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.also],
+            "follows": self._consequences(),
             "likeness": self.likeness,
             "notes": list(self.notes),
         }

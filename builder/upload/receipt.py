@@ -57,16 +57,17 @@ class Receipt:
 
 
 def write(folder: Path, receipt: Receipt) -> None:
-    """Write it to ``receipt.json``, and to where it stays when another pickle is made.
+    """Write it to ``receipt.json``, and to where it stays when another pickle is made; not where it is already.
 
     Raises:
         errors.ArtifactError: The disk is full or may not be written.
     """
     journal.make_folder(folder / KEPT)
     content = (json.dumps(receipt.data(), indent=2, sort_keys=True) + "\n").encode()
-    kept = f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json"
-    artifact.write_report(folder, kept, content)
-    artifact.write_report(folder, NAME, content)
+    for name in (f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json", NAME):
+        path = folder / name
+        if not path.is_file() or path.read_bytes() != content:
+            artifact.write_report(folder, name, content)
 
 
 def remove(folder: Path, sha256: str, slot: str, pickle: str) -> None:

@@ -7,7 +7,6 @@ Uploads of one pickle to several slots take turns here, and share the record.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -126,7 +125,7 @@ def _last(task: Registering, entries: Sequence[journal.Entry]) -> journal.Entry 
 def _stored(task: Registering) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
     put = next((one for one in reversed(_lines(task, task.journal.entries)) if one.step == journal.PUT), None)
-    if put and _age(put.at) < _KEPT_SECONDS and not _is_registered(task, put):
+    if put and _age(task, put) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
     task.progress.step("reading the pickle")
@@ -170,8 +169,8 @@ def _create(task: Registering, filename: str) -> str:
             # One that may have arrived may be listed late: from then on it is looked for each time.
             looked += bool(error.sent or looked)
             found = _find(task, filename, known) if looked else None
-            if found is None and attempt == _SENDINGS:
-                raise _not_registered(error, looked) from error
+            if found is None and error.is_last(attempt, _SENDINGS):
+                raise _not_registered(error, attempt, looked) from error
             if found is None:
                 pause = max(_LOOKS[attempt], error.after)
                 task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
@@ -183,11 +182,11 @@ def _create(task: Registering, filename: str) -> str:
     raise AssertionError  # the loop returns or raises
 
 
-def _not_registered(error: errors.UnansweredError, looked: int) -> errors.UnansweredError:
-    """Say what is known of a registration that was sent as often as it ever is."""
+def _not_registered(error: errors.UnansweredError, attempt: int, looked: int) -> errors.UnansweredError:
+    """Say what is known of a registration that is not sent again."""
     known = f"it was looked for and is not there ({looked} times)" if looked else "nothing was registered"
     return errors.UnansweredError(
-        f"{error.what} ({_SENDINGS} times); {known}",
+        f"{error.what} ({attempt} times); {known}",
         remedy="run it again later, which goes on from here",
         sent=bool(looked),
         after=error.after,
@@ -231,6 +230,7 @@ def _is_registered(task: Registering, put: journal.Entry) -> bool:
     return not name or any(one.step == journal.CREATED and one.text("filename") == name for one in task.journal.entries)
 
 
-def _age(at: str) -> float:
-    then = tournament.read_time(at)
-    return abs((dt.datetime.now(dt.UTC) - then).total_seconds()) if then else _KEPT_SECONDS
+def _age(task: Registering, put: journal.Entry) -> float:
+    """Return how many seconds ago a file was stored, by the API's clock (which expires it)."""
+    then = tournament.read_time(put.at)
+    return abs((task.api.now() - then).total_seconds()) if then else _KEPT_SECONDS

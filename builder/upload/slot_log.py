@@ -20,7 +20,8 @@ from builder import errors, paths
 from builder.upload import journal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    import datetime as dt
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from builder.tournament import Slot
@@ -51,13 +52,17 @@ def path_of(slot: Slot) -> Path:
     return folder() / f"{re.sub(r'[^A-Za-z0-9_-]', '_', slot.id)[:80]}.jsonl"
 
 
-def of(slot: Slot) -> Journal:
+def of(slot: Slot, clock: Callable[[], dt.datetime] | None = None) -> Journal:
     """Return a slot's log.
+
+    Args:
+        slot: Whose.
+        clock: The API's clock, to write lines by; None to read alone.
 
     Raises:
         errors.ArtifactError: It cannot be kept.
     """
-    return journal.Journal(path_of(slot), mode=0o600)
+    return journal.Journal(path_of(slot), mode=0o600, clock=clock)
 
 
 def pending_webhook(entries: Iterable[Entry]) -> str | None:

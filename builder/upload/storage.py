@@ -108,7 +108,7 @@ def put(
                 return Stored(filename=auth.filename, etag=_send(auth.url, content, patience, clock_ahead))
             except _AgainError as error:
                 mismatches += error.mismatch
-                if attempt == patience.attempts or mismatches > 1:
+                if error.is_last(attempt, patience.attempts) or mismatches > 1:
                     raise errors.NetworkError(f"{error} (sent {attempt} times)") from error
                 if error.expired:
                     auth = renew()
@@ -136,9 +136,21 @@ def md5_of(path: Path) -> str:
 class _AgainError(Exception):
     """It is not stored, and may be if it is sent again; says what a person reads if it is not."""
 
-    def __init__(self, message: str, *, expired: bool = False, mismatch: bool = False, after: float = 0.0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        expired: bool = False,
+        mismatch: bool = False,
+        after: float = 0.0,
+        unanswered: errors.UnansweredError | None = None,
+    ) -> None:
         super().__init__(message)
-        self.expired, self.mismatch, self.after = expired, mismatch, after
+        self.expired, self.mismatch, self.after, self._unanswered = expired, mismatch, after, unanswered
+
+    def is_last(self, attempt: int, attempts: int) -> bool:
+        """Tell whether to give up after an attempt."""
+        return self._unanswered.is_last(attempt, attempts) if self._unanswered else attempt == attempts
 
 
 class _Content:
@@ -244,7 +256,7 @@ def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | 
             with web.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
                 answer = web.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
         except errors.UnansweredError as error:
-            raise _AgainError(str(error)) from error
+            raise _AgainError(str(error), unanswered=error) from error
         if answer.status not in _MOVED:
             return _judge(answer, content, at, clock_ahead)
         url = _moved(url, answer)

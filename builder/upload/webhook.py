@@ -34,7 +34,7 @@ def taken(
         errors.ArtifactError: Its address cannot be written down; nothing was changed.
         errors.NetworkError: It could not be taken away.
     """
-    log = slot_log.of(slot)
+    log = slot_log.of(slot, api.now)
     address = slot.webhook or slot_log.pending_webhook(log.entries)
     if not address:
         yield
@@ -66,14 +66,14 @@ def put_back(
         )
         return
     with contextlib.suppress(errors.ArtifactError):  # then it is put back once more the next time
-        slot_log.of(slot).write(slot_log.WEBHOOK_BACK, slot=slot.name)
+        slot_log.of(slot, api.now).write(slot_log.WEBHOOK_BACK, slot=slot.name)
     progress.note(f"note: {slot.name} has its webhook again")
 
 
 def _set(api: Tournament, slot: Slot, address: str | None, sleep: Callable[[float], None]) -> None:
     """Order it and read it back; an order whose answer was lost is given again: twice the same changes nothing."""
     last: errors.NetworkError | None = None
-    for pause in _PAUSES:
+    for attempt, pause in enumerate(_PAUSES, start=1):
         sleep(pause)
         try:
             api.set_webhook(slot.id, address)
@@ -82,4 +82,6 @@ def _set(api: Tournament, slot: Slot, address: str | None, sleep: Callable[[floa
             last = errors.ApiError(f"{slot.name}: its webhook is not, read back, what was ordered")
         except errors.UnansweredError as error:
             last = error
+            if error.is_last(attempt, len(_PAUSES)):
+                break
     raise last or AssertionError

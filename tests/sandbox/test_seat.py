@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import hashlib
 import json
 import time
@@ -391,6 +392,29 @@ def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, u
     assert code == 0
     assert "submits nothing" in err
     assert runs.NO_ROUND in out
+
+
+@pytest.mark.parametrize("days", [-2, 2], ids=["ahead", "behind"])
+def test_this_computers_clock_decides_nothing(seat: Seat, failed: str, days: int) -> None:
+    """By a clock that is two days off no round would be open, and no stake asked about."""
+    seat.sandbox.state.clock_offset = dt.timedelta(days=days)
+    seat.sandbox.state.open_round()
+    code, _, err = seat("trigger", "staked")
+    assert (code, seat.changes()) == (5, [])
+    assert "round    round 1000 is open until " in err
+    assert "(in 23 hours)" in err
+    assert "STAKE    staked 12.5: that submission is staked" in err
+    assert seat.good("status").startswith("round 1000 is open until ")
+    assert seat.data("status", "staked")["round"]["open"] is True
+    seat.sandbox.state.close_round()
+    assert "no round is open; round 1001 opens" in seat.good("status", "staked")
+    assert "a run that submits nothing: no round is open" in seat("trigger", "staked")[2]
+
+
+def test_the_age_of_a_pickle_goes_by_the_apis_clock(seat: Seat) -> None:
+    seat.sandbox.state.clock_offset = dt.timedelta(days=-40)
+    seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "old.pkl")
+    assert "3 days ago" in seat.good("pickles")
 
 
 @pytest.mark.parametrize("later", [0, 2], ids=["listed", "listed-later"])

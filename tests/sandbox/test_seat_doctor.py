@@ -78,9 +78,38 @@ def test_all_is_good(look: Callable[..., Any], sandbox: server.Sandbox, capsys: 
         *("engine", "disk", "memory", "platform", "config", "image", "pin", "offered", "api", "token", "clock", "slot")
     ]
     assert command.call("doctor", "configs/small.yaml") == 0
-    printed = command.said(capsys)[0].splitlines()
+    verdict, *printed = command.said(capsys)[0].splitlines()
+    assert verdict == "ready"
     assert [line.split()[1] for line in printed] == list(lines)
     assert {line.split()[0] for line in printed} == {"ok", "-"}
+
+
+def test_it_begins_with_what_it_comes_to(
+    look: Callable[..., Any],
+    sandbox: server.Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write("hooked")
+    sandbox.state.clock_offset = dt.timedelta(minutes=-15)
+    assert wrong(look()[1]) == {"clock", "slot"}
+    for model, verdict in (("hooked", "2 things to fix"), ("fresh", "1 thing to fix")):
+        write(model)
+        assert command.call("doctor", "configs/small.yaml") == 1
+        first, second, *_ = command.said(capsys)[0].splitlines()
+        assert (first, second.split()[0]) == (verdict, "ok")
+        assert command.call("doctor", "configs/small.yaml", "--json") == 1
+        found = json.loads(command.said(capsys)[0])
+        assert (found["verdict"], found["good"]) == (verdict, False)
+
+
+def test_the_age_of_a_pin_goes_by_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
+    today = dt.datetime.now(dt.UTC).date()
+    text = f'format: 1\nimages:\n  "{REF}":\n    digest: sha256:{"a" * 64}\n    pinned: "{today}"\n'
+    Path(pins.NAME).write_text(text)
+    assert "pinned today" in look()[1]["pin"]["text"]
+    sandbox.state.clock_offset = dt.timedelta(days=100)
+    assert "pinned 100 days ago" in look()[1]["pin"]["text"]
 
 
 def test_no_token_a_revoked_one_and_one_without_the_scope(look: Callable[..., Any]) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, tournament
+from builder.upload import assign
 from tests.sandbox import faults
-from tests.support import uploads
+from tests.support import command, uploads
 from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -23,13 +24,65 @@ if TYPE_CHECKING:
     Asking = Callable[..., tournament.Tournament]
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "https://no-such-host.invalid/"], ids=["refused", "no-name"])
-def test_row_1_the_api_cannot_be_reached(ask: Asking, url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "times"), [("http://127.0.0.1:1/", 5), ("https://no-such-host.invalid/", 2)], ids=["refused", "no-name"]
+)
+def test_row_1_the_api_cannot_be_reached(ask: Asking, url: str, times: int) -> None:
+    """A name that does not resolve is looked up twice: it is misspelt, or there is no network."""
     waits: list[float] = []
-    with pytest.raises(errors.NetworkError, match="no connection") as caught:
+    with pytest.raises(errors.NetworkError, match=rf"no connection .*\({times} times\)") as caught:
         ask(url, waits=waits).account()
-    assert len(waits) == 4
+    assert len(waits) == times - 1
     assert caught.value.exit_code == 4
+
+
+def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking) -> None:
+    waits: list[float] = []
+    with pytest.raises(errors.UnansweredError, match=r"\(2 times\)"):
+        assign._order(ask("https://no-such-host.invalid/"), "slot", None, waits.append)
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    ("match", "arguments"),
+    [("computePickleUploadAuth", ("upload", "configs/small.yaml")), ("computePickleDownloadAuth", ("download",))],
+    ids=["upload", "download"],
+)
+def test_row_1_a_storage_whose_name_does_not_resolve_is_tried_twice(
+    project: Project, match: str, arguments: tuple[str, ...]
+) -> None:
+    made = project.running()
+    url = "https://no-such-host.invalid/x?signature=secret"
+    project.sandbox.faults.add(match, faults.answers(match, {"filename": "x.pkl", "url": url}), times=None)
+    more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (made.id, "--to", "got.pkl")
+    looked_up = project.root / "looked-up"
+    code, _, err = project.run(*arguments, *more, **counting(project, looked_up))
+    assert code == 4
+    assert "no-such-host.invalid" in err
+    assert looked_up.read_text().count("no-such-host.invalid\n") == 2
+    assert not (project.root / "got.pkl").exists()
+
+
+def test_row_1_the_command_looks_a_name_up_twice(project: Project) -> None:
+    looked_up = project.root / "looked-up"
+    environment = counting(project, looked_up)
+    code, _, err = project.run("status", **{**environment, "NUMERAI_API_URL": "https://no-such-host.invalid/"})
+    assert (code, "(2 times)" in err) == (4, True)
+    assert looked_up.read_text().splitlines() == ["no-such-host.invalid"] * 2
+
+
+def counting(project: Project, path: Path) -> dict[str, str]:
+    """Return the environment of a process that writes down each name that it looks up."""
+    (project.root / "hooks").mkdir()
+    (project.root / "hooks" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "def note(event, arguments):\n"
+        "    if event == 'socket.getaddrinfo':\n"
+        f"        with open({str(path)!r}, 'a') as file:\n"
+        "            file.write(f'{arguments[0]}\\n')\n"
+        "sys.addaudithook(note)\n"
+    )
+    return {"PYTHONPATH": f"{project.root / 'hooks'}:{command.ROOT}"}
 
 
 def test_row_1_the_command_says_so_and_changes_nothing(project: Project) -> None:

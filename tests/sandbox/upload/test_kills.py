@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -149,6 +150,14 @@ def test_stopped_and_not_given_back_is_said(project: Project) -> None:
     assert project.slot("running").pickle_id != before.id
     assert "running could NOT be given back what it ran before" in err
     assert f"assign running {before.id}" in err
+
+
+@pytest.mark.parametrize(("hours", "times"), [(0.5, 1), (2, 2)], ids=["kept", "expired"])
+def test_what_is_stored_expires_by_the_apis_clock(project: Project, hours: float, times: int) -> None:
+    STATES["registering"].reach(project, sent=signal.SIGKILL)
+    project.sandbox.state.clock_offset = dt.timedelta(hours=hours)
+    assert project.upload(slot="running")[0] == 0
+    assert project.sandbox.requests.count("PUT") == times
 
 
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,16 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     ]
     receipt = project.receipt()
     assert (receipt["pickle"], receipt["slot"], receipt["previous"]) == (record.id, "fresh", None)
+
+
+def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
+    """Which of two changes was the last is told by them, on this computer and on others."""
+    project.sandbox.state.clock_offset = dt.timedelta(days=-40)
+    assert project.upload()[0] == 0
+    (log,) = [path for path in project.logs() if path.stem == project.slot().id]
+    at = [json.loads(line)["at"] for line in log.read_text().splitlines() if line]
+    at += [one["at"] for one in project.journal()] + list(project.receipt()["times"].values())
+    assert {time[:10] for time in at} == {f"{project.sandbox.state.now():%Y-%m-%d}"}
 
 
 # ---- what is asked first

@@ -1,0 +1,190 @@
+"""After Ctrl-C the last line says what the slot runs; and a second run that changes nothing rewrites nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import faults, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from typing import Any
+
+    from tests.sandbox.state import State
+    from tests.support.uploads import Project
+
+CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"
+UPLOAD = ("upload", "configs/small.yaml", "--no-compare", "--yes", "--model")
+ENDLESS = runs.Scripted(interim=("pending", "validating"), settles=False)
+
+
+def stop_at(project: Project, match: str, *arguments: str, after: int = 0) -> list[str]:
+    """Send Ctrl-C to a command once a request has taken effect; return the lines that it printed for a person."""
+    there = threading.Event()
+
+    def then(_state: State, _variables: Mapping[str, Any]) -> None:
+        there.set()
+
+    action = dataclasses.replace(faults.applied(faults.stall()), then=then)
+    project.sandbox.faults.add(match, action, after=after)
+    with project.start(*arguments) as process:
+        assert there.wait(30)
+        process.send_signal(signal.SIGINT)
+        project.sandbox.faults.release()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    return err.splitlines()
+
+
+def stop_when_said(project: Project, words: str, *arguments: str) -> list[str]:
+    """Send Ctrl-C to a command once it has said something."""
+    with project.start(*arguments) as process:
+        assert process.stderr is not None
+        while words not in (line := process.stderr.readline()):
+            assert line, "it ended before it said that"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    return err.splitlines()
+
+
+def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> None:
+    before = project.running()
+    project.sandbox.runs.judge = ENDLESS
+    lines = stop_when_said(project, "validation: ", *UPLOAD, "running")
+    assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
+    assert any("the same command again goes on from there" in line for line in lines)
+
+
+def test_upload_stopped_while_its_run_is_waited_for(project: Project) -> None:
+    def endless(_state: State, _variables: Mapping[str, Any]) -> None:
+        project.sandbox.runs.judge = ENDLESS
+
+    project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.Action(applies=True), then=endless))
+    lines = stop_when_said(project, "run: ", *UPLOAD, "fresh", "--trigger")
+    (record,) = project.records()
+    assert lines[-1] == f"fresh runs {record.filename} ({record.id})  (read back from the slot)"
+
+
+def test_upload_stopped_after_the_order_to_assign(project: Project) -> None:
+    before = project.running()
+    lines = stop_at(project, ASSIGN, *UPLOAD, "running")
+    assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
+
+
+@pytest.mark.parametrize("slot", ["running", "brand_new"])
+def test_upload_stopped_before_anything_was_agreed_to(project: Project, slot: str) -> None:
+    before = project.running()
+    lines = stop_at(project, "computePickleDockerImages", *UPLOAD, slot, "--create")
+    runs = f"{before.filename} ({before.id})  (read back from the slot)"
+    assert lines[-1] == (f"running runs {runs}" if slot == "running" else "brand_new: there is no such slot")
+
+
+def test_upload_stopped_while_a_new_slot_is_registered_for(project: Project) -> None:
+    lines = stop_at(project, CREATE, *UPLOAD, "brand_new", "--create")
+    assert lines[-1] == "brand_new runs no pickle  (read back from the slot)"
+
+
+def test_upload_stopped_where_the_api_answers_no_more(project: Project) -> None:
+    before = project.running()
+    project.sandbox.faults.add("account", faults.html(502), times=None, after=1)
+    lines = stop_at(project, CREATE, *UPLOAD, "running")
+    assert lines[-1].startswith("running could not be read again (")
+    assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]
+    assert "`python -m builder status running`" in lines[-1]
+    assert project.sandbox.requests.count("account") == 2, "a person waits: it is asked once"
+
+
+def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
+    """The reminder of the first interrupt comes while the slot is read, and takes nothing of what is known away."""
+    before = project.running()
+    project.sandbox.faults.add("account", faults.stall(), times=None, after=1)
+    lines = stop_at(project, CREATE, *UPLOAD, "running")
+    assert "no answer for 5 s" in lines[-1]
+    assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]
+    assert lines.count("interrupted") == 1
+
+
+def test_stopped_and_not_given_back_ends_with_what_it_runs(project: Project) -> None:
+    project.running()
+    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
+    lines = stop_at(project, ASSIGN, *UPLOAD, "running")
+    (record,) = project.records()
+    assert any("could NOT be given back" in line for line in lines)
+    assert lines[-1] == f"running runs {record.filename} ({record.id})  (read back from the slot)"
+
+
+def test_trigger_stopped_says_what_each_slot_of_the_pickle_runs(project: Project) -> None:
+    assert project.upload()[0] == project.upload(slot="staked")[0] == 0
+    lines = stop_at(project, TRIGGER, "trigger", "fresh", "--yes")
+    (record,) = project.records()
+    assert lines[-2:] == [
+        f"{name} runs {record.filename} ({record.id})  (read back from the slot)" for name in ("fresh", "staked")
+    ]
+    assert any("whether a run was begun is not known" in line for line in lines)
+
+
+@pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
+def test_a_change_that_is_stopped_ends_with_what_the_slot_runs(project: Project, command: str) -> None:
+    before = project.running()
+    other = project.sandbox.state.add_pickle(project.slot("running"), "other-aaaaaaaaaaaa.pkl")
+    more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
+    lines = stop_at(project, ASSIGN, command, "running", *more, "--yes")
+    assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
+    assert project.slot("running").pickle_id == before.id
+
+
+# ---- a second run
+
+
+def written(project: Project) -> dict[Path, tuple[bytes, int]]:
+    """Return what was written down of the upload, with the time of each file."""
+    logs = [path for path in project.logs() if path.stem == project.slot("running").id]
+    paths = [project.folder / "receipt.json", *(project.folder / "receipts").iterdir(), *logs]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
+
+
+@pytest.mark.parametrize("first", [(), ("--trigger",)], ids=["plain", "triggered"])
+@pytest.mark.parametrize("journal", [True, False], ids=["journal kept", "journal gone"])
+def test_a_second_run_that_changes_nothing_rewrites_nothing(
+    project: Project, first: tuple[str, ...], *, journal: bool
+) -> None:
+    project.running()
+    assert project.upload("--no-compare", *first, slot="running")[0] == 0
+    before = written(project)
+    assert len(before) == 3
+    if not journal:
+        for path in project.folder.glob("journal-*"):
+            path.unlink()
+    again = first if journal else ()  # without a journal another run is ordered, which is a change
+    for arguments in ((), again):
+        code, out, err = project.upload("--no-compare", *arguments, slot="running")
+        assert code == 0, err
+        assert "as it did already" in out
+        assert written(project) == before
+
+
+def test_a_run_that_is_ordered_later_changes_its_own_times_alone(project: Project) -> None:
+    assert project.upload()[0] == 0
+    before = project.receipt()
+    assert project.upload("--trigger")[0] == 0
+    after = project.receipt()
+    assert after["trigger"] == project.records()[0].triggers[-1].id
+    assert set(after["times"]) - set(before["times"]) == {"triggering", "triggered"}
+    assert {step: after["times"][step] for step in before["times"]} == before["times"]
+
+
+def test_the_receipt_of_the_slot_that_was_named_last_is_the_folders(project: Project) -> None:
+    assert project.upload()[0] == 0
+    first = (project.folder / "receipt.json").read_bytes()
+    assert project.upload(slot="running")[0] == 0
+    assert project.receipt()["slot"] == "running"
+    assert project.upload()[0] == 0
+    assert (project.folder / "receipt.json").read_bytes() == first

@@ -1,0 +1,182 @@
+"""A stake is touched only after a question that names it, whichever command and whichever slot it comes through."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sandbox import faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tests.sandbox.state import Pickle, State
+    from tests.support.uploads import Project
+
+TRIGGER, ASSIGN = "triggerComputePickleUpload", "assignPickleToModel"
+UPLOAD = ("upload", "configs/small.yaml", "--no-compare")
+
+
+@pytest.fixture
+def shared(project: Project) -> Pickle:
+    """This project's pickle, in a slot with a stake and in one without."""
+    assert project.upload(slot="staked")[0] == 0
+    assert project.upload()[0] == 0
+    (record,) = project.records()
+    assert project.slot("staked").pickle_id == project.slot("fresh").pickle_id == record.id
+    project.sandbox.requests.clear()
+    return record
+
+
+def add_stake(project: Project, match: str, name: str = "fresh") -> None:
+    """Have a slot get a stake with the next request of a kind."""
+
+    def then(state: State, _variables: Mapping[str, Any]) -> None:
+        state.slot(name).stake = "7.25"
+
+    project.sandbox.faults.add(match, dataclasses.replace(faults.Action(applies=True), then=then))
+
+
+# ---- trigger
+
+
+@pytest.mark.parametrize("typed", ["\n", "y\n", ""], ids=["enter", "y", "end"])
+@pytest.mark.parametrize("closed", [False, True], ids=["round open", "no round"])
+def test_trigger_asks_about_the_stake_of_another_slot(
+    project: Project, shared: Pickle, typed: str, *, closed: bool
+) -> None:
+    if closed:
+        project.sandbox.state.close_round()
+    code, said = project.at_terminal("trigger", "fresh", typed=typed)
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert "for fresh, staked" in said
+    assert "STAKE    staked 12.5" in said
+    what = "have its pickle run now?" if closed else "and round 1000 is open: have it run for that?"
+    assert f"staked has a stake of 12.5, {what} [type yes]" in said
+
+
+@pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
+def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
+    code, said = project.at_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
+    assert code == 0, said
+    assert project.sandbox.requests.count(TRIGGER) == 1
+
+
+def test_trigger_asks_about_each_stake(project: Project, shared: Pickle) -> None:
+    project.slot("fresh").stake = "7.25"
+    code, said = project.at_terminal("trigger", "fresh", typed="yes\nno\n")
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert "fresh has a stake of 7.25" in said
+    assert "staked has a stake of 12.5" in said
+    assert project.at_terminal("trigger", "fresh", typed="yes\nyes\n")[0] == 0
+
+
+def test_trigger_with_yes_names_every_slot_and_stake(project: Project, shared: Pickle) -> None:
+    code, out, err = project.run("trigger", "fresh", "--yes", "--json")
+    assert code == 0, err
+    assert "STAKE    staked 12.5" in err
+    touched = {one["name"]: one["stake"] for one in json.loads(out)["slots"]}
+    assert touched == {"fresh": "", "staked": "12.5"}
+
+
+def test_trigger_asks_again_about_a_stake_that_comes_before_the_answer(project: Project) -> None:
+    assert project.upload()[0] == 0
+    project.sandbox.requests.clear()
+    add_stake(project, "rounds")
+    code, said = project.at_terminal("trigger", "fresh", typed="y\n\n")
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert "fresh has a stake of 7.25" in said
+
+
+def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Project, shared: Pickle) -> None:
+    def hide(answer: dict[str, Any]) -> dict[str, Any]:
+        account = answer["data"]["account"]
+        account["models"] = [one for one in account["models"] if one["name"] != "staked"]
+        return answer
+
+    project.sandbox.faults.add("account", faults.changed(hide), times=None)
+    code, said = project.at_terminal("trigger", "fresh", typed="y\n\n")
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert f"{project.slot('staked').id} has a stake of unknown size" in said
+
+
+# ---- upload --trigger
+
+
+def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
+    command = (*UPLOAD, "--model", "running", "--trigger")
+    code, said = project.at_terminal(*command, typed="y\n\n")
+    assert (code, project.slot("running").pickle_id) == (5, None)
+    assert "this pickle runs in staked as well, which has a stake of 12.5" in said
+    assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in said
+    assert project.sandbox.requests.count(TRIGGER) == 0
+    assert project.at_terminal(*command, typed="y\nyes\n")[0] == 0
+    assert project.sandbox.requests.count(TRIGGER) == 1
+
+
+def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
+    code, said = project.at_terminal(*UPLOAD, "--model", "running", typed="y\n")
+    assert code == 0, said
+    assert "this pickle runs in staked as well, which has a stake of 12.5: nothing changes there" in said
+
+
+def test_a_stake_that_comes_before_the_answer_is_asked_about(project: Project) -> None:
+    add_stake(project, "rounds")
+    code, said = project.at_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
+    assert (code, project.records()) == (5, [])
+    assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in said
+
+
+def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> None:
+    add_stake(project, ASSIGN)
+    code, _, err = project.upload("--trigger")
+    (record,) = project.records()
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert "it runs in fresh (stake 7.25) by now, which was not agreed to" in err
+    assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
+    assert project.slot().pickle_id == record.id
+    code, _, err = project.upload("--trigger")
+    assert code == 0, err
+    assert "with the slot's stake of 7.25" in err
+
+
+# ---- a known upload
+
+
+@pytest.mark.parametrize("how", ["--dry-run", "--yes"])
+def test_stake_and_round_are_in_the_plan_of_a_known_upload(project: Project, how: str) -> None:
+    assert project.upload()[0] == 0
+    code, out, err = project.run(*UPLOAD, "--model", "staked", how)
+    assert code == 0, err
+    shown = " ".join((out + err).split())
+    assert "it is not run now; round 1000 is open until " in shown
+    assert "later rounds, with the slot's stake of 12.5" in shown
+    assert project.sandbox.requests.count("createComputePickleUpload") == 1
+
+
+def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project: Project, shared: Pickle) -> None:
+    project.sandbox.state.close_round()
+    code, out, _ = project.run(*UPLOAD, "--model", "running", "--dry-run", "--trigger", "--json")
+    plan = json.loads(out)["plan"]
+    assert (code, plan["existing"], plan["runs_now"]) == (0, shared.id, False)
+    assert {one["name"]: one["stake"] for one in plan["also"]} == {"fresh": "", "staked": "12.5"}
+    assert any("no round is open; round 1001 opens" in line for line in plan["follows"])
+    assert any("staked as well, which has a stake of 12.5" in line for line in plan["follows"])
+
+
+# ---- what takes a staked slot's pickle away
+
+
+@pytest.mark.parametrize("command", ["disable", "rollback"])
+def test_a_slot_with_a_stake_is_emptied_only_after_the_whole_word(project: Project, command: str) -> None:
+    assert project.upload(slot="staked")[0] == 0
+    code, said = project.at_terminal(command, "staked", typed="y\n")
+    assert code == 5
+    assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in said
+    assert project.slot("staked").pickle_id == project.records()[0].id
+    assert project.at_terminal(command, "staked", typed="yes\n")[0] == 0
+    assert project.slot("staked").pickle_id is None
