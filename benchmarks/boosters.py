@@ -10,7 +10,8 @@ import lightgbm
 import numpy as np
 
 from benchmarks import in_container, project, table
-from builder import data, export, paths
+from builder import export, paths
+from builder.validate import data
 from tests.support import deep_lightgbm
 
 _BOX = in_container.BOX

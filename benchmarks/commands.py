@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import project, table
-from builder import data, paths
-from builder.bundle import read
+from builder import paths
+from builder.bundle.storage import read
+from builder.validate import data
 
 _IMPORTS = "import numpy, pandas, cloudpickle"
 _RUNS = 7

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import docker_engine, engine, progress, run, stand_in, tar_stream
+from builder import progress
+from builder.engine import docker_engine, run, tar_stream
+from builder.engine import protocol as engine
+from builder.image import stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

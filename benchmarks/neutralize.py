@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_container, project, table
-from builder import data, paths, post, reference
-from builder.bundle import activations, model, write
+from builder import paths, reference
+from builder.bundle import activations, model, post
+from builder.bundle.storage import write
+from builder.validate import data
 
 _NAME = "neutral"
 _ROWS, _COLUMNS, _INPUTS, _RUNS = 7_000, 800, 50, 9

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import in_container, project, table
-from builder import data, paths
+from builder import paths
+from builder.validate import data
 
 if TYPE_CHECKING:
     from builder.bundle import model

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import in_container, project, table
-from builder import post
-from builder.bundle import model, write
-from builder.export import tree_arrays
+from builder.bundle import model, post
+from builder.bundle.storage import write
+from builder.export.sklearn import tree_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -78,7 +78,11 @@ def rows() -> list[table.Row]:
 
 def send(url: str, path: Path, sha256: str) -> _Sent:
     """Put the file from this very process."""
-    from builder import progress, tournament, web  # noqa: PLC0415 - in the process that is measured alone
+    from builder import (  # noqa: PLC0415
+        progress,
+        tournament,
+    )
+    from builder.net import http  # noqa: PLC0415 - in the process that is measured alone
     from builder.upload import storage  # noqa: PLC0415
 
     def renew() -> NoReturn:
@@ -86,7 +90,7 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
 
     md5 = storage.md5_of(path)  # before the sending, which is what is measured: curl works none out
     idle = _peak()
-    web.client(
+    http.client(
         url
     ).close()  # what is loaded for it counts as memory, and not as time: curl's own time leaves its start out
     started = time.perf_counter()

@@ -9,13 +9,17 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import commands, diagnose, engine, errors, pinning, standing, tournament
+from builder import commands, errors, tournament
+from builder.engine import protocol as engine
+from builder.image import pinning
+from builder.tournament import status
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from builder import pins
+    from builder.image import lockfile
     from builder.tournament import DockerImage, Pickle, Slot, TokenInfo
 
 ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
@@ -66,7 +70,7 @@ class ImageFound:
     """
 
     ref: str
-    pin: pins.Pin | None
+    pin: lockfile.Pin | None
     here: bool | None
     at_registry: str | None
     pinned_there: bool | None = None
@@ -154,7 +158,7 @@ def judge_clock(ahead: float | None) -> Line:
 def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Line:
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
-    how = standing.judge(slot, uploaded)
+    how = status.judge(slot, uploaded)
     text = diagnose.one_line(f"{slot.name}: {how.reason}{stake}")
     if slot.archived or slot.tournament != tournament.CLASSIC:
         return Line(
@@ -163,9 +167,9 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Lin
     if slot.webhook:
         fix = commands.with_config("upload", config, "--clear-webhook")
         return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
-    if how.rank is standing.Rank.FAILED and slot.pickle:
+    if how.rank is status.Rank.FAILED and slot.pickle:
         return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
-    if how.rank <= standing.Rank.UNASSIGNED:  # nothing that keeps a deploy from it
+    if how.rank <= status.Rank.UNASSIGNED:  # nothing that keeps a deploy from it
         return Line(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
     return Line(name=SLOT, good=True, text=text)
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import typed, typed_kinds
-from builder.bundle import files, kinds, text
 from builder.bundle import model as bundle_model
+from builder.bundle import text
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import files
+from builder.schema import parse as typed
+from builder.schema import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,7 +29,7 @@ def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
         return [f"{path}: format: {version}; this tool reads format {files.FORMAT}: update it, or export again with it"]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
-        came = "missing" if kind is None else typed_kinds.show(kind)
+        came = "missing" if kind is None else types.show(kind)
         near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder import post as postprocessing
+    from builder.bundle import post as postprocessing
 
 Floats = NDArray[np.float32 | np.float64]
 Integers = NDArray[np.int32]

@@ -1,6 +1,7 @@
 """What ``bundle.json`` says: the keys that every kind of model has.
 
-A kind adds its own keys and rules in a subclass (``builder.bundle.mlp``), and is entered in ``builder.bundle.kinds``.
+A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``), and is entered in
+``builder.bundle.kinds.registry``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from builder import post as postprocessing
-from builder import typed, typed_kinds
-from builder.bundle import files, npz
-from builder.typed_kinds import listed
+from builder.bundle import post as postprocessing
+from builder.bundle.storage import files, npz
+from builder.schema import parse, types
+from builder.schema.types import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,8 +59,8 @@ class FileText:
         size: Its bytes.
     """
 
-    sha256: Annotated[str, typed_kinds.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
-    size: Annotated[int, typed_kinds.between(0, files.MOST_FILE)]
+    sha256: Annotated[str, types.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+    size: Annotated[int, types.between(0, files.MOST_FILE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class Text(abc.ABC):
 
     format: Literal[1]
     kind: str
-    features: Annotated[tuple[Name, ...], typed_kinds.length(1, 100_000)]
-    benchmarks: Annotated[tuple[Name, ...], typed_kinds.length(0, 1_000)] = ()
-    post: Annotated[tuple[postprocessing.Step, ...], typed_kinds.length(0, 100)] = ()
+    features: Annotated[tuple[Name, ...], types.length(1, 100_000)]
+    benchmarks: Annotated[tuple[Name, ...], types.length(0, 1_000)] = ()
+    post: Annotated[tuple[postprocessing.Step, ...], types.length(0, 100)] = ()
     arrays: dict[str, npz.Declared]
     files: dict[str, FileText] = field(default_factory=dict)
     golden: GoldenText
@@ -122,7 +123,7 @@ class Text(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def own_faults(self) -> list[typed.Fault]:
+    def own_faults(self) -> list[parse.Fault]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
 
     @abc.abstractmethod
@@ -144,7 +145,7 @@ class Text(abc.ABC):
         """The model's inputs: features, then benchmarks."""
         return self.features + self.benchmarks
 
-    def faults(self) -> list[typed.Fault]:
+    def faults(self) -> list[parse.Fault]:
         """Return all that is wrong with the text, taken by itself."""
         return [
             *_repeats(("features",), self.features),
@@ -159,19 +160,19 @@ class Text(abc.ABC):
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
         ]
 
-    def _golden_faults(self) -> list[typed.Fault]:
+    def _golden_faults(self) -> list[parse.Fault]:
         found = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
         if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
             text = f"{inputs.shape}; (rows, {wanted}) is needed: a column for each feature, then each benchmark"
-            found.append(typed.Fault(path=("golden", "inputs", "shape"), text=text))
+            found.append(parse.Fault(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
             text = f"{predictions.shape}; {inputs.shape[:1]} is needed: one for each row of the golden inputs"
-            found.append(typed.Fault(path=("golden", "predictions", "shape"), text=text))
+            found.append(parse.Fault(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
             text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
-            found.append(typed.Fault(path=("golden", "predictions", "dtype"), text=text))
+            found.append(parse.Fault(path=("golden", "predictions", "dtype"), text=text))
         return found
 
 
@@ -185,54 +186,54 @@ def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], 
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
 
 
-def _reserved(path: typed.Place, names: tuple[str, ...]) -> list[typed.Fault]:
+def _reserved(path: parse.Place, names: tuple[str, ...]) -> list[parse.Fault]:
     """Return a fault when a name is that of another column of the tournament's frames."""
     found = [name for name in names if name in _RESERVED or name.startswith("target")]
     if not found:
         return []
     said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
-    return [typed.Fault(path=path, text=said)]
+    return [parse.Fault(path=path, text=said)]
 
 
-def _repeats(path: typed.Place, names: Sequence[str]) -> list[typed.Fault]:
+def _repeats(path: parse.Place, names: Sequence[str]) -> list[parse.Fault]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return []
     text = (
         f"{len(twice):,} of {len(set(names)):,} names are there more than once: {listed(twice)}; each input has its own"
     )
-    return [typed.Fault(path=path, text=text)]
+    return [parse.Fault(path=path, text=text)]
 
 
-def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[typed.Fault]:
+def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[parse.Fault]:
     both = sorted(set(features) & set(benchmarks))
     if not both:
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
-    return [typed.Fault(path=("benchmarks",), text=text)]
+    return [parse.Fault(path=("benchmarks",), text=text)]
 
 
-def _file_name_faults(names: Iterable[str]) -> list[typed.Fault]:
+def _file_name_faults(names: Iterable[str]) -> list[parse.Fault]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
     found = []
     for name in sorted(names):
         if not files.is_beside(name):
-            text = f"{typed_kinds.show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
-            found.append(typed.Fault(path=("files",), text=text))
+            text = f"{types.show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
+            found.append(parse.Fault(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
-            text = f"{typed_kinds.show(min(above))} is a file, and {typed_kinds.show(name)} lies in it; rename one"
-            found.append(typed.Fault(path=("files",), text=text))
+            text = f"{types.show(min(above))} is a file, and {types.show(name)} lies in it; rename one"
+            found.append(parse.Fault(path=("files",), text=text))
     return found
 
 
-def _groups(steps: Sequence[postprocessing.Step]) -> list[typed.Fault]:
+def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Fault]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        typed.Fault(path=("post", place, "neutralize", "group"), text=f"{typed_kinds.show(group)}; {text}")
+        parse.Fault(path=("post", place, "neutralize", "group"), text=f"{types.show(group)}; {text}")
         for place, group in postprocessing.groups(steps).items()
     ]
 
@@ -243,22 +244,22 @@ _TRACES = frozenset(
 )
 
 
-def _trace_faults(key: str, value: object) -> list[typed.Fault]:
+def _trace_faults(key: str, value: object) -> list[parse.Fault]:
     """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
     if not (key.isprintable() and 0 < len(key) <= 200):
-        return [typed.Fault(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
+        return [parse.Fault(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
     if key.lower() in _TRACES:
-        return [typed.Fault(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
+        return [parse.Fault(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
     texts = value if isinstance(value, tuple) else (value,)
     for text in texts:
         if not isinstance(text, str):
             continue
-        shown = typed_kinds.show(text)
+        shown = types.show(text)
         if _SURROGATE.search(text):
-            return [typed.Fault(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
+            return [parse.Fault(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
-            return [typed.Fault(path=("trained", key), text=reason)]
+            return [parse.Fault(path=("trained", key), text=reason)]
     return []
 
 

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import commands, errors, paths, typed_kinds
-from builder.bundle import files, store
+from builder import commands, errors, paths
+from builder.bundle.storage import files, store
 from builder.cli import terminal
-from builder.typed_kinds import listed
+from builder.schema import types
+from builder.schema.types import listed
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +30,7 @@ def show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    print(typed_kinds.escape(str(path)))
+    print(types.escape(str(path)))
     terminal.print_table(_rows(found))
     return 0
 
@@ -51,13 +52,13 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
-        print(f"good: {typed_kinds.escape(str(path))}: {_kind(bundle)}; {digest}")
+        print(f"good: {types.escape(str(path))}: {_kind(bundle)}; {digest}")
     return 0
 
 
 def write_config(options: argparse.Namespace) -> int:
     """Write the config of a bundle and say what to do next."""
-    from builder import init  # noqa: PLC0415 - numpy
+    from builder.config import init  # noqa: PLC0415 - numpy
 
     if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
         raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
@@ -76,7 +77,7 @@ def write_config(options: argparse.Namespace) -> int:
         return 0
     print(f"{done.config}  (written)")
     for note in done.notes:
-        print(f"  {typed_kinds.escape(note)}")
+        print(f"  {types.escape(note)}")
     print("next:")
     for line in following:
         print(f"  {line}")
@@ -84,7 +85,7 @@ def write_config(options: argparse.Namespace) -> int:
 
 
 def _read(folder: Path) -> bundle_model.Bundle:
-    from builder.bundle import read  # noqa: PLC0415 - numpy
+    from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
     return read.read(folder)
 
@@ -116,7 +117,7 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
 
 
 def _kind(bundle: bundle_model.Bundle) -> str:
-    from builder.bundle import kinds  # noqa: PLC0415
+    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415
 
     count = kinds.parameters(bundle.model)
     return f"{kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"
@@ -126,8 +127,8 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
     """Return what is in a bundle as plain data."""
     import numpy as np  # noqa: PLC0415
 
-    from builder import post  # noqa: PLC0415
-    from builder.bundle import kinds  # noqa: PLC0415
+    from builder.bundle import post  # noqa: PLC0415
+    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415
 
     golden = bundle.golden
     sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.paths(folder)}
@@ -185,7 +186,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["sha256"]:
         rows.append(("sha256", f"{found['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
     # What the trainer knew, as it is: nothing here vouches for it.
-    facts = [(typed_kinds.escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
+    facts = [(types.escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
     width = max((len(key) for key, _ in facts), default=0)
     rows += [("trained" if not at else "", f"{key.ljust(width)}  {text}") for at, (key, text) in enumerate(facts)]
     return rows
@@ -217,4 +218,4 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    return typed_kinds.escape(value) if isinstance(value, str) else typed_kinds.show(value)
+    return types.escape(value) if isinstance(value, str) else types.show(value)

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import consent, online, seat, terminal
+from builder.cli import api_session, consent, terminal
+from builder.cli import slots as seat
 
 if TYPE_CHECKING:
     import argparse
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 
 def assign(options: argparse.Namespace) -> int:
     """Have a slot run a pickle."""
-    from builder import slots, standing  # noqa: PLC0415 - the API's side of the package
+    from builder.tournament import (  # noqa: PLC0415
+        slots,
+        status,
+    )
 
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
         slot = slots.find_slot(account, options.slot)
         slots.check_usable(slot)
@@ -27,7 +31,7 @@ def assign(options: argparse.Namespace) -> int:
         if slot.pickle and slot.pickle.id == pickle.id:
             return _tell(slot, slot, json_wanted=options.json)
         slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
-        if standing.judge_validation(pickle) is not True:
+        if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{seat.pickle_line(pickle)}: its validation says {seat.clean(pickle.validation) or 'nothing'!r}, and "
                 f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
@@ -40,9 +44,9 @@ def assign(options: argparse.Namespace) -> int:
 
 def disable(options: argparse.Namespace) -> int:
     """Have a slot run nothing."""
-    from builder import slots  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
 
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         slot = slots.find_slot(api.account(), options.slot)
         slots.check_usable(slot)
         if slot.pickle is None:
@@ -55,9 +59,9 @@ def disable(options: argparse.Namespace) -> int:
 
 def label(options: argparse.Namespace) -> int:
     """Give a pickle a label."""
-    from builder import slots  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
 
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = slots.find_pickle(api, options.pickle)
         api.set_label(pickle.id, options.text)
         now = api.pickle(pickle.id)
@@ -73,9 +77,9 @@ def label(options: argparse.Namespace) -> int:
 
 def create_model(options: argparse.Namespace) -> int:
     """Make a slot."""
-    from builder import slots  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
 
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
         slots.check_new(api, account, options.name)
         follows = [
@@ -103,7 +107,7 @@ def _change(
 
 def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
     """Say what is replaced, and what follows."""
-    from builder import standing  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
 
     name, before = seat.clean(slot.name), slot.pickle
     was = f"{seat.pickle_line(before)} ({before.id})" if before else "no pickle"
@@ -120,7 +124,7 @@ def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[st
         )
         if before is None:
             lines.append("         the slot takes no submissions over the API until the pickle is disabled")
-    if before is not None and standing.judge_validation(before) is True:
+    if before is not None and status.judge_validation(before) is True:
         lines.append(f"back     python -m builder rollback {name}")
     elif before is not None:
         lines.append("back     nothing: what it runs now is not valid, and is not assigned again")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import diagnose, errors
+from builder import errors
 from builder.cli import terminal
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

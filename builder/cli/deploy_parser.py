@@ -13,7 +13,7 @@ _WAIT = 3600.0
 
 def add(verbs: verb_groups.Verbs) -> None:
     """Add them."""
-    upload = verbs.add("upload", "deploy.upload", "deploy the validated pickle of CONFIG to a model slot", json=True)
+    upload = verbs.add("upload", "upload.upload", "deploy the validated pickle of CONFIG to a model slot", json=True)
     upload.add_argument("target", nargs="?", default=_CONFIG, metavar="CONFIG", help="or dist/NAME")
     upload.add_argument("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model")
     upload.add_argument("--create", action="store_true", help="make the slot where there is none of this name")

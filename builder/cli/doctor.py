@@ -8,15 +8,20 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import commands, config, config_values, errors, pins, settings
-from builder.cli import online, parser, registries, session, terminal
+from builder import commands, errors
+from builder.cli import api_session, engine_session, parser, registries, terminal
+from builder.config import model as config
+from builder.config import values as config_values
+from builder.image import lockfile
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from builder import doctor as stage
-    from builder import engine, tournament
+    from builder import tournament
+    from builder.engine import protocol as engine
     from builder.progress import Progress
 
 _MARKS = {True: "ok", False: "FIX", None: "-"}
@@ -73,7 +78,7 @@ def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.Eng
     from builder import doctor as stage  # noqa: PLC0415
 
     try:
-        on = session.find()
+        on = engine_session.find()
         return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
     except errors.EngineError as error:
         return None, error
@@ -83,10 +88,11 @@ def _look_at_image(
     chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
 ) -> list[stage.Line]:
     from builder import doctor as stage  # noqa: PLC0415
-    from builder import image, pinning  # noqa: PLC0415
+    from builder.image import pinning  # noqa: PLC0415
+    from builder.image import resolve as image  # noqa: PLC0415
 
     try:
-        lock = pins.read(chosen.root)
+        lock = lockfile.read(chosen.root)
     except (errors.ConfigError, OSError) as error:
         fix = "mend it, or remove it, then make pin"
         return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
@@ -129,7 +135,7 @@ def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[boo
         return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
-def _ask_registry(ref: str, pin: pins.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
+def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
     """Return the digest that a reference has at its registry, whether what is pinned is there, or why neither is known.
 
     What is pinned is asked for only where the reference means something else, or nothing, by now.
@@ -168,7 +174,7 @@ class _Account:
 
     def default_image(self) -> str | None:
         """Return what ``default`` stands for now, if the tournament says."""
-        from builder import pinning  # noqa: PLC0415
+        from builder.image import pinning  # noqa: PLC0415
 
         try:
             return pinning.default_reference(self.images or (), self.registry)
@@ -178,7 +184,7 @@ class _Account:
     def look_at_slot(self, chosen: config.Config | None) -> list[stage.Line]:
         """Return a line for the config's slot."""
         from builder import doctor as stage  # noqa: PLC0415
-        from builder import slots  # noqa: PLC0415
+        from builder.tournament import slots  # noqa: PLC0415
 
         model = chosen.upload.model if chosen and chosen.upload else None
         if chosen is None:
@@ -198,17 +204,17 @@ class _Account:
         return [stage.judge_slot(slot, chosen.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
-        from builder import api as door  # noqa: PLC0415 - httpx
         from builder import doctor as stage  # noqa: PLC0415
+        from builder.tournament import client as door  # noqa: PLC0415 - httpx
 
         try:
-            self.registry = online.read_registry(root)
-            found = online.read_settings(root)
+            self.registry = api_session.read_registry(root)
+            found = api_session.read_settings(root)
         except errors.UsageError as error:
             self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
         patience = door.Patience(attempts=2)
-        with online.connect(progress, root=root, needs_token=False, patience=patience) as api:
+        with api_session.connect(progress, root=root, needs_token=False, patience=patience) as api:
             try:
                 info = api.token_info() if found.token else None
                 if info is None:

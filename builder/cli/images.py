@@ -6,8 +6,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import config, config_values, errors, image_ref, pinning, pins, settings, typed_kinds
-from builder.cli import locking, online, registries, terminal
+from builder import errors
+from builder.cli import api_session, locking, registries, terminal
+from builder.config import model as config
+from builder.config import values as config_values
+from builder.image import lockfile, pinning
+from builder.registry import reference
+from builder.schema import types
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     import argparse
@@ -35,8 +41,8 @@ def pin(options: argparse.Namespace) -> int:
     """
     with terminal.progress() as progress:
         root, users = _wanted(options.what)
-        lock = pins.read(root)
-        registry = online.read_registry(root)
+        lock = lockfile.read(root)
+        registry = api_session.read_registry(root)
         images = _offered(root, progress)
         with registries.connect(progress) as asked:
             answers = [
@@ -46,10 +52,10 @@ def pin(options: argparse.Namespace) -> int:
         outcomes = [one for one, _ in answers]
         if not options.check:
             changes = {one.key: one.pin for one in outcomes if one.pin}
-            pins.change(
+            lockfile.change(
                 root,
                 lambda lock: _changed(lock, changes),
-                waiting=lambda holder: progress.note(f"waiting for {pins.NAME} ({holder})"),
+                waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
     silent = isinstance(images, errors.NetworkError)
     notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
@@ -67,8 +73,8 @@ def pin(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """List the tournament's images."""
     root = Path.cwd()
-    lock, registry = pins.read(root), online.read_registry(root)
-    with terminal.progress() as progress, online.connect(progress, root=root, needs_token=False) as asked:
+    lock, registry = lockfile.read(root), api_session.read_registry(root)
+    with terminal.progress() as progress, api_session.connect(progress, root=root, needs_token=False) as asked:
         images = asked.images()
     rows = [_row(one, lock, registry) for one in _sorted(images)]
     if options.json:
@@ -125,7 +131,7 @@ def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.N
     """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
-        with online.connect(progress, root=root, needs_token=False) as asked:
+        with api_session.connect(progress, root=root, needs_token=False) as asked:
             return asked.images()
     except errors.NetworkError as error:
         return error
@@ -133,7 +139,7 @@ def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.N
 
 def _outcome(
     key: str,
-    lock: pins.Lock,
+    lock: lockfile.Lock,
     *,
     images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
@@ -178,7 +184,7 @@ def _ask_for_old(ref: str, digest: str, asked: registries.Registries) -> bool | 
         return str(error)
 
 
-def _changed(lock: pins.Lock, changes: Mapping[str, pins.Pin]) -> pins.Lock:
+def _changed(lock: lockfile.Lock, changes: Mapping[str, lockfile.Pin]) -> lockfile.Lock:
     for key, one in changes.items():
         lock = lock.with_pin(key, one)
     return lock
@@ -198,7 +204,7 @@ def _tell(
     for text in notes:
         print(f"note: {text}")
     changed = [one for one in outcomes if one.pin]
-    file = root / pins.NAME
+    file = root / lockfile.NAME
     if check and changed:
         print(f"{file} does not say so: `make pin` changes it")
     elif changed:
@@ -240,7 +246,7 @@ def _report(
 ) -> dict[str, Any]:
     return {
         "format": 1,
-        "lock": str(root / pins.NAME),
+        "lock": str(root / lockfile.NAME),
         "checked": check,
         "changed": not check and any(one.pin for one in outcomes),
         "images": [_entry(one, users[one.key]) for one in outcomes],
@@ -270,10 +276,10 @@ def _sorted(images: Sequence[DockerImage]) -> list[DockerImage]:
     return sorted(images, key=lambda one: (not one.default, one.deprecated, one.experimental, one.name, one.tag))
 
 
-def _row(one: DockerImage, lock: pins.Lock, registry: str) -> dict[str, Any]:
+def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]:
     try:
         text = pinning.reference(one, registry)
-        key = str(image_ref.parse(text))
+        key = str(reference.parse(text))
     except ValueError:
         text = key = f"{registry}/{one.image}:{one.tag}"
     # A config may name it at the tournament's own registry.
@@ -282,8 +288,8 @@ def _row(one: DockerImage, lock: pins.Lock, registry: str) -> dict[str, Any]:
     pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {
-        "name": typed_kinds.escape(one.name),
-        "reference": typed_kinds.escape(text),
+        "name": types.escape(one.name),
+        "reference": types.escape(text),
         "state": [word for word, holds in words.items() if holds] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

@@ -6,13 +6,19 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import commands, config, config_values, errors, image, pinning, pins, settings
-from builder.cli import online, registries
+from builder import commands, errors
+from builder.cli import api_session, registries
+from builder.config import model as config
+from builder.config import values as config_values
+from builder.image import lockfile, pinning
+from builder.image import resolve as image
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder import engine, manifest
+    from builder.build import manifest
+    from builder.engine import protocol as engine
     from builder.progress import Progress
 
 
@@ -28,7 +34,7 @@ class Choice:
 
     image: image.Image
     key: str
-    lock: pins.Lock
+    lock: lockfile.Lock
 
 
 def today() -> str:
@@ -45,7 +51,7 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         errors.ImageError: It is not available.
         errors.NetworkError: Nobody says what ``default`` stands for.
     """
-    lock, key = pins.read(chosen.root), config.canonical_reference(chosen.image.ref)
+    lock, key = lockfile.read(chosen.root), config.canonical_reference(chosen.image.ref)
     stand_in = None if locked else chosen.image.stand_in
     try:
         ref = _reference(chosen, lock, progress)
@@ -55,7 +61,7 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         progress.note(f"note: {error}")
         found = image.stand_in_image(chosen.image.ref, stand_in, on, progress)
         return Choice(image=found, key=key, lock=lock)
-    source = settings.pull_reference(ref, online.read_registry(chosen.root))
+    source = settings.pull_reference(ref, api_session.read_registry(chosen.root))
     wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=pinning.pinned(lock, key))
     with registries.connect(progress) as asked:
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
@@ -84,11 +90,11 @@ def check(
     """
     again = commands.with_config("pickle", chosen.file)
     fix = f"; run `{again}` without LOCKED=1 (--locked), which writes it, then review the file and commit it"
-    path, key = chosen.root / pins.NAME, config.canonical_reference(chosen.image.ref)
+    path, key = chosen.root / lockfile.NAME, config.canonical_reference(chosen.image.ref)
     if not path.is_file():
         raise errors.RefusedError(f"{path}: no such file, and LOCKED=1 (--locked) allows only what it names{fix}")
     different = pinning.disagreements(
-        pins.read(chosen.root),
+        lockfile.read(chosen.root),
         key,
         chosen.name,
         image=(found.kind, found.identity) if found else None,
@@ -117,23 +123,23 @@ def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, pr
         return
     key, digest = choice.key, made.image.identity
     by_default = key == config_values.DEFAULT_IMAGE
-    pin = pins.pin(
+    pin = lockfile.pin(
         digest,
         day=today(),
         python=made.image.python,
         labels=choice.image.labels,
         ref=choice.image.ref if by_default else "",
     )
-    model = pins.Model(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    model = lockfile.Model(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
 
-    def edit(lock: pins.Lock) -> pins.Lock:
+    def edit(lock: lockfile.Lock) -> lockfile.Lock:
         needs_pin = key not in lock.images and pinning.own_digest(key) is None
         return (lock.with_pin(key, pin) if needs_pin else lock).with_model(chosen.name, model)
 
-    before, after = pins.change(
-        chosen.root, edit, waiting=lambda holder: progress.note(f"waiting for {pins.NAME} ({holder})")
+    before, after = lockfile.change(
+        chosen.root, edit, waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})")
     )
-    path = chosen.root / pins.NAME
+    path = chosen.root / lockfile.NAME
     if after.images != before.images:
         progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}...")
     if after.models != before.models:
@@ -144,22 +150,22 @@ def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, pr
 
 def pinned_base(chosen: config.Config) -> str | None:
     """Return the reference by digest that a config means; None where nothing pins it."""
-    lock, key = pins.read(chosen.root), config.canonical_reference(chosen.image.ref)
+    lock, key = lockfile.read(chosen.root), config.canonical_reference(chosen.image.ref)
     digest, pin = pinning.pinned(lock, key), lock.images.get(key)
     ref = (pin.ref if pin else None) or chosen.image.ref
-    source = settings.pull_reference(ref, online.read_registry(chosen.root))
+    source = settings.pull_reference(ref, api_session.read_registry(chosen.root))
     return image.Wanted(ref=ref, source=source, digest=digest).name if digest else None
 
 
 def has_moved(chosen: config.Config, made: manifest.Manifest) -> Path | None:
     """Return the lock file where it pins another image than an exact one that a model was made in."""
     key = config.canonical_reference(chosen.image.ref)
-    digest = pinning.pinned(pins.read(chosen.root), key)
+    digest = pinning.pinned(lockfile.read(chosen.root), key)
     moved = digest is not None and made.image.kind == "exact" and made.image.identity != digest
-    return chosen.root / pins.NAME if moved else None
+    return chosen.root / lockfile.NAME if moved else None
 
 
-def _reference(chosen: config.Config, lock: pins.Lock, progress: Progress) -> str:
+def _reference(chosen: config.Config, lock: lockfile.Lock, progress: Progress) -> str:
     """Return the reference; what ``default`` stands for is in its pin, else the tournament says."""
     if chosen.image.ref != config_values.DEFAULT_IMAGE:
         return chosen.image.ref
@@ -167,11 +173,11 @@ def _reference(chosen: config.Config, lock: pins.Lock, progress: Progress) -> st
     if pin is not None and pin.ref is not None:
         return pin.ref
     progress.step("asking the tournament for its default image")
-    with online.connect(progress, root=chosen.root, needs_token=False) as asked:
-        return pinning.default_reference(asked.images(), online.read_registry(chosen.root))
+    with api_session.connect(progress, root=chosen.root, needs_token=False) as asked:
+        return pinning.default_reference(asked.images(), api_session.read_registry(chosen.root))
 
 
-def _tell_moved(ref: str, pin: pins.Pin, asked: registries.Registries, progress: Progress) -> None:
+def _tell_moved(ref: str, pin: lockfile.Pin, asked: registries.Registries, progress: Progress) -> None:
     """Say whether the tag means another image by now: a pin is moved by ``make pin`` alone."""
     try:
         now = asked.resolve(ref).digest

@@ -166,7 +166,7 @@ def _say(text: str) -> None:
 
 def _hide(text: str) -> str:
     """Take out the secrets that were read, where any were."""
-    settings = sys.modules.get("builder.settings")
+    settings = sys.modules.get("builder.tournament.settings")
     return str(settings.hide(text)) if settings else text
 
 

@@ -6,13 +6,14 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from builder import docker_config, image_ref
+from builder.engine import docker_config
+from builder.registry import reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from builder import registry
     from builder.progress import Progress
+    from builder.registry import resolve as registry
 
 _SECONDS = 10.0
 
@@ -33,15 +34,16 @@ class _Connected:
         self._known: dict[str, registry.Registry] = {}
 
     def resolve(self, ref: str, /) -> registry.Found:
-        parsed = image_ref.parse(ref)
+        parsed = reference.parse(ref)
         return self._at(parsed.registry).resolve(parsed)
 
     def has(self, ref: str, digest: str, /) -> bool:
-        parsed = image_ref.parse(ref)
+        parsed = reference.parse(ref)
         return self._at(parsed.registry).has(parsed, digest)
 
     def _at(self, host: str) -> registry.Registry:
-        from builder import registry, registry_client  # noqa: PLC0415 - only where the network is used
+        from builder.registry import client as registry_client  # noqa: PLC0415 - only where the network is used
+        from builder.registry import resolve as registry  # noqa: PLC0415 - only where the network is used
 
         if host not in self._known:
             client = registry_client.Client(

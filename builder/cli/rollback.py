@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import config, errors
-from builder.cli import consent, online, seat, terminal
+from builder import errors
+from builder.cli import api_session, consent, terminal
+from builder.cli import slots as seat
+from builder.config import model as config
 
 if TYPE_CHECKING:
     import argparse
@@ -20,11 +22,11 @@ _SHOWN = 10
 
 def rollback(options: argparse.Namespace) -> int:
     """Have a slot run what it ran before, as its log, receipts and journals say; else what a person chooses."""
-    from builder import slots  # noqa: PLC0415 - the API's side of the package
+    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
 
     root, name = _meant(options.slot)
-    with terminal.progress() as progress, online.connect(progress, root=root) as api:
+    with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
         slot = slots.find_slot(api.account(), name)
         slots.check_usable(slot)
         known = history.find(root, slot)

@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import consent, online, seat, terminal
+from builder.cli import api_session, consent, terminal
+from builder.cli import slots as seat
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +28,7 @@ _MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 def logs(options: argparse.Namespace) -> int:
     """Print a run's log."""
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         what, lines = _diagnostics(api, options.name) if options.diagnostics else _run_log(api, options.name)
     if options.json:
         printed = [dataclasses.asdict(one) for one in lines]
@@ -43,10 +44,11 @@ def logs(options: argparse.Namespace) -> int:
 
 def trigger(options: argparse.Namespace) -> int:
     """Have a pickle run now."""
-    from builder import slots, tournament  # noqa: PLC0415 - the API's side of the package
+    from builder import tournament  # noqa: PLC0415 - the API's side of the package
+    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign  # noqa: PLC0415
 
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         found = slots.find(api, options.name)
         slot = found if isinstance(found, tournament.Slot) else None
         pickle = _pickle_of(api, found, assigned=True)
@@ -78,13 +80,13 @@ def _wait(
     progress: Progress,
 ) -> tuple[tournament.Trigger, waiting.Failure | None]:
     """Wait until a run has ended; return it, and why it failed if it did."""
-    from builder import standing  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
     from builder.upload import waiting  # noqa: PLC0415
 
     patience = waiting.Patience(total=seconds)
     resume = "triggering it again would begin another run"
     ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
-    return ended, waiting.explain_run(api, pickle, ended) if standing.judge_run(ended) is False else None
+    return ended, waiting.explain_run(api, pickle, ended) if status.judge_run(ended) is False else None
 
 
 def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure: waiting.Failure | None) -> None:
@@ -144,10 +146,10 @@ def _find_begun(
 
 
 def _newest_but(before: tournament.Pickle, now: tournament.Pickle | None) -> tournament.Trigger | None:
-    from builder import standing  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
 
     known = {one.id for one in before.triggers}
-    return next((one for one in standing.newest(now.triggers if now else ()) if one.id not in known), None)
+    return next((one for one in status.newest(now.triggers if now else ()) if one.id not in known), None)
 
 
 def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> tournament.Pickle:
@@ -181,7 +183,10 @@ def _pickle_of(
 
 def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
-    from builder import slots, standing  # noqa: PLC0415
+    from builder.tournament import (  # noqa: PLC0415
+        slots,
+        status,
+    )
 
     try:
         found = slots.find(api, name)
@@ -193,7 +198,7 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
             raise
         return f"run {name}", api.trigger_logs(name)
     pickle = pickle_of(api, found)
-    runs = standing.newest(pickle.triggers)
+    runs = status.newest(pickle.triggers)
     if not runs:
         raise errors.UsageError(
             f"{seat.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` runs "
@@ -204,7 +209,7 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
 
 
 def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    from builder import slots  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
 
     pickle = pickle_of(api, slots.find(api, name))
     said = " ".join(filter(None, (seat.clean(pickle.diagnostics), seat.clean(pickle.diagnostics_description))))
@@ -213,7 +218,7 @@ def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[t
 
 def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
     """Return a log as lines to print, without the runner's box of help."""
-    from builder import diagnose  # noqa: PLC0415
+    from builder.validate import diagnose  # noqa: PLC0415
 
     lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
     left_out = diagnose.find_help([one.message for one in lines])
@@ -258,15 +263,18 @@ class _Follows:
 
     def lines(self, *, validation: bool) -> list[str]:
         """Return all of it for a person."""
-        from builder import standing, when  # noqa: PLC0415
+        from builder.tournament import (  # noqa: PLC0415
+            status,
+            times,
+        )
 
         pickle = self.pickle
         names = ", ".join(seat.clean(slot.name) for slot in self.slots) or "its slot"
         lines = [
             f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
-            f"round    {when.round_line(self.round, self.now)}",
+            f"round    {times.round_line(self.round, self.now)}",
         ]
-        if standing.judge_validation(pickle) is not True:
+        if status.judge_validation(pickle) is not True:
             said = seat.clean(pickle.validation) or "nothing"
             lines.append(
                 f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
@@ -296,7 +304,7 @@ def _look_ahead(api: tournament.Tournament, pickle: tournament.Pickle, slot: tou
         pickle: What is run.
         slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
     """
-    from builder import slots  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
 
     account = api.account()
     current, now = api.round_now()

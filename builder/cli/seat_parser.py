@@ -27,13 +27,13 @@ def _add_looking(verbs: verb_groups.Verbs) -> None:
     doctor_text = "look at the engine, the image, the API, the token and the slot; change nothing"
     doctor = verbs.add("doctor", "doctor.doctor", doctor_text, json=True)
     doctor.add_argument("config", nargs="?", metavar="CONFIG", help="whose image and slot; default: configs/mlp.yaml")
-    verbs.add("models", "seat.models", "list the slots and what runs in each", json=True)
-    status = verbs.add("status", "seat.status", "show all slots, what needs attention first, or one slot", json=True)
+    verbs.add("models", "slots.models", "list the slots and what runs in each", json=True)
+    status = verbs.add("status", "slots.status", "show all slots, what needs attention first, or one slot", json=True)
     status.add_argument("slot", nargs="?", metavar="SLOT", help=_NAMED)
-    pickles = verbs.add("pickles", "seat.pickles", "list the uploaded pickles, of all slots or of SLOT", json=True)
+    pickles = verbs.add("pickles", "slots.pickles", "list the uploaded pickles, of all slots or of SLOT", json=True)
     pickles.add_argument("slot", nargs="?", metavar="SLOT", help=f"the one they were uploaded for: {_NAMED}")
     pickles.add_argument("--unassigned", action="store_true", help="only those that run nowhere")
-    verbs.add("data-versions", "seat.data_versions", "list the tournament's data versions", json=True)
+    verbs.add("data-versions", "slots.data_versions", "list the tournament's data versions", json=True)
 
 
 def _add_runs(verbs: verb_groups.Verbs) -> None:
@@ -71,11 +71,11 @@ def _add_changing(verbs: verb_groups.Verbs) -> None:
 
 
 def _add_access(verbs: verb_groups.Verbs) -> None:
-    download = verbs.add("download", "access.download", "fetch an uploaded pickle and compare its hash", json=True)
+    download = verbs.add("download", "account.download", "fetch an uploaded pickle and compare its hash", json=True)
     download.add_argument("name", metavar="SLOT|PICKLE", help="a slot's pickle, or a pickle")
     download.add_argument("--to", metavar="FILE", help="default: its stored name, in the current folder")
-    verbs.add("credentials", "access.credentials", "show whose token is set and what it may do", json=True)
-    query = verbs.add("query", "access.query", "ask the tournament's API anything", json=True)
+    verbs.add("credentials", "account.credentials", "show whose token is set and what it may do", json=True)
+    query = verbs.add("query", "account.query", "ask the tournament's API anything", json=True)
     query.add_argument("text", metavar="TEXT|@FILE|-", help="GraphQL, a file that has it, or standard input")
     query.add_argument("--variables", metavar="JSON|@FILE", help="an object")
     query.add_argument("--write", action="store_true", help="let it change something")

@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, commands, config, errors, image, manifest, obtain, paths, pins
-from builder.bundle import files
+from builder import commands, errors, paths
+from builder.build import artifact, manifest
+from builder.bundle.storage import files
 from builder.cli import locking
+from builder.config import model as config
+from builder.config import obtain
+from builder.image import lockfile
+from builder.image import resolve as image
 
 if TYPE_CHECKING:
-    from builder import engine
+    from builder.engine import protocol as engine
     from builder.progress import Progress
 
 KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in": "A STAND-IN, not the runner image"}
@@ -82,7 +87,7 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     if chosen.config is None:
         if locked:
             raise errors.RefusedError(
-                f"{chosen.folder}: no config has this name, so that {pins.NAME} cannot name it; "
+                f"{chosen.folder}: no config has this name, so that {lockfile.NAME} cannot name it; "
                 "name a config, or run it without LOCKED=1 (--locked)"
             )
         return artifact.load(chosen.folder)
@@ -110,6 +115,6 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
 
 
 def find_image(made: artifact.Artifact, engine: engine.Engine, progress: Progress) -> image.Image:
-    """Return the image that a pickle was built in; see :func:`builder.image.find_again`."""
+    """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_again`."""
     again = commands.with_config("pickle", made.folder)
     return image.find_again(made.manifest.image, engine, progress=progress, again=again)

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from builder import typed_kinds
+from builder.schema import types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -205,7 +205,7 @@ def _take_away() -> None:
 
 def escape(text: str) -> str:
     """Return a text whose lines can be printed: files, servers and containers have their word in many messages."""
-    return "\n".join(typed_kinds.escape(line) for line in text.replace("\t", "    ").split("\n"))
+    return "\n".join(types.escape(line) for line in text.replace("\t", "    ").split("\n"))
 
 
 def put(stream: TextIO, text: str) -> None:

@@ -9,17 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, diagnose, errors
-from builder.cli import access, hosted, online, runs, seat, session, target, terminal
+from builder import errors
+from builder.build import artifact
+from builder.cli import account, api_session, engine_session, hosted, runs, target, terminal
+from builder.cli import slots as seat
+from builder.config import model as config
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
     from types import ModuleType
 
-    from builder import rerun as stage
-    from builder import standing, tournament
+    from builder import tournament
     from builder.progress import Progress
+    from builder.tournament import status
+    from builder.validate import rerun as stage
 
 _LOG_LINES = 12
 _MARKS = {True: "ok", False: "FAILED", None: "note"}
@@ -31,17 +36,17 @@ class _Case:
 
     name: str
     pickle: tournament.Pickle
-    fault: standing.Fault
+    fault: status.Fault
     log: tuple[str, ...]
 
 
 def why(options: argparse.Namespace) -> int:
     """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
-    from builder import rerun as stage  # noqa: PLC0415 - pyarrow
-    from builder import slots  # noqa: PLC0415 - the API's side of the package
+    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
+    from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(options, stage)
-    with terminal.progress() as progress, online.connect(progress) as api:
+    with terminal.progress() as progress, api_session.connect(progress) as api:
         found = slots.find(api, options.name)
         uploaded = api.uploads()
         case = _find_case(api, found, uploaded)
@@ -69,7 +74,7 @@ def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
         errors.UsageError: There is no such look-alike, or benchmark predictions are named without their live data.
         errors.DataError: A file is not there, or no parquet file.
     """
-    from builder import stand_in  # noqa: PLC0415
+    from builder.image import stand_in  # noqa: PLC0415
 
     if options.benchmarks and not options.live:
         raise errors.UsageError("--benchmarks goes with --live FILE, whose rows they are of: name both, or neither")
@@ -89,7 +94,7 @@ def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
     Raises:
         errors.UsageError: It is of another.
     """
-    from builder import stand_in  # noqa: PLC0415
+    from builder.image import stand_in  # noqa: PLC0415
 
     named = f"{pickle.image} {pickle.image_name} {pickle.runtime}"
     theirs = re.search(r"(?:py_|Python )3[._]([0-9]{1,2})(?![0-9])", named)
@@ -106,13 +111,13 @@ def _find_case(
     uploaded: Sequence[tournament.Pickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
-    from builder import standing  # noqa: PLC0415
     from builder import tournament as types  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
     from builder.upload import waiting  # noqa: PLC0415
 
-    candidates = [found.pickle, standing.newer_upload(found, uploaded)] if isinstance(found, types.Slot) else [found]
+    candidates = [found.pickle, status.newer_upload(found, uploaded)] if isinstance(found, types.Slot) else [found]
     for pickle in candidates:
-        fault = standing.find_fault(pickle) if pickle else None
+        fault = status.find_fault(pickle) if pickle else None
         if pickle is not None and fault is not None:
             name = found.name if isinstance(found, types.Slot) and pickle is found.pickle else pickle.id
             log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
@@ -125,13 +130,15 @@ def _find_case(
 def _run_here(
     api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
 ) -> stage.Rerun:
-    from builder import image, run, validate  # noqa: PLC0415 - numpy
-    from builder import rerun as stage  # noqa: PLC0415
+    from builder.engine import run  # noqa: PLC0415 - numpy
+    from builder.image import resolve as image  # noqa: PLC0415 - numpy
+    from builder.validate import rerun as stage  # noqa: PLC0415
+    from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     ref = hosted.reference(api, pickle)
     content = hosted.fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
-    on = session.connect(progress, yes=options.yes)
+    on = engine_session.connect(progress, yes=options.yes)
     where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
     terms = config.Validate().limits
     with run.start(on) as identity:
@@ -162,18 +169,18 @@ def _live_files(
 def _made_on(content: Path) -> str | None:
     """Return the Python that a pickle was made on, where it was made here."""
     sha256 = artifact.hash_file(content)
-    here = [found for _, found in access.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
+    here = [found for _, found in account.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
     return here[0].image.python if here else None
 
 
 def _tell_good(
     found: tournament.Slot | tournament.Pickle, uploaded: Sequence[tournament.Pickle], *, json_wanted: bool
 ) -> int:
-    from builder import standing  # noqa: PLC0415
     from builder import tournament as types  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
 
     if isinstance(found, types.Slot):
-        name, reason, shows = found.name, standing.judge(found, uploaded).reason, f"status {seat.clean(found.name)}"
+        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {seat.clean(found.name)}"
     else:
         name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
     if json_wanted:

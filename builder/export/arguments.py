@@ -16,8 +16,8 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from builder.export.converted import Array
     from builder.export.frameworks import OptionsT
-    from builder.export.translated import Array
 
 
 def path_of(path: Any) -> Path:

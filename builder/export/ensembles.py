@@ -16,13 +16,13 @@ import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import arguments, frameworks, known, parity, translated
-from builder.typed_kinds import listed
+from builder.export import arguments, converted, frameworks, known, parity
+from builder.schema.types import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.translated import Array
+    from builder.export.converted import Array
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ class _Part:
         member: It, as the bundle has it.
     """
 
-    found: translated.Translated
+    found: converted.Translated
     places: Any
     member: bundle_model.Member
 
@@ -94,7 +94,7 @@ def feature_names(model: Any, options: Options) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
 
 
-def translate(model: Any, given: translated.Given, options: Options) -> translated.Translated:
+def translate(model: Any, given: converted.Given, options: Options) -> converted.Translated:
     """Return an ensemble of what the members are translated to.
 
     Raises:
@@ -123,7 +123,7 @@ def translate(model: Any, given: translated.Given, options: Options) -> translat
         parts.append(_Part(found=found, places=places, member=share))
     ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
     _check_idle(ensemble, given)
-    return translated.Translated(
+    return converted.Translated(
         model=ensemble,
         predict=_together(parts, given.imputation),
         takes_missing=any(part.found.takes_missing for part in parts),
@@ -220,8 +220,8 @@ def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
 
 
 def _translate_member(
-    member: _Member, given: translated.Given
-) -> tuple[translated.Translated, tuple[str, ...], tuple[str, ...]]:
+    member: _Member, given: converted.Given
+) -> tuple[converted.Translated, tuple[str, ...], tuple[str, ...]]:
     """Return what a member's framework makes of it, its features and its benchmarks."""
     columns = member.columns if member.columns is not None else (*given.features, *given.benchmarks)
     absent = [name for name in columns if name not in set(given.features) | set(given.benchmarks)]
@@ -232,7 +232,7 @@ def _translate_member(
     benchmarks = tuple(name for name in columns if name in set(given.benchmarks))
     features = tuple(name for name in columns if name not in set(given.benchmarks))
     places = _places((*features, *benchmarks), given)
-    own = translated.Given(
+    own = converted.Given(
         features=features,
         benchmarks=benchmarks,
         sample=np.ascontiguousarray(given.sample[:, places]),
@@ -266,13 +266,13 @@ def _of_member(name: str, ask: Callable[..., T], *arguments: Any) -> T:
         raise errors.ExportError(f"export: member {name}: {text}") from error
 
 
-def _places(columns: Sequence[str], given: translated.Given) -> Any:
+def _places(columns: Sequence[str], given: converted.Given) -> Any:
     """Return where columns stand among the ensemble's inputs."""
     places = {name: place for place, name in enumerate((*given.features, *given.benchmarks))}
     return np.array([places[name] for name in columns], dtype=np.intp)
 
 
-def _check_idle(ensemble: bundle_model.Ensemble, given: translated.Given) -> None:
+def _check_idle(ensemble: bundle_model.Ensemble, given: converted.Given) -> None:
     """Make sure that the ensemble's inputs are the bundle's, in the same order.
 
     Raises:
@@ -305,7 +305,7 @@ def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Ar
     return predict
 
 
-def _predict(found: translated.Translated, inputs: Array, imputation: Array) -> Array:
+def _predict(found: converted.Translated, inputs: Array, imputation: Array) -> Array:
     """Return what a member's framework predicts: float64 (rows,)."""
     if not found.takes_missing:
         inputs = np.where(np.isnan(inputs), imputation, inputs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from builder.export import translated
+    from builder.export import converted
 
 Rank: TypeAlias = Literal["era", "frame"] | None
 
@@ -45,7 +45,7 @@ class Framework(Protocol[OptionsT]):
             errors.ExportError: The object cannot be exported at all, such as one that is not trained.
         """
 
-    def translate(self, model: Any, given: translated.Given, options: OptionsT, /) -> translated.Translated:
+    def translate(self, model: Any, given: converted.Given, options: OptionsT, /) -> converted.Translated:
         """Return the object in this tool's terms.
 
         Raises:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 MODULES: Mapping[str, str] = types.MappingProxyType(
     {
         "lightgbm": "builder.export.lightgbm_models",
-        "torch": "builder.export.torch_models",
-        "lightning": "builder.export.torch_models",
-        "pytorch_lightning": "builder.export.torch_models",
-        "skorch": "builder.export.torch_models",
-        "sklearn": "builder.export.sklearn_models",
+        "torch": "builder.export.pytorch.models",
+        "lightning": "builder.export.pytorch.models",
+        "pytorch_lightning": "builder.export.pytorch.models",
+        "skorch": "builder.export.pytorch.models",
+        "sklearn": "builder.export.sklearn.models",
     }
 )
 """By the top-level package of a class among the model's bases, nearest first."""

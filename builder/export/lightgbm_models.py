@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.bundle import activations, lightgbm_text
+from builder.bundle import activations
 from builder.bundle import model as bundle_model
-from builder.export import frameworks, own_methods, translated
+from builder.bundle.kinds import lightgbm_text
+from builder.export import converted, frameworks, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.translated import Array
+    from builder.export.converted import Array
 
 Options = frameworks.Options
 OPTION_HINT = ""
@@ -40,7 +41,7 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     return None if all(_PLACED.fullmatch(name) for name in names) else names
 
 
-def translate(model: Any, given: translated.Given, _options: frameworks.Options | None = None) -> translated.Translated:
+def translate(model: Any, given: converted.Given, _options: frameworks.Options | None = None) -> converted.Translated:
     """Return the booster's text, up to its best iteration.
 
     Raises:
@@ -59,7 +60,7 @@ def translate(model: Any, given: translated.Given, _options: frameworks.Options 
     _check_methods(model)
     categories = _categories(booster, header, given)
     classes = _classes(model, header)
-    return translated.Translated(
+    return converted.Translated(
         model=bundle_model.LightGbm(
             text=smaller.text,
             objective=header.objective,
@@ -103,7 +104,7 @@ def _check_methods(model: Any) -> None:
     Raises:
         errors.ExportError: A subclass has its own way, or its parameters have it stop before the last tree.
     """
-    own = own_methods.overridden(model, ("predict", "predict_proba"))
+    own = overrides.overridden(model, ("predict", "predict_proba"))
     if own:
         raise errors.ExportError(
             f"{own} is not LightGBM's own, and a bundle holds the booster alone; export model.booster_, with post= for "
@@ -117,7 +118,7 @@ def _check_methods(model: Any) -> None:
         )
 
 
-def _check_inputs(booster: Any, header: lightgbm_text.Header, given: translated.Given) -> None:
+def _check_inputs(booster: Any, header: lightgbm_text.Header, given: converted.Given) -> None:
     """Make sure that the columns said are the booster's, in its order."""
     said = (*given.features, *given.benchmarks)
     known = header.features
@@ -139,7 +140,7 @@ def _check_inputs(booster: Any, header: lightgbm_text.Header, given: translated.
 
 
 def _categories(
-    booster: Any, header: lightgbm_text.Header, given: translated.Given
+    booster: Any, header: lightgbm_text.Header, given: converted.Given
 ) -> tuple[bundle_model.Categories, ...]:
     """Return what becomes of columns that were pandas categories: of a frame, LightGBM takes the codes."""
     lists: list[list[Any]] = booster.pandas_categorical or []

@@ -9,12 +9,12 @@ import numpy as np
 
 from builder import errors, reference
 from builder.bundle import model as bundle_model
-from builder.export import translated
+from builder.export import converted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.export.translated import Array
+    from builder.export.converted import Array
 
 CHECKED_ROWS = 2_000
 """Rows of the sample that the reference is run on at once."""
@@ -27,7 +27,7 @@ def checked(sample: Array) -> Array:
 
 def compare(
     model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
-) -> translated.Compared | None:
+) -> converted.Compared | None:
     """Return how near the reference is to the framework; None where the kind has no reference.
 
     Args:
@@ -49,7 +49,7 @@ def compare(
             f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
             "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
         )
-    return translated.Compared(rows=len(inputs), difference=difference, bound=bound)
+    return converted.Compared(rows=len(inputs), difference=difference, bound=bound)
 
 
 def _check_steady(

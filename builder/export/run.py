@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from builder import errors, typed
-from builder import post as postprocessing
-from builder.bundle import kinds, write
+from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import arguments, ensembles, known, parity, translated
-from builder.typed_kinds import listed
+from builder.bundle import post as postprocessing
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import write
+from builder.export import arguments, converted, ensembles, known, parity
+from builder.schema import parse
+from builder.schema.types import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from builder.export.converted import Array
     from builder.export.frameworks import Framework, OptionsT
-    from builder.export.translated import Array
 
 GOLDEN_ROWS = 64
 MOST_ROWS = 20_000
@@ -56,7 +58,7 @@ class Exported:
     kind: str
     features: int
     parameters: int
-    compared: translated.Compared | None
+    compared: converted.Compared | None
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -154,7 +156,7 @@ def _framework(model: Any) -> Framework[Any]:
     if isinstance(model, (list, tuple, dict)):
         return ensembles
     if isinstance(model, types.FunctionType):
-        from builder.export import functions  # noqa: PLC0415 - it needs pandas, as the function does
+        from builder.export.function import functions  # noqa: PLC0415 - it needs pandas, as the function does
 
         return functions
     return known.find(model)
@@ -168,12 +170,12 @@ def _options(framework: Framework[OptionsT], values: Mapping[str, Any]) -> Optio
 
 def _given(
     sample: Any, names: tuple[str, ...], benchmarks: tuple[str, ...], imputation: float | Sequence[float] | None
-) -> translated.Given:
+) -> converted.Given:
     """Return what a framework's module gets to know of the inputs."""
     columns = (*names, *benchmarks)
     sample = _thinned(sample)
     inputs = _inputs(sample, columns)
-    return translated.Given(
+    return converted.Given(
         features=names,
         benchmarks=benchmarks,
         sample=inputs,
@@ -184,8 +186,8 @@ def _given(
 
 
 def _compared(
-    found: translated.Translated, given: translated.Given, *, in_range: bool
-) -> tuple[bundle_model.Golden, translated.Compared | None]:
+    found: converted.Translated, given: converted.Given, *, in_range: bool
+) -> tuple[bundle_model.Golden, converted.Compared | None]:
     """Return the golden rows, and how near the bundle is to the framework on rows of the sample.
 
     Raises:
@@ -210,7 +212,7 @@ def _steps(
     if post is None:
         post = [{"neutralize": neutralize}] if neutralize else []
         post += [{"rank": {"scope": rank}}] if rank else []
-    parsed = typed.parse(postprocessing.Steps, {"post": post})
+    parsed = parse.parse(postprocessing.Steps, {"post": post})
     if isinstance(parsed, list):
         faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
         raise errors.ExportError(f"export: {faults}")
@@ -331,7 +333,7 @@ def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
         )
 
 
-def _with_imputation(found: translated.Translated, given: translated.Given) -> Callable[[Array], Array]:
+def _with_imputation(found: converted.Translated, given: converted.Given) -> Callable[[Array], Array]:
     """Return the framework's prediction for inputs of which some may be missing."""
 
     def predict(inputs: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.bundle import lightgbm_text, lightgbm_trees
+from builder.bundle.kinds import lightgbm_text, lightgbm_trees
 from builder.reference import nodes
 
 if TYPE_CHECKING:

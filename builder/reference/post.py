@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from builder import post
+from builder.bundle import post
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import errors
 from builder.tournament import queries, reading
-from builder.tournament.status import is_in_progress, is_their_fault, is_unknown, verdict
+from builder.tournament.status_words import is_in_progress, is_their_fault, is_unknown, verdict
 from builder.tournament.types import (
     CLASSIC,
     DOWNLOAD_SCOPE,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Callable, Mapping
 
-    from builder import api
+    from builder.tournament import client as api
 
 __all__ = [
     "CLASSIC",
@@ -95,7 +95,7 @@ def _of_the_schema(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @_whatever_comes
 class Tournament:
-    """The API's questions and orders. Each raises what :class:`builder.api.Client` does."""
+    """The API's questions and orders. Each raises what :class:`builder.tournament.client.Client` does."""
 
     def __init__(self, client: api.Client) -> None:
         self.client = client

@@ -1,43 +1,225 @@
-"""Classify the API's status words: good, bad, in progress, or unknown.
-
-The vocabulary is not documented. Public logs have words such as ``submission_succeeded`` and ``model_failed``, other
-projects' code has ``SUCCESS`` and ``failed``. So a status is classified by its last word, compared whole and in any
-case: ``invalidated`` is neither ``invalid`` nor ``validated``. An unknown word is neither good nor bad.
-"""
+"""How each slot stands, from what the API says of it: what needs attention, and why."""
 
 from __future__ import annotations
 
-import re
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-_GOOD = frozenset({"succeeded", "success", "passed", "validated", "completed"})
-_THEIRS = "error"
-_BAD = frozenset({"failed", "invalid", _THEIRS})
-_IN_PROGRESS = frozenset({"queued", "pending", "running", "validating"})
-_WORD = re.compile(r"[^_\-\s]+")
+from builder import tournament
+from builder.validate import diagnose
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-def verdict(status: str) -> bool | None:
-    """Return True for a good status, False for a bad one, None for one that is in progress, unknown or empty."""
-    word = _last_word(status)
-    return True if word in _GOOD else False if word in _BAD else None
+    from builder.tournament import Pickle, Slot, Trigger
 
 
-def is_in_progress(status: str) -> bool:
-    """Return whether the status says that something is still going on."""
-    return _last_word(status) in _IN_PROGRESS
+newest = tournament.newest
 
 
-def is_unknown(status: str) -> bool:
-    """Return whether the status has a word that is not known here; an empty status has none."""
-    word = _last_word(status)
-    return bool(word) and word not in _GOOD | _BAD | _IN_PROGRESS
+class Rank(enum.IntEnum):
+    """What a slot asks of a person; the first comes first."""
+
+    FAILED = 0
+    UNSURE = 1
+    UNASSIGNED = 2
+    WAITING = 3
+    EMPTY = 4
+    GOOD = 5
+    ELSEWHERE = 6
 
 
-def is_their_fault(status: str) -> bool:
-    """Return whether a bad status blames the tournament (``error``) and not the model (``failed``)."""
-    return _last_word(status) == _THEIRS
+WORDS = {
+    Rank.FAILED: "FAILED",
+    Rank.UNSURE: "look",
+    Rank.UNASSIGNED: "unassigned",
+    Rank.WAITING: "waiting",
+    Rank.EMPTY: "empty",
+    Rank.GOOD: "ok",
+    Rank.ELSEWHERE: "-",
+}
 
 
-def _last_word(status: str) -> str:
-    words = _WORD.findall(status.lower())
-    return words[-1] if words else ""
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a slot stands, with the reason and, where there is something to do, the command."""
+
+    slot: Slot
+    rank: Rank
+    reason: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Where a pickle failed: its validation, a run, or its diagnostics; with the run that says why, if any."""
+
+    where: str
+    status: str
+    descriptions: tuple[str, ...]
+    trigger: Trigger | None
+
+
+def judge_run(run: Trigger) -> bool | None:
+    """Tell whether a run was good; None while it is not settled, or for a word that nobody knows.
+
+    A run that ended without an open round shows that the pickle is good, whatever its word.
+    """
+    if had_no_round(run):
+        return True
+    return tournament.verdict(run.status)
+
+
+def judge_validation(pickle: Pickle) -> bool | None:
+    """Tell whether a pickle is valid; None while that is not settled, or for a word that nobody knows.
+
+    A validation that failed is excused where it had no open round. Which run the validation was, the API does not say:
+    so the first that ended must not have failed, one must have ended for want of a round, and none for the model.
+    """
+    said = tournament.verdict(pickle.validation)
+    if said is not False:
+        return said
+    ended = [run for run in reversed(newest(pickle.triggers)) if judge_run(run) is not None]
+    failed = [run for run in ended if judge_run(run) is False]
+    of_the_model = [run for run in failed if not tournament.is_their_fault(run.status)]
+    return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
+
+
+def had_no_round(run: Trigger) -> bool:
+    """Tell whether a run ended for want of an open round."""
+    return run.descriptions[-1:] == (tournament.NO_ROUND,)
+
+
+def find_fault(pickle: Pickle) -> Fault | None:
+    """Return where a pickle failed last, or None where it did not."""
+    runs = newest(pickle.triggers)
+    if judge_validation(pickle) is False:
+        bad = next((run for run in runs if judge_run(run) is False), None)
+        said = bad.descriptions if bad else ()
+        return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
+    settled = next((run for run in runs if judge_run(run) is not None), None)
+    if settled is not None and judge_run(settled) is False:
+        return Fault(where="run", status=settled.status, descriptions=settled.descriptions, trigger=settled)
+    if not runs and tournament.verdict(pickle.trigger) is False:
+        return Fault(where="run", status=pickle.trigger, descriptions=(), trigger=None)
+    if tournament.verdict(pickle.diagnostics) is False:
+        said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
+        return Fault(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
+    return None
+
+
+def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
+    """Return the newest pickle that was uploaded for a slot, where that was after what it runs; else None.
+
+    Args:
+        slot: The slot.
+        uploaded: Pickles, of other slots too, the newest first; where no time tells, one counts as newer.
+    """
+    found = next((one for one in uploaded if one.owner == slot.id), None)
+    if found is None or slot.pickle is None:
+        return found
+    running, at = tournament.read_time(slot.pickle.inserted_at), tournament.read_time(found.inserted_at)
+    is_newer = running is None or at is None or at >= running
+    return found if is_newer and found.id != slot.pickle.id else None
+
+
+def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
+    """Say how a slot stands.
+
+    Args:
+        slot: The slot.
+        uploaded: The uploaded pickles, the newest first: the last one for it is reported if it failed or is not
+            assigned.
+    """
+    if slot.archived:
+        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason="archived")
+    if slot.tournament != tournament.CLASSIC:
+        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
+    later = newer_upload(slot, uploaded)
+    fault = find_fault(later) if later else None
+    found = _judge_running(slot, None if fault else later)
+    if fault is None or found.rank < Rank.EMPTY:
+        return found
+    reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
+    rank = Rank.UNSURE if slot.pickle or slot.webhook else Rank.FAILED
+    return Standing(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
+
+
+def judge_all(slots: Iterable[Slot], uploaded: Sequence[Pickle] = ()) -> list[Standing]:
+    """Say how all slots stand: what needs attention first, a stake before none, then by name."""
+    found = [judge(slot, uploaded) for slot in slots]
+    return sorted(found, key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
+
+
+def find_ownerless(uploaded: Iterable[Pickle]) -> list[Pickle]:
+    """Return the pickles that are waiting to be assigned and were uploaded for no slot."""
+    return [one for one in uploaded if not one.owner and _is_waiting(one)]
+
+
+def _is_waiting(pickle: Pickle) -> bool:
+    """Return whether a pickle is validated and assigned to no slot."""
+    return not pickle.slots and judge_validation(pickle) is True and find_fault(pickle) is None
+
+
+def _judge_running(slot: Slot, later: Pickle | None) -> Standing:
+    """Say how a slot stands by what it runs, and by what was uploaded for it since."""
+    if slot.pickle is not None:
+        found = _judge_pickle(slot, slot.pickle)
+        if found.rank is Rank.GOOD and later and _is_waiting(later):
+            return _add_waiting(found, later, "a newer validated pickle")
+        return found
+    if slot.webhook:
+        return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
+    empty = Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
+    if later is None or later.slots:
+        return empty
+    if _is_waiting(later):
+        return replace(_add_waiting(empty, later, "a validated pickle"), rank=Rank.UNASSIGNED)
+    return _judge_word(slot, f"no pickle; validation of upload {later.id}:", later.validation)
+
+
+def _add_waiting(found: Standing, pickle: Pickle, what: str) -> Standing:
+    reason = f"{found.reason}; {what} is waiting: {diagnose.one_line(pickle.filename)}"
+    return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
+
+
+def _told(fault: Fault) -> str:
+    said = fault.descriptions[-1] if fault.descriptions else "no description"
+    return f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
+
+
+def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
+    fault = find_fault(pickle)
+    if fault is not None:
+        return Standing(slot=slot, rank=Rank.FAILED, reason=_told(fault), todo=f"why {slot.name}")
+    runs = newest(pickle.triggers)
+    good = Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(pickle, runs))
+    return _judge_unsettled(slot, pickle, runs) or good
+
+
+def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Standing | None:
+    """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
+    if runs and judge_run(runs[0]) is None:
+        return _judge_word(slot, "run", runs[0].status)
+    if not runs and pickle.trigger and tournament.verdict(pickle.trigger) is None:
+        return _judge_word(slot, "run", pickle.trigger)
+    if tournament.verdict(pickle.validation) is None:
+        return _judge_word(slot, "validation", pickle.validation)
+    return None
+
+
+def _judge_word(slot: Slot, what: str, word: str) -> Standing:
+    """Say how a slot stands by a status that is neither good nor bad."""
+    if tournament.is_in_progress(word):
+        return Standing(slot=slot, rank=Rank.WAITING, reason=f"{what} {word}")
+    reason = f"{what} {word!r}: an unknown status" if word else f"{what} without a status"
+    return Standing(slot=slot, rank=Rank.UNSURE, reason=reason, todo=f"status {slot.name}")
+
+
+def _good_reason(pickle: Pickle, runs: Sequence[Trigger]) -> str:
+    if not runs:
+        return f"last run {pickle.trigger}" if pickle.trigger else "validated, not run yet"
+    if had_no_round(runs[0]):
+        return "good: no round was open at its last run"
+    return f"last run {runs[0].status}"

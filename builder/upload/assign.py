@@ -12,9 +12,10 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from builder import diagnose, errors, interrupts, tournament
-from builder.slots import match_slot
+from builder import errors, interrupts, tournament
+from builder.tournament.slots import match_slot
 from builder.upload import journal, slot_log
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
-from builder import commands, diagnose, errors, image_ref, pinning, settings, slots, standing, tournament
+from builder import commands, errors, tournament
+from builder.image import pinning
+from builder.registry import reference
+from builder.tournament import settings, slots, status
 from builder.upload import plan
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder import registry
+    from builder.registry import resolve as registry
     from builder.tournament import Account, DataVersion, DockerImage, Pickle, Slot, Tournament
     from builder.upload.plan import Plan, Wish
 
@@ -153,7 +157,7 @@ def is_good(pickle: Pickle) -> bool | None:
 
     A validation that ended for want of an open round found the pickle good.
     """
-    return standing.judge_validation(pickle)
+    return status.judge_validation(pickle)
 
 
 def _check_slot(slot: Slot, wish: Wish) -> None:
@@ -190,10 +194,10 @@ def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str)
 def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[DockerImage]:
     """Return the images that a reference may mean: by its tag, or, by digest alone, those of its repository."""
     tagged = pinning.find_offered(ref, images, host)
-    if tagged or image_ref.parse(ref).tag:
+    if tagged or reference.parse(ref).tag:
         return [tagged] if tagged else []
-    name = image_ref.parse(settings.pull_reference(ref, host)).name
-    return [one for one in images if image_ref.parse(pinning.reference(one, host)).name == name]
+    name = reference.parse(settings.pull_reference(ref, host)).name
+    return [one for one in images if reference.parse(pinning.reference(one, host)).name == name]
 
 
 def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, build_again: str) -> list[str]:

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import diagnose, errors, rerun, tar_stream, validate
+from builder import errors
+from builder.engine import tar_stream
+from builder.validate import diagnose, rerun
+from builder.validate import run as validate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from builder import engine, image
+    from builder.engine import protocol as engine
+    from builder.image import resolve as image
 
 
 @dataclass(frozen=True, kw_only=True)

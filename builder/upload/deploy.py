@@ -10,8 +10,11 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from builder import diagnose, errors, interrupts, slots, standing
+from builder import errors, interrupts
+from builder.tournament import slots
+from builder.tournament import status as standing
 from builder.upload import assign, checks, journal, receipt, register, slot_log, storage, waiting, webhook
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -32,7 +32,8 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from builder import errors, exclusive, untrusted
+from builder import errors, locks
+from builder.build import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -208,7 +209,7 @@ def locked(folder: Path, sha256: str, slot: str) -> Iterator[None]:
             "it did is not lost"
         )
 
-    with exclusive.hold(folder / f".upload-{key_of(sha256, slot)}.lock", refuse):
+    with locks.hold(folder / f".upload-{key_of(sha256, slot)}.lock", refuse):
         yield
 
 

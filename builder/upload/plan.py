@@ -6,10 +6,12 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import diagnose, tournament, when
+from builder import tournament
+from builder.tournament import times
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
-    from builder import artifact
+    from builder.build import artifact
     from builder.tournament import DataVersion, DockerImage, Pickle, Round, Slot
 
 
@@ -172,12 +174,12 @@ class Plan:
         stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
-            return f"it is not run now; {when.round_line(self.round, self.now)}{later}"
+            return f"it is not run now; {times.round_line(self.round, self.now)}{later}"
         if self.is_round_open and self.round is not None:
             final = ": a staked submission, which no rollback takes back" if stake else ""
-            until = when.both(self.round.close_time, self.now)
+            until = times.both(self.round.close_time, self.now)
             return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
-        return f"it is run to be validated; {when.round_line(self.round, self.now)}{later}"
+        return f"it is run to be validated; {times.round_line(self.round, self.now)}{later}"
 
     def _also_line(self, slot: Slot) -> str:
         stake = f", which has a stake of {_line(slot.stake)}" if slot.stake else ""

@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, commands, errors, json_text, typed_kinds, untrusted
+from builder import commands, errors
+from builder.build import artifact, untrusted
+from builder.schema import json_read, types
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +146,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        data = json_text.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+        data = json_read.read(untrusted.read_bytes(path, most=_MOST_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -153,4 +155,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _text(data: dict[str, Any], key: str) -> str:
-    return typed_kinds.escape(str(data.get(key) or "nothing")[:1_000])
+    return types.escape(str(data.get(key) or "nothing")[:1_000])

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from builder import diagnose, errors, exclusive, tournament
+from builder import errors, locks, tournament
 from builder.upload import checks, journal, plan, storage
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -60,7 +61,7 @@ def register(task: Registering) -> str:
         return task.plan.existing.id
     made = task.plan.wish.made
     lock = made.folder / f".register-{made.manifest.pickle.sha256[:12]}.lock"
-    with exclusive.hold(
+    with locks.hold(
         lock, lambda holder: task.progress.note(f"waiting for another upload of this pickle to register it ({holder})")
     ):
         return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))

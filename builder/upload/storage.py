@@ -16,7 +16,8 @@ from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder import commands, errors, web
+from builder import commands, errors
+from builder.net import http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,16 +246,16 @@ def _again(pickle: Path) -> str:
 def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | None) -> str:
     """Send the file once, to where the storage wants it; returns its ETag."""
     for _ in range(_MOST_REDIRECTS + 1):
-        at = web.shown(url)
-        if not web.is_safe(url):
+        at = http.shown(url)
+        if not http.is_safe(url):
             raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
         left = content.ends - time.monotonic()
         if left <= 0:
             raise content.late(at)
         seconds = min(patience.silent, left)
         try:
-            with web.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
-                answer = web.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
+            with http.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
+                answer = http.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
         except errors.UnansweredError as error:
             raise _AgainError(str(error), unanswered=error) from error
         if answer.status not in _MOVED:
@@ -263,15 +264,15 @@ def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | 
     raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; {_RUN_AGAIN}")
 
 
-def _moved(url: str, answer: web.Answer) -> str:
+def _moved(url: str, answer: http.Answer) -> str:
     """Return where the body goes instead: elsewhere on the same host, and on no other."""
     found = ""
     with contextlib.suppress(ValueError):
         found = urllib.parse.urljoin(url, answer.headers.get("location", ""))
     if found == url or _origin(found) is None or _origin(found) != _origin(url):
         raise errors.NetworkError(
-            f"{web.shown(url)}: HTTP {answer.status}, redirects to {web.shown(found) if found else 'no address'}; only "
-            f"the host that the API names is sent a model; {_RUN_AGAIN}"
+            f"{http.shown(url)}: HTTP {answer.status}, redirects to {http.shown(found) if found else 'no address'}; "
+            f"only the host that the API names is sent a model; {_RUN_AGAIN}"
         )
     return found
 
@@ -285,7 +286,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
     return parts.scheme, parts.hostname, port
 
 
-def _judge(answer: web.Answer, content: _Content, at: str, clock_ahead: float | None) -> str:
+def _judge(answer: http.Answer, content: _Content, at: str, clock_ahead: float | None) -> str:
     """Return the ETag of a file that is stored; raise for one that is not."""
     status = answer.status
     if status in _DONE:
@@ -294,7 +295,9 @@ def _judge(answer: web.Answer, content: _Content, at: str, clock_ahead: float | 
     code = found[1] if found else ""
     said = f"{at}: HTTP {status} {code}".rstrip()
     if status in _AGAIN or code == "RequestTimeout":
-        raise _AgainError(f"{said}, the storage failed or is busy; {_RUN_AGAIN}", after=web.retry_after(answer.headers))
+        raise _AgainError(
+            f"{said}, the storage failed or is busy; {_RUN_AGAIN}", after=http.retry_after(answer.headers)
+        )
     if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in answer.text.lower():
         raise _AgainError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", expired=True)
     if status == 403:
@@ -305,7 +308,7 @@ def _judge(answer: web.Answer, content: _Content, at: str, clock_ahead: float | 
     raise errors.NetworkError(f"{said}, the storage refuses the file; {_RUN_AGAIN} later")
 
 
-def _check_etag(answer: web.Answer, content: _Content, at: str) -> str:
+def _check_etag(answer: http.Answer, content: _Content, at: str) -> str:
     if not content.md5:
         raise _AgainError(f"{at}: HTTP {answer.status} before all of the file was sent; {_RUN_AGAIN}")
     etag = answer.headers.get("etag", "")

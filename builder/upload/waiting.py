@@ -10,8 +10,10 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from builder import diagnose, errors, standing, tournament
+from builder import errors, tournament
+from builder.tournament import status as standing
 from builder.upload import checks
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -21,8 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from builder import errors, post
-from builder.bundle import activations, kinds, model, write
+from builder import errors
+from builder.bundle import activations, model, post
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import write
 
 try:
     import sklearn

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from builder import errors, post
-from builder.bundle import activations, kinds, model, write
+from builder import errors
+from builder.bundle import activations, model, post
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import write
 
 HERE = Path(__file__).resolve().parent
 SEED = 2748

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import docker_engine, run
+from builder.engine import docker_engine, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,12 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import diagnose, docker_engine, image, progress, rerun, stand_in, validate
+from builder import progress
+from builder.image import resolve as image
+from builder.image import stand_in
+from builder.validate import diagnose, rerun
+from builder.validate import run as validate
 from tests.support import in_container
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from builder.engine import docker_engine
 
 ROWS = 40
 

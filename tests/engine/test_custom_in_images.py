@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from builder import build, docker_engine, progress, stand_in
+from builder import progress
+from builder.build import engine_build
+from builder.image import stand_in
 from tests.support import custom, in_container, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from builder.engine import docker_engine
 
 CALL = """
 import json
@@ -32,7 +36,9 @@ def test_code_of_every_sort_is_made_and_runs(
     made, hashes = custom.everything(), []
     for folder in ("one", "two"):
         rendered = pickles.rendered(tmp_path / folder, made, base=image.tag)
-        report = build.build(rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        report = engine_build.build(
+            rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent()
+        )
         assert report.findings == ()
         hashes.append(hashlib.sha256((tmp_path / folder / "model.pkl").read_bytes()).hexdigest())
     assert hashes[0] == hashes[1]

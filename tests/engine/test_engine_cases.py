@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import docker_engine, errors, image, progress, run, stand_in
-from builder import engine as engines
+from builder import errors, progress
+from builder.engine import docker_engine, run
+from builder.engine import protocol as engines
+from builder.image import resolve as image
+from builder.image import stand_in
 from tests.support import engine_cases
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import docker_config, progress, stand_in
+from builder import progress
+from builder.engine import docker_config
+from builder.image import stand_in
 from tests.support import command, registry_images, token_registry
 from tests.support import registry as running
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import docker_engine
+    from builder.engine import docker_engine
 
 SOCKET = "unix:///var/run/docker.sock"
 NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")

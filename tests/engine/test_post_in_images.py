@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from builder import build, docker_engine, progress, stand_in
-from builder import engine as engines
+from builder import progress
+from builder.build import engine_build
+from builder.engine import docker_engine
+from builder.engine import protocol as engines
+from builder.image import stand_in
 from tests.support import in_container, pickles, post_case, post_steps
 
 
@@ -18,7 +21,7 @@ def test_every_step_is_its_reference(
 ) -> None:
     image = stand_in.make(engine, python, progress.Silent())
     rendered = pickles.rendered(tmp_path, post_steps.bundle(), base=image.tag)
-    build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
+    engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     paths = (tmp_path / "model.pkl", post_steps.write(tmp_path), Path(post_case.__file__))
     files = {path.name: path.read_bytes() for path in paths}
     command = (*in_container.STRICT, "post_case.py", engines.BOX)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from builder import build, docker_engine, progress, stand_in
-from builder import engine as engines
+from builder import progress
+from builder.build import engine_build
+from builder.engine import docker_engine
+from builder.engine import protocol as engines
+from builder.image import stand_in
 from tests.support import in_container, pickles, scenarios
 
 THREADS = """
@@ -32,7 +35,7 @@ def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Pa
     made = pickles.scenario_bundle(name)
     pickles.write_case(tmp_path, made)
     rendered = pickles.rendered(tmp_path, made, base=image.tag)
-    build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
+    engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {path.name: path.read_bytes() for path in (tmp_path / "model.pkl", tmp_path / "case.npz")}
     files["scenarios.py"] = Path(scenarios.__file__).read_bytes()
     command = (*in_container.STRICT, "scenarios.py", engines.BOX)
@@ -49,7 +52,7 @@ def test_as_many_threads_as_the_quota_grants(
 ) -> None:
     image = stand_in.make(engine, "3.11", progress.Silent())
     rendered = pickles.rendered(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
-    build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
+    engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {"model.pkl": (tmp_path / "model.pkl").read_bytes()}
     found = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
     assert found["quota"] == threads

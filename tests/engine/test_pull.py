@@ -6,7 +6,9 @@ import socket
 
 import pytest
 
-from builder import docker_engine, engine, errors, progress
+from builder import errors, progress
+from builder.engine import docker_engine
+from builder.engine import protocol as engine
 
 
 def pull(on: docker_engine.DockerEngine, reference: str) -> None:

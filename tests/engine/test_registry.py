@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import docker_config, errors, image_ref, progress, registry, registry_client
+from builder import errors, progress
+from builder.engine import docker_config
+from builder.registry import client as registry_client
+from builder.registry import reference
+from builder.registry import resolve as registry
 from tests.support import http_files, registry_images, token_registry
 from tests.support import registry as running
 
@@ -41,7 +45,7 @@ def ask(
     repository: str = REPOSITORY,
 ) -> registry.Found:
     mark = "@" if tag.startswith("sha256:") else ":"
-    ref = image_ref.parse(f"{address}/{repository}{mark}{tag}")
+    ref = reference.parse(f"{address}/{repository}{mark}{tag}")
     slept = waited if waited is not None else []
     with registry_client.Client(address, lambda: login, progress.Silent(), seconds=5, sleep=slept.append) as client:
         return registry.Registry(client).resolve(ref)
@@ -79,7 +83,7 @@ def test_what_is_not_there_is_told(address: str) -> None:
     for tag, said in (("absent", "no such tag"), (f"sha256:{'0' * 64}", "no such digest")):
         with pytest.raises(errors.AbsentImageError, match=f"the registry has {said}.*python -m builder images"):
             ask(address, tag)
-    ref = image_ref.parse(f"{address}/{REPOSITORY}:here")
+    ref = reference.parse(f"{address}/{REPOSITORY}:here")
     with registry_client.Client(address, lambda: None, progress.Silent()) as client:
         asked = registry.Registry(client)
         assert asked.has(ref, digest)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import build, docker_engine, progress, stand_in
+from builder import progress
+from builder.build import engine_build
+from builder.image import stand_in
 from tests.support import pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from builder import render
+    from builder.build import render
+    from builder.engine import docker_engine
 
 # An older CPU, as far as OpenBLAS and numpy can be told; another hash seed, home, zone and language, folder and user.
 ELSEWHERE = """ENV PYTHONHASHSEED=4242 OPENBLAS_CORETYPE=Prescott NPY_DISABLE_CPU_FEATURES="AVX2 FMA3"
@@ -46,7 +49,7 @@ def test_one_hash(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Pat
     for folder, change in ((tmp_path / "here", lambda same: same), (tmp_path / "somewhere" / "else", moved)):
         folder.mkdir(parents=True)
         rendered = change(pickles.rendered(folder, pickles.scenario_bundle(name), base=base))
-        made = build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        made = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
         content = (folder / "model.pkl").read_bytes()
         assert hashlib.sha256(content).hexdigest() == made.sha256
         assert made.size == len(content)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from builder import docker_engine, errors, paths, progress, stand_in, tar_stream
-from builder import engine as engines
+from builder import errors, paths, progress
+from builder.engine import docker_engine, tar_stream
+from builder.engine import protocol as engines
+from builder.image import stand_in
 from tests.support import registry
 
 if TYPE_CHECKING:

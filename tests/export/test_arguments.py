@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from sklearn import linear_model
 
-from builder import errors, post
-from builder.bundle import read
+from builder import errors
+from builder.bundle import post
+from builder.bundle.storage import read
 from builder.export import export
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import config, reference
+from builder import reference
 from builder.bundle import model as bundle_model
-from builder.bundle import read
+from builder.bundle.storage import read
+from builder.config import model as config
 from configs.train import examples
 from tests.support import official, pickles
 

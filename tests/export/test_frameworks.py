@@ -11,7 +11,10 @@ import pytest
 from sklearn import linear_model
 
 from builder import errors
-from builder.export import ensembles, export, functions, known, lightgbm_models, sklearn_models, torch_models
+from builder.export import ensembles, export, known, lightgbm_models
+from builder.export.function import functions
+from builder.export.pytorch import models as torch_models
+from builder.export.sklearn import models as sklearn_models
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +29,10 @@ def checked(module: Framework[OptionsT]) -> Framework[Any]:
 
 FRAMEWORKS = {
     "builder.export.ensembles": checked(ensembles),
-    "builder.export.functions": checked(functions),
+    "builder.export.function.functions": checked(functions),
     "builder.export.lightgbm_models": checked(lightgbm_models),
-    "builder.export.sklearn_models": checked(sklearn_models),
-    "builder.export.torch_models": checked(torch_models),
+    "builder.export.sklearn.models": checked(sklearn_models),
+    "builder.export.pytorch.models": checked(torch_models),
 }
 COMMON = {one.name for one in inspect.signature(export).parameters.values()}
 

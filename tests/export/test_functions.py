@@ -20,9 +20,11 @@ import scipy.stats
 from hypothesis import strategies as st
 from scipy.stats import norm, rankdata
 
-from builder import errors, post
-from builder.bundle import read
-from builder.export import captured, export, function_source, known
+from builder import errors
+from builder.bundle import post
+from builder.bundle.storage import read
+from builder.export import export, known
+from builder.export.function import closure, source
 from builder.inside import custom as inside_custom
 from builder.inside import measure
 from tests.support import pickles
@@ -676,7 +678,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def evaluated(value: Any, folder: Path) -> Any:
-    data = captured.Data()
+    data = closure.Data()
     text = data.expression(value, "value")
     (folder / "files").mkdir(exist_ok=True)
     for name, content in data.files.items():
@@ -717,17 +719,17 @@ def test_an_infinite_number_comes_back(tmp_path: Path) -> None:
 
 
 def test_one_array_under_two_names_is_kept_once() -> None:
-    data = captured.Data()
+    data = closure.Data()
     assert data.expression(WEIGHTS, "a") == data.expression(WEIGHTS, "b") == 'bundle.arrays["a"]'
     assert list(data.arrays) == ["a"]
 
 
 def test_a_frame_that_parquet_does_not_keep_is_refused() -> None:
     with pytest.raises(errors.ExportError, match=r"the frame `table` does not come back from a parquet file as it was"):
-        captured.Data().expression(pd.DataFrame({"a": [[1], {"b": 2}]}), "table")
+        closure.Data().expression(pd.DataFrame({"a": [[1], {"b": 2}]}), "table")
 
 
 def test_a_module_that_is_no_python_is_refused() -> None:
     name = "numpy._core._multiarray_umath"
     with pytest.raises(errors.ExportError, match=re.escape(f"modules: {name} is not written in Python")):
-        function_source.module_sources([name])
+        source.module_sources([name])

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from builder import errors, reference
 from builder.bundle import model as bundle_model
-from builder.bundle import read
+from builder.bundle.storage import read
 from builder.export import export
 from tests.support import pickles
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sklearn import ensemble, tree
 
 from builder import errors, reference
-from builder.bundle import model, read, write
-from builder.export import tree_arrays
+from builder.bundle import model
+from builder.bundle.storage import read, write
+from builder.export.sklearn import tree_arrays
 from tests.support import bundles, pickles
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from builder import build
+from builder.build import engine_build
 from tests.support import pickles
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_what_it_prints_is_what_the_host_reads(context: Path, expected: bytes) -
     done = subprocess.run(
         [sys.executable, "-m", "inside.make"], cwd=context, env=PLAIN, capture_output=True, text=True, check=True
     )
-    report = build._read_report(done.stdout)
+    report = engine_build._read_report(done.stdout)
     assert report.sha256 == hashlib.sha256(expected).hexdigest()
     assert (report.size, report.protocol) == (len(expected), 5)
     assert report.parameters == ("live_features", "live_benchmark_models")

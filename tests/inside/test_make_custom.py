@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from builder import build, post
+from builder.build import engine_build
+from builder.bundle import post
 from builder.inside import repeat
 from tests.support import custom, pickles
 
@@ -93,7 +94,7 @@ def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_
 def test_what_it_prints_is_what_the_host_reads(tmp_path: Path) -> None:
     pickles.rendered(tmp_path, custom.bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.Rank(),)))
     done = make(tmp_path)
-    report = build._read_report(done.stdout)
+    report = engine_build._read_report(done.stdout)
     assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())
     assert [path.name for path in (tmp_path / "context" / "out").iterdir()] == ["model.pkl"]
 
@@ -129,7 +130,7 @@ def load(bundle):
 )
 def test_chance_is_found_with_its_line(line: str, name: str, tmp_path: Path) -> None:
     pickles.rendered(tmp_path, custom.bundle(body(line)))
-    report = build._read_report(make(tmp_path).stdout)
+    report = engine_build._read_report(make(tmp_path).stdout)
     assert [(one.file, one.line) for one in report.findings] == [("code/model.py", 8)], "predict's own line is not run"
     assert report.findings[0].text.startswith(f"`{name}` gives something else in every process")
 
@@ -140,7 +141,7 @@ def test_what_depends_on_the_cpu_is_found_with_its_line(tmp_path: Path) -> None:
     helper = {"helper": "import numpy as np\n\ndef helped(values):\n    return np.tanh(np.exp(-values) + values)\n"}
     whole = custom.bundle(made.model.files["code/model.py"].decode(), modules=helper, arrays=arrays)
     pickles.rendered(tmp_path, whole)
-    report = build._read_report(make(tmp_path).stdout)
+    report = engine_build._read_report(make(tmp_path).stdout)
     if not repeat.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
         assert report.findings == (), "this CPU can do no more than the least"
         return

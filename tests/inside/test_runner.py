@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import diagnose, paths
+from builder import paths
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import api, errors, settings, tournament
+from builder import errors, tournament
 from builder.progress import Silent
+from builder.tournament import client as api
+from builder.tournament import settings
 from builder.upload import assign
 from tests.sandbox import faults
 

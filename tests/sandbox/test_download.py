@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import download, errors, progress
+from builder import errors, progress
+from builder.net import download
 from tests.support import http_files
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import config, pins
+from builder.config import model as config
+from builder.image import lockfile
 from tests.sandbox import __main__ as sandbox_main
 from tests.sandbox import registry, try_out
 from tests.support import command, registry_images
@@ -49,7 +50,7 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
     assert f"stands for  {reference}" in out
-    pin = pins.read(project).images["default"]
+    pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest, pin.labels) == (reference, digest, {"image": "numerai_predict_py_3_11"})
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
 
@@ -59,9 +60,12 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     code, out, _ = command.run("pin", "--check", cwd=project, **environment)
     assert code == 1
     assert "the default is numerai_predict_py_3_12:a78dedd now, was numerai_predict_py_3_11:a78dedd" in out
-    assert pins.read(project).images["default"] == pin
+    assert lockfile.read(project).images["default"] == pin
     assert command.run("pin", cwd=project, **environment)[0] == 0
-    assert (pins.read(project).images["default"].ref, pins.read(project).images["default"].digest) == (newer, moved)
+    assert (lockfile.read(project).images["default"].ref, lockfile.read(project).images["default"].digest) == (
+        newer,
+        moved,
+    )
 
     code, out, _ = command.run("pin", reference, cwd=project, **environment)
     assert code == 0
@@ -96,7 +100,7 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
     sandbox: server.Sandbox, address: str
 ) -> None:
     put(sandbox, address, "numerai_predict_py_3_11")
-    mine = command.ROOT / pins.NAME
+    mine = command.ROOT / lockfile.NAME
     before = mine.read_bytes() if mine.exists() else None
     with try_out.folder() as path:
         text = sandbox_main.text_to_try(sandbox, {}, path)
@@ -106,7 +110,7 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
         code, _, err = command.run("pin", str(path), cwd=command.ROOT, **settings(sandbox, address))
         assert (code, err) == (0, "")
         root = config.load(path).root
-        assert pins.read(root).images["default"].ref == f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
+        assert lockfile.read(root).images["default"].ref == f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
         assert (mine.read_bytes() if mine.exists() else None) == before
     assert not root.exists()
 
@@ -118,10 +122,10 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
         put(sandbox, yesterdays, "numerai_predict_py_3_11")
         assert command.run("pin", cwd=project, **settings(sandbox, yesterdays))[0] == 0
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
-    pins.change(
+    lockfile.change(
         project,
         lambda lock: lock.with_pin(
-            "default", pins.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=lock.images["default"].ref or "")
+            "default", lockfile.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=lock.images["default"].ref or "")
         ),
         waiting=print,
     )
@@ -129,7 +133,7 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
     assert (code, err) == (0, "")
     assert f"the default is {reference} now, was {yesterdays}/numerai/" in out
     assert f"not known: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
-    pin = pins.read(project).images["default"]
+    pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (reference, digest)
 
 
@@ -141,7 +145,7 @@ def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str
     assert code == 0
     rows: dict[str, Any] = {row["name"]: row for row in json.loads(out)["images"]}
     assert rows["Python 3.11"]["state"] == ["default"]
-    assert rows["Python 3.11"]["pinned"] == pins.read(project).images["default"].digest
+    assert rows["Python 3.11"]["pinned"] == lockfile.read(project).images["default"].digest
     assert rows["Python 3.10"]["state"] == ["deprecated"]
     assert rows["Python 3.14"]["state"] == ["experimental"]
     assert rows["Python 3.12"]["pinned"] is None
@@ -159,7 +163,7 @@ def test_a_reference_to_the_tournaments_registry_is_asked_of_the_one_that_is_set
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
     assert "not among the tournament's images" not in out
-    pinned = pins.read(project).images
+    pinned = lockfile.read(project).images
     assert list(pinned) == [reference]
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
     _, out, _ = command.run("images", "--json", cwd=project, **environment)
@@ -186,4 +190,4 @@ def test_an_image_that_the_registry_does_not_have_is_told(sandbox: server.Sandbo
     assert code == 1
     assert "default  GONE" in out
     assert "none needed" not in out
-    assert not (project / pins.NAME).exists()
+    assert not (project / lockfile.NAME).exists()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import errors, pins
-from builder.cli import session
+from builder import errors
+from builder.cli import engine_session
+from builder.image import lockfile
 from tests.support import command, words
 from tests.support.fake_engine import FakeEngine
 
@@ -27,7 +28,7 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     made = FakeEngine(tmp_path / "engine")
     made.add_image(REF)
     made.free = 50 * 10**9
-    monkeypatch.setattr(session, "find", lambda: made)
+    monkeypatch.setattr(engine_session, "find", lambda: made)
     return made
 
 
@@ -106,7 +107,7 @@ def test_it_begins_with_what_it_comes_to(
 def test_the_age_of_a_pin_goes_by_the_apis_clock(look: Callable[..., Any], sandbox: server.Sandbox) -> None:
     today = dt.datetime.now(dt.UTC).date()
     text = f'format: 1\nimages:\n  "{REF}":\n    digest: sha256:{"a" * 64}\n    pinned: "{today}"\n'
-    Path(pins.NAME).write_text(text)
+    Path(lockfile.NAME).write_text(text)
     assert "pinned today" in look()[1]["pin"]["text"]
     sandbox.state.clock_offset = dt.timedelta(days=100)
     assert "pinned 100 days ago" in look()[1]["pin"]["text"]
@@ -123,7 +124,7 @@ def test_no_engine(look: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     def refuse() -> None:
         raise errors.EngineError("could not reach the container engine: no such socket; start it (`make engine`)")
 
-    monkeypatch.setattr(session, "find", refuse)
+    monkeypatch.setattr(engine_session, "find", refuse)
     _, lines = look()
     assert wrong(lines) == {"engine", "image"}
     assert "no such socket" in lines["engine"]["text"]
@@ -210,11 +211,11 @@ def test_a_config_with_faults_is_a_line(look: Callable[..., Any]) -> None:
 
 
 def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[..., Any]) -> None:
-    Path(pins.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
+    Path(lockfile.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
     _, lines = look()
     assert wrong(lines) == {"pin"}
     assert lines["pin"]["fix"] == "mend it, or remove it, then make pin"
-    Path(pins.NAME).unlink()
+    Path(lockfile.NAME).unlink()
     assert wrong(look()[1]) == set()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 import pytest
 
-from builder.cli import session
+from builder.cli import engine_session
 from tests.sandbox import client, live, runner, runs, server
 from tests.support import command, runner_logs, words
 
@@ -172,7 +172,7 @@ def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
 def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
     why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
     made = sandbox.state.pickles[upload(sandbox, b"never loaded")]
     reason = f"no pickle; a validated pickle is waiting: {made.filename}"
     assert why("fresh") == (0, {"format": 1, "failed": False, "name": "fresh", "reason": reason})

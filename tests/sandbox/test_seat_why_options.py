@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.cli import session
+from builder.cli import engine_session
 from tests.sandbox import client, runs, server
 from tests.support import command
 
@@ -21,7 +21,7 @@ def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatc
     for name, value in sandbox.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: pytest.fail("asked for an engine"))
     sandbox.runs.judge = runs.Scripted.failing("something strange")
     ask.upload("fresh", b"never loaded")
     return sandbox.datasets()["v5.2/live.parquet"]

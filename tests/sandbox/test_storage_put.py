@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import api, errors, progress, tournament
+from builder import errors, progress, tournament
 from builder.tournament import FileAuth
+from builder.tournament import client as api
 from builder.upload import storage as put_storage
 from tests.sandbox import client, faults, server, storage
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import post, reference
-from builder.bundle import activations, model, write
+from builder import reference
+from builder.bundle import activations, model, post
+from builder.bundle.storage import write
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

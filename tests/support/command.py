@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import artifact, config, image, manifest, progress, render
-from builder.bundle import files
+from builder import progress
+from builder.build import artifact, manifest, render
+from builder.bundle.storage import files
 from builder.cli import main
+from builder.config import model as config
+from builder.image import resolve as image
 from tests.support import bundles, manifests
 
 if TYPE_CHECKING:

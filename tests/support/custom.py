@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from builder import post
+    from builder.bundle import post
 
 CODE = """
 import pandas as pd

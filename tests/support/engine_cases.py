@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import engine, errors, paths, progress, run, tar_stream
+from builder import errors, paths, progress
+from builder.engine import protocol as engine
+from builder.engine import run, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from builder.engine import Engine
+    from builder.engine.protocol import Engine
 
 ABSENT = "localhost:1/numerai-builder-test/absent:1"  # a registry that refuses at once
 LIMITS = engine.Limits(cpus=1, memory=256 << 20)
@@ -28,7 +30,7 @@ SCRATCH = """\
 FROM scratch
 ARG RUN_ID
 ARG WORD=none
-LABEL numerai-builder.run=$RUN_ID numerai-builder-test=$WORD
+LABEL numerai-builder.engine.run=$RUN_ID numerai-builder-test=$WORD
 COPY file /folder/file
 """
 
@@ -220,7 +222,7 @@ def a_build_prints_what_its_steps_print(subject: Subject) -> None:
     dockerfile = f"""\
 FROM {subject.image} AS make
 ARG RUN_ID
-LABEL numerai-builder.run=$RUN_ID
+LABEL numerai-builder.engine.run=$RUN_ID
 ENV WORD=spoken
 WORKDIR /here
 COPY . .
@@ -228,7 +230,7 @@ RUN ["python", "-c", "import sys; print('beware', file=sys.stderr)"]
 RUN ["python", "-c", "import os; print('it says', os.environ['WORD'], open('file').read()); open('made', 'w')"]
 FROM scratch
 ARG RUN_ID
-LABEL numerai-builder.run=$RUN_ID
+LABEL numerai-builder.engine.run=$RUN_ID
 COPY --from=make /here/made /made
 """
     with run.start(subject.on) as identity:
@@ -245,7 +247,7 @@ def failing(image: str) -> str:
     return f"""\
 FROM {image}
 ARG RUN_ID
-LABEL numerai-builder.run=$RUN_ID
+LABEL numerai-builder.engine.run=$RUN_ID
 RUN ["python", "-c", "print('the last words'); raise SystemExit(3)"]
 """
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import engine, errors
+from builder import errors
+from builder.engine import protocol as engine
 from tests.support import fake_dockerfile
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class _Image:
 
 
 class FakeEngine:
-    """See :class:`builder.engine.Engine`."""
+    """See :class:`builder.engine.protocol.Engine`."""
 
     def __init__(self, folder: Path) -> None:
         self.registry: dict[str, engine.ImageFacts] = {}
@@ -291,7 +292,7 @@ class FakeEngine:
 
 
 class _Container:
-    """See :class:`builder.engine.Container`; its box is a folder, which is also where its command starts."""
+    """See :class:`builder.engine.protocol.Container`; its box is a folder, which is also where its command starts."""
 
     def __init__(self, on: FakeEngine, image: _Image, command: tuple[str, ...], box: Path) -> None:
         self._on, self._image, self._command, self._box = on, image, command, box

@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from builder import errors, image_ref, registry
+from builder import errors
+from builder.registry import reference
+from builder.registry import resolve as registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +37,7 @@ class FakeRegistries:
     def resolve(self, ref: str, /) -> registry.Found:
         if self.down:
             raise errors.UnansweredError(f"{ref}: no connection; look at the connection", sent=False)
-        full = image_ref.parse(ref)
+        full = reference.parse(ref)
         self._refuse(str(full))
         digest = full.digest or self.digests.get(str(full))
         if digest is None or not self.has(ref, digest):

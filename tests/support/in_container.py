@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import engine as engines
-from builder import tar_stream
+from builder.engine import protocol as engine
+from builder.engine import tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder import docker_engine
+    from builder.engine import docker_engine
 
 # pandas 2.0.0, the oldest, calls what numpy 1.26 is about to drop.
 STRICT = ("python", "-W", "error", "-W", "ignore:np.find_common_type:DeprecationWarning")
@@ -25,7 +25,7 @@ def run(
     cpus: float = 1,
 ) -> str:
     """Run a command in a locked container with these files; return what it printed."""
-    limits = engines.Limits(cpus=cpus, memory=2 << 30)
+    limits = engine.Limits(cpus=cpus, memory=2 << 30)
     with on.container(image, command, run=identity, limits=limits, network=False) as container:
         container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in files.items()))
         ended = container.run(300)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from builder import artifact, manifest, progress
+from builder import progress
+from builder.build import artifact, manifest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import paths, post, reference, render
-from builder.bundle import activations, kinds, write
-from builder.bundle import files as bundle_files
+from builder import paths, reference
+from builder.build import render
+from builder.bundle import activations, post
 from builder.bundle import model as bundle_model
-from builder.export import lightgbm_models, translated, tree_arrays
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import files as bundle_files
+from builder.bundle.storage import write
+from builder.export import converted, lightgbm_models
+from builder.export.sklearn import tree_arrays
 from builder.inside import fold, make
 from builder.inside import pickled as inside_pickled
 from tests.support import bundles
@@ -131,7 +135,7 @@ def _booster(count: int) -> bundle_model.LightGbm:
         {"objective": "l2", "num_leaves": 7, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(rows, target), 12
     )
     names = tuple(f"feature_{place}" for place in range(count))
-    given = translated.Given(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
+    given = converted.Given(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
     made = lightgbm_models.translate(grown, given).model
     assert isinstance(made, bundle_model.LightGbm)
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from builder import post
+from builder.bundle import post
 from builder.reference import post as reference
 from tests.support import bundles
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import local_engine
+from builder.engine import install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ class PrivateEngine:
                 env={**os.environ, "PATH": f"/usr/sbin:/sbin:{os.environ['PATH']}"},
             )
         deadline = time.monotonic() + 60
-        while (reason := local_engine.why_silent(self.socket)) is not None:
+        while (reason := install.why_silent(self.socket)) is not None:
             assert time.monotonic() < deadline, f"{reason}: {self._log.read_text()[-2000:]}"
             time.sleep(0.1)
 

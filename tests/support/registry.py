@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import progress, stand_in
+from builder import progress
+from builder.image import stand_in
 from tests.sandbox import registry
 from tests.sandbox.registry import push, start
 
 if TYPE_CHECKING:
-    from builder import engine
+    from builder.engine import protocol as engine
 
 __all__ = ["publish", "push", "start"]
 

@@ -15,7 +15,7 @@ from sklearn.base import is_classifier
 
 from builder import reference
 from builder.bundle import model as bundle_model
-from builder.bundle import read
+from builder.bundle.storage import read
 from builder.export import export
 from tests.support import pickles
 

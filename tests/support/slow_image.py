@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.sandbox import packages
 
 if TYPE_CHECKING:
-    from builder import engine
+    from builder.engine import protocol as engine
 
 TAG = "numerai-builder-test/slow:1"
 _PYTHON = b"""#!/bin/busybox sh

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import artifact, config, manifest, render
-from builder.bundle import files
+from builder.build import artifact, manifest, render
+from builder.bundle.storage import files
+from builder.config import model as config
 from tests.support import bundles, command, listening, manifests, registry_images
 
 if TYPE_CHECKING:

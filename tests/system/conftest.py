@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import docker_engine, engine, run
+from builder.engine import docker_engine, run
+from builder.engine import protocol as engine
 from tests.support import clones
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import docker_engine, run
-from builder.engine import RUN_LABEL
+from builder.engine import docker_engine, run
+from builder.engine.protocol import RUN_LABEL
 from tests.support import clones, private_engine, slow_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from builder import engine
+    from builder.engine import protocol as engine
 
 
 @pytest.fixture

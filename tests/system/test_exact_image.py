@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import docker_engine, engine
+    from builder.engine import docker_engine
+    from builder.engine import protocol as engine
 
 
 @pytest.fixture(scope="module")

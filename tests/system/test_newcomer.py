@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import docker_engine
+    from builder.engine import docker_engine
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import pins
+from builder.image import lockfile
 from tests.support import clones, registry, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder import docker_engine
+    from builder.engine import docker_engine
 
 CONFIG = "configs/mine.yaml"
 NOWHERE = {"NUMERAI_API_URL": "http://127.0.0.1:9"}  # the tournament: it is not asked here
@@ -76,7 +76,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     for options in ([], ["--locked"]):
         assert "nothing changed" in clones.builder(clone, "pickle", *options, CONFIG).stdout
     made = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
-    assert pins.read(clone).models["mine"].pickle == made["pickle"]["sha256"]
+    assert lockfile.read(clone).models["mine"].pickle == made["pickle"]["sha256"]
 
     second = registry.publish(on, reference, release=2)  # the tag means another image, here too
     assert second != first

@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from builder import errors, reference
-from builder.bundle import model, read
+from builder.bundle.storage import read
 from configs.train import mlp, rows, wide
+
+if TYPE_CHECKING:
+    from builder.bundle import model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = ROOT / "configs" / "bundles"

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder.bundle import read
+from builder.bundle.storage import read
 from configs.train import examples, mlp, rows
 from tests.support import official, pickles
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_socket
 
-from builder.cli import registries, session
+from builder.cli import engine_session, registries
 from tests.support import command
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_registries import FakeRegistries
@@ -68,5 +68,5 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Return the engine that every verb gets."""
     made = FakeEngine(tmp_path / "engine")
     made.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(session, "connect", lambda *_, **__: made)
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: made)
     return made

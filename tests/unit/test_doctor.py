@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import doctor, engine, errors, pins, tournament
+from builder import doctor, errors, tournament
+from builder.engine import protocol as engine
+from builder.image import lockfile
 from tests.support import clones, seats, words
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
 FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
 ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
 ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-PIN = pins.pin(ONE, day="2026-03-01")
+PIN = lockfile.pin(ONE, day="2026-03-01")
 CONFIG = clones.ROOT / "configs" / "other.yaml"
 IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None, config=CONFIG)
 TOKEN = tournament.TokenInfo(
@@ -65,8 +67,8 @@ def test_the_age_of_a_pin_is_told() -> None:
     lines = image_with()
     assert verdicts(lines) == {"image": True, "pin": True}
     assert "pinned 9 days ago" in lines[1].text
-    assert "pinned today" in image_with(pin=pins.pin(ONE, day="2026-03-10"))[1].text
-    assert "long ago" in image_with(pin=pins.pin(ONE, day="2025-03-10"))[1].text
+    assert "pinned today" in image_with(pin=lockfile.pin(ONE, day="2026-03-10"))[1].text
+    assert "long ago" in image_with(pin=lockfile.pin(ONE, day="2025-03-10"))[1].text
 
 
 def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:

@@ -22,8 +22,14 @@ import pytest
 import pytest_socket
 import yaml
 
-from builder import errors, live_check, questions, rerun, settings, tar_stream, validate, web, yaml_text
-from builder.bundle import archive, npz
+from builder import errors
+from builder.bundle.storage import archive, npz
+from builder.engine import tar_stream
+from builder.net import http
+from builder.schema import yaml_read
+from builder.tournament import query_check, settings
+from builder.validate import live_check, rerun
+from builder.validate import run as validate
 from tests.support import library_errors
 
 if TYPE_CHECKING:
@@ -67,7 +73,7 @@ def test_every_error_of_httpx_becomes_one_of_the_network(kind: type[Exception]) 
         error = kind(*known.get(kind, ("x",)))
     except TypeError:
         error = httpx.HTTPStatusError("x", request=request, response=httpx.Response(500))
-    with pytest.raises(errors.NetworkError, match=r"^AT: ") as raised, web.translated("AT"):
+    with pytest.raises(errors.NetworkError, match=r"^AT: ") as raised, http.translated("AT"):
         raise error
     assert "secret" not in str(raised.value)
 
@@ -91,7 +97,7 @@ ADDRESSES = [
 @pytest.mark.parametrize("address", ADDRESSES, ids=ascii)
 def test_an_address_that_cannot_be_asked_is_an_error_of_the_network(address: str) -> None:
     pytest_socket.enable_socket()  # the name is refused before it is looked up
-    with pytest.raises(errors.NetworkError, match=r"^AT: "), web.translated("AT"), web.client(address) as client:
+    with pytest.raises(errors.NetworkError, match=r"^AT: "), http.translated("AT"), http.client(address) as client:
         client.get(address)
 
 
@@ -141,12 +147,12 @@ def test_what_a_container_leaves_in_place_of_a_json_object_is_none(content: byte
 def test_a_damaged_config_is_a_fault_of_it() -> None:
     text = b"name: a\nimage: {ref: 'x', stand_in: \"3.11\"}\npost:\n  - rank: {scope: era}\n# caf\xc3\xa9\n"
     for content in damaged(text, 1000):
-        yaml_text.read(content)  # a fault is a value
+        yaml_read.read(content)  # a fault is a value
 
 
 def test_a_damaged_query_is_an_error_of_its_use() -> None:
     for content in damaged(b'query A($x: Int = 3) { a(b: "\\u00e9", c: [1, {d: 2}]) { ...F @skip(if: true) } }', 1000):
-        read_or_refused(questions.writes, content.decode(errors="replace"), errors.UsageError)
+        read_or_refused(query_check.writes, content.decode(errors="replace"), errors.UsageError)
 
 
 def test_a_damaged_env_file_is_an_error_of_its_use(tmp_path: Path) -> None:

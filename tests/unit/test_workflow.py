@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from builder import pins
+from builder.image import lockfile
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -100,9 +100,9 @@ def test_every_config_is_locked_but_an_example_on_a_stand_in(tmp_path: Path) -> 
     (tmp_path / ".venv").symlink_to(sys.prefix)
     for name, stand_in in (("example", True), ("mine", False), ("named", True), ("new", False)):
         write_config(tmp_path, name, stand_in=stand_in)
-    model = pins.Model(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
-    lock = pins.Lock(models={"mine": model, "named": model})
-    (tmp_path / pins.NAME).write_bytes(pins.to_bytes(lock))
+    model = lockfile.Model(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
+    lock = lockfile.Lock(models={"mine": model, "named": model})
+    (tmp_path / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))
     output = tmp_path / "output"
     bash(steps("configs")["List"], tmp_path, GITHUB_OUTPUT=str(output), PYTHONPATH=str(ROOT))
     key, _, text = output.read_text(encoding="utf-8").partition("=")

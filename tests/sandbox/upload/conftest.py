@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import api, settings, tournament
+from builder import tournament
 from builder.progress import Silent
+from builder.tournament import client as api
+from builder.tournament import settings
 from tests.sandbox import registry
 from tests.support import uploads
 

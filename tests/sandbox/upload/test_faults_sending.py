@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder import errors, tournament, web
+from builder import errors, tournament
+from builder.net import http
 from builder.progress import Silent
 from builder.upload import storage as sending
 from tests.sandbox import faults, storage
@@ -159,7 +160,7 @@ def test_row_17_an_answer_that_drips_for_ever_is_cut_off(
     if scheme == "https":
         context, certificate = uploads.certified(tmp_path)
         # Of this computer itself no setting of the environment is asked for: so it is taken for another.
-        monkeypatch.setattr(web, "is_local", lambda _: False)
+        monkeypatch.setattr(http, "is_local", lambda _: False)
         for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():
             monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as listening:

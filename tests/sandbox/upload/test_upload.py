@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import artifact, config, pins
+from builder.build import artifact
+from builder.config import model as config
+from builder.image import lockfile
 from tests.sandbox import faults, runs
 from tests.support import registry_images, uploads, words
 
@@ -508,8 +510,8 @@ def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> Non
 def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Project) -> None:
     made = artifact.load(project.folder).manifest
     key = config.canonical_reference(made.image.ref)
-    lock = pins.Lock(images={key: pins.pin(made.image.identity, day="2026-11-24")})
-    model = pins.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-24")})
+    model = lockfile.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
     for written, text in (
         (None, "no such file, and LOCKED=1 (--locked) allows only what it names"),
         (lock, "the model (it has no entry small)"),
@@ -517,11 +519,11 @@ def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Proje
         (lock.with_model("small", dataclasses.replace(model, bundle="0" * 64)), "the bundle ("),
     ):
         if written:
-            (project.root / pins.NAME).write_bytes(pins.to_bytes(written))
+            (project.root / lockfile.NAME).write_bytes(lockfile.to_bytes(written))
         code, out, err = project.upload("--locked", "--json")
         assert (code, text in err) == (5, True), err
         assert json.loads(out)["error"]["code"] == 5
     assert len(project.sandbox.requests) == 0
-    (project.root / pins.NAME).write_bytes(pins.to_bytes(lock.with_model("small", model)))
+    (project.root / lockfile.NAME).write_bytes(lockfile.to_bytes(lock.with_model("small", model)))
     assert project.upload("--locked")[0] == 0
     assert project.slot("fresh").pickle_id == project.records()[0].id

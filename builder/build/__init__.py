@@ -1,0 +1,1 @@
+"""From a config to a pickle: render, build in the image, record, build again."""

@@ -1,0 +1,198 @@
+"""``dist/NAME`` on disk: written whole or not at all, and never read without checking its hashes.
+
+A build gathers its files in a staging folder beside the old ones and then puts them in place: ``model.pkl`` before
+``manifest.json``, which holds its hash. While that is done a mark stands in the folder: "a build was cut short" is told
+by it, "the file was edited" by the hash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import commands, errors, locks, paths
+from builder.build import manifest, untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from builder.progress import Progress
+
+PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
+    "model.pkl",
+    "manifest.json",
+    "Dockerfile",
+    "context",
+    "validation.json",
+)
+# What later stages say about one pickle: gone as soon as another one takes its place.
+DEPENDENT = ("audit.json", VALIDATION, "report.html", "provenance.json", "receipt.json")
+MOST_PICKLE = 1 << 34
+"""Bytes of ``model.pkl``."""
+_MARK, _LOCK, _STAGING = ".unfinished", ".lock", ".staging-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A pickle and its manifest, found whole and agreeing."""
+
+    folder: Path
+    manifest: manifest.Manifest
+
+    @property
+    def pickle(self) -> Path:
+        """The pickle's path."""
+        return self.folder / PICKLE
+
+
+def load(folder: Path) -> Artifact:
+    """Read ``dist/NAME`` and check the pickle against its manifest.
+
+    Raises:
+        errors.ArtifactError: nothing was built there, a build was cut short, the pickle was edited, or a file is not
+            what this tool writes.
+    """
+    again = commands.with_config("pickle", folder)
+    if os.path.lexists(folder / _MARK):
+        # The pickle may be whole, and what lies beside it another build's.
+        raise errors.ArtifactError(f"{folder}: a build was cut short there; run `{again}` to build it again")
+    if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
+        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{again}` first")
+    with _telling(f"read {folder}"):
+        found = manifest.read(folder / MANIFEST)
+        with untrusted.open_file(folder / PICKLE, most=MOST_PICKLE) as file:
+            size = os.fstat(file.fileno()).st_size
+            # A size that differs says enough: no need to read gigabytes.
+            same_size = size == found.pickle.size
+            actual = hashlib.file_digest(file, "sha256").hexdigest() if same_size else ""
+    if not same_size:
+        raise errors.ArtifactError(
+            f"{folder / PICKLE}: has {size:,} bytes, and {MANIFEST} says {found.pickle.size:,}: the file was edited or "
+            f"replaced after the build; run `{again}` to build it again"
+        )
+    if actual != found.pickle.sha256:
+        raise errors.ArtifactError(
+            f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
+            f"edited or replaced after the build; run `{again}` to build it again"
+        )
+    return Artifact(folder=folder, manifest=found)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, progress: Progress) -> Iterator[None]:
+    """Hold ``dist/NAME`` for one command, once others have ended; what killed builds staged there is removed first.
+
+    Raises:
+        errors.ArtifactError: the folder cannot be written.
+        errors.LockError: the folder cannot be written, or has no locks.
+    """
+    with _telling(f"write to {folder}"):
+        folder.mkdir(parents=True, exist_ok=True)
+    waiting = locks.hold(
+        folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
+    )
+    with waiting, _telling(f"write to {folder}"):
+        for old in folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(old)
+        yield
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside the artifact's files, on the same disk; it is gone afterwards.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written, also while the caller writes there.
+    """
+    with _telling(f"write to {folder}"):
+        staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+
+def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
+    """Put a finished build in place; from the mark's writing to its removal, there is none to be read.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write to {folder}"):
+        before = _recorded_hash(folder)
+        (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
+        (folder / _MARK).touch()
+    with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
+        if before != made.pickle.sha256:
+            remove_dependent(folder)
+        _put(staged, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST))
+        (folder / _MARK).unlink()
+    return Artifact(folder=folder, manifest=made)
+
+
+def put_rendering(staged: Path, folder: Path) -> None:
+    """Put a Dockerfile and its context in place, without a build.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write to {folder}", kept="the Dockerfile or its context may be missing now"):
+        _put(staged, folder, (CONTEXT, DOCKERFILE))
+
+
+def _put(staged: Path, folder: Path, names: Iterable[str]) -> None:
+    context = folder / CONTEXT
+    if context.is_symlink():
+        context.unlink()
+    shutil.rmtree(context, ignore_errors=True)
+    for name in names:
+        (staged / name).replace(folder / name)
+
+
+def remove_dependent(folder: Path) -> None:
+    """Remove what was said about a pickle that is no longer the one here."""
+    for name in DEPENDENT:
+        (folder / name).unlink(missing_ok=True)
+
+
+def write_report(folder: Path, name: str, content: bytes) -> None:
+    """Write a later stage's file, whole or not at all.
+
+    Raises:
+        errors.ArtifactError: the disk is full or may not be written.
+    """
+    with _telling(f"write {folder / name}"):
+        paths.write_atomically(folder / name, content)
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recorded_hash(folder: Path) -> str | None:
+    with contextlib.suppress(OSError, errors.ArtifactError):
+        return manifest.read(folder / MANIFEST).pickle.sha256
+    return None
+
+
+@contextlib.contextmanager
+def _telling(what: str, *, kept: str = "what was there before is as it was") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise errors.ArtifactError(
+            f"could not {what}: {error.strerror or error}; free some space or mend the permissions, then run it again "
+            f"({kept})"
+        ) from error

@@ -1,0 +1,130 @@
+"""Reads files that a stranger may have made: bounded, plain files only, no link followed, nothing that could block.
+
+Everything in a ``dist/NAME`` is read through this module: the folder may have come from somebody else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.schema.types import escape, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from io import BufferedReader
+    from pathlib import Path
+
+_CHUNK = 1 << 20
+_DEEPEST = 16
+
+
+def open_file(path: Path, *, most: int) -> BufferedReader:
+    """Open a plain file of at most ``most`` bytes.
+
+    Raises:
+        errors.ArtifactError: It is a link, a folder, a FIFO, a socket or a device, or it is larger.
+        OSError: It does not exist or cannot be read.
+    """
+    _check_plain(path, path.lstat(), most)
+    # The flags hold if it was replaced since: a link is not followed, and opening a FIFO does not wait for a writer.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    try:
+        _check_plain(path, os.fstat(file.fileno()), most)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_bytes(path: Path, *, most: int) -> bytes:
+    """Return the content of a plain file of at most ``most`` bytes; raises what :func:`open_file` does."""
+    with open_file(path, most=most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew
+        raise _too_large(path, most)
+    return content
+
+
+def copy_file(path: Path, target: Path, *, most: int) -> None:
+    """Copy a plain file of at most ``most`` bytes; raises what :func:`open_file` does."""
+    left = most
+    with open_file(path, most=most) as file, target.open("xb") as copy:
+        while chunk := file.read(_CHUNK):
+            left -= len(chunk)
+            if left < 0:
+                raise _too_large(path, most)
+            copy.write(chunk)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder that is a link to another one, or no folder.
+
+    Raises:
+        errors.ArtifactError: It is.
+        OSError: It does not exist.
+    """
+    mode = path.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        raise errors.ArtifactError(f"{shown(path)}: is {_sort(mode)}; expected a folder")
+
+
+def list_files(folder: Path, *, most: int) -> list[str]:
+    """Return the names of all files below a folder, sorted, with ``/`` between their parts.
+
+    Raises:
+        errors.ArtifactError: One is no plain file, a folder is empty, or there are more than ``most`` entries.
+        OSError: It cannot be listed.
+    """
+    check_folder(folder)
+    found: list[str] = []
+    waiting, count = [(folder, "", 0)], 0
+    while waiting:
+        where, prefix, depth = waiting.pop()
+        before = count
+        with os.scandir(where) as entries:
+            for entry in entries:
+                count += 1
+                mode = entry.stat(follow_symlinks=False).st_mode
+                path, name = where / entry.name, f"{prefix}{entry.name}"
+                if count > most:
+                    raise errors.ArtifactError(f"{shown(folder)}: holds more than {most:,} files and folders")
+                if stat.S_ISDIR(mode) and depth < _DEEPEST:
+                    waiting.append((path, f"{name}/", depth + 1))
+                elif stat.S_ISDIR(mode):
+                    raise errors.ArtifactError(f"{shown(path)}: is over {_DEEPEST} folders deep")
+                elif stat.S_ISREG(mode):
+                    found.append(name)
+                else:
+                    raise errors.ArtifactError(f"{shown(path)}: is {_sort(mode)}; expected plain files only")
+        if count == before and where != folder:
+            raise errors.ArtifactError(f"{shown(where)}: is an empty folder, which belongs to nothing")
+    return sorted(found)
+
+
+def shown(path: Path | str) -> str:
+    """Return a path for a message: names in it are a stranger's."""
+    return escape(str(path))
+
+
+def shown_names(names: Iterable[str]) -> str:
+    """Return the first few names for a message."""
+    return listed([escape(name[:200]) for name in names])
+
+
+def _check_plain(path: Path, facts: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise errors.ArtifactError(f"{shown(path)}: is {_sort(facts.st_mode)}; expected a plain file")
+    if facts.st_size > most:
+        raise _too_large(path, most)
+
+
+def _too_large(path: Path, most: int) -> errors.ArtifactError:
+    return errors.ArtifactError(f"{shown(path)}: is larger than {most:,} bytes; this tool writes no such file")
+
+
+def _sort(mode: int) -> str:
+    sorts = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFIFO: "a FIFO"}
+    return sorts.get(stat.S_IFMT(mode), "a device or a socket")

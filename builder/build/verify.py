@@ -1,0 +1,115 @@
+"""Make a pickle again from what ``dist/NAME`` recorded, in a clean container, and compare the bytes."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from builder import commands, errors
+from builder.build import artifact, engine_build, untrusted
+from builder.schema import types
+
+if TYPE_CHECKING:
+    import pickletools
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from builder.build import render
+    from builder.engine import protocol as engine
+    from builder.image import resolve as image
+    from builder.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Both hashes, and where the bytes first differ (None: nowhere)."""
+
+    recorded: str
+    rebuilt: str
+    first_difference: str | None
+
+    @property
+    def equal(self) -> bool:
+        """Tell whether the rebuilt pickle is the recorded one."""
+        return self.recorded == self.rebuilt
+
+
+def check_image(made: artifact.Artifact, found: image.Image, holds: image.Inventory) -> None:
+    """Refuse a manifest that says something else of its image than the image itself.
+
+    Raises:
+        errors.ArtifactError: It does.
+    """
+    recorded = made.manifest.image
+    _check(made, "image.platform", recorded.platform, found.platform)
+    _check(made, "image.python", recorded.python, holds.python)
+    _check(made, "image.packages", recorded.packages, holds.packages)
+
+
+def verify(
+    made: artifact.Artifact,
+    rendered: render.Rendered,
+    on: engine.Engine,
+    run: str,
+    *,
+    work: Path,
+    progress: Progress,
+) -> Comparison:
+    """Build again without cache, and compare.
+
+    Args:
+        made: The recorded pickle, its hash checked.
+        rendered: What :func:`builder.build.recorded.read_inputs` returns of it.
+        on: The engine.
+        run: The run whose label everything carries.
+        work: A folder for the pickle that is built.
+        progress: Told of each step.
+
+    Raises:
+        errors.ArtifactError: The manifest says something else of the pickle than the build.
+        errors.EngineError: The engine failed, or a step of the build did.
+    """
+    recorded = made.manifest.pickle
+    progress.step("making the pickle again")
+    again = work / artifact.PICKLE
+    rebuilt = engine_build.build(rendered, again, on, run, progress=progress)
+    different = rebuilt.sha256 != recorded.sha256
+    if not different:
+        for key in ("size", "protocol", "parameters"):
+            _check(made, f"pickle.{key}", getattr(recorded, key), getattr(rebuilt, key))
+    where = _first_difference(made.pickle, again) if different else None
+    return Comparison(recorded=recorded.sha256, rebuilt=rebuilt.sha256, first_difference=where)
+
+
+def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) -> None:
+    if recorded != actual:
+        raise errors.ArtifactError(
+            f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; get the folder again "
+            f"from where it came, or run `{commands.with_config('pickle', made.folder)}` to build it again"
+        )
+
+
+def _first_difference(one: Path, other: Path) -> str:
+    """Say where two pickles part: the first operation of each that is not the same."""
+    import pickletools  # noqa: PLC0415 - only when something is wrong
+
+    def operations(file: mmap.mmap) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+        # A frame says how long it is, so it differs wherever anything in it does.
+        return (one for one in pickletools.genops(cast("IO[bytes]", file)) if one[0].name != "FRAME")
+
+    try:
+        with _mapped(one) as left, _mapped(other) as right:
+            for (code, value, at), (code_2, value_2, _) in zip(operations(left), operations(right), strict=False):
+                if (code.name, value) != (code_2.name, value_2):
+                    here, there = f"{code.name} {value!r:.60}", f"{code_2.name} {value_2!r:.60}"
+                    return f"at byte {at}: {here} here, {there} in the rebuilt one"
+    except (ValueError, OverflowError, MemoryError) as error:
+        return f"that the recorded one is no pickle ({types.escape(str(error)[:200])})"
+    return "one ends before the other"
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Open a file so that a length in it which goes beyond its end takes no memory."""
+    with untrusted.open_file(path, most=artifact.MOST_PICKLE) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

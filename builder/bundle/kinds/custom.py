@@ -1,0 +1,216 @@
+"""The ``custom`` kind: a Python file of the user's own that has ``load(bundle) -> predict``.
+
+``code/model.py`` has ``load``; ``code/NAME.py`` (``code/a/b.py`` for ``a.b``, ``code/a/__init__.py`` for a package) is
+a helper module that ``modules`` lists; ``files/...`` is whatever ``load`` reads. ``arrays.npz`` may be empty. The code
+is parsed here and never run: that happens in the image alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from builder.bundle import model as bundle_model
+from builder.bundle import text as bundle_text
+from builder.schema import parse, types
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MAIN = "code/model.py"
+MOST_CODE = 1 << 24
+"""Bytes of one code file; data belongs into ``files/``."""
+
+_CODE, _FILES = "code/", "files/"
+_TAKEN = frozenset({"model", "inside", "numerai_builder_custom", "numerai_builder_model", "numpy", "pandas"})
+_LOAD = "def load(bundle): ...; return predict"
+
+Module = Annotated[
+    str,
+    types.pattern(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "that is a module's dotted name, such as a.b,"
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(bundle_text.Text):
+    """``bundle.json`` of a ``custom``.
+
+    Attributes:
+        modules: The helper modules, by dotted name.
+        said_parameters: How many trained numbers it is said to have.
+    """
+
+    MODEL: ClassVar[type] = bundle_model.Custom
+
+    modules: Annotated[tuple[Module, ...], types.length(0, 1_000)] = ()
+    said_parameters: Annotated[int, types.between(0, 1 << 50)] = 0
+
+    @classmethod
+    def own_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
+        """Return ``modules`` and ``said_parameters``."""
+        return {"modules": list(model.modules), "said_parameters": model.parameters}
+
+    @classmethod
+    def own_arrays(cls, model: bundle_model.Custom) -> dict[str, bundle_model.Numbers]:
+        """Return the arrays that ``load`` finds in ``bundle.arrays``."""
+        return dict(model.arrays)
+
+    @classmethod
+    def own_files(cls, model: bundle_model.Custom) -> dict[str, bytes | Path]:
+        """Return the code and the files."""
+        return dict(model.files)
+
+    @classmethod
+    def parameters(cls, model: bundle_model.Custom) -> int:
+        """Return how many trained numbers it is said to have."""
+        return model.parameters
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.Custom) -> bool:  # noqa: ARG003 - its code is not run here
+        """Return True: only running it can tell, and ``validate`` does."""
+        return True
+
+    def own_faults(self) -> list[parse.Fault]:
+        """Return what is wrong with the names of modules and files."""
+        found = []
+        for place, name in enumerate(self.modules):
+            text = self._name_fault(place, name)
+            if text is not None:
+                found.append(parse.Fault(path=("modules", place), text=text))
+        for name in self.files:
+            if not name.startswith((_CODE, _FILES)):
+                text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
+                found.append(parse.Fault(path=("files", name), text=text))
+        return found
+
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
+        """Return nothing: what the numbers must be, the user's code alone knows."""
+        return []
+
+    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+        """Return what is wrong with the code files, each ``code/FILE:LINE: what; what next``."""
+        homes = {name: self._home(name, contents) for name in self.modules}
+        found = []
+        if MAIN not in contents:
+            found.append(f"{MAIN}: is missing; it has the model's code: {_LOAD}")
+        for name, home in homes.items():
+            if home is None:
+                path = f"{_CODE}{name.replace('.', '/')}.py"
+                found.append(f"{path}: is missing; `modules` lists {name}: put its file there, or take it off the list")
+        for file, content in sorted(contents.items()):
+            if not file.startswith(_CODE):
+                continue
+            if file != MAIN and file not in homes.values():
+                text = f"no module of `modules` is in it; list it there, or move data to {_FILES}"
+                found.append(f"{file}: {text}")
+                continue
+            found += _code_faults(file, content, self.modules)
+        return found
+
+    def model(
+        self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
+    ) -> bundle_model.Custom:
+        """Return the model."""
+        return bundle_model.Custom(
+            files=dict(contents), modules=self.modules, arrays=dict(arrays), parameters=self.said_parameters
+        )
+
+    def _name_fault(self, place: int, name: str) -> str | None:
+        return f"{name} is there twice; list it once" if name in self.modules[:place] else module_fault(name)
+
+    @staticmethod
+    def _home(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
+        plain = f"{_CODE}{name.replace('.', '/')}"
+        return next((file for file in (f"{plain}/__init__.py", f"{plain}.py") if file in contents), None)
+
+
+def module_fault(name: str) -> str | None:
+    """Return why no helper module may have a name; None where one may."""
+    top = name.partition(".")[0]
+    if any(keyword.iskeyword(part) for part in name.split(".")):
+        return f"{name} has a word of Python's own in it; rename the module"
+    if top in sys.stdlib_module_names:
+        return f"{name} is a module of Python's own library, which the image has; take it off the list"
+    if top in _TAKEN:
+        return f"{name} is the name of another module in the image; rename yours"
+    return None
+
+
+def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with one code file."""
+    try:
+        raw = content if isinstance(content, bytes) else content.read_bytes()
+    except OSError as error:
+        return [f"{file}: cannot be read ({error.strerror or error}); check its permissions"]
+    if len(raw) > MOST_CODE:
+        return [f"{file}: is {len(raw):,} bytes; code takes at most {MOST_CODE:,}: move data to {_FILES}"]
+    try:
+        tree = ast.parse(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return [f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8"]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = getattr(error, "lineno", None) or 1
+        return [f"{file}:{line}: {getattr(error, 'msg', None) or error}; mend it: Python cannot read the file"]
+    found = [
+        f"{file}:{line}: imports {name} when a function is called, and by then the module is gone; move the import to "
+        "the top of the file"
+        for line, name in _later_imports(tree, modules)
+    ]
+    if file == MAIN:
+        found += [
+            f"{file}:{node.lineno}: {'.' * node.level}{node.module or ''} is a relative import, and {file} is in no "
+            "package; write the module's whole name"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.level
+        ]
+        found += _load_faults(tree)
+    return found
+
+
+def _later_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each import of a helper module inside a function: it would fail at predict time."""
+    for function in ast.walk(tree):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if function in tree.body and function.name == "load":
+            continue  # it runs while the modules are there
+        for node in ast.walk(function):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [(node.lineno, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [(node.lineno, "." * node.level + (node.module or ""))]
+            for line, name in names:
+                if name.startswith(".") or any(name == one or one.startswith(f"{name}.") for one in modules):
+                    yield line, name
+
+
+def _load_faults(tree: ast.Module) -> list[str]:
+    """Return the fault of a ``load`` that is not there, or that cannot be called with the bundle alone."""
+    for node in reversed(tree.body):
+        if isinstance(node, ast.FunctionDef) and node.name == "load":
+            taken = node.args
+            plain = [*taken.posonlyargs, *taken.args]
+            needed = len(plain) - len(taken.defaults)
+            optional = len(taken.kw_defaults) == len([one for one in taken.kw_defaults if one is not None])
+            if needed <= 1 and (plain or taken.vararg) and optional:
+                return []
+            return [f"{MAIN}:{node.lineno}: load takes ({ast.unparse(taken)}); it is called with the bundle: {_LOAD}"]
+        if _binds_load(node):
+            return []
+    return [f"{MAIN}: has no function load at its top; write one: {_LOAD}"]
+
+
+def _binds_load(node: ast.stmt) -> bool:
+    """Whether a statement gives the name ``load`` in another way than by ``def``."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return any((alias.asname or alias.name) == "load" for alias in node.names)
+    if isinstance(node, ast.Assign):
+        return any(isinstance(target, ast.Name) and target.id == "load" for target in node.targets)
+    return False

@@ -1,0 +1,305 @@
+"""The ``ensemble`` kind: a weighted sum of other models' predictions.
+
+``members`` lists the models. Each entry has ``kind``, ``features``, ``benchmarks``, ``weight``, ``transform`` and
+``scope``, and the keys of its kind. Arrays and files of the first member begin with ``m0.``, those of the second with
+``m1.``, and so on. The bundle's features are the members', in the order in which they first appear; so are its
+benchmarks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
+
+from builder import errors
+from builder.bundle import model as bundle_model
+from builder.bundle import text as bundle_text
+from builder.bundle.kinds import single
+from builder.schema import parse, types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+_FIT = types.Rule(text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9)
+_OF_THE_BUNDLE = frozenset({"format", "post", "arrays", "files", "golden", "trained"})
+_SHARE = ("weight", "transform", "scope")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """What an ensemble does with the predictions of one member; as of ``model.Member``."""
+
+    weight: Annotated[
+        float,
+        _FIT,
+    ] = 1.0
+    transform: Literal["raw", "rank", "gaussian"] = "raw"
+    scope: Literal["era", "frame"] = "era"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parsed:
+    """One member as far as it can be read.
+
+    Attributes:
+        text: As of a bundle that holds this model alone; None where that cannot be read.
+        share: None where it cannot be read.
+        faults: What keeps the two from being read, with places in the member.
+    """
+
+    text: bundle_text.Text | None
+    share: Share | None
+    faults: tuple[parse.Fault, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(bundle_text.Text):
+    """``bundle.json`` of an ``ensemble``.
+
+    Attributes:
+        members: For each member what ``bundle.json`` says of a model of its kind, and its part in the sum.
+    """
+
+    MODEL: ClassVar[type] = bundle_model.Ensemble
+
+    members: Annotated[tuple[dict[str, object], ...], types.length(1, 1_000)]
+
+    @classmethod
+    def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
+        """Return ``members``."""
+        return {"members": [_member_keys(place, member) for place, member in enumerate(model.members)]}
+
+    @classmethod
+    def own_arrays(cls, model: bundle_model.Ensemble) -> dict[str, bundle_model.Numbers]:
+        """Return the members' arrays, each name after its member's prefix."""
+        return {
+            f"m{place}.{name}": array
+            for place, member in enumerate(model.members)
+            for name, array in single.KINDS[_kind_of(place, member)].own_arrays(member.model).items()
+        }
+
+    @classmethod
+    def own_files(cls, model: bundle_model.Ensemble) -> dict[str, bytes | Path]:
+        """Return the members' files, each name after its member's prefix."""
+        return {
+            f"m{place}.{name}": content
+            for place, member in enumerate(model.members)
+            for name, content in single.KINDS[_kind_of(place, member)].own_files(member.model).items()
+        }
+
+    @classmethod
+    def parameters(cls, model: bundle_model.Ensemble) -> int:
+        """Return how many trained numbers the members have together."""
+        return sum(
+            single.KINDS[_kind_of(place, member)].parameters(member.model) for place, member in enumerate(model.members)
+        )
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.Ensemble) -> bool:
+        """Tell whether it is a mean, by positive weights, of ranks and of predictions that are bounded themselves."""
+        return all(
+            member.weight > 0
+            and (
+                member.transform == "rank"
+                or (member.transform == "raw" and single.KINDS[_kind_of(place, member)].is_bounded(member.model))
+            )
+            for place, member in enumerate(model.members)
+        )
+
+    @classmethod
+    def needs_era(cls, model: bundle_model.Ensemble) -> bool:
+        """Tell whether a member is ranked or gaussianised within eras."""
+        return any(member.transform != "raw" and member.scope == "era" for member in model.members)
+
+    def own_faults(self) -> list[parse.Fault]:
+        """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
+        found = []
+        for place, member in enumerate(self._parsed):
+            found += [parse.Fault(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
+            found += [_placed(place, fault) for fault in (member.text.faults() if member.text else ())]
+        return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
+
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Return what is wrong with the members' numbers."""
+        return [
+            f"m{place}.{fault}"
+            for place, member in enumerate(self._parsed)
+            if member.text
+            for fault in member.text.value_faults(_part(place, arrays))
+        ]
+
+    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+        """Return what is wrong inside the members' files."""
+        return [
+            f"m{place}.{fault}"
+            for place, member in enumerate(self._parsed)
+            if member.text
+            for fault in member.text.file_faults(_part(place, contents))
+        ]
+
+    def model(
+        self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
+    ) -> bundle_model.Ensemble:
+        """Return the model."""
+        members = []
+        for place, parsed in enumerate(self._parsed):
+            # own_faults has seen that both could be read.
+            text, share = cast("bundle_text.Text", parsed.text), cast("Share", parsed.share)
+            model = text.model(_part(place, arrays), _part(place, contents))
+            members.append(
+                bundle_model.Member(
+                    model=cast("bundle_model.Single", model),
+                    features=text.features,
+                    benchmarks=text.benchmarks,
+                    weight=share.weight,
+                    transform=share.transform,
+                    scope=share.scope,
+                )
+            )
+        return bundle_model.Ensemble(members=tuple(members))
+
+    @functools.cached_property
+    def _parsed(self) -> list[_Parsed]:
+        return [self._parse(place, entry) for place, entry in enumerate(self.members)]
+
+    def _parse(self, place: int, entry: Mapping[str, object]) -> _Parsed:
+        """Read one member as the bundle it would be by itself."""
+        foreign = [key for key in entry if key in _OF_THE_BUNDLE]
+        faults = [parse.Fault(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign]
+        share = parse.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
+        faults += share if isinstance(share, list) else []
+        kind = entry.get("kind")
+        if not isinstance(kind, str) or kind not in single.KINDS:
+            came = "missing" if kind is None else types.show(kind)
+            near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            valid = ", ".join(single.KINDS)
+            faults.append(parse.Fault(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
+            text: bundle_text.Text | list[parse.Fault] = []
+        else:
+            own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
+            text = self._parse_text(single.KINDS[kind], {**own, **self._lent(place, entry)})
+        return _Parsed(
+            text=None if isinstance(text, list) else text,
+            share=None if isinstance(share, list) else share,
+            faults=(*faults, *(text if isinstance(text, list) else ())),
+        )
+
+    def _parse_text(
+        self, kind: type[bundle_text.Text], data: Mapping[str, object]
+    ) -> bundle_text.Text | list[parse.Fault]:
+        """Read a member's text.
+
+        Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
+        """
+        known: dict[str, Any] = {
+            key: tuple(names)
+            for key in ("features", "benchmarks")
+            if isinstance(names := data.get(key), list)
+            and names
+            and all(_is_among(name, self._names) for name in names)
+        }
+        text = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
+        return text if isinstance(text, list) else dataclasses.replace(text, **known)
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.columns)
+
+    def _lent(self, place: int, entry: Mapping[str, object]) -> dict[str, object]:
+        """Return what a member takes from the bundle: its arrays and files, and golden rows of its width."""
+        inputs = sum(len(names) for key in ("features", "benchmarks") if isinstance(names := entry.get(key), list))
+        declared = {
+            name: {"dtype": array.dtype, "shape": list(array.shape)}
+            for name, array in _part(place, self.arrays).items()
+        }
+        files = {name: {"sha256": file.sha256, "size": file.size} for name, file in _part(place, self.files).items()}
+        golden = {
+            "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
+            "predictions": {"dtype": "float64", "shape": [1]},
+        }
+        return {"format": 1, "arrays": declared, "files": files, "golden": golden}
+
+    def _stray_faults(self) -> list[parse.Fault]:
+        """Return the faults of arrays and files that no member has."""
+        prefixes = tuple(f"m{place}." for place in range(len(self.members)))
+        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {types.listed(prefixes)}"
+        return [
+            parse.Fault(path=(key, name), text=hint)
+            for key, names in (("arrays", self.arrays), ("files", self.files))
+            for name in [name for name in names if not name.startswith(prefixes)][:10]
+        ]
+
+    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Fault]:
+        """Return the fault of columns that are not the members', in the order of their first appearance."""
+        texts = [member.text for member in self._parsed]
+        if None in texts:
+            return []  # nobody can tell what that member takes
+        taken = tuple(dict.fromkeys(name for text in texts if text for name in getattr(text, key)))
+        said: tuple[str, ...] = getattr(self, key)
+        listed, among = frozenset(said), frozenset(taken)
+        lacking = [name for name in taken if name not in listed]
+        idle = [name for name in said if name not in among]
+        found = []
+        if lacking:
+            text = f"lacks {types.listed(lacking)}, which members take; all that members take are listed here"
+            found.append(parse.Fault(path=(key,), text=text))
+        if idle:
+            text = f"no member takes {types.listed(idle)}; leave out what nothing reads"
+            found.append(parse.Fault(path=(key,), text=text))
+        if not found and len(said) == len(taken) and said != taken:
+            at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
+            text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
+            found.append(parse.Fault(path=(key, at), text=text))
+        return found
+
+
+def _member_keys(place: int, member: bundle_model.Member) -> dict[str, object]:
+    kind = _kind_of(place, member)
+    return {
+        "kind": kind,
+        "features": list(member.features),
+        "benchmarks": list(member.benchmarks),
+        "weight": float(member.weight),
+        "transform": member.transform,
+        "scope": member.scope,
+        **single.KINDS[kind].own_keys(member.model),
+    }
+
+
+def _kind_of(place: int, member: bundle_model.Member) -> str:
+    """Return the name of a member's kind.
+
+    Raises:
+        errors.BundleError: It is one that no member has.
+    """
+    for name, kind in single.KINDS.items():
+        if kind.MODEL is type(member.model):
+            return name
+    came = type(member.model).__name__
+    raise errors.BundleError([f"members.{place}: is a model of type {came}; a member is {', '.join(single.KINDS)}"])
+
+
+def _is_among(name: object, names: frozenset[str]) -> bool:
+    return isinstance(name, str) and name in names
+
+
+def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
+    """Return what belongs to one member, without its prefix."""
+    prefix = f"m{place}."
+    return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+
+
+def _placed(place: int, fault: parse.Fault) -> parse.Fault:
+    """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
+    if fault.path[0] in {"arrays", "files"}:
+        key, *rest = fault.path
+        name = f"m{place}.{rest[0]}" if rest else f"m{place}"
+        return parse.Fault(path=(key, name, *rest[1:]), text=fault.text)
+    return parse.Fault(path=("members", place, *fault.path), text=fault.text)

@@ -1,0 +1,203 @@
+"""The ``lightgbm`` kind: a booster in LightGBM's own text form, gzip'd: ``model.txt.gz``.
+
+It has no arrays but those of ``prepare`` and of ``finish`` (``builder.bundle.nodes``), each with its key as a prefix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from builder.bundle import chain, nodes
+from builder.bundle import model as bundle_model
+from builder.bundle import text as bundle_text
+from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
+from builder.bundle.storage import files
+from builder.schema import parse, types
+from builder.schema.types import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILE = "model.txt.gz"
+FINISH = "finish."
+
+_SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
+"""Objectives whose outputs lie in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoriesText:
+    """Inputs that the booster sees as the places of their values in a list.
+
+    Attributes:
+        inputs: Places of the inputs, after ``prepare``.
+        values: The list; an input that is none of them is missing.
+    """
+
+    inputs: Annotated[tuple[Annotated[int, types.between(0, 1 << 31)], ...], types.length(1, 100_000)]
+    values: Annotated[tuple[float, ...], types.length(1, 100_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(bundle_text.Text):
+    """``bundle.json`` of a ``lightgbm``.
+
+    Attributes:
+        objective: The booster's, with its constants.
+        outputs: How many values it gives a row.
+        trees: How many trees it has.
+        leaves: How many leaves they have together.
+        averaged: Whether its trees' mean is taken and not their sum.
+        categories: Inputs that become places in a list.
+        prepare: What is done to the inputs first.
+        finish: Nodes over its outputs.
+    """
+
+    MODEL: ClassVar[type] = bundle_model.LightGbm
+
+    objective: Annotated[str, types.length(0, 200)]
+    outputs: Annotated[int, types.between(1, 10_000)]
+    trees: Annotated[int, types.between(1, 100_000_000)]
+    leaves: Annotated[int, types.between(1, 1 << 40)]
+    averaged: bool = False
+    categories: Annotated[tuple[CategoriesText, ...], types.length(0, 100_000)] = ()
+    prepare: prepare.PrepareText | None = None
+    finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
+
+    @classmethod
+    def own_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
+        """Return what the booster is, and what is done before and after it."""
+        groups = [{"inputs": list(one.inputs), "values": list(one.values)} for one in model.categories]
+        return {
+            "objective": model.objective,
+            "outputs": model.outputs,
+            "trees": model.trees,
+            "leaves": model.leaves,
+            "averaged": model.averaged,
+            **({"categories": groups} if groups else {}),
+            **prepare.keys_of(model.prepare),
+            **({"finish": nodes.as_data(model.finish)} if model.finish else {}),
+        }
+
+    @classmethod
+    def own_arrays(cls, model: bundle_model.LightGbm) -> dict[str, bundle_model.Numbers]:
+        """Return the arrays of what is done before and after."""
+        return {**prepare.arrays_of(model.prepare), **nodes.arrays_of(model.finish, prefix=FINISH)}
+
+    @classmethod
+    def own_files(cls, model: bundle_model.LightGbm) -> dict[str, bytes | Path]:
+        """Return the text."""
+        return {FILE: model.text}
+
+    @classmethod
+    def parameters(cls, model: bundle_model.LightGbm) -> int:
+        """Return how many thresholds and leaves there are, and numbers after them."""
+        return 2 * model.leaves - model.trees + nodes.parameters(model.finish)
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.LightGbm) -> bool:
+        """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
+        return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
+
+    def own_faults(self) -> list[parse.Fault]:
+        """Return what is wrong with the files' names, the categories, and the nodes before and after."""
+        finish = self._finish()
+        wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
+        found = self._declared_faults()
+        found += nodes.name_faults(self.arrays, wanted, what="this booster", cure="remove it, or add its node")
+        found += self.prepare.faults(self) if self.prepare else []
+        return found + finish.faults(self.arrays) + self._category_faults()
+
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Return what is wrong with the numbers of the nodes before and after."""
+        found = self.prepare.value_faults(self, arrays) if self.prepare else []
+        return found + self._finish().value_faults(self.arrays, arrays)
+
+    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+        """Return what is wrong inside the text: the first thing, or all that is not as declared."""
+        if FILE not in contents:
+            return []  # own_faults has said so
+        try:
+            with lightgbm_text.opened(contents[FILE]) as stream:
+                header = lightgbm_text.read_header(stream)
+                leaves = sum(int(batch.leaves.sum()) for batch in lightgbm_trees.read(stream, header))
+                lightgbm_text.read_end(stream)
+        except (lightgbm_text.TextError, OSError) as error:
+            return [f"{FILE}: {error}"]
+        found = []
+        width = self._width()
+        if width is not None and len(header.features) != width:
+            made = f"prepare gives {width:,}" if self.prepare else scaling.counted(self)
+            found.append(f"{FILE}: takes {len(header.features):,} features, but {made}; make them agree")
+        facts = {
+            "trees": len(header.sizes),
+            "leaves": leaves,
+            "outputs": header.outputs,
+            "objective": header.objective,
+            "averaged": header.averaged,
+        }
+        return found + [
+            f"{FILE}: has {name} {came!r}; {files.JSON} declares {getattr(self, name)!r}: export it again"
+            for name, came in facts.items()
+            if came != getattr(self, name)
+        ]
+
+    def model(
+        self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
+    ) -> bundle_model.LightGbm:
+        """Return the model."""
+        return bundle_model.LightGbm(
+            text=contents[FILE],
+            objective=self.objective,
+            outputs=self.outputs,
+            trees=self.trees,
+            leaves=self.leaves,
+            averaged=self.averaged,
+            categories=tuple(
+                bundle_model.Categories(inputs=one.inputs, values=tuple(map(float, one.values)))
+                for one in self.categories
+            ),
+            prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
+            finish=self._finish().built(arrays),
+        )
+
+    def _finish(self) -> chain.Chain:
+        said = f"the booster's {self.outputs:,} outputs"
+        return chain.Chain(
+            entries=self.finish, place=("finish",), prefix=FINISH, inputs=self.outputs, said=said, said_at=("outputs",)
+        )
+
+    def _width(self) -> int | None:
+        """Return how many values a row the booster is given; None where a fault hides it."""
+        return self.prepare.width(self) if self.prepare else len(self.columns)
+
+    def _declared_faults(self) -> list[parse.Fault]:
+        found = [
+            parse.Fault(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+            for name in self.files
+            if name != FILE
+        ]
+        if FILE not in self.files:
+            found.append(parse.Fault(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
+        return found
+
+    def _category_faults(self) -> list[parse.Fault]:
+        width = self._width()
+        found = []
+        for place, group in enumerate(self.categories):
+            beyond = [one for one in group.inputs if width is not None and one >= width]
+            if beyond:
+                text = f"{beyond[0]:,}; from 0 to {(width or 1) - 1:,}, the inputs, is needed"
+                found.append(parse.Fault(path=("categories", place, "inputs"), text=text))
+            if len(set(group.values)) != len(group.values):
+                text = "a value is there twice; each has its own place"
+                found.append(parse.Fault(path=("categories", place, "values"), text=text))
+        counts = Counter(one for group in self.categories for one in group.inputs)
+        twice = [str(one) for one, count in counts.items() if count > 1]
+        if twice:
+            text = f"{listed(twice)}: there more than once; an input has one list"
+            found.append(parse.Fault(path=("categories",), text=text))
+        return found

@@ -1,0 +1,92 @@
+"""The ``linear`` kind: a weighted sum of the inputs, which are imputed, centred and scaled first.
+
+Its arrays, with n inputs: ``imputation``, ``centre``, ``scale`` and ``weights`` (n,); ``bias`` (1,).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import numpy as np
+
+from builder.bundle import activations, chain, nodes
+from builder.bundle import model as bundle_model
+from builder.bundle import text as bundle_text
+from builder.bundle.kinds import scaling
+from builder.schema import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_NAMES = (*scaling.NAMES, "weights", "bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(bundle_text.Text):
+    """``bundle.json`` of a linear model.
+
+    Attributes:
+        output: The activation of the sum, and the activation's constants.
+    """
+
+    MODEL: ClassVar[type] = bundle_model.Linear
+
+    output: dict[str, object]
+
+    @classmethod
+    def own_keys(cls, model: bundle_model.Linear) -> dict[str, object]:
+        """Return ``output``."""
+        return {"output": activations.as_data(model.activation)}
+
+    @classmethod
+    def own_arrays(cls, model: bundle_model.Linear) -> dict[str, bundle_model.Numbers]:
+        """Return the arrays under their names."""
+        return {**scaling.arrays_of(model), "weights": model.weights, "bias": model.bias}
+
+    @classmethod
+    def parameters(cls, model: bundle_model.Linear) -> int:
+        """Return how many weights there are, and the bias."""
+        return model.weights.size + model.bias.size
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.Linear) -> bool:
+        """Tell whether the activation keeps the sum in [0, 1]."""
+        return activations.is_bounded(model.activation)
+
+    def own_faults(self) -> list[parse.Fault]:
+        """Return what is wrong with the activation, and with the names, types and shapes of the arrays."""
+        read = activations.from_data(self.output)
+        found = [parse.Fault(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
+        found += scaling.faults(self)
+        wanted = {"weights": len(self.columns), "bias": 1}
+        for name in wanted.keys() & self.arrays.keys():
+            declared = self.arrays[name]
+            found += scaling.float_faults(name, declared)
+            if declared.shape != (wanted[name],):
+                why = f"{scaling.counted(self)}: " if name == "weights" else ""
+                text = f"{declared.shape}; {why}({wanted[name]},) is needed"
+                found.append(parse.Fault(path=("arrays", name, "shape"), text=text))
+        return found
+
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Return what is not finite or out of its range."""
+        found = scaling.value_faults(self.columns, arrays)
+        for name in ("weights", "bias"):
+            if name in arrays:
+                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
+        return found
+
+    def model(
+        self,
+        arrays: Mapping[str, bundle_model.Numbers],
+        contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
+    ) -> bundle_model.Linear:
+        """Return the model."""
+        return bundle_model.Linear(
+            # own_faults has seen that it is no list of faults.
+            activation=cast("activations.Activation", activations.from_data(self.output)),
+            **{name: arrays[name] for name in _NAMES},
+        )

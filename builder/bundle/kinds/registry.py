@@ -1,0 +1,47 @@
+"""The kinds of model that a bundle may hold.
+
+A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays and files it has and their rules.
+Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an ensemble may have
+it; how it predicts is in ``builder.reference`` and, for the pickle, in ``builder.inside``.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from builder.bundle.kinds import custom, ensemble, single
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from builder.bundle import model, text
+
+KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
+    {**single.KINDS, "ensemble": ensemble.Text, "custom": custom.Text}
+)
+
+
+def is_bounded(value: model.Model) -> bool:
+    """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
+    return kind_of(value).is_bounded(value)
+
+
+def needs_era(value: model.Model) -> bool:
+    """Tell whether a model itself looks at the ``era`` column, whatever is done to its predictions after."""
+    return kind_of(value).needs_era(value)
+
+
+def parameters(value: model.Model) -> int:
+    """Return how many trained numbers a model has: weights, biases, leaves; not the treatment of the inputs."""
+    return kind_of(value).parameters(value)
+
+
+def kind_of(value: model.Model) -> type[text.Text]:
+    """Return the kind of a model."""
+    return KINDS[name_of(value)]
+
+
+def name_of(value: model.Model) -> str:
+    """Return the name that ``bundle.json`` gives the kind of a model."""
+    return next(name for name, kind in KINDS.items() if kind.MODEL is type(value))

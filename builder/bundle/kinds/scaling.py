@@ -1,0 +1,89 @@
+"""What networks and linear models do to their inputs first: a value for each that is missing, a centre, a scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from builder.schema import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from builder.bundle import model as bundle_model
+    from builder.bundle import text as bundle_text
+    from builder.bundle.storage import npz
+
+MOST_INPUT = 1e6
+"""Imputations and centres lie within this of zero: a live feature is 0 to 4, a benchmark 0 to 1."""
+SCALES = (1e-9, 1e9)
+"""Beyond these, a weight divided by the scale leaves float32."""
+
+NAMES = ("imputation", "centre", "scale")
+
+
+def arrays_of(
+    model: bundle_model.Mlp | bundle_model.Linear | bundle_model.Prepare, *, prefix: str = ""
+) -> dict[str, bundle_model.Numbers]:
+    """Return the three arrays under their names."""
+    return {prefix + name: getattr(model, name) for name in NAMES}
+
+
+def counted(text: bundle_text.Text) -> str:
+    """Return what gives a model so many inputs."""
+    return f"{len(text.features):,} features and {len(text.benchmarks):,} benchmarks make {len(text.columns):,} inputs"
+
+
+def faults(text: bundle_text.Text, *, prefix: str = "") -> list[parse.Fault]:
+    """Return what is wrong with the types and shapes of the three."""
+    count = len(text.columns)
+    found = []
+    for name in (prefix + name for name in NAMES):
+        if name not in text.arrays:
+            continue
+        found += float_faults(name, text.arrays[name])
+        if text.arrays[name].shape != (count,):
+            said = f"{text.arrays[name].shape}; {counted(text)}: ({count},) is needed"
+            found.append(parse.Fault(path=("arrays", name, "shape"), text=said))
+    return found
+
+
+def float_faults(name: str, declared: npz.Declared) -> list[parse.Fault]:
+    """Return the fault of an array that holds whole numbers where any number may stand."""
+    if declared.dtype.startswith("float"):
+        return []
+    said = f"{declared.dtype}; float32 or float64 is needed"
+    return [parse.Fault(path=("arrays", name, "dtype"), text=said)]
+
+
+def value_faults(
+    columns: Sequence[str], arrays: Mapping[str, bundle_model.Numbers], *, prefix: str = "", may_miss: bool = False
+) -> list[str]:
+    """Return what is out of its range.
+
+    Args:
+        columns: The inputs.
+        arrays: Those that could be read.
+        prefix: Before the names of the three.
+        may_miss: Whether an imputation may be NaN: the input stays missing.
+    """
+    found = []
+    for name in NAMES:
+        array = arrays.get(prefix + name)
+        if array is None:
+            continue
+        low, high = SCALES if name == "scale" else (-MOST_INPUT, MOST_INPUT)
+        unfit = ~((array >= low) & (array <= high))
+        if may_miss and name == "imputation":
+            unfit &= ~np.isnan(array)
+        bad = np.flatnonzero(unfit)
+        if not bad.size:
+            continue
+        at = int(bad[0])
+        # Where the lengths disagree, which is a fault of its own, a value may have no column.
+        column = columns[at] if at < len(columns) else "no column"
+        count = f"{bad.size:,} of {array.size:,} values do" if bad.size > 1 else "one value does"
+        said = f"{prefix + name}: {array.flat[at]} for {column} (at [{at}]; {count} not fit)"
+        found.append(f"{said}; from {low:g} to {high:g} is needed")
+    return found

@@ -1,0 +1,241 @@
+"""The ``trees`` kind: a forest as flat arrays.
+
+Its arrays, with m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and
+``value`` float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); what
+they mean is in ``model.Trees``. Nodes stand in any order in which children come after their parents, so that every
+walk ends. A leaf has -1 for its feature and its children.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import numpy as np
+
+from builder.bundle import chain, nodes
+from builder.bundle import model as bundle_model
+from builder.bundle import text as bundle_text
+from builder.bundle.kinds import prepare
+from builder.schema import parse, types
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_NODE = MappingProxyType(
+    {
+        "feature": "int32",
+        "threshold": "float64",
+        "left": "int32",
+        "right": "int32",
+        "missing_left": "uint8",
+        "value": "float64",
+    }
+)
+_TREE = MappingProxyType({"roots": "int32", "output": "int32"})
+_TYPES = MappingProxyType({**_NODE, **_TREE, "base": "float64"})
+
+_FINISH = "finish."
+
+_BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what another order of summing gives
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(bundle_text.Text):
+    """``bundle.json`` of ``trees``.
+
+    Attributes:
+        rounded: Whether inputs are rounded to float32 before they are compared.
+        averaged: Whether the trees' mean is taken and not their sum.
+        prepare: What is done to the inputs first.
+        finish: Nodes over the outputs, as of a network.
+    """
+
+    MODEL: ClassVar[type] = bundle_model.Trees
+
+    rounded: bool
+    averaged: bool = False
+    prepare: prepare.PrepareText | None = None
+    finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
+
+    @classmethod
+    def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
+        """Return ``rounded``, and ``averaged``, ``prepare`` and ``finish`` where there are any."""
+        averaged = {"averaged": True} if model.averaged else {}
+        finish = {"finish": nodes.as_data(model.finish)} if model.finish else {}
+        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.prepare), **finish}
+
+    @classmethod
+    def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
+        """Return the arrays under their names."""
+        return {
+            **{name: getattr(model, name) for name in _TYPES},
+            **prepare.arrays_of(model.prepare),
+            **nodes.arrays_of(model.finish, prefix=_FINISH),
+        }
+
+    @classmethod
+    def parameters(cls, model: bundle_model.Trees) -> int:
+        """Return how many thresholds and leaves there are."""
+        return int(model.feature.size) + nodes.parameters(model.finish)
+
+    @classmethod
+    def is_bounded(cls, model: bundle_model.Trees) -> bool:
+        """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
+        low, high = _extremes(model)
+        return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
+
+    def own_faults(self) -> list[parse.Fault]:
+        """Return what is wrong with the names, types and shapes of the arrays."""
+        found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
+        for name, declared in self.arrays.items():
+            if name in _TYPES and declared.dtype != _TYPES[name]:
+                text = f"{declared.dtype}; {_TYPES[name]} is needed"
+                found.append(parse.Fault(path=("arrays", name, "dtype"), text=text))
+        found += self.prepare.faults(self) if self.prepare else []
+        found += self._finish().faults(self.arrays) if self.finish else []
+        return found + self._shape_faults(_NODE, "node") + self._shape_faults(_TREE, "tree") + self._base_faults()
+
+    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Return the numbers that are out of their range, and nodes whose walks would not end."""
+        found = []
+        for name in ("value", "base"):
+            if name in arrays:
+                cure = "export a model whose training has not diverged"
+                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
+        if "threshold" in arrays:
+            cure = "NaN compares with nothing; a split of missing values from all others has infinity"
+            found += bundle_text.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
+        if "missing_left" in arrays:
+            bad = arrays["missing_left"] > 1
+            found += bundle_text.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
+        found += self._range_faults(arrays)
+        shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
+        if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
+            found += _child_faults(arrays)
+        found += self.prepare.value_faults(self, arrays) if self.prepare else []
+        return found + (self._finish().value_faults(self.arrays, arrays) if self.finish else [])
+
+    def model(
+        self,
+        arrays: Mapping[str, bundle_model.Numbers],
+        contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
+    ) -> bundle_model.Trees:
+        """Return the model."""
+        return bundle_model.Trees(
+            feature=arrays["feature"],
+            threshold=arrays["threshold"],
+            left=arrays["left"],
+            right=arrays["right"],
+            missing_left=arrays["missing_left"],
+            value=arrays["value"],
+            roots=arrays["roots"],
+            output=arrays["output"],
+            base=arrays["base"],
+            rounded=self.rounded,
+            averaged=self.averaged,
+            prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
+            finish=self._finish().built(arrays) if self.finish else (),
+        )
+
+    def _names(self) -> list[str]:
+        """Return the names of the arrays that there must be."""
+        first = self.prepare.names(self) if self.prepare else []
+        return [*_TYPES, *first, *(self._finish().names() if self.finish else [])]
+
+    def _inputs(self) -> int:
+        """Return how many values a row the trees look at; as many as there may be where a fault hides it."""
+        prepared = self.prepare.width(self) if self.prepare else len(self.columns)
+        return np.iinfo(np.int32).max if prepared is None else prepared
+
+    def _finish(self) -> chain.Chain:
+        base = self.arrays.get("base")
+        count = base.shape[0] if base and len(base.shape) == 1 else None
+        said = f"{count} outputs" if count else "the outputs"
+        where = ("arrays", "base", "shape")
+        return chain.Chain(
+            entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
+        )
+
+    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Fault]:
+        """Return the fault of arrays that are not all (count,) with one count."""
+        shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
+        wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
+        said = f"{wanted} is needed, as of the others" if wanted else "(count,) is needed"
+        return [
+            parse.Fault(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            for name, shape in shapes.items()
+            if shape != wanted
+        ]
+
+    def _base_faults(self) -> list[parse.Fault]:
+        base = self.arrays.get("base")
+        if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
+            return []
+        text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
+        return [parse.Fault(path=("arrays", "base", "shape"), text=text)]
+
+    def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        """Return the whole numbers that point at nothing."""
+        inputs = self._inputs()
+        ends = {"feature": (-1, inputs - 1, f"from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf, is needed")}
+        if "feature" in arrays:
+            last = arrays["feature"].size - 1
+            ends["roots"] = (0, last, f"from 0 to {last:,}, the nodes, is needed")
+        if "base" in arrays:
+            last = arrays["base"].size - 1
+            ends["output"] = (0, last, f"from 0 to {last:,}, the outputs, is needed")
+        found = []
+        for name, (low, high, cure) in ends.items():
+            if name in arrays:
+                found += bundle_text.bad_numbers(name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure)
+        return found
+
+
+def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    """Return children that are none, that come before their parents, or that have two parents."""
+    count = arrays["feature"].size
+    leaf = arrays["feature"] == -1
+    places = np.arange(count)
+    found = []
+    for name in ("left", "right"):
+        child = arrays[name]
+        cure = f"the child of a node comes after it, up to {count - 1:,}"
+        found += bundle_text.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        found += bundle_text.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+    if found or "roots" not in arrays:
+        return found
+    heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
+    named = np.concatenate(heads)
+    times = np.bincount(named[(named >= 0) & (named < count)], minlength=count)
+    return _parent_faults(times)
+
+
+def _parent_faults(times: NDArray[np.intp]) -> list[str]:
+    """Return the fault of nodes that are not, exactly once, a root or a child: ``times`` counts how often each is."""
+    bad = np.flatnonzero(times != 1)
+    if not bad.size:
+        return []
+    more = f"; so it is with {bad.size - 1:,} more" if bad.size > 1 else ""
+    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; each is one of them, once"]
+
+
+def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
+    least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
+    levels, here = [], model.roots
+    while (here := here[model.feature[here] != -1]).size:
+        levels.append(here)
+        here = np.concatenate([model.left[here], model.right[here]])
+    for here in reversed(levels):
+        least[here] = np.minimum(least[model.left[here]], least[model.right[here]])
+        greatest[here] = np.maximum(greatest[model.left[here]], greatest[model.right[here]])
+    low, high = np.zeros((2, model.base.size))
+    np.add.at(low, model.output, least[model.roots])
+    np.add.at(high, model.output, greatest[model.roots])
+    count = np.maximum(np.bincount(model.output, minlength=model.base.size), 1) if model.averaged else 1
+    return model.base + low / count, model.base + high / count

@@ -1,0 +1,1 @@
+"""A bundle's files: read, written, zipped."""

@@ -1,0 +1,299 @@
+"""A bundle in one file, ``NAME.bundle.zip``: the files of its folder, stored as they are in a zip.
+
+The same bundle always gives the same bytes: members in a fixed order, dated 1980, of one mode, not compressed (arrays
+do not shrink, boosters are compressed already, and what deflate makes of bytes differs between zlib builds). A zip that
+somebody else made of the same files is read too, stored or deflated.
+
+Nothing that a zip claims is believed: the size of its directory is looked at before zipfile reads it, every name must
+be one that a bundle has, and no more is inflated than was claimed, nor was more claimed than is read here. Imports no
+numpy.
+"""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, TYPE_CHECKING
+
+from builder import errors
+from builder.bundle.storage import files
+from builder.schema import types
+from builder.schema.types import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SUFFIX = ".bundle.zip"
+MOST_BYTES = 1 << 32
+"""Bytes of all files together: the tournament runs a model in 4 GB."""
+_MOST_OF = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
+"""Bytes of those files that every bundle has: what is read of them, and room for a zip's own directory."""
+
+_MOST_DIRECTORY = 1 << 24
+_MOST_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
+_CHUNK = 1 << 20
+_AGAIN = "copy or fetch it again, or export the model again"
+_END = struct.Struct("<4s4H2LH")
+_LOCATOR = struct.Struct("<4sLQL")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+
+# What zipfile and zlib raise on bytes that are no zip, or a damaged one.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    NotImplementedError,
+    OSError,  # a damaged offset makes a seek that the system refuses
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """A zip that was looked through and may be unpacked.
+
+    Attributes:
+        path: Where it is, for messages.
+        archive: The open zip.
+        members: The files of the bundle in it, by name.
+    """
+
+    path: Path
+    archive: zipfile.ZipFile
+    members: dict[str, zipfile.ZipInfo]
+
+
+def is_archive_name(path: Path) -> bool:
+    """Tell whether a bundle by this name is one file."""
+    return path.name.endswith(SUFFIX)
+
+
+def pack(folder: Path, file: IO[bytes]) -> None:
+    """Write the bundle in a folder as a zip.
+
+    Raises:
+        errors.BundleError: The folder does not hold exactly the files of a bundle, or more than a zip may.
+        OSError: A file cannot be read or written.
+    """
+    names = (*files.NAMES, *files.check(folder))
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    total = sum(sizes.values())
+    if total > MOST_BYTES:
+        text = f"{folder}: has {total:,} bytes; at most {MOST_BYTES:,} go into one file: keep it as a folder"
+        raise errors.BundleError([text])
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            entry.file_size = sizes[name]  # lets zipfile choose the plain or the 64-bit form
+            with archive.open(entry, "w") as member, (folder / name).open("rb") as source:
+                shutil.copyfileobj(source, member, _CHUNK)
+
+
+def look(path: Path, file: IO[bytes]) -> Packed:
+    """Look through a zip; nothing of its members is read.
+
+    Args:
+        path: Where it is, for messages.
+        file: The same, open and seekable.
+
+    Raises:
+        errors.BundleError: All that is wrong with it: no zip, cut short, a name that no bundle has, a link, a name that
+            is there twice, a file missing, too many bytes.
+    """
+    fault = _directory_fault(file)
+    if fault:
+        raise errors.BundleError([f"{path}: {fault}"])
+    try:
+        archive = zipfile.ZipFile(file)
+    except _DAMAGE as error:
+        raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {_AGAIN}"]) from error
+    members: dict[str, zipfile.ZipInfo] = {}
+    found: list[str] = []
+    foreign: list[str] = []
+    for member in archive.infolist():
+        # orig_filename: zipfile cuts the name at a NUL, so that two different ones could look alike.
+        name = member.orig_filename
+        if _is_folder(member):
+            continue
+        if not files.is_name(name):
+            foreign.append(name)
+        elif name in members:
+            found.append(f"{path}: {name}: is there twice; one file a name")
+        else:
+            members[name] = member
+            found += [f"{path}: {name}: {text}" for text in _member_faults(name, member)]
+    found += _foreign_faults(path, foreign)
+    if foreign and not members and _wrapping(foreign):
+        raise errors.BundleError(found)
+    missing = [name for name in files.NAMES if name not in members]
+    found += [f"{path}: {name}: is missing; a bundle has {', '.join(files.NAMES)}" for name in missing]
+    found += [
+        f"{path}: {name}: is a file, and {below} lies below it; {_AGAIN}"
+        for below in members
+        for name in map(str, PurePosixPath(below).parents)
+        if name in members
+    ]
+    total = sum(member.file_size for member in members.values())
+    if total > MOST_BYTES:
+        found.append(f"{path}: claims {total:,} bytes; at most {MOST_BYTES:,} are read: make the model smaller")
+    if found:
+        raise errors.BundleError(found)
+    return Packed(path=path, archive=archive, members=members)
+
+
+def unpack(packed: Packed, folder: Path) -> None:
+    """Write the files of a zip into an empty folder; their checksums are compared.
+
+    Raises:
+        errors.BundleError: All files that are damaged.
+        OSError: The folder cannot be written.
+    """
+    found = []
+    for name, member in packed.members.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            fault = _unpack_member(packed.archive, member, out)
+        if fault:
+            found.append(f"{packed.path}: {name}: {fault}")
+    if found:
+        raise errors.BundleError(found)
+
+
+def is_unpacked(packed: Packed, folder: Path) -> bool:
+    """Tell whether a folder holds the files of a zip and nothing else, byte by byte.
+
+    By their sizes alone a file that was edited would go for what the zip's hash stands for.
+    """
+    try:
+        there = {path.relative_to(folder).as_posix(): path for path in files.paths(folder)}
+        sizes = {name: path.stat().st_size for name, path in there.items()}
+        return sizes == {name: member.file_size for name, member in packed.members.items()} and all(
+            _is_same(packed.archive, member, there[name]) for name, member in packed.members.items()
+        )
+    except (errors.BundleError, OSError, *_DAMAGE):
+        return False
+
+
+def _is_same(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bool:
+    with archive.open(member) as packed, path.open("rb") as unpacked:
+        while True:
+            chunk = packed.read(_CHUNK)
+            if chunk != unpacked.read(len(chunk) or 1):
+                return False
+            if not chunk:
+                return True
+
+
+def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[bytes]) -> str:
+    left = member.file_size
+    try:
+        source = archive.open(member)
+    except _DAMAGE as error:
+        return _damaged(error)
+    with source:
+        while True:
+            try:
+                chunk = source.read(_CHUNK)
+            except _DAMAGE as error:
+                return _damaged(error)
+            left -= len(chunk)
+            if not chunk or left < 0:
+                break
+            out.write(chunk)
+    return f"holds other than the {member.file_size:,} bytes that it claims; {_AGAIN}" if left else ""
+
+
+def _damaged(error: BaseException) -> str:
+    return f"is damaged ({_reason(error)}); {_AGAIN}"
+
+
+def _directory_fault(file: IO[bytes]) -> str:
+    """Return what is wrong with the end of the file, where a zip says how large its directory is."""
+    size = file.seek(0, 2)
+    if not size:
+        return f"is empty, not a zip; {_AGAIN}"
+    end = _read_at(file, max(size - _END.size, 0), _END.size)
+    if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
+        if _read_at(file, 0, 4) == b"PK\x03\x04":
+            return f"is a zip that was cut short or added to: it does not end in its directory; {_AGAIN}"
+        return f"is not a zip; a bundle in one file is NAME{SUFFIX}, as export writes it"
+    _, _, _, _, count, directory, _, _ = _END.unpack(end)
+    place = size - _END.size - _LOCATOR.size
+    locator = _read_at(file, place, _LOCATOR.size) if place >= 0 else b""
+    if locator.startswith(b"PK\x06\x07"):
+        offset = place - _END_64.size
+        if _LOCATOR.unpack(locator)[2] != offset:
+            return f"is a zip whose directory is not where it says; {_AGAIN}"
+        fields = _END_64.unpack(_read_at(file, offset, _END_64.size))
+        count, directory = fields[7], fields[8]
+    if count > _MOST_MEMBERS or directory > _MOST_DIRECTORY:
+        return (
+            f"lists {count:,} files in a directory of {directory:,} bytes; a bundle has at most {files.MOST_FILES:,} "
+            f"files and {_MOST_DIRECTORY:,} bytes of directory: this is none"
+        )
+    return ""
+
+
+def _read_at(file: IO[bytes], place: int, count: int) -> bytes:
+    file.seek(place)
+    return file.read(count)
+
+
+def _is_folder(member: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is a folder that a bundle may have: some programs list them."""
+    name = member.orig_filename
+    return name.endswith("/") and not member.file_size and files.is_name(f"{name}x")
+
+
+def _member_faults(name: str, member: zipfile.ZipInfo) -> list[str]:
+    found = []
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG}:
+        what = "a link" if kind == stat.S_IFLNK else "no plain file"
+        found.append(f"is {what}; put the file itself there")
+    if member.flag_bits & 0x1:
+        found.append("is encrypted; a bundle is not: export the model again")
+    if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        found.append(f"is compressed by method {member.compress_type}; store it plainly or deflate it")
+    most = _MOST_OF.get(name, files.MOST_FILE)
+    if member.file_size > most:
+        found.append(f"claims {member.file_size:,} bytes; at most {most:,} are read: make the model smaller")
+    return found
+
+
+def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
+    if not foreign:
+        return []
+    folder = _wrapping(foreign)
+    if folder:
+        shown = types.show(folder)
+        return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
+    shown = listed([types.show(name) for name in foreign])
+    return [f"{path}: holds {shown}, which is no part of a bundle; {_AGAIN}"]
+
+
+def _wrapping(names: Sequence[str]) -> str:
+    """Return the one folder that all names are in, if what it holds is a bundle; else nothing."""
+    first, slash, _ = names[0].partition("/")
+    inside = {name.removeprefix(first + slash) for name in names if name.startswith(first + slash)}
+    return first if slash and len(inside) == len(names) and files.JSON in inside else ""
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).split("\n", 1)[0].strip()
+    return (text if text.isprintable() else ascii(text))[:120] or type(error).__name__

@@ -1,0 +1,177 @@
+"""The files of a bundle's folder: which there are, that nothing else is, and the hash of their bytes.
+
+Imports no numpy: ``make pickle`` with nothing changed reads no more of a bundle than this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from typing import IO, TYPE_CHECKING
+
+from builder import errors
+from builder.schema.types import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FORMAT = 1
+JSON = "bundle.json"
+ARRAYS = "arrays.npz"
+GOLDEN = "golden.npz"
+NAMES = (JSON, ARRAYS, GOLDEN)
+MOST_FILE = 1 << 32
+"""Bytes of one file beside these."""
+MOST_FILES = 10_000
+
+NAMING = (
+    "in code/ and files/, up to 8 parts, each of ASCII letters, digits, _, ., - and blanks, a letter or digit first"
+)
+"""How files beside the three are named, for messages."""
+
+_FOLDERS = ("code", "files")
+_EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,100}){1,8}")
+
+_CHUNK = 1 << 20
+
+
+def content_hash(folder: Path) -> str:
+    """Return the sha256 of the names and bytes of the bundle's files, in hexadecimal.
+
+    Raises:
+        errors.BundleError: The folder does not hold exactly the files of a bundle, or one cannot be read.
+    """
+    extra = check(folder)
+    total = hashlib.sha256()
+    for name in (*NAMES, *extra):
+        path = folder / name
+        try:
+            one, size = _hash_file(path)
+        except OSError as error:
+            raise errors.BundleError([unreadable(path, error)]) from error
+        # Name and size before the hash of the bytes: no two folders run together into the same stream.
+        total.update(f"{name} {size} {one}\n".encode())
+    return total.hexdigest()
+
+
+def check(folder: Path) -> tuple[str, ...]:
+    """Make sure that the folder holds the files of a bundle and nothing else.
+
+    Returns:
+        The names of the files beside the three, sorted: a booster's text, or what a model of the user's own brings.
+
+    Raises:
+        errors.BundleError: All that is missing, extra, a link or no plain file.
+    """
+    found, extra = _look(folder)
+    if found:
+        raise errors.BundleError(found)
+    return extra
+
+
+def paths(folder: Path) -> list[Path]:
+    """Return all files of a bundle, those that every one has first.
+
+    Raises:
+        errors.BundleError: As of ``check``.
+    """
+    return [folder / name for name in (*NAMES, *check(folder))]
+
+
+def foreign(folder: Path) -> list[str]:
+    """Return the names of what is in a folder and can be no part of a bundle.
+
+    Raises:
+        OSError: It cannot be listed.
+    """
+    return _foreign(_entries(folder))
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
+    return name in NAMES or is_beside(name)
+
+
+def is_beside(name: str) -> bool:
+    """Tell whether a file that is none of the three may have this name."""
+    return bool(_EXTRA.fullmatch(name))
+
+
+def hash_content(content: bytes | Path) -> tuple[str, int]:
+    """Return the sha256 and the size of a file, or of what will be one.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return (hashlib.sha256(content).hexdigest(), len(content)) if isinstance(content, bytes) else _hash_file(content)
+
+
+def hash_stream(file: IO[bytes]) -> tuple[str, int]:
+    """Return the sha256 and the size of all that an open, seekable file holds.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    file.seek(0)
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return the fault of a file that the system refuses to hand out."""
+    return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
+
+
+def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Return what is wrong with the folder, and the names of the files beside the three."""
+    whole = f"a bundle is a folder with {', '.join(NAMES)}"
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            return [f"{folder}: is not a folder; {whole}"], ()
+        entries = _entries(folder)
+    except FileNotFoundError:
+        return [f"{folder}: does not exist; {whole}, made by builder.bundle.storage.write"], ()
+    except OSError as error:
+        return [unreadable(folder, error)], ()
+    found = [f"{folder / name}: is missing; {whole}" for name in NAMES if name not in entries]
+    foreign = _foreign(entries)
+    for name in sorted(set(entries) - set(foreign)):
+        found += _entry_faults(folder / name, entries[name])
+    if foreign or len(entries) > MOST_FILES:
+        found.append(f"{folder}: also holds {listed(foreign)}; {whole} and nothing else: move the rest away")
+    return found, tuple(sorted(set(entries) - set(NAMES)))
+
+
+def _foreign(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not is_name(name))
+
+
+def _entries(folder: Path) -> dict[str, int]:
+    """Return the mode of each file by its name in the bundle; those of the two folders it may have too."""
+    entries = {}
+    for entry in sorted(folder.iterdir()):
+        mode = entry.lstat().st_mode
+        if entry.name in _FOLDERS and stat.S_ISDIR(mode):
+            below = (path for path in sorted(entry.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode))
+            entries.update({path.relative_to(folder).as_posix(): path.lstat().st_mode for path in below})
+        else:
+            entries[entry.name] = mode
+    return entries
+
+
+def _entry_faults(path: Path, mode: int) -> list[str]:
+    if stat.S_ISLNK(mode):
+        return [f"{path}: is a link; put the file itself there"]
+    if not stat.S_ISREG(mode):
+        return [f"{path}: is not a plain file; put the file itself there"]
+    return []
+
+
+def _hash_file(path: Path) -> tuple[str, int]:
+    with path.open("rb") as file:
+        return hash_stream(file)

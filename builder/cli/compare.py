@@ -1,0 +1,78 @@
+"""The new pickle beside the one that a slot runs: both on the same live data, each in its own image, locked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.cli import engine_session, hosted, target
+from builder.config import model as config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder import tournament
+    from builder.progress import Progress
+    from builder.upload.plan import Wish
+
+
+def compare(
+    wish: Wish,
+    old: tournament.Pickle,
+    chosen: target.Target,
+    api: tournament.Tournament,
+    root: Path,
+    *,
+    progress: Progress,
+) -> str:
+    """Return how much their predictions are like each other, or why nobody can say: that ends no upload."""
+    try:
+        return _compare(wish, old, chosen, api, root, progress=progress)
+    except (errors.BuilderError, OSError) as error:
+        return f"not compared: {' '.join(str(error).split())} (--no-compare leaves it out)"
+
+
+def _compare(
+    wish: Wish,
+    old: tournament.Pickle,
+    chosen: target.Target,
+    api: tournament.Tournament,
+    root: Path,
+    *,
+    progress: Progress,
+) -> str:
+    from builder.engine import run  # noqa: PLC0415 - numpy
+    from builder.image import resolve as image  # noqa: PLC0415 - numpy
+    from builder.upload import compare as stage  # noqa: PLC0415
+    from builder.validate import run as validate  # noqa: PLC0415 - numpy
+
+    on = engine_session.find()  # none is installed or started for this
+    ref = hosted.reference(api, old, root)
+    content = hosted.fetch(api, old, progress)
+    live, benchmarks, source = _live_files(wish, chosen, api, progress)
+    terms = config.Validate().limits
+    limits = validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds)
+    where = (
+        target.find_image(wish.made, on, progress),
+        image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
+    )
+    with run.start(on) as identity:
+        progress.step("running the new pickle")
+        new = stage.predict(wish.made.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+        progress.step("running what the slot runs now")
+        try:
+            before = stage.predict(content, where[1], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+        except errors.DataError as error:
+            raise errors.DataError([f"what the slot runs now: {error}"]) from error
+    return f"{stage.compare(new, before)} of {source}"
+
+
+def _live_files(
+    wish: Wish, chosen: target.Target, api: tournament.Tournament, progress: Progress
+) -> tuple[Path, Path | None, str]:
+    """Return what to predict on: what the config validates on, else the tournament's live data of today."""
+    terms = chosen.config.validate if chosen.config else config.Validate()
+    if isinstance(terms.data, config.LivePaths):
+        return terms.data.live, terms.data.benchmarks, terms.data.live.name
+    live, benchmarks = hosted.fetch_live(api, wish.data_version, progress)
+    return live, benchmarks, f"today's live data, {wish.data_version}"

@@ -1,0 +1,278 @@
+"""``upload``: from a validated pickle to a slot that runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder import commands, errors
+from builder.cli import api_session, consent, registries, target, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from builder import tournament
+    from builder.build import artifact
+    from builder.cli.terminal import QuietProgress, TerminalProgress
+    from builder.upload import deploy, refusals
+    from builder.upload.plan import Plan, Wish
+
+_LOG_LINES = 12
+
+
+def upload(options: argparse.Namespace) -> int:
+    """Deploy; exit 1 when the tournament finds the pickle bad."""
+    from builder.upload import journal, refusals  # noqa: PLC0415 - the verb alone
+
+    chosen = target.find(options.target)
+    with terminal.progress() as progress:
+        made = target.load(chosen, progress, locked=options.locked)
+        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
+        if options.dry_run:
+            return _upload(options, chosen, made, proof, progress)
+        with journal.reserved(made.folder) as spare:
+            return _upload(options, chosen, made, proof, progress, spare=spare)
+
+
+def _upload(
+    options: argparse.Namespace,
+    chosen: target.Target,
+    made: artifact.Artifact,
+    proof: refusals.Proof,
+    progress: TerminalProgress | QuietProgress,
+    *,
+    spare: BinaryIO | None = None,
+) -> int:
+    from builder.upload import assign, checks, deploy, journal, waiting  # noqa: PLC0415
+
+    root = chosen.config.root if chosen.config else Path.cwd()
+    with api_session.connect(progress, root=root) as api, registries.connect(progress) as asked:
+        checks.check_token(api)
+        account = api.account()
+        wish = _wish(options, chosen, made, account, proof.data_version)
+        slot = checks.find_slot(account, wish.slot, create=wish.create)
+        host = api_session.read_registry(root)
+        if options.dry_run:
+            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
+            _tell_plan(plan, proof.notes, json_wanted=options.json)
+            return 0
+        name = slot.name if slot else wish.slot
+        with (
+            assign.reporting(api, [slot.id if slot else name]),
+            journal.locked(made.folder, made.manifest.pickle.sha256, name),
+        ):
+            plan = _agreed(
+                api,
+                checks.make(api, account, wish, asked, host),
+                proof.notes,
+                lambda plan: _compared(plan, chosen, api, root, progress),
+                yes=options.yes,
+            )
+            path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
+            done = deploy.deploy(
+                deploy.Task(
+                    plan=plan,
+                    api=api,
+                    journal=journal.Journal(path, spare, clock=api.now),
+                    progress=progress,
+                    patience=waiting.Patience(total=options.wait),
+                )
+            )
+        plan = _at_the_end(api, plan, done)
+    _tell(done, plan, json_wanted=options.json)
+    return 1 if done.failure else 0
+
+
+def _at_the_end(api: tournament.Tournament, plan: Plan, done: deploy.Done) -> Plan:
+    """Return the plan with the round as it is now, where its times are told: it may have closed since."""
+    from builder.tournament import status  # noqa: PLC0415
+    from builder.upload import checks  # noqa: PLC0415
+
+    run = _last_run(done)
+    if run and status.had_no_round(run):
+        with contextlib.suppress(errors.NetworkError):  # what is done is done
+            return checks.at_this_moment(api, plan)
+    return plan
+
+
+def _last_run(done: deploy.Done) -> tournament.Trigger | None:
+    from builder.tournament import status  # noqa: PLC0415
+
+    return done.run or next(iter(status.newest(done.pickle.triggers)), None)
+
+
+def _compared(
+    plan: Plan,
+    chosen: target.Target,
+    api: tournament.Tournament,
+    root: Path,
+    progress: TerminalProgress | QuietProgress,
+) -> Plan:
+    """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
+    if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
+        return plan
+    from builder.cli import compare as comparing  # noqa: PLC0415
+
+    likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
+    return dataclasses.replace(plan, likeness=likeness)
+
+
+def _wish(
+    options: argparse.Namespace,
+    chosen: target.Target,
+    made: artifact.Artifact,
+    account: tournament.Account,
+    data_version: str,
+) -> Wish:
+    from builder.upload import plan  # noqa: PLC0415
+
+    configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
+    name, create = options.model or configured, options.create
+    if name is None:
+        name, create = _ask_for_slot(account, create=create)
+    return plan.Wish(
+        made=made,
+        slot=name,
+        data_version=data_version,
+        create=create,
+        clear_webhook=options.clear_webhook,
+        trigger=options.trigger,
+        again=options.again,
+        compare=not options.no_compare,
+    )
+
+
+def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
+    """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
+    from builder import tournament  # noqa: PLC0415
+    from builder.tournament import slots  # noqa: PLC0415
+
+    usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
+    if not terminal.watched():
+        names = ", ".join(slot.name for slot in usable) or "none yet"
+        raise errors.UsageError(
+            f"which slot? name it with --model (make: MODEL=name), or as upload.model in the config; there are: {names}"
+        )
+    for slot in usable:
+        runs = slot.pickle.filename if slot.pickle else "nothing"
+        terminal.tell(f"  {slot.name}: runs {runs}")
+    name = terminal.ask("Deploy to which model? An existing one's name, or a new one:")
+    if not name:
+        raise errors.RefusedError("no model was named; nothing was changed")
+    return name, create or slots.match_slot(account, name) is None
+
+
+def _agreed(
+    api: tournament.Tournament,
+    plan: Plan,
+    notes: tuple[str, ...],
+    compare: Callable[[Plan], Plan],
+    *,
+    yes: bool,
+) -> Plan:
+    """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
+    from builder.upload import checks  # noqa: PLC0415
+
+    if not yes and not terminal.watched():
+        _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
+    plan = checks.at_this_moment(api, compare(plan))
+    while True:
+        _agree(plan, notes, yes=yes)
+        now = plan if yes or plan.changes_nothing else checks.after_the_answer(api, plan)
+        if not now.exceeds(plan):
+            return now
+        terminal.tell("a round has opened meanwhile or a stake has come, so that more follows than before:")
+        plan = now
+
+
+def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
+    """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
+    facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
+    if plan.changes_nothing:
+        return
+    kind = "existing" if plan.slot else "NEW"
+    consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
+    if yes:
+        return
+    webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
+    a_run = consent.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
+    own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
+    stakes = consent.about_stakes(own, a_run if plan.runs_now else consent.NEXT_ROUNDS)
+    consent.ask_in_full([*webhook, *stakes, *consent.about_stakes(others, a_run)])
+
+
+def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
+    if json_wanted:
+        print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
+        return
+    print("\n".join([*plan.lines(), *(f"note     {note}" for note in notes)]))
+    print("nothing was changed (--dry-run)")
+
+
+def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
+    if json_wanted:
+        failure = done.failure
+        data = {
+            "format": 1,
+            "slot": done.slot.name,
+            "pickle": done.pickle.id,
+            "good": failure is None,
+            "receipt": done.receipt.data() if done.receipt else None,
+            "log": list(failure.log if failure else done.log),
+            "failure": failure.data() if failure else None,
+        }
+        print(json.dumps(data))
+    elif done.failure:
+        _tell_failure(done, plan)
+    else:
+        _tell_good(done, plan)
+
+
+def _tell_failure(done: deploy.Done, plan: Plan) -> None:
+    from builder.upload import assign  # noqa: PLC0415
+    from builder.validate import diagnose  # noqa: PLC0415
+
+    failure = done.failure
+    if failure is None:
+        return
+    print(f"FAILED: {diagnose.one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    for text in failure.descriptions:
+        print(f"  it says  {diagnose.one_line(text)}")
+    print(f"  cause    {commands.name_config(str(failure.cause), plan.wish.made.folder)}")
+    if failure.log:
+        print("  it printed last:")
+        print("\n".join(f"    {line}" for line in diagnose.excerpt(failure.log, _LOG_LINES)))
+    if assign.identity(done.slot) == done.pickle.id:
+        print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
+    elif done.left:
+        print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
+    else:
+        print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
+    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
+
+
+def _tell_good(done: deploy.Done, plan: Plan) -> None:
+    from builder import tournament  # noqa: PLC0415
+    from builder.tournament import (  # noqa: PLC0415
+        status,
+        times,
+    )
+    from builder.upload import plan as planning  # noqa: PLC0415
+    from builder.validate import diagnose  # noqa: PLC0415
+
+    name = diagnose.one_line(done.slot.name)
+    read = "as it did already" if plan.is_done else "read back from the slot"
+    print(f"{name} runs {planning.named(done.pickle)}  ({read})")
+    run = _last_run(done)
+    if done.run:
+        print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
+        print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
+    if run and status.had_no_round(run):
+        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.round_line(plan.round, plan.now)}')
+    if done.receipt and done.receipt.previous:
+        print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")
+    print(f"{plan.wish.made.folder / 'receipt.json'}")

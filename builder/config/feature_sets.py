@@ -1,0 +1,101 @@
+"""The tournament's ``features.json``: which features a feature set has, such as ``medium``.
+
+It lies at the root of the configs, as ``v5.2/features.json`` (where ``numerapi`` puts it) or as ``features.json``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from builder.bundle import post
+from builder.schema import json_read, parse, types
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "features.json"
+MOST_BYTES = 1 << 26
+"""Far more than the names and statistics of all features take."""
+
+
+def find(root: Path, data_version: str) -> Path | None:
+    """Return the file for a data version, if it is there: its own folder's before the root's."""
+    return next((path for path in _places(root, data_version) if path.is_file()), None)
+
+
+def read(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the features of every feature set, in the file's order.
+
+    Raises:
+        ValueError: All that is wrong with the file, in one text that begins with its path.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); make it readable, or fetch it again") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{path} is over {MOST_BYTES:,} bytes; fetch it again")
+    data = json_read.read(content)
+    if isinstance(data, list):
+        raise _refused(path, [_placed(fault) for fault in data])
+    if "feature_sets" not in data:
+        raise _refused(path, ["feature_sets: missing; a mapping of names to lists of features is needed"])
+    parsed = parse.parse(dict[str, tuple[post.Column, ...]], data["feature_sets"])
+    if isinstance(parsed, list):
+        raise _refused(path, [_placed(fault, "feature_sets") for fault in parsed])
+    found = []
+    for name, features in parsed.items():
+        twice = [feature for feature, count in Counter(features).items() if count > 1]
+        if twice:
+            more = f" and {len(twice) - 3:,} more" if len(twice) > 3 else ""
+            found.append(
+                f"feature_sets.{name}: {', '.join(twice[:3])}{more} there more than once; one of each is needed"
+            )
+    if found:
+        raise _refused(path, found)
+    return parsed
+
+
+def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
+    """Return the features of one feature set, at least one.
+
+    Args:
+        root: The folder that holds ``configs/``.
+        data_version: Such as ``v5.2``.
+        name: Of the set.
+
+    Raises:
+        ValueError: There is no file, it has faults, or it has no such set.
+    """
+    path = find(root, data_version)
+    if path is None:
+        where = " nor ".join(map(str, _places(root, data_version)))
+        how = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
+        raise ValueError(
+            f"{types.show(name)} is a feature set, and neither {where} is there to say which features it has; "
+            f"fetch it ({how}), or name them: features: [...]"
+        )
+    sets = read(path)
+    found = sets.get(name, ())
+    if not found:
+        near = difflib.get_close_matches(name[:40], [one for one in sets if one != name], n=1)
+        what = "has no features in" if name in sets else "is no feature set of"
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sets) or 'none'}"
+        raise ValueError(f"{types.show(name)} {what} {path}; {hint}")
+    return found
+
+
+def _places(root: Path, data_version: str) -> tuple[Path, Path]:
+    return root / data_version / FILE, root / FILE
+
+
+def _placed(fault: parse.Fault, *above: str) -> str:
+    return ": ".join(filter(None, [".".join(map(str, (*above, *fault.path))), fault.text]))
+
+
+def _refused(path: Path, faults: list[str]) -> ValueError:
+    more = f"; and {len(faults) - 10:,} more faults" if len(faults) > 10 else ""
+    return ValueError(f"{path} has faults ({'; '.join(faults[:10])}{more}); fetch it again")

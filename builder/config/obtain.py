@@ -1,0 +1,67 @@
+"""From what a config names as its bundle to a folder with the bundle in it: as it is, unpacked, or fetched first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.bundle.storage import files, store
+from builder.config import fetch
+from builder.config import model as config
+from builder.net import http
+
+if TYPE_CHECKING:
+    from builder.progress import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obtained:
+    """A bundle that is here.
+
+    Attributes:
+        folder: Holds its files.
+        said: What a person knows it by, for messages: the folder, the zip, or the address without its secrets.
+    """
+
+    folder: Path
+    said: str
+
+
+def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtained:
+    """Return the bundle of a config; the network is asked only for one that is not in the cache.
+
+    Args:
+        chosen: The config.
+        cache: Folder for what can be made or fetched again.
+        progress: Told of a fetch.
+
+    Raises:
+        errors.BundleError: There is none, the zip has faults, or its hash is not the config's.
+        errors.NetworkError: It could not be fetched.
+    """
+    bundle = chosen.bundle
+    if isinstance(bundle, Path):
+        return Obtained(folder=store.folder_of(bundle, cache), said=str(bundle))
+    if bundle.file is not None:
+        path, said = bundle.file, str(bundle.file)
+        found = _hash(path)
+        if found != bundle.sha256:
+            raise errors.BundleError(
+                [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; mend whichever is wrong"]
+            )
+    else:
+        path, said = fetch.kept(bundle.sha256, cache), http.shown(bundle.url)
+        if not path.is_file() or _hash(path) != bundle.sha256:
+            path = fetch.fetch(bundle.url, sha256=bundle.sha256, cache=cache, progress=progress)
+    with store.named(said, path):
+        folder = store.folder_of(path, cache, sha256=bundle.sha256)
+    return Obtained(folder=folder, said=said)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return files.hash_content(path)[0]
+    except OSError as error:
+        raise errors.BundleError([files.unreadable(path, error)]) from error

@@ -1,0 +1,187 @@
+"""The values of a config that are written as text and mean more: each is read with its own words for what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from pathlib import Path
+from typing import Annotated, Literal
+
+from builder.registry import reference
+from builder.schema import parse, types
+
+Name = Annotated[str, parse.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
+"""A model's name: of its config, its manifest and its folder below ``dist``."""
+
+Sort = Literal["bundle", "archive", "parquet"]
+
+DEFAULT_IMAGE = "default"
+"""In place of a reference: the image that the tournament itself names."""
+
+_UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
+_LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
+_SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
+_UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_LONGEST_ADDRESS = 4_000
+_ADDRESS_NEEDED = "an https address of a NAME.bundle.zip, or the path of one relative to this file, is needed"
+_DATA_NEEDED = '"shaped", or a mapping with the keys live, benchmarks'
+
+
+def read_reference(text: str) -> str:
+    """Return an image reference as written, once it parses; or the word for the tournament's own.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if text != DEFAULT_IMAGE:
+        reference.parse(text)
+    return text
+
+
+def read_memory(text: str) -> int:
+    """Return bytes from an amount in Docker's units.
+
+    Raises:
+        ValueError: It is none, or less or more than makes sense.
+    """
+    match = _MEMORY.fullmatch(text)
+    if not match:
+        raise ValueError(f"{types.show(text)} is not an amount of memory; write it like 4g or 512m")
+    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        raise ValueError(f"{types.show(text)} will not do; from 64m to 1024g is needed")
+    return size
+
+
+def write_memory(size: int) -> str:
+    """Return an amount of bytes in the largest unit that divides it."""
+    unit = next(unit for unit in "gmkb" if size % _UNITS[unit] == 0)
+    return f"{size // _UNITS[unit]}{unit}"
+
+
+def read_data_word(text: str) -> str:
+    """Return ``shaped``.
+
+    Raises:
+        ValueError: It is another word.
+    """
+    if text == "live":
+        raise ValueError(f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_NEEDED}')
+    if text != "shaped":
+        raise ValueError(f"{types.show(text)} will not do; {_DATA_NEEDED} is needed")
+    return text
+
+
+def read_address(text: str) -> str:
+    """Return where a bundle is fetched from, as written, once it can be.
+
+    Raises:
+        ValueError: It is no address that this tool fetches from; what could be a secret in it is not shown.
+    """
+    try:
+        parts = urllib.parse.urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}") from error
+    if not text or len(text) > _LONGEST_ADDRESS or not text.isprintable():
+        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}")
+    if parts.scheme in {"", "file"}:
+        file_path(text)
+        return text
+    if "\\" in text or " " in text:
+        raise ValueError(f"an address has no spaces and no backslashes; {_ADDRESS_NEEDED}")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "an address with a user or a password in it is a secret, which does not belong in a config; put the bundle "
+            "where it can be fetched without, or fetch it beforehand and name the file"
+        )
+    if parts.scheme not in {"https", "http"} or not host:
+        scheme = types.show(parts.scheme[:20])
+        raise ValueError(f"nothing is fetched by {scheme}; {_ADDRESS_NEEDED}")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError(f"http is not safe from changes on the way; {_ADDRESS_NEEDED}")
+    return text
+
+
+def file_path(address: str) -> Path | None:
+    """Return the path that an address names, relative or absolute; None for one of the network.
+
+    Raises:
+        ValueError: It is a file of another computer, or names none.
+    """
+    scheme, _, rest = address.partition(":")
+    if scheme.lower() in {"http", "https"}:
+        return None
+    if scheme.lower() != "file" or not address.lower().startswith("file:"):
+        return Path(address)
+    if rest.startswith("//"):
+        host, slash, rest = rest[2:].partition("/")
+        if host.lower() not in {"", "localhost"} or not slash:
+            raise ValueError(f"a file: address names a file of this computer, file:///folder/name; {_ADDRESS_NEEDED}")
+        rest = f"/{rest}"
+    path = urllib.parse.unquote(rest)
+    if not path or "\0" in path:
+        raise ValueError(f"this names no file; {_ADDRESS_NEEDED}")
+    return Path(path)
+
+
+def path_fault(path: Path, *, sort: Sort) -> str:
+    """Return why a path will not do where it stands; nothing where it may. What is in it is not looked at.
+
+    Args:
+        path: Absolute, links resolved.
+        sort: What is needed there: a bundle's folder or zip, its zip alone, or a parquet file, which may come later.
+    """
+    # Not Path's own methods, which raise for names that are too long.
+    is_folder, there, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
+    if sort == "parquet":
+        return "is a folder; name a parquet file" if is_folder else ""
+    good = f"{'the folder that holds bundle.json, or ' if sort == 'bundle' else ''}a NAME.bundle.zip"
+    if is_folder:
+        return "" if sort == "bundle" else f"is a folder; name {good}"
+    if not there:
+        return f"does not exist; name {good}"
+    if not is_file or path.suffix != ".zip":
+        return f"is no {'folder and no ' if sort == 'bundle' else ''}.zip; name {good}"
+    return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this computer itself."""
+    import ipaddress  # noqa: PLC0415 - most configs have no address
+
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_sha256(text: str) -> str:
+    """Return a sha256 in small letters.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = text.lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", found):
+        shown = types.show(text)
+        raise ValueError(f"{shown} is no sha256; 64 digits 0-9 a-f are needed, as `sha256sum NAME.bundle.zip` prints")
+    return found
+
+
+def read_model(text: str) -> str:
+    """Return a slot's name or a model id.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if _SLOT.fullmatch(text) or _UUID.fullmatch(text):
+        return text
+    shown = types.show(text)
+    if re.fullmatch(r"\w{21,}", text, re.ASCII):
+        raise ValueError(f"{shown} has {len(text)} characters; a slot's name has at most 20")
+    if "-" in text:
+        raise ValueError(f"{shown} is no model id; a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name is needed")
+    raise ValueError(f"{shown} is no slot's name; 1 to 20 of A-Z a-z 0-9 _ are needed, or a model id (a UUID)")

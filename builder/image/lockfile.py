@@ -1,0 +1,244 @@
+"""``builder.lock.yaml``, the one lock file: which digest each reference means here, and what was last built of it.
+
+``images`` has an entry a reference (or the word ``default``), ``models`` one a model that was made in a pinned image.
+The tool writes it: whole or not at all, one process at a time, always in the same order, so that a diff of it says what
+changed and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from builder import errors, locks, paths
+from builder.config import values as config_values
+from builder.registry import reference
+from builder.schema import parse as typed
+from builder.schema import types, yaml_read, yaml_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from builder.schema.parse import Place
+
+NAME = "builder.lock.yaml"
+_HEAD = """\
+# Which image each reference means here, by digest, and what was last made in it. Keep it under version control.
+# Written by `make pin` (python -m builder pin) and by `make pickle`; LOCKED=1 allows nothing that is not named here.
+"""
+_LOCK = "dist/.builder.lock"
+"""Held while the file is changed; ``dist`` is under nobody's version control."""
+_DIGEST = r"sha256:[0-9a-f]{64}"
+_MOST_LABELS, _LONGEST = 20, 200
+
+Digest = Annotated[str, typed.pattern(_DIGEST, "sha256: and 64 hexadecimal digits")]
+Hash = Annotated[str, typed.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+Day = Annotated[str, typed.Rule(text='like "2026-11-24"', holds=_is_day)]
+
+
+def _full_reference(text: str) -> str:
+    if reference.parse(text).tag is None:
+        raise ValueError(f"{types.show(text)} has no tag; registry/repository:tag is needed")
+    return text
+
+
+_Reference = Annotated[str, typed.Reads(source=str, parse=_full_reference, text="an image reference with a tag")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """What a reference means here.
+
+    Attributes:
+        digest: The repository digest: of the image, or of the index that the tag names.
+        pinned: The day on which it was pinned.
+        python: The image's Python, where it is known.
+        labels: The image's own, those with a value.
+        ref: The reference that ``default`` stood for; only there.
+    """
+
+    digest: Digest
+    pinned: Day
+    python: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    ref: _Reference | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What was last made of a config in a pinned image.
+
+    Attributes:
+        image: The image's digest.
+        bundle: Hash of the bundle's files.
+        pickle: Hash of the pickle.
+    """
+
+    image: Digest
+    bundle: Hash
+    pickle: Hash | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The whole file; empty where there is none.
+
+    Attributes:
+        format: Of the file.
+        images: A pin by reference, in the one way to write it, or by the word ``default``.
+        models: What was made, by the config's name.
+    """
+
+    format: Literal[1] = 1
+    images: dict[str, Pin] = field(default_factory=dict)
+    models: dict[str, Model] = field(default_factory=dict)
+
+    def with_pin(self, key: str, pin: Pin) -> Lock:
+        """Return it with one pin more, or another."""
+        return dataclasses.replace(self, images={**self.images, key: pin})
+
+    def with_model(self, name: str, model: Model) -> Lock:
+        """Return it with one model more, or another."""
+        return dataclasses.replace(self, models={**self.models, name: model})
+
+
+def pin(digest: str, *, day: str, python: str = "", labels: Mapping[str, str] | None = None, ref: str = "") -> Pin:
+    """Return a pin; of the labels, those that say something and are short enough to be read."""
+    said = {key: value for key, value in sorted((labels or {}).items()) if _is_short(key) and _is_short(value)}
+    return Pin(
+        digest=digest,
+        pinned=day,
+        python=python if re.fullmatch(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?", python) else None,
+        labels=dict(list(said.items())[:_MOST_LABELS]),
+        ref=ref or None,
+    )
+
+
+def read(root: Path) -> Lock:
+    """Read the lock file of a folder that holds ``configs/``; an empty one where there is none.
+
+    Raises:
+        errors.ConfigError: Everything that is wrong with it.
+        OSError: It cannot be read.
+    """
+    path = root / NAME
+    try:
+        with path.open("rb") as file:
+            text = file.read(yaml_read.SIZE + 1)
+    except FileNotFoundError:
+        return Lock()
+    return parse(text, str(path))
+
+
+def parse(text: bytes, shown: str) -> Lock:
+    """Read a lock file's text.
+
+    Args:
+        text: Any bytes.
+        shown: What the file is called in messages.
+
+    Raises:
+        errors.ConfigError: Everything that is wrong with it.
+    """
+    document = yaml_read.read(text)
+    faults = [((one.line, one.column), one.path, one.text) for one in document.faults]
+    found = typed.parse(Lock, document.data, spelling=document.spelling)
+    if not any(not path for _, path, _ in faults):
+        wrong = found if isinstance(found, list) else _wrong_keys(found)
+        if "format" not in document.data:
+            wrong = [typed.Fault(path=("format",), text="missing; 1 is needed"), *wrong]
+        known = {path for _, path, _ in faults}
+        faults += [(document.position(one.path), one.path, one.text) for one in wrong if one.path not in known]
+    if faults or isinstance(found, list):
+        lines = [f"{shown}:{at[0]}: {_place(path)}{said}" for at, path, said in sorted(faults, key=lambda one: one[0])]
+        raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: mend it, or remove it and run that"])
+    return found
+
+
+def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str], None]) -> tuple[Lock, Lock]:
+    """Change the lock file; two processes that do so come one after the other.
+
+    Args:
+        root: The folder that holds ``configs/``.
+        edit: From what the file says to what it shall say.
+        waiting: Called once if another process is at it, with who that is.
+
+    Returns:
+        What it said and what it says now; nothing is written where these are the same.
+
+    Raises:
+        errors.ConfigError: What is there has faults.
+        OSError: It cannot be written; what was there before still is.
+    """
+    with locks.hold(root / _LOCK, waiting):
+        before = read(root)
+        after = edit(before)
+        if after != before:
+            paths.write_atomically(root / NAME, to_bytes(after))
+    return before, after
+
+
+def to_bytes(lock: Lock) -> bytes:
+    """Return the file: sorted, one way to write each value."""
+    data = typed.as_data(Lock, lock)
+    lines = [f"format: {lock.format}"]
+    for section in ("images", "models"):
+        if data[section]:
+            lines.append(f"{section}:")
+            lines += [line for key in sorted(data[section]) for line in _entry(key, data[section][key])]
+    return (_HEAD + "\n".join(lines) + "\n").encode()
+
+
+def _entry(key: str, values: Mapping[str, Any]) -> list[str]:
+    lines = [f"  {yaml_write.scalar(key)}:"]
+    for name, value in values.items():
+        if not isinstance(value, dict):
+            lines.append(f"    {name}: {yaml_write.scalar(value)}")
+        elif value:
+            lines.append(f"    {name}:")
+            lines += [f"      {yaml_write.scalar(one)}: {yaml_write.scalar(value[one])}" for one in sorted(value)]
+    return lines
+
+
+def _is_short(text: str) -> bool:
+    return 0 < len(text) <= _LONGEST and text.isprintable()
+
+
+def _wrong_keys(lock: Lock) -> list[typed.Fault]:
+    """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
+    faults = []
+    for key, one in lock.images.items():
+        is_default = key == config_values.DEFAULT_IMAGE
+        if not is_default and (said := _wrong_reference(key)):
+            faults.append(typed.Fault(path=("images", key), text=said))
+        if is_default and one.ref is None:
+            faults.append(typed.Fault(path=("images", key), text="has no ref; what it stood for is needed"))
+        if not is_default and one.ref is not None:
+            faults.append(typed.Fault(path=("images", key, "ref"), text="only default has one; leave it out"))
+    return faults
+
+
+def _wrong_reference(key: str) -> str:
+    try:
+        full = str(reference.parse(key))
+    except ValueError as error:
+        return str(error)
+    return "" if full == key else f"is not written in full; {full} is needed"
+
+
+def _place(path: Place) -> str:
+    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else types.show(part) for part in path]
+    return f"{'.'.join(map(str, parts))}: " if parts else ""

@@ -1,0 +1,231 @@
+"""What a pin is worth today: judged from the lock file, the registry's word and the tournament's. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from builder import errors
+from builder.config import values as config_values
+from builder.image import lockfile
+from builder.registry import reference as image_ref
+from builder.tournament import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from builder.registry import resolve as registry
+    from builder.tournament.types import DockerImage
+
+State = Literal["new", "moved", "same", "gone", "by itself", "unknown"]
+_LIST = "`python -m builder images` lists those that are offered"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one reference.
+
+    Attributes:
+        key: In the lock file: the reference in full, or ``default``.
+        ref: The reference itself.
+        state: Against the lock; ``gone``: the registry has no such tag or digest; ``by itself``: it names its digest;
+            ``unknown``: nobody said what it means.
+        pin: What the lock shall say; None where nothing is to be written.
+        was: What it said.
+        size: Bytes to pull; 0 where that is not known.
+        notes: What a person should know, each with what to do.
+    """
+
+    key: str
+    ref: str
+    state: State
+    pin: lockfile.Pin | None
+    was: lockfile.Pin | None
+    size: int
+    notes: tuple[str, ...]
+
+
+def own_digest(key: str) -> str | None:
+    """Return the digest that a reference names itself."""
+    return None if key == config_values.DEFAULT_IMAGE else image_ref.parse(key).digest
+
+
+def pinned(lock: lockfile.Lock, key: str) -> str | None:
+    """Return the digest that a reference means: its own, or the lock's; None where neither says."""
+    found = lock.images.get(key)
+    return own_digest(key) or (found.digest if found else None)
+
+
+def default_reference(images: Sequence[DockerImage], registry: str) -> str:
+    """Return what ``default`` stands for now.
+
+    Raises:
+        errors.ApiError: The tournament names none, or what is no image.
+    """
+    chosen = next((one for one in images if one.default), None)
+    if chosen is None:
+        raise errors.ApiError(f"the tournament names no default image; name one in the config: {_LIST}")
+    try:
+        return reference(chosen, registry)
+    except ValueError as error:
+        raise errors.ApiError(
+            f"the tournament's default image cannot be one ({error}); name one in the config"
+        ) from error
+
+
+def reference(offered: DockerImage, registry: str) -> str:
+    """Return where an image of the tournament is pulled from.
+
+    Raises:
+        ValueError: It cannot be one.
+    """
+    text = f"{registry}/{offered.image}:{offered.tag}"
+    image_ref.parse(text)
+    return text
+
+
+def judge(
+    key: str,
+    ref: str,
+    *,
+    was: lockfile.Pin | None,
+    found: registry.Found | None,
+    was_there: bool | str | None,
+    said: Sequence[str],
+    day: str,
+) -> Outcome:
+    """Say what is to be written for a reference.
+
+    Args:
+        key: In the lock file.
+        ref: The reference itself: of ``default``, what it stands for now.
+        was: The pin until now.
+        found: What the registry has under the reference; None where it has no such thing.
+        was_there: Whether the registry still has the digest of ``was``; why that is not known; None where nobody asked.
+        said: What the tournament says of it.
+        day: Today.
+    """
+    notes = [_new_default(ref, was.ref)] if was and was.ref and was.ref != ref else []
+    if found is None:
+        until = f"; {was.digest[:19]}... of {was.pinned} stays pinned" if was else ""
+        notes.append(f"the registry has no such image{until}: name another in the config; {_LIST}")
+        state: State = "gone"
+    elif own_digest(key):
+        state = "by itself"
+    elif was is None:
+        state = "new"
+    elif was.digest != found.digest:
+        state = "moved"
+        if was.ref in {None, ref}:
+            notes.append(
+                f"the tag has moved since {was.pinned}: once it is pinned, `make pickle CONFIG=...` builds each model "
+                "again"
+            )
+    else:
+        state = "same"
+    if was_there is False:
+        notes.append(
+            "the registry no longer has what was pinned: what was made in it can be run again only where it is"
+        )
+    elif isinstance(was_there, str):
+        notes.append(f"whether the registry still has what was pinned is not known: {was_there}")
+    pin = None
+    if found is not None and (state in {"new", "moved"} or (state == "same" and was and was.ref not in {None, ref})):
+        pin = lockfile.pin(
+            found.digest,
+            day=day,
+            python=found.python,
+            labels=found.labels,
+            ref=ref if key == config_values.DEFAULT_IMAGE else "",
+        )
+    size = found.size if found else 0
+    return Outcome(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
+
+
+def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> Outcome:
+    """Say of a reference that nobody could be asked what it means; its pin stays."""
+    stays = (f"{was.digest[:19]}... of {was.pinned} stays pinned",) if was else ()
+    return Outcome(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
+
+
+def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
+    """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
+    full = image_ref.parse(settings.pull_reference(str(image_ref.parse(ref)), registry))
+    return next((one for one in images if _same(full, one, registry)), None)
+
+
+def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
+    """Return what the tournament says of an image, where a person should know of it; each with what to do.
+
+    Args:
+        ref: A reference with a tag.
+        images: All that the tournament names.
+        registry: Where its images are pulled from.
+    """
+    offered = find_offered(ref, images, registry)
+    default = next((one for one in images if one.default), None)
+    instead = f"{default.image}:{default.tag} is" if default else "none is"
+    if offered is None:
+        if image_ref.parse(ref).tag is None:
+            return ()
+        return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {_LIST}",)
+    if offered.deprecated:
+        return (
+            f"it is deprecated ({instead} the default): name that in the config; `make pin`, `make pickle CONFIG=...`",
+        )
+    if offered.experimental:
+        return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
+    if not offered.default:
+        return (f"it is offered, and {instead} the default: name that in the config (or `ref: default`) to follow it",)
+    return ()
+
+
+def disagreements(
+    lock: lockfile.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str | None, pickle: str | None
+) -> list[str]:
+    """Return what of a model the lock file does not name.
+
+    Args:
+        lock: The lock file.
+        key: The config's reference there.
+        name: The config's name.
+        image: Kind and identity of the image that it is built in; None before that is known.
+        bundle: Hash of the bundle; None before that is known.
+        pickle: Hash of the pickle; None before it is built.
+    """
+    digest, recorded = pinned(lock, key), lock.models.get(name)
+    found = []
+    if digest is None:
+        found.append(f"the image ({key} is not pinned)")
+    elif image and image != ("exact", digest):
+        found.append(f"the image ({image[0]} {image[1][:19]}... here, {digest[:19]}... pinned for {key})")
+    elif recorded and recorded.image != digest:
+        found.append(f"the image ({digest[:19]}... pinned for {key}, {recorded.image[:19]}... recorded for the model)")
+    if recorded is None:
+        return [*found, f"the model (it has no entry {name})"]
+    if bundle and recorded.bundle != bundle:
+        found.append(f"the bundle ({bundle[:12]}... here, {recorded.bundle[:12]}... recorded)")
+    if recorded.pickle is None:
+        found.append("the pickle (none is recorded)")
+    elif pickle and recorded.pickle != pickle:
+        found.append(f"the pickle ({pickle[:12]}... here, {recorded.pickle[:12]}... recorded)")
+    return found
+
+
+def _same(full: image_ref.ImageRef, offered: DockerImage, registry: str) -> bool:
+    try:
+        theirs = image_ref.parse(reference(offered, registry))
+    except ValueError:
+        return False
+    return (theirs.name, theirs.tag) == (full.name, full.tag)
+
+
+def _new_default(ref: str, was: str) -> str:
+    now, then = _short(ref), _short(was)
+    if now == then:
+        now, then = ref, was  # at another registry
+    return f"the default is {now} now, was {then}: `make pickle CONFIG=...` builds each model again in it"
+
+
+def _short(ref: str) -> str:
+    return ref.rpartition("/")[2]

@@ -1,0 +1,134 @@
+"""A file of the tournament's storage, streamed to disk: an uploaded pickle, live data.
+
+The address is presigned: no token is sent to it and it is never shown; whoever calls this asks for another when it has
+expired. What arrives is hashed on the way and takes its name only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.net import http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from builder.progress import Progress
+
+MOST_BYTES = 1 << 34
+_ATTEMPTS = 3
+_PAUSE = 1.0
+_MOST_SECONDS = 3_600.0
+_DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
+_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.pkl$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloaded:
+    """A file that is here now, with what came."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+def download(
+    url: str, target: Path, *, what: str, progress: Progress, sleep: Callable[[float], None] = time.sleep
+) -> Downloaded:
+    """Stream a file to its place; what was there before is replaced when all of it is here.
+
+    Args:
+        url: A presigned address.
+        target: Where it goes; its folder is there.
+        what: What it is, for messages.
+        progress: Told how far it is.
+        sleep: Waits between attempts.
+
+    Raises:
+        errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
+        OSError: It cannot be written.
+    """
+    if not http.is_safe(url):
+        raise errors.NetworkError(
+            f"{http.shown(url)}: {what}: is not fetched from there: only https is, so that nobody on the way changes "
+            "it; run it again, or ask Numerai's support"
+        )
+    ends = time.monotonic() + _MOST_SECONDS
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return _once(url, target, what, progress, ends)
+        except errors.UnansweredError as error:
+            if error.is_last(attempt, _ATTEMPTS):
+                raise
+            progress.step(f"fetching {what} again")
+            sleep(_PAUSE * attempt)
+    raise AssertionError  # the loop returns or raises
+
+
+def digits_of(filename: str) -> str | None:
+    """Return what stands in a stored name where this tool writes twelve digits of the hash, or None.
+
+    It may be something else, such as a time: the name may be of somebody else's making.
+    """
+    found = _DIGITS.search(filename)
+    return found[0] if found and not _UUID.search(filename) else None
+
+
+def local_name(filename: str) -> str:
+    """Return a stored name as the name of a file in the current folder, whatever the API says it is."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(filename.replace("\\", "/")).name).lstrip(".")
+    return name[-150:] or "model.pkl"
+
+
+def _once(url: str, target: Path, what: str, progress: Progress, ends: float) -> Downloaded:
+    at = f"{http.shown(url)}: {what}"
+    handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out, http.translated(at), contextlib.ExitStack() as stack:
+            client = stack.enter_context(http.client(url))
+            answer = stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
+            _check_status(answer, at)
+            digest, done = hashlib.sha256(), 0
+            claimed = answer.headers.get("content-length", "")
+            total = int(claimed) if re.fullmatch(r"[0-9]{1,15}", claimed) else None
+            # As it comes, not in pieces of one size: a server that drips would never fill one.
+            for chunk in answer.iter_raw():
+                done += len(chunk)
+                if time.monotonic() > ends:
+                    raise errors.NetworkError(f"{at}: not done after {_MOST_SECONDS / 60:.0f} minutes; run it again")
+                if done > MOST_BYTES:
+                    raise errors.NetworkError(f"{at}: goes on after {MOST_BYTES:,} bytes, which is all that is fetched")
+                digest.update(chunk)
+                out.write(chunk)
+                progress.amount(done, total)
+            out.flush()
+            os.fsync(out.fileno())
+        beside.chmod(0o644)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+    return Downloaded(path=target, sha256=digest.hexdigest(), size=done)
+
+
+def _check_status(answer: http.Response, at: str) -> None:
+    status = answer.status_code
+    if status == 200:
+        return
+    if status >= 500 or status == 429:
+        raise errors.UnansweredError(f"{at}: HTTP {status}, the storage failed; run it again later", sent=True)
+    reasons = {
+        403: "the address has expired or its signature is refused: run it again; if it stays so, look at this "
+        "computer's clock (`make doctor`)",
+        404: "it is not stored there: whoever registered it never sent its bytes",
+    }
+    raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, 'run it again')}")

@@ -1,0 +1,250 @@
+"""The door to the network: the one file that imports ``httpx``.
+
+Whatever it raises leaves as :class:`builder.errors.NetworkError`; where nobody can know whether a request was carried
+out, as :class:`builder.errors.UnansweredError`. Addresses may hold a token or a signature: a message shows the host and
+the last part of the path, never a query. Certificates are always checked, and a proxy of the environment is used for
+everything but this computer itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import email.utils
+import logging
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from builder import errors
+from builder.config import values as config_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import httpx
+
+    Client: TypeAlias = httpx.Client
+    Response: TypeAlias = httpx.Response
+
+SECONDS = 30.0
+"""How long the other side may be silent."""
+_MOST_SAID = 1 << 16
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back, the headers by their names in lower case; of the text no more than its beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+
+def client(url: str, *, seconds: float = SECONDS) -> Client:
+    """Return a client for the host of an address; redirects are the caller's business.
+
+    Args:
+        url: Any address of that host.
+        seconds: How long the other side may be silent.
+
+    Raises:
+        errors.UsageError: The environment names a certificate file or a proxy that cannot be used.
+    """
+    import httpx  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+
+    # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
+    logging.getLogger("httpx").disabled = True
+    logging.getLogger("httpcore").setLevel(logging.WARNING)  # and this one every header: where a redirect goes to
+    # A proxy of the environment has no way to this computer itself.
+    try:
+        return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
+    except OSError as error:
+        raise _unusable(_CERTIFICATES, "a file with certificates in PEM", url) from error
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise _unusable(_PROXIES, "http://host:port", url) from error
+
+
+def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
+    """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
+    named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
+    return errors.UsageError(
+        f"{shown(url)}: cannot be talked to with what this environment sets: mend or unset {named} (what would do: "
+        f"{usable})"
+    )
+
+
+def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> Answer:
+    """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
+
+    Args:
+        url: Where to.
+        chunks: The body; what it raises comes out as it is, and the body is cut short.
+        length: Its bytes.
+        ends: When the connection is cut, by ``time.monotonic``, whatever comes over it.
+        seconds: How long the other side may take none of it, and how long it may be silent afterwards.
+    """
+    headers = {"Content-Length": str(length)}
+    with (
+        client(url, seconds=seconds) as http,
+        _cut_at(ends) as trace,
+        http.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as answer,
+    ):
+        said = bytearray()
+        for piece in answer.iter_raw():
+            said += piece
+            if len(said) >= _MOST_SAID or time.monotonic() > ends:
+                break
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Cut a request's connection at a time: a limit on silence alone is none for who sends a byte now and then.
+
+    Yields:
+        What httpcore tells of its connections: its ``trace`` extension.
+    """
+    sockets: list[socket.socket] = []
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        # Over TLS it has another socket from then on, and the first one is good for nothing.
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            sockets.append(info["return_value"].get_extra_info("socket"))
+
+    def cut() -> None:
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                # Not an SSL socket's own, which would have the other thread go on in the clear.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+    timer = threading.Timer(max(0.0, ends - time.monotonic()), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield trace
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds that a server asks to wait, by a number or a date of its own clock; 0 if it does not ask."""
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,6}", text):
+        return float(text)
+    try:
+        then = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    try:
+        now = email.utils.parsedate_to_datetime(headers.get("date", ""))
+    except (TypeError, ValueError):
+        now = dt.datetime.now(dt.UTC)
+    # Without a zone (`-0000`) a time is UTC.
+    then, now = (one if one.tzinfo else one.replace(tzinfo=dt.UTC) for one in (then, now))
+    return max(0.0, (then - now).total_seconds())
+
+
+def is_safe(url: str) -> bool:
+    """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local(url)))
+
+
+def is_local(url: str) -> bool:
+    """Tell whether an address is of this computer itself."""
+    return config_values.is_loopback(urllib.parse.urlsplit(url).hostname or "")
+
+
+def shown(url: str) -> str:
+    """Return an address as a message may show it: the host and the file's name, no user, folder or query."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        host = parts.hostname or ""
+    except ValueError:
+        return "an address that does not parse"
+    folder, _, name = parts.path.rpartition("/")
+    text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
+    return (text if text.isprintable() else ascii(text))[:200]
+
+
+@contextlib.contextmanager
+def translated(at: str, *, remedy: str = "run it again", seconds: float = SECONDS) -> Iterator[None]:
+    """Turn what goes wrong on the network into an error of ours.
+
+    Args:
+        at: What is talked to, as a message may show it.
+        remedy: What to do next, as the end of a sentence.
+        seconds: How long the other side was waited for.
+
+    Raises:
+        errors.UnansweredError: No answer, or half of one; ``sent`` says whether the request may have arrived.
+        errors.NetworkError: It cannot work, however often it is tried: a certificate, an address.
+    """
+    import httpx  # noqa: PLC0415
+
+    try:
+        yield
+    except httpx.ConnectTimeout as error:
+        raise errors.UnansweredError(
+            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=False
+        ) from error
+    except httpx.TimeoutException as error:
+        raise errors.UnansweredError(
+            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=True
+        ) from error
+    except (httpx.ConnectError, httpx.ProxyError) as error:
+        # What the system says of a connection holds no more of the address than the host.
+        said = str(error)[:150] or "refused"
+        if _is_certificate(error):
+            raise errors.NetworkError(
+                f"{at}: its certificate is not trusted ({said}); nothing is sent to a host that cannot be told from "
+                "another: if a proxy stands between, name its authority in SSL_CERT_FILE"
+            ) from error
+        raise errors.UnansweredError(
+            f"{at}: no connection ({said})",
+            remedy=f"look at the connection, the host's name and any proxy, and {remedy}",
+            sent=False,
+            unresolved=_has_cause(error, socket.gaierror),
+        ) from error
+    except httpx.RemoteProtocolError as error:
+        raise errors.UnansweredError(
+            f"{at}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
+        ) from error
+    except httpx.NetworkError as error:
+        raise errors.UnansweredError(
+            f"{at}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
+        ) from error
+    except (httpx.InvalidURL, UnicodeError) as error:  # the second where the host's name cannot be encoded (IDNA)
+        raise errors.NetworkError(f"{at}: not a valid address ({type(error).__name__}); check it") from error
+    except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
+        raise errors.NetworkError(f"{at}: cannot be reached ({type(error).__name__}); {remedy}") from error
+
+
+def _is_certificate(error: BaseException) -> bool:
+    return _has_cause(error, ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED")
+
+
+def _has_cause(error: BaseException, kind: type[BaseException], words: str | None = None) -> bool:
+    """Tell whether an error, or what led to it, is of a kind or has these words."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, kind) or (words and words in str(found)):
+            return True
+        found = found.__cause__ or found.__context__
+    return False

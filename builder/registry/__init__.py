@@ -1,0 +1,1 @@
+"""Image references and the registries that hold images."""

@@ -1,0 +1,275 @@
+"""Asking an image registry over HTTP: tokens, redirects, waiting, and what an answer that is no image means.
+
+A registry that asks for a token (401 with a Bearer challenge) is given one, fetched from where it says, anonymously or
+with what ``docker login`` keeps. The tournament's token never comes here.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import re
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+from builder import errors
+from builder.config import values as config_values
+from builder.net import http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from builder.engine import docker_config
+    from builder.progress import Progress
+
+_ACCEPT = (
+    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, "
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+)
+_HUB = "registry-1.docker.io"  # where docker.io really is
+_MOST_BYTES = 8 << 20  # of a manifest or an image's configuration; real ones have some kilobytes
+_MOST_REDIRECTS, _REDIRECTS = 4, frozenset({301, 302, 303, 307, 308})
+_ATTEMPTS, _LONGEST_WAIT = 3, 20.0
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+\w+\s*=)")
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A whole answer; the names of its headers in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class Client:
+    """One registry's API; a connection is kept open for all questions.
+
+    Args:
+        host: As references name it, ``docker.io`` for Docker Hub.
+        find_login: Returns what ``docker login`` keeps for it, or None; called once the registry asks for a login.
+        progress: Told when something is asked again, and of a login that cannot be read.
+        seconds: How long it may be silent.
+        sleep: Waits; a test may look on.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        find_login: Callable[[], docker_config.Login | None],
+        progress: Progress,
+        *,
+        seconds: float = http.SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._find_login, self._progress, self._seconds, self._sleep = find_login, progress, seconds, sleep
+        self._no_login = f"run `docker login {host}`"  # what to do where a login is required
+        self._shown = host
+        self._base = f"{'http' if _is_local(host) else 'https'}://{_HUB if host == 'docker.io' else host}"
+        self._authorization: dict[str, str] = {}  # by repository
+        self._clients = contextlib.ExitStack()
+        self._http: dict[str, http.Client] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clients.close()
+
+    def get(self, repository: str, path: str, at: str) -> Answer:
+        """Return a good answer; a token is fetched where one is asked for.
+
+        Args:
+            repository: In the registry.
+            path: Below it, such as ``manifests/TAG``.
+            at: What is asked for, as a message may show it.
+
+        Raises:
+            errors.AbsentImageError: The registry has no such thing.
+            errors.NetworkError: It does not answer, requires a login, or says what cannot be.
+        """
+        url = f"{self._base}/v2/{repository}/{path}"
+        answer = self._patiently(url, self._authorization.get(repository, ""), at)
+        if answer.status == 401:
+            self._authorization[repository] = self._authorize(answer.headers, repository, at)
+            answer = self._patiently(url, self._authorization[repository], at)
+        if answer.status == 200:
+            return answer
+        said = _words(answer.body)
+        if answer.status in {401, 403}:
+            raise errors.NetworkError(f"{at}: the registry requires a login{said}: {self._no_login}")
+        if answer.status == 404:
+            raise errors.AbsentImageError(
+                f"{at}: the registry has no such {'digest' if '@' in at else 'tag'}{said}; look at the reference "
+                "(`python -m builder images` lists the tournament's)"
+            )
+        if answer.status == 429:
+            raise errors.NetworkError(f"{at}: the registry was asked too often (HTTP 429); run it again later")
+        if answer.status >= 500:
+            raise errors.NetworkError(f"{at}: HTTP {answer.status}, the registry failed; run it again later")
+        raise errors.NetworkError(f"{at}: HTTP {answer.status}{said}; look at the reference")
+
+    @functools.cached_property
+    def _login(self) -> docker_config.Login | None:
+        """What ``docker login`` keeps; None, and a note, where it cannot be read: most images require none."""
+        try:
+            found = self._find_login()
+        except errors.LoginError as error:
+            self._no_login = str(error)
+            self._progress.note(f"note: {error}; {self._shown} is asked without a login")
+            return None
+        return found if found and found.user else None  # an identity token is for engines only
+
+    def _patiently(self, url: str, authorization: str, at: str) -> Answer:
+        """Ask, and ask again where the registry says that it could not answer now."""
+        wait = 0.5
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                answer = self._follow(url, authorization, at)
+            except errors.UnansweredError as error:
+                # A host that is not reached at all is not there; a connection that was cut may hold the next time.
+                if not error.sent or attempt == _ATTEMPTS:
+                    raise
+                self._progress.step(f"asking the registry again for {at} in {wait:.0f} s")
+                self._sleep(wait)
+                wait *= 2
+                continue
+            asked = http.retry_after(answer.headers)
+            if answer.status not in _AGAIN or attempt == _ATTEMPTS or asked > _LONGEST_WAIT:
+                return answer
+            self._progress.step(f"asking the registry again for {at} in {max(wait, asked):.0f} s")
+            self._sleep(max(wait, asked))
+            wait *= 2
+        raise AssertionError  # the loop returns
+
+    def _follow(self, url: str, authorization: str, at: str) -> Answer:
+        """Follow redirects: blobs often lie at a storage, which is sent no token and no login."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._send(url, authorization, at)
+            if answer.status not in _REDIRECTS:
+                return answer
+            there = ""
+            with contextlib.suppress(ValueError):
+                there = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+            if not _is_safe(there, like=self._base):
+                where = http.shown(there) if there else "no address"
+                raise errors.NetworkError(f"{at}: redirects to {where}, which is not asked: only https is")
+            if _origin(there) != _origin(url):
+                authorization = ""
+            url = there
+        raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; look at the reference")
+
+    def _send(self, url: str, authorization: str, at: str) -> Answer:
+        headers = {"Accept": _ACCEPT} | ({"Authorization": authorization} if authorization else {})
+        with http.translated(at, seconds=self._seconds):
+            client = self._http.get(_origin(url))
+            if client is None:
+                client = self._clients.enter_context(http.client(url, seconds=self._seconds))
+                self._http[_origin(url)] = client
+            with client.stream("GET", url, headers=headers) as answer:
+                body = b""
+                for chunk in answer.iter_bytes():
+                    body += chunk
+                    if len(body) > _MOST_BYTES:
+                        raise errors.NetworkError(f"{at}: the answer goes on after {_MOST_BYTES:,} bytes; look at it")
+                return Answer(
+                    status=answer.status_code,
+                    headers={name.lower(): value for name, value in answer.headers.items()},
+                    body=body,
+                )
+
+    def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
+        """Return what a challenge asks for; of several, a token, which may be had without a login."""
+        offered = _challenges(headers.get("www-authenticate", ""))
+        login = self._login
+        if "bearer" not in offered and "basic" in offered and login:
+            return _basic(login)
+        asked = offered.get("bearer", {})
+        realm = asked.get("realm", "")
+        if not realm:
+            raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
+        if not _is_safe(realm, like=self._base):
+            raise errors.NetworkError(
+                f"{at}: the registry sends to {http.shown(realm)} for a token, which is not asked: only https is"
+            )
+        wanted = {"service": asked.get("service", ""), "scope": asked.get("scope") or f"repository:{repository}:pull"}
+        query = urllib.parse.urlencode({key: value for key, value in wanted.items() if value})
+        url = f"{realm}{'&' if urllib.parse.urlsplit(realm).query else '?'}{query}"
+        said = f"{at}: a token of {http.shown(realm)}"
+        answer = self._patiently(url, _basic(login) if login else "", said)
+        if answer.status in {401, 403} and login:
+            raise errors.NetworkError(f"{said}: the login is refused: run `docker login {self._shown}` again")
+        if answer.status in {401, 403}:
+            raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
+        if answer.status != 200:
+            raise errors.NetworkError(f"{said}: HTTP {answer.status}; run it again later")
+        data = read_object(answer.body, said)
+        token = data.get("token") or data.get("access_token")
+        if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise errors.NetworkError(f"{said}: there is none in the answer; run it again later")
+        return f"Bearer {token}"
+
+
+def _is_local(host: str) -> bool:
+    return config_values.is_loopback(urllib.parse.urlsplit(f"//{host}").hostname or "")
+
+
+def _is_safe(url: str, *, like: str) -> bool:
+    """Tell whether an address may be asked: by https, or from this computer itself to this computer itself."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and http.is_local(url) and like.startswith("http:"))
+
+
+def _origin(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _challenges(text: str) -> dict[str, dict[str, str]]:
+    """Return what each scheme of a WWW-Authenticate asks for, several headers joined by commas; the first of each."""
+    starts = list(_SCHEME.finditer(text))
+    found: dict[str, dict[str, str]] = {}
+    for one, end in zip(starts, [*(one.start() for one in starts[1:]), len(text)], strict=False):
+        asked = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(text[one.end() : end])}
+        found.setdefault(one[1].lower(), asked)
+    return found
+
+
+def _basic(login: docker_config.Login) -> str:
+    return f"Basic {base64.b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
+
+
+def read_object(body: bytes, at: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        errors.NetworkError: It is none.
+    """
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise errors.NetworkError(f"{at}: the answer is no JSON object; is this a registry? Look at the reference")
+    return data
+
+
+def _words(body: bytes) -> str:
+    """Return what the registry says is wrong, as a message may show it."""
+    with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        first = json.loads(body)["errors"][0]
+        text = str(first.get("message") or first.get("code") or "")[:150]
+        return f" ({ascii(text)[1:-1]})" if text else ""
+    return ""

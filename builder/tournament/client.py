@@ -1,0 +1,272 @@
+"""The tournament's GraphQL API: one question, one answer, and the errors between.
+
+Queries are asked again a few times when no answer comes; what changes something is sent once, and the error says
+whether it may have been done (:class:`builder.errors.UnansweredError`). Failures come in two shapes, a list of
+``errors`` and an object with a ``detail``; both are read. What the API answers to is in ``builder.tournament``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime as dt
+import email.utils
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from builder import errors
+from builder.net import http
+from builder.tournament import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from builder.progress import Progress
+
+_SCOPE_WORDS = r"(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?(scope|permission)s?\b"
+_UNKNOWN = re.compile(r"(?i)unauthenticated|not authenticated|must be authenticated|invalid (api )?(token|key)")
+"""Of a token that nobody knows there, or of none."""
+_TOKEN_WORDS = re.compile(rf"(?i)unauthori[sz]ed|not authori[sz]ed|{_UNKNOWN.pattern[4:]}|{_SCOPE_WORDS}")
+"""Of a token that will not do; the words ``scope`` and ``permission`` alone are said of much else."""
+_LONGEST = 400
+"""Characters of the server's words that are shown."""
+_LOOK_FIRST = (
+    "it may have been done all the same: look first (`python -m builder status`, `pickles`), before it is done again"
+)
+
+
+class _UnreadableError(errors.ApiError):
+    """An answer that is no GraphQL: what became of a change that was sent, it does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How often a query is asked, and how long is waited in between.
+
+    Attributes:
+        attempts: Times it is sent at most.
+        first: Seconds before the second; each further wait is twice as long.
+        longest: No wait is longer, whatever Retry-After asks for.
+        silent: How long the server may be silent.
+    """
+
+    attempts: int = 5
+    first: float = 0.5
+    longest: float = 60.0
+    silent: float = http.SECONDS
+
+
+class Client:
+    """Talks to the API; one connection is kept open for all of a command's questions.
+
+    Args:
+        url: Where queries are posted to.
+        token: Sent with every one of them, and to no other host; None asks without.
+        progress: Told when something is asked again.
+        patience: How often and how long.
+        sleep: Waits; a test may look on.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: settings.Token | None,
+        progress: Progress,
+        *,
+        patience: Patience | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.token = token
+        self.clock_ahead: float | None = None
+        """Seconds by which this computer's clock is ahead of the server's, once it has answered."""
+        self._answered: tuple[dt.datetime, float] | None = None
+        """The server's time of its last answer, and when that came by a clock that nobody sets."""
+        self._url, self._progress = url, progress
+        self._patience, self._sleep = patience or Patience(), sleep
+        self._http: http.Client | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    @property
+    def where(self) -> str:
+        """The API's address, as a message may show it."""
+        return http.shown(self._url).rstrip("/")
+
+    def now(self) -> dt.datetime:
+        """Return the time by the server's clock; by this computer's only if no answer named one yet."""
+        if self._answered is None:
+            return dt.datetime.now(dt.UTC)
+        at, came = self._answered
+        return at + dt.timedelta(seconds=time.monotonic() - came)
+
+    @contextlib.contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """Ask once only and wait no longer than so many seconds for each answer: a person wants this to end."""
+        before = self._patience
+        self.close()  # its connection waits longer, and an interrupted one may be in the middle of an answer
+        self._patience = dataclasses.replace(before, attempts=1, silent=seconds)
+        try:
+            yield
+        finally:
+            self.close()
+            self._patience = before
+
+    def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+        """Ask; again where no answer comes.
+
+        Args:
+            text: A GraphQL query.
+            variables: Of it.
+            what: What is asked for, for messages: ``the account's slots``.
+
+        Returns:
+            The answer's ``data``.
+
+        Raises:
+            errors.TokenError: The token is not known there, or lacks a scope.
+            errors.ApiError: The server says no, in its words.
+            errors.NetworkError: No answer after all attempts, or one that is no GraphQL.
+        """
+        wait = self._patience.first
+        for attempt in range(1, self._patience.attempts + 1):
+            try:
+                return self._send(text, variables, what)
+            except errors.UnansweredError as again:
+                if again.is_last(attempt, self._patience.attempts):
+                    raise self._told(again, f"{again.what} ({attempt} times)", again.remedy) from again
+                pause = min(max(wait, again.after), self._patience.longest)
+                self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
+                self._sleep(pause)
+                wait = min(2 * wait, self._patience.longest)
+        raise AssertionError  # the loop returns or raises
+
+    def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
+        """Send a change, once.
+
+        Returns:
+            The answer's ``data``.
+
+        Raises:
+            errors.UnansweredError: Nobody can say whether it was done, unless its ``sent`` is False: look before
+                sending it again, and not before its ``after``.
+            errors.TokenError: The token is not known there, or lacks a scope.
+            errors.ApiError: The server says no, in its words.
+        """
+        try:
+            return self._send(text, variables, what)
+        except errors.UnansweredError as error:
+            remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
+            raise self._told(error, error.what, remedy) from error
+        except _UnreadableError as error:
+            raise errors.UnansweredError(str(error), remedy=_LOOK_FIRST, sent=True) from error
+
+    def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
+        after = min(error.after, self._patience.longest)
+        return errors.UnansweredError(what, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
+
+    def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
+        at = f"{self.where}: {what}"
+        if self._http is None:
+            self._http = http.client(self._url, seconds=self._patience.silent)
+        content = _encoded(text, variables or {}, what)
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = self.token.header
+        with http.translated(at, seconds=self._patience.silent):
+            answer = self._http.post(self._url, content=content, headers=headers)
+        self._note_clock(answer.headers.get("date", ""))
+        return self._read(answer, at)
+
+    def _read(self, answer: http.Response, at: str) -> dict[str, Any]:
+        status = answer.status_code
+        try:
+            body = answer.json() if len(answer.content) else None
+        except ValueError:
+            body = None
+        # A secret that is cut in two is none that could be found: it is hidden first.
+        said = settings.hide(_words(body))[:_LONGEST]
+        if status == 429:
+            # Nothing was done: it was not even looked at.
+            after = http.retry_after(answer.headers)
+            again = f"run it again {f'in {after:.0f} s' if after else 'later'}"
+            raise errors.UnansweredError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
+        if status >= 500:
+            words = f" (it says: {said})" if said else ""
+            raise errors.UnansweredError(
+                f"{at}: HTTP {status}, the server failed{words}",
+                remedy="run it again later",
+                after=http.retry_after(answer.headers),
+                sent=True,
+            )
+        if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
+            raise errors.TokenError(self._token_text(at, said))
+        if said:
+            raise errors.ApiError(f"{at}: the API says: {said}")
+        if status != 200:
+            raise errors.ApiError(f"{at}: HTTP {status}; look at the address ({settings.API})")
+        data = body.get("data") if isinstance(body, dict) else None
+        if not isinstance(data, dict):
+            came = "no JSON" if body is None else f"no data, but {settings.hide(json.dumps(body))[:100]}"
+            raise _UnreadableError(f"{at}: the answer has {came}; look at the address ({settings.API})")
+        return data
+
+    def _token_text(self, at: str, said: str) -> str:
+        words = f" (it says: {said})" if said else ""
+        if self.token is None:
+            return f"{at}: takes a token, and none is set{words}; {settings.WHERE_TO_MAKE}"
+        # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
+        shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
+        return (
+            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; {shows}"
+            f"{settings.WHERE_TO_MAKE}"
+        )
+
+    def _note_clock(self, date: str) -> None:
+        try:
+            theirs = email.utils.parsedate_to_datetime(date)
+        except (TypeError, ValueError):
+            return
+        if theirs.tzinfo is not None:
+            self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
+            # The header has whole seconds: one that is a part of a second behind says nothing new.
+            if self._answered is None or not -1.0 <= (theirs - self.now()).total_seconds() <= 0.0:
+                self._answered = theirs.astimezone(dt.UTC), time.monotonic()
+
+
+def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:
+    """Return a question as the bytes to send."""
+    try:
+        return json.dumps({"query": text, "variables": variables}, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise errors.UsageError(
+            f"{what}: {ascii(error.object[error.start : error.end])[1:-1]} in it is no character; write it in UTF-8"
+        ) from error
+    except ValueError as error:
+        raise errors.UsageError(f"{what}: has a number that JSON does not have ({error})") from error
+
+
+def _words(body: object) -> str:
+    """Return what the server says is wrong, from either shape; nothing where all is well."""
+    found = body.get("errors") if isinstance(body, dict) else None
+    if not found:
+        return ""
+    if isinstance(found, dict):
+        said = [found.get("detail") or json.dumps(found)]
+    elif isinstance(found, list):
+        said = [one.get("message") or json.dumps(one) if isinstance(one, dict) else one for one in found]
+    else:
+        said = [found]
+    return "; ".join(map(str, said))

@@ -1,0 +1,1 @@
+"""Run a pickle as the tournament does, and judge what came out."""

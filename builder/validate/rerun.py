@@ -1,0 +1,179 @@
+"""A pickle of which nothing is known but its bytes, run here as the tournament runs it; and why it failed there.
+
+It is never unpickled outside of the container. Of its predictions the rules are checked that hold for every model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet as pq
+
+from builder import errors, paths
+from builder.engine import protocol as engine
+from builder.engine import tar_stream
+from builder.validate import diagnose, live_check
+from builder.validate import run as validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.image import resolve as image
+    from builder.progress import Progress
+    from builder.tournament.status import Fault
+
+_BOX = engine.BOX
+_MEND = (
+    "fix the model where it was trained, export it and build it again: `make pickle CONFIG=...`, "
+    "`make validate CONFIG=...`"
+)
+_REFUSED = (
+    "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
+    "with a rank, and build it again: `make pickle CONFIG=...`"
+)
+_MEASURE = "measure.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is run.
+
+    Attributes:
+        pickle: The bytes.
+        image: Where.
+        python: That image's Python.
+        made_on: The Python that it was made on, where this machine knows.
+        live: Live features, a parquet file.
+        benchmarks: Live benchmark predictions; None where there are none.
+        limits: What it may use.
+    """
+
+    pickle: Path
+    image: image.Image
+    python: str
+    made_on: str | None
+    live: Path
+    benchmarks: Path | None
+    limits: validate.Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rerun:
+    """What came of it; ``cause`` is None where every check held."""
+
+    task: Task
+    checks: tuple[validate.Check, ...]
+    usage: validate.Usage | None
+    log: str
+    cause: diagnose.Cause | None
+
+
+def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
+    """Run the pickle and judge.
+
+    Raises:
+        errors.DataError: The live data cannot be read.
+        errors.EngineError: The engine failed.
+        errors.ImageError: The image has no entry point.
+    """
+    rows = count_rows(task.live)
+    progress.step("running the pickle in its image")
+    children = validate.plan_children(task.image, task.limits)
+    outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
+    entry = outcome.entry
+    usage = None
+    if entry is not None:
+        usage = validate.Usage(
+            peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"]
+        )
+    checks, cause = _judge(task, outcome, rows)
+    return Rerun(
+        task=task, checks=tuple(checks), usage=usage, log=str(entry["log"]) if entry is not None else "", cause=cause
+    )
+
+
+def conclude(fault: Fault, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
+    """Return the one cause and the one fix.
+
+    Args:
+        fault: What failed there.
+        log: What that run printed.
+        here: The run on this machine, where there was one.
+        again: The command that runs it there again.
+    """
+    there = diagnose.explain_remote(fault.status, fault.descriptions, log)
+    if here is None:
+        return diagnose.Cause(text=there.text, fix=there.fix or f"{_MEND}, which shows it here")
+    if here.cause is not None:
+        return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=here.cause.fix or there.fix or _MEND)
+    where = "a look-alike of its image" if here.task.image.kind == "stand_in" else "its image"
+    held = f"here it runs in {where}, within the limits, and its predictions are good"
+    refuted = there.by_making and here.task.image.kind == "exact"
+    if there.fix and not refuted:
+        return diagnose.Cause(text=f"{there.text}; {held}", fix=there.fix)
+    if refuted:
+        held += ", so that it was not made wrong"
+    fix = f"run it there again: `{again}`; if it fails again, show its log to Numerai's support"
+    return diagnose.Cause(text=f"{there.text}; {held}", fix=fix)
+
+
+def count_rows(path: Path, option: str = "--live") -> int:
+    """Return the rows of a parquet file.
+
+    Args:
+        path: The file.
+        option: What names another, for the message.
+
+    Raises:
+        errors.DataError: It is not there, or no parquet file.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except live_check.DAMAGE as error:
+        reason = str(error).split("\n", 1)[0][:200]
+        raise errors.DataError(
+            [f"{path}: is no parquet file that can be read ({reason}); name another with {option}"]
+        ) from error
+
+
+def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
+    where = diagnose.Where(
+        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
+    )
+    ended, cause = validate.judge_entry(outcome, where)
+    checks = [ended]
+    if cause is not None:
+        return checks, cause
+    csv = outcome.measured["csv"] if outcome.measured else None
+    if csv is None:
+        cause = diagnose.Cause(text="its CSV cannot be read", fix=_REFUSED)
+        if outcome.measured and outcome.entry:
+            cause = diagnose.explain_no_csv(str(outcome.entry["log"]))
+        return [*checks, validate.Check(name="csv", good=False, detail=str(cause))], cause
+    checks += validate.note_seconds(task.image)
+    checks += validate.judge_csv(rows, csv)
+    bad = next((check for check in checks if check.good is False), None)
+    if bad is None:
+        return checks, None
+    return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
+
+
+def _entries(task: Task) -> list[tar_stream.Entry]:
+    plan = {
+        "model": f"{_BOX}/model.pkl",
+        "features": f"{_BOX}/live.parquet",
+        "csv_folder": f"{_BOX}/csv",
+        "golden": None,
+        "columns": None,
+        "out": f"{_BOX}/out/measured.json",
+    }
+    named: dict[str, bytes | Path] = {
+        "measure.py": paths.inside_folder() / "measure.py",
+        _MEASURE: json.dumps(plan).encode(),
+        "model.pkl": task.pickle,
+        "live.parquet": task.live,
+        "benchmarks.parquet": task.benchmarks or task.live,
+    }
+    return [tar_stream.Entry(name=name, content=content) for name, content in named.items()]

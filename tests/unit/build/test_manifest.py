@@ -1,0 +1,145 @@
+"""``manifest.json``: what is written is read back, fits its schema, and says nothing of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors, paths
+from builder.build import manifest
+from builder.image import resolve as image
+from builder.schema import json_read
+from tests.support import manifests
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA_FILE = paths.PACKAGE / "build" / "manifest.schema.json"
+SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
+
+words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+numbers = st.integers(0, 2**53)
+lines = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+
+
+@st.composite
+def images(draw: st.DrawFn) -> manifest.RunnerImage:
+    kind: image.Kind = draw(st.sampled_from(["exact", "local", "stand_in"]))
+    identity = f"sha256:{draw(hashes)}"
+    bases = {
+        "exact": f"ghcr.io/a/b@{identity}",
+        "local": "ghcr.io/a/b:c",
+        "stand_in": "numerai-builder/stand-in:3.11-0",
+    }
+    return manifest.RunnerImage(
+        kind=kind,
+        ref="ghcr.io/a/b:c",
+        base=bases[kind],
+        identity=identity,
+        platform="linux/amd64",
+        python=f"3.{draw(st.integers(0, 99))}.{draw(st.integers(0, 999))}",
+        packages=dict.fromkeys(image.NEEDED, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
+    )
+
+
+any_manifest = st.builds(
+    manifest.Manifest,
+    name=st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True),
+    tool=st.builds(manifest.Tool, version=lines, inside=hashes),
+    image=images(),
+    bundle=st.builds(manifest.ModelBundle, hash=hashes, kind=lines, features=numbers, parameters=numbers),
+    config=st.builds(manifest.ConfigPart, hash=hashes),
+    pickle=st.builds(
+        manifest.Pickle,
+        sha256=hashes,
+        size=numbers,
+        protocol=st.integers(0, 5),
+        parameters=st.lists(lines, max_size=3).map(tuple),
+    ),
+)
+
+
+def valid(data: Any) -> bool:
+    return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(data))
+
+
+def test_the_schema_in_the_repository_is_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "builder.build.manifest"],
+        cwd=paths.PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == SCHEMA_FILE.read_text(encoding="utf-8"), (
+        "run: python -m builder.build.manifest > builder/build/manifest.schema.json"
+    )
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert all("description" in entry for entry in SCHEMA["properties"].values())
+
+
+@given(given_manifest=any_manifest)
+@settings(max_examples=40)
+def test_every_manifest_is_read_back_and_fits_the_schema(
+    tmp_path_factory: pytest.TempPathFactory, given_manifest: manifest.Manifest
+) -> None:
+    path = tmp_path_factory.mktemp("dist") / "manifest.json"
+    path.write_bytes(manifest.to_bytes(given_manifest))
+    assert manifest.read(path) == given_manifest
+    assert valid(json.loads(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "said"),
+    [
+        (None, "format", 2, "format: "),
+        (None, "surprise", 1, "surprise: "),
+        ("pickle", "sha256", "0" * 63, "pickle.sha256: "),
+        ("image", "identity", "0" * 64, "image.identity: "),
+        ("image", "kind", "nearly", "image.kind: "),
+        ("image", "packages", {"numpy": 2}, "image.packages.numpy: "),
+        ("bundle", "features", "3", "bundle.features: "),
+        ("pickle", "parameters", [1], "pickle.parameters.0: "),
+        (None, "name", "../mlp", "name: "),
+        (None, "name", "x\nRUN evil", "name: "),
+        ("pickle", "size", -1, "pickle.size: "),
+    ],
+)
+def test_what_the_schema_refuses_the_reader_refuses_by_its_place(
+    tmp_path: Path, part: str | None, key: str, value: object, said: str
+) -> None:
+    data = json.loads(manifest.to_bytes(manifests.of(b"x")))
+    assert valid(data)
+    (data[part] if part else data)[key] = value
+    assert not valid(data)
+    (tmp_path / "manifest.json").write_text(json.dumps(data))
+    with pytest.raises(errors.ArtifactError, match=r"manifest\.json: is no manifest of format 1") as raised:
+        manifest.read(tmp_path / "manifest.json")
+    assert said in str(raised.value)
+
+
+def test_equal_manifests_are_equal_bytes_whatever_the_order_of_the_packages() -> None:
+    first = manifests.of(b"x")
+    turned = dict(reversed(first.image.packages.items()))
+    second = dataclasses.replace(first, image=dataclasses.replace(first.image, packages=turned))
+    assert manifest.to_bytes(first) == manifest.to_bytes(second)
+    assert manifest.to_bytes(first).endswith(b"}\n")
+
+
+@given(data=st.dictionaries(words, st.integers() | words | st.lists(words, max_size=3), max_size=5))
+def test_the_hash_of_a_config_is_of_its_values_not_their_order(data: dict[str, object]) -> None:
+    assert manifest.config_hash(data) == manifest.config_hash(dict(reversed(data.items())))
+    assert manifest.config_hash(data) != manifest.config_hash({**data, "one more": "key"})
+    assert json_read.canonical(data)

@@ -1,0 +1,139 @@
+"""The Dockerfile and its context: the same inputs, the same bytes; nothing else in it; no way out of FROM."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import errors, paths
+from builder.build import render
+from builder.engine import tar_stream
+from builder.registry import reference
+from tests.support import bundles
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+BASE = f"ghcr.io/numerai/numerai_predict_py_3_12@{DIGEST}"
+GOLDEN = Path(__file__).resolve().parents[2] / "data" / "Dockerfile.mlp"
+
+
+@pytest.fixture(scope="module")
+def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return sorted(bundles.written(tmp_path_factory.mktemp("bundle") / "small").iterdir())
+
+
+def rendered(bundle_files: list[Path], base: str = BASE) -> render.Rendered:
+    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
+    return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
+
+
+def whole(text: render.Rendered) -> bytes:
+    return b"".join(render.build_context(text))
+
+
+def test_the_dockerfile_is_the_one_that_was_agreed_on(bundle_files: list[Path]) -> None:
+    text, agreed = rendered(bundle_files).dockerfile, GOLDEN.read_text(encoding="utf-8")
+    assert text == agreed, "\n".join(difflib.unified_diff(agreed.splitlines(), text.splitlines(), lineterm=""))
+
+
+def test_the_same_inputs_give_the_same_bytes(bundle_files: list[Path], tmp_path: Path) -> None:
+    first = whole(rendered(bundle_files))
+    assert whole(rendered(list(reversed(bundle_files)))) == first
+    (tmp_path / "one").mkdir()
+    assert whole(render.write(rendered(bundle_files), tmp_path / "one")) == first
+    assert whole(render.read(tmp_path / "one")) == first
+
+
+def test_only_our_code_the_bundle_and_the_plan_are_in_the_context(bundle_files: list[Path]) -> None:
+    with tarfile.open(fileobj=io.BytesIO(whole(rendered(bundle_files)))) as archive:
+        files = {member.name for member in archive if member.isfile()}
+        held = archive.extractfile("plan.json")
+        assert held is not None
+        plan = json.loads(held.read())
+        members = archive.getmembers()
+    inside = {name for name in files if name.startswith("inside/")}
+    assert files - inside == {"Dockerfile", "plan.json", *(f"bundle/{path.name}" for path in bundle_files)}
+    assert inside == {
+        f"inside/{path.relative_to(paths.inside_folder()).as_posix()}" for path in paths.inside_folder().rglob("*.py")
+    }
+    assert plan == {
+        "format": 1,
+        "post": [{"rank": {"scope": "era", "ties": "average"}}],
+        "config": {"name": "mlp"},
+    }
+    assert [member.name for member in members] == sorted(member.name for member in members)
+    assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, 0)}
+
+
+def test_nothing_of_this_machine_is_in_the_context(bundle_files: list[Path]) -> None:
+    text = whole(rendered(bundle_files))
+    for here in (str(Path.home()), str(bundle_files[0].parent), str(paths.PACKAGE.parent)):
+        assert here.encode() not in text
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "",
+        "python:3.11\nRUN evil",
+        "python:3.11 AS other",
+        "python:3.11\r",
+        "python:3.11\t",
+        "python:3.11\u2028",
+        "$BASE",
+        "python:3.11\\",
+        "--platform=x",
+        f"python@{DIGEST}0",
+        f"python@{DIGEST}\n",
+    ],
+)
+def test_a_base_that_is_no_reference_is_refused(bundle_files: list[Path], base: str) -> None:
+    with pytest.raises(errors.ImageError, match="is no image reference that a Dockerfile could build FROM"):
+        rendered(bundle_files, base)
+
+
+@given(text=st.from_regex(r"[a-zA-Z0-9.\-\[\]:]{1,12}/[a-z0-9._/-]{1,12}(:[\w.-]{1,9})?", fullmatch=True))
+def test_every_reference_that_a_config_takes_can_be_built_from(text: str) -> None:
+    try:
+        reference.parse(text)
+    except ValueError:
+        return
+    assert render._checked_reference(text) == text
+
+
+@given(text=st.text(max_size=30))
+def test_whatever_is_built_from_ends_no_line(text: str) -> None:
+    try:
+        render._checked_reference(text)
+    except errors.ImageError:
+        return
+    assert text.split() == [text]
+
+
+def test_the_hash_of_files_is_of_their_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"content")
+    on_disk = tar_stream.Entry(name="a", content=tmp_path / "x")
+    in_memory = tar_stream.Entry(name="a", content=b"content")
+    other = tar_stream.Entry(name="b", content=b"")
+    assert render.hash_entries([on_disk, other]) == render.hash_entries([other, in_memory])
+    hashes = [
+        render.hash_entries([tar_stream.Entry(name=name, content=content) for name, content in files])
+        for files in ([], [("a", b"content")], [("b", b"content")], [("a", b"other")], [("a", b""), ("b", b"content")])
+    ]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_hash_of_our_code_is_that_of_the_files_in_the_image() -> None:
+    lines = sorted(
+        f"{entry.name}\0{hashlib.sha256(entry.content.read_bytes()).hexdigest()}\n"
+        for entry in render.inside_entries()
+        if isinstance(entry.content, Path)
+    )
+    assert render.hash_entries(render.inside_entries()) == hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,295 @@
+"""Bundles written and read back: the same numbers, the same bytes, all or nothing."""
+
+from __future__ import annotations
+
+import doctest
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib import format as npy_format
+
+from builder import errors, reference
+from builder.bundle import activations, model
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import files, read, write
+from tests.support import bundles
+
+FILES = ("bundle.json", "arrays.npz", "golden.npz")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    names = ("leaky_relu", "softplus", "gelu_tanh")
+    network = bundles.mlp(5, widths=(7, 3, 2), names=names, dtype="float64")
+    made = bundles.bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
+    back = read.read(bundles.written(tmp_path / "mlp", made))
+    bundles.assert_same(made, back)
+    assert kinds.parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
+
+
+def test_arrays_are_owned_writeable_contiguous_and_native(tmp_path: Path) -> None:
+    back = read.read(bundles.written(tmp_path / "mlp"))
+    for array in bundles.arrays_of(back).values():
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.dtype.isnative
+
+
+def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
+    first, second = bundles.written(tmp_path / "one"), bundles.written(tmp_path / "two")
+    assert contents(first) == contents(second)
+    assert files.content_hash(first) == files.content_hash(second)
+
+
+def test_layout_in_memory_and_nan_bits_do_not_reach_the_bytes(tmp_path: Path) -> None:
+    plain = bundles.bundle()
+    layers = tuple(
+        replace(layer, weights=np.asfortranarray(layer.weights), bias=layer.bias.astype(">f4"))
+        for layer in plain.model.layers
+    )
+    inputs = plain.golden.inputs.astype(np.float64)
+    inputs[np.isnan(inputs)] = np.array([0x7FF8000000000123], dtype=np.uint64).view(np.float64)[0]
+    other = replace(plain, model=replace(plain.model, layers=layers), golden=replace(plain.golden, inputs=inputs))  # type: ignore[arg-type]
+    assert contents(bundles.written(tmp_path / "one", plain)) == contents(bundles.written(tmp_path / "two", other))
+
+
+def test_the_hash_changes_with_any_byte_of_any_file(tmp_path: Path) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    seen = {files.content_hash(folder)}
+    for name in FILES:
+        raw = (folder / name).read_bytes()
+        (folder / name).write_bytes(raw + b"\n")
+        seen.add(files.content_hash(folder))
+    assert len(seen) == 4
+
+
+def test_the_hash_refuses_what_is_no_bundle(tmp_path: Path) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    (folder / "golden.npz").unlink()
+    (folder / "extra").mkdir()
+    with pytest.raises(errors.BundleError) as caught:
+        files.content_hash(folder)
+    assert len(caught.value.faults) == 2
+
+
+def test_the_hash_needs_no_numpy(tmp_path: Path) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    program = (
+        "import sys; from pathlib import Path; from builder.bundle import files; "
+        "print(files.content_hash(Path(sys.argv[1]))); assert 'numpy' not in sys.modules"
+    )
+    command = [sys.executable, "-c", program, str(folder)]
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == files.content_hash(folder)
+
+
+def test_the_docstring_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = doctest.testmod(write)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+    back = read.read(Path("bundles/tiny"))
+    np.testing.assert_allclose(
+        reference.predict(back.model, np.asarray(back.golden.inputs, dtype=np.float64)), back.golden.predictions
+    )
+
+
+def test_a_bundle_replaces_an_older_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    before = files.content_hash(folder)
+    write.write(folder, bundles.bundle(4))
+    assert files.content_hash(folder) != before
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(errors.BundleError, match=r"thesis\.tex"):
+        write.write(folder, bundles.bundle())
+    assert contents(folder) == {"thesis.tex": b"years of work"}
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mlp").write_text("")
+    with pytest.raises(errors.BundleError, match="is not a folder"):
+        write.write(tmp_path / "mlp", bundles.bundle())
+
+
+def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.BundleError, match="cannot be written"):
+        write.write(tmp_path / "file" / "mlp", bundles.bundle())
+
+
+def test_writing_refuses_what_reading_would_and_leaves_nothing(tmp_path: Path) -> None:
+    good = bundles.bundle()
+    layer = good.model.layers[0]
+    bad = replace(layer, weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
+    made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
+    with pytest.raises(errors.BundleError) as caught:
+        write.write(tmp_path / "mlp", made)
+    assert len(caught.value.faults) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
+    good = bundles.bundle()
+    whole = np.ones(3, dtype=np.int64)
+    made = replace(good, model=replace(good.model, scale=whole))  # type: ignore[arg-type]
+    with pytest.raises(errors.BundleError, match=r'arrays\.scale\.dtype: "int64"'):
+        write.write(tmp_path / "mlp", made)
+
+
+@pytest.mark.parametrize(
+    ("activation", "says"),
+    [
+        (activations.Activation(name="swish"), "'swish'"),
+        (activations.Activation(name="elu", constants={"alpha": float("nan")}), "alpha is nan"),
+        (activations.Activation(name="tanh", constants={"alpha": 1.0}), "it takes no constants"),
+    ],
+)
+def test_writing_names_a_wrong_activation(activation: activations.Activation, says: str, tmp_path: Path) -> None:
+    good = bundles.bundle()
+    layers = (replace(good.model.layers[0], activation=activation), good.model.layers[1])
+    with pytest.raises(errors.BundleError, match=says):
+        write.write(tmp_path / "mlp", replace(good, model=replace(good.model, layers=layers)))  # type: ignore[arg-type]
+
+
+def test_constants_that_are_left_out_have_their_defaults() -> None:
+    assert activations.from_data({"activation": "softplus", "beta": 2}) == activations.Activation(
+        name="softplus", constants={"beta": 2.0, "threshold": 20.0}
+    )
+    assert activations.Activation(name="leaky_relu").constants == {"slope": 0.01}
+
+
+@pytest.mark.parametrize("form", ["big-endian", "fortran", "fortran big-endian", "deflated", "version 2"])
+def test_other_layouts_of_the_same_numbers_are_converted(form: str, tmp_path: Path) -> None:
+    made = bundles.bundle()
+    folder = bundles.written(tmp_path / "mlp", made)
+    path = folder / "arrays.npz"
+    packed = {}
+    for name, raw in bundles.members(path).items():
+        array = np.load(io.BytesIO(raw))
+        array = array.astype(array.dtype.newbyteorder(">")) if "big-endian" in form else array
+        array = np.asfortranarray(array) if "fortran" in form else array
+        stream = io.BytesIO()
+        npy_format.write_array(stream, array, version=(2, 0) if form == "version 2" else (1, 0))
+        packed[name] = stream.getvalue()
+    bundles.pack(path, packed, compression=zipfile.ZIP_DEFLATED if form == "deflated" else zipfile.ZIP_STORED)
+    back = read.read(folder)
+    bundles.assert_same(made, back)
+    assert all(array.dtype.isnative and array.flags.c_contiguous for array in bundles.arrays_of(back).values())
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundles.written(tmp_path_factory.mktemp("fuzz") / "mlp")
+
+
+def mutate(raw: bytes, edits: list[tuple[float, int]], cut: float) -> bytes:
+    mutated = bytearray(raw)
+    for place, octet in edits:
+        mutated[int(place * (len(raw) - 1))] = octet
+    return bytes(mutated[: round(cut * len(raw))])
+
+
+def read_or_none(folder: Path) -> model.Bundle | None:
+    """Return the bundle, or None where it is refused as it should be: any other exception fails the test."""
+    try:
+        return read.read(folder)
+    except errors.BundleError:
+        return None
+
+
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4)
+CUTS = st.sampled_from([1.0, 1.0, 1.0, 0.999, 0.9, 0.5, 0.01])
+FUZZ = settings(max_examples=50)
+
+
+@FUZZ
+@given(name=st.sampled_from(FILES), edits=EDITS, cut=CUTS)
+def test_a_damaged_file_is_a_fault_or_harmless(
+    good: Path, name: str, edits: list[tuple[float, int]], cut: float
+) -> None:
+    raw = (good / name).read_bytes()
+    expected = read.read(good)
+    (good / name).write_bytes(mutate(raw, edits, cut))
+    try:
+        back = read_or_none(good)
+    finally:
+        (good / name).write_bytes(raw)
+    if back is not None and name != "bundle.json":  # a letter of a feature's name is no damage that can be seen
+        bundles.assert_same(expected, back)
+
+
+@FUZZ
+@given(member=st.sampled_from(["w0.npy", "b1.npy", "scale.npy"]), edits=EDITS, cut=CUTS)
+def test_a_damaged_array_under_a_right_checksum_is_a_fault_or_harmless(
+    good: Path, member: str, edits: list[tuple[float, int]], cut: float
+) -> None:
+    path = good / "arrays.npz"
+    raw = path.read_bytes()
+    packed = bundles.members(path)
+    # The header is where the damage can do something.
+    head, tail = packed[member][:128], packed[member][128:]
+    bundles.pack(path, {**packed, member: mutate(head, edits, 1.0) + tail[: round(cut * len(tail))]})
+    try:
+        back = read_or_none(good)
+    finally:
+        path.write_bytes(raw)
+    if back is not None:
+        assert {array.dtype.name for array in bundles.arrays_of(back).values()} <= {"float32", "float64"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 1 << 70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(data: Any, trail: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the trail of every value in plain data."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    return [trail] * bool(trail) + [place for key, value in items for place in places(value, (*trail, key))]
+
+
+@FUZZ
+@given(data=st.data(), value=JSON)
+def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st.DataObject, value: Any) -> None:
+    path = good / "bundle.json"
+    raw = path.read_bytes()
+    text = json.loads(raw)
+    trail = data.draw(st.sampled_from(places(text)))
+    holder = text
+    for key in trail[:-1]:
+        holder = holder[key]
+    holder[trail[-1]] = value
+    path.write_text(json.dumps(text))
+    try:
+        read_or_none(good)
+    finally:
+        path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("name", ["id", "era", "data_type", "target", "target_ender_20"])
+def test_a_feature_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
+    made = replace(bundles.bundle(), features=(name, "feature_b", "feature_c"))
+    with pytest.raises(errors.BundleError, match=f"features: {name}: the tournament's frames use the name"):
+        write.write(tmp_path / "bundle", made)

@@ -1,0 +1,278 @@
+"""Models of the user's own: bundles of code, looked at without running any of it, and predicted with."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pandas as pd
+import pytest
+
+from builder import errors, paths, reference
+from builder.bundle import model as bundle_model
+from builder.bundle import post
+from builder.bundle.kinds import registry as kinds
+from builder.bundle.storage import files, read, write
+from builder.inside import custom as inside_custom
+from builder.inside import measure
+from tests.support import custom, pickles
+
+
+def fault_of(made: bundle_model.Bundle, folder: Path) -> str:
+    with pytest.raises(errors.BundleError) as refused:
+        write.write(folder / "bundle", made)
+    assert not (folder / "bundle").exists()
+    return str(refused.value).replace(f"{folder / 'bundle'}/", "")
+
+
+# ---- in a bundle
+
+
+def test_code_files_and_arrays_come_back(tmp_path: Path) -> None:
+    helpers = {"shapes": "def flat(x):\n    return x\n", "pkg.deep.maths": "ONE = 1\n"}
+    made = custom.bundle(modules=helpers, files={"sub/table.csv": b"a,b\n", "x.bin": b"\0\1"})
+    write.write(tmp_path / "bundle", made)
+    again = read.read(tmp_path / "bundle")
+    model = again.model
+    assert isinstance(model, bundle_model.Custom)
+    assert set(model.files) == set(made.model.files)
+    for name, content in made.model.files.items():
+        assert model.files[name].read_bytes() == content
+    assert model.modules == ("shapes", "pkg.deep.maths")
+    np.testing.assert_array_equal(model.arrays["weights"], custom.WEIGHTS)
+    write.write(tmp_path / "again", again)
+    assert files.content_hash(tmp_path / "again") == files.content_hash(tmp_path / "bundle")
+    assert kinds.name_of(model) == "custom"
+    assert not reference.has(model)
+    assert kinds.is_bounded(model), "only running it can tell"
+
+
+def test_it_needs_no_arrays(tmp_path: Path) -> None:
+    write.write(tmp_path / "bundle", custom.bundle(arrays={}))
+    assert dict(read.read(tmp_path / "bundle").model.arrays) == {}
+
+
+def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
+    code = custom.CODE + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n"
+    write.write(tmp_path / "bundle", custom.bundle(code))
+    read.read(tmp_path / "bundle")
+    pickles.rendered(tmp_path / "out", custom.bundle(code))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("def load(bundle)\n    pass\n", "code/model.py:1: expected ':'; mend it: Python cannot read the file"),
+        ("def predict(x):\n    return x\n", "code/model.py: has no function load at its top; write one"),
+        ("def load():\n    pass\n", "code/model.py:1: load takes (); it is called with the bundle"),
+        ("\ndef load(a, b):\n    pass\n", "code/model.py:2: load takes (a, b); it is called with the bundle"),
+        ("def load(a, *, b):\n    pass\n", "code/model.py:1: load takes (a, *, b); it is called with the bundle"),
+        (
+            "from .shapes import x\nload = x\n",
+            "code/model.py:1: .shapes is a relative import, and code/model.py is in no package; write the module's",
+        ),
+        (
+            "def load(bundle):\n    return predict\n\ndef predict(x):\n    import shapes\n",
+            "code/model.py:5: imports shapes when a function is called, and by then the module is gone; move the",
+        ),
+    ],
+)
+def test_a_fault_of_the_code_has_its_line(code: str, says: str, tmp_path: Path) -> None:
+    assert says in fault_of(custom.bundle(code, modules={"shapes": "x = 1\n"}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "code", ["def load(bundle, extra=1): ...", "def load(*all): ...", "from shapes import load", "load = print"]
+)
+def test_what_can_be_called_with_the_bundle_is_taken(code: str, tmp_path: Path) -> None:
+    write.write(tmp_path / "bundle", custom.bundle(code, modules={"shapes": "def load(bundle): ...\n"}))
+
+
+def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
+    code = "def load(bundle):\n    import shapes\n    return shapes.predict\n"
+    write.write(tmp_path / "bundle", custom.bundle(code, modules={"shapes": "def predict(x): ...\n"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"files": {"files/x": b""}}, "code/model.py: is missing; it has the model's code: def load(bundle)"),
+        ({"modules": ("a.b",)}, "code/a/b.py: is missing; `modules` lists a.b: put its file there, or take it off"),
+        ({"modules": ("json",)}, "modules.0: json is a module of Python's own library, which the image has"),
+        ({"modules": ("numpy",)}, "modules.0: numpy is the name of another module in the image; rename yours"),
+        ({"modules": ("a", "a")}, "modules.1: a is there twice; list it once"),
+        ({"modules": ("a.class",)}, "modules.0: a.class has a word of Python's own in it; rename the module"),
+        ({"modules": ("a/b",)}, "text that is a module's dotted name, such as a.b, is needed"),
+        ({"files": {"code/model.py": b"\xff"}}, "code/model.py: is not UTF-8 (byte 0); save it as UTF-8"),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "code/more.py": b""}},
+            "code/more.py: no module of `modules` is in it; list it there, or move data to files/",
+        ),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "model.txt.gz": b""}},
+            "files.model.txt.gz: a custom model has its code in code/ and its data in files/; move it there",
+        ),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "files/weights (final).json": b""}},
+            'files: "files/weights (final).json" cannot be a file of a bundle; in code/ and files/, up to 8 parts',
+        ),
+        (
+            {"files": {"code/model.py": custom.CODE.encode(), "files/a": b"", "files/a/b": b""}},
+            'files: "files/a" is a file, and "files/a/b" lies in it; rename one',
+        ),
+    ],
+)
+def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    whole = {"files": {"code/model.py": custom.CODE.encode()}, **changes}
+    made = custom.bundle()
+    faulty = bundle_model.Bundle(
+        features=made.features, model=bundle_model.Custom(**whole), golden=made.golden, post=made.post
+    )
+    assert says in fault_of(faulty, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["files/../../../victim.json", "files/../victim.json", "/victim.json", "files//x"])
+def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
+    made = custom.bundle()
+    files_of_it = {"code/model.py": custom.CODE.encode(), name: b"new"}
+    faulty = bundle_model.Bundle(
+        features=made.features, model=bundle_model.Custom(files=files_of_it), golden=made.golden, post=made.post
+    )
+    (tmp_path / "victim.json").write_bytes(b"old")
+    with pytest.raises(errors.BundleError, match="cannot be a file of a bundle"):
+        write.write(tmp_path / "below" / "bundle", faulty)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("victim.json", b"old")]
+
+
+# ---- predicting
+
+
+def live(rows: int = 6) -> pd.DataFrame:
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(random.integers(0, 5, size=(rows, 3)), columns=[f"feature_{place}" for place in range(3)])
+    return frame.set_index(pd.Index([f"n{row}" for row in range(rows)], name="id")).assign(era="X")
+
+
+def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
+    predict = pickles.predict_of(custom.bundle())
+    assert predict.__name__ == "predict"
+    assert "MODEL" not in predict.__globals__
+    expected = live()[["feature_0", "feature_1", "feature_2"]].to_numpy() @ custom.WEIGHTS
+    np.testing.assert_array_equal(predict(live())["prediction"], expected)
+
+
+@pytest.mark.parametrize("rows", [1, 6, 50])
+def test_steps_are_done_to_what_it_returns(rows: int) -> None:
+    raw, ranked = pickles.predict_of(custom.bundle()), pickles.predict_of(custom.bundle(post=(post.Rank(),)))
+    frame = live(rows)
+    expected = raw(frame)["prediction"].rank(pct=True)
+    pd.testing.assert_series_equal(ranked(frame, None)["prediction"], expected)
+
+
+def test_two_frames_are_handed_to_a_function_of_two() -> None:
+    code = """
+    import pandas as pd
+
+    def load(bundle):
+        def predict(live_features, live_benchmark_models):
+            values = live_benchmark_models["bench"].reindex(live_features.index)
+            return values.to_frame("prediction").sort_values("prediction")
+        return predict
+    """
+    predict = pickles.predict_of(custom.bundle(code, benchmarks=("bench",), post=(post.Rank(),)))
+    frame = live(4)
+    benchmarks = pd.DataFrame({"era": "X", "bench": [0.4, 0.1, 0.3, 0.2]}, index=frame.index)
+    answer = predict(frame, benchmarks.iloc[::-1])
+    assert list(answer.index) == list(frame.index)
+    assert list(answer["prediction"]) == [1, 0.25, 0.75, 0.5], "put back into the rows' order"
+
+
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        ("live_features.iloc[:2]", "predict returned rows for other ids than those of live_features"),
+        ("[1.0, 2.0]", "predict returned 2 values for 6 rows of live_features"),
+    ],
+)
+def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> None:
+    code = f"def load(bundle):\n    return predict\n\ndef predict(live_features):\n    return {returned}\n"
+    predict = pickles.predict_of(custom.bundle(code, post=(post.Rank(),)))
+    with pytest.raises(ValueError, match=re.escape(says)):
+        predict(live(), None)
+
+
+# ---- its golden rows
+
+
+COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []}
+
+
+@pytest.mark.parametrize("steps", [(), (post.Rank(),)])
+def test_golden_rows_are_what_the_function_predicts(steps: tuple[Any, ...], tmp_path: Path) -> None:
+    made = custom.bundle(post=steps)
+    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
+    found: Any = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"), COLUMNS)
+    np.testing.assert_allclose(found, made.golden.predictions)
+
+
+def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
+    def predict(live_features: Any, live_benchmark_models: Any) -> Any:
+        assert list(live_features["era"].unique()) == ["X"]
+        assert list(live_features.columns) == ["era", "data_type", "feature_0", "feature_1", "feature_2"]
+        assert list(live_benchmark_models.columns) == ["era"]
+        assert live_features.index.name == "id"
+        return live_features[["feature_0"]].iloc[::-1]
+
+    np.savez(tmp_path / "golden.npz", inputs=np.arange(6.0).reshape(2, 3))
+    assert measure.predict_golden(predict, str(tmp_path / "golden.npz"), COLUMNS) == [0, 3]
+
+
+@pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
+def test_a_function_that_returns_something_else_has_none(returned: str, tmp_path: Path) -> None:
+    predict = eval(f"lambda live: {returned}")
+    np.savez(tmp_path / "golden.npz", inputs=np.ones((2, 3)))
+    with pytest.raises(ValueError, match="predict returned"):
+        measure.predict_golden(predict, str(tmp_path / "golden.npz"), COLUMNS)
+
+
+def test_measuring_one_as_a_script(tmp_path: Path) -> None:
+    made = custom.bundle()
+    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
+    live().to_parquet(tmp_path / "live.parquet")
+    (tmp_path / "model.pkl").write_bytes(pickles.pickled(made))
+    plan = {
+        "model": str(tmp_path / "model.pkl"),
+        "features": str(tmp_path / "live.parquet"),
+        "csv_folder": str(tmp_path),
+        "golden": str(tmp_path / "golden.npz"),
+        "columns": COLUMNS,
+        "out": str(tmp_path / "out.json"),
+    }
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    script = paths.inside_folder() / "measure.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], cwd=tmp_path, check=True)
+    report = json.loads((tmp_path / "out.json").read_bytes())
+    np.testing.assert_allclose(report["golden"], made.golden.predictions)
+    assert report["parameters"] == ["live_features"]
+
+
+# ---- what load is handed
+
+
+def test_load_finds_its_files(tmp_path: Path) -> None:
+    (tmp_path / "files" / "sub").mkdir(parents=True)
+    (tmp_path / "files" / "sub" / "table.csv").write_bytes(b"a\n")
+    given = inside_custom.Bundle({"features": ["a"], "benchmarks": []}, {}, tmp_path)
+    assert given.read("sub/table.csv") == given.read("files/sub/table.csv") == b"a\n"
+    assert given.path("sub/table.csv").is_file()
+    with pytest.raises(FileNotFoundError, match=r"no file 'sub/tabel\.csv'; did you mean 'sub/table\.csv'\?"):
+        given.read("sub/tabel.csv")
+    with pytest.raises(inside_custom.RefusedError, match="holds on to `bundle`"):
+        cloudpickle.dumps(given)

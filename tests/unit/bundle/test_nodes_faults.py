@@ -1,0 +1,144 @@
+"""What is wrong with a list of nodes: each fault at its place, all of them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from builder import errors
+from builder.bundle import activations, model
+from builder.bundle.storage import read
+from tests.support import bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+IDENTITY = activations.Activation(name="identity")
+
+
+def every_op() -> model.Bundle:
+    """Return a network of all ops: 3 inputs, 4 values from layer to layer."""
+    random = np.random.default_rng(1)
+    four = random.normal(size=4)
+    layers: tuple[model.Node, ...] = (
+        model.Layer(weights=random.normal(size=(3, 4)), bias=four, activation=IDENTITY),
+        model.Affine(gain=four, shift=four),
+        model.Norm(gain=four, shift=four, epsilon=1e-5),
+        model.Sum(sources=(1, 2)),
+        model.Clip(low=-np.ones(4), high=np.ones(4)),
+        model.Quantiles(quantiles=np.sort(random.normal(size=(5, 4)), axis=0), references=np.linspace(0, 1, 5)),
+        model.Softmax(),
+        model.Concat(sources=(6, 3)),
+        model.Select(places=np.array([7, 0], dtype=np.int32)),
+        model.Layer(weights=random.normal(size=(2, 1)), bias=np.zeros(1), activation=IDENTITY),
+    )
+    ones = np.ones(3)
+    return bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
+
+
+def layer(place: int, **keys: Any) -> Callable[[Path], object]:
+    return lambda folder: bundles.edit_json(folder, lambda data: data["layers"][place].update(keys))
+
+
+def array(name: str, numbers: Any) -> Callable[[Path], object]:
+    """Put other numbers in an array, declared as they are."""
+
+    def damage(folder: Path) -> None:
+        made = np.asarray(numbers)
+        declared = {"dtype": made.dtype.name, "shape": list(made.shape)}
+        bundles.edit_json(folder, lambda data: data["arrays"].update({name: declared}))
+        bundles.replace_array(folder / "arrays.npz", name, made)
+
+    return damage
+
+
+CASES: list[tuple[Callable[[Path], object], str, str]] = [
+    (layer(1, op="afine"), "layers.1", r'unknown op "afine"; did you mean affine\?'),
+    (layer(1, op=3), "layers.1", "unknown op 3"),
+    (layer(2, epsilon=0), "layers.2", r"norm: epsilon: 0; a number from 1e-30"),
+    (layer(5, normal=1), "layers.5", r"quantiles: normal: 1; true or false is needed"),
+    (layer(8, activation="relu"), "layers.8", r"select has no key 'activation'; it takes from"),
+    (layer(3, **{"from": [1]}), "layers.3", r"lists 1; sum takes two nodes or more"),
+    (layer(1, **{"from": [0, 0]}), "layers.1", r"lists 2; affine takes one node"),
+    (layer(3, **{"from": [1, 3]}), "layers.3", r"from: 3; from -1 to 2: a node before it"),
+    (layer(3, **{"from": "12"}), "layers.3", r"takes a list of two nodes or more"),
+    (layer(3, **{"from": [1, 1]}), "layers.2", r"nothing takes its result"),
+    (layer(3, **{"from": [-1, 2]}), "layers.3", r"a sum of unlike widths: 3 features.*; layers\.2 \(norm, 4 values\)"),
+    (layer(1, activation="rellu"), "layers.1", r"did you mean relu\?"),
+    (
+        array("gain1", np.ones(5)),
+        "arrays.gain1.shape",
+        r"w0 \(3, 4\) to gain1 \(5,\) does not chain; gain1 needs 4 values",
+    ),
+    (array("low4", np.ones((4, 1))), "arrays.low4.shape", r"\(4, 1\); \(in,\) is needed"),
+    (array("references5", np.ones(4)), "arrays.references5.shape", r"\(4,\) beside quantiles5 \(5, 4\); \(5,\)"),
+    (array("places8", np.array([0.0, 1.0])), "arrays.places8.dtype", "float64; int32 is needed"),
+    (array("w9", np.ones((2, 1), dtype=np.int32)), "arrays.w9.dtype", "int32; float32 or float64 is needed"),
+    (array("w9", np.ones((3, 1))), "arrays.w9.shape", r"layers\.8 \(select, 2 values\) to w9 \(3, 1\) does not chain"),
+    (array("scale", np.ones(3, dtype=np.int32)), "arrays.scale.dtype", "int32; float32 or float64 is needed"),
+    (array("gian1", np.ones(4)), "arrays.gian1", r"an mlp of 10 layers has no such array; did you mean gain1\?"),
+    (array("places8", np.array([8, 0], dtype=np.int32)), "arrays.npz: places8", r"8 at \[0\].*from 0 to 7 is needed"),
+    (array("shift2", np.array([1, np.nan, 1, 1])), "arrays.npz: shift2", r"nan at \[1\]"),
+    (
+        array("references5", np.array([0, 0.5, 0.4, 1, 1])),
+        "arrays.npz: references5",
+        r"0\.4 at \[2\].*the one before it",
+    ),
+    (array("references5", np.array([0, 0.5, 0.6, 1, 2])), "arrays.npz: references5", r"2\.0 at \[4\].*from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None:
+    damage, place, says = CASES[case]
+    folder = bundles.written(tmp_path / "net", every_op())
+    damage(folder)
+    with pytest.raises(errors.BundleError) as caught:
+        read.read(folder)
+    about = [fault for fault in caught.value.faults if f"{place}: " in fault]
+    assert about, caught.value.faults
+    with pytest.raises(errors.BundleError, match=says):
+        raise errors.BundleError(about)
+
+
+def test_a_scale_of_0_divides_nothing(tmp_path: Path) -> None:
+    ones = np.ones(3)
+    layers = (
+        model.Scale(centre=ones, scale=ones),
+        model.Layer(weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
+    )
+    made = bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
+    folder = bundles.written(tmp_path / "net", made)
+    array("scale0", np.array([1.0, 0, 2]))(folder)
+    with pytest.raises(errors.BundleError, match=r"scale0: 0\.0 at \[1\].*none is 0"):
+        read.read(folder)
+
+
+def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
+    folder = bundles.written(tmp_path / "net", every_op())
+    for damage in (
+        layer(1, activation="rellu"),
+        layer(2, epsilon="x"),
+        array("low4", np.ones(3)),
+        array("w9", np.ones((2, 2))),
+    ):
+        damage(folder)
+    with pytest.raises(errors.BundleError) as caught:
+        read.read(folder)
+    places = [fault.split(": ")[1] for fault in caught.value.faults]
+    assert {"layers.1", "layers.2", "arrays.low4.shape", "arrays.w9.shape"} <= set(places)
+
+
+def test_the_bundles_of_this_repository_keep_their_bytes(tmp_path: Path) -> None:
+    from builder import paths
+    from builder.bundle.storage import write
+
+    root = paths.inside_folder().parent.parent
+    for name in ("mlp", "wide"):
+        there = root / "configs" / "bundles" / name
+        write.write(tmp_path / name, read.read(there))
+        for path in there.iterdir():
+            assert (tmp_path / name / path.name).read_bytes() == path.read_bytes()

@@ -1,0 +1,368 @@
+"""Bundles as one file: the same bytes always, read as folders are, every damage told and nothing of it left."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import time
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors
+from builder.bundle.storage import archive, files, read, store, write
+from tests.support import bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILES = {"bundle.json": b"{}", "arrays.npz": b"a", "golden.npz": b"g"}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def zipped(path: Path, contents: dict[str, bytes], **options: Any) -> Path:
+    bundles.pack(path, contents, **options)
+    return path
+
+
+def faults_of(path: Path, cache: Path) -> list[str]:
+    """What is said of a zip, without the folder that it was tried in; nothing of it may be in the cache."""
+    with pytest.raises(errors.BundleError) as raised:
+        store.folder_of(path, cache)
+    left = [] if not (cache / "bundles").exists() else list((cache / "bundles").iterdir())
+    assert left == []
+    return [fault.replace(str(path), "ZIP") for fault in raised.value.faults]
+
+
+# ---- good ones
+
+
+def test_a_zip_is_the_folder_in_one_file(tmp_path: Path, cache: Path) -> None:
+    made = bundles.bundle(4, ("bench",))
+    folder, one = tmp_path / "mine", tmp_path / "mine.bundle.zip"
+    write.write(folder, made)
+    write.write(one, made)
+    unpacked = store.folder_of(one, cache)
+    assert store.folder_of(folder, cache) == folder
+    assert files.content_hash(unpacked) == files.content_hash(folder)
+    bundles.assert_same(read.read(unpacked), made)
+    with zipfile.ZipFile(one) as packed:
+        assert packed.namelist() == ["bundle.json", "arrays.npz", "golden.npz"]
+        for member in packed.infolist():
+            assert member.date_time == (1980, 1, 1, 0, 0, 0)
+            assert member.compress_type == zipfile.ZIP_STORED
+            assert member.external_attr >> 16 == stat.S_IFREG | 0o644
+            assert not member.extra
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "mine", "mine.bundle.zip"]
+
+
+def test_the_bytes_depend_on_the_bundle_alone(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.bundle.zip", tmp_path / "below" / "b.bundle.zip"
+    write.write(first, bundles.bundle())
+    before = os.umask(0o077)
+    try:
+        write.write(second, bundles.bundle())
+    finally:
+        os.umask(before)
+    assert first.read_bytes() == second.read_bytes()
+    write.write(first, bundles.bundle())
+    assert first.read_bytes() == second.read_bytes()
+    write.write(first, bundles.bundle(5))
+    assert first.read_bytes() != second.read_bytes()
+
+
+def test_files_beside_the_three_come_in_order(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "mine"
+    contents = {**FILES, "files/b/c.txt": b"c", "files/a.txt": b"", "code/model.py": b"m"}
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    stream = io.BytesIO()
+    archive.pack(folder, stream)
+    one = tmp_path / "one.bundle.zip"
+    one.write_bytes(stream.getvalue())
+    assert bundles.members(one) == contents
+    assert list(bundles.members(one))[3:] == ["code/model.py", "files/a.txt", "files/b/c.txt"]
+    assert files.content_hash(store.folder_of(one, cache)) == files.content_hash(folder)
+
+
+def test_a_zip_that_another_program_made_is_read(tmp_path: Path, cache: Path) -> None:
+    folder = bundles.written(tmp_path / "mine")
+    (folder / "files").mkdir()
+    contents = {path.name: path.read_bytes() for path in files.paths(folder)}
+    other = zipped(tmp_path / "other.bundle.zip", {**contents, "files/": b""}, compression=zipfile.ZIP_DEFLATED)
+    (folder / "files").rmdir()
+    assert files.content_hash(store.folder_of(other, cache)) == files.content_hash(folder)
+
+
+@settings(max_examples=20)
+@given(features=st.integers(1, 5), seed=st.integers(0, 9), benchmarks=st.lists(st.sampled_from("abc"), unique=True))
+def test_any_bundle_comes_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, features: int, seed: int, benchmarks: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    made = bundles.bundle(features, benchmarks, network=bundles.mlp(features + len(benchmarks), seed=seed))
+    write.write(folder / "one.bundle.zip", made)
+    bundles.assert_same(read.read(store.folder_of(folder / "one.bundle.zip", folder / "cache")), made)
+
+
+# ---- the cache
+
+
+def test_a_zip_is_unpacked_once(tmp_path: Path, cache: Path) -> None:
+    one = tmp_path / "one.bundle.zip"
+    write.write(one, bundles.bundle())
+    folder = store.folder_of(one, cache)
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    one.rename(tmp_path / "moved.bundle.zip")
+    assert store.folder_of(tmp_path / "moved.bundle.zip", cache) == folder
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
+    assert [path.name for path in (cache / "bundles").iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "more", "edited"])
+def test_what_is_damaged_in_the_cache_is_unpacked_again(tmp_path: Path, cache: Path, damage: str) -> None:
+    one = tmp_path / "one.bundle.zip"
+    write.write(one, bundles.bundle())
+    folder = store.folder_of(one, cache)
+    raw = (folder / "arrays.npz").read_bytes()
+    (folder / "arrays.npz").unlink()
+    if damage == "edited":  # as long as it was: the zip's hash still says what is meant
+        (folder / "arrays.npz").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    elif damage == "cut":
+        (folder / "arrays.npz").write_bytes(b"PK")
+    elif damage == "more":
+        (folder / "stray").write_bytes(b"")
+    assert store.folder_of(one, cache) == folder
+    assert (folder / "arrays.npz").read_bytes() == raw
+    bundles.assert_same(read.read(folder), bundles.bundle())
+    assert [path.name for path in (cache / "bundles").iterdir()] == [folder.name]
+
+
+def test_what_nobody_uses_and_what_a_killed_run_left_is_forgotten(tmp_path: Path, cache: Path) -> None:
+    for name, days in {"f" * 64: 31, "e" * 64: 3, ".unpacking-old": 2, ".unpacking-now": 0}.items():
+        (cache / "bundles" / name).mkdir(parents=True)
+        then = time.time() - days * 86_400
+        os.utime(cache / "bundles" / name, (then, then))
+    write.write(tmp_path / "one.bundle.zip", bundles.bundle())
+    folder = store.folder_of(tmp_path / "one.bundle.zip", cache)
+    assert {path.name for path in (cache / "bundles").iterdir()} == {"e" * 64, ".unpacking-now", folder.name}
+
+
+def test_faults_of_what_was_unpacked_name_the_zip(tmp_path: Path, cache: Path) -> None:
+    one = zipped(tmp_path / "one.bundle.zip", FILES)
+    folder = store.folder_of(one, cache)
+    with pytest.raises(errors.BundleError) as raised, store.named(one, folder):
+        read.read(folder)
+    assert f"{one}/bundle.json: kind: missing" in str(raised.value)
+    assert str(cache) not in str(raised.value)
+
+
+# ---- writing
+
+
+def test_a_zip_takes_the_place_of_a_bundle_alone(tmp_path: Path) -> None:
+    (tmp_path / "text.bundle.zip").write_text("mine")
+    (tmp_path / "empty.bundle.zip").touch()
+    zipped(tmp_path / "zip.bundle.zip", {"thesis.docx": b"x"})
+    (tmp_path / "folder.bundle.zip").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    for name in ("text", "empty", "zip", "folder"):
+        with pytest.raises(errors.BundleError, match="move it away or name another"):
+            write.write(tmp_path / f"{name}.bundle.zip", bundles.bundle())
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_another_zip_name_is_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(errors.BundleError, match=r"mine\.zip: a bundle in one file is called mine\.bundle\.zip"):
+        write.write(tmp_path / "mine.zip", bundles.bundle())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_a_zip_may_hold_stays_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "MOST_BYTES", 1000)
+    with pytest.raises(errors.BundleError, match="keep it as a folder"):
+        write.write(tmp_path / "mine.bundle.zip", bundles.bundle())
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- bad ones
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../evil.txt",
+        "files/../../evil.txt",
+        "/etc/evil",
+        "files//evil",
+        "files/./evil",
+        "..",
+        "files\\..\\..\\evil",
+        "C:\\evil",
+        "C:evil",
+        "code/.hidden",
+        "model.pkl",
+        "bundle.json/",
+        "files/a\nb",
+        "files/\u202egnp.exe",
+        "bundle.JSON",
+    ],
+)
+def test_a_name_that_no_bundle_has_is_refused(tmp_path: Path, cache: Path, name: str) -> None:
+    (fault,) = faults_of(zipped(tmp_path / "x.bundle.zip", {**FILES, name: b""}), cache)
+    assert fault.startswith("ZIP: holds ")
+    assert "which is no part of a bundle" in fault
+    assert fault.isprintable()
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_a_nul_does_not_hide_the_rest_of_a_name(tmp_path: Path, cache: Path) -> None:
+    one = zipped(tmp_path / "x.bundle.zip", {**FILES, "files/x_evil": b""})
+    one.write_bytes(one.read_bytes().replace(b"files/x_evil", b"files/x\0evil"))
+    (fault,) = faults_of(one, cache)
+    assert "no part of a bundle" in fault
+
+
+def edited(offset: int, form: str, value: int, name: bytes = b"arrays.npz") -> Callable[[bytes], bytes]:
+    """Change a field of a member's entry in the directory."""
+
+    def change(raw: bytes) -> bytes:
+        start = raw.rindex(name) - 46
+        at = start + offset
+        return raw[:at] + struct.pack(form, value) + raw[at + struct.calcsize(form) :]
+
+    return change
+
+
+def flipped(raw: bytes) -> bytes:
+    at = raw.index(b"arrays.npz") + len(b"arrays.npz")
+    return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda _: b"", "is empty, not a zip"),
+        (lambda _: b"<html>log in</html>" * 9, "is not a zip; a bundle in one file is NAME.bundle.zip"),
+        (lambda raw: raw[:10], "is a zip that was cut short"),
+        (lambda raw: raw[:-5], "is a zip that was cut short"),
+        (lambda raw: raw[: len(raw) // 2], "is a zip that was cut short"),
+        (lambda raw: raw + b"more", "is a zip that was cut short or added to"),
+        (lambda raw: raw[:-2] + b"\4\0note", "is a zip that was cut short or added to"),
+        (flipped, "arrays.npz: is damaged (Bad CRC-32"),
+        (edited(38, "<L", (stat.S_IFLNK | 0o777) << 16), "arrays.npz: is a link; put the file itself there"),
+        (edited(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.npz: is no plain file"),
+        (edited(8, "<H", 1), "arrays.npz: is encrypted"),
+        (edited(10, "<H", 14), "arrays.npz: is compressed by method 14; store it plainly or deflate it"),
+        (edited(24, "<L", 3 << 30), "arrays.npz: claims 3,221,225,472 bytes; at most"),
+        (edited(24, "<L", 1 << 20), "arrays.npz: holds other than the 1,048,576 bytes that it claims"),
+        (edited(42, "<L", 1 << 20), "arrays.npz: is damaged"),
+        (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
+        (lambda raw: raw[:-10] + struct.pack("<L", 1 << 30) + raw[-6:], "in a directory of 1,073,741,824 bytes"),
+        (lambda raw: raw[:-6] + struct.pack("<L", 7) + raw[-2:], "is damaged"),
+    ],
+    ids=range(18),
+)
+def test_a_damaged_zip_is_told(tmp_path: Path, cache: Path, damage: Callable[[bytes], bytes], says: str) -> None:
+    one = zipped(tmp_path / "x.bundle.zip", FILES)
+    one.write_bytes(damage(one.read_bytes()))
+    found = faults_of(one, cache)
+    assert all(fault.startswith("ZIP: ") for fault in found)
+    assert any(says in fault for fault in found)
+
+
+def test_a_directory_of_64_bits_is_bounded_too(tmp_path: Path, cache: Path) -> None:
+    one = zipped(tmp_path / "x.bundle.zip", FILES)
+    raw = one.read_bytes()
+    count, size, start = struct.unpack("<HLL", raw[-12:-2])
+    for huge, place, says in (
+        (count, len(raw) - 22, None),
+        (1 << 40, len(raw) - 22, "lists 1,099,511,627,776 files"),
+        (count, 3, "not where it says"),
+    ):
+        end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, huge, huge, size, start)
+        locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
+        one.write_bytes(raw[:-22] + end + locator + raw[-22:])
+        if says is None:
+            assert files.content_hash(store.folder_of(one, tmp_path / "other"))
+        else:
+            assert says in faults_of(one, cache)[0]
+
+
+def test_a_file_that_is_there_twice_or_missing_and_the_rest_are_told_together(tmp_path: Path, cache: Path) -> None:
+    one = tmp_path / "x.bundle.zip"
+    with zipfile.ZipFile(one, "w") as packed:
+        packed.writestr("bundle.json", b"{}")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            packed.writestr("bundle.json", b"{ }")
+        packed.writestr("arrays.npz", b"")
+        packed.writestr("evil.sh", b"")
+        packed.writestr("files/a", b"")
+        packed.writestr("files/a/b", b"")
+    assert faults_of(one, cache) == [
+        "ZIP: bundle.json: is there twice; one file a name",
+        'ZIP: holds "evil.sh", which is no part of a bundle; copy or fetch it again, or export the model again',
+        "ZIP: golden.npz: is missing; a bundle has bundle.json, arrays.npz, golden.npz",
+        "ZIP: files/a: is a file, and files/a/b lies below it; copy or fetch it again, or export the model again",
+    ]
+
+
+def test_a_zip_of_the_folder_itself_is_told_how_it_would_do(tmp_path: Path, cache: Path) -> None:
+    one = zipped(tmp_path / "x.bundle.zip", {f"mine/{name}": content for name, content in FILES.items()})
+    text = 'ZIP: holds a folder "mine" with the bundle in it; zip the files themselves, not their folder'
+    assert faults_of(one, cache) == [text]
+
+
+def test_no_more_is_inflated_than_is_read(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A megabyte a file of nothing but zeros takes a kilobyte each: what they claim together is what counts."""
+    bomb = {f"files/{place}": bytes(1 << 20) for place in range(8)}
+    one = zipped(tmp_path / "x.bundle.zip", {**FILES, **bomb}, compression=zipfile.ZIP_DEFLATED)
+    assert one.stat().st_size < 20_000
+    monkeypatch.setattr(archive, "MOST_BYTES", 4 << 20)
+    (fault,) = faults_of(one, cache)
+    assert fault == "ZIP: claims 8,388,612 bytes; at most 4,194,304 are read: make the model smaller"
+
+
+def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, cache: Path) -> None:
+    one = zipped(tmp_path / "x.bundle.zip", {**FILES, "arrays.npz": bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    one.write_bytes(edited(24, "<L", 100)(one.read_bytes()))
+    (fault,) = faults_of(one, cache)
+    assert "arrays.npz: is damaged" in fault
+
+
+def test_nothing_there_and_what_is_no_file_are_told(tmp_path: Path, cache: Path) -> None:
+    assert "does not exist; name a folder with bundle.json" in faults_of(tmp_path / "x.bundle.zip", cache)[0]
+    (tmp_path / "loop.bundle.zip").symlink_to("loop.bundle.zip")
+    assert "cannot be read" in faults_of(tmp_path / "loop.bundle.zip", cache)[0]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_whatever_byte_is_changed_there_is_the_same_bundle_or_an_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("flip")
+    one = zipped(folder / "x.bundle.zip", FILES)
+    raw = bytearray(one.read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    one.write_bytes(bytes(raw))
+    try:
+        found = store.folder_of(one, folder / "cache")
+    except errors.BundleError as error:
+        found_faults = error.faults
+    else:
+        found_faults = ()
+        assert {path.name: path.read_bytes() for path in files.paths(found)} == FILES
+    assert all(fault.startswith(str(one)) for fault in found_faults)

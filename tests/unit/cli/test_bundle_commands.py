@@ -1,0 +1,201 @@
+"""``bundle show`` and ``bundle check`` by the command, and a pickle made from one file or a fetched one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest_socket
+
+from builder.build import artifact
+from builder.bundle import model
+from builder.bundle.storage import files, write
+from tests.support import bundles, command, ensembles, http_files
+from tests.support.command import call, loaded, said
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from tests.support.fake_engine import FakeEngine
+
+
+def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = tuple(f"feature_{place}" for place in range(9))
+    trained: dict[str, model.Fact] = {
+        "framework": "lightgbm",
+        "eras": tuple(f"{era:04d}" for era in range(1, 575)),
+        "target": "target",
+        "evil": "red \x1b[31m\u202e text\nnext",
+        "seed": 7,
+        "early": True,
+    }
+    made = dataclasses.replace(bundles.bundle(9, ("bench",)), features=names, trained=trained)
+    one = tmp_path / "mine.bundle.zip"
+    write.write(one, made)
+    assert call("bundle", "show", str(one)) == 0
+    out, err = said(capsys)
+    assert err == ""
+    for text in (
+        "mlp, 49 parameters",
+        "9: feature_0, feature_1, feature_2, feature_3, feature_4 and 4 more",
+        "bench\n",
+        "rank (scope: era, ties: average)",
+        "6 rows, 1 of them with a missing input; predictions ",
+        f"{files.hash_content(one)[0]}  (of the zip: for {{url, sha256}} in a config)",
+        "574, from 0001 to 0574",
+        r"red \x1b[31m\u202e text\nnext",
+        "true",
+    ):
+        assert text in out
+    assert "\x1b" not in out
+
+    assert call("bundle", "show", str(one), "--json") == 0
+    answer = json.loads(said(capsys)[0])
+    assert (answer["format"], answer["kind"], answer["parameters"]) == (1, "mlp", 49)
+    assert answer["features"] == list(names)
+    assert answer["trained"]["evil"] == trained["evil"]
+    assert answer["sha256"] == files.hash_content(one)[0]
+    assert answer["golden"]["rows"] == 6
+    assert list(answer["files"]) == ["bundle.json", "arrays.npz", "golden.npz"]
+
+    folder = bundles.written(tmp_path / "mine", made)
+    assert call("bundle", "show", str(folder), "--json") == 0
+    of_folder = json.loads(said(capsys)[0])
+    assert of_folder["sha256"] is None
+    assert of_folder["hash"] == answer["hash"] == files.content_hash(folder)
+
+
+def test_a_good_bundle_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = tmp_path / "mine.bundle.zip"
+    write.write(one, bundles.bundle())
+    assert call("bundle", "check", str(one)) == 0
+    out, _ = said(capsys)
+    assert out.startswith(f"good: {one}: mlp, 3 features, 21 parameters; ")
+    assert call("bundle", "check", "--json", str(one)) == 0
+    answer = json.loads(said(capsys)[0])
+    assert (answer["good"], answer["faults"]) == (True, [])
+
+
+def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = bundles.written(tmp_path / "mine")
+    bundles.edit_json(folder, lambda data: data.update(features=["a", "a", "b"], trained={"user": "me"}))
+    contents = {path.name: path.read_bytes() for path in files.paths(folder)}
+    bundles.pack(tmp_path / "mine.bundle.zip", contents)
+    for path in (folder, tmp_path / "mine.bundle.zip"):
+        assert call("bundle", "check", str(path)) == 2
+        out, err = said(capsys)
+        assert out == ""
+        lines = err.splitlines()
+        assert lines[0].startswith(f"error: {path}/bundle.json: features: 1 of 2 names are there more than once: a")
+        assert lines[1].startswith(f"{path}/bundle.json: trained.user: ")
+        assert call("bundle", "check", str(path), "--json") == 2
+        out, err = said(capsys)
+        assert err == ""
+        answer = json.loads(out)
+        assert answer["good"] is False
+        assert [fault.partition(": ")[0] for fault in answer["faults"]] == [f"{path}/bundle.json"] * 2
+
+
+def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = bundles.bundle()
+    wrong = made.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
+    golden = model.Golden(inputs=made.golden.inputs, predictions=wrong)
+    folder = bundles.written(tmp_path / "mine", dataclasses.replace(made, golden=golden))
+    assert call("bundle", "check", str(folder)) == 2
+    err = said(capsys)[1]
+    assert f"{folder}/golden.npz: predictions: the model's own numbers give up to 1 away" in err
+    assert "(row 3), " in err
+
+
+def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = np.random.default_rng(7).normal(2, 1, size=(12, 2))
+    inputs[4] = inputs[3] + 1e-10  # a framework that computes in float32 may have either first
+    made = ensembles.bundle([ensembles.member("ab", transform="rank", scope="frame")], inputs=inputs)
+    for rows, code in (([4, 3], 0), ([3, 5], 2)):
+        turned = made.golden.predictions.copy()
+        turned[rows] = turned[rows[::-1]]
+        assert len(set(turned)) == 12
+        golden = model.Golden(inputs=inputs, predictions=turned)
+        folder = bundles.written(tmp_path / f"code_{code}", dataclasses.replace(made, golden=golden))
+        assert call("bundle", "check", str(folder)) == code, said(capsys)
+
+
+def test_nothing_there_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("show", "check"):
+        assert call("bundle", verb, "absent.bundle.zip") == 2
+        assert "absent.bundle.zip: does not exist; name a folder with bundle.json" in said(capsys)[1]
+    assert call("bundle") == 2
+    assert call("bundle", "shwo", "x") == 2
+
+
+def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = project / "configs"
+    write.write(configs / "small.bundle.zip", bundles.bundle())
+    raw = (configs / "small.bundle.zip").read_bytes()
+    assert call("pickle", "configs/small.yaml") == 0
+    first = artifact.load(project / "dist" / "small").manifest
+    said(capsys)
+    pytest_socket.enable_socket()
+    with http_files.serve({"/small.bundle.zip": http_files.content(raw)}) as server:
+        digest = files.hash_content(raw)[0]
+        for bundle in (
+            "small.bundle.zip",
+            f"{{url: small.bundle.zip, sha256: '{digest}'}}",
+            f"{{url: '{server.url}/small.bundle.zip?token=sesame', sha256: '{digest}'}}",
+        ):
+            text = command.CONFIG.replace("bundles/small", bundle)
+            (configs / "small.yaml").write_text(text)
+            assert call("pickle", "configs/small.yaml") == 0
+            assert "(nothing changed since it was made)" in said(capsys)[0]
+            (project / "dist" / "small" / "manifest.json").unlink()
+            assert call("pickle", "configs/small.yaml") == 0
+            assert "(made)" in said(capsys)[0]
+            assert artifact.load(project / "dist" / "small").manifest == first
+        assert len(server.asked) == 1
+    assert "sesame" not in (project / "dist" / "small" / "manifest.json").read_text()
+    # Offline, what is in the cache is enough; a verb that proves says which bundle changed.
+    assert call("render", "configs/small.yaml") == 0
+    write.write(configs / "small.bundle.zip", bundles.bundle(4))
+    (configs / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
+    said(capsys)
+    assert call("verify", "configs/small.yaml") == 2
+    assert f"{configs}/small.bundle.zip changed since it was made" in said(capsys)[1]
+
+
+def test_a_bundle_that_cannot_be_fetched_is_the_network(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest_socket.enable_socket()
+    with http_files.serve({}) as server:
+        url = f"{server.url}/small.bundle.zip?token=sesame"
+        bundle = f"{{url: '{url}', sha256: '{'0' * 64}'}}"
+        (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", bundle))
+        assert call("pickle", "configs/small.yaml") == 4
+    err = said(capsys)[1]
+    assert "small.bundle.zip: HTTP 404, is not there: look at the address" in err
+    assert "sesame" not in err
+    assert on.leftovers() == []
+
+
+def test_a_zip_with_faults_is_told_by_the_verbs(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "configs" / "small.bundle.zip").write_bytes(b"no zip")
+    (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
+    for verb in ("pickle", "render"):
+        assert call(verb, "configs/small.yaml") == 2
+        assert "configs/small.bundle.zip: is not a zip" in said(capsys)[1]
+
+
+def test_nothing_of_the_network_is_loaded_where_nothing_is_fetched() -> None:
+    assert not {"httpx", "zipfile", "numpy"} & loaded(
+        "from builder import obtain, fetch; from builder.bundle import store"
+    )

@@ -1,0 +1,498 @@
+"""The command as a person meets it: verbs, exit codes, one message and never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import builder
+from builder import errors
+from builder.cli import engine_session, parser, requirements
+from tests.support import bundles, command
+from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
+
+HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
+IN_MAKE = {
+    "pickle",
+    "render",
+    "validate",
+    "verify",
+    "upload",
+    "rollback",
+    "pin",
+    "init",
+    "engine",
+    "stand-in",
+    "doctor",
+    "models",
+    "status",
+}
+BY_COMMAND = {
+    "bundle",
+    "pickles",
+    "data-versions",
+    "logs",
+    "why",
+    "trigger",
+    "assign",
+    "disable",
+    "label",
+    "create-model",
+    "download",
+    "credentials",
+    "query",
+    "images",
+}
+"""Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
+
+
+# ---- the verbs
+
+
+def verbs_of_help() -> dict[str, str]:
+    code, out, err = run("--help", COLUMNS="200")
+    assert (code, err) == (0, "")
+    return dict(re.findall(r"^    ([a-z-]+)\s+(\S.*)$", out, re.MULTILINE))
+
+
+def makefile() -> str:
+    return (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
+    of_make = dict(re.findall(r"^([a-z-]+):[^#]*## (.*)$", makefile(), re.MULTILINE))
+    of_help = verbs_of_help()
+    assert set(of_help) == IN_MAKE | BY_COMMAND
+    assert {verb: of_make.get(verb) for verb in IN_MAKE} == {verb: of_help[verb] for verb in IN_MAKE}
+    assert not set(of_make) & BY_COMMAND
+
+
+def test_every_verb_has_help_and_takes_a_config_or_says_what(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, text in verbs_of_help().items():
+        assert call(verb, "--help") == 0
+        out, _ = said(capsys)
+        assert text in " ".join(out.split())
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--version") == 0
+    assert said(capsys)[0] == f"numerai-builder {builder.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("no-such-verb",), ("pickle", "--no-such-option"), ("stand-in",), ("pickle", "a", "b")], ids=str
+)
+def test_a_wrong_command_line_is_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    out, err = said(capsys)
+    assert out == ""
+    assert err.startswith("usage: numerai-builder")
+
+
+# ---- exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("what, where; what next"), 2),
+        (errors.ConfigError(["first", "second"]), 2),
+        (errors.BundleError(["first"]), 2),
+        (errors.DataError(["first"]), 2),
+        (errors.ArtifactError("x"), 2),
+        (errors.EngineError("x"), 3),
+        (errors.BuildError("x"), 3),
+        (errors.ImageError("x"), 3),
+        (errors.NetworkError("x"), 4),
+        (errors.RefusedError("x"), 5),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_error_has_its_exit_code_and_one_message(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(engine_session, "connect", fail)
+    expected = f"error: {error}\n" if str(error) else "interrupted\n"
+    assert call("engine") == code
+    assert said(capsys) == ("", expected)
+    assert call("engine", "--json") == code
+    out, err = said(capsys)
+    assert err == expected
+    assert json.loads(out) == {
+        "format": 1,
+        "error": {"code": code, "message": str(error) or "interrupted", "fix": getattr(error, "fix", "")},
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: no such file"),
+        (("pickle", "configs/wrong.yaml"), 2, r"configs/wrong.yaml:1: nmae: .*name"),
+        (("validate", "dist/absent"), 2, "is neither a config .* nor a folder"),
+        (
+            ("validate", "configs/small.yaml"),
+            2,
+            "nothing was built there yet; run `make pickle CONFIG=configs/small.yaml` first",
+        ),
+        (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
+        (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
+        (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
+    ],
+    ids=str,
+)
+def test_what_a_person_gets_wrong_is_told_by_its_place(
+    project: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    (project / "configs" / "wrong.yaml").write_text("nmae: wrong\n")
+    (project / "configs" / "bundles" / "empty").mkdir()
+    (project / "configs" / "empty.yaml").write_text(CONFIG.replace("small", "empty"))
+    before = sorted(project.rglob("*"))
+    assert call(*arguments) == code
+    out, err = said(capsys)
+    assert out == ""
+    assert err.startswith("error: ")
+    assert re.search(message, err), err
+    assert sorted(project.rglob("*")) == before, "nothing is written"
+
+
+def test_an_engine_that_is_not_there_is_one_message_and_3(project: Path) -> None:
+    code, out, err = run("pickle", "configs/small.yaml", cwd=project, DOCKER_HOST=f"unix://{project}/no.sock")
+    assert (code, out) == (3, "")
+    assert err.startswith("error: ")
+    assert f"DOCKER_HOST=unix://{project}/no.sock does not answer: [Errno 2] No such file or directory; start it" in err
+    assert len(err.splitlines()) == 1
+    assert not (project / "dist").exists()
+
+
+def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(engine_session, "connect", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert call("engine") == 70
+    out, err = said(capsys)
+    (kept,) = tmp_path.iterdir()
+    assert out == ""
+    assert err == (
+        "error: this is a bug of numerai-builder (ZeroDivisionError: by nought); "
+        f"the details are in {kept}: please report it\n"
+    )
+    text = kept.read_text(encoding="utf-8")
+    assert text.startswith(f"numerai-builder {builder.__version__}, Python 3.")
+    assert "Traceback (most recent call last)" in text
+    assert "ZeroDivisionError: by nought" in text
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EIO, errno.EMFILE])
+def test_what_the_machine_refuses_is_no_bug(
+    number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/the/file")
+
+    monkeypatch.setattr(engine_session, "connect", fail)
+    assert call("engine") == 2
+    assert said(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or fix")
+
+
+# ---- errors for programs
+
+JSON_COMMANDS = [
+    ("pickle", "--json", "configs/other.yaml"),
+    ("validate", "--json", "configs/other.yaml"),
+    ("verify", "--json", "configs/other.yaml"),
+    ("upload", "--json", "configs/other.yaml"),
+    ("rollback", "--json", "configs/other.yaml"),
+    ("pin", "--json", "configs/other.yaml"),
+    ("init", "--json", "--from", "no.bundle.zip"),
+    ("engine", "--json"),
+    ("stand-in", "--json", "--python", "2.7"),
+    ("models", "--json"),
+    ("status", "--json", "slot"),
+    ("pickles", "--json"),
+    ("logs", "--json", "slot"),
+    ("why", "--json", "slot"),
+    ("trigger", "--json", "slot"),
+    ("assign", "--json", "slot", "pickle"),
+    ("disable", "--json", "slot"),
+    ("label", "--json", "pickle", "text"),
+    ("create-model", "--json", "slot"),
+    ("download", "--json", "slot"),
+    ("credentials", "--json"),
+    ("data-versions", "--json"),
+    ("query", "--json", "{"),
+    ("images", "--json"),
+    ("bundle", "show", "--json", "no.bundle.zip"),
+]
+OWN_OBJECT = {"doctor", "bundle check"}
+"""They report what they found as findings, whatever fails."""
+
+
+def test_every_command_with_json_is_tried() -> None:
+    def commands(parser: argparse.ArgumentParser, prefix: str = "") -> set[str]:
+        found = {prefix.strip()} if any("--json" in action.option_strings for action in parser._actions) else set()
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, one in action.choices.items():
+                    found |= commands(one, f"{prefix} {name}")
+        return found
+
+    tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
+    assert commands(parser.build()) == tried | OWN_OBJECT
+
+
+@pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=lambda words: words[0])
+def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple[str, ...]) -> None:
+    broken = {
+        "DOCKER_HOST": f"unix://{project}/no.sock",
+        "NUMERAI_API_URL": "nowhere",
+        **dict.fromkeys(("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"), ""),
+    }
+    code, out, err = run(*arguments, cwd=project, **broken)
+    assert code in {2, 3, 4}
+    report = json.loads(out)
+    assert set(report) == {"format", "error"}
+    assert (report["format"], report["error"]["code"]) == (1, code)
+    assert report["error"]["message"] in err
+    assert report["error"]["message"].endswith(report["error"]["fix"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--json",), ("no-such", "--json"), ("pickle", "--json", "a", "b"), ("why", "--js"), ("render", "--json")],
+    ids=" ".join,
+)
+def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(*arguments) == 2
+    out, err = said(capsys)
+    error = json.loads(out)["error"]
+    assert (error["code"], error["fix"].startswith("see `numerai-builder")) == (2, True)
+    assert err.startswith("usage: numerai-builder")
+    assert err.endswith(f"error: {error['message']}\n")
+
+
+def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("pickle", "--", "--json") == 2
+    assert said(capsys)[0] == ""
+
+
+def test_json_prints_a_bug_and_a_full_disk_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for error, code, text in (
+        (ZeroDivisionError("by nought"), 70, "this is a bug of numerai-builder"),
+        (OSError(errno.ENOSPC, "No space left on device", "/the/file"), 2, "/the/file: No space left on device"),
+    ):
+        monkeypatch.setattr(engine_session, "connect", lambda *_, error=error, **__: raise_(error))
+        assert call("engine", "--json") == code
+        report = json.loads(said(capsys)[0])["error"]
+        assert (report["code"], report["message"].startswith(text), bool(report["fix"])) == (code, True, True)
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+# ---- being interrupted, and not being listened to
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_with_130_and_one_line(project: Path, number: signal.Signals) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(project / "deaf.sock"))
+        deaf.listen()
+        with start("engine", cwd=project, DOCKER_HOST=f"unix://{project}/deaf.sock") as process:
+            connection, _ = deaf.accept()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+            connection.close()
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+PRINTING = """
+import sys
+from pathlib import Path
+from builder.cli import main, parser, session
+from tests.support.fake_engine import FakeEngine
+session.connect = lambda *_, **__: FakeEngine(Path("unused"))
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "unbuffered", "code"),
+    [
+        ("--help", "", 0),
+        ("engine", "", 0),
+        # What is cut short in its output does not say that all is well.
+        ("engine", "1", 141),
+    ],
+)
+def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, code: int) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-c", PRINTING, verb],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def _run_bare(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a folder that has builder/, by a Python that has no packages but those of PYTHONPATH."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    bare = [sys.executable, "-S", "-m", "builder", *arguments]
+    return subprocess.run(
+        bare, cwd=folder, env={**kept, **environment}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A folder with the package, the repository's docker/ and a bundle: no virtual environment."""
+    for name in ("builder", "docker"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    bundles.written(tmp_path / "small")
+    return tmp_path
+
+
+def test_a_python_without_the_packages_hands_over_to_the_checkouts_own(copied: Path) -> None:
+    """Messages say `python -m builder ...`, which is typed with whatever Python is first on PATH."""
+    own = copied / ".venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    own.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
+    own.chmod(0o755)
+    done = _run_bare(copied, "status", "my slot")
+    assert (done.returncode, done.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
+
+
+def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path) -> None:
+    assert _run_bare(copied, "--version").stdout == f"numerai-builder {builder.__version__}\n"
+    assert _run_bare(copied, "pickle", "--help").returncode == 0
+    done = _run_bare(copied, "pickle")
+    assert (done.returncode, done.stdout) == (2, "")
+    # docker among them, although the folder docker/ can be imported under that name.
+    names = "numpy, docker, dotenv, graphql, httpx, jinja2, pandas, pyarrow, scipy, yaml"
+    assert done.stderr == (
+        f"error: this command needs packages that are not installed in this Python ({sys.executable}): {names}; "
+        'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"\n'
+    )
+
+
+def test_bundles_are_shown_and_checked_where_only_numpy_is(copied: Path) -> None:
+    site = copied / "site"
+    site.mkdir()
+    for folder in Path(np.__file__).parents[1].glob("numpy*"):
+        (site / folder.name).symlink_to(folder)
+    for command_name in ("show", "check"):
+        done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
+        assert done.returncode == 0, done.stderr
+    bundles.written(copied / "gelu", bundles.bundle(network=bundles.mlp(3, names=("gelu",))))
+    done = _run_bare(copied, "bundle", "check", "gelu", PYTHONPATH=str(site))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "packages that are not installed" in done.stderr
+    assert ": scipy; run `make setup`" in done.stderr
+
+
+def test_the_extra_that_commands_need_is_the_one_that_pyproject_has() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {"dotenv": "python-dotenv", "graphql": "graphql-core", "yaml": "pyyaml"}
+    for modules, listed in (
+        (requirements.BASE, project["dependencies"]),
+        (requirements.BUILD, project["optional-dependencies"]["build"]),
+    ):
+        assert sorted(named.get(name, name) for name in modules) == [re.split(r"[<>=]", one)[0] for one in listed]
+    locked = re.findall(r"(?m)^([\w.-]+)==", (ROOT / "requirements" / "run.txt").read_text())
+    assert {named.get(name, name) for name in requirements.ALL} <= set(locked), "`make setup` installs them too"
+
+
+def test_an_output_that_is_full_is_no_fault_of_a_folder(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "builder", "render", "configs/small.yaml"],
+            cwd=command.write_project(tmp_path / "project"),
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "error: what was being written (the output, or" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+CLOSED = """
+import os, sys
+os.close(int(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, "-m", "builder", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "arguments", "code", "said"),
+    [
+        (0, ("query", "-"), 2, "error: the query: line 1, column 1"),
+        (1, ("render", "configs/small.yaml"), 0, ""),
+        (2, ("render", "configs/none.yaml"), 2, ""),
+    ],
+)
+def test_a_stream_that_is_closed_is_an_empty_one(
+    tmp_path: Path, number: int, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED, str(number), *arguments],
+        cwd=command.write_project(tmp_path / "project"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(said)
+    assert bool(done.stderr) is bool(said)
+
+
+def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
+    command.write_project(folder)
+    code, out, err = run("render", "configs/small.yaml", cwd=folder)
+    assert (code, err) == (0, "")
+    assert "\\udcff/dist/small/Dockerfile" in out
+
+
+# ---- what it costs to start
+
+
+def test_the_command_line_alone_loads_nothing_heavy() -> None:
+    assert HEAVY & loaded("from builder.cli import main, parser; parser.build()") == set()

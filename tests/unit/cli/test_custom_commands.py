@@ -1,0 +1,73 @@
+"""A model of the user's own by the command, on the fake engine: made, noted, refused with its line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder import errors
+from builder.build import artifact
+from builder.bundle.storage import write
+from builder.cli import engine_session
+from tests.support import command, custom
+from tests.support.command import call, said
+from tests.support.fake_engine import FakeEngine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DRAWS = custom.CODE.replace('bundle.arrays["weights"]', "__import__('random').random()")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a config, as the working directory, and an engine for every verb."""
+    monkeypatch.chdir(command.write_project(tmp_path / "project"))
+    on = FakeEngine(tmp_path / "engine")
+    on.add_image("runner:1", layers=("sha256:1",))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: on)
+    return tmp_path / "project"
+
+
+def put(project: Path, code: str, **changes: dict[str, str]) -> None:
+    write.write(project / "configs" / "bundles" / "small", custom.bundle(code, **changes))  # type: ignore[arg-type]
+
+
+def test_it_is_made_and_verified(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(project, custom.CODE.replace("import pandas", "import team.maths\nimport pandas"), modules={"team.maths": ""})
+    assert call("pickle", "configs/small.yaml") == 0
+    out = said(capsys)[0]
+    assert "custom, 3 features" in out
+    assert "other bytes" not in out
+    made = artifact.load(project / "dist" / "small")
+    assert made.manifest.pickle.parameters == ("live_features",)
+    assert made.manifest.pickle.findings == ()
+    assert (made.folder / "context" / "bundle" / "code" / "team" / "maths.py").is_file()
+    assert call("verify", "configs/small.yaml") == 0
+
+
+def test_why_the_bytes_do_not_hold_is_said_with_the_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(project, DRAWS)
+    assert call("pickle", "configs/small.yaml") == 0
+    note = (
+        "note: another build of this pickle may give other bytes (`make verify CONFIG=configs/small.yaml` compares "
+        "them):\n  code/model.py:5: `__import__("
+    )
+    assert note in said(capsys)[0]
+    found = artifact.load(project / "dist" / "small").manifest.pickle.findings
+    assert [(one.file, one.line) for one in found] == [("code/model.py", 5)]
+    assert call("pickle", "configs/small.yaml") == 0
+    assert note in said(capsys)[0], "also where nothing has changed"
+    assert call("verify", "configs/small.yaml") == 1
+    out = said(capsys)[0]
+    assert "DIFFERENT" in out
+    assert "code/model.py:5: " in out
+
+
+def test_code_that_cannot_be_run_is_told_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(project, custom.CODE.replace("import pandas as pd", "import gone"))
+    assert call("pickle", "configs/small.yaml") == errors.EngineError.exit_code
+    text = said(capsys)[1]
+    assert "code/model.py:2: in <module>: the image has no module 'gone'; if it is yours, list it under" in text
+    assert "Traceback" not in text

@@ -1,0 +1,562 @@
+"""Pins by the command: made, moved, compared, locked; on the fake engine, with registries in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from builder import errors, tournament
+from builder.build import artifact
+from builder.cli import api_session
+from builder.config import model as config
+from builder.image import lockfile, stand_in
+from tests.support import bundles
+from tests.support.command import CONFIG, call, said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.fake_engine import FakeEngine
+    from tests.support.fake_registries import FakeRegistries
+
+REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
+REPOSITORY = REF.partition(":")[0]
+OLDER = "ghcr.io/numerai/numerai_predict_py_3_11:a78dedd"
+DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
+
+SPEC = "5" * 64
+
+
+class Api:
+    """What the tournament says of its images."""
+
+    def __init__(self) -> None:
+        self.offered = [image("py_3_12", default=True), image("py_3_11"), image("py_3_10", deprecated=True)]
+        self.down = False
+
+    def images(self) -> tuple[tournament.DockerImage, ...]:
+        if self.down:
+            raise errors.UnansweredError("api: no connection", sent=False)
+        return tuple(self.offered)
+
+    @contextlib.contextmanager
+    def connect(self, *_: object, **__: object) -> Iterator[Api]:
+        yield self
+
+
+def image(name: str, **states: bool) -> tournament.DockerImage:
+    plain = {"default": False, "deprecated": False, "experimental": False} | states
+    return tournament.DockerImage(
+        id=name, name=name, image=f"numerai_predict_{name}", tag="a78dedd", inserted_at="", **plain
+    )
+
+
+@pytest.fixture(autouse=True)
+def api(monkeypatch: pytest.MonkeyPatch) -> Api:
+    made = Api()
+    monkeypatch.setattr(api_session, "connect", made.connect)
+    return made
+
+
+def write(project: Path, ref: str = REF, *, name: str = "small", stand_in: bool = False) -> None:
+    text = CONFIG.replace("runner:1", f'{ref}\n  stand_in: "3.11"' if stand_in else ref).replace(
+        "small\n", f"{name}\n", 1
+    )
+    (project / "configs" / f"{name}.yaml").write_text(text)
+
+
+def report(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
+    assert call("pin", "--json", *arguments) == code
+    return json.loads(said(capsys)[0])  # type: ignore[no-any-return]
+
+
+# ---- pin
+
+
+def test_pin_writes_what_the_configs_name_and_says_what_changed(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    known.digests[REF] = DIGEST
+    assert call("pin") == 0
+    out, err = said(capsys)
+    assert err == ""
+    assert f"{REF}  pinned  (of small)" in out
+    assert f"{DIGEST} (" in out
+    assert "Python 3.12.8, 1.0 MB to pull" in out
+    assert f"{project / lockfile.NAME} is changed" in out
+    written = (project / lockfile.NAME).read_bytes()
+    pin = lockfile.read(project).images[REF]
+    assert (pin.digest, pin.python, pin.labels) == (DIGEST, "3.12.8", {"a": "b"})
+
+    assert call("pin") == 0
+    assert "nothing to change" in said(capsys)[0]
+    assert (project / lockfile.NAME).read_bytes() == written
+
+    known.digests[REF] = MOVED
+    known.kept.add(DIGEST)
+    assert call("pin", "--check") == 1
+    out, _ = said(capsys)
+    for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` changes it"):
+        assert text in out
+    assert (project / lockfile.NAME).read_bytes() == written
+    assert call("pin") == 0
+    out, _ = said(capsys)
+    assert f"{REF}  moved" in out
+    assert "no longer has" not in out
+    assert lockfile.read(project).images[REF].digest == MOVED
+    assert call("pin", "--check") == 0
+
+
+def test_pin_in_json(project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project)
+    known.digests[REF] = DIGEST
+    found = report(capsys, "--check", code=1)
+    assert (found["format"], found["checked"], found["changed"]) == (1, True, False)
+    assert not (project / lockfile.NAME).exists()
+    found = report(capsys)
+    assert found["changed"] is True
+    known.digests[REF] = MOVED
+    (entry,) = report(capsys)["images"]
+    assert (entry["key"], entry["state"], entry["was"], entry["digest"]) == (REF, "moved", DIGEST, MOVED)
+    assert entry["models"] == ["small"]
+    assert any("no longer has what was pinned" in note for note in entry["notes"])
+
+
+def test_an_image_that_is_gone_is_a_finding_and_stays_pinned(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    write(project, OLDER, name="older")
+    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    report(capsys)
+    del known.digests[REF]
+    known.digests[OLDER] = MOVED
+    assert call("pin") == 1
+    out, _ = said(capsys)
+    for text in (f"{REF}  GONE", "stays pinned: name another in the config", "python -m builder images"):
+        assert text in out
+    assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: DIGEST, OLDER: MOVED}
+
+
+def test_what_the_tournament_says_of_an_image_is_told(
+    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known.digests |= dict.fromkeys(
+        (OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1"), DIGEST
+    )
+    api.offered.append(image("py_3_13", experimental=True))
+    assert (
+        call("pin", OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1") == 0
+    )
+    out, _ = said(capsys)
+    assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default: name that" in out
+    assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): name that" in out
+    assert "it is experimental (" in out
+    assert "it is not among the tournament's images, so that nothing made in it is uploaded" in out
+
+
+def test_an_api_that_is_silent_is_a_note(
+    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    known.digests[REF] = DIGEST
+    api.down = True
+    assert call("pin") == 0
+    assert "note: what the tournament says of these images is not known: api: no connection" in said(capsys)[0]
+    assert lockfile.read(project).images[REF].digest == DIGEST
+
+
+def test_a_registry_that_is_silent_changes_nothing(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    known.down = True
+    assert call("pin") == 4
+    out, _ = said(capsys)
+    assert f"{REF}  NOT KNOWN  (of small)" in out
+    assert f"{REF}: no connection" in out
+    assert not (project / lockfile.NAME).exists()
+
+
+def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
+    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    write(project, OLDER, name="older")
+    write(project, "default", name="newest")
+    pin_it(project, MOVED)
+    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    known.refused.add(REF)
+    api.down = True
+    assert call("pin", "--check") == 4
+    assert call("pin") == 4
+    out, _ = said(capsys)
+    for text in (
+        f"{REF}  NOT KNOWN",
+        "requires a login",
+        f"{MOVED[:19]}... of 2026-11-01 stays pinned",
+        "default  NOT",
+    ):
+        assert text in out
+    assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: MOVED, OLDER: DIGEST}
+    states = {entry["key"]: entry["state"] for entry in report(capsys, code=4)["images"]}
+    assert states == {REF: "unknown", OLDER: "same", "default": "unknown"}
+
+
+def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    pin_it(project, MOVED)
+    known.digests[REF] = DIGEST
+    known.refused.add(MOVED)
+    assert call("pin") == 0
+    out, _ = said(capsys)
+    assert f"{REF}  moved" in out
+    assert "whether the registry still has what was pinned is not known" in out
+    assert "requires a login" in out
+    assert lockfile.read(project).images[REF].digest == DIGEST
+
+
+def test_a_reference_that_names_its_digest_needs_no_pin(
+    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, f"{REPOSITORY}@{DIGEST}")
+    known.kept.add(DIGEST)
+    assert call("pin") == 0
+    assert "names its digest" in said(capsys)[0]
+    assert not (project / lockfile.NAME).exists()
+    known.kept.clear()
+    assert call("pin", "--check") == 1
+
+
+def test_faults_of_all_configs_come_together(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "configs" / "bad.yaml").write_text("name: bad\n")
+    (project / "configs" / "worse.yaml").write_text("- a\n")
+    assert call("pin") == 2
+    _, err = said(capsys)
+    assert "bad.yaml" in err
+    assert "worse.yaml" in err
+    assert call("pin", "no_reference") == 2
+    assert "name a config (configs/NAME.yaml), or default" in said(capsys)[1]
+
+
+def test_what_lies_with_the_bundles_is_no_config(project: Path, known: FakeRegistries) -> None:
+    write(project)
+    (project / "configs" / "bundles" / "notes.yaml").write_text("- no config\n")
+    (project / "configs" / "more").mkdir()
+    text = (project / "configs" / "small.yaml").read_text().replace("bundles/small", "../bundles/small")
+    (project / "configs" / "more" / "other.yaml").write_text(text.replace("small\n", "other\n", 1).replace(REF, OLDER))
+    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    assert call("pin") == 0
+    assert set(lockfile.read(project).images) == {REF, OLDER}
+
+
+def test_no_config_at_all_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call("pin") == 2
+    assert "has no config; name one, or an image reference" in said(capsys)[1]
+
+
+def test_locked_goes_by_the_lock_file_of_a_config(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make() == 0
+    (project / "configs" / "small.yaml").unlink()
+    for verb in ("validate", "verify", "upload"):
+        assert call(verb, "--locked", "dist/small") == 5
+        assert f"no config has this name, so that {lockfile.NAME} cannot name it" in said(capsys)[1]
+
+
+# ---- default
+
+
+def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
+    project: Path, on: FakeEngine, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "default")
+    assert call("render", "configs/small.yaml") == 3
+    assert "`default` is not pinned; run `make pin CONFIG=configs/small.yaml`" in said(capsys)[1]
+    known.digests |= {REF: DIGEST, OLDER: MOVED}
+    assert call("pin") == 0
+    out, _ = said(capsys)
+    assert f"stands for  {REF}" in out
+    pin = lockfile.read(project).images["default"]
+    assert (pin.ref, pin.digest) == (REF, DIGEST)
+    assert call("render", "configs/small.yaml") == 0
+    assert f"FROM {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
+
+    api.offered = [image("py_3_12"), image("py_3_11", default=True)]
+    on.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert call("pickle", "configs/small.yaml") == 0, "the pin says what it stands for"
+    assert call("pickle", "--locked", "configs/small.yaml") == 0
+    assert artifact.load(project / "dist" / "small").manifest.image.ref == REF
+    said(capsys)
+    assert call("pin") == 0
+    out, _ = said(capsys)
+    assert "the default is numerai_predict_py_3_11:a78dedd now, was numerai_predict_py_3_12:a78dedd" in out
+    assert lockfile.read(project).images["default"].ref == OLDER
+    assert call("validate", "configs/small.yaml") == 2
+    assert (
+        f"{project / lockfile.NAME} (its pin) changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
+        in said(capsys)[1]
+    )
+
+
+def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
+    project: Path, on: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "default")
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert call("pickle", "configs/small.yaml") == 0
+    assert f"note: default is pinned in {project / lockfile.NAME} now" in said(capsys)[1]
+    assert lockfile.read(project).images["default"].ref == REF
+    api.down = True
+    assert call("pickle", "configs/small.yaml") == 0, "the pin says it"
+
+
+def test_default_that_nobody_can_say_is_an_error_or_a_stand_in(
+    project: Path, on: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, "default")
+    api.down = True
+    assert call("pickle", "configs/small.yaml") == 4
+    assert call("pin") == 4
+    assert "api: no connection" in said(capsys)[0]
+    api.down, api.offered = False, []
+    assert call("pin") == 4
+    assert "names no default image; name one in the config" in said(capsys)[0]
+
+
+# ---- builds
+
+
+def make(*extra: str) -> int:
+    return call("pickle", *extra, "configs/small.yaml")
+
+
+def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
+    assert make() == 0
+    _, err = said(capsys)
+    assert f"note: {REF} is pinned in {project / lockfile.NAME} now: {DIGEST[:19]}" in err
+    assert f"note: {project / lockfile.NAME} names small now: review its lines and commit the file" in err
+    made = artifact.load(project / "dist" / "small").manifest
+    lock = lockfile.read(project)
+    pin, model = lock.images[REF], lock.models["small"]
+    assert (pin.digest, pin.python, pin.labels) == (DIGEST, made.image.python, {"maker": "them"})
+    assert (model.image, model.bundle, model.pickle) == (DIGEST, made.bundle.hash, made.pickle.sha256)
+    assert make() == 0
+    assert said(capsys)[1] == ""
+    assert make("--locked") == 0
+    assert on.asked == [], "no network"
+
+
+def test_local_images_and_stand_ins_are_not_pinned(project: Path, on: FakeEngine) -> None:
+    assert make() == 0
+    assert not (project / lockfile.NAME).exists()
+
+
+def pin_it(project: Path, digest: str = DIGEST) -> None:
+    lockfile.change(project, lambda lock: lock.with_pin(REF, lockfile.pin(digest, day="2026-11-01")), waiting=print)
+
+
+def test_the_pinned_image_is_used_whatever_the_tag_means_here(
+    project: Path, on: FakeEngine, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    pin_it(project)
+    other = on.add_image(REF, digests=(f"{REPOSITORY}@{MOVED}",))
+    assert make() == 3
+    _, err = said(capsys)
+    assert f"{REF} on this engine is another image than the one that {lockfile.NAME} pins" in err
+    assert f"{REPOSITORY}@{DIGEST}, which is pinned" in err
+    assert "`make pin` pins what" in err
+    on.registry[f"{REPOSITORY}@{DIGEST}"] = dataclasses.replace(
+        other, id="sha256:x", digests=(f"{REPOSITORY}@{DIGEST}",), tags=()
+    )
+    assert make() == 0
+    assert artifact.load(project / "dist" / "small").manifest.image.base == f"{REPOSITORY}@{DIGEST}"
+    assert on.asked == [f"{REPOSITORY}@{DIGEST}"] * 2
+    said(capsys)
+
+    known.digests[REF] = MOVED
+    assert make("--pull") == 0
+    _, err = said(capsys)
+    assert (
+        f"note: {REF} is {MOVED[:19]}... at the registry now, and {DIGEST[:19]}... is pinned (2026-11-01) and used"
+        in err
+    )
+    assert lockfile.read(project).images[REF].digest == DIGEST
+    known.down = True
+    assert make("--pull") == 0
+    assert f"note: whether {REF} has moved is not known" in said(capsys)[1]
+
+
+LOCKABLE = ("pickle", "render", "validate", "verify", "upload")
+
+
+def refusals(capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Return what each command that takes --locked says when it refuses."""
+    found = set()
+    for command in LOCKABLE:
+        assert call(command, "--locked", "configs/small.yaml") == 5, command
+        found.add(said(capsys)[1])
+    return found
+
+
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_locked_refuses_a_model_without_a_lock_file(
+    project: Path,
+    on: FakeEngine,
+    known: FakeRegistries,
+    capsys: pytest.CaptureFixture[str],
+    stand_in: bool,  # noqa: FBT001
+) -> None:
+    write(project, stand_in=stand_in)
+    known.digests[REF] = DIGEST
+    on.registry[REF] = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    (message,) = refusals(capsys)
+    assert f"{project / lockfile.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
+    assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in message
+    assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
+    assert on.asked == []
+    assert not (project / lockfile.NAME).exists()
+    assert not (project / "dist").exists()
+
+
+def test_locked_refuses_a_built_model_whose_entry_is_gone(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    lock = lockfile.read(project)
+    said(capsys)
+    for less, missing in (
+        (dataclasses.replace(lock, models={}), "the model (it has no entry small)"),
+        (dataclasses.replace(lock, images={}), f"the image ({REF} is not pinned)"),
+        (lock.with_model("small", dataclasses.replace(lock.models["small"], pickle=None)), "the pickle (none is"),
+    ):
+        (project / lockfile.NAME).write_bytes(lockfile.to_bytes(less))
+        (message,) = refusals(capsys)
+        assert missing in message
+        assert (project / lockfile.NAME).read_bytes() == lockfile.to_bytes(less)
+
+
+@pytest.mark.parametrize("kind", ["local", "stand_in"])
+def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
+    project: Path, on: FakeEngine, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "stand_in":
+        write(project, "absent:1", stand_in=True)
+        inputs = stand_in.inputs_hash("3.11", stand_in.bases("3.11")[0])
+        labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
+        on.add_image(stand_in.tag_name("3.11", SPEC), labels=labels)
+    assert make() == 0
+    made = artifact.load(project / "dist" / "small").manifest
+    assert made.image.kind == kind
+    key = config.canonical_reference(made.image.ref)
+    model = lockfile.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-01")}, models={"small": model})
+    (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # even when somebody has written it there
+    said(capsys)
+    for command in ("validate", "verify", "upload"):
+        assert call(command, "--locked", "configs/small.yaml") == 5
+        assert f"the image ({kind} {made.image.identity[:19]}..." in said(capsys)[1]
+    assert make("--locked") == 3, "the digest is at no registry, and no stand-in takes its place"
+
+
+def test_locked_validates_in_no_stand_in(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    assert call("validate", "--locked", "--stand-in", "3.11", "configs/small.yaml") == 5
+    assert "--stand-in 3.11: a stand-in is not the image that" in said(capsys)[1]
+
+
+def test_locked_refuses_another_bundle_before_an_engine_is_asked(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    said(capsys)
+    bundles.edit_json(project / "configs" / "bundles" / "small", lambda data: data.update(more=1))
+    (message,) = refusals(capsys)
+    assert f"small is not what {project / lockfile.NAME} names" in message
+    assert "the bundle (" in message
+
+
+def test_locked_lets_nothing_stand_in_for_a_pin(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project, stand_in=True)
+    image = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    assert make("--locked") == 0
+    on.remove_image(image.id)
+    said(capsys)
+    assert make("--locked") == 3
+    assert f"{REPOSITORY}@{DIGEST}, which is pinned" in said(capsys)[1]
+
+
+def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    write(project)
+    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    lock = lockfile.read(project)
+    model = lock.models["small"]
+    whole = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
+    said(capsys)
+    for part, other in (
+        ("bundle", lockfile.Model(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
+        ("pickle", lockfile.Model(image=DIGEST, bundle=model.bundle, pickle="0" * 64)),
+        ("image", lockfile.Model(image=MOVED, bundle=model.bundle, pickle=model.pickle)),
+    ):
+        text = lockfile.to_bytes(lock.with_model("small", other))
+        (project / lockfile.NAME).write_bytes(text)
+        for command in ("pickle", "validate", "verify", "upload"):
+            assert call(command, "--locked", "configs/small.yaml") == 5
+            _, err = said(capsys)
+            assert f"small is not what {project / lockfile.NAME} names" in err
+            assert f"the {part} (" in err
+            assert "without LOCKED=1" in err
+        assert (project / lockfile.NAME).read_bytes() == text
+    # A pickle that comes out otherwise never takes the place of the one that is there.
+    (project / lockfile.NAME).write_bytes(
+        lockfile.to_bytes(lock.with_model("small", lockfile.Model(image=DIGEST, bundle=model.bundle, pickle="0" * 64)))
+    )
+    (project / "dist" / "small" / artifact.PICKLE).write_bytes(b"edited")
+    assert make("--locked") == 5
+    assert (project / "dist" / "small" / artifact.PICKLE).read_bytes() == b"edited" != whole
+    assert make() == 0
+    assert lockfile.read(project).models["small"] == model
+
+
+# ---- images
+
+
+def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    pin_it(project)
+    assert call("images") == 0
+    out, _ = said(capsys)
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[1] == ["py_3_12", REF, "default", DIGEST]
+    assert lines[2] == ["py_3_11", OLDER, "offered", "-"]
+    assert lines[3][2] == "deprecated"
+    assert call("images", "--json") == 0
+    found = json.loads(said(capsys)[0])
+    assert (found["format"], found["registry"]) == (1, "ghcr.io/numerai")
+    assert found["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
+    api.down = True
+    assert call("images") == 4

@@ -1,0 +1,158 @@
+"""Post-processing on its way: config, plan, data to validate on; what is refused where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from builder import errors
+from builder.build import artifact
+from builder.bundle import post
+from builder.bundle.storage import read, write
+from builder.export import run as export_run
+from tests.support import bundles, command
+from tests.support.command import CONFIG, call, forge, said
+from tests.support.fake_engine import FakeEngine, Program
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STEPS = "post:\n  - neutralize: {group: tiny, scope: frame}\n  - blend: {benchmark: bench}\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a config, its bundle and features.json, as the working directory."""
+    root = command.write_project(tmp_path / "project")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (root / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"]}}')
+    (root / "configs" / "small.yaml").write_text(CONFIG + STEPS)
+    return root
+
+
+def plan_of(project: Path) -> Any:
+    return json.loads((project / "dist" / "small" / artifact.CONTEXT / "plan.json").read_bytes())
+
+
+def test_the_plan_has_the_names_of_a_group(project: Path) -> None:
+    assert call("render", "configs/small.yaml") == 0
+    plan = plan_of(project)
+    named = {"neutralize": {"features": ["feature_0", "risk"], "proportion": 1.0, "scope": "frame"}}
+    assert plan["post"][0] == plan["config"]["post"][0] == named
+
+
+def test_another_list_of_names_is_a_change(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    forge(project, on)
+    (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"], "other": []}}')
+    assert call("pickle", "configs/small.yaml") == 0
+    assert "(nothing changed since it was made)" in said(capsys)[0]
+    (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "riskier"]}}')
+    assert call("validate", "configs/small.yaml") == 2
+    assert "small.yaml changed since it was made; run `make pickle CONFIG=configs/small.yaml`" in said(capsys)[1]
+
+
+def test_a_whole_pickle_is_made_with_every_step(project: Path, on: FakeEngine) -> None:
+    """By the same program as in an image; the fake engine runs the Dockerfile's own command."""
+    (project / "configs" / "small.yaml").write_text(
+        CONFIG + STEPS + "  - standardize: {}\n  - gaussianize: {}\n  - clip: {low: -2, high: 2}\n  - rank: {}\n"
+    )
+    assert call("pickle", "configs/small.yaml") == 0
+    predict = pd.read_pickle(project / "dist" / "small" / "model.pkl")
+    names = [name for name, _ in predict.__globals__["MODEL"]["post"]]
+    assert names == ["neutralize", "blend", "standardize", "gaussianize", "clip", "rank"]
+    live = pd.DataFrame({f"feature_{place}": [place, 1, 4, 0] for place in range(3)}).assign(era="X", risk=[1, 2, 0, 0])
+    found = predict(live, pd.DataFrame({"bench": [0.1, 0.2, 0.3, 0.4]}))
+    assert found["prediction"].between(0, 1).all()
+
+
+def test_data_to_validate_on_has_what_the_steps_read(project: Path, on: FakeEngine, tmp_path: Path) -> None:
+    forge(project, on)
+    on.programs["watch.py"] = Program(files={})
+    call("validate", "configs/small.yaml")
+    live, benchmarks = (
+        pd.read_parquet(next((tmp_path / "cache").rglob(f"*-{which}.parquet"))) for which in ("live", "benchmarks")
+    )
+    assert {"feature_0", "feature_1", "feature_2", "risk", "era"} <= set(live.columns)
+    assert list(live.columns).count("feature_0") == 1
+    assert "bench" in benchmarks.columns
+
+
+def test_files_that_lack_what_the_steps_read_are_refused(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = pd.Index(["a", "b"], name="id")
+    live = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=index)
+    live.to_parquet(project / "live.parquet")
+    more = "validate: {data: {live: ../live.parquet}}\n"
+    (project / "configs" / "small.yaml").write_text(CONFIG + STEPS + more)
+    forge(project, on)
+    said(capsys)
+    assert call("validate", "configs/small.yaml") == 2
+    err = said(capsys)[1]
+    for text in (
+        "1 of 4 columns that the pickle takes are missing: risk;",
+        "era: missing, and the post-processing goes by era; add it, or use scope: frame",
+        "comes without a benchmark file, and the pickle takes bench; name one as validate.data.benchmarks",
+    ):
+        assert text in err
+
+
+def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project / "configs" / "small.yaml"
+    ending = "which the tournament refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
+    for text, fault in (
+        ("post: []\n", f"{path}: post: no step follows the model, whose predictions can leave [0, 1], {ending}"),
+        (
+            "post:\n  - blend: {benchmark: bench, transform: raw}\n",
+            f"{path}: post: no step keeps the model's predictions in [0, 1], {ending}",
+        ),
+        (
+            "post:\n  - rank: {}\n  - gaussianize: {}\n",
+            f"configs/small.yaml:7: post[1]: nothing after gaussianize keeps the predictions in [0, 1], {ending}",
+        ),
+    ):
+        path.write_text(CONFIG + text)
+        assert call("render", "configs/small.yaml") == 2
+        assert said(capsys)[1] == f"error: {fault}"
+    # The bundle's own steps, where the config has none.
+    made = dataclasses.replace(bundles.bundle(), post=(post.Rank(), post.Standardize()))
+    write.write(project / "configs" / "bundles" / "small", made)
+    path.write_text(CONFIG)
+    assert call("render", "configs/small.yaml") == 2
+    assert f"{path}: post: nothing after standardize keeps the predictions in [0, 1], {ending}" in said(capsys)[1]
+
+
+def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
+    steps = (post.Neutralize(features=("risk",), proportion=0.5), post.Blend(benchmark="bench"), post.Rank())
+    made = dataclasses.replace(bundles.bundle(), post=steps)
+    assert read.read(bundles.written(tmp_path / "whole", made)).post == steps
+    grouped = dataclasses.replace(made, post=(post.Rank(), post.Neutralize(group="medium")))
+    fault = (
+        'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
+        "a group belongs in a config"
+    )
+    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+        bundles.written(tmp_path / "grouped", grouped)
+    assert fault in str(raised.value)
+    bundles.edit_json(
+        tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
+    )
+    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+        read.read(tmp_path / "whole")
+    assert fault in str(raised.value)
+
+
+def test_export_reads_steps_as_a_config_does() -> None:
+    steps = export_run._steps(None, "era", {"features": ["a"], "proportion": 0.5})
+    assert steps == (post.Neutralize(features=("a",), proportion=0.5), post.Rank())
+    with pytest.raises(errors.ExportError, match="export: neutralize: the feature group 'medium' is known by name"):
+        export_run._steps(None, "era", {"group": "medium"})
+    with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):
+        export_run._steps(None, "era", {"proportion": 0.5})

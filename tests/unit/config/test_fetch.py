@@ -1,0 +1,317 @@
+"""Bundles that are fetched: from a real server on the loopback, once, and nothing but the file that was named."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import pytest_socket
+
+from builder import errors, progress
+from builder.bundle.storage import files, write
+from builder.config import fetch, obtain
+from builder.config import model as config
+from builder.net import http
+from tests.support import bundles, http_files
+from tests.support.http_files import content, status, unsized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TOKEN = "sesame-open-up"
+NAME = "/models/mine.bundle.zip"
+
+
+@pytest.fixture(autouse=True)
+def _on_the_loopback(_offline: None) -> None:
+    pytest_socket.enable_socket()
+
+
+class Steps(progress.Silent):
+    """Notes what is said."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.amounts: list[tuple[int, int | None]] = []
+
+    def step(self, text: str, /) -> None:
+        self.steps.append(text)
+
+    def amount(self, done: int, total: int | None, /) -> None:
+        self.amounts.append((done, total))
+
+
+@pytest.fixture
+def body(tmp_path: Path) -> bytes:
+    write.write(tmp_path / "made.bundle.zip", bundles.bundle())
+    return (tmp_path / "made.bundle.zip").read_bytes()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def chosen(root: Path, url: str, sha256: str) -> config.Config:
+    """A config that names what is to be fetched."""
+    (root / "configs").mkdir(exist_ok=True)
+    path = root / "configs" / "a.yaml"
+    path.write_text(f"name: a\nimage: {{ref: runner:1}}\nbundle: {{url: '{url}', sha256: '{sha256}'}}\n")
+    return config.load(path)
+
+
+def fetched(answers: dict[str, Any], raw: bytes, cache: Path, **options: Any) -> Path:
+    with http_files.serve(answers) as server:
+        url = f"{server.url}{NAME}?token={TOKEN}"
+        return fetch.fetch(url, sha256=digest(raw), cache=cache, progress=progress.Silent(), **options)
+
+
+def refused(answers: dict[str, Any], raw: bytes, cache: Path, kind: type[errors.BuilderError], **options: Any) -> str:
+    """What is said of a fetch that fails; nothing of it stays, and no secret is in it."""
+    with pytest.raises(kind) as raised:
+        fetched(answers, raw, cache, **options)
+    assert list((cache / "fetched").iterdir()) == []
+    assert TOKEN not in str(raised.value)
+    assert str(raised.value).startswith("http://127.0.0.1:")
+    return str(raised.value)
+
+
+def test_a_bundle_is_fetched_once_and_then_taken_from_the_cache(tmp_path: Path, body: bytes, cache: Path) -> None:
+    said = Steps()
+    with http_files.serve({NAME: content(body)}) as server:
+        asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(body).upper())
+        first = obtain.obtain(asks, cache=cache, progress=said)
+        assert server.asked == [f"{NAME}?token={TOKEN}"]
+    # The server is gone.
+    assert obtain.obtain(asks, cache=cache, progress=said) == first
+    assert files.content_hash(first.folder) == files.content_hash(bundles.written(tmp_path / "plain"))
+    assert said.steps == [f"fetching {server.url}/.../mine.bundle.zip"]
+    assert said.amounts[-1] == (len(body), len(body))
+    assert TOKEN not in f"{first}{asks}{said.steps}"
+    assert [path.name for path in (cache / "fetched").iterdir()] == [f"{digest(body)}.bundle.zip"]
+
+
+def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, body: bytes, cache: Path) -> None:
+    with http_files.serve({NAME: content(body)}) as server:
+        asks = chosen(tmp_path, f"{server.url}{NAME}", digest(body))
+        first = obtain.obtain(asks, cache=cache, progress=progress.Silent())
+        fetch.kept(digest(body), cache).write_bytes(body[:-9])
+        assert obtain.obtain(asks, cache=cache, progress=progress.Silent()) == first
+        assert len(server.asked) == 2
+
+
+def test_faults_of_a_fetched_zip_name_its_address(tmp_path: Path, cache: Path) -> None:
+    with http_files.serve({NAME: content(b"no zip")}) as server:
+        asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(b"no zip"))
+        with pytest.raises(errors.BundleError) as raised:
+            obtain.obtain(asks, cache=cache, progress=progress.Silent())
+    assert str(raised.value).startswith(f"{server.url}/.../mine.bundle.zip: is not a zip")
+
+
+def test_a_length_need_not_be_said(body: bytes, cache: Path) -> None:
+    assert fetched({NAME: unsized(body)}, body, cache).read_bytes() == body
+
+
+def test_redirects_are_followed_within_bounds(body: bytes, cache: Path) -> None:
+    answers = {NAME: status(302, Location="/elsewhere?signed=x"), "/elsewhere": content(body)}
+    assert fetched(answers, body, cache).read_bytes() == body
+
+
+@pytest.mark.parametrize(
+    ("location", "says"),
+    [
+        (NAME, "redirects more than 5 times"),
+        ("http://example.org/x?signed=sesame-open-up", "redirects to http://example.org/x, which is not fetched from"),
+        ("http://user:sesame-open-up@127.0.0.1/x", "redirects to http://127.0.0.1/x, which is not fetched from"),
+        ("file:///etc/passwd", "which is not fetched from: only https is"),
+        ("ftp://127.0.0.1/x", "which is not fetched from: only https is"),
+        ("http://[", "redirects to no address, which is not fetched from: only https is"),
+    ],
+)
+def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, says: str) -> None:
+    assert says in refused({NAME: status(302, Location=location)}, body, cache, errors.NetworkError)
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
+def test_from_https_there_is_no_way_to_http(scheme: str) -> None:
+    answer = httpx.Response(302, headers={"location": "http://127.0.0.1/x"})
+    with pytest.raises(errors.NetworkError, match="only https is"):
+        fetch._redirected(f"{scheme}://example.org/x", answer)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (401, "HTTP 401, asks for a login, and none is sent"),
+        (403, "HTTP 403, is forbidden, or the address has expired"),
+        (404, "HTTP 404, is not there: look at the address"),
+        (418, "HTTP 418, look at the address"),
+        (206, "HTTP 206, look at the address"),
+        (429, "HTTP 429, was asked too often: run it again later"),
+        (503, "HTTP 503, the server failed: run it again later"),
+    ],
+)
+def test_an_answer_that_is_no_file_says_what_to_do(body: bytes, cache: Path, code: int, says: str) -> None:
+    said = refused({NAME: status(code)}, body, cache, errors.NetworkError)
+    assert says in said
+    assert "fetch the file by hand" in said
+
+
+def test_another_file_is_refused_by_its_hash(body: bytes, cache: Path) -> None:
+    said = refused({NAME: content(b"another")}, body, cache, errors.BundleError)
+    assert f"its sha256 is {digest(b'another')}, the config says {digest(body)}" in said
+
+
+def test_what_is_too_large_is_refused_whether_it_says_so_or_not(body: bytes, cache: Path) -> None:
+    for answer, says in (
+        (content(body), f"has {len(body):,} bytes; at most 1,000 are fetched"),
+        (unsized(body), "goes on after 1,000 bytes"),
+        (content(body, claimed=1 << 60), "at most 1,000 are fetched"),
+    ):
+        assert says in refused({NAME: answer}, body, cache, errors.BundleError, most=1_000)
+
+
+def test_an_answer_that_is_cut_short_is_told(body: bytes, cache: Path) -> None:
+    answer = content(body, claimed=len(body) + 1)
+
+    def cut(request: Any) -> None:
+        answer(request)
+        request.close_connection = True
+
+    assert "cut short" in refused({NAME: cut}, body, cache, errors.NetworkError)
+
+
+def test_a_silent_server_is_not_waited_for(body: bytes, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "_SECONDS", 0.2)
+    waiting: list[Callable[[], None]] = []
+
+    def say_nothing(request: Any) -> None:
+        request.rfile.read(1)  # until the other side hangs up
+        waiting.append(lambda: None)
+
+    assert "no answer for 0.2 s" in refused({NAME: say_nothing}, body, cache, errors.NetworkError)
+    assert len(waiting) <= 1
+
+
+def test_nobody_there_is_told(cache: Path) -> None:
+    with http_files.serve({}) as server:
+        url = f"{server.url}{NAME}?token={TOKEN}"
+    with pytest.raises(errors.NetworkError, match=r"no connection .*proxy") as raised:
+        fetch.fetch(url, sha256="0" * 64, cache=cache, progress=progress.Silent())
+    assert TOKEN not in str(raised.value)
+
+
+def test_every_error_of_the_library_is_one_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = [
+        kind
+        for _, kind in inspect.getmembers(httpx, inspect.isclass)
+        if issubclass(kind, Exception) and kind.__module__.startswith("httpx")
+    ]
+    assert len(kinds) > 20
+    for kind in kinds:
+        arguments = {
+            name: object()
+            for name, parameter in inspect.signature(kind).parameters.items()
+            if parameter.default is inspect.Parameter.empty and parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        }
+        error = kind(**{**arguments, **({"message": TOKEN} if "message" in arguments else {})})
+
+        def fail(*_: object, raised: Exception = error) -> None:
+            raise raised
+
+        monkeypatch.setattr(fetch, "_follow", fail)
+        with (
+            pytest.raises(errors.NetworkError),
+            fetch._answer("https://example.org/x", progress.Silent()),
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "https://user:sesame@example.org:8443/a/b/mine.bundle.zip?token=x#y",
+            "https://example.org:8443/.../mine.bundle.zip",
+        ),
+        ("https://example.org/mine.bundle.zip", "https://example.org/mine.bundle.zip"),
+        ("https://example.org", "https://example.org/"),
+        ("https://[", "an address that does not parse"),
+        ("https://example.org:port/x", "an address that does not parse"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert http.shown(url) == shown
+
+
+# ---- what a config may say
+
+
+def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: bytes, cache: Path) -> None:
+    (tmp_path / "models").mkdir()
+    one = tmp_path / "models" / "my model.bundle.zip"
+    one.write_bytes(body)
+    for url in (
+        "../models/my model.bundle.zip",
+        "file:../models/my%20model.bundle.zip",
+        f"file://{one}".replace(" ", "%20"),
+    ):
+        found = obtain.obtain(chosen(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent())
+        assert found.said == str(one)
+        assert (found.folder / "bundle.json").is_file()
+    with pytest.raises(errors.BundleError, match=rf"its sha256 is {digest(body)}, .*a\.yaml says 0000"):
+        obtain.obtain(chosen(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://example.org/x", "bundle.url: http is not safe from changes on the way"),
+        ("s3://bucket/x", 'bundle.url: nothing is fetched by "s3"'),
+        ("https:///x", 'bundle.url: nothing is fetched by "https"'),
+        (
+            "https://user:sesame-open-up@example.org/x",
+            "bundle.url: an address with a user or a password in it is a secret",
+        ),
+        ("https://sesame-open-up@example.org/x", "bundle.url: an address with a user or a password in it is a secret"),
+        ("https://example.org:port/x?sesame-open-up", "bundle.url: this is no address"),
+        ("https://[sesame-open-up/x", "bundle.url: this is no address"),
+        ("https://example.org/a b", "bundle.url: an address has no spaces"),
+        ("file://other/x.bundle.zip", "bundle.url: a file: address names a file of this computer"),
+        ("file:", "bundle.url: this names no file"),
+        ("file:///etc/passwd", "which is not below"),
+        ("../../x.bundle.zip", "which is not below"),
+        ("/etc/passwd", "is not a relative path"),
+        ("absent.bundle.zip", "does not exist; name a NAME.bundle.zip"),
+        ("folder", "is a folder; name a NAME.bundle.zip"),
+        ("a.yaml", "is no .zip; name a NAME.bundle.zip"),
+        ("", "bundle.url: this is no address"),
+    ],
+)
+def test_an_address_that_will_not_do_is_told_without_its_secret(tmp_path: Path, url: str, says: str) -> None:
+    (tmp_path / "configs" / "folder").mkdir(parents=True)
+    with pytest.raises(errors.ConfigError) as raised:
+        chosen(tmp_path, url, "0" * 64)
+    (fault,) = raised.value.faults
+    assert says in fault
+    assert TOKEN not in fault
+
+
+def test_an_address_for_a_path_and_a_wrong_hash_are_told(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigError, match=r'bundle\.sha256: "12" is no sha256; 64 digits'):
+        chosen(tmp_path, "https://example.org/x", "12")
+    path = tmp_path / "configs" / "a.yaml"
+    path.write_text(f"name: a\nimage: {{ref: runner:1}}\nbundle: https://u:{TOKEN}@example.org/x.bundle.zip\n")
+    with pytest.raises(
+        errors.ConfigError, match=r"bundle: this is an address, not a path; write it as \{url"
+    ) as raised:
+        config.load(path)
+    assert TOKEN not in str(raised.value)

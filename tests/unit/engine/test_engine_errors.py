@@ -1,0 +1,299 @@
+"""Whatever the docker SDK and what it stands on raise, one sentence of ours comes out."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import json
+import socketserver
+import threading
+import warnings
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, ClassVar
+
+import docker.credentials.errors
+import docker.errors
+import pytest
+import requests.exceptions
+import urllib3.exceptions
+
+from builder import errors, progress
+from builder.engine import docker_engine
+from builder.engine import protocol as engine
+from tests.support import library_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import ModuleType
+
+# Errors that no call of ours can meet, each for its reason.
+NOT_OURS = {
+    docker.credentials.errors.StoreError: "builder.engine.docker_config reads credentials, the SDK does not",
+    docker.credentials.errors.InitializationError: "as above",
+    docker.credentials.errors.CredentialsNotFound: "as above",
+    urllib3.exceptions.ProxySchemeUnsupported: "TLS within TLS, which every Python that this tool runs on can do",
+}
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves its sockets to the collector
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _collected() -> Iterator[None]:
+    """Have them collected here, not in the middle of other tests, where the warning is an error."""
+    gc.disable()
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    gc.enable()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [docker.errors, docker.credentials.errors, requests.exceptions, urllib3.exceptions],
+    ids=lambda m: m.__name__,
+)
+def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
+    found = library_errors.of(module)
+    assert found
+    unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
+    assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        docker.errors.DockerException("x"),
+        docker.errors.APIError("x", explanation="it says so"),
+        docker.errors.NotFound("x"),
+        docker.errors.StreamParseError("x"),
+        docker.errors.TLSParameterError("x"),
+        requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError("x", ConnectionResetError(104, "reset"))),
+        requests.exceptions.ReadTimeout("x"),
+        requests.exceptions.ChunkedEncodingError("x"),
+        urllib3.exceptions.ProtocolError("x"),
+        urllib3.exceptions.ReadTimeoutError(None, "url", "x"),  # type: ignore[arg-type]
+        ConnectionResetError(104, "Connection reset by peer"),
+        BrokenPipeError(32, "Broken pipe"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_each_becomes_one_sentence_with_its_cause(error: Exception) -> None:
+    with pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised, docker_engine._translated("do it"):
+        raise error
+    assert raised.value.__cause__ is error
+    assert "\n" not in str(raised.value)
+    assert "<" not in str(raised.value), "no object's repr"
+
+
+def test_what_is_not_the_engines_passes_as_it_is() -> None:
+    for error in (ValueError("x"), OSError(28, "No space left on device"), KeyboardInterrupt(), errors.ImageError("x")):
+        with pytest.raises(type(error)) as raised, docker_engine._translated("do it"):
+            raise error
+        assert raised.value is error
+
+
+# ---- no engine
+
+
+def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return what is said where no engine answers."""
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(errors.EngineError) as raised:
+        docker_engine.connect()
+    return str(raised.value)
+
+
+def test_an_engine_that_is_not_there_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = connecting(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
+    assert said == (
+        f"the engine chosen by DOCKER_HOST=unix://{tmp_path}/no.sock does not answer: [Errno 2] No such file or "
+        "directory; start it, or choose another: an engine that was chosen is never started from here"
+    )
+
+
+@pytest.mark.parametrize(
+    "host", ["nonsense://x", "tcp://", "tcp://localhost", "tcp://localhost:x", "npipe:////./pipe/x", "fd://", "ssh://h"]
+)
+def test_an_address_that_cannot_be_used_is_an_engine_error(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    said = connecting(monkeypatch, DOCKER_HOST=host)
+    assert said.startswith(f"DOCKER_HOST={host}: cannot be used (")
+    assert said.endswith("expected unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST of an engine")
+
+
+@pytest.mark.parametrize("answer", ["[]", "null", "7", "{}", '{"ApiVersion": 7}', '{"ApiVersion": "x"}', "<html>"])
+def test_what_is_no_engine_is_not_taken_for_one(serving: Callable[..., None], answer: str) -> None:
+    def reply(self: _Api) -> None:
+        self._send(200, answer.encode())
+
+    serving(do_GET=reply)
+    with pytest.raises(
+        errors.EngineChoiceError, match=r"cannot be used: .*the answer is not one of a container engine"
+    ):
+        docker_engine.connect()
+
+
+# ---- an engine that answers wrongly
+
+
+class _Api(BaseHTTPRequestHandler):
+    """Answers as the class says, whatever is asked; ``/version`` as an engine does."""
+
+    version: ClassVar[str] = "1.41"
+    status: ClassVar[int] = 500
+    body: ClassVar[bytes] = b""
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path.endswith("/version"):
+            answer = {
+                "Version": "20.10",
+                "ApiVersion": self.version,
+                "MinAPIVersion": "1.12",
+                "Os": "linux",
+                "Arch": "amd64",
+            }
+            self._send(200, json.dumps(answer).encode())
+        else:
+            self._send(self.status, self.body)
+
+    do_POST = do_DELETE = do_PUT = do_GET  # noqa: N815 - the names that http.server looks for
+
+    def _send(self, status: int, body: bytes) -> None:
+        self.close_connection = True
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "unix"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that has heard enough."""
+
+
+@pytest.fixture
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Return a function that has DOCKER_HOST answer in some way."""
+    servers: list[socketserver.ThreadingUnixStreamServer] = []
+    threads: list[threading.Thread] = []
+
+    def serve(**answers: object) -> None:
+        path = tmp_path / f"{len(servers)}.sock"
+        servers.append(_Server(str(path), type("Api", (_Api,), answers)))
+        threads.append(threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.01}))
+        threads[-1].start()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+
+    yield serve
+    for server, thread in zip(servers, threads, strict=True):
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> None:
+    serving(version="1.40")
+    with pytest.raises(
+        errors.EngineError, match=r"speaks API 1\.40; 1\.41 \(Engine 20\.10\) or newer is needed: update"
+    ):
+        docker_engine.connect()
+    serving(version="1.41")
+    assert docker_engine.connect().facts() == engine.EngineFacts(version="20.10", api="1.41", platform="linux/amd64")
+
+
+CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
+    "free_disk": lambda on: on.free_disk(),
+    "memory": lambda on: on.memory(),
+    "find_image": lambda on: on.find_image("a:1"),
+    "images_with_label": lambda on: on.images_with_label("a", "b"),
+    "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
+    "import_image": lambda on: on.import_image([b"x"], tag="a:1", changes=[]),
+    "tag_image": lambda on: on.tag_image("a:1", "b:1"),
+    "remove_image": lambda on: on.remove_image("a:1"),
+    "leftovers": lambda on: on.leftovers(),
+    "remove": lambda on: on.remove(engine.Leftover(kind="container", id="c", labels={})),
+    "build": lambda on: on.build([b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()),
+    "copy_out": lambda on: on.copy_out("a:1", "/x", run="r").__enter__(),
+    "container": lambda on: on.container(
+        "a:1", ("x",), run="r", limits=engine.Limits(cpus=1, memory=1 << 26), network=False
+    ).__enter__(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_engine_that_fails_is_quoted(
+    serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object]
+) -> None:
+    serving(status=500, body=b'{"message": "write /x: no space left on device"}')
+    with pytest.raises(
+        errors.EngineError, match=r"no space left on device; the engine's disk is full: `docker system df`"
+    ):
+        call(docker_engine.connect())
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_engine_that_goes_away_is_told(
+    serving: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: Callable[[docker_engine.DockerEngine], object]
+) -> None:
+    def hang_up(self: _Api) -> None:
+        if self.path.endswith("/version"):
+            _Api.do_GET(self)
+        self.close_connection = True
+
+    serving(do_GET=hang_up, do_POST=hang_up, do_DELETE=hang_up, do_PUT=hang_up)
+    with pytest.raises(errors.EngineError, match=r"the container engine does not answer \(.+\); start it") as raised:
+        call(docker_engine.connect())
+    assert "\n" not in str(raised.value)
+
+
+ODD = [
+    "",
+    "<html>",
+    "[]",
+    "null",
+    "7",
+    "{}",
+    "[7]",
+    '{"Id": 7, "State": [], "Volumes": 7}',
+    '[{"Id": "x"}]',
+    '{"aux": []}',
+]
+
+
+@pytest.mark.parametrize("body", ODD)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+def test_an_answer_of_another_form_is_an_engine_error_or_none(
+    serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object], body: str
+) -> None:
+    serving(status=200, body=body.encode())
+    with contextlib.suppress(errors.EngineError):
+        call(docker_engine.connect())
+
+
+@pytest.mark.parametrize("body", [b"", b"not json", b"{", b'{"stream": "Step 1/1 : FROM scratch"}'])
+def test_a_build_that_ends_in_the_middle_is_no_success(serving: Callable[..., None], body: bytes) -> None:
+    serving(status=200, body=body)
+    with pytest.raises(errors.EngineError):
+        CALLS["build"](docker_engine.connect())
+
+
+def test_every_call_of_the_protocol_is_tried_here() -> None:
+    calls = {name for name, value in vars(engine.Engine).items() if inspect.isfunction(value) and name[0] != "_"}
+    assert calls == {*CALLS, "facts"}

@@ -1,0 +1,201 @@
+"""The lock file: what is written is read back, the same bytes for the same content, and every fault is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors
+from builder.image import lockfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
+OTHER = "ghcr.io/numerai/numerai_predict_py_3_13:03624a6"
+DIGEST = f"sha256:{'1' * 64}"
+DAY = "2026-11-24"
+
+hexadecimal = st.text("0123456789abcdef", min_size=64, max_size=64)
+digests = hexadecimal.map(lambda text: f"sha256:{text}")
+words = st.text(min_size=1, max_size=30)
+made_pins = st.builds(
+    lambda digest, python, labels: lockfile.pin(digest, day=DAY, python=python, labels=labels),
+    digests,
+    st.sampled_from(["", "3.12.8", "3.10", "no version"]),
+    st.dictionaries(words, words, max_size=30),
+)
+models = st.builds(
+    lambda image, bundle, pickle: lockfile.Model(image=image, bundle=bundle, pickle=pickle),
+    digests,
+    hexadecimal,
+    st.none() | hexadecimal,
+)
+locks = st.builds(
+    lambda images, made: lockfile.Lock(images=images, models=made),
+    st.dictionaries(st.sampled_from([REF, OTHER, "docker.io/library/python:3.11"]), made_pins),
+    st.dictionaries(st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True), models, max_size=4),
+)
+
+
+def said(text: str) -> list[str]:
+    with pytest.raises(errors.ConfigError) as raised:
+        lockfile.parse(text.encode(), "LOCK")
+    *faults, last = raised.value.faults
+    assert last == "LOCK is written by `make pin`: mend it, or remove it and run that"
+    return faults
+
+
+@settings(max_examples=40)
+@given(locks)
+def test_what_is_written_is_read_back(lock: lockfile.Lock) -> None:
+    text = lockfile.to_bytes(lock)
+    assert lockfile.parse(text, "LOCK") == lock
+    assert lockfile.to_bytes(lockfile.parse(text, "LOCK")) == text
+
+
+@settings(max_examples=40)
+@given(locks)
+def test_every_reader_of_yaml_reads_the_same(lock: lockfile.Lock) -> None:
+    read = yaml.safe_load(lockfile.to_bytes(lock))
+    assert {key: one["digest"] for key, one in read.get("images", {}).items()} == {
+        key: one.digest for key, one in lock.images.items()
+    }
+    assert {key: one["bundle"] for key, one in read.get("models", {}).items()} == {
+        key: one.bundle for key, one in lock.models.items()
+    }
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=200) | locks.map(lockfile.to_bytes).map(lambda text: text[: len(text) // 2]))
+def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
+    try:
+        read = lockfile.parse(text, "LOCK")
+    except errors.ConfigError as error:
+        faults = error.faults
+    else:
+        faults = ("LOCK",)
+        assert lockfile.parse(lockfile.to_bytes(read), "LOCK") == read
+    assert all(fault.startswith("LOCK") for fault in faults)
+
+
+@pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "20261124", "2026-W48-2", "2026-11-2"])
+def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
+    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, lockfile.pin(DIGEST, day=DAY))).decode()
+    (fault,) = said(text.replace(DAY, day))
+    assert f"{day!s} will not do" in fault.replace('"', "")
+    assert 'text like "2026-11-24" is needed' in fault
+
+
+@given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
+def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
+    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, lockfile.pin(DIGEST, day=DAY))).decode().replace(DAY, day)
+    try:
+        read = lockfile.parse(text.encode(), "LOCK").images[REF].pinned
+    except errors.ConfigError:
+        with pytest.raises(ValueError, match=r"."):
+            dt.date.fromisoformat(day)
+    else:
+        assert dt.date.fromisoformat(read).isoformat() == day
+
+
+def test_the_order_of_writing_is_no_matter() -> None:
+    one, other = lockfile.pin(DIGEST, day=DAY), lockfile.pin(DIGEST, day=DAY, ref=REF)
+    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, one).with_pin("default", other))
+    assert text == lockfile.to_bytes(lockfile.Lock().with_pin("default", other).with_pin(REF, one))
+    assert text.decode().splitlines()[2:] == [
+        "format: 1",
+        "images:",
+        "  default:",
+        f'    digest: "{DIGEST}"',
+        f'    pinned: "{DAY}"',
+        f'    ref: "{REF}"',
+        f'  "{REF}":',
+        f'    digest: "{DIGEST}"',
+        f'    pinned: "{DAY}"',
+    ]
+
+
+def test_labels_that_say_nothing_or_too_much_are_left_out() -> None:
+    labels = {"empty": "", "long": "x" * 1000, "breaks": "a\nb", "good": "yes"}
+    assert lockfile.pin(DIGEST, day=DAY, labels=labels).labels == {"good": "yes"}
+
+
+def test_all_faults_are_told_with_their_lines() -> None:
+    faults = said(f"""\
+format: 2
+images:
+  {OTHER}: {{digest: "{DIGEST}", pined: "{DAY}"}}
+  default: {{digest: sha256:1, pinned: "{DAY}"}}
+  runner:1: {{digest: "{DIGEST}", pinned: "{DAY}"}}
+modles: {{}}
+""")
+    assert faults == [
+        "LOCK:1: format: 2 will not do; 1 is needed",
+        f'LOCK:3: images."{OTHER}".pinned: missing; text like "2026-11-24" is needed',
+        f'LOCK:3: images."{OTHER}".pined: unknown key; did you mean pinned?',
+        'LOCK:4: images.default.digest: "sha256:1" will not do; text sha256: and 64 hexadecimal digits is needed',
+        "LOCK:6: modles: unknown key; did you mean models?",
+    ]
+
+
+def test_keys_that_mean_nothing_are_told() -> None:
+    entry = f'digest: "{DIGEST}", pinned: "{DAY}"'
+    text = f"format: 1\nimages:\n  runner:1: {{{entry}}}\n  default: {{{entry}}}\n  {REF}: {{{entry}, ref: {OTHER}}}\n"
+    assert said(text) == [
+        'LOCK:3: images."runner:1": is not written in full; docker.io/library/runner:1 is needed',
+        "LOCK:4: images.default: has no ref; what it stood for is needed",
+        f'LOCK:5: images."{REF}".ref: only default has one; leave it out',
+    ]
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\nformat: 1\n", "", "- a\n", "images: {}\n", "format: 1\nformat: 1\n"])
+def test_what_a_merge_left_is_no_lock(text: str) -> None:
+    assert said(text)
+
+
+def test_no_file_is_an_empty_lock(tmp_path: Path) -> None:
+    assert lockfile.read(tmp_path) == lockfile.Lock()
+
+
+def change(root: Path, key: str, digest: str) -> tuple[lockfile.Lock, lockfile.Lock]:
+    return lockfile.change(root, lambda lock: lock.with_pin(key, lockfile.pin(digest, day=DAY)), waiting=print)
+
+
+def test_what_others_wrote_stays(tmp_path: Path) -> None:
+    change(tmp_path, REF, DIGEST)
+    before, after = change(tmp_path, OTHER, DIGEST)
+    assert (set(before.images), set(after.images)) == ({REF}, {REF, OTHER})
+    assert lockfile.read(tmp_path) == after
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["builder.lock.yaml", "dist"]
+
+
+def test_nothing_is_written_where_nothing_changes(tmp_path: Path) -> None:
+    change(tmp_path, REF, DIGEST)
+    file = tmp_path / lockfile.NAME
+    file.write_text(file.read_text() + "# mine\n")
+    change(tmp_path, REF, DIGEST)
+    assert file.read_text().endswith("# mine\n")
+
+
+def test_a_file_with_faults_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / lockfile.NAME).write_text("format: 7\n")
+    with pytest.raises(errors.ConfigError, match=f"{tmp_path / lockfile.NAME}:1: format"):
+        change(tmp_path, REF, DIGEST)
+    assert (tmp_path / lockfile.NAME).read_text() == "format: 7\n"
+
+
+def test_those_who_write_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    keys = [f"ghcr.io/numerai/one:{number}" for number in range(12)]
+    threads = [threading.Thread(target=change, args=(tmp_path, key, DIGEST)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(lockfile.read(tmp_path).images) == sorted(keys)

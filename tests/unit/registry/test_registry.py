@@ -1,0 +1,99 @@
+"""Whatever a registry answers, it is an image or an error of ours; and what `docker login` keeps is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors
+from builder.registry import client as registry_client
+from builder.registry import reference
+from builder.registry import resolve as registry
+
+REF = reference.parse("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd")
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+platforms = st.fixed_dictionaries(
+    {}, optional={"os": plain | st.just("linux"), "architecture": plain | st.just("amd64")}
+)
+entries = st.fixed_dictionaries(
+    {}, optional={"digest": plain | st.text(max_size=5), "size": plain, "platform": platforms | plain}
+)
+manifests = st.fixed_dictionaries(
+    {},
+    optional={"manifests": st.lists(entries | plain) | plain, "layers": st.lists(entries) | plain, "config": entries},
+)
+configs = st.fixed_dictionaries(
+    {"os": st.just("linux"), "architecture": st.just("amd64")},
+    optional={
+        "created": plain,
+        "config": plain | st.fixed_dictionaries({}, optional={"Env": plain | st.lists(plain), "Labels": plain}),
+    },
+)
+
+
+# ruff: noqa: ARG002 - its methods have the real one's parameters
+class Answers(registry_client.Client):
+    """Gives out what is in it, by the last part of a path; whatever else is asked for is absent."""
+
+    def __init__(self, **bodies: bytes) -> None:
+        self.bodies = bodies
+
+    def get(self, repository: str, path: str, at: str) -> registry_client.Answer:
+        name = path.rpartition("/")[2]
+        if name not in self.bodies:
+            raise errors.AbsentImageError(f"{repository}: {at} is not there")
+        return registry_client.Answer(status=200, headers={}, body=self.bodies[name])
+
+
+def resolve(manifest: Any, config: Any) -> registry.Found:
+    blob = json.dumps(config).encode()
+    digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
+    if isinstance(manifest.get("config"), dict) and "digest" in manifest["config"]:
+        manifest["config"]["digest"] = digest
+    return registry.Registry(Answers(**{"a78dedd": json.dumps(manifest).encode(), digest: blob})).resolve(REF)
+
+
+@settings(max_examples=150)
+@given(manifests, configs)
+def test_whatever_the_manifest_it_is_an_image_or_an_error(manifest: dict[str, Any], config: dict[str, Any]) -> None:
+    try:
+        found = resolve(manifest, config)
+    except (errors.ImageError, errors.NetworkError) as error:
+        said = str(error)
+    else:
+        said = found.digest
+        assert found.size >= 0
+        assert all(isinstance(value, str) for value in found.labels.values())
+    assert said.isprintable()
+
+
+@settings(max_examples=100)
+@given(configs)
+def test_whatever_an_image_says_of_itself_it_can_be_pinned(config: dict[str, Any]) -> None:
+    whole = {"layers": [{"digest": "x", "size": 7}], "config": {"digest": "x", "size": 1}}
+    found = resolve(whole, config)
+    assert (found.size, found.platforms) == (7, ("linux/amd64",))
+
+
+@settings(max_examples=100)
+@given(st.text(max_size=80) | st.from_regex(r'Bearer realm="[^"]{0,20}"(,scope=[a-z:]{0,9})?', fullmatch=True))
+def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> None:
+    from builder import progress
+
+    class Asked(registry_client.Client):
+        def _patiently(self, url: str, authorization: str, at: str) -> registry_client.Answer:
+            assert url.startswith("https://")
+            return registry_client.Answer(status=401, headers={"www-authenticate": challenge}, body=b"")
+
+    with pytest.raises(errors.NetworkError) as raised:
+        Asked("ghcr.io", lambda: None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")
+    assert str(raised.value).isprintable()

@@ -1,0 +1,232 @@
+"""One YAML mapping, read strictly; with libyaml and without."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder.schema import yaml_read
+
+ANY_LOADER = settings(max_examples=40)
+
+
+@pytest.fixture(params=[name for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)], autouse=True)
+def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs with both readers: libyaml is not there in every build of PyYAML."""
+    monkeypatch.setattr(yaml_read, "_LOADER", getattr(yaml, request.param))
+
+
+def faults_of(text: str | bytes) -> list[tuple[int, str]]:
+    document = yaml_read.read(text.encode() if isinstance(text, str) else text)
+    return [(fault.line, fault.text) for fault in document.faults]
+
+
+def test_data_positions_and_spelling() -> None:
+    document = yaml_read.read(b"a: 1\nb:\n  - x\n  - {c: 3.10, d: true}\n'e': null\nf:\n")
+    assert document.data == {"a": 1, "b": ["x", {"c": 3.1, "d": True}], "e": None, "f": None}
+    assert document.faults == ()
+    assert document.positions == {
+        (): (1, 1),
+        ("a",): (1, 1),
+        ("b",): (2, 1),
+        ("b", 0): (3, 5),
+        ("b", 1): (4, 5),
+        ("b", 1, "c"): (4, 6),
+        ("b", 1, "d"): (4, 15),
+        ("e",): (5, 1),
+        ("f",): (6, 1),
+    }
+    assert document.spelling == {("a",): "1", ("b", 1, "c"): "3.10", ("b", 1, "d"): "true", ("e",): "null"}
+    assert document.position(("b", 1, "z", 3)) == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1),
+        ("-17", -17),
+        ("+1", 1),
+        ("0", 0),
+        ("1.5", 1.5),
+        ("-0.25", -0.25),
+        ("1.0e-3", 0.001),
+        ("2.5e+3", 2500.0),
+        ("true", True),
+        ("false", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("4g", "4g"),
+        ("v5.2", "v5.2"),
+        ("a78dedd", "a78dedd"),
+        ("0a78ded", "0a78ded"),
+        ("1.2.3", "1.2.3"),
+        ("ghcr.io/a/b:c", "ghcr.io/a/b:c"),
+        ("a b  # c", "a b"),
+        ("'1e-3'", "1e-3"),
+        ('"NO"', "NO"),
+        ("'012'", "012"),
+        ('"a\\tb\\u00e9"', "a\tbé"),
+        ("|\n  two\n  lines", "two\nlines"),
+    ],
+)
+def test_scalars_that_every_reader_takes_alike(text: str, value: object) -> None:
+    document = yaml_read.read(f"a: {text}".encode())
+    assert (document.data, document.faults) == ({"a": value}, ())
+    assert type(document.data["a"]) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1e-3", "1e-3 reads as text; write 1.0e-3, or"),
+        ("1e3", "1e3 reads as text; write 1.0e+3, or"),
+        ("-2.5E10", "-2.5E10 reads as text; write -2.5e+10, or"),
+        ("1.e3", "1.e3 reads as text; write 1.0e+3, or"),
+        ("NO", "NO is a truth value to some YAML readers; write true or false, or"),
+        ("yes", "yes is a truth value"),
+        ("on", "on is a truth value"),
+        ("Off", "Off is a truth value"),
+        ("True", "True is a truth value"),
+        ("y", "y is a truth value"),
+        ("0123", "0123 is not the same number to every YAML reader; write it like 12 or 0.5, or"),
+        ("089", "089 is not the same number"),
+        ("0o17", "0o17 is not the same number"),
+        ("0x1f", "0x1f is not the same number"),
+        ("0b11", "0b11 is not the same number"),
+        ("1_000", "1_000 is not the same number"),
+        ("1.", "1. is not the same number"),
+        (".5", ".5 is not the same number"),
+        ("9" * 50, "9" * 50 + " is not the same number"),
+        ("12:30:45", "12:30:45 is a number to base 60 to some YAML readers; write"),
+        ("1:30", "1:30 is a number to base 60"),
+        ("2026-01-31", "2026-01-31 reads as a date; write"),
+        ("2026-01-31 10:00:00", "2026-01-31 10:00:00 reads as a date; write"),
+        (".nan", ".nan is not a finite number; write one, or"),
+        ("-.INF", "-.INF is not a finite number; write one, or"),
+        ("1.0e+999", "1.0e+999 is not a finite number; write one, or"),
+    ],
+)
+def test_scalars_that_read_as_something_else_than_they_look(text: str, said: str) -> None:
+    ((line, fault),) = faults_of(f"b: 1\na: {text}")
+    assert line == 2
+    assert fault.startswith(said)
+    assert fault.endswith(f'"{text}" if it is text')
+    assert faults_of(f'a: "{text}"') == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "duplicate key, also on line 1; leave one of them"),
+        ("a: {b: 1, b: {c: 2}}\n", 1, "duplicate key, also on line 1; leave one of them"),
+        ("a:\n\tb: 1\n", 2, "column 1: a tab stands where spaces are needed; indent with spaces"),
+        ("a:\n  b: 1\n\tc: 2\n", 3, "column 1: a tab stands where spaces are needed; indent with spaces"),
+        ("a:\n  - 1\n b: 2\n", 3, "column 2: the indent fits nothing above (it starts on line 1); indent it like"),
+        ("a: b: c\n", 1, "column 5: a key is not expected here; indent it like the keys beside it, or quote a text"),
+        ("b: 1\na: [1, 2\n", 2, "column 4: a [ or { is not closed (it starts on line 2); close it, with a comma"),
+        ("b: 1\na: [\n", 3, "column 1: a [ or { is not closed; close it, with a comma between the items"),
+        ("b: 1\na: 'x\n", 2, "column 4: a quote is not closed (it starts on line 2); close it"),
+        ("a: x\nb\n", 2, "column 1: a colon is missing after this key; write key: value"),
+        ("a: @b\n", 1, "column 4: text cannot start with this character; quote it"),
+        ("a: &x [1]\n", 1, "anchors (&name) are not allowed; write the value out where it is needed"),
+        ("a: *x\n", 1, "aliases (*name) are not allowed; write the value out"),
+        ("<<: {a: 1}\n", 1, "merge keys are not allowed; write the keys out"),
+        ("? [a]\n: b\n", 1, "column 3: this cannot be a key; keys are text"),
+        ("1: a\n", 1, "this key is not text; keys are text"),
+        ("on: a\n", 1, "this key is not text; keys are text"),
+        ("a: !!python/object:os.system x\n", 1, "the tag !!python/object:os.system is refused; write the plain value"),
+        ("a: !!str 1\n", 1, "the tag !!str is refused; write the plain value"),
+        ("a: ! 1\n", 1, "the tag ! is refused; write the plain value"),
+        ("a: !e!x 1\n", 1, "column 4: this tag is refused; write the plain value"),
+        ("!!map {a: 1}\n", 1, "the tag !!map is refused; write the plain value"),
+        ("a: 1\n--- \nb: 1\n", 2, "a second document starts here; one mapping (key: value) is expected"),
+        ("---\n", 2, "the file is empty; one mapping (key: value) is expected"),
+        ("- 1\n", 1, "the file holds a list; one mapping (key: value) is expected"),
+        ("a: \x07\n", 1, "column 4: a control character is not allowed; remove it"),
+        ('a: "\\0"\n', 1, "the text has a control character in it; remove it"),
+        ("a: " + "[" * 100_000, 1, "column 35: lists and mappings nest deeper than 32; no config needs that"),
+        ("{" * 100_000, 1, "column 2: this cannot be a key; keys are text"),
+        ("a: " + "{a: " * 100_000, 1, "column 128: lists and mappings nest deeper than 32; no config needs that"),
+        ("- " * 100_000, 1, "the file holds a list; one mapping (key: value) is expected"),
+    ],
+)
+def test_refused_in_these_words(text: str, line: int, said: str) -> None:
+    ((at, fault),) = faults_of(text)
+    assert (at, fault[: len(said)]) == (line, said)
+
+
+def test_alias_bomb_is_refused_where_it_starts() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 25))
+    faults = faults_of(bomb)
+    assert faults[0] == (1, "anchors (&name) are not allowed; write the value out where it is needed")
+    assert len(faults) < 200
+
+
+def test_all_faults_come_at_once_in_the_order_of_the_file() -> None:
+    text = "a: NO\nb: {c: 012, c: 3}\nd: *e\nf: [1, !!int 2]\na: 3\ng: [1\n"
+    assert [line for line, _ in faults_of(text)] == [1, 2, 2, 3, 4, 5, 6]
+
+
+def test_faults_are_not_counted_without_end() -> None:
+    assert len(faults_of("".join(f"a{n}: NO\n" for n in range(20_000)))) == 100
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbfa: 1", "a: 1".encode("utf-16"), b"\xff\xfea"])
+def test_byte_order_mark(text: bytes) -> None:
+    ((line, fault),) = faults_of(text)
+    assert line == 1
+    assert fault.startswith("starts with a byte order mark; one mapping")
+
+
+def test_not_utf_8_gives_line_and_column() -> None:
+    assert faults_of(b"a: 1\nb: \xc3\xa9\xff\n") == [(2, "column 5: byte 0xff is not UTF-8; save the file as UTF-8")]
+
+
+@given(text=st.binary(max_size=80))
+@ANY_LOADER
+def test_any_bytes_are_read_or_refused(text: bytes) -> None:
+    check(text)
+
+
+YAMLISH = st.text(st.sampled_from(list("ab01 :-\n\t[]{},'\"&*!|>#%@?~.<=e_\\\x85\u2028\ufeff")), max_size=40)
+
+
+@given(text=YAMLISH)
+@ANY_LOADER
+def test_any_text_near_yaml_is_read_or_refused(text: str) -> None:
+    check(text.encode())
+
+
+def check(text: bytes) -> None:
+    document = yaml_read.read(text)
+    assert isinstance(document.data, dict)
+    lines = text.count(b"\n") + text.count(b"\r") + text.count(b"\x85") + text.count(b"\xe2\x80") + 2
+    for fault in document.faults:
+        assert 1 <= fault.line <= lines
+        assert fault.column >= 1
+        assert fault.text
+
+
+WORDS = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\x85\u2028\u2029\ufeff"), max_size=10
+)
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(data=st.dictionaries(WORDS, PLAIN), indent=st.sampled_from([None, 0, 2]))
+@ANY_LOADER
+def test_json_reads_as_json_does(data: dict[str, Any], indent: int | None) -> None:
+    # JSON is YAML in flow style, but for escapes that are surrogate pairs.
+    text = json.dumps(data, ensure_ascii=False, indent=indent)
+    document = yaml_read.read(text.encode())
+    assert (document.faults, document.data) == ((), data)

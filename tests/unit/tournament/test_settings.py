@@ -1,0 +1,141 @@
+"""What is set outside of a config: where it is looked for, what is refused, and that no secret is repeated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import errors
+from builder.tournament import settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PUBLIC, SECRET = "PUBLICIDOFSOMEBODY", "s3cr3tOfSomebodyThatNobodyMayRead"
+HALVES = {settings.PUBLIC: PUBLIC, settings.SECRET: SECRET}
+
+
+def test_without_anything_set_it_is_the_tournament_itself(tmp_path: Path) -> None:
+    found = settings.read({}, tmp_path)
+    assert (found.api_url, found.registry, found.token) == (settings.DEFAULT_API, settings.DEFAULT_REGISTRY, None)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        HALVES,
+        {settings.COMBINED: f"Token {PUBLIC}${SECRET}"},
+        {settings.COMBINED: f"{PUBLIC}${SECRET}"},
+        {settings.COMBINED: f"  token   {PUBLIC}${SECRET}\n"},
+    ],
+)
+def test_a_token_is_found_in_each_way_that_users_keep_one(environment: dict[str, str], tmp_path: Path) -> None:
+    token = settings.read(environment, tmp_path).token
+    assert token is not None
+    assert token.header == f"Token {PUBLIC}${SECRET}"
+    assert SECRET not in repr(token)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"NUMERAI_PUBLIC_ID={PUBLIC}\nNUMERAI_SECRET_KEY={SECRET}\n",
+        f"# mine\nexport NUMERAI_PUBLIC_ID=\"{PUBLIC}\"\nNUMERAI_SECRET_KEY='{SECRET}'\nOTHER=1\n",
+        f"NUMERAI_MCP_AUTH=Token {PUBLIC}${SECRET}\n",
+        f'NUMERAI_MCP_AUTH="Token {PUBLIC}${SECRET}"\n',
+    ],
+)
+def test_a_token_is_found_in_the_env_file(text: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(text)
+    token = settings.read({}, tmp_path).token
+    assert token is not None
+    assert token.header == f"Token {PUBLIC}${SECRET}"
+    assert token.source.endswith(str(tmp_path / ".env"))
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
+    token = settings.read(HALVES, tmp_path).token
+    assert token is not None
+    assert (token.public_id, token.secret) == (PUBLIC, SECRET)
+
+
+OTHERS = f"Token OTHERPUBLIC${SECRET[::-1]}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "file"),
+    [
+        ({settings.COMBINED: f"Token {PUBLIC}${SECRET}"}, HALVES | {settings.PUBLIC: "OTHERPUBLIC"}),
+        (HALVES, {settings.COMBINED: OTHERS}),
+        ({}, HALVES | {settings.COMBINED: OTHERS}),
+        (HALVES, {settings.PUBLIC: "OTHERPUBLIC"}),
+    ],
+)
+def test_a_token_is_of_one_place_and_of_one_account(
+    environment: dict[str, str], file: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / ".env"
+    path.write_text("".join(f"{key}={value}\n" for key, value in file.items()))
+    token = settings.read(environment, tmp_path).token
+    assert token is not None
+    assert (token.public_id, token.secret) == (PUBLIC, SECRET)
+    assert token.source.endswith("the environment" if environment else str(path))
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("NUMERAI_PUBLIC_ID=OTHERPUBLIC\nNUMERAI_SECRET_KEY=othersecret\n")
+    with pytest.raises(errors.UsageError, match=f"{half} of the environment: is set .* both halves, from one place"):
+        settings.read({half: HALVES[half]}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({settings.PUBLIC: PUBLIC}, "NUMERAI_SECRET_KEY is not"),
+        ({settings.SECRET: SECRET}, "NUMERAI_PUBLIC_ID is not"),
+        ({settings.COMBINED: SECRET}, "is no token; Token PUBLIC$SECRET is needed"),
+        ({**HALVES, settings.SECRET: f"'{SECRET}'"}, "the secret key cannot be one"),
+        ({**HALVES, settings.SECRET: f"{SECRET} "}, ""),
+        ({settings.API: "http://api.example.org"}, "an https address is needed"),
+        ({settings.API: f"https://user:{SECRET}@example.org"}, "an https address is needed"),
+        ({settings.API: "ftp://127.0.0.1"}, "an https address is needed"),
+        ({settings.API: "https://[::1"}, "is no address"),
+        ({settings.REGISTRY: "https://ghcr.io/numerai"}, "invalid; expected a registry like ghcr.io/numerai"),
+    ],
+)
+def test_what_cannot_be_is_refused_without_repeating_it(environment: dict[str, str], says: str, tmp_path: Path) -> None:
+    if not says:
+        assert settings.read(environment, tmp_path).token is not None  # spaces around it are nothing
+        return
+    with pytest.raises(errors.UsageError) as raised:
+        settings.read(environment, tmp_path)
+    assert says in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_another_api_may_be_on_this_computer(tmp_path: Path) -> None:
+    environment = {settings.API: "http://127.0.0.1:8000", settings.REGISTRY: "127.0.0.1:5000/numerai/"}
+    found = settings.read(environment, tmp_path)
+    assert (found.api_url, found.registry) == ("http://127.0.0.1:8000", "127.0.0.1:5000/numerai")
+
+
+def test_a_secret_that_was_read_is_in_no_message(tmp_path: Path) -> None:
+    settings.read(HALVES, tmp_path)
+    assert settings.hide(f"the server says {SECRET}!") == "the server says ********!"
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_token_or_refused_unrepeated(text: str) -> None:
+    said = ""
+    try:
+        token = settings.typed_in(PUBLIC, text)
+    except errors.UsageError as error:
+        said = str(error)
+    else:
+        assert token.secret == text.strip()
+    assert len(text.strip()) < 6 or text.strip() not in said

@@ -1,0 +1,150 @@
+"""How a slot stands, and which comes first."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder import tournament
+from builder.tournament import status
+from builder.tournament.status import Rank
+from tests.support import seats, words
+
+if TYPE_CHECKING:
+    from tests.support.words import Words
+
+SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
+NO_ROUND = tournament.NO_ROUND
+EARLIER, LATER = "2026-03-09T12:00:00Z", "2026-03-10T12:00:00Z"
+
+
+def rank(**pickle: Any) -> Rank:
+    return status.judge(seats.slot("alpha", pickle=seats.pickle(**pickle))).rank
+
+
+@words.both
+def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
+    for changes, expected in (
+        ({}, Rank.GOOD),
+        ({"validation": words.good.upper()}, Rank.GOOD),
+        ({"validation": words.bad}, Rank.FAILED),
+        ({"validation": words.pending}, Rank.WAITING),
+        ({"validation": "invalidated"}, Rank.UNSURE),
+        ({"validation": ""}, Rank.UNSURE),
+        ({"triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
+        ({"triggers": (seats.trigger(words.run_bad, SEGFAULT),)}, Rank.FAILED),
+        ({"triggers": (seats.trigger("error"),)}, Rank.FAILED),
+        ({"triggers": (seats.trigger(words.run_pending),)}, Rank.WAITING),
+        ({"triggers": (seats.trigger("pondering"),)}, Rank.UNSURE),
+        ({"triggers": (seats.trigger(words.run_bad, NO_ROUND),)}, Rank.GOOD),
+        ({"validation": words.bad, "triggers": (seats.trigger(words.run_no_round, NO_ROUND),)}, Rank.GOOD),
+        ({"diagnostics": words.diagnostics_bad}, Rank.FAILED),
+        ({"diagnostics": words.diagnostics}, Rank.GOOD),
+        ({"diagnostics": "pondering"}, Rank.GOOD),
+        ({"trigger": words.run_good}, Rank.GOOD),
+        ({"trigger": words.run_bad}, Rank.FAILED),
+        ({"trigger": words.run_pending}, Rank.WAITING),
+        ({"trigger": "pondering"}, Rank.UNSURE),
+        ({"trigger": words.run_bad, "triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
+    ):
+        assert rank(**{"validation": words.good, **changes}) is expected, changes
+
+
+@pytest.mark.parametrize(("word", "valid"), [("server_error", True), ("model_failed", False)])
+def test_a_failure_on_their_side_does_not_speak_against_a_pickle_that_had_no_round(word: str, *, valid: bool) -> None:
+    first = seats.trigger("model_failed", NO_ROUND, id="a", inserted_at=EARLIER)
+    later = seats.trigger(word, id="b", inserted_at=LATER)
+    pickle = seats.pickle(validation="invalid", triggers=(first, later))
+    assert status.judge_validation(pickle) is valid
+
+
+def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
+    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = seats.trigger("success", id="new", inserted_at=LATER)
+    assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is Rank.GOOD
+    assert status.newest((old, new)) == [new, old]
+
+
+def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
+    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = seats.trigger("running", id="new", inserted_at=LATER)
+    fault = status.find_fault(seats.pickle(triggers=(old, new)))
+    assert fault is not None
+    assert (fault.where, fault.trigger) == ("run", old)
+
+
+def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
+    for slot in (seats.slot("a", archived=True), seats.slot("b", tournament=11)):
+        assert (status.judge(slot).rank, status.judge(slot).todo) == (Rank.ELSEWHERE, "")
+
+
+def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
+    bad, good = seats.pickle(validation="failed"), seats.pickle()
+    found = status.judge_all(
+        [
+            seats.slot("z_empty"),
+            seats.slot("archived", archived=True),
+            seats.slot("good", pickle=good),
+            seats.slot("a_failed", pickle=bad),
+            seats.slot("z_staked", pickle=bad, stake="3"),
+            seats.slot("waiting", pickle=seats.pickle(validation="running")),
+        ]
+    )
+    assert [one.slot.name for one in found] == ["z_staked", "a_failed", "waiting", "z_empty", "good", "archived"]
+    assert found[0].todo == "why z_staked"
+
+
+def test_an_upload_that_failed_since_is_told_of() -> None:
+    failed = seats.pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
+    empty = status.judge(seats.slot("alpha"), [failed])
+    assert (empty.rank, empty.todo) == (Rank.FAILED, "why alpha")
+    assert "validation failed" in empty.reason
+    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
+    assert status.judge(hooked, [failed]).rank is Rank.UNSURE, "another machine submits for it"
+    good = seats.pickle("good", owner="s1", inserted_at=EARLIER)
+    runs = seats.slot("alpha", pickle=good)
+    assert status.judge(runs, [failed]).rank is Rank.UNSURE
+    assert status.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is Rank.GOOD
+    assert status.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is Rank.GOOD
+    assert status.judge(runs, [good, failed]).rank is Rank.GOOD, "the newest upload is what it runs"
+    assert status.judge(seats.slot("alpha"), [good, failed]).rank is Rank.UNASSIGNED
+
+
+@words.both
+def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> None:
+    waiting = seats.pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
+    found = status.judge(seats.slot("alpha"), [waiting])
+    assert (found.rank, found.todo) == (Rank.UNASSIGNED, "assign alpha new")
+    assert "a validated pickle is waiting: new-0123456789ab.pkl" in found.reason
+    ran = dataclasses.replace(waiting, triggers=(seats.trigger(words.run_bad, SEGFAULT),))
+    assert status.judge(seats.slot("alpha"), [ran]).rank is Rank.FAILED
+    for changes, expected in (
+        ({"owner": "s2"}, Rank.EMPTY),
+        ({"slots": ("s2",)}, Rank.EMPTY),
+        ({"validation": words.running}, Rank.WAITING),
+        ({"validation": "unvalidated"}, Rank.UNSURE),
+    ):
+        assert status.judge(seats.slot("alpha"), [dataclasses.replace(waiting, **changes)]).rank is expected
+    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
+    assert status.judge(hooked, [waiting]).rank is Rank.EMPTY, "a slot with a webhook takes no pickle"
+    runs = seats.slot("alpha", pickle=seats.pickle("old", validation=words.good, inserted_at=EARLIER))
+    newer = status.judge(runs, [waiting])
+    assert (newer.rank, newer.todo) == (Rank.GOOD, "assign alpha new")
+    assert status.find_ownerless([waiting]) == []
+    assert len(status.find_ownerless([dataclasses.replace(waiting, owner="")])) == 1
+
+
+@given(
+    validation=st.text(max_size=9),
+    word=st.text(max_size=9) | st.sampled_from(["success", "failed", "running"]),
+    said=st.lists(st.text(max_size=20), max_size=3),
+    at=st.text(max_size=25) | st.just(EARLIER),
+)
+def test_whatever_the_api_says_a_slot_stands_somehow(validation: str, word: str, said: list[str], at: str) -> None:
+    run = seats.trigger(word, *said, inserted_at=at)
+    found = status.judge(seats.slot("alpha", pickle=seats.pickle(validation=validation, triggers=(run, run))))
+    assert (found.rank in Rank, bool(found.reason)) == (True, True)

@@ -1,0 +1,43 @@
+"""Times as a person reads them."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.tournament import times
+
+NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("2026-03-10T12:00:00Z", "just now"),
+        ("2026-03-10T11:59:01Z", "just now"),
+        ("2026-03-10T11:59:00Z", "1 minute ago"),
+        ("2026-03-10T09:00:00+00:00", "3 hours ago"),
+        ("2026-03-10T13:30:00+02:00", "30 minutes ago"),
+        ("2026-03-08T11:00:00", "2 days ago"),
+        ("2026-03-10T12:00:30Z", "in less than a minute"),
+        ("2026-03-11T12:00:00Z", "in 1 day"),
+        ("soon", "soon"),
+        ("", ""),
+    ],
+)
+def test_how_long_ago(text: str, said: str) -> None:
+    assert times.relative(text, NOW) == said
+
+
+def test_times_are_shown_in_utc() -> None:
+    assert times.exact("2026-03-10T13:30:00+02:00") == "2026-03-10 11:30 UTC"
+    assert times.both("2026-03-10T11:00:00Z", NOW) == "2026-03-10 11:00 UTC (1 hour ago)"
+    assert times.both("", NOW) == ""
+
+
+@given(st.text(max_size=30) | st.datetimes().map(dt.datetime.isoformat))
+def test_any_text_is_shown(text: str) -> None:
+    assert isinstance(times.both(text, NOW), str)
