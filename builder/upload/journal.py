@@ -186,10 +186,11 @@ def make_folder(path: Path) -> None:
     """Make a folder beside the journal.
 
     Raises:
-        errors.ArtifactError: It cannot be made.
+        errors.ArtifactError: It cannot be made, or is a link to another one.
     """
     try:
         path.mkdir(exist_ok=True)
+        untrusted.check_folder(path)
     except OSError as error:
         raise _refused(path, error) from error
 

@@ -112,6 +112,13 @@ def test_a_journal_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Pat
     assert (tmp_path / "precious").read_text() == "mine"
 
 
+def test_receipts_are_not_written_to_where_a_link_leads(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / receipt.KEPT).symlink_to("elsewhere")
+    with pytest.raises(errors.ArtifactError, match="receipts: is a link; expected a folder"):
+        journal.make_folder(tmp_path / receipt.KEPT)
+
+
 def test_receipts_and_journals_of_a_stranger_are_left_out_and_block_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "dist" / "theirs" / receipt.KEPT
     folder.mkdir(parents=True)
