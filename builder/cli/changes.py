@@ -37,8 +37,8 @@ def assign(options: argparse.Namespace) -> int:
                 f"only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
         question = f"Have {seat.clean(slot.name)} run {seat.pickle_line(pickle)}?"
-        stakes = consent.about_stakes([slot], consent.NEXT_ROUNDS)
-        consent.ask(question, _follows(slot, pickle), yes=options.yes, stakes=stakes)
+        facts = _follows(slot, pickle)
+        consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=options.yes)
         return _tell(slot, _change(api, slot, pickle.id, progress), json_wanted=options.json)
 
 
@@ -52,8 +52,7 @@ def disable(options: argparse.Namespace) -> int:
         if slot.pickle is None:
             return _tell(slot, slot, json_wanted=options.json)
         question = f"Have {seat.clean(slot.name)} run no pickle?"
-        stakes = consent.about_stakes([slot], consent.NO_PICKLE)
-        consent.ask(question, _follows(slot, None), yes=options.yes, stakes=stakes)
+        consent.ask_about_slot(api, slot, question, _follows(slot, None), consent.NO_PICKLE, yes=options.yes)
         return _tell(slot, _change(api, slot, None, progress), json_wanted=options.json)
 
 

@@ -11,7 +11,7 @@ from builder.validate import diagnose
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from builder.tournament import Slot
+    from builder.tournament import Slot, Tournament
 
 _NOT_CONFIRMED = "not confirmed; nothing was changed"
 NEXT_ROUNDS, NO_PICKLE = "have its next rounds run by this", "have it submit nothing by itself"
@@ -41,6 +41,29 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
         ask_in_full([f"{question} {stakes[0]}", *stakes[1:]])
     elif not terminal.confirm(question):
         raise errors.RefusedError(_NOT_CONFIRMED)
+
+
+def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[str], what: str, *, yes: bool) -> None:
+    """Have a change of one slot confirmed, and its stake by the whole word: also one that came before the answer.
+
+    Args:
+        api: The tournament.
+        slot: As it was read.
+        question: As :func:`ask` takes it.
+        facts: As :func:`ask` takes them.
+        what: As :func:`about_stakes` takes it.
+        yes: As :func:`ask` takes it.
+
+    Raises:
+        errors.RefusedError: The person said no, or nobody is there to say yes.
+        errors.NetworkError: The slot cannot be read again.
+    """
+    from builder.upload import assign  # noqa: PLC0415 - the API's side of the package
+
+    ask(question, facts, yes=yes, stakes=about_stakes([slot], what))
+    now = slot if yes else assign.find(api, slot)
+    if now.stake != slot.stake:
+        ask_in_full(about_stakes([now], what))
 
 
 def ask_in_full(questions: Iterable[str]) -> None:

@@ -54,8 +54,8 @@ def rollback(options: argparse.Namespace) -> int:
         if wanted:
             slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
         question = f"Have {seat.clean(slot.name)} run {said} again?"
-        stakes = consent.about_stakes([slot], consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE)
-        consent.ask(question, facts, yes=options.yes, stakes=stakes)
+        what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
+        consent.ask_about_slot(api, slot, question, facts, what, yes=options.yes)
         with assign.reporting(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:

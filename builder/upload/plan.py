@@ -174,7 +174,7 @@ class Plan:
         stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
-            return f"it is not run now; {times.round_line(self.round, self.now)}{later}"
+            return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}"
         if self.is_round_open and self.round is not None:
             final = ": a staked submission, which no rollback takes back" if stake else ""
             until = times.both(self.round.close_time, self.now)

@@ -153,7 +153,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload(project: Project, how
     code, out, err = project.run(*UPLOAD, "--model", "staked", how)
     assert code == 0, err
     shown = " ".join((out + err).split())
-    assert "it is not run now; round 1000 is open until " in shown
+    assert "no new run is ordered; round 1000 is open until " in shown
     assert "later rounds, with the slot's stake of 12.5" in shown
     assert project.sandbox.requests.count("createComputePickleUpload") == 1
 
@@ -180,3 +180,16 @@ def test_a_slot_with_a_stake_is_emptied_only_after_the_whole_word(project: Proje
     assert project.slot("staked").pickle_id == project.records()[0].id
     assert project.at_terminal(command, "staked", typed="yes\n")[0] == 0
     assert project.slot("staked").pickle_id is None
+
+
+@pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
+def test_a_change_asks_about_a_stake_that_comes_before_the_answer(project: Project, command: str) -> None:
+    before = project.running()
+    other = project.sandbox.state.add_pickle(project.slot("running"), "other-aaaaaaaaaaaa.pkl")
+    more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
+    add_stake(project, "account", "running")
+    code, said = project.at_terminal(command, "running", *more, typed="y\n\n")
+    assert code == 5, said
+    assert "[Y/n]" in said
+    assert "running has a stake of 7.25, have it" in said
+    assert project.slot("running").pickle_id == before.id
