@@ -224,7 +224,7 @@ def schema_text() -> str:
 
 def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
     """Return what a manifest says of a bundle."""
-    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415 - numpy
+    from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
 
     return ModelBundle(
         hash=content_hash,

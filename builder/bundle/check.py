@@ -12,7 +12,7 @@ import numpy as np
 
 from builder.bundle import model as bundle_model
 from builder.bundle import text
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
 from builder.schema import parse as typed
 from builder.schema import types

@@ -1,7 +1,7 @@
 """What ``bundle.json`` says: the keys that every kind of model has.
 
 A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``), and is entered in
-``builder.bundle.kinds.registry``.
+``builder.bundle.kinds.known``.
 """
 
 from __future__ import annotations

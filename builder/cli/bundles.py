@@ -117,7 +117,7 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
 
 
 def _kind(bundle: bundle_model.Bundle) -> str:
-    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415
+    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
 
     count = kinds.parameters(bundle.model)
     return f"{kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"
@@ -128,7 +128,7 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
     import numpy as np  # noqa: PLC0415
 
     from builder.bundle import post  # noqa: PLC0415
-    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415
+    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
 
     golden = bundle.golden
     sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.paths(folder)}

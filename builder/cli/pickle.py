@@ -224,7 +224,7 @@ def _read_bundle(source: obtain.Obtained) -> bundle_model.Bundle:
 
 
 def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
-    from builder.bundle.kinds import registry as kinds  # noqa: PLC0415 - numpy
+    from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if chosen.post is None else chosen.post
     fault = post.unbounded_fault(steps, model_bounded=kinds.is_bounded(bundle.model))

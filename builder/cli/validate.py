@@ -101,7 +101,7 @@ def _live_files(
     features = tuple(dict.fromkeys((*bundle.features, *needs.features)))
     benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *needs.benchmarks)))
     if isinstance(terms.data, config.LivePaths):
-        from builder.bundle.kinds import registry as kinds  # noqa: PLC0415 - numpy
+        from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
         from builder.validate import live_check  # noqa: PLC0415 - pyarrow
 
         found = live_check.check(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder.bundle import post
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.config import model as config
 from builder.config import values as config_values
 from builder.schema import secret_scan, types, yaml_read, yaml_write

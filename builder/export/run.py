@@ -16,7 +16,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import write
 from builder.export import arguments, converted, ensembles, known, parity
 from builder.schema import parse

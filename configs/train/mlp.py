@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from builder import errors
 from builder.bundle import activations, model, post
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import write
 
 try:

@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_run(
 ) -> None:
     program = f"""
 import sys
-from builder import docker_engine, engine, run
+from builder.engine import docker_engine, protocol as engine, run
 on = docker_engine.connect()
 with run.start(on) as identity:
     limits = engine.Limits(cpus=1, memory=64 << 20)
@@ -125,7 +125,7 @@ def test_the_inventory_of_an_image_is_what_it_holds(
 def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path: Path) -> None:
     socket = tmp_path / "docker.sock"
     socket.symlink_to("/var/run/docker.sock")
-    program = "from builder import docker_engine; print(docker_engine.connect().facts().platform)"
+    program = "from builder.engine import docker_engine; print(docker_engine.connect().facts().platform)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm
 
 from builder import errors, reference
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.export import export
 from tests.support import ensembles, pickles

@@ -17,7 +17,7 @@ from builder import paths, reference
 from builder.build import render
 from builder.bundle import activations, post
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import write
 from builder.export import converted, lightgbm_models

@@ -103,11 +103,14 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
         # The tool finds an engine by the environment; so does this test.
         told = {"DOCKER_HOST": private.host}
         loading = (
-            "from builder import docker_engine as e; from tests.support import slow_image as s; s.load(e.connect())"
+            "from builder.engine import docker_engine as e; from tests.support import slow_image as s; "
+            "s.load(e.connect())"
         )
         assert clones.run(clones.ROOT, sys.executable, "-c", loading, **told).returncode == 0
         running = start(slow, "pickle", **told)
-        building = "import sys; from builder import docker_engine; sys.exit(not docker_engine.connect().leftovers())"
+        building = (
+            "import sys; from builder.engine import docker_engine; sys.exit(not docker_engine.connect().leftovers())"
+        )
         until(lambda: clones.run(clones.ROOT, sys.executable, "-c", building, **told).returncode == 0)
         private.kill()
         out, err = running.communicate(timeout=120)

@@ -4,8 +4,9 @@ A network of two layers over two features, from whatever trained it::
 
     >>> from pathlib import Path
     >>> import numpy as np
-    >>> from builder import post
-    >>> from builder.bundle import activations, kinds, model, write
+    >>> from builder.bundle import activations, model, post
+    >>> from builder.bundle.kinds import known
+    >>> from builder.bundle.storage import write
     >>> hidden = model.Layer(
     ...     weights=np.array([[0.5, -0.25, 0.125], [-0.5, 0.25, 1.0]], dtype=np.float32),  # (2 inputs, 3 outputs)
     ...     bias=np.zeros(3, dtype=np.float32),
@@ -34,7 +35,7 @@ A network of two layers over two features, from whatever trained it::
     >>> write.write(Path("bundles/tiny"), bundle)
     >>> sorted(path.name for path in Path("bundles/tiny").iterdir())
     ['arrays.npz', 'bundle.json', 'golden.npz']
-    >>> kinds.parameters(bundle.model)
+    >>> known.parameters(bundle.model)
     13
 
 In one file, ``write.write(Path("bundles/tiny.bundle.zip"), bundle)``.
@@ -55,7 +56,7 @@ from builder import errors
 from builder.bundle import check
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import archive, files, npz
 from builder.schema import json_read
 from builder.schema.types import listed

@@ -130,7 +130,8 @@ def test_a_build_that_fails_changes_nothing(tmp_path: Path) -> None:
 KILLED = """
 import itertools, os, shutil, sys
 from pathlib import Path
-from builder import artifact, progress
+from builder import progress
+from builder.build import artifact
 from tests.support import manifests
 
 base, old, new = Path(sys.argv[1]), sys.argv[2].encode(), sys.argv[3].encode()
@@ -260,7 +261,8 @@ def test_a_rendering_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
 HOLDING = """
 import sys
 from pathlib import Path
-from builder import artifact, progress
+from builder import progress
+from builder.build import artifact
 with artifact.locked(Path(sys.argv[1]), progress.Silent()), artifact.staging(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

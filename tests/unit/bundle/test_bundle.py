@@ -20,7 +20,7 @@ from numpy.lib import format as npy_format
 
 from builder import errors, reference
 from builder.bundle import activations, model
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files, read, write
 from tests.support import bundles
 
@@ -88,7 +88,7 @@ def test_the_hash_refuses_what_is_no_bundle(tmp_path: Path) -> None:
 def test_the_hash_needs_no_numpy(tmp_path: Path) -> None:
     folder = bundles.written(tmp_path / "mlp")
     program = (
-        "import sys; from pathlib import Path; from builder.bundle import files; "
+        "import sys; from pathlib import Path; from builder.bundle.storage import files; "
         "print(files.content_hash(Path(sys.argv[1]))); assert 'numpy' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(folder)]

@@ -508,7 +508,7 @@ def test_faults_of_the_text_do_not_hide_a_broken_zip(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_says_how_one_is_made(tmp_path: Path) -> None:
-    with pytest.raises(errors.BundleError, match=r"does not exist; .*builder\.bundle\.write"):
+    with pytest.raises(errors.BundleError, match=r"does not exist; .*builder\.bundle\.storage\.write"):
         read.read(tmp_path / "absent")
 
 

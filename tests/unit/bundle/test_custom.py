@@ -17,7 +17,7 @@ import pytest
 from builder import errors, paths, reference
 from builder.bundle import model as bundle_model
 from builder.bundle import post
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files, read, write
 from builder.inside import custom as inside_custom
 from builder.inside import measure

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from builder import errors, reference
 from builder.bundle import activations, model
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read, write
 from builder.inside import measure
 from tests.support import bundles, ensembles, pickles

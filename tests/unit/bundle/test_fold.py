@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays_of
 
 from builder.bundle import activations
 from builder.bundle.kinds import ensemble
-from builder.bundle.kinds import registry as kinds
+from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.inside import fold
 from builder.inside.fold import lightgbm, network

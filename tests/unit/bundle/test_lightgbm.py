@@ -16,8 +16,8 @@ import pytest
 
 from builder import errors, reference
 from builder.bundle import activations, model, post
+from builder.bundle.kinds import known as kinds
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees
-from builder.bundle.kinds import registry as kinds
 from builder.bundle.storage import files, read, write
 from builder.inside.fold import lightgbm as fold_lightgbm
 from builder.inside.predict import boosters, runners

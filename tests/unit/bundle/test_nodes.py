@@ -15,8 +15,8 @@ from sklearn.preprocessing import QuantileTransformer
 
 from builder import reference
 from builder.bundle import activations, model, nodes
+from builder.bundle.kinds import known as kinds
 from builder.bundle.kinds import prepare
-from builder.bundle.kinds import registry as kinds
 from builder.bundle.storage import read, write
 from builder.inside.fold import nodes as fold_nodes
 from builder.inside.predict import nodes as predict_nodes

@@ -302,7 +302,8 @@ def test_a_pickle_that_is_there_costs_no_heavy_import(project: Path, on: FakeEng
     forge(project, on)
     source = f"""
 from pathlib import Path
-from builder.cli import main, session
+from builder.cli import main
+from builder.cli import engine_session as session
 from tests.support.fake_engine import FakeEngine
 on = FakeEngine(Path({str(project / "engine")!r}))
 on.add_image("runner:1", layers=("sha256:1",))
@@ -325,4 +326,4 @@ def test_a_cache_folder_that_cannot_be_made_is_told(
 def test_the_seam_of_these_tests_is_what_every_verb_goes_through() -> None:
     source = (ROOT / "builder" / "cli").glob("*.py")
     calling = {path.name for path in source if "docker_engine.connect(" in path.read_text(encoding="utf-8")}
-    assert calling == {"session.py"}
+    assert calling == {"engine_session.py"}

@@ -197,5 +197,5 @@ def test_a_zip_with_faults_is_told_by_the_verbs(
 
 def test_nothing_of_the_network_is_loaded_where_nothing_is_fetched() -> None:
     assert not {"httpx", "zipfile", "numpy"} & loaded(
-        "from builder import obtain, fetch; from builder.bundle import store"
+        "from builder.config import obtain, fetch; from builder.bundle.storage import store"
     )

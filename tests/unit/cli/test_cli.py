@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import errno
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 
 import builder
 from builder import errors
+from builder.bundle import model
 from builder.cli import engine_session, parser, requirements
 from tests.support import bundles, command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
@@ -335,7 +337,8 @@ def test_an_interrupt_ends_it_with_130_and_one_line(project: Path, number: signa
 PRINTING = """
 import sys
 from pathlib import Path
-from builder.cli import main, parser, session
+from builder.cli import main, parser
+from builder.cli import engine_session as session
 from tests.support.fake_engine import FakeEngine
 session.connect = lambda *_, **__: FakeEngine(Path("unused"))
 sys.exit(main.main(sys.argv[1:]))
@@ -416,8 +419,12 @@ def test_bundles_are_shown_and_checked_where_only_numpy_is(copied: Path) -> None
     for command_name in ("show", "check"):
         done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
         assert done.returncode == 0, done.stderr
-    bundles.written(copied / "gelu", bundles.bundle(network=bundles.mlp(3, names=("gelu",))))
-    done = _run_bare(copied, "bundle", "check", "gelu", PYTHONPATH=str(site))
+    quantiles = np.sort(np.random.default_rng(1).normal(size=(5, 4)), axis=0)
+    looked_up = model.Quantiles(quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,))
+    network = bundles.mlp(3)
+    network = dataclasses.replace(network, layers=(network.layers[0], looked_up, network.layers[1]))
+    bundles.written(copied / "quantiles", bundles.bundle(network=network))
+    done = _run_bare(copied, "bundle", "check", "quantiles", PYTHONPATH=str(site))
     assert (done.returncode, done.stdout) == (2, "")
     assert "packages that are not installed" in done.stderr
     assert ": scipy; run `make setup`" in done.stderr

@@ -132,8 +132,8 @@ def test_two_installations_at_once_do_not_cut_each_others_log(tmp_path: Path, mo
 def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     source = (
-        "import pathlib, sys, time\nfrom builder import exclusive\n"
-        f"with exclusive.hold(pathlib.Path({str(path)!r}), print):\n"
+        "import pathlib, sys, time\nfrom builder import locks\n"
+        f"with locks.hold(pathlib.Path({str(path)!r}), print):\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:

@@ -335,5 +335,5 @@ def test_a_damaged_file_is_an_error_of_the_login_too(environment: dict[str, str]
 
 
 def test_reading_them_takes_no_sdk() -> None:
-    program = "import sys; from builder import docker_config, local_engine; sys.exit('docker' in sys.modules)"
+    program = "import sys; from builder.engine import docker_config, install; sys.exit('docker' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -308,7 +308,7 @@ def test_what_it_starts_holds_no_file_of_ours(machine: install.Machine, programs
     """A pipe on our output, and one that was handed down to us, both close when we end."""
     source = (
         "import os, pathlib\n"
-        "from builder import local_engine, progress\n"
+        "from builder import progress; from builder.engine import install as local_engine\n"
         f"base = pathlib.Path({str(machine.state.parent)!r})\n"
         "machine = local_engine.Machine(apt=True, root=True, socket=base / 's', state=base / 'state',"
         " logs=base / 'logs', lists=base / 'lists')\n"

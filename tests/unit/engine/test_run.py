@@ -66,7 +66,7 @@ def test_whatever_ends_a_run_it_leaves_nothing(on: FakeEngine, error: BaseExcept
 HOLDING = """
 import sys
 from pathlib import Path
-from builder import run
+from builder.engine import run
 from tests.support.fake_engine import FakeEngine
 with run.start(FakeEngine(Path("unused"))) as identity:
     print(identity, flush=True)
