@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors, tournament
 from builder.engine import protocol as engine
-from builder.image import pinning
+from builder.tournament import images as tournament_images
 from builder.tournament import status
 from builder.validate import diagnose
 
@@ -119,8 +119,8 @@ def judge_image(found: ImageFound, today: dt.date) -> list[Line]:
 
 def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> Line:
     """Judge whether the tournament offers an image."""
-    offered = pinning.find_offered(ref, images, registry)
-    said = "; ".join(pinning.standing(ref, images, registry))
+    offered = tournament_images.find_offered(ref, images, registry)
+    said = "; ".join(tournament_images.standing(ref, images, registry))
     if offered is None or offered.deprecated:
         what, _, fix = said.partition(": ")
         return Line(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)

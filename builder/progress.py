@@ -5,6 +5,13 @@ The terminal's version lives in ``builder.cli``; stages never print.
 
 from __future__ import annotations
 
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 from typing import Protocol
 
 
@@ -32,3 +39,21 @@ class Silent:
 
     def note(self, text: str, /) -> None:
         """Say nothing."""
+
+
+class Stopwatch:
+    """Seconds of each stage, for the last lines of a command."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+    def line(self) -> str:
+        """Return all stages on one line."""
+        return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())

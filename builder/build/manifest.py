@@ -11,36 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import commands, errors
 from builder.build import untrusted
-from builder.config import values as config_values
-from builder.image import resolve as image
-from builder.image import stand_in
-from builder.registry import reference
 from builder.schema import json_read, parse, types
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.bundle import model
+    from builder.config import values as config_values
+    from builder.image import runner_image
 
 FORMAT = 1
 MOST_BYTES = 1 << 22
 """Of the file: a hundred times what an image with 500 packages takes."""
-_MOST_PACKAGES = 10_000
 Hash = Annotated[str, parse.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
-Identity = Annotated[str, parse.pattern(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
-Line = Annotated[str, parse.line(500)]
 Count = Annotated[int, parse.between(0, 1 << 53)]
-
-
-def _is_reference(text: str) -> bool:
-    try:
-        config_values.read_reference(text)
-    except ValueError:
-        return False
-    return True
-
-
-Reference = Annotated[str, parse.Rule(text="that is an image reference", holds=_is_reference)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,53 +36,8 @@ class Tool:
         inside: Hash of the files that it put into the image.
     """
 
-    version: Line
+    version: runner_image.Line
     inside: Hash
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunnerImage:
-    """The image it was made in.
-
-    A manifest may come from a stranger, so ``base`` is held to what ``ref``, ``kind`` and ``identity`` say.
-
-    Attributes:
-        kind: Whether it is the exact runner, somebody's local build, or a look-alike.
-        ref: The reference that the config names.
-        base: What the Dockerfile's FROM names.
-        identity: The repository digest, the hash of the layers, or the spec hash, by kind.
-        platform: Operating system and architecture.
-        python: Its Python, to the patch release.
-        packages: Every installed distribution and its version.
-    """
-
-    kind: Literal["exact", "local", "stand_in"]
-    ref: Reference
-    base: Reference
-    identity: Identity
-    platform: Annotated[str, parse.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
-    python: Annotated[str, parse.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
-    packages: dict[str, Line]
-
-    def __post_init__(self) -> None:
-        if self.base == config_values.DEFAULT_IMAGE:
-            raise ValueError("base is no image reference; expected what FROM names")
-        base = reference.parse(self.base)
-        is_refs = self.ref != config_values.DEFAULT_IMAGE and base.name == reference.parse(self.ref).name
-        is_look_alike = self.kind == "stand_in" and self.base.startswith(f"{stand_in.REPOSITORY}:")
-        if not (is_refs or is_look_alike):
-            raise ValueError(f"base {self.base} is not an image of {self.ref}; expected the same repository")
-        if self.kind == "exact" and base.digest != self.identity:
-            raise ValueError(f"base {self.base} has another digest than {self.identity}; expected the same")
-        if len(self.packages) > _MOST_PACKAGES or not all(_is_package(name) for name in self.packages):
-            raise ValueError(f"packages are not names of distributions; expected at most {_MOST_PACKAGES:,} of those")
-        lacking = [name for name in image.NEEDED if name not in self.packages]
-        if lacking:
-            raise ValueError(f"packages lack {', '.join(lacking)}; expected what making a pickle takes")
-
-
-def _is_package(name: str) -> bool:
-    return 0 < len(name) <= 200 and name.isprintable()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +52,7 @@ class ModelBundle:
     """
 
     hash: Hash
-    kind: Line
+    kind: runner_image.Line
     features: Count
     parameters: Count
 
@@ -139,7 +78,7 @@ class Finding:
         text: What is there, and what to do about it.
     """
 
-    file: Line
+    file: runner_image.Line
     line: Count
     text: Annotated[str, parse.line(2_000)]
 
@@ -159,7 +98,7 @@ class Pickle:
     sha256: Hash
     size: Count
     protocol: Annotated[int, parse.between(0, 5)]
-    parameters: Annotated[tuple[Line, ...], parse.length(0, 100)]
+    parameters: Annotated[tuple[runner_image.Line, ...], parse.length(0, 100)]
     findings: Annotated[tuple[Finding, ...], parse.length(0, 1_000)] = ()
 
 
@@ -180,7 +119,7 @@ class Manifest:
     format: Literal[1] = 1
     name: config_values.Name
     tool: Tool
-    image: RunnerImage
+    image: runner_image.RunnerImage
     bundle: ModelBundle
     config: ConfigPart
     pickle: Pickle

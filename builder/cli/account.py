@@ -12,6 +12,7 @@ from builder import errors
 from builder.build import artifact, manifest, untrusted
 from builder.cli import api_session, runs, terminal
 from builder.cli import slots as seat
+from builder.tournament import session
 
 if TYPE_CHECKING:
     import argparse
@@ -66,7 +67,7 @@ def query(options: argparse.Namespace) -> int:
     variables = query_check.read_variables(_given(options.variables)) if options.variables else {}
     if changes and not options.write:
         raise errors.RefusedError("the query is no mere question: it may change something; with --write it is sent")
-    with terminal.progress() as progress, api_session.connect(progress, needs_token=False) as api:
+    with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
         data = send(text, variables, what="the query")
     print(json.dumps({"format": 1, "data": data}) if options.json else json.dumps(data, indent=2, ensure_ascii=False))

@@ -1,59 +1,36 @@
-"""What every verb that talks to the tournament does first."""
+"""Connects a command to the tournament: asks for a token where none is set."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import terminal
-from builder.tournament import settings
+from builder.tournament import session, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from builder import tournament
     from builder.progress import Progress
     from builder.tournament import client as api
 
 
-def read_settings(root: Path | None = None) -> settings.Settings:
-    """Return what is set, for the folder that holds ``configs/`` (default: the current one)."""
-    return settings.read(os.environ, root or Path.cwd())
-
-
-def read_registry(root: Path | None = None) -> str:
-    """Return where the tournament's images are pulled from."""
-    return settings.read_registry(os.environ, root or Path.cwd())
-
-
-@contextlib.contextmanager
 def connect(
-    progress: Progress, *, root: Path | None = None, needs_token: bool = True, patience: api.Patience | None = None
-) -> Iterator[tournament.Tournament]:
-    """Yield the tournament's API.
+    progress: Progress, *, root: Path | None = None, patience: api.Patience | None = None
+) -> contextlib.AbstractContextManager[tournament.Tournament]:
+    """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
 
     Args:
-        progress: Told when a question is asked again.
+        progress: Told when a request is sent again.
         root: The folder that holds ``configs/`` and may hold ``.env``.
-        needs_token: Ask a person at the terminal for a token where none is set; without one, refuse.
-        patience: How often a question is asked that nobody answers.
+        patience: How often a request is sent that nobody answers.
 
     Raises:
-        errors.TokenError: A token is needed, and there is none.
-        errors.UsageError: Something is set to what cannot be.
+        errors.TokenError: No token is set, and none was typed.
+        errors.UsageError: A setting is invalid.
     """
-    from builder import tournament  # noqa: PLC0415 - httpx
-    from builder.tournament import client as api  # noqa: PLC0415 - httpx
-
-    found = read_settings(root)
-    token = found.token
-    if token is None and needs_token:
-        token = _ask_for_token()
-    with api.Client(found.api_url, token, progress, patience=patience) as client:
-        yield tournament.Tournament(client)
+    return session.connect(progress, root=root, ask_token=_ask_for_token, patience=patience)
 
 
 def _ask_for_token() -> settings.Token:

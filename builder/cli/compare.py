@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import engine_session, hosted, target
+from builder.build import target
+from builder.cli import engine_session, hosted
 from builder.config import model as config
 
 if TYPE_CHECKING:

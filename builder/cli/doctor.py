@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors
-from builder.cli import api_session, engine_session, parser, registries, terminal
+from builder.cli import engine_session, parser, terminal
 from builder.config import model as config
 from builder.config import values as config_values
 from builder.image import lockfile
-from builder.tournament import settings
+from builder.registry import connections
+from builder.tournament import session, settings
 
 if TYPE_CHECKING:
     import argparse
@@ -141,7 +142,7 @@ def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tup
     What is pinned is asked for only where the reference means something else, or nothing, by now.
     """
     digest, pinned_there, silence = None, None, ""
-    with registries.connect(progress) as asked:
+    with connections.connect(progress) as asked:
         try:
             digest = asked.resolve(ref).digest
         except errors.NetworkError as error:
@@ -174,10 +175,10 @@ class _Account:
 
     def default_image(self) -> str | None:
         """Return what ``default`` stands for now, if the tournament says."""
-        from builder.image import pinning  # noqa: PLC0415
+        from builder.tournament import images as tournament_images  # noqa: PLC0415
 
         try:
-            return pinning.default_reference(self.images or (), self.registry)
+            return tournament_images.default_reference(self.images or (), self.registry)
         except errors.ApiError:
             return None
 
@@ -208,13 +209,13 @@ class _Account:
         from builder.tournament import client as door  # noqa: PLC0415 - httpx
 
         try:
-            self.registry = api_session.read_registry(root)
-            found = api_session.read_settings(root)
+            self.registry = session.read_registry(root)
+            found = session.read_settings(root)
         except errors.UsageError as error:
             self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
         patience = door.Patience(attempts=2)
-        with api_session.connect(progress, root=root, needs_token=False, patience=patience) as api:
+        with session.connect(progress, root=root, patience=patience) as api:
             try:
                 info = api.token_info() if found.token else None
                 if info is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from builder.cli import engine_session, target, terminal
+from builder.cli import engine_session, image_kinds, terminal
 from builder.engine import install
 from builder.image import stand_in
 
@@ -37,5 +37,5 @@ def make_stand_in(options: argparse.Namespace) -> int:
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:
         print(f"{made.tag}  (spec {made.spec}, {terminal.size(made.image.size)})")
-        print(target.warning("stand_in"))
+        print(image_kinds.warning("stand_in"))
     return 0

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.build import artifact
-from builder.cli import account, api_session, slots
+from builder.cli import account, slots
+from builder.tournament import session
 
 if TYPE_CHECKING:
     from builder import tournament
@@ -20,12 +21,12 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     Raises:
         errors.ImageError: The API does not say which.
     """
-    from builder.image import pinning  # noqa: PLC0415
+    from builder.tournament import images as tournament_images  # noqa: PLC0415
 
-    registry = api_session.read_registry(root)
+    registry = session.read_registry(root)
     found = next((one for one in api.images() if one.id == pickle.image_id), None)
     if found is not None:
-        return pinning.reference(found, registry)
+        return tournament_images.reference(found, registry)
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.cli import api_session, locking, registries, terminal
+from builder.cli import terminal
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.image import lockfile, pinning
-from builder.registry import reference
+from builder.image import choose, lockfile, pinning
+from builder.registry import connections, reference
 from builder.schema import types
-from builder.tournament import settings
+from builder.tournament import images as tournament_images
+from builder.tournament import session, settings
 
 if TYPE_CHECKING:
     import argparse
@@ -42,9 +43,9 @@ def pin(options: argparse.Namespace) -> int:
     with terminal.progress() as progress:
         root, users = _wanted(options.what)
         lock = lockfile.read(root)
-        registry = api_session.read_registry(root)
+        registry = session.read_registry(root)
         images = _offered(root, progress)
-        with registries.connect(progress) as asked:
+        with connections.connect(progress) as asked:
             answers = [
                 _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
                 for key in sorted(users)
@@ -73,8 +74,8 @@ def pin(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """List the tournament's images."""
     root = Path.cwd()
-    lock, registry = lockfile.read(root), api_session.read_registry(root)
-    with terminal.progress() as progress, api_session.connect(progress, root=root, needs_token=False) as asked:
+    lock, registry = lockfile.read(root), session.read_registry(root)
+    with terminal.progress() as progress, session.connect(progress, root=root) as asked:
         images = asked.images()
     rows = [_row(one, lock, registry) for one in _sorted(images)]
     if options.json:
@@ -131,7 +132,7 @@ def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.N
     """Return the tournament's images, or why it does not say."""
     progress.step("asking the tournament for its images")
     try:
-        with api_session.connect(progress, root=root, needs_token=False) as asked:
+        with session.connect(progress, root=root) as asked:
             return asked.images()
     except errors.NetworkError as error:
         return error
@@ -143,7 +144,7 @@ def _outcome(
     *,
     images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
-    asked: registries.Registries,
+    asked: connections.Registries,
     progress: Progress,
 ) -> tuple[pinning.Outcome, errors.BuilderError | None]:
     """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
@@ -162,18 +163,18 @@ def _outcome(
     was_there: bool | str | None = None
     if was is not None and (found is None or found.digest != was.digest):
         was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
-    said = () if isinstance(images, errors.NetworkError) else pinning.standing(ref, images, registry)
-    outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=locking.today())
+    said = () if isinstance(images, errors.NetworkError) else tournament_images.standing(ref, images, registry)
+    outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=choose.today())
     return outcome, None
 
 
 def _default(images: Sequence[DockerImage] | errors.NetworkError, registry: str) -> str:
     if isinstance(images, errors.NetworkError):
         raise images
-    return pinning.default_reference(images, registry)
+    return tournament_images.default_reference(images, registry)
 
 
-def _ask_for_old(ref: str, digest: str, asked: registries.Registries) -> bool | str:
+def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:
     """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
 
     The registry may be another than today's, and gone.
@@ -278,7 +279,7 @@ def _sorted(images: Sequence[DockerImage]) -> list[DockerImage]:
 
 def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]:
     try:
-        text = pinning.reference(one, registry)
+        text = tournament_images.reference(one, registry)
         key = str(reference.parse(text))
     except ValueError:
         text = key = f"{registry}/{one.image}:{one.tag}"

@@ -48,20 +48,20 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_making(verbs: verb_groups.Verbs) -> None:
-    make = verbs.add_engine("pickle", "pickle.pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
+    make = verbs.add_engine("pickle", "pickle.run", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
     make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
     verb_groups.add_locked(make)
     render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
-    render = verbs.add("render", "pickle.write_rendered", render_text)
+    render = verbs.add("render", "render.run", render_text)
     render.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
     verb_groups.add_locked(render)
     validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
-    validate = verbs.add_engine("validate", "validate.validate_pickle", validate_text)
+    validate = verbs.add_engine("validate", "validate.run", validate_text)
     add_target(validate)
     verb_groups.add_locked(validate)
     validate.add_argument("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
-    verify = verbs.add_engine("verify", "pickle.verify", "make the pickle of CONFIG again and compare the bytes")
+    verify = verbs.add_engine("verify", "verify.run", "make the pickle of CONFIG again and compare the bytes")
     add_target(verify)
     verb_groups.add_locked(verify)
 

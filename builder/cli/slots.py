@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, terminal
+from builder.tournament import session
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def pickles(options: argparse.Namespace) -> int:
 
 def data_versions(options: argparse.Namespace) -> int:
     """List the data versions; takes no token."""
-    with terminal.progress() as progress, api_session.connect(progress, needs_token=False) as api:
+    with terminal.progress() as progress, session.connect(progress) as api:
         found = api.data_versions()
     if options.json:
         print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))

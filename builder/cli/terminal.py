@@ -116,24 +116,6 @@ class _Results:
         return getattr(self._stream, name)
 
 
-class Stopwatch:
-    """Seconds of each stage, for the last lines of a command."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
-        started = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - started
-
-    def line(self) -> str:
-        """Return all stages on one line."""
-        return ", ".join(f"{name} {seconds:.2f} s" for name, seconds in self.seconds.items())
-
-
 def size(count: float) -> str:
     """Return bytes as a person reads them."""
     for unit in ("bytes", "kB", "MB", "GB"):

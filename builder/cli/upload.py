@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder import commands, errors
-from builder.cli import api_session, consent, registries, target, terminal
+from builder.build import target
+from builder.cli import api_session, consent, terminal
+from builder.registry import connections
+from builder.tournament import session
 
 if TYPE_CHECKING:
     import argparse
@@ -50,12 +53,12 @@ def _upload(
     from builder.upload import assign, checks, deploy, journal, waiting  # noqa: PLC0415
 
     root = chosen.config.root if chosen.config else Path.cwd()
-    with api_session.connect(progress, root=root) as api, registries.connect(progress) as asked:
+    with api_session.connect(progress, root=root) as api, connections.connect(progress) as asked:
         checks.check_token(api)
         account = api.account()
         wish = _wish(options, chosen, made, account, proof.data_version)
         slot = checks.find_slot(account, wish.slot, create=wish.create)
-        host = api_session.read_registry(root)
+        host = session.read_registry(root)
         if options.dry_run:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
             _tell_plan(plan, proof.notes, json_wanted=options.json)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.build import artifact
-from builder.cli import account, api_session, engine_session, hosted, runs, target, terminal
+from builder.cli import account, api_session, engine_session, hosted, image_kinds, runs, terminal
 from builder.cli import slots as seat
 from builder.config import model as config
 from builder.validate import diagnose
@@ -200,7 +200,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
         rows.append(("here", "not run: " + " ".join(seat.clean(reason).split())))
     else:
         task = here.task
-        rows.append(("here", f"in {task.image.base} ({target.KINDS[task.image.kind]}), Python {task.python}"))
+        rows.append(("here", f"in {task.image.base} ({image_kinds.KINDS[task.image.kind]}), Python {task.python}"))
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
         if here.usage:
             used = here.usage

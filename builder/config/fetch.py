@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.config import values as config_values
-from builder.net import http
+from builder.net import address, http
 from builder.net.http import shown
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _redirected(url: str, answer: http.Response) -> str:
     found = scheme = ""
     with contextlib.suppress(ValueError):
         found = urllib.parse.urljoin(url, str(answer.headers.get("location", "")))
-        config_values.read_address(found)
+        address.read_address(found)
         scheme = urllib.parse.urlsplit(found).scheme
     # Never from https to anything else, and to this computer itself only from there.
     if scheme not in ({"https"} if urllib.parse.urlsplit(url).scheme == "https" else {"https", "http"}):

@@ -16,6 +16,7 @@ from builder import errors
 from builder.bundle import post as postprocessing
 from builder.config import feature_sets
 from builder.config import values as config_values
+from builder.net import address
 from builder.registry import reference
 from builder.schema import parse, secret_scan, types, yaml_read
 
@@ -68,7 +69,7 @@ class Fetched:
         str,
         parse.Reads(
             source=str,
-            parse=config_values.read_address,
+            parse=address.read_address,
             text="an https address, or the path of a file relative to this one,",
             schema={"minLength": 1},
         ),
@@ -373,7 +374,7 @@ def _as_path(place: Place, data: Any, found: _Findings) -> Path | None:
         return None
     if place == ("bundle", "url"):
         try:
-            return config_values.file_path(config_values.read_address(data))
+            return address.file_path(address.read_address(data))
         except ValueError:
             return None  # known already
     return Path(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import urllib.parse
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,8 +23,6 @@ _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
 _LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
 _SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_LONGEST_ADDRESS = 4_000
-_ADDRESS_NEEDED = "an https address of a NAME.bundle.zip, or the path of one relative to this file, is needed"
 _DATA_NEEDED = '"shaped", or a mapping with the keys live, benchmarks'
 
 
@@ -74,59 +71,6 @@ def read_data_word(text: str) -> str:
     return text
 
 
-def read_address(text: str) -> str:
-    """Return where a bundle is fetched from, as written, once it can be.
-
-    Raises:
-        ValueError: It is no address that this tool fetches from; what could be a secret in it is not shown.
-    """
-    try:
-        parts = urllib.parse.urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}") from error
-    if not text or len(text) > _LONGEST_ADDRESS or not text.isprintable():
-        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}")
-    if parts.scheme in {"", "file"}:
-        file_path(text)
-        return text
-    if "\\" in text or " " in text:
-        raise ValueError(f"an address has no spaces and no backslashes; {_ADDRESS_NEEDED}")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError(
-            "an address with a user or a password in it is a secret, which does not belong in a config; put the bundle "
-            "where it can be fetched without, or fetch it beforehand and name the file"
-        )
-    if parts.scheme not in {"https", "http"} or not host:
-        scheme = types.show(parts.scheme[:20])
-        raise ValueError(f"nothing is fetched by {scheme}; {_ADDRESS_NEEDED}")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"http is not safe from changes on the way; {_ADDRESS_NEEDED}")
-    return text
-
-
-def file_path(address: str) -> Path | None:
-    """Return the path that an address names, relative or absolute; None for one of the network.
-
-    Raises:
-        ValueError: It is a file of another computer, or names none.
-    """
-    scheme, _, rest = address.partition(":")
-    if scheme.lower() in {"http", "https"}:
-        return None
-    if scheme.lower() != "file" or not address.lower().startswith("file:"):
-        return Path(address)
-    if rest.startswith("//"):
-        host, slash, rest = rest[2:].partition("/")
-        if host.lower() not in {"", "localhost"} or not slash:
-            raise ValueError(f"a file: address names a file of this computer, file:///folder/name; {_ADDRESS_NEEDED}")
-        rest = f"/{rest}"
-    path = urllib.parse.unquote(rest)
-    if not path or "\0" in path:
-        raise ValueError(f"this names no file; {_ADDRESS_NEEDED}")
-    return Path(path)
-
-
 def path_fault(path: Path, *, sort: Sort) -> str:
     """Return why a path will not do where it stands; nothing where it may. What is in it is not looked at.
 
@@ -146,16 +90,6 @@ def path_fault(path: Path, *, sort: Sort) -> str:
     if not is_file or path.suffix != ".zip":
         return f"is no {'folder and no ' if sort == 'bundle' else ''}.zip; name {good}"
     return ""
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this computer itself."""
-    import ipaddress  # noqa: PLC0415 - most configs have no address
-
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def read_sha256(text: str) -> str:

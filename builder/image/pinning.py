@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from builder import errors
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.registry import reference as image_ref
-from builder.tournament import settings
+from builder.tournament import images as tournament_images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.registry import resolve as registry
-    from builder.tournament.types import DockerImage
 
 State = Literal["new", "moved", "same", "gone", "by itself", "unknown"]
-_LIST = "`python -m builder images` lists those that are offered"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,34 +53,6 @@ def pinned(lock: lockfile.Lock, key: str) -> str | None:
     return own_digest(key) or (found.digest if found else None)
 
 
-def default_reference(images: Sequence[DockerImage], registry: str) -> str:
-    """Return what ``default`` stands for now.
-
-    Raises:
-        errors.ApiError: The tournament names none, or what is no image.
-    """
-    chosen = next((one for one in images if one.default), None)
-    if chosen is None:
-        raise errors.ApiError(f"the tournament names no default image; name one in the config: {_LIST}")
-    try:
-        return reference(chosen, registry)
-    except ValueError as error:
-        raise errors.ApiError(
-            f"the tournament's default image cannot be one ({error}); name one in the config"
-        ) from error
-
-
-def reference(offered: DockerImage, registry: str) -> str:
-    """Return where an image of the tournament is pulled from.
-
-    Raises:
-        ValueError: It cannot be one.
-    """
-    text = f"{registry}/{offered.image}:{offered.tag}"
-    image_ref.parse(text)
-    return text
-
-
 def judge(
     key: str,
     ref: str,
@@ -108,7 +77,7 @@ def judge(
     notes = [_new_default(ref, was.ref)] if was and was.ref and was.ref != ref else []
     if found is None:
         until = f"; {was.digest[:19]}... of {was.pinned} stays pinned" if was else ""
-        notes.append(f"the registry has no such image{until}: name another in the config; {_LIST}")
+        notes.append(f"the registry has no such image{until}: name another in the config; {tournament_images.LIST}")
         state: State = "gone"
     elif own_digest(key):
         state = "by itself"
@@ -148,38 +117,6 @@ def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> Out
     return Outcome(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
 
 
-def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
-    """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
-    full = image_ref.parse(settings.pull_reference(str(image_ref.parse(ref)), registry))
-    return next((one for one in images if _same(full, one, registry)), None)
-
-
-def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
-    """Return what the tournament says of an image, where a person should know of it; each with what to do.
-
-    Args:
-        ref: A reference with a tag.
-        images: All that the tournament names.
-        registry: Where its images are pulled from.
-    """
-    offered = find_offered(ref, images, registry)
-    default = next((one for one in images if one.default), None)
-    instead = f"{default.image}:{default.tag} is" if default else "none is"
-    if offered is None:
-        if image_ref.parse(ref).tag is None:
-            return ()
-        return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {_LIST}",)
-    if offered.deprecated:
-        return (
-            f"it is deprecated ({instead} the default): name that in the config; `make pin`, `make pickle CONFIG=...`",
-        )
-    if offered.experimental:
-        return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
-    if not offered.default:
-        return (f"it is offered, and {instead} the default: name that in the config (or `ref: default`) to follow it",)
-    return ()
-
-
 def disagreements(
     lock: lockfile.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str | None, pickle: str | None
 ) -> list[str]:
@@ -210,14 +147,6 @@ def disagreements(
     elif pickle and recorded.pickle != pickle:
         found.append(f"the pickle ({pickle[:12]}... here, {recorded.pickle[:12]}... recorded)")
     return found
-
-
-def _same(full: image_ref.ImageRef, offered: DockerImage, registry: str) -> bool:
-    try:
-        theirs = image_ref.parse(reference(offered, registry))
-    except ValueError:
-        return False
-    return (theirs.name, theirs.tag) == (full.name, full.tag)
 
 
 def _new_default(ref: str, was: str) -> str:

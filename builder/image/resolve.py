@@ -26,7 +26,7 @@ from builder.schema import parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from builder.build import manifest
+    from builder.image import runner_image
     from builder.progress import Progress
     from builder.registry import resolve as registry
 
@@ -352,7 +352,7 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
     )
 
 
-def find_again(recorded: manifest.RunnerImage, on: engine.Engine, *, progress: Progress, again: str) -> Image:
+def find_again(recorded: runner_image.RunnerImage, on: engine.Engine, *, progress: Progress, again: str) -> Image:
     """Return the image that a manifest names: the very same one, or an error.
 
     Args:

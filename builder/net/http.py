@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from builder import errors
-from builder.config import values as config_values
+from builder.net import address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,7 +167,7 @@ def is_safe(url: str) -> bool:
 
 def is_local(url: str) -> bool:
     """Tell whether an address is of this computer itself."""
-    return config_values.is_loopback(urllib.parse.urlsplit(url).hostname or "")
+    return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
 
 
 def shown(url: str) -> str:

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
-from builder.config import values as config_values
-from builder.net import http
+from builder.net import address, http
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -217,7 +216,7 @@ class Client:
 
 
 def _is_local(host: str) -> bool:
-    return config_values.is_loopback(urllib.parse.urlsplit(f"//{host}").hostname or "")
+    return address.is_loopback(urllib.parse.urlsplit(f"//{host}").hostname or "")
 
 
 def _is_safe(url: str, *, like: str) -> bool:

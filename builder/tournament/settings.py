@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.config import values as config_values
+from builder.net import address
 from builder.registry import reference
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _read_api(text: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError as error:
         raise errors.UsageError(f"{API}: is no address; write it like {DEFAULT_API}") from error
-    safe = parts.scheme == "https" or (parts.scheme == "http" and config_values.is_loopback(host))
+    safe = parts.scheme == "https" or (parts.scheme == "http" and address.is_loopback(host))
     if not safe or not host or parts.username is not None or not text.isprintable() or " " in text:
         raise errors.UsageError(
             f"{API}: will not do; an https address is needed, like {DEFAULT_API}, or http to this computer itself: a "

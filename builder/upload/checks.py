@@ -6,8 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
 from builder import commands, errors, tournament
-from builder.image import pinning
 from builder.registry import reference
+from builder.tournament import images as tournament_images
 from builder.tournament import settings, slots, status
 from builder.upload import plan
 from builder.validate import diagnose
@@ -180,24 +180,25 @@ def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str)
         )
     other = ""
     for one in offered:
-        ref = pinning.reference(one, host)
+        ref = tournament_images.reference(one, host)
         digest = registries.resolve(ref).digest
         if digest == made.identity:
             return one, ref, _check_standing(one, images, made.ref, build_again)
         other = digest
+    ref = tournament_images.reference(offered[0], host)
     raise errors.RefusedError(
-        f"the pickle was made in {made.identity[:19]}..., and the tournament's {pinning.reference(offered[0], host)} "
-        f"is {other[:19]}... now: the tag has moved; `make pin`, then {build_again}"
+        f"the pickle was made in {made.identity[:19]}..., and the tournament's {ref} is {other[:19]}... now: the tag "
+        f"has moved; `make pin`, then {build_again}"
     )
 
 
 def _candidates(ref: str, images: Sequence[DockerImage], host: str) -> list[DockerImage]:
     """Return the images that a reference may mean: by its tag, or, by digest alone, those of its repository."""
-    tagged = pinning.find_offered(ref, images, host)
+    tagged = tournament_images.find_offered(ref, images, host)
     if tagged or reference.parse(ref).tag:
         return [tagged] if tagged else []
     name = reference.parse(settings.pull_reference(ref, host)).name
-    return [one for one in images if reference.parse(pinning.reference(one, host)).name == name]
+    return [one for one in images if reference.parse(tournament_images.reference(one, host)).name == name]
 
 
 def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, build_again: str) -> list[str]:

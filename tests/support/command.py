@@ -15,6 +15,7 @@ from builder.bundle.storage import files
 from builder.cli import main
 from builder.config import model as config
 from builder.image import resolve as image
+from builder.image import runner_image
 from tests.support import bundles, manifests
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
         plain,
         name="small",
         tool=manifest.Tool(version="0", inside=render.hash_entries(render.inside_entries())),
-        image=manifest.RunnerImage(
+        image=runner_image.RunnerImage(
             kind=found.kind,
             ref=found.ref,
             base=found.base,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class FakeRegistries:
-    """See :class:`builder.cli.registries.Registries`.
+    """See :class:`builder.registry.connections.Registries`.
 
     Attributes:
         digests: The digest of each reference, in full.
@@ -56,5 +56,5 @@ class FakeRegistries:
 
     @contextlib.contextmanager
     def connect(self, progress: Progress) -> Iterator[FakeRegistries]:
-        """Stand in for :func:`builder.cli.registries.connect`."""
+        """Stand in for :func:`builder.registry.connections.connect`."""
         yield self

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder import progress
 from builder.build import artifact, manifest
+from builder.image import runner_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +18,7 @@ def of(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
     return manifest.Manifest(
         name="mlp",
         tool=manifest.Tool(version="0.1.0", inside="1" * 64),
-        image=manifest.RunnerImage(
+        image=runner_image.RunnerImage(
             kind="stand_in",
             ref="ghcr.io/a/b:c",
             base="numerai-builder/stand-in:3.11-0",

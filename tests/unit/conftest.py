@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_socket
 
-from builder.cli import engine_session, registries
+from builder.cli import engine_session
+from builder.registry import connections
 from tests.support import command
 from tests.support.fake_engine import FakeEngine
 from tests.support.fake_registries import FakeRegistries
@@ -59,7 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def known(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
     """Return the registries that every verb asks."""
     made = FakeRegistries()
-    monkeypatch.setattr(registries, "connect", made.connect)
+    monkeypatch.setattr(connections, "connect", made.connect)
     return made
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from builder import errors, paths
 from builder.build import manifest
 from builder.image import resolve as image
+from builder.image import runner_image
 from builder.schema import json_read
 from tests.support import manifests
 
@@ -32,7 +33,7 @@ lines = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 
 
 @st.composite
-def images(draw: st.DrawFn) -> manifest.RunnerImage:
+def images(draw: st.DrawFn) -> runner_image.RunnerImage:
     kind: image.Kind = draw(st.sampled_from(["exact", "local", "stand_in"]))
     identity = f"sha256:{draw(hashes)}"
     bases = {
@@ -40,7 +41,7 @@ def images(draw: st.DrawFn) -> manifest.RunnerImage:
         "local": "ghcr.io/a/b:c",
         "stand_in": "numerai-builder/stand-in:3.11-0",
     }
-    return manifest.RunnerImage(
+    return runner_image.RunnerImage(
         kind=kind,
         ref="ghcr.io/a/b:c",
         base=bases[kind],

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, paths, progress
-from builder.build import manifest
 from builder.engine import protocol as engine
 from builder.engine import run
 from builder.image import resolve as image
-from builder.image import stand_in
+from builder.image import runner_image, stand_in
 from builder.registry import resolve as registry
 from tests.support import engine_cases
 from tests.support.fake_engine import NO_PYTHON, FakeEngine, Program
@@ -290,8 +289,8 @@ def test_an_image_without_a_python_is_refused(on: FakeEngine, run_id: str) -> No
 # ---- the very same again
 
 
-def recorded(found: image.Image, python: str = "3.11.2") -> manifest.RunnerImage:
-    return manifest.RunnerImage(
+def recorded(found: image.Image, python: str = "3.11.2") -> runner_image.RunnerImage:
+    return runner_image.RunnerImage(
         kind=found.kind,
         ref=found.ref,
         base=found.base,

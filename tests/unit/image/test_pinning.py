@@ -9,6 +9,7 @@ import pytest
 from builder import errors, tournament
 from builder.image import lockfile, pinning
 from builder.registry import resolve as registry
+from builder.tournament import images as tournament_images
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
@@ -49,20 +50,22 @@ def test_what_the_tournament_says_comes_after_what_the_registry_says() -> None:
 
 def test_only_an_image_of_the_tournaments_registry_is_one_of_its_images() -> None:
     images = [offered("numerai_predict_py_3_12", default=True)]
-    assert pinning.standing(REF, images, "ghcr.io/numerai") == ()
-    assert pinning.standing(REF, images, "127.0.0.1:5000/numerai") == (), "it is taken from the registry that is set"
-    (said,) = pinning.standing(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
+    assert tournament_images.standing(REF, images, "ghcr.io/numerai") == ()
+    assert tournament_images.standing(REF, images, "127.0.0.1:5000/numerai") == (), (
+        "it is taken from the registry that is set"
+    )
+    (said,) = tournament_images.standing(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
     assert "not among the tournament's images" in said
-    (said,) = pinning.standing(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
+    (said,) = tournament_images.standing(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
     assert "not among the tournament's images" in said
-    assert pinning.standing(f"ghcr.io/numerai/x@{DIGEST}", images, "ghcr.io/numerai") == (), (
+    assert tournament_images.standing(f"ghcr.io/numerai/x@{DIGEST}", images, "ghcr.io/numerai") == (), (
         "a digest has no name there"
     )
 
 
 def test_a_default_that_cannot_be_an_image_is_told() -> None:
     with pytest.raises(errors.ApiError, match="the tournament's default image cannot be one"):
-        pinning.default_reference([offered("No Image", default=True)], "ghcr.io/numerai")
+        tournament_images.default_reference([offered("No Image", default=True)], "ghcr.io/numerai")
 
 
 @pytest.mark.parametrize(

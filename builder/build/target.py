@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors, paths
 from builder.build import artifact, manifest
+from builder.build import lock as locking
 from builder.bundle.storage import files
-from builder.cli import locking
 from builder.config import model as config
 from builder.config import obtain
 from builder.image import lockfile
@@ -18,18 +18,6 @@ from builder.image import resolve as image
 if TYPE_CHECKING:
     from builder.engine import protocol as engine
     from builder.progress import Progress
-
-KINDS = {"exact": "the exact runner image", "local": "a local image", "stand_in": "A STAND-IN, not the runner image"}
-_LOCAL = (
-    "note: this image has no digest of its registry, so a pickle built in it cannot be uploaded; "
-    "pull the tournament's image to build one that can"
-)
-_STAND_IN = """\
-********************************************************************************
-  MADE IN A STAND-IN, a look-alike of the runner image: good to try things out,
-  never to be uploaded. Where the image can be pulled:
-  {again}
-********************************************************************************"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,12 +31,6 @@ class Target:
 def dist_folder(chosen: config.Config) -> Path:
     """Return where the results of a config go."""
     return chosen.root / "dist" / chosen.name
-
-
-def warning(kind: image.Kind, folder: Path | None = None) -> str:
-    """Return what to know of an image that is not exact, and of the pickle in ``dist/NAME`` that was built in it."""
-    again = commands.with_config("pickle", folder, "--pull") if folder else "make pickle CONFIG=... PULL=1"
-    return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
 
 
 def find(text: str) -> Target:

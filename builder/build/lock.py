@@ -1,0 +1,104 @@
+"""The lock file and a build: what was built is recorded in it; with LOCKED=1 anything else is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import commands, errors
+from builder.config import model as config
+from builder.config import values as config_values
+from builder.image import choose, lockfile, pinning
+from builder.image import resolve as image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.build import manifest
+    from builder.image import runner_image
+    from builder.progress import Progress
+
+
+def check(
+    chosen: config.Config,
+    *,
+    bundle: str | None = None,
+    found: image.Image | runner_image.RunnerImage | None = None,
+    pickle: str | None = None,
+) -> None:
+    """Refuse what the lock file does not name.
+
+    Args:
+        chosen: The config.
+        bundle: Hash of its bundle; None before that is known.
+        found: The image; None before it is resolved.
+        pickle: Hash of the pickle; None before it is built.
+
+    Raises:
+        errors.RefusedError: There is no lock file, it does not name the model, or it names another part of it.
+    """
+    again = commands.with_config("pickle", chosen.file)
+    fix = f"; run `{again}` without LOCKED=1 (--locked), which writes it, then review the file and commit it"
+    path, key = chosen.root / lockfile.NAME, config.canonical_reference(chosen.image.ref)
+    if not path.is_file():
+        raise errors.RefusedError(f"{path}: no such file, and LOCKED=1 (--locked) allows only what it names{fix}")
+    different = pinning.disagreements(
+        lockfile.read(chosen.root),
+        key,
+        chosen.name,
+        image=(found.kind, found.identity) if found else None,
+        bundle=bundle,
+        pickle=pickle,
+    )
+    if different:
+        raise errors.RefusedError(
+            f"{chosen.name} is not what {path} names, and LOCKED=1 (--locked) allows nothing else: "
+            f"{', '.join(different)}{fix}"
+        )
+
+
+def check_made(chosen: config.Config, made: manifest.Manifest) -> None:
+    """Refuse a model that is not the one of the lock file.
+
+    Raises:
+        errors.RefusedError: It is another.
+    """
+    check(chosen, bundle=made.bundle.hash, found=made.image, pickle=made.pickle.sha256)
+
+
+def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> None:
+    """Write down what was made: its image's pin, where there is none, and the model."""
+    if made.image.kind != "exact":
+        return
+    key, digest = choice.key, made.image.identity
+    by_default = key == config_values.DEFAULT_IMAGE
+    pin = lockfile.pin(
+        digest,
+        day=choose.today(),
+        python=made.image.python,
+        labels=choice.image.labels,
+        ref=choice.image.ref if by_default else "",
+    )
+    model = lockfile.Model(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+
+    def edit(lock: lockfile.Lock) -> lockfile.Lock:
+        needs_pin = key not in lock.images and pinning.own_digest(key) is None
+        return (lock.with_pin(key, pin) if needs_pin else lock).with_model(chosen.name, model)
+
+    before, after = lockfile.change(
+        chosen.root, edit, waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})")
+    )
+    path = chosen.root / lockfile.NAME
+    if after.images != before.images:
+        progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}...")
+    if after.models != before.models:
+        progress.note(
+            f"note: {path} names {chosen.name} now: review its lines and commit the file (LOCKED=1 goes by it)"
+        )
+
+
+def has_moved(chosen: config.Config, made: manifest.Manifest) -> Path | None:
+    """Return the lock file where it pins another image than an exact one that a model was made in."""
+    key = config.canonical_reference(chosen.image.ref)
+    digest = pinning.pinned(lockfile.read(chosen.root), key)
+    moved = digest is not None and made.image.kind == "exact" and made.image.identity != digest
+    return chosen.root / lockfile.NAME if moved else None

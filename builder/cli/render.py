@@ -1,0 +1,24 @@
+"""``render``: write the Dockerfile of a config and its context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.build import artifact, pipeline
+from builder.cli import terminal
+from builder.config import model
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the Dockerfile and its context; takes no engine."""
+    with terminal.progress() as progress:
+        source = pipeline.find_source(model.load(Path(options.config)), locked=options.locked, progress=progress)
+        rendering = pipeline.render(source, progress)
+    dockerfile, context = rendering.folder / artifact.DOCKERFILE, rendering.folder / artifact.CONTEXT
+    print(f"{dockerfile}: builds FROM {rendering.base}")
+    print(f"by hand: docker build --network none -f {dockerfile} {context}")
+    return 0

@@ -1,0 +1,50 @@
+"""``verify``: build a pickle again and compare the bytes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.build import target
+from builder.cli import engine_session, findings, image_kinds, terminal
+from builder.engine import run as engine_run
+from builder.image import resolve as image
+from builder.progress import Stopwatch
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the pickle again and compare; exit 1 when it differs."""
+    from builder.build import recorded  # noqa: PLC0415 - numpy
+    from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
+
+    chosen = target.find(options.target)
+    watch = Stopwatch()
+    with (
+        terminal.progress() as progress,
+        watch.stage("rebuild"),
+        tempfile.TemporaryDirectory(prefix="numerai-builder-verify-") as work,
+    ):
+        # Nothing is written to the folder, which may be somebody else's, and everything is copied: so no lock is held.
+        made = target.load(chosen, progress, locked=options.locked)
+        rendered = recorded.read_inputs(made, copy=Path(work))
+        on = engine_session.connect(progress, yes=options.yes)
+        with engine_run.start(on) as identity:
+            where = target.find_image(made, on, progress)
+            stage.check_image(made, where, image.inventory(where, on, identity))
+            result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
+    if options.json:
+        print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
+    else:
+        print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
+        print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
+        print(f"  in {made.manifest.image.base} ({image_kinds.KINDS[made.manifest.image.kind]})")
+        if result.first_difference:
+            print(f"the first difference is {result.first_difference}")
+            findings.print_findings(made)
+    return 0 if result.equal else 1
