@@ -24,6 +24,7 @@ _MARKS = {True: "ok", False: "FAILED", None: "note"}
 
 def run(options: argparse.Namespace) -> int:
     """Validate; exit 1 when a check failed."""
+    from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     if options.locked and options.stand_in:
@@ -41,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
             task = tasks.gather(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, on, identity, progress)
-            report = validate.to_bytes(result)
-            artifact.write_report(made.folder, artifact.VALIDATION, report)
+            content = report.to_bytes(result)
+            artifact.write_report(made.folder, artifact.VALIDATION, content)
     if options.json:
-        print(report.decode(), end="")
+        print(content.decode(), end="")
     else:
         _tell(result, watch)
     return 0 if result.good else 1

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from builder import commands, errors
-from builder.build import artifact, untrusted
-from builder.schema import json_read, types
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from builder.build import artifact
+from builder.schema import types
+from builder.validate import report
 
 AUDIT = "audit.json"
 _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
 """What the tournament gives a run."""
-_MOST_BYTES = 1 << 24
-"""Of a report on a pickle; the log of its run is in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,24 +36,13 @@ def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
     """
     faults = [*_image_faults(made)]
     # A look-alike's validation is worth nothing here, so it is not asked for.
-    found = None if faults else _read(made.folder / artifact.VALIDATION)
+    found = None if faults else report.read(made.folder / artifact.VALIDATION)
     if not faults:
         faults += _validation_faults(made, found, wanted)
     faults += _audit_faults(made)
     if faults:
         raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
-    return Proof(data_version=_version(found or {}), notes=tuple(_notes(found or {})))
-
-
-def data_version(folder: Path) -> str:
-    """Return the data version that the last validation was for; nothing where none says so."""
-    return _version(_read(folder / artifact.VALIDATION) or {})
-
-
-def _version(found: dict[str, Any]) -> str:
-    data = found.get("data")
-    version = data.get("version") if isinstance(data, dict) else None
-    return version if isinstance(version, str) and len(version) <= 40 and version.isprintable() else ""
+    return Proof(data_version=report.version_of(found or {}), notes=tuple(_notes(found or {})))
 
 
 def _image_faults(made: artifact.Artifact) -> list[str]:
@@ -95,7 +80,7 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wa
                 f"was made in ({ours.kind} {ours.identity[:19]}...); run {validate}"
             )
         ]
-    version = _version(found)
+    version = report.version_of(found)
     if not version or version != (wanted or version):
         which = f"data version {version}, and the config names {wanted}" if version else "no data version"
         return [f"was validated for {which}; run {validate}"]
@@ -119,7 +104,7 @@ def _audit_faults(made: artifact.Artifact) -> list[str]:
     path = made.folder / AUDIT
     if not os.path.lexists(path):
         return []
-    found = _read(path)
+    found = report.read(path)
     if found is None:
         return [f"{AUDIT} cannot be read; run `make audit` again"]
     if found.get("pickle") != made.manifest.pickle.sha256:
@@ -142,16 +127,6 @@ def _notes(found: dict[str, Any]) -> list[str]:
     if not above:
         return []
     return [f"it was validated with {', '.join(above)}: more than the tournament gives (1 CPU, 4 GiB, 600 seconds)"]
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        data = json_read.read(untrusted.read_bytes(path, most=_MOST_BYTES))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
-    return data if isinstance(data, dict) else None
 
 
 def _text(data: dict[str, Any], key: str) -> str:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.validate import data
 
-FORMAT = 1
 ENTRY, MEASURE = "entry", "measure"
 _BOX = engine.BOX
 _CSV_FOLDER = f"{_BOX}/csv"
@@ -142,29 +141,6 @@ def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Val
     if checks[0].good:
         checks += [*_judge_measured(task, outcome), *note_seconds(task.image)]
     return Validation(task=task, checks=tuple(checks), usage=usage, log=entry["log"] if entry else "")
-
-
-def to_bytes(validation: Validation) -> bytes:
-    """Return ``validation.json``, format 1."""
-    task = validation.task
-    report = {
-        "format": FORMAT,
-        "good": validation.good,
-        "name": task.artifact.manifest.name,
-        "pickle": task.artifact.manifest.pickle.sha256,
-        "image": {
-            "kind": task.image.kind,
-            "identity": task.image.identity,
-            "ref": task.image.ref,
-            "python": task.python,
-        },
-        "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
-        "limits": dataclasses.asdict(task.limits),
-        "usage": dataclasses.asdict(validation.usage) if validation.usage else None,
-        "checks": [dataclasses.asdict(check) for check in validation.checks],
-        "log": validation.log,
-    }
-    return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
 
 
 def run_children(

@@ -58,11 +58,11 @@ def gather(
 
 def data_version(made: artifact.Artifact, chosen: target.Target) -> str:
     """Return the config's data version; without a config, that of the validation before this."""
-    from builder.upload import refusals  # noqa: PLC0415
+    from builder.validate import report  # noqa: PLC0415
 
     if chosen.config:
         return chosen.config.data_version
-    return refusals.data_version(made.folder) or config.Config.data_version
+    return report.data_version(made.folder) or config.Config.data_version
 
 
 def live_files(

@@ -21,7 +21,7 @@ from builder.build import artifact
 from builder.engine import protocol as engine
 from builder.engine import run
 from builder.image import resolve as image
-from builder.validate import data
+from builder.validate import data, report
 from builder.validate import run as validate
 from tests.support import bundles, csv_facts, manifests
 from tests.support.fake_engine import FakeEngine, Program
@@ -332,7 +332,7 @@ def test_in_a_look_alike_a_note_says_that_its_seconds_are_too_good(
     note = result.checks[-1]
     assert (note.name, note.good) == ("seconds", None)
     assert "2 to 4 times as much CPU" in note.detail
-    assert dataclasses.asdict(note) in json.loads(validate.to_bytes(result))["checks"]
+    assert dataclasses.asdict(note) in json.loads(report.to_bytes(result))["checks"]
     leaving(on, entry={**GOOD_ENTRY, "code": 1})
     assert [check.name for check in judge(look_alike, on).checks] == ["entry point"]
 
@@ -371,18 +371,18 @@ def test_the_report_says_what_where_and_under_which_limits(
     task: validate.Task, on: FakeEngine, golden: list[float]
 ) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden, distinct=1))
-    report = json.loads(validate.to_bytes(judge(task, on)))
-    assert (report["format"], report["good"], report["name"]) == (1, False, "mlp")
-    assert report["pickle"] == task.artifact.manifest.pickle.sha256
-    assert report["limits"] == {"cpus": 1.0, "memory": 4 << 30, "seconds": 600}
-    assert report["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.2"}
-    assert report["image"] == {
+    written = json.loads(report.to_bytes(judge(task, on)))
+    assert (written["format"], written["good"], written["name"]) == (1, False, "mlp")
+    assert written["pickle"] == task.artifact.manifest.pickle.sha256
+    assert written["limits"] == {"cpus": 1.0, "memory": 4 << 30, "seconds": 600}
+    assert written["data"] == {"source": "live.parquet", "rows": ROWS, "version": "v5.2"}
+    assert written["image"] == {
         "kind": "local",
         "identity": task.image.identity,
         "ref": "runner:1",
         "python": "3.11.2",
     }
-    assert {"name": "not constant", "good": False, "detail": "1 different values"} in report["checks"]
+    assert {"name": "not constant", "good": False, "detail": "1 different values"} in written["checks"]
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)

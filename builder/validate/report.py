@@ -1,0 +1,70 @@
+"""``validation.json``: written after a validation, read before an upload."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from builder import errors
+from builder.build import artifact, untrusted
+from builder.schema import json_read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from builder.validate.run import Validation
+
+FORMAT = 1
+_MOST_BYTES = 1 << 24
+"""Of a report on a pickle; the log of its run is in it."""
+
+
+def data_version(folder: Path) -> str:
+    """Return the data version that the last validation was for; nothing where none says so."""
+    return version_of(read(folder / artifact.VALIDATION) or {})
+
+
+def version_of(found: dict[str, Any]) -> str:
+    """Return the data version that a report names; nothing where it names none."""
+    data = found.get("data")
+    version = data.get("version") if isinstance(data, dict) else None
+    return version if isinstance(version, str) and len(version) <= 40 and version.isprintable() else ""
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """Return a report, which a stranger may have written; None if there is none, or it is not a report.
+
+    Raises:
+        errors.ArtifactError: It cannot be read, or is not a plain file of a size that this tool writes.
+    """
+    try:
+        data = json_read.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise errors.ArtifactError(f"{path}: cannot be read ({error.strerror}); fix its permissions") from error
+    return data if isinstance(data, dict) else None
+
+
+def to_bytes(validation: Validation) -> bytes:
+    """Return ``validation.json``, format 1."""
+    task = validation.task
+    report = {
+        "format": FORMAT,
+        "good": validation.good,
+        "name": task.artifact.manifest.name,
+        "pickle": task.artifact.manifest.pickle.sha256,
+        "image": {
+            "kind": task.image.kind,
+            "identity": task.image.identity,
+            "ref": task.image.ref,
+            "python": task.python,
+        },
+        "data": {"source": task.source, "rows": task.files.rows, "version": task.data_version},
+        "limits": dataclasses.asdict(task.limits),
+        "usage": dataclasses.asdict(validation.usage) if validation.usage else None,
+        "checks": [dataclasses.asdict(check) for check in validation.checks],
+        "log": validation.log,
+    }
+    return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
