@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import commands, errors
 from builder.build import untrusted
+from builder.config import values as config_values  # noqa: TC001 - annotations are read at run time
+from builder.image import runner_image  # noqa: TC001 - annotations are read at run time
 from builder.schema import json_read, parse, types
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.bundle import model
-    from builder.config import values as config_values
-    from builder.image import runner_image
 
 FORMAT = 1
 MOST_BYTES = 1 << 22

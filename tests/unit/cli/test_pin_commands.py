@@ -11,9 +11,9 @@ import pytest
 
 from builder import errors, tournament
 from builder.build import artifact
-from builder.cli import api_session
 from builder.config import model as config
 from builder.image import lockfile, stand_in
+from builder.tournament import session
 from tests.support import bundles
 from tests.support.command import CONFIG, call, said
 
@@ -59,7 +59,7 @@ def image(name: str, **states: bool) -> tournament.DockerImage:
 @pytest.fixture(autouse=True)
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     made = Api()
-    monkeypatch.setattr(api_session, "connect", made.connect)
+    monkeypatch.setattr(session, "connect", made.connect)
     return made
 
 
