@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 
-def doctor(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 

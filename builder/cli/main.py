@@ -1,4 +1,4 @@
-"""Runs a verb: the one place where an error becomes a message and an exit code."""
+"""Runs a command: the one place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 _REMINDER_SECONDS = 3.0
 INTERRUPTED, BUG = 130, 70
 PIPE_CLOSED = 141  # as of any program that is cut short in its output; 0 would say that all held
+_ELSEWHERE = {
+    "pickle": ("pickle", "pickle"),
+    "render": ("pickle", "write_rendered"),
+    "validate": ("validate", "validate_pickle"),
+    "verify": ("pickle", "verify"),
+}
+"""The commands that are no ``run`` of a module of their own."""
 # What a disk or its permissions refuse, anywhere (the cache folder, the temporary one): no bug of ours.
 _MACHINES_OWN = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG),
@@ -99,7 +106,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         options = parser.build().parse_args(arguments)
         with requirements.checked(options.needs):
-            return _verb(options.verb)(options)
+            return _find(options.command)(options)
     finally:
         try:
             sys.stdout.flush()
@@ -107,9 +114,9 @@ def _run(arguments: Sequence[str]) -> int:
             terminal.drop(sys.stdout)  # all is done and said: the exit code stands
 
 
-def _verb(name: str) -> Callable[[argparse.Namespace], int]:
-    """Import the verb's module: each command pays for its own imports alone."""
-    module, _, function = name.partition(".")
+def _find(command: str) -> Callable[[argparse.Namespace], int]:
+    """Import the command's module, which has its name: each command pays for its own imports alone."""
+    module, function = _ELSEWHERE.get(command, (command.replace(" ", "_").replace("-", "_"), "run"))
     found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"builder.cli.{module}"), function)
     return found
 

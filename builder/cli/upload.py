@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _LOG_LINES = 12
 
 
-def upload(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import journal, refusals  # noqa: PLC0415 - the verb alone
+    from builder.upload import journal, refusals  # noqa: PLC0415 - the command alone
 
     chosen = target.find(options.target)
     with terminal.progress() as progress:
