@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors
-from builder.cli import api_session, engine_session, parser, registries, terminal
+from builder.cli import api_session, engine_session, registries, terminal
 from builder.config import model as config
+from builder.config import project
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.tournament import settings
@@ -31,8 +32,9 @@ def run(options: argparse.Namespace) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
+    named = project.choose(options.config) if options.config is not None or project.find_all() else None
     with terminal.progress() as progress:
-        lines = _look(options.config, progress)
+        lines = _look(None if named is None else Path(named), progress)
     good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
     if options.json:
         found = [dataclasses.asdict(line) for line in lines]
@@ -48,7 +50,7 @@ def _fix(line: stage.Line) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _look(named: str | None, progress: Progress) -> list[stage.Line]:
+def _look(path: Path | None, progress: Progress) -> list[stage.Line]:
     """Return a line for everything, in the order in which it is needed."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
@@ -56,8 +58,10 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
     on, found = _find_engine()
     lines = stage.judge_engine(found)
     chosen: config.Config | None = None
-    if named is not None or Path(parser.CONFIG).is_file():
-        path = Path(named or parser.CONFIG)
+    if path is None:
+        text = "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
+        lines.append(stage.Line(name=stage.CONFIG, good=None, text=text))
+    else:
         try:
             chosen = config.load(path)
             lines.append(stage.Line(name=stage.CONFIG, good=True, text=str(path)))

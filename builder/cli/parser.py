@@ -18,8 +18,7 @@ from builder.cli import requirements
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONFIG = "configs/mlp.yaml"
-"""What a command takes that is given none."""
+_ONLY = "the only one below configs/"
 _NAMED = "its name or id"
 _PICKLE = "its id, stored name, the 12 digits of its hash, or label"
 _WAIT = 3600.0
@@ -88,21 +87,24 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    """Add what a command is pointed at that reads the config alone."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help=f"default: {_ONLY}")
+
+
 def _add_target(parser: argparse.ArgumentParser) -> None:
     """Add what a command after the build is pointed at."""
-    parser.add_argument(
-        "target", nargs="?", default=CONFIG, metavar="CONFIG", help=f"or a dist/NAME folder; default: {CONFIG}"
-    )
+    parser.add_argument("target", nargs="?", metavar="CONFIG", help=f"or a dist/NAME folder; default: {_ONLY}")
 
 
 def _add_making(commands: _Commands) -> None:
     make = commands.add_engine("pickle", "make the pickle of CONFIG in its image: dist/NAME/model.pkl")
-    make.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
+    _add_config(make)
     make.add_argument("--pull", action="store_true", help="ask the registry even if the image is here")
     _add_locked(make)
     render_text = "write the Dockerfile of CONFIG and its context; needs no engine"
     render = commands.add("render", render_text, json=False)
-    render.add_argument("config", nargs="?", default=CONFIG, metavar="CONFIG", help=f"default: {CONFIG}")
+    _add_config(render)
     _add_locked(render)
     validate_text = "run the pickle of CONFIG in its image under the tournament's limits"
     validate = commands.add_engine("validate", validate_text)
@@ -149,7 +151,7 @@ def _add_bundles(commands: _Commands) -> None:
 
 def _add_deploying(commands: _Commands) -> None:
     upload = commands.add("upload", "deploy the validated pickle of CONFIG to a model slot")
-    upload.add_argument("target", nargs="?", default=CONFIG, metavar="CONFIG", help="or dist/NAME")
+    _add_target(upload)
     upload.add_argument("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model")
     upload.add_argument("--create", action="store_true", help="make the slot where there is none of this name")
     upload.add_argument("--clear-webhook", action="store_true", help="take the slot's webhook away")
@@ -162,7 +164,7 @@ def _add_deploying(commands: _Commands) -> None:
     upload.add_argument("--yes", action="store_true", help="yes to every question, a staked submission's too")
     rollback = commands.add("rollback", "have a slot run again what it ran before")
     rollback.add_argument(
-        "slot", nargs="?", default=CONFIG, metavar="SLOT", help=f"its name or id, or a config; default: {CONFIG}"
+        "slot", nargs="?", metavar="SLOT", help=f"its name or id, or a config; default: the slot of {_ONLY}"
     )
     rollback.add_argument("--to", metavar="PICKLE", help="this one: its id, stored name, digits of its hash, or label")
     rollback.add_argument("--yes", action="store_true", help="do it without asking")
@@ -186,7 +188,7 @@ def _seconds(text: str) -> float:
 def _add_looking(commands: _Commands) -> None:
     doctor_text = "look at the engine, the image, the API, the token and the slot; change nothing"
     doctor = commands.add("doctor", doctor_text)
-    doctor.add_argument("config", nargs="?", metavar="CONFIG", help="whose image and slot; default: configs/mlp.yaml")
+    doctor.add_argument("config", nargs="?", metavar="CONFIG", help=f"whose image and slot; default: {_ONLY}")
     commands.add("models", "list the slots and what runs in each")
     status = commands.add("status", "show all slots, what needs attention first, or one slot")
     status.add_argument("slot", nargs="?", metavar="SLOT", help=_NAMED)

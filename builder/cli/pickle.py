@@ -15,7 +15,7 @@ from builder.bundle import post
 from builder.bundle.storage import files, store
 from builder.cli import engine_session, locking, target, terminal
 from builder.config import model as config
-from builder.config import obtain
+from builder.config import obtain, project
 from builder.config import values as config_values
 from builder.engine import run
 from builder.image import resolve as image
@@ -56,7 +56,7 @@ def pickle(options: argparse.Namespace) -> int:
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
         with watch.stage("config"):
-            chosen = config.load(Path(options.config))
+            chosen = config.load(Path(project.choose(options.config)))
             source = _obtain(chosen, progress)
             hashed = _hash_bundle(source)
             if options.locked:
@@ -91,7 +91,7 @@ def pickle(options: argparse.Namespace) -> int:
 
 def write_rendered(options: argparse.Namespace) -> int:
     """Write the Dockerfile and its context; asks no engine."""
-    chosen = config.load(Path(options.config))
+    chosen = config.load(Path(project.choose(options.config)))
     with terminal.progress() as progress:
         source = _obtain(chosen, progress)
         if options.locked:
@@ -113,7 +113,7 @@ def verify(options: argparse.Namespace) -> int:
     from builder.build import recorded  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     watch = terminal.Stopwatch()
     with (
         terminal.progress() as progress,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from builder import errors
 from builder.cli import api_session, locking, registries, terminal
 from builder.config import model as config
+from builder.config import project
 from builder.config import values as config_values
 from builder.image import lockfile, pinning
 from builder.tournament import settings
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.tournament import DockerImage
 
-_CONFIGS, _BUNDLES = Path("configs"), "bundles"
 _STATES = {
     "new": "pinned",
     "moved": "moved",
@@ -95,9 +95,9 @@ def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
 
 
 def _all_configs() -> list[Path]:
-    found = [path for path in sorted(_CONFIGS.rglob("*.yaml")) if path.relative_to(_CONFIGS).parts[0] != _BUNDLES]
+    found = project.find_all()
     if not found:
-        raise errors.UsageError(f"{Path.cwd() / _CONFIGS}: has no config; name one, or an image reference")
+        raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
     return found
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from builder import errors
 from builder.cli import api_session, consent, listing, slot_change, terminal
 from builder.config import model as config
+from builder.config import project
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
 
-    root, name = _meant(options.slot)
+    root, name = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
         slot = slots.find_slot(api.account(), name)
         slots.check_usable(slot)

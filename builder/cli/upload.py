@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder import commands, errors
 from builder.cli import api_session, consent, registries, target, terminal
+from builder.config import project
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
     from builder.upload import journal, refusals  # noqa: PLC0415 - the command alone
 
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     with terminal.progress() as progress:
         made = target.load(chosen, progress, locked=options.locked)
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)

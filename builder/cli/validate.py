@@ -9,6 +9,7 @@ from builder.build import artifact
 from builder.bundle import post
 from builder.cli import engine_session, target, terminal
 from builder.config import model as config
+from builder.config import project
 from builder.engine import run
 from builder.image import lockfile
 from builder.image import resolve as image
@@ -35,7 +36,7 @@ def validate_pickle(options: argparse.Namespace) -> int:
             f"--stand-in {options.stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
             "leave out --stand-in, or LOCKED=1 (--locked)"
         )
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     watch = terminal.Stopwatch()
     with terminal.progress() as progress:
         target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
