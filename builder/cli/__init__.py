@@ -1,1 +1,1 @@
-"""The command line: a module a group of verbs. Here, and nowhere else, is printed and are exit codes chosen."""
+"""The command line: a module for each command. Only this package prints and chooses exit codes."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors
-from builder.cli import engine_session, parser, terminal
+from builder.cli import engine_session, terminal
 from builder.config import model as config
+from builder.config import project
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.registry import connections
+from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
@@ -28,12 +30,13 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 
-def doctor(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
+    named = project.choose(options.config) if options.config is not None or project.find_all() else None
     with terminal.progress() as progress:
-        lines = _look(options.config, progress)
+        lines = _look(None if named is None else Path(named), progress)
     good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
     if options.json:
         found = [dataclasses.asdict(line) for line in lines]
@@ -49,7 +52,7 @@ def _fix(line: stage.Line) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _look(named: str | None, progress: Progress) -> list[stage.Line]:
+def _look(path: Path | None, progress: Progress) -> list[stage.Line]:
     """Return a line for everything, in the order in which it is needed."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
@@ -57,8 +60,10 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
     on, found = _find_engine()
     lines = stage.judge_engine(found)
     chosen: config.Config | None = None
-    if named is not None or Path(parser.CONFIG).is_file():
-        path = Path(named or parser.CONFIG)
+    if path is None:
+        text = "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
+        lines.append(stage.Line(name=stage.CONFIG, good=None, text=text))
+    else:
         try:
             chosen = config.load(path)
             lines.append(stage.Line(name=stage.CONFIG, good=True, text=str(path)))
@@ -175,8 +180,6 @@ class _Account:
 
     def default_image(self) -> str | None:
         """Return what ``default`` stands for now, if the tournament says."""
-        from builder.tournament import images as tournament_images  # noqa: PLC0415
-
         try:
             return tournament_images.default_reference(self.images or (), self.registry)
         except errors.ApiError:

@@ -1,19 +1,18 @@
-"""``engine`` and ``stand-in``: what this machine needs, done by itself."""
+"""``engine``: find a container engine, or install and start one."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from builder.cli import engine_session, image_kinds, terminal
+from builder.cli import engine_session, terminal
 from builder.engine import install
-from builder.image import stand_in
 
 if TYPE_CHECKING:
     import argparse
 
 
-def engine(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Find an engine; install and start one where that is possible; or stop the one that this started."""
     if options.stop:
         stopped = install.stop()
@@ -25,17 +24,4 @@ def engine(options: argparse.Namespace) -> int:
         print(json.dumps({"format": 1, "version": facts.version, "api": facts.api, "platform": facts.platform}))
     else:
         print(f"an engine answers: version {facts.version}, API {facts.api}, {facts.platform}")
-    return 0
-
-
-def make_stand_in(options: argparse.Namespace) -> int:
-    """Make a look-alike image, unless it is there."""
-    stand_in.check_python(options.python)
-    with terminal.progress() as progress:
-        made = stand_in.make(engine_session.connect(progress, yes=options.yes), options.python, progress)
-    if options.json:
-        print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
-    else:
-        print(f"{made.tag}  (spec {made.spec}, {terminal.size(made.image.size)})")
-        print(image_kinds.warning("stand_in"))
     return 0

@@ -1,4 +1,4 @@
-"""What the tournament holds, on this disk: an uploaded pickle, the image it was registered for, live data."""
+"""What the tournament holds, on this disk: an uploaded pickle, its image, live data; and what ``dist/`` says of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, paths
-from builder.build import artifact
-from builder.cli import account, slots
+from builder.build import artifact, manifest
+from builder.cli import listing
+from builder.tournament import images as tournament_images
 from builder.tournament import session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from builder import tournament
+    from builder.net import download as stage
     from builder.progress import Progress
 
 
@@ -21,8 +25,6 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     Raises:
         errors.ImageError: The API does not say which.
     """
-    from builder.tournament import images as tournament_images  # noqa: PLC0415
-
     registry = session.read_registry(root)
     found = next((one for one in api.images() if one.id == pickle.image_id), None)
     if found is not None:
@@ -30,7 +32,7 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
-        f"{pickle.id}: the API does not say which image it was registered for (it says {slots.clean(pickle.image)!r})"
+        f"{pickle.id}: the API does not say which image it was registered for (it says {listing.clean(pickle.image)!r})"
     )
 
 
@@ -48,12 +50,28 @@ def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progr
     digits = download.digits_of(pickle.filename)
     if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
         return kept
-    progress.step(f"fetching {slots.clean(pickle.filename)}")
-    came = account.fetch_pickle(api, pickle, kept, progress)
-    digits = account.known_digits(pickle.filename, Path.cwd())
+    progress.step(f"fetching {listing.clean(pickle.filename)}")
+    came = fetch_pickle(api, pickle, kept, progress)
+    digits = known_digits(pickle.filename, Path.cwd())
     if digits and not came.sha256.startswith(digits):
         progress.note(f"note: what is stored has the sha256 {came.sha256}, and its name says {digits}: another file")
     return kept
+
+
+def fetch_pickle(
+    api: tournament.Tournament, pickle: tournament.Pickle, target: Path, progress: Progress
+) -> stage.Downloaded:
+    """Fetch a pickle's bytes through the slot that it belongs to.
+
+    Raises:
+        errors.TokenError: The token lacks the scope.
+        errors.NetworkError: It could not be fetched.
+    """
+    from builder.net import download as stage  # noqa: PLC0415
+
+    slot = pickle.owner or next(iter(pickle.slots), "")
+    where = api.download_auth(slot, pickle.id)
+    return stage.download(where.url, target, what=f"the pickle {pickle.id}", progress=progress)
 
 
 def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> tuple[Path, Path]:
@@ -68,9 +86,32 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     folder.mkdir(exist_ok=True)
     found = []
     for name in ("live", "live_benchmark_models"):
-        progress.step(f"fetching {slots.clean(version)}/{name}.parquet")
+        progress.step(f"fetching {listing.clean(version)}/{name}.parquet")
         kept = folder / download.local_name(f"{version}-{name}.parquet")
         url = api.dataset_url(f"{version}/{name}.parquet")
-        download.download(url, kept, what=f"{slots.clean(version)}/{name}.parquet", progress=progress)
+        download.download(url, kept, what=f"{listing.clean(version)}/{name}.parquet", progress=progress)
         found.append(kept)
     return found[0], found[1]
+
+
+def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
+    """Yield the manifests of ``dist/*/`` that can be read."""
+    for path in sorted((root / "dist").glob(f"*/{artifact.MANIFEST}")):
+        try:
+            yield path, manifest.read(path)
+        except (errors.BuilderError, OSError):
+            continue
+
+
+def known_digits(filename: str, root: Path) -> str | None:
+    """Return the digits of the hash in a stored name, where something below ``dist`` says that they are of one."""
+    from builder.net import download as stage  # noqa: PLC0415
+    from builder.upload import receipt  # noqa: PLC0415
+
+    digits = stage.digits_of(filename)
+    if digits is None:
+        return None
+    hashes = [found.pickle.sha256 for _, found in recorded(root)]
+    hashes += [str(said.get("sha256")) for _, said in receipt.read_all(root)]
+    hashes += [path.name.removeprefix("journal-") for path in (root / "dist").glob(f"*/journal-{digits}-*")]
+    return digits if any(sha256.startswith(digits) for sha256 in hashes) else None

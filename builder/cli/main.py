@@ -1,4 +1,4 @@
-"""Runs a verb: the one place where an error becomes a message and an exit code."""
+"""Runs a command: the one place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         options = parser.build().parse_args(arguments)
         with requirements.checked(options.needs):
-            return _verb(options.verb)(options)
+            return _find(options.command)(options)
     finally:
         try:
             sys.stdout.flush()
@@ -107,10 +107,10 @@ def _run(arguments: Sequence[str]) -> int:
             terminal.drop(sys.stdout)  # all is done and said: the exit code stands
 
 
-def _verb(name: str) -> Callable[[argparse.Namespace], int]:
-    """Import the verb's module: each command pays for its own imports alone."""
-    module, _, function = name.partition(".")
-    found: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"builder.cli.{module}"), function)
+def _find(command: str) -> Callable[[argparse.Namespace], int]:
+    """Import the command's module, which has its name: each command pays for its own imports alone."""
+    module = importlib.import_module(f"builder.cli.{command.replace(' ', '_').replace('-', '_')}")
+    found: Callable[[argparse.Namespace], int] = module.run
     return found
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.build import pipeline
 from builder.cli import engine_session, findings, image_kinds, terminal
-from builder.config import model
+from builder.config import model, project
 from builder.progress import Stopwatch
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def run(options: argparse.Namespace) -> int:
     watch = Stopwatch()
     with terminal.progress() as progress:
         with watch.stage("config"):
-            source = pipeline.find_source(model.load(Path(options.config)), locked=options.locked, progress=progress)
+            source = pipeline.find_source(
+                model.load(Path(project.choose(options.config))), locked=options.locked, progress=progress
+            )
         with watch.stage("engine"):
             engine = engine_session.connect(progress, yes=options.yes)
         build = pipeline.build(source, engine, pull=options.pull, locked=options.locked, progress=progress, watch=watch)

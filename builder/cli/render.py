@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.build import artifact, pipeline
 from builder.cli import terminal
-from builder.config import model
+from builder.config import model, project
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Write the Dockerfile and its context; takes no engine."""
     with terminal.progress() as progress:
-        source = pipeline.find_source(model.load(Path(options.config)), locked=options.locked, progress=progress)
+        source = pipeline.find_source(
+            model.load(Path(project.choose(options.config))), locked=options.locked, progress=progress
+        )
         rendering = pipeline.render(source, progress)
     dockerfile, context = rendering.folder / artifact.DOCKERFILE, rendering.folder / artifact.CONTEXT
     print(f"{dockerfile}: builds FROM {rendering.base}")

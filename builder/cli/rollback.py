@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import api_session, consent, terminal
-from builder.cli import slots as seat
+from builder.cli import api_session, consent, listing, slot_change, terminal
 from builder.config import model as config
+from builder.config import project
 
 if TYPE_CHECKING:
     import argparse
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def rollback(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Have a slot run what it ran before, as its log, receipts and journals say; else what a person chooses."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
 
-    root, name = _meant(options.slot)
+    root, name = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
         slot = slots.find_slot(api.account(), name)
         slots.check_usable(slot)
@@ -39,8 +38,8 @@ def rollback(options: argparse.Namespace) -> int:
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
         facts = [
-            f"slot     {seat.clean(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
-            f"runs now {seat.clean(assign.shown(slot))}",
+            f"slot     {listing.clean(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
+            f"runs now {listing.clean(assign.shown(slot))}",
             f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
             "follows  what was submitted already is not taken back",
         ]
@@ -50,17 +49,17 @@ def rollback(options: argparse.Namespace) -> int:
         if hook:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.identity(slot) == wanted:
-            return _tell(slot, slot, said, json_wanted=options.json)
+            return slot_change.tell(slot, slot, said, json_wanted=options.json)
         if wanted:
-            slots.check_no_webhook(slot, mend=seat.NO_WEBHOOK)
-        question = f"Have {seat.clean(slot.name)} run {said} again?"
+            slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
+        question = f"Have {listing.clean(slot.name)} run {said} again?"
         what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
         consent.ask_about_slot(api, slot, question, facts, what, yes=options.yes)
         with assign.reporting(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:
                 webhook.put_back(api, now, hook, progress)
-    return _tell(slot, now, said, json_wanted=options.json)
+    return slot_change.tell(slot, now, said, json_wanted=options.json)
 
 
 def _meant(text: str) -> tuple[Path, str]:
@@ -94,32 +93,22 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
 
     if not earlier:
         raise errors.RefusedError(
-            f"{seat.clean(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
+            f"{listing.clean(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.named(one)}, {seat.clean(one.inserted_at)}"
+        f"  {number}  {plan.named(one)}, {listing.clean(one.inserted_at)}"
         for number, one in enumerate(earlier[:_SHOWN], start=1)
     ]
     if not terminal.watched():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{seat.clean(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
+            f"{listing.clean(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
             f"--to (make: TO=ID):\n{listed}"
         )
-    terminal.tell(f"Nothing here says what {seat.clean(slot.name)} ran before. Its earlier pickles:")
+    terminal.tell(f"Nothing here says what {listing.clean(slot.name)} ran before. Its earlier pickles:")
     terminal.tell("\n".join(lines))
     answer = terminal.ask("Which one? Its number:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):
         raise errors.RefusedError("none was chosen; nothing was changed")
     return earlier[int(answer) - 1].id
-
-
-def _tell(before: tournament.Slot, after: tournament.Slot, said: str, *, json_wanted: bool) -> int:
-    was, now = (one.pickle.id if one.pickle else None for one in (before, after))
-    if json_wanted:
-        print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
-    else:
-        read = "nothing was to be changed" if was == now else "read back from the slot"
-        print(f"{seat.clean(after.name)} runs {said}  ({read})")
-    return 0

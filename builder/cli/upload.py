@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from builder import commands, errors
 from builder.build import target
 from builder.cli import api_session, consent, terminal
+from builder.config import project
 from builder.registry import connections
 from builder.tournament import session
 
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 _LOG_LINES = 12
 
 
-def upload(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import journal, refusals  # noqa: PLC0415 - the verb alone
+    from builder.upload import journal, refusals  # noqa: PLC0415 - the command alone
 
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     with terminal.progress() as progress:
         made = target.load(chosen, progress, locked=options.locked)
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)

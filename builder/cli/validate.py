@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from builder import commands, errors
 from builder.build import artifact, target
 from builder.cli import engine_session, image_kinds, terminal
+from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import lockfile
 from builder.progress import Stopwatch
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
             f"--stand-in {options.stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
             "leave out --stand-in, or LOCKED=1 (--locked)"
         )
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     watch = Stopwatch()
     with terminal.progress() as progress:
         target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started

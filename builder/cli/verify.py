@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder.build import target
 from builder.cli import engine_session, findings, image_kinds, terminal
+from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.progress import Stopwatch
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.build import recorded  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
-    chosen = target.find(options.target)
+    chosen = target.find(project.choose(options.target))
     watch = Stopwatch()
     with (
         terminal.progress() as progress,

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.build import artifact
-from builder.cli import account, api_session, engine_session, hosted, image_kinds, runs, terminal
-from builder.cli import slots as seat
+from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
 from builder.config import model as config
 from builder.validate import diagnose
 
@@ -40,7 +39,7 @@ class _Case:
     log: tuple[str, ...]
 
 
-def why(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
@@ -123,7 +122,7 @@ def _find_case(
             log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
             return _Case(name=name, pickle=pickle, fault=fault, log=log)
     if all(pickle is None for pickle in candidates):
-        runs.pickle_of(api, found)  # says that there is none
+        named_pickle.pickle_of(api, found)  # says that there is none
     return None
 
 
@@ -169,7 +168,7 @@ def _live_files(
 def _made_on(content: Path) -> str | None:
     """Return the Python that a pickle was made on, where it was made here."""
     sha256 = artifact.hash_file(content)
-    here = [found for _, found in account.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
+    here = [found for _, found in hosted.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
     return here[0].image.python if here else None
 
 
@@ -180,24 +179,26 @@ def _tell_good(
     from builder.tournament import status  # noqa: PLC0415
 
     if isinstance(found, types.Slot):
-        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {seat.clean(found.name)}"
+        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {listing.clean(found.name)}"
     else:
         name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
-        print(f"nothing of {seat.clean(name)} failed: {seat.clean(reason)}  (`python -m builder {shows}` shows it)")
+        print(
+            f"nothing of {listing.clean(name)} failed: {listing.clean(reason)}  (`python -m builder {shows}` shows it)"
+        )
     return 0
 
 
 def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> None:
     fault = case.fault
-    print(f"{seat.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{fault.where} {seat.clean(fault.status)}")]
-    rows += [("", f"it says: {seat.clean(text)}") for text in fault.descriptions]
+    print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
+    rows = [("there", f"{fault.where} {listing.clean(fault.status)}")]
+    rows += [("", f"it says: {listing.clean(text)}") for text in fault.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
     if here is None:
-        rows.append(("here", "not run: " + " ".join(seat.clean(reason).split())))
+        rows.append(("here", "not run: " + " ".join(listing.clean(reason).split())))
     else:
         task = here.task
         rows.append(("here", f"in {task.image.base} ({image_kinds.KINDS[task.image.kind]}), Python {task.python}"))

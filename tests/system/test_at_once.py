@@ -44,7 +44,7 @@ def test_four_make_at_once_in_a_fresh_clone_succeed_after_a_killed_one(clone: Pa
     assert not (clone / ".venv" / ".run").exists()
 
     with contextlib.ExitStack() as running:
-        makes = [running.enter_context(start(clone, "pickle")) for _ in range(4)]
+        makes = [running.enter_context(start(clone, "pickle", "configs/mlp.yaml")) for _ in range(4)]
         ended = [(make.communicate(timeout=900), make.returncode) for make in makes]
     for (out, err), code in ended:
         assert code == 0, err

@@ -73,7 +73,7 @@ def results(folder: Path) -> list[str]:
 def test_an_interrupted_build_leaves_nothing(
     on: docker_engine.DockerEngine, slow_here: Path, number: signal.Signals
 ) -> None:
-    running = start(slow_here, "pickle")
+    running = start(slow_here, "pickle", "configs/mlp.yaml")
     until(lambda: is_building(on))
     running.send_signal(number)
     out, err = running.communicate(timeout=60)
@@ -85,7 +85,7 @@ def test_an_interrupted_build_leaves_nothing(
 
 @pytest.mark.usefixtures("nothing_left")
 def test_what_a_killed_build_left_is_removed_by_the_next_run(on: docker_engine.DockerEngine, slow_here: Path) -> None:
-    running = start(slow_here, "pickle")
+    running = start(slow_here, "pickle", "configs/mlp.yaml")
     until(lambda: is_building(on))
     running.kill()
     running.communicate(timeout=60)
@@ -93,7 +93,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_run(on: docker_engine.D
     clones.run(slow_here, "git", "checkout", "-q", "configs/mlp.yaml")
     config = slow_here / "configs" / "mlp.yaml"
     config.write_text((clones.ROOT / "configs" / "mlp.yaml").read_text())
-    done = clones.builder(slow_here, "pickle")
+    done = clones.builder(slow_here, "pickle", "configs/mlp.yaml")
     assert done.returncode == 0, done.stderr
     assert results(slow_here) == ["Dockerfile", "context", "manifest.json", "model.pkl"]
 
@@ -107,7 +107,7 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
             "s.load(e.connect())"
         )
         assert clones.run(clones.ROOT, sys.executable, "-c", loading, **told).returncode == 0
-        running = start(slow, "pickle", **told)
+        running = start(slow, "pickle", "configs/mlp.yaml", **told)
         building = (
             "import sys; from builder.engine import docker_engine; sys.exit(not docker_engine.connect().leftovers())"
         )
@@ -123,7 +123,7 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
-    made = json.loads(clones.builder(clone, "pickle", "--json").stdout)["manifest"]
+    made = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
     config = clone / "configs" / "mlp.yaml"
     config.write_text(config.read_text().replace("ties: average", "ties: first"))
 
@@ -131,7 +131,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # the pickle has 44 kB
 
     done = subprocess.run(
-        [sys.executable, "-m", "builder", "pickle"],
+        [sys.executable, "-m", "builder", "pickle", "configs/mlp.yaml"],
         cwd=clone,
         env=clones.environment(),
         preexec_fn=limit,
@@ -148,29 +148,29 @@ def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
 
 
 def test_a_pickle_that_was_edited_is_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle").returncode == 0
+    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     path = clone / "dist" / "mlp" / "model.pkl"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     for verb in ("validate", "verify"):
-        done = clones.builder(clone, verb)
+        done = clones.builder(clone, verb, "configs/mlp.yaml")
         assert done.returncode == 2
         assert "edited or replaced after the build" in done.stderr
         assert "make pickle" in done.stderr
-    again = json.loads(clones.builder(clone, "pickle", "--json").stdout)
+    again = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)
     assert again["made"] is True
 
 
 def test_a_bundle_that_changed_since_is_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle").returncode == 0
+    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     bundle = clone / "configs" / "bundles" / "mlp" / "bundle.json"
     bundle.write_text(bundle.read_text().replace('"trained":{', '"trained":{"changed":true,'))
-    done = clones.builder(clone, "validate")
+    done = clones.builder(clone, "validate", "configs/mlp.yaml")
     assert done.returncode == 2
     assert "changed since it was made" in done.stderr
 
 
 def test_recorded_inputs_that_were_edited_are_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle").returncode == 0
+    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     folder = clone / "dist" / "mlp"
     source = folder / "context" / "inside" / "predict" / "entry.py"
     source.write_text(source.read_text() + "\n")

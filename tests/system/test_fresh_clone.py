@@ -75,11 +75,11 @@ def test_a_comment_changes_nothing_and_another_step_does(elsewhere: Path) -> Non
     config = elsewhere / "configs" / "mlp.yaml"
     before = config.read_text()
     config.write_text(before.replace("upload:\n  model: my_slot", "# a comment\nupload:\n  model: other_slot"))
-    same = json.loads(clones.builder(elsewhere, "pickle", "--json").stdout)
+    same = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before.replace("ties: average", "ties: first"))
-    other = json.loads(clones.builder(elsewhere, "pickle", "--json").stdout)
+    other = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before)
-    back = json.loads(clones.builder(elsewhere, "pickle", "--json").stdout)
+    back = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     assert (same["made"], other["made"], back["made"]) == (False, True, True)
     assert other["manifest"]["pickle"]["sha256"] != back["manifest"]["pickle"]["sha256"]
     assert same["manifest"] == back["manifest"]

@@ -47,7 +47,7 @@ def test_it_makes_a_pickle_in_a_folder_of_the_users_own(installed: Path, clone: 
         done = clones.run(mine, sys.executable, "-P", "-c", entry, verb, "configs/mlp.yaml", PYTHONPATH=str(installed))
         assert done.returncode == 0, done.stderr
     assert (mine / "dist" / "mlp" / "model.pkl").is_file()
-    assert clones.builder(clone, "pickle").returncode == 0
+    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     ours = (clone / "dist" / "mlp" / "manifest.json").read_bytes()
     assert (mine / "dist" / "mlp" / "manifest.json").read_bytes() == ours
 

@@ -23,7 +23,7 @@ import pytest
 import builder
 from builder import errors
 from builder.bundle import model
-from builder.cli import engine_session, parser, requirements
+from builder.cli import engine_session, main, parser, requirements
 from tests.support import bundles, command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
@@ -71,6 +71,14 @@ def verbs_of_help() -> dict[str, str]:
     return dict(re.findall(r"^    ([a-z-]+)\s+(\S.*)$", out, re.MULTILINE))
 
 
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return every command that can be typed, such as ``bundle show``, and its parser."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        return {parser.get_default("command"): parser}
+    return {name: one for group in groups for its in group.choices.values() for name, one in commands_of(its).items()}
+
+
 def makefile() -> str:
     return (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -93,6 +101,13 @@ def test_every_verb_has_help_and_takes_a_config_or_says_what(capsys: pytest.Capt
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version") == 0
     assert said(capsys)[0] == f"numerai-builder {builder.__version__}\n"
+
+
+def test_every_command_is_found_by_its_name() -> None:
+    names = commands_of(parser.build())
+    assert {name.partition(" ")[0] for name in names} == IN_MAKE | BY_COMMAND
+    for name in names:
+        assert callable(main._find(name))
 
 
 @pytest.mark.parametrize(
@@ -253,16 +268,13 @@ OWN_OBJECT = {"doctor", "bundle check"}
 
 
 def test_every_command_with_json_is_tried() -> None:
-    def commands(parser: argparse.ArgumentParser, prefix: str = "") -> set[str]:
-        found = {prefix.strip()} if any("--json" in action.option_strings for action in parser._actions) else set()
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                for name, one in action.choices.items():
-                    found |= commands(one, f"{prefix} {name}")
-        return found
-
+    with_json = {
+        command
+        for command, its in commands_of(parser.build()).items()
+        if any("--json" in action.option_strings for action in its._actions)
+    }
     tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
-    assert commands(parser.build()) == tried | OWN_OBJECT
+    assert with_json == tried | OWN_OBJECT
 
 
 @pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=lambda words: words[0])

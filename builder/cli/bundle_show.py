@@ -1,4 +1,4 @@
-"""``bundle show``, ``bundle check`` and ``init``: what is in a bundle, whether it is good, and a config for it."""
+"""``bundle show``: what is in a bundle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder import commands, errors, paths
+from builder import paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
 from builder.schema import types
@@ -21,106 +21,20 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def show(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print what is in a bundle."""
+    from builder.bundle.storage import read  # noqa: PLC0415 - numpy
+
     path = Path(options.bundle)
     folder = store.folder_of(path, paths.cache_folder())
     with store.named(path, folder):
-        found = _described(path, folder, _read(folder))
+        found = _described(path, folder, read.read(folder))
     if options.json:
         print(json.dumps(found))
         return 0
     print(types.escape(str(path)))
     terminal.print_table(_rows(found))
     return 0
-
-
-def check(options: argparse.Namespace) -> int:
-    """Print every fault of a bundle, or that it has none."""
-    path = Path(options.bundle)
-    try:
-        folder = store.folder_of(path, paths.cache_folder())
-        with store.named(path, folder):
-            bundle = _read(folder)
-            _prove(folder, bundle)
-            digest = files.content_hash(folder)
-    except errors.BundleError as error:
-        if not options.json:
-            raise
-        print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.faults}))
-        return error.exit_code
-    if options.json:
-        print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
-    else:
-        print(f"good: {types.escape(str(path))}: {_kind(bundle)}; {digest}")
-    return 0
-
-
-def write_config(options: argparse.Namespace) -> int:
-    """Write the config of a bundle and say what to do next."""
-    from builder.config import init  # noqa: PLC0415 - numpy
-
-    if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
-        raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
-    wish = init.Wish(
-        bundle=Path(options.bundle),
-        root=Path(options.root),
-        name=options.name,
-        features=Path(options.features) if options.features else None,
-        force=options.force,
-    )
-    done = init.init(wish, cache=paths.cache_folder())
-    following = [commands.with_config(name, done.config) for name in ("pickle", "validate")]
-    if options.json:
-        answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}
-        print(json.dumps({**answer, "notes": done.notes, "next": following}))
-        return 0
-    print(f"{done.config}  (written)")
-    for note in done.notes:
-        print(f"  {types.escape(note)}")
-    print("next:")
-    for line in following:
-        print(f"  {line}")
-    return 0
-
-
-def _read(folder: Path) -> bundle_model.Bundle:
-    from builder.bundle.storage import read  # noqa: PLC0415 - numpy
-
-    return read.read(folder)
-
-
-def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
-    """Make sure that the numbers predict what the framework predicted for the golden rows.
-
-    Raises:
-        errors.BundleError: They do not.
-    """
-    import numpy as np  # noqa: PLC0415
-
-    from builder import reference  # noqa: PLC0415
-
-    if not reference.has(bundle.model):
-        return
-    said = bundle.golden.predictions
-    exact, bounds = reference.predict_within(bundle.model, bundle.golden.inputs.astype(np.float64))
-    difference, bound = reference.compare(said, exact, bounds)
-    if not difference <= bound:
-        with np.errstate(invalid="ignore"):
-            beyond = np.flatnonzero(~(np.abs(said - exact) <= bounds))
-        more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
-        text = (
-            f"{folder / files.GOLDEN}: predictions: the model's own numbers give up to {difference:.2g} away from what "
-            f"the framework predicted (row {beyond[0]}{more}), {bound:.2g} is allowed; export the model again"
-        )
-        raise errors.BundleError([text])
-
-
-def _kind(bundle: bundle_model.Bundle) -> str:
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
-
-    count = kinds.parameters(bundle.model)
-    return f"{kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"
 
 
 def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[str, Any]:

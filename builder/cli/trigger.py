@@ -1,17 +1,15 @@
-"""``logs`` and ``trigger``: what a run printed, and a run now."""
+"""``trigger``: run a pickle now."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
 import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import api_session, consent, terminal
-from builder.cli import slots as seat
+from builder.cli import api_session, consent, listing, named_pickle, terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -23,26 +21,9 @@ if TYPE_CHECKING:
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a run: what was begun may be listed a little later."""
-_MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 
-def logs(options: argparse.Namespace) -> int:
-    """Print a run's log."""
-    with terminal.progress() as progress, api_session.connect(progress) as api:
-        what, lines = _diagnostics(api, options.name) if options.diagnostics else _run_log(api, options.name)
-    if options.json:
-        printed = [dataclasses.asdict(one) for one in lines]
-        print(json.dumps({"format": 1, "of": what, "lines": printed}))
-        return 0
-    sys.stderr.write(f"{what}\n")
-    if not lines:
-        sys.stderr.write("  it printed nothing yet; `python -m builder status` shows how far it is\n")
-    for line in _printed(lines):
-        print(line)
-    return 0
-
-
-def trigger(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Have a pickle run now."""
     from builder import tournament  # noqa: PLC0415 - the API's side of the package
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
@@ -51,7 +32,7 @@ def trigger(options: argparse.Namespace) -> int:
     with terminal.progress() as progress, api_session.connect(progress) as api:
         found = slots.find(api, options.name)
         slot = found if isinstance(found, tournament.Slot) else None
-        pickle = _pickle_of(api, found, assigned=True)
+        pickle = named_pickle.pickle_of(api, found, assigned=True)
         follows = _look_ahead(api, pickle, slot)
         where = [slot] if slot else follows.slots
         if all(one.archived for one in where):
@@ -93,12 +74,12 @@ def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure
     if run is None:
         print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
         return
-    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {seat.clean(run.status) or 'no status yet'}")
+    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {listing.clean(run.status) or 'no status yet'}")
     if failure:
         terminal.print_table(failure.rows())
     else:
         for text in run.descriptions:
-            print(f"  {seat.clean(text)}")
+            print(f"  {listing.clean(text)}")
     print(f"  what it prints: python -m builder logs {run.id}")
 
 
@@ -152,91 +133,6 @@ def _newest_but(before: tournament.Pickle, now: tournament.Pickle | None) -> tou
     return next((one for one in status.newest(now.triggers if now else ()) if one.id not in known), None)
 
 
-def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> tournament.Pickle:
-    """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
-
-    Raises:
-        errors.UsageError: The slot has had none.
-    """
-    return _pickle_of(api, found, assigned=False)
-
-
-def _pickle_of(
-    api: tournament.Tournament, found: tournament.Slot | tournament.Pickle, *, assigned: bool
-) -> tournament.Pickle:
-    from builder import tournament as types  # noqa: PLC0415
-
-    if isinstance(found, types.Pickle):
-        return found
-    if found.pickle is not None:
-        return found.pickle
-    uploaded = () if assigned else api.pickles(found.id)
-    if not uploaded:
-        more = (
-            f"`python -m builder pickles {found.name}` lists what was uploaded for it"
-            if assigned
-            else f"upload one: `make upload CONFIG=... MODEL={found.name}`"
-        )
-        raise errors.UsageError(f"{seat.clean(found.name)}: runs no pickle; {more}")
-    return uploaded[0]
-
-
-def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
-    from builder.tournament import (  # noqa: PLC0415
-        slots,
-        status,
-    )
-
-    try:
-        found = slots.find(api, name)
-    except errors.TokenError:
-        raise
-    except (errors.UsageError, errors.ApiError):
-        # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
-        if not slots.is_id(name):
-            raise
-        return f"run {name}", api.trigger_logs(name)
-    pickle = pickle_of(api, found)
-    runs = status.newest(pickle.triggers)
-    if not runs:
-        raise errors.UsageError(
-            f"{seat.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` runs "
-            "it, --diagnostics shows the run over the validation data"
-        )
-    words = f"run {runs[0].id} of {seat.pickle_line(pickle)}: {seat.clean(runs[0].status)}"
-    return "; ".join([words, *map(seat.clean, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
-
-
-def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    from builder.tournament import slots  # noqa: PLC0415
-
-    pickle = pickle_of(api, slots.find(api, name))
-    said = " ".join(filter(None, (seat.clean(pickle.diagnostics), seat.clean(pickle.diagnostics_description))))
-    return f"diagnostics of {seat.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
-
-
-def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
-    """Return a log as lines to print, without the runner's box of help."""
-    from builder.validate import diagnose  # noqa: PLC0415
-
-    lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
-    left_out = diagnose.find_help([one.message for one in lines])
-    return [_line(one) for index, one in enumerate(lines) if index not in left_out]
-
-
-def _line(one: tournament.LogLine) -> str:
-    """Return a line of a log; what a run prints is not escaped but for what moves a terminal's cursor."""
-    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in one.message.rstrip("\n"))
-    if not one.timestamp:
-        return text
-    seconds = one.timestamp / 1000 if one.timestamp > _MILLISECONDS else one.timestamp
-    try:
-        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S} {text}"
-    except (OverflowError, ValueError, OSError):
-        return text
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Follows:
     """What a run of a pickle touches.
@@ -269,13 +165,13 @@ class _Follows:
         )
 
         pickle = self.pickle
-        names = ", ".join(seat.clean(slot.name) for slot in self.slots) or "its slot"
+        names = ", ".join(listing.clean(slot.name) for slot in self.slots) or "its slot"
         lines = [
-            f"pickle   {seat.pickle_line(pickle)} ({pickle.id}), for {names}",
+            f"pickle   {listing.pickle_line(pickle)} ({pickle.id}), for {names}",
             f"round    {times.round_line(self.round, self.now)}",
         ]
         if status.judge_validation(pickle) is not True:
-            said = seat.clean(pickle.validation) or "nothing"
+            said = listing.clean(pickle.validation) or "nothing"
             lines.append(
                 f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
             )
@@ -286,7 +182,9 @@ class _Follows:
             lines.append(
                 f"follows  a submission for round {self.open_round}{each}, which takes the place of an earlier one"
             )
-        staked = ", ".join(f"{seat.clean(slot.name)} {seat.clean(slot.stake)}" for slot in self.slots if slot.stake)
+        staked = ", ".join(
+            f"{listing.clean(slot.name)} {listing.clean(slot.stake)}" for slot in self.slots if slot.stake
+        )
         if staked and self.open_round is None:
             lines.append(f"STAKE    {staked}: a submission would be staked, should a round open meanwhile")
         elif staked:
@@ -321,7 +219,7 @@ def _agree(
     """Have a run confirmed, again if more follows from it by the time of the answer; return what was agreed to."""
     while True:
         stakes = consent.about_stakes(follows.slots, consent.about_a_run(follows.open_round))
-        question = f"Run {seat.pickle_line(follows.pickle)} now?"
+        question = f"Run {listing.pickle_line(follows.pickle)} now?"
         consent.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
         now = follows if yes else _look_ahead(api, follows.pickle, slot)
         if not now.exceeds(follows):

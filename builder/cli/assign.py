@@ -1,0 +1,35 @@
+"""``assign``: have a slot run a pickle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.cli import api_session, consent, listing, slot_change, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(options: argparse.Namespace) -> int:
+    """Have a slot run a pickle."""
+    from builder.tournament import slots, status  # noqa: PLC0415
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        account = api.account()
+        slot = slots.find_slot(account, options.slot)
+        slots.check_usable(slot)
+        pickle = slots.find_pickle(api, options.pickle)
+        if slot.pickle and slot.pickle.id == pickle.id:
+            return slot_change.tell(slot, slot, json_wanted=options.json)
+        slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
+        if status.judge_validation(pickle) is not True:
+            raise errors.RefusedError(
+                f"{listing.pickle_line(pickle)}: its validation says {listing.clean(pickle.validation) or 'nothing'!r},"
+                f" and only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
+            )
+        question = f"Have {listing.clean(slot.name)} run {listing.pickle_line(pickle)}?"
+        facts = slot_change.follows(slot, pickle)
+        consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=options.yes)
+        now = slot_change.change(api, slot, pickle.id, progress)
+    return slot_change.tell(slot, now, json_wanted=options.json)

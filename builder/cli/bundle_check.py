@@ -1,0 +1,72 @@
+"""``bundle check``: every fault of a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import errors, paths
+from builder.bundle.storage import files, store
+from builder.schema import types
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder.bundle import model as bundle_model
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every fault of a bundle, or that it has none."""
+    from builder.bundle.storage import read  # noqa: PLC0415 - numpy
+
+    path = Path(options.bundle)
+    try:
+        folder = store.folder_of(path, paths.cache_folder())
+        with store.named(path, folder):
+            bundle = read.read(folder)
+            _prove(folder, bundle)
+            digest = files.content_hash(folder)
+    except errors.BundleError as error:
+        if not options.json:
+            raise
+        print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.faults}))
+        return error.exit_code
+    if options.json:
+        print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
+    else:
+        print(f"good: {types.escape(str(path))}: {_kind(bundle)}; {digest}")
+    return 0
+
+
+def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
+    """Make sure that the numbers predict what the framework predicted for the golden rows.
+
+    Raises:
+        errors.BundleError: They do not.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from builder import reference  # noqa: PLC0415
+
+    if not reference.has(bundle.model):
+        return
+    said = bundle.golden.predictions
+    exact, bounds = reference.predict_within(bundle.model, bundle.golden.inputs.astype(np.float64))
+    difference, bound = reference.compare(said, exact, bounds)
+    if not difference <= bound:
+        with np.errstate(invalid="ignore"):
+            beyond = np.flatnonzero(~(np.abs(said - exact) <= bounds))
+        more = f" and {len(beyond) - 1:,} more" if len(beyond) > 1 else ""
+        text = (
+            f"{folder / files.GOLDEN}: predictions: the model's own numbers give up to {difference:.2g} away from what "
+            f"the framework predicted (row {beyond[0]}{more}), {bound:.2g} is allowed; export the model again"
+        )
+        raise errors.BundleError([text])
+
+
+def _kind(bundle: bundle_model.Bundle) -> str:
+    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
+
+    count = kinds.parameters(bundle.model)
+    return f"{kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"

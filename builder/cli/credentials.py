@@ -1,0 +1,46 @@
+"""``credentials``: whose token is set, and what it may do."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from builder.cli import api_session, listing, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+_UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
+_DOWNLOADS = ("download", "why", "comparing in upload")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show whose token it is and what it may do; never its secret."""
+    from builder import tournament  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        info = api.token_info()
+        known = api.scopes()
+        token = api.client.token
+    lacking = {
+        scope: commands
+        for scope, commands in ((tournament.UPLOAD_SCOPE, _UPLOADS), (tournament.DOWNLOAD_SCOPE, _DOWNLOADS))
+        if scope not in info.scopes
+    }
+    source = token.source if token else ""
+    if options.json:
+        scopes = {name: known.get(name, "") for name in info.scopes}
+        answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
+        print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))
+        return 0
+    rows = [
+        ("account", listing.clean(info.username)),
+        ("token", f"{listing.clean(info.name) or 'without a name'} ({listing.clean(info.public_id)}), from {source}"),
+    ]
+    said = [f"{listing.clean(name)}  {listing.clean(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
+    rows += [("lacks", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
+    terminal.print_table(rows)
+    if lacking:
+        print('a token with more scopes is made at numer.ai/account ("Create MCP Key" selects them)')
+    return 0

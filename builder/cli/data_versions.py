@@ -1,0 +1,34 @@
+"""``data-versions``: list the tournament's data versions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from builder.cli import terminal
+from builder.tournament import session
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder import tournament
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the data versions; takes no token."""
+    with terminal.progress() as progress, session.connect(progress) as api:
+        found = api.data_versions()
+    if options.json:
+        print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
+    elif found:
+        rows = [(one.version, one.name, _marks(one), one.id) for one in found]
+        terminal.print_table([("version", "name", "", "id"), *rows])
+    else:
+        print("the API names no data version; run it again later")
+    return 0
+
+
+def _marks(one: tournament.DataVersion) -> str:
+    marks = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
+    return ", ".join(name for name, is_so in marks.items() if is_so)

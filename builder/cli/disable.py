@@ -1,0 +1,25 @@
+"""``disable``: have a slot run no pickle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from builder.cli import api_session, consent, listing, slot_change, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def run(options: argparse.Namespace) -> int:
+    """Have a slot run nothing."""
+    from builder.tournament import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        slot = slots.find_slot(api.account(), options.slot)
+        slots.check_usable(slot)
+        if slot.pickle is None:
+            return slot_change.tell(slot, slot, json_wanted=options.json)
+        question = f"Have {listing.clean(slot.name)} run no pickle?"
+        consent.ask_about_slot(api, slot, question, slot_change.follows(slot, None), consent.NO_PICKLE, yes=options.yes)
+        now = slot_change.change(api, slot, None, progress)
+    return slot_change.tell(slot, now, json_wanted=options.json)

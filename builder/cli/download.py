@@ -1,0 +1,78 @@
+"""``download``: fetch an uploaded pickle and compare its hash."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.build import untrusted
+from builder.cli import api_session, hosted, listing, named_pickle, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from builder import tournament
+    from builder.net import download as stage
+
+_MARKS = {True: "ok", False: "DIFFERS", None: "note"}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
+    from builder.net import download as stage  # noqa: PLC0415 - the network
+    from builder.tournament import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        pickle = named_pickle.pickle_of(api, slots.find(api, options.name))
+        target = Path(options.to or stage.local_name(pickle.filename)).absolute()
+        if target.is_dir():
+            target /= stage.local_name(pickle.filename)
+        if target.exists():
+            raise errors.UsageError(f"{target}: is there already; name another file with --to, or remove it")
+        if not target.parent.is_dir():
+            raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
+        progress.step(f"fetching {listing.clean(pickle.filename)}")
+        try:
+            came = hosted.fetch_pickle(api, pickle, target, progress)
+        except OSError as error:
+            raise errors.UsageError(
+                f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
+            ) from error
+    findings = list(_compare(pickle, came))
+    bad = [text for good, text in findings if good is False]
+    if options.json:
+        answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(came.path)}
+        compared = [{"equal": good, "text": text} for good, text in findings]
+        print(json.dumps({**answer, "sha256": came.sha256, "size": came.size, "compared": compared}))
+        return 1 if bad else 0
+    print(f"{came.path}  ({terminal.size(came.size)})")
+    terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
+    if all(good is None for good, _ in findings):
+        print("  nothing is on record here to compare it with: no digits of its hash, nothing of it in dist/*/")
+    print("  it holds code: unpickle it nowhere but in its image (`python -m builder why` runs it there)")
+    return 1 if bad else 0
+
+
+def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
+    """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
+    from builder.net import download as stage  # noqa: PLC0415
+    from builder.upload import receipt  # noqa: PLC0415
+
+    root, digits = Path.cwd(), stage.digits_of(pickle.filename)
+    if digits and came.sha256.startswith(digits):
+        yield True, f"the digits in its name: {digits}"
+    elif digits and hosted.known_digits(pickle.filename, root):
+        yield False, f"the digits in its name: {digits}"
+    elif digits:
+        yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
+    for path, said in receipt.read_all(root):
+        if said.get("pickle") == pickle.id:
+            name = shlex.quote(untrusted.shown(path.relative_to(root)))
+            yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
+    for path, found in hosted.recorded(root):
+        if found.pickle.sha256 == came.sha256:
+            yield True, f"made here: {shlex.quote(untrusted.shown(path.relative_to(root)))}"

@@ -1,0 +1,40 @@
+"""How slots and pickles are shown: on a line, and as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from builder.validate import diagnose
+
+if TYPE_CHECKING:
+    from builder import tournament
+    from builder.tournament import status as standing
+
+
+def clean(text: str) -> str:
+    """Return what the API says on one line that can be printed."""
+    return diagnose.one_line(text)
+
+
+def pickle_line(one: tournament.Pickle) -> str:
+    """Return a pickle's stored name and label."""
+    return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
+
+
+def webhook_host(slot: tournament.Slot) -> str:
+    """Return a webhook's host: the rest of its address may be a secret."""
+    from builder.net import http  # noqa: PLC0415
+
+    return f"{http.shown(slot.webhook).rpartition('/')[0]}/..." if slot.webhook else ""
+
+
+def slot_data(slot: tournament.Slot) -> dict[str, Any]:
+    """Return a slot as plain data."""
+    return {**dataclasses.asdict(slot), "webhook": webhook_host(slot)}
+
+
+def standing_data(one: standing.Standing) -> dict[str, Any]:
+    """Return how a slot stands as plain data."""
+    state = one.rank.name.lower()
+    return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}

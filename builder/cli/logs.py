@@ -1,0 +1,92 @@
+"""``logs``: what a run printed."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from builder import errors
+from builder.cli import api_session, listing, named_pickle, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from builder import tournament
+
+_MILLISECONDS = 100_000_000_000  # a time above is not in seconds
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a run's log."""
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        what, lines = _diagnostics(api, options.name) if options.diagnostics else _run_log(api, options.name)
+    if options.json:
+        printed = [dataclasses.asdict(one) for one in lines]
+        print(json.dumps({"format": 1, "of": what, "lines": printed}))
+        return 0
+    sys.stderr.write(f"{what}\n")
+    if not lines:
+        sys.stderr.write("  it printed nothing yet; `python -m builder status` shows how far it is\n")
+    for line in _printed(lines):
+        print(line)
+    return 0
+
+
+def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+    """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
+    from builder.tournament import (  # noqa: PLC0415
+        slots,
+        status,
+    )
+
+    try:
+        found = slots.find(api, name)
+    except errors.TokenError:
+        raise
+    except (errors.UsageError, errors.ApiError):
+        # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
+        if not slots.is_id(name):
+            raise
+        return f"run {name}", api.trigger_logs(name)
+    pickle = named_pickle.pickle_of(api, found)
+    runs = status.newest(pickle.triggers)
+    if not runs:
+        raise errors.UsageError(
+            f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
+            "runs it, --diagnostics shows the run over the validation data"
+        )
+    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {listing.clean(runs[0].status)}"
+    return "; ".join([words, *map(listing.clean, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
+
+
+def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
+    from builder.tournament import slots  # noqa: PLC0415
+
+    pickle = named_pickle.pickle_of(api, slots.find(api, name))
+    said = " ".join(filter(None, (listing.clean(pickle.diagnostics), listing.clean(pickle.diagnostics_description))))
+    return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
+
+
+def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
+    """Return a log as lines to print, without the runner's box of help."""
+    from builder.validate import diagnose  # noqa: PLC0415
+
+    lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
+    left_out = diagnose.find_help([one.message for one in lines])
+    return [_line(one) for index, one in enumerate(lines) if index not in left_out]
+
+
+def _line(one: tournament.LogLine) -> str:
+    """Return a line of a log; what a run prints is not escaped but for what moves a terminal's cursor."""
+    text = "".join(char if char.isprintable() or char == "\t" else "?" for char in one.message.rstrip("\n"))
+    if not one.timestamp:
+        return text
+    seconds = one.timestamp / 1000 if one.timestamp > _MILLISECONDS else one.timestamp
+    try:
+        return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S} {text}"
+    except (OverflowError, ValueError, OSError):
+        return text

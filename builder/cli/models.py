@@ -1,0 +1,46 @@
+"""``models``: list the slots."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from builder.cli import api_session, listing, terminal
+
+if TYPE_CHECKING:
+    import argparse
+
+    from builder.tournament import status as standing
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the slots."""
+    from builder.tournament import status as standing  # noqa: PLC0415 - the API's side of the package
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        account, uploaded = api.account(), api.uploads()
+    found = [standing.judge(slot, uploaded) for slot in account.slots]
+    if options.json:
+        slots = [listing.standing_data(one) for one in found]
+        print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
+        return 0
+    print(f"{listing.clean(account.username)}: {account.slots_line}")
+    if not found:
+        print("  no slot yet; make one: python -m builder create-model NAME")
+        return 0
+    head = ("slot", "pickle", "image", "data", "state", "stake", "id")
+    terminal.print_table([head, *map(_model_row, found)])
+    return 0
+
+
+def _model_row(one: standing.Standing) -> tuple[str, ...]:
+    slot, pickle = one.slot, one.slot.pickle
+    return (
+        listing.clean(slot.name),
+        listing.pickle_line(pickle) if pickle else "-",
+        listing.clean(pickle.image_name or pickle.image) if pickle else "-",
+        listing.clean(pickle.data_version) if pickle else "-",
+        listing.clean(one.reason),
+        listing.clean(slot.stake) or "-",
+        slot.id,
+    )

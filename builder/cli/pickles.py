@@ -1,0 +1,57 @@
+"""``pickles``: list uploaded pickles."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from builder.cli import api_session, listing, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    import datetime as dt
+
+    from builder import tournament
+
+
+def run(options: argparse.Namespace) -> int:
+    """List uploaded pickles."""
+    from builder.tournament import slots  # noqa: PLC0415
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        account = api.account()
+        slot = slots.find_slot(account, options.slot) if options.slot else None
+        found = api.pickles(slot.id if slot else None, unassigned=options.unassigned)
+        now = api.now()
+    names = {one.id: one.name for one in account.slots}
+    if options.json:
+        print(json.dumps({"format": 1, "pickles": [_pickle_data(one, names) for one in found]}))
+        return 0
+    if not found:
+        kind = "unassigned pickle" if options.unassigned else "pickle"
+        where = f"was uploaded for {listing.clean(slot.name)}" if slot else "was uploaded"
+        print(f"no {kind} {where}; `make upload CONFIG=... MODEL=SLOT` uploads one")
+        return 0
+    head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
+    terminal.print_table([head, *(_pickle_row(one, names, now) for one in found)])
+    return 0
+
+
+def _pickle_row(one: tournament.Pickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
+    from builder.tournament import times  # noqa: PLC0415
+
+    return (
+        one.id,
+        listing.pickle_line(one),
+        listing.clean(one.validation),
+        ", ".join(listing.clean(names.get(slot, slot)) for slot in one.slots) or "-",
+        listing.clean(names.get(one.owner, one.owner)) or "-",
+        listing.clean(one.image_name or one.image),
+        listing.clean(one.data_version),
+        times.relative(one.inserted_at, now),
+    )
+
+
+def _pickle_data(one: tournament.Pickle, names: dict[str, str]) -> dict[str, Any]:
+    return {**dataclasses.asdict(one), "slot_names": [names.get(slot, slot) for slot in one.slots]}

@@ -1,0 +1,254 @@
+"""``pin``: pin the images of the configs by their digests, and say what changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder import errors
+from builder.cli import terminal
+from builder.config import model as config
+from builder.config import project
+from builder.config import values as config_values
+from builder.image import choose, lockfile, pinning
+from builder.registry import connections
+from builder.tournament import images as tournament_images
+from builder.tournament import session, settings
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from builder.progress import Progress
+    from builder.tournament import DockerImage
+
+_STATES = {
+    "new": "pinned",
+    "moved": "moved",
+    "same": "as it was",
+    "gone": "GONE",
+    "by itself": "names its digest",
+    "unknown": "NOT KNOWN",
+}
+_CHECKED = {**_STATES, "new": "NOT PINNED", "moved": "MOVED"}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
+
+    Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
+    """
+    with terminal.progress() as progress:
+        root, users = _wanted(options.what)
+        lock = lockfile.read(root)
+        registry = session.read_registry(root)
+        images = _offered(root, progress)
+        with connections.connect(progress) as asked:
+            answers = [
+                _outcome(key, lock, images=images, registry=registry, asked=asked, progress=progress)
+                for key in sorted(users)
+            ]
+        outcomes = [one for one, _ in answers]
+        if not options.check:
+            changes = {one.key: one.pin for one in outcomes if one.pin}
+            lockfile.change(
+                root,
+                lambda lock: _changed(lock, changes),
+                waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
+            )
+    silent = isinstance(images, errors.NetworkError)
+    notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
+    if options.json:
+        print(json.dumps(_report(root, outcomes, notes, users, check=options.check)))
+    else:
+        _tell(root, outcomes, notes, users, check=options.check)
+    failed = next((error for _, error in answers if error), None)
+    if failed:
+        return failed.exit_code
+    bad = {"gone", "new", "moved"} if options.check else {"gone"}
+    return 1 if any(one.state in bad or (options.check and one.pin) for one in outcomes) else 0
+
+
+def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
+    """Return the folder of the lock file, and who uses each key of it."""
+    paths = [Path(text) for text in named if text.endswith((".yaml", ".yml"))] if named else _all_configs()
+    faults: list[str] = []
+    loaded: list[config.Config] = []
+    for path in paths:
+        try:
+            loaded.append(config.load(path))
+        except errors.ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise errors.ConfigError(faults)
+    roots = {one.root for one in loaded} or {Path.cwd()}
+    if len(roots) > 1:
+        raise errors.UsageError(
+            f"the configs lie below {' and '.join(map(str, sorted(roots)))}, with a lock file each: pin them apart"
+        )
+    users: dict[str, list[str]] = {}
+    for one in loaded:
+        users.setdefault(config.canonical_reference(one.image.ref), []).append(one.name)
+    for text in named:
+        if not text.endswith((".yaml", ".yml")):
+            users.setdefault(_read_key(text), [])
+    return roots.pop(), users
+
+
+def _all_configs() -> list[Path]:
+    found = project.find_all()
+    if not found:
+        raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
+    return found
+
+
+def _read_key(text: str) -> str:
+    try:
+        return config.canonical_reference(config_values.read_reference(text))
+    except ValueError as error:
+        raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
+
+
+def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.NetworkError:
+    """Return the tournament's images, or why it does not say."""
+    progress.step("asking the tournament for its images")
+    try:
+        with session.connect(progress, root=root) as asked:
+            return asked.images()
+    except errors.NetworkError as error:
+        return error
+
+
+def _outcome(
+    key: str,
+    lock: lockfile.Lock,
+    *,
+    images: Sequence[DockerImage] | errors.NetworkError,
+    registry: str,
+    asked: connections.Registries,
+    progress: Progress,
+) -> tuple[pinning.Outcome, errors.BuilderError | None]:
+    """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
+    was, ref = lock.images.get(key), key
+    try:
+        if key == config_values.DEFAULT_IMAGE:
+            ref = (was and was.ref) or key
+            ref = _default(images, registry)
+        source = settings.pull_reference(ref, registry)
+        progress.step(f"asking the registry for {source}")
+        found = asked.resolve(source)
+    except errors.AbsentImageError:
+        found = None
+    except (errors.NetworkError, errors.ImageError) as error:
+        return pinning.unknown(key, ref, was=was, reason=str(error)), error
+    was_there: bool | str | None = None
+    if was is not None and (found is None or found.digest != was.digest):
+        was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
+    said = () if isinstance(images, errors.NetworkError) else tournament_images.standing(ref, images, registry)
+    outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=choose.today())
+    return outcome, None
+
+
+def _default(images: Sequence[DockerImage] | errors.NetworkError, registry: str) -> str:
+    if isinstance(images, errors.NetworkError):
+        raise images
+    return tournament_images.default_reference(images, registry)
+
+
+def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:
+    """Tell whether the registry has what was pinned, or why that is not known: only a note hangs on it.
+
+    The registry may be another than today's, and gone.
+    """
+    try:
+        return asked.has(ref, digest)
+    except (errors.NetworkError, errors.ImageError) as error:
+        return str(error)
+
+
+def _changed(lock: lockfile.Lock, changes: Mapping[str, lockfile.Pin]) -> lockfile.Lock:
+    for key, one in changes.items():
+        lock = lock.with_pin(key, one)
+    return lock
+
+
+def _tell(
+    root: Path,
+    outcomes: Sequence[pinning.Outcome],
+    notes: Sequence[str],
+    users: Mapping[str, Sequence[str]],
+    *,
+    check: bool,
+) -> None:
+    for one in outcomes:
+        print(f"{one.key}  {(_CHECKED if check else _STATES)[one.state]}{_of(users[one.key])}")
+        terminal.print_table(_lines(one))
+    for text in notes:
+        print(f"note: {text}")
+    changed = [one for one in outcomes if one.pin]
+    file = root / lockfile.NAME
+    if check and changed:
+        print(f"{file} does not say so: `make pin` changes it")
+    elif changed:
+        print(f"{file} is changed: keep it under version control")
+    elif file.exists():
+        print(f"{file}: nothing to change")
+    else:
+        needed = any(one.state != "by itself" for one in outcomes)
+        print(
+            "no lock file yet: nothing to write in it" if needed else "no lock file, and none needed: nothing to change"
+        )
+
+
+def _lines(one: pinning.Outcome) -> list[tuple[str, str]]:
+    """Return what is said of a reference, below its name."""
+    lines = [("stands for", one.ref)] if one.key != one.ref else []
+    if one.was and (one.state in {"moved", "gone"}):
+        lines.append(("was", f"{one.was.digest} ({one.was.pinned})"))
+    now = one.pin or (one.was if one.state == "same" else None)
+    if now:
+        lines.append(("is", f"{now.digest} ({now.pinned})"))
+        python = [f"Python {now.python}"] if now.python else []
+        lines.append(("", ", ".join([*python, f"{terminal.size(one.size)} to pull"])))
+    lines += [("note", text) for text in one.notes]
+    return lines or [("", "is there")]
+
+
+def _of(names: Sequence[str]) -> str:
+    return f"  (of {', '.join(names)})" if names else ""
+
+
+def _report(
+    root: Path,
+    outcomes: Sequence[pinning.Outcome],
+    notes: Sequence[str],
+    users: Mapping[str, Sequence[str]],
+    *,
+    check: bool,
+) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "lock": str(root / lockfile.NAME),
+        "checked": check,
+        "changed": not check and any(one.pin for one in outcomes),
+        "images": [_entry(one, users[one.key]) for one in outcomes],
+        "notes": list(notes),
+    }
+
+
+def _entry(one: pinning.Outcome, names: Sequence[str]) -> dict[str, Any]:
+    now = one.pin or one.was
+    return {
+        "key": one.key,
+        "ref": one.ref,
+        "state": one.state,
+        "digest": pinning.own_digest(one.key) or (now.digest if now else None),
+        "pinned": now.pinned if now else None,
+        "python": now.python if now else None,
+        "was": one.was.digest if one.was else None,
+        "was_pinned": one.was.pinned if one.was else None,
+        "size": one.size,
+        "models": list(names),
+        "notes": list(one.notes),
+    }

@@ -1,0 +1,74 @@
+"""Changes what a slot runs: says what follows, assigns, and prints what came of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from builder.cli import listing
+
+if TYPE_CHECKING:
+    from builder import tournament
+    from builder.progress import Progress
+
+NO_WEBHOOK = "take it away at the tournament's site first, or upload with --clear-webhook"
+
+
+def change(
+    api: tournament.Tournament, slot: tournament.Slot, pickle: str | None, progress: Progress
+) -> tournament.Slot:
+    """Assign a pickle, or none; return the slot as it is read back.
+
+    Raises:
+        errors.ApiError: Read back, it runs another.
+        errors.NetworkError: The API does not answer.
+    """
+    from builder.upload import assign  # noqa: PLC0415
+
+    with assign.reporting(api, [slot.id]):
+        return assign.assign_and_read_back(api, slot, pickle, progress)
+
+
+def follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
+    """Say what is replaced, and what follows."""
+    from builder.tournament import status  # noqa: PLC0415
+
+    name, before = listing.clean(slot.name), slot.pickle
+    was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
+    lines = [f"slot     {name}" + (f", stake {listing.clean(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
+    if pickle is None:
+        lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
+    else:
+        lines.append(
+            f"then     {listing.pickle_line(pickle)} ({pickle.id}), {listing.clean(pickle.image_name or pickle.image)},"
+            f" data {listing.clean(pickle.data_version)}"
+        )
+        lines.append(
+            "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")
+        )
+        if before is None:
+            lines.append("         the slot takes no submissions over the API until the pickle is disabled")
+    if before is not None and status.judge_validation(before) is True:
+        lines.append(f"back     python -m builder rollback {name}")
+    elif before is not None:
+        lines.append("back     nothing: what it runs now is not valid, and is not assigned again")
+    return lines
+
+
+def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, json_wanted: bool) -> int:
+    """Print what a slot runs, and whether that was changed; return the exit code.
+
+    Args:
+        before: The slot as it was.
+        after: The slot as it is.
+        runs: What to call the pickle that it runs; default: its stored name, label and id.
+        json_wanted: Print one JSON object.
+    """
+    was, now = (one.pickle.id if one.pickle else None for one in (before, after))
+    if json_wanted:
+        print(json.dumps({"format": 1, "slot": after.name, "before": was, "now": now, "changed": was != now}))
+        return 0
+    own = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
+    read = "nothing was to be changed" if was == now else "read back from the slot"
+    print(f"{listing.clean(after.name)} runs {runs or own}  ({read})")
+    return 0

@@ -1,0 +1,164 @@
+"""``status``: how all slots stand, or one with its last runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+from builder.cli import api_session, listing, terminal
+
+if TYPE_CHECKING:
+    import argparse
+    import datetime as dt
+    from collections.abc import Iterable, Sequence
+
+    from builder import tournament
+    from builder.tournament import status as standing
+    from builder.upload import waiting
+
+_RUNS = 5
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show how all slots stand, or one with its last runs."""
+    from builder.tournament import slots  # noqa: PLC0415
+    from builder.tournament import status as standing  # noqa: PLC0415
+
+    with terminal.progress() as progress, api_session.connect(progress) as api:
+        account, uploaded = api.account(), api.uploads()
+        current, now = api.round_now()
+        one = standing.judge(slots.find_slot(account, options.slot), uploaded) if options.slot is not None else None
+        failure = _explain(api, one, uploaded) if one else None
+    if one is None:
+        found, ownerless = standing.judge_all(account.slots, uploaded), standing.find_ownerless(uploaded)
+        if options.json:
+            data = {
+                "slots": [listing.standing_data(each) for each in found],
+                "ownerless": [each.id for each in ownerless],
+            }
+            print(json.dumps({"format": 1, "round": _round_data(current, now), **data}))
+        else:
+            _tell_all(found, current, now)
+            for each in ownerless:
+                print(
+                    f"a validated pickle is waiting, uploaded for no slot: {listing.pickle_line(each)}  -> "
+                    f"python -m builder assign SLOT {each.id}"
+                )
+        return 0
+    if options.json:
+        shown = {**listing.standing_data(one), "failure": failure.data() if failure else None}
+        print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": shown}))
+    else:
+        _tell_one(one, failure, current, now)
+    return 0
+
+
+def _explain(
+    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.Pickle]
+) -> waiting.Failure | None:
+    """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
+    from builder.tournament import status as standing  # noqa: PLC0415
+    from builder.upload import waiting  # noqa: PLC0415
+
+    for pickle in (one.slot.pickle, standing.newer_upload(one.slot, uploaded)):
+        if one.todo.startswith("why ") and pickle is not None and standing.find_fault(pickle) is not None:
+            return waiting.explain(api, pickle)
+    return None
+
+
+def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | None, now: dt.datetime) -> None:
+    from builder.tournament import status as ranks  # noqa: PLC0415
+    from builder.tournament import times  # noqa: PLC0415
+
+    print(times.round_line(current, now))
+    if not found:
+        print("  no slot yet; make one: python -m builder create-model NAME")
+        return
+    rows = [
+        (
+            ranks.WORDS[one.rank],
+            listing.clean(one.slot.name),
+            f"stake {listing.clean(one.slot.stake)}" if one.slot.stake else "",
+            listing.clean(one.reason),
+            _todo(one),
+        )
+        for one in found
+    ]
+    terminal.print_table(rows)
+
+
+def _todo(one: standing.Standing) -> str:
+    return f"-> python -m builder {one.todo}" if one.todo else ""
+
+
+def _tell_one(
+    one: standing.Standing,
+    failure: waiting.Failure | None,
+    current: tournament.Round | None,
+    now: dt.datetime,
+) -> None:
+    from builder.tournament import status as ranks  # noqa: PLC0415
+    from builder.tournament import times  # noqa: PLC0415
+
+    slot = one.slot
+    print(f"{listing.clean(slot.name)}  {ranks.WORDS[one.rank]}: {listing.clean(one.reason)}  {_todo(one)}".rstrip())
+    rows = [
+        ("slot", slot.id),
+        ("stake", listing.clean(slot.stake) or "none"),
+        ("round", times.round_line(current, now)),
+    ]
+    if slot.webhook:
+        rows.append(("webhook", f"{listing.webhook_host(slot)}  (must be empty before a pickle is uploaded)"))
+    if slot.submission:
+        sent = slot.submission
+        rows.append(
+            (
+                "submission",
+                f"{listing.clean(sent.status)}, {times.both(sent.inserted_at, now)}, {listing.clean(sent.filename)}",
+            )
+        )
+    pickle = slot.pickle
+    if pickle is not None:
+        validation = listing.clean(pickle.validation) or "not begun"
+        image = f"{listing.clean(pickle.image_name) or '?'} ({listing.clean(pickle.image)})"
+        rows += [
+            ("pickle", f"{listing.pickle_line(pickle)}  ({pickle.id})"),
+            (
+                "",
+                f"validation {validation}, uploaded {times.both(pickle.inserted_at, now)}",
+            ),
+            (
+                "image",
+                f"{image}, data {listing.clean(pickle.data_version)}",
+            ),
+            (
+                "diagnostics",
+                " ".join(
+                    filter(None, (listing.clean(pickle.diagnostics), listing.clean(pickle.diagnostics_description)))
+                )
+                or "none",
+            ),
+        ]
+        rows += [("runs" if not place else "", text) for place, text in enumerate(_run_lines(pickle, now))]
+    terminal.print_table([*rows, *(failure.rows() if failure else ())])
+
+
+def _run_lines(pickle: tournament.Pickle, now: dt.datetime) -> Iterable[str]:
+    from builder.tournament import status as standing  # noqa: PLC0415
+    from builder.tournament import times  # noqa: PLC0415
+
+    runs = standing.newest(pickle.triggers)
+    if not runs:
+        yield f"none is listed; the last one: {listing.clean(pickle.trigger)}" if pickle.trigger else "none yet"
+    for run in runs[:_RUNS]:
+        how = listing.clean(run.status) or "no status yet"
+        yield f"{how}, {listing.clean(run.type)}, {times.both(run.inserted_at, now)}  ({run.id})"
+        for text in run.descriptions:
+            yield f"  {listing.clean(text)}"
+    if len(runs) > _RUNS:
+        yield f"and {len(runs) - _RUNS} before"
+
+
+def _round_data(current: tournament.Round | None, now: dt.datetime) -> dict[str, Any] | None:
+    return {**dataclasses.asdict(current), "open": current.is_open(now)} if current else None

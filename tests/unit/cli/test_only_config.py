@@ -1,0 +1,93 @@
+"""A command without CONFIG takes the only config of the project; with several it lists them and asks for one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.cli import engine_session
+from tests.support.command import CONFIG, call, said
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.fake_engine import FakeEngine
+
+COMMANDS = ("pickle", "render", "validate", "verify", "upload", "rollback", "doctor")
+
+
+def write_config(project: Path, name: str) -> None:
+    path = project / "configs" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(CONFIG.replace("name: small", f"name: {path.stem}"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_only_config_is_taken(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")  # an error of doctor that comes without a connection
+    (project / "configs" / "small.yaml").write_text(CONFIG.replace("bundles/small", "bundles/none"))
+    (project / "configs" / "bundles" / "settings.yaml").write_text("of: a bundle\n")
+    write_config(project, ".ipynb_checkpoints/small-checkpoint")
+    (project / "configs" / ".#small.yaml").symlink_to("somebody@this-computer")  # an editor's lock
+    named = call(command, "configs/small.yaml"), *said(capsys)
+    assert (call(command), *said(capsys)) == named
+    assert "configs/small.yaml:4: bundle: " in named[1] + named[2]
+
+
+def test_it_may_lie_below_a_folder(project: Path) -> None:
+    (project / "configs" / "small.yaml").unlink()
+    write_config(project, "mine/deep")
+    (project / "configs" / "bundles").rename(project / "configs" / "mine" / "bundles")
+    assert call("render") == 0
+    assert (project / "dist" / "deep" / "Dockerfile").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    for name in ("mlp", "examples/a", *(f"more/deep/c{number:02}" for number in range(10))):
+        write_config(project, name)
+    first = ", ".join(f"configs/{name}.yaml" for name in ("mlp", "small", "examples/a", "more/deep/c00"))
+    assert call(command) == 2
+    out, err = said(capsys)
+    assert out == ""
+    assert err.startswith(f"error: {project}/configs: has 13 configs: {first}, ")
+    end = ", or a slot (make: MODEL=...)" if command == "rollback" else ""
+    assert err.endswith(f"configs/more/deep/c06.yaml and 3 more; name the one to use (make: CONFIG=...){end}\n")
+    assert not (project / "dist").exists()
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "doctor"])
+def test_without_any_the_error_names_init(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    (project / "configs" / "small.yaml").unlink()
+    assert call(command) == 2
+    assert f"{project}/configs: no config found; write one with `python -m builder init --from" in said(capsys)[1]
+
+
+def test_doctor_looks_at_the_rest_without_any(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
+    (project / "configs" / "small.yaml").unlink()
+    assert call("doctor", "--json") == 1
+    lines = {line["name"]: line for line in json.loads(said(capsys)[0])["lines"]}
+    assert lines["config"]["good"] is None
+    assert "`python -m builder init --from NAME.bundle.zip` writes one" in lines["config"]["text"]
+    assert lines["engine"]["good"] is True
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_empty_name_is_no_default(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """It may be a variable of a script that is not set: ``upload --yes "$CONFIG"``."""
+    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
+    assert call(command, "") == (1 if command == "doctor" else 2)
+    assert "small" not in "".join(said(capsys))
+    assert not (project / "dist").exists()
