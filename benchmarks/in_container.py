@@ -37,7 +37,7 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
     }
     on = docker_engine.connect()
     look_alike = stand_in.make(on, "3.11", progress.Silent())
-    limits = engine.Limits(cpus=1, memory=4 << 30)
+    limits = engine.ContainerLimits(cpus=1, memory=4 << 30)
     command = ("python", f"{BOX}/{script}", f"{BOX}/plan.json")
     with (
         run.start(on) as identity,

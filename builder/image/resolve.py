@@ -38,7 +38,7 @@ NEEDED = ("numpy", "pandas", "cloudpickle")
 _PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
 _ASK_AGAIN_SECONDS = 24 * 3600
 _UNPACKED = 2  # times its size on the way: less than any image of Python packages takes
-_SMALL = engine.Limits(cpus=1, memory=1 << 30)
+_SMALL = engine.ContainerLimits(cpus=1, memory=1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)

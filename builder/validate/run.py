@@ -223,7 +223,7 @@ def _run_once(
     *,
     run: str,
 ) -> Outcome:
-    most = engine.Limits(cpus=limits.cpus, memory=limits.memory)
+    most = engine.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
     command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
     watching: dict[str, bytes | Path] = {
         "watch.py": paths.inside_folder() / "watch.py",

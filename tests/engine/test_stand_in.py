@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PYTHONS = ("3.11", "3.13")  # what can be made where no image can be pulled
-LIMITS = engines.Limits(cpus=1, memory=1 << 30)
+LIMITS = engines.ContainerLimits(cpus=1, memory=1 << 30)
 NAMES = ("numpy", "pandas", "scipy", "pyarrow", "cloudpickle", "numerapi", "scikit-learn", "lightgbm", "threadpoolctl")
 
 pythons = pytest.mark.parametrize("python", PYTHONS)
