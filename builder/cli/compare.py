@@ -44,14 +44,12 @@ def _compare(
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.upload import compare as stage  # noqa: PLC0415
-    from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     on = engine_session.find()  # none is installed or started for this
     ref = hosted.reference(api, old, root)
     content = hosted.fetch(api, old, progress)
     live, benchmarks, source = _live_files(wish, chosen, api, progress)
-    terms = config.Validate().limits
-    limits = validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds)
+    limits = config.Validate().limits
     where = (
         target.find_image(wish.made, on, progress),
         image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),

@@ -81,7 +81,7 @@ def _task(
         files=live,
         source=source,
         data_version=_data_version(made, chosen),
-        limits=validate.Limits(cpus=terms.limits.cpus, memory=terms.limits.memory, seconds=terms.limits.seconds),
+        limits=terms.limits,
     )
 
 

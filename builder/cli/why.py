@@ -133,14 +133,12 @@ def _run_here(
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.validate import rerun as stage  # noqa: PLC0415
-    from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     ref = hosted.reference(api, pickle)
     content = hosted.fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = engine_session.connect(progress, yes=options.yes)
     where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
-    terms = config.Validate().limits
     with run.start(on) as identity:
         task = stage.Task(
             pickle=content,
@@ -149,7 +147,7 @@ def _run_here(
             made_on=_made_on(content),
             live=live,
             benchmarks=benchmarks,
-            limits=validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds),
+            limits=config.Validate().limits,
         )
         return stage.rerun(task, on, identity, progress)
 

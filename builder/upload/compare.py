@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.engine import protocol as engine
     from builder.image import resolve as image
 
@@ -52,7 +53,7 @@ def predict(
     live: Path,
     *,
     benchmarks: Path | None,
-    limits: validate.Limits,
+    limits: config.Limits,
     on: engine.Engine,
     run: str,
 ) -> dict[str, float]:

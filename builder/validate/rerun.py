@@ -20,6 +20,7 @@ from builder.validate import run as validate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.image import resolve as image
     from builder.progress import Progress
     from builder.tournament.status import Fault
@@ -56,7 +57,7 @@ class Task:
     made_on: str | None
     live: Path
     benchmarks: Path | None
-    limits: validate.Limits
+    limits: config.Limits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build import artifact
+    from builder.config import model as config
     from builder.image import resolve as image
     from builder.progress import Progress
     from builder.validate import data
@@ -57,15 +58,6 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The tournament's limits, or the config's."""
-
-    cpus: float
-    memory: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Task:
     """All that a validation takes.
 
@@ -87,7 +79,7 @@ class Task:
     files: data.LiveFiles
     source: str
     data_version: str
-    limits: Limits
+    limits: config.Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +163,7 @@ def run_children(
     children: dict[str, Any],
     entries: Iterable[tar_stream.Entry],
     where: image.Image,
-    limits: Limits,
+    limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
@@ -218,7 +210,7 @@ def _run_once(
     children: dict[str, Any],
     entries: Iterable[tar_stream.Entry],
     where: image.Image,
-    limits: Limits,
+    limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
@@ -300,7 +292,7 @@ def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
     return [tar_stream.Entry(name=name, content=content) for name, content in files.items()]
 
 
-def plan_children(where: image.Image, limits: Limits) -> dict[str, Any]:
+def plan_children(where: image.Image, limits: config.Limits) -> dict[str, Any]:
     """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
 
     Raises:

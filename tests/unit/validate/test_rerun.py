@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder.config import model as config
 from builder.image import resolve as image
 from builder.tournament import status as standing
 from builder.validate import diagnose, rerun
-from builder.validate import run as validate
 from tests.support import words
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
         made_on=None,
         live=Path("y"),
         benchmarks=None,
-        limits=validate.Limits(cpus=1, memory=1 << 32, seconds=600),
+        limits=config.Limits(cpus=1, memory=1 << 32, seconds=600),
     )
     return rerun.Rerun(task=task, checks=(), usage=None, log="", cause=cause)
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from builder import errors, progress, reference
 from builder.build import artifact
+from builder.config import model as config
 from builder.engine import protocol as engine
 from builder.engine import run
 from builder.image import resolve as image
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 ROWS = 8
-LIMITS = validate.Limits(cpus=1.0, memory=4 << 30, seconds=600)
+LIMITS = config.Limits(cpus=1.0, memory=4 << 30, seconds=600)
 GOOD_ENTRY: dict[str, Any] = {
     "format": 1,
     "name": "entry",
