@@ -103,7 +103,7 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
         again = render.render(
             name=said.name,
             base=said.image.base,
-            plan=render.Plan(post=post.as_data(found.steps), config=found.config),
+            plan=render.BuildPlan(post=post.as_data(found.steps), config=found.config),
             bundle_files=files.paths(copy / "bundle"),
         )
         changed = []
@@ -167,7 +167,7 @@ def _read_model(made: artifact.Artifact, bundle_folder: Path) -> Model:
     if manifest.describe_bundle(bundle, said.bundle.hash) != said.bundle:
         raise _changed(made, [f"bundle in {artifact.MANIFEST}"])
     steps = bundle.post if parsed.post is None else parsed.post
-    if render.plan_bytes(render.Plan(post=post.as_data(steps), config=data)) != raw:
+    if render.plan_bytes(render.BuildPlan(post=post.as_data(steps), config=data)) != raw:
         raise _changed(made, [render.PLAN])
     return Model(bundle=bundle, steps=steps, config=data)
 

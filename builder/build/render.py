@@ -30,7 +30,7 @@ class Rendered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BuildPlan:
     """What to make of a bundle, as ``plan.json`` tells it to the image.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
     config: object
 
 
-def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) -> Rendered:
+def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path]) -> Rendered:
     """Render the Dockerfile and list the context.
 
     Args:
@@ -68,7 +68,7 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
     )
 
 
-def plan_bytes(plan: Plan) -> bytes:
+def plan_bytes(plan: BuildPlan) -> bytes:
     """Return ``plan.json``."""
     return json_read.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
 

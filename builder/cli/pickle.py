@@ -223,14 +223,14 @@ def _read_bundle(source: obtain.Obtained) -> bundle_model.Bundle:
         return read.read(source.folder)
 
 
-def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.Plan:
+def _plan(chosen: config.Config, bundle: bundle_model.Bundle) -> render.BuildPlan:
     from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if chosen.post is None else chosen.post
     fault = post.unbounded_fault(steps, model_bounded=kinds.is_bounded(bundle.model))
     if fault:
         raise errors.ConfigError([f"{chosen.file}: post: {fault}"])
-    return render.Plan(post=post.as_data(steps), config=config.build_inputs(chosen))
+    return render.BuildPlan(post=post.as_data(steps), config=config.build_inputs(chosen))
 
 
 def _known_base(folder: Path, chosen: config.Config) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.build import artifact
     from builder.cli.terminal import QuietProgress, TerminalProgress
     from builder.upload import deploy, refusals
-    from builder.upload.plan import Plan, Wish
+    from builder.upload.plan import UploadPlan, Wish
 
 _LOG_LINES = 12
 
@@ -74,7 +74,7 @@ def _upload(
             )
             path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
             done = deploy.deploy(
-                deploy.Task(
+                deploy.UploadTask(
                     plan=plan,
                     api=api,
                     journal=journal.Journal(path, spare, clock=api.now),
@@ -87,7 +87,7 @@ def _upload(
     return 1 if done.failure else 0
 
 
-def _at_the_end(api: tournament.Tournament, plan: Plan, done: deploy.Done) -> Plan:
+def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done) -> UploadPlan:
     """Return the plan with the round as it is now, where its times are told: it may have closed since."""
     from builder.tournament import status  # noqa: PLC0415
     from builder.upload import checks  # noqa: PLC0415
@@ -106,12 +106,12 @@ def _last_run(done: deploy.Done) -> tournament.Trigger | None:
 
 
 def _compared(
-    plan: Plan,
+    plan: UploadPlan,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
     progress: TerminalProgress | QuietProgress,
-) -> Plan:
+) -> UploadPlan:
     """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
     if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
         return plan
@@ -168,12 +168,12 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
 
 def _agreed(
     api: tournament.Tournament,
-    plan: Plan,
+    plan: UploadPlan,
     notes: tuple[str, ...],
-    compare: Callable[[Plan], Plan],
+    compare: Callable[[UploadPlan], UploadPlan],
     *,
     yes: bool,
-) -> Plan:
+) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
     from builder.upload import checks  # noqa: PLC0415
 
@@ -189,7 +189,7 @@ def _agreed(
         plan = now
 
 
-def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
+def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
     """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
     if plan.changes_nothing:
@@ -205,7 +205,7 @@ def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
     consent.ask_in_full([*webhook, *stakes, *consent.about_stakes(others, a_run)])
 
 
-def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
+def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
     if json_wanted:
         print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
         return
@@ -213,7 +213,7 @@ def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None
     print("nothing was changed (--dry-run)")
 
 
-def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
+def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
         failure = done.failure
         data = {
@@ -232,7 +232,7 @@ def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
         _tell_good(done, plan)
 
 
-def _tell_failure(done: deploy.Done, plan: Plan) -> None:
+def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
     from builder.upload import assign  # noqa: PLC0415
     from builder.validate import diagnose  # noqa: PLC0415
 
@@ -255,7 +255,7 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
 
 
-def _tell_good(done: deploy.Done, plan: Plan) -> None:
+def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
     from builder import tournament  # noqa: PLC0415
     from builder.tournament import (  # noqa: PLC0415
         status,

@@ -62,7 +62,7 @@ def _task(
     progress: Progress,
     *,
     stand_in_python: str | None,
-) -> validate.Task:
+) -> validate.ValidationTask:
     from builder.build import recorded  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
@@ -73,7 +73,7 @@ def _task(
     else:
         where = target.find_image(made, on, progress)
     live, source = _live_files(terms, found.bundle, chosen, post.needs(found.steps))
-    return validate.Task(
+    return validate.ValidationTask(
         artifact=made,
         bundle=found.bundle,
         image=where,

@@ -140,7 +140,7 @@ def _run_here(
     on = engine_session.connect(progress, yes=options.yes)
     where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
     with run.start(on) as identity:
-        task = stage.Task(
+        task = stage.RerunTask(
             pickle=content,
             image=where,
             python=image.inventory(where, on, identity).python,

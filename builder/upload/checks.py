@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from builder.registry import resolve as registry
     from builder.tournament import Account, DataVersion, DockerImage, Pickle, Slot, Tournament
-    from builder.upload.plan import Plan, Wish
+    from builder.upload.plan import UploadPlan, Wish
 
 
 class Registries(Protocol):
@@ -63,7 +63,7 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
     return found
 
 
-def make(api: Tournament, account: Account, wish: Wish, registries: Registries, host: str) -> Plan:
+def make(api: Tournament, account: Account, wish: Wish, registries: Registries, host: str) -> UploadPlan:
     """Read the rest and check it.
 
     Args:
@@ -92,7 +92,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
     current, now = api.round_now()
-    return plan.Plan(
+    return plan.UploadPlan(
         wish=wish,
         account=account.username,
         slot=slot,
@@ -109,13 +109,13 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     )
 
 
-def at_this_moment(api: Tournament, made: Plan) -> Plan:
+def at_this_moment(api: Tournament, made: UploadPlan) -> UploadPlan:
     """Return a plan with the round as it is now: reading, comparing and answering took their time."""
     current, now = api.round_now()
     return dataclasses.replace(made, round=current, now=now)
 
 
-def after_the_answer(api: Tournament, made: Plan) -> Plan:
+def after_the_answer(api: Tournament, made: UploadPlan) -> UploadPlan:
     """Return a plan with the round and all stakes as they are now that a person has answered."""
     account, slot = api.account(), made.slot
     found = slots.match_slot(account, slot.id) if slot else None

@@ -41,7 +41,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class UploadPlan:
     """All that would be done.
 
     Attributes:
@@ -101,7 +101,7 @@ class Plan:
         touched = (*((self.slot,) if self.slot else ()), *(self.also if self.orders_run else ()))
         return tuple(slot for slot in touched if slot.stake)
 
-    def exceeds(self, agreed: Plan) -> bool:
+    def exceeds(self, agreed: UploadPlan) -> bool:
         """Tell whether more follows from it than from what a person agreed to: a stake, or a round that is open."""
         stakes, known = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
         return not stakes <= known or (self.runs_now and not agreed.runs_now)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.tournament import FileAuth, Pickle, Slot, Tournament
     from builder.upload.journal import Journal
-    from builder.upload.plan import Plan
+    from builder.upload.plan import UploadPlan
 
 SOURCE = "numerai-builder"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
@@ -40,7 +40,7 @@ class Registering:
         terms: How patient sending the bytes is.
     """
 
-    plan: Plan
+    plan: UploadPlan
     slot: Slot
     api: Tournament
     journal: Journal

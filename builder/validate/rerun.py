@@ -38,7 +38,7 @@ _MEASURE = "measure.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class RerunTask:
     """What is run.
 
     Attributes:
@@ -64,14 +64,14 @@ class Task:
 class Rerun:
     """What came of it; ``cause`` is None where every check held."""
 
-    task: Task
+    task: RerunTask
     checks: tuple[validate.Check, ...]
     usage: validate.Usage | None
     log: str
     cause: diagnose.Cause | None
 
 
-def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
+def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> Rerun:
     """Run the pickle and judge.
 
     Raises:
@@ -139,7 +139,7 @@ def count_rows(path: Path, option: str = "--live") -> int:
         ) from error
 
 
-def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
+def _judge(task: RerunTask, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
     where = diagnose.Where(
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
     )
@@ -161,7 +161,7 @@ def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[valid
     return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
 
 
-def _entries(task: Task) -> list[tar_stream.Entry]:
+def _entries(task: RerunTask) -> list[tar_stream.Entry]:
     plan = {
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",

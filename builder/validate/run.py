@@ -58,7 +58,7 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class ValidationTask:
     """All that a validation takes.
 
     Attributes:
@@ -86,7 +86,7 @@ class Task:
 class Validation:
     """The verdict: all checks, and what the run used (None when it did not end by itself)."""
 
-    task: Task
+    task: ValidationTask
     checks: tuple[Check, ...]
     usage: Usage | None
     log: str
@@ -115,7 +115,7 @@ class Outcome:
     aborts: int = 0
 
 
-def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
+def validate(task: ValidationTask, on: engine.Engine, run: str, progress: Progress) -> Validation:
     """Run and judge.
 
     Raises:
@@ -274,7 +274,7 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _entries(task: Task) -> list[tar_stream.Entry]:
+def _entries(task: ValidationTask) -> list[tar_stream.Entry]:
     inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
     named: dict[str, bytes | Path] = {
         "measure.py": inside / "measure.py",
@@ -320,7 +320,7 @@ def plan_children(where: image.Image, limits: config.Limits) -> dict[str, Any]:
     return {"out": f"{_BOX}/out", "children": [entry, measure]}
 
 
-def _measure_plan(task: Task) -> dict[str, object]:
+def _measure_plan(task: ValidationTask) -> dict[str, object]:
     bundle = task.bundle
     own = isinstance(bundle.model, bundle_model.Custom)
     return {
@@ -377,7 +377,7 @@ def _ended(outcome: Outcome, child: dict[str, Any]) -> diagnose.Ended:
     )
 
 
-def _where(task: Task) -> diagnose.Where:
+def _where(task: ValidationTask) -> diagnose.Where:
     return diagnose.Where(
         seconds=task.limits.seconds,
         memory=task.limits.memory,
@@ -386,7 +386,7 @@ def _where(task: Task) -> diagnose.Where:
     )
 
 
-def _judge_measured(task: Task, outcome: Outcome) -> list[Check]:
+def _judge_measured(task: ValidationTask, outcome: Outcome) -> list[Check]:
     measured = outcome.measured
     if measured is None:
         child = outcome.measuring or {**_lost(outcome), "code": None}
@@ -430,7 +430,7 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
     ]
 
 
-def _judge_golden(task: Task, predicted: list[float] | None) -> list[Check]:
+def _judge_golden(task: ValidationTask, predicted: list[float] | None) -> list[Check]:
     golden = task.bundle.golden
     if predicted is None:
         return [Check(name="golden rows", good=False, detail="the pickle is not of this tool's making: no way to them")]

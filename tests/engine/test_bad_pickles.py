@@ -45,7 +45,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
 
     def start(content: bytes) -> rerun.Rerun:
         (tmp_path / "model.pkl").write_bytes(content)
-        task = rerun.Task(
+        task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
             image=image.stand_in_image("", "3.11", engine, progress.Silent()),
             python=made.image.labels[stand_in.STAND_IN_LABEL],

@@ -49,7 +49,7 @@ def on(tmp_path: Path) -> FakeEngine:
 
 def rendered(folder: Path) -> render.Rendered:
     files = sorted(bundles.written(folder / "bundle").iterdir())
-    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
+    plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
     return render.render(name="small", base="runner:1", plan=plan, bundle_files=files)
 
 

@@ -30,7 +30,7 @@ def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def rendered(bundle_files: list[Path], base: str = BASE) -> render.Rendered:
-    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
+    plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
     return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
 
 

@@ -35,7 +35,7 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
         entrypoint=("python",),
         workdir="/",
     )
-    task = rerun.Task(
+    task = rerun.RerunTask(
         pickle=Path("x"),
         image=where,
         python="3.11.2",
