@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.image import lockfile
-    from builder.tournament import DockerImage, Pickle, Slot, TokenInfo
+    from builder.tournament import DockerImage, Slot, TokenInfo, UploadedPickle
 
 ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
 CONFIG, IMAGE, PIN, OFFERED = "config", "image", "pin", "offered"
@@ -155,7 +155,7 @@ def judge_clock(ahead: float | None) -> Line:
     return Line(name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it")
 
 
-def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Line:
+def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()) -> Line:
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = status.judge(slot, uploaded)

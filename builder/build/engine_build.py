@@ -22,7 +22,7 @@ _PICKLE = "/model.pkl"
 
 def build(
     rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress
-) -> manifest.Pickle:
+) -> manifest.PickleRecord:
     """Build, without network, and write the pickle to ``target``.
 
     Args:
@@ -50,7 +50,7 @@ def build(
     return made
 
 
-def _read_report(log: str) -> manifest.Pickle:
+def _read_report(log: str) -> manifest.PickleRecord:
     # Anywhere in a line: a custom model may have printed before it, and ended no line.
     reports = re.findall(rf"{_MARK}({{.*}})$", log, re.MULTILINE)
     if not reports:
@@ -62,7 +62,7 @@ def _read_report(log: str) -> manifest.Pickle:
     data = json_read.read(reports[-1].encode(errors="replace"))
     if isinstance(data, dict):
         data.pop("format", None)
-    report = data if isinstance(data, list) else parse.parse(manifest.Pickle, data)
+    report = data if isinstance(data, list) else parse.parse(manifest.PickleRecord, data)
     if isinstance(report, list):
         fault = f"{'.'.join(map(str, report[0].path))}: {report[0].text}"
         raise errors.BuildError(

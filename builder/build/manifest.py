@@ -145,7 +145,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pickle:
+class PickleRecord:
     """The result.
 
     Attributes:
@@ -183,7 +183,7 @@ class Manifest:
     image: RunnerImage
     bundle: ModelBundle
     config: ConfigPart
-    pickle: Pickle
+    pickle: PickleRecord
 
 
 def to_bytes(manifest: Manifest) -> bytes:

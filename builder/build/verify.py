@@ -35,7 +35,7 @@ class Comparison:
         return self.recorded == self.rebuilt
 
 
-def check_image(made: artifact.Artifact, found: image.Image, holds: image.Inventory) -> None:
+def check_image(made: artifact.Artifact, found: image.ResolvedImage, holds: image.Inventory) -> None:
     """Refuse a manifest that says something else of its image than the image itself.
 
     Raises:

@@ -110,7 +110,7 @@ def download(options: argparse.Namespace) -> int:
 
 
 def fetch_pickle(
-    api: tournament.Tournament, pickle: tournament.Pickle, target: Path, progress: Any
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, target: Path, progress: Any
 ) -> stage.Downloaded:
     """Fetch a pickle's bytes through the slot that it belongs to.
 
@@ -148,7 +148,7 @@ def known_digits(filename: str, root: Path) -> str | None:
     return digits if any(sha256.startswith(digits) for sha256 in hashes) else None
 
 
-def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
+def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
     """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
     from builder.net import download as stage  # noqa: PLC0415
     from builder.upload import receipt  # noqa: PLC0415

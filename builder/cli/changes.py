@@ -104,7 +104,7 @@ def _change(
         return upload_assign.assign_and_read_back(api, slot, pickle, progress)
 
 
-def _follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
+def _follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None) -> list[str]:
     """Say what is replaced, and what follows."""
     from builder.tournament import status  # noqa: PLC0415
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def compare(
     wish: Wish,
-    old: tournament.Pickle,
+    old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
@@ -34,7 +34,7 @@ def compare(
 
 def _compare(
     wish: Wish,
-    old: tournament.Pickle,
+    old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,

@@ -169,7 +169,7 @@ class _Account:
         self.registry = settings.DEFAULT_REGISTRY
         self.today = dt.datetime.now(dt.UTC).date()
         self._account: tournament.Account | None = None
-        self._uploaded: tuple[tournament.Pickle, ...] = ()
+        self._uploaded: tuple[tournament.UploadedPickle, ...] = ()
         self._look(root, progress)
 
     def default_image(self) -> str | None:

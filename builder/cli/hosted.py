@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 
-def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path | None = None) -> str:
+def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, root: Path | None = None) -> str:
     """Return the image that a pickle was registered for, as a reference.
 
     Raises:
@@ -33,7 +33,7 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     )
 
 
-def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progress) -> Path:
+def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress) -> Path:
     """Return the pickle's bytes in the cache; fetched unless they are there and their hash fits the name.
 
     Raises:

@@ -145,7 +145,7 @@ def _outcome(
     registry: str,
     asked: registries.Registries,
     progress: Progress,
-) -> tuple[pinning.Outcome, errors.BuilderError | None]:
+) -> tuple[pinning.PinResult, errors.BuilderError | None]:
     """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
     was, ref = lock.images.get(key), key
     try:
@@ -192,7 +192,7 @@ def _changed(lock: lockfile.Lock, changes: Mapping[str, lockfile.Pin]) -> lockfi
 
 def _tell(
     root: Path,
-    outcomes: Sequence[pinning.Outcome],
+    outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
     users: Mapping[str, Sequence[str]],
     *,
@@ -218,7 +218,7 @@ def _tell(
         )
 
 
-def _lines(one: pinning.Outcome) -> list[tuple[str, str]]:
+def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
     """Return what is said of a reference, below its name."""
     lines = [("stands for", one.ref)] if one.key != one.ref else []
     if one.was and (one.state in {"moved", "gone"}):
@@ -238,7 +238,7 @@ def _of(names: Sequence[str]) -> str:
 
 def _report(
     root: Path,
-    outcomes: Sequence[pinning.Outcome],
+    outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
     users: Mapping[str, Sequence[str]],
     *,
@@ -254,7 +254,7 @@ def _report(
     }
 
 
-def _entry(one: pinning.Outcome, names: Sequence[str]) -> dict[str, Any]:
+def _entry(one: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
     now = one.pin or one.was
     return {
         "key": one.key,

@@ -32,7 +32,7 @@ class Choice:
         lock: The lock file as it was read.
     """
 
-    image: image.Image
+    image: image.ResolvedImage
     key: str
     lock: lockfile.Lock
 
@@ -74,7 +74,7 @@ def check(
     chosen: config.Config,
     *,
     bundle: str | None = None,
-    found: image.Image | manifest.RunnerImage | None = None,
+    found: image.ResolvedImage | manifest.RunnerImage | None = None,
     pickle: str | None = None,
 ) -> None:
     """Refuse what the lock file does not name.

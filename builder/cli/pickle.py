@@ -35,7 +35,7 @@ class _Inputs:
     tool: str
     bundle: str
     config: str
-    image: image.Image
+    image: image.ResolvedImage
 
     def made(self, found: manifest.Manifest) -> bool:
         """Tell whether a manifest is of these inputs."""
@@ -187,7 +187,7 @@ def _manifest(
     inputs: _Inputs,
     bundle: bundle_model.Bundle,
     holds: image.Inventory,
-    made: manifest.Pickle,
+    made: manifest.PickleRecord,
 ) -> manifest.Manifest:
     return manifest.Manifest(
         name=chosen.name,

@@ -74,7 +74,7 @@ def _meant(text: str) -> tuple[Path, str]:
     return chosen.root, chosen.upload.model
 
 
-def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
+def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
     from builder.upload import checks  # noqa: PLC0415
 
     found = api.pickle(identity)
@@ -88,7 +88,7 @@ def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
     return found
 
 
-def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
+def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle]) -> str:
     """Have a person choose among the slot's earlier pickles: nothing here says what it ran."""
     from builder.upload import plan  # noqa: PLC0415
 

@@ -74,7 +74,7 @@ def trigger(options: argparse.Namespace) -> int:
 
 def _wait(
     api: tournament.Tournament,
-    pickle: tournament.Pickle,
+    pickle: tournament.UploadedPickle,
     run: tournament.Trigger,
     seconds: float,
     progress: Progress,
@@ -89,7 +89,9 @@ def _wait(
     return ended, waiting.explain_run(api, pickle, ended) if status.judge_run(ended) is False else None
 
 
-def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure: waiting.Failure | None) -> None:
+def _tell_run(
+    pickle: tournament.UploadedPickle, run: tournament.Trigger | None, failure: waiting.Failure | None
+) -> None:
     if run is None:
         print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
         return
@@ -103,7 +105,7 @@ def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure
 
 
 def _begin(
-    api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None, *, validation: bool
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, slot: tournament.Slot | None, *, validation: bool
 ) -> tournament.Trigger | None:
     """Order a run, once: each would be one of its own. Returns it; None where it is not listed yet.
 
@@ -134,7 +136,7 @@ def _begin(
 
 
 def _find_begun(
-    api: tournament.Tournament, before: tournament.Pickle, looks: Sequence[float]
+    api: tournament.Tournament, before: tournament.UploadedPickle, looks: Sequence[float]
 ) -> tournament.Trigger | None:
     """Look for a run that was not there before."""
     for pause in looks:
@@ -145,14 +147,16 @@ def _find_begun(
     return None
 
 
-def _newest_but(before: tournament.Pickle, now: tournament.Pickle | None) -> tournament.Trigger | None:
+def _newest_but(before: tournament.UploadedPickle, now: tournament.UploadedPickle | None) -> tournament.Trigger | None:
     from builder.tournament import status  # noqa: PLC0415
 
     known = {one.id for one in before.triggers}
     return next((one for one in status.newest(now.triggers if now else ()) if one.id not in known), None)
 
 
-def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pickle) -> tournament.Pickle:
+def pickle_of(
+    api: tournament.Tournament, found: tournament.Slot | tournament.UploadedPickle
+) -> tournament.UploadedPickle:
     """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
 
     Raises:
@@ -162,11 +166,11 @@ def pickle_of(api: tournament.Tournament, found: tournament.Slot | tournament.Pi
 
 
 def _pickle_of(
-    api: tournament.Tournament, found: tournament.Slot | tournament.Pickle, *, assigned: bool
-) -> tournament.Pickle:
+    api: tournament.Tournament, found: tournament.Slot | tournament.UploadedPickle, *, assigned: bool
+) -> tournament.UploadedPickle:
     from builder import tournament as types  # noqa: PLC0415
 
-    if isinstance(found, types.Pickle):
+    if isinstance(found, types.UploadedPickle):
         return found
     if found.pickle is not None:
         return found.pickle
@@ -246,7 +250,7 @@ class _Follows:
         now: The API's time when this was read.
     """
 
-    pickle: tournament.Pickle
+    pickle: tournament.UploadedPickle
     slots: Sequence[tournament.Slot]
     round: tournament.Round | None
     now: dt.datetime
@@ -296,7 +300,9 @@ class _Follows:
         return lines
 
 
-def _look_ahead(api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None) -> _Follows:
+def _look_ahead(
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, slot: tournament.Slot | None
+) -> _Follows:
     """Read which slots a run touches and which round is open.
 
     Args:

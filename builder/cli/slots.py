@@ -74,7 +74,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _explain(
-    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.Pickle]
+    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.Failure | None:
     """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
     from builder.tournament import status as standing  # noqa: PLC0415
@@ -128,7 +128,7 @@ def clean(text: str) -> str:
     return diagnose.one_line(text)
 
 
-def pickle_line(one: tournament.Pickle) -> str:
+def pickle_line(one: tournament.UploadedPickle) -> str:
     """Return a pickle's stored name and label."""
     return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
 
@@ -195,7 +195,7 @@ def _tell_one(
     terminal.print_table([*rows, *(failure.rows() if failure else ())])
 
 
-def _run_lines(pickle: tournament.Pickle, now: dt.datetime) -> Iterable[str]:
+def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[str]:
     from builder.tournament import status as standing  # noqa: PLC0415
     from builder.tournament import times  # noqa: PLC0415
 
@@ -224,7 +224,7 @@ def _model_row(one: standing.Standing) -> tuple[str, ...]:
     )
 
 
-def _pickle_row(one: tournament.Pickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
+def _pickle_row(one: tournament.UploadedPickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
     from builder.tournament import times  # noqa: PLC0415
 
     return (
@@ -265,7 +265,7 @@ def _standing_data(one: standing.Standing) -> dict[str, Any]:
     return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}
 
 
-def _pickle_data(one: tournament.Pickle, names: dict[str, str]) -> dict[str, Any]:
+def _pickle_data(one: tournament.UploadedPickle, names: dict[str, str]) -> dict[str, Any]:
     return {**dataclasses.asdict(one), "slot_names": [names.get(slot, slot) for slot in one.slots]}
 
 

@@ -35,7 +35,7 @@ class _Case:
     """What failed: which pickle, where, and what it printed there."""
 
     name: str
-    pickle: tournament.Pickle
+    pickle: tournament.UploadedPickle
     fault: status.Fault
     log: tuple[str, ...]
 
@@ -88,7 +88,7 @@ def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
             raise errors.UsageError(f"--stand-in: {error}") from error
 
 
-def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
+def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
     """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
 
     Raises:
@@ -107,8 +107,8 @@ def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
 
 def _find_case(
     api: tournament.Tournament,
-    found: tournament.Slot | tournament.Pickle,
-    uploaded: Sequence[tournament.Pickle],
+    found: tournament.Slot | tournament.UploadedPickle,
+    uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
     from builder import tournament as types  # noqa: PLC0415
@@ -128,7 +128,7 @@ def _find_case(
 
 
 def _run_here(
-    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
 ) -> stage.Rerun:
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
@@ -153,7 +153,7 @@ def _run_here(
 
 
 def _live_files(
-    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
 ) -> tuple[Path, Path | None]:
     """Return live data: what the command line names, else today's of the pickle's data version."""
     if options.live:
@@ -172,7 +172,10 @@ def _made_on(content: Path) -> str | None:
 
 
 def _tell_good(
-    found: tournament.Slot | tournament.Pickle, uploaded: Sequence[tournament.Pickle], *, json_wanted: bool
+    found: tournament.Slot | tournament.UploadedPickle,
+    uploaded: Sequence[tournament.UploadedPickle],
+    *,
+    json_wanted: bool,
 ) -> int:
     from builder import tournament as types  # noqa: PLC0415
     from builder.tournament import status  # noqa: PLC0415

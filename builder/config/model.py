@@ -32,7 +32,7 @@ RelativePath = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class ImageConfig:
     """Which image makes and runs the pickle.
 
     Attributes:
@@ -182,7 +182,7 @@ class Config:
     """
 
     name: config_values.Name
-    image: Image
+    image: ImageConfig
     bundle: RelativePath | Fetched
     post: tuple[postprocessing.Step, ...] | None = None
     data_version: Annotated[str, parse.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"

@@ -22,7 +22,7 @@ _LIST = "`python -m builder images` lists those that are offered"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class PinResult:
     """What became of one reference.
 
     Attributes:
@@ -93,7 +93,7 @@ def judge(
     was_there: bool | str | None,
     said: Sequence[str],
     day: str,
-) -> Outcome:
+) -> PinResult:
     """Say what is to be written for a reference.
 
     Args:
@@ -139,13 +139,13 @@ def judge(
             ref=ref if key == config_values.DEFAULT_IMAGE else "",
         )
     size = found.size if found else 0
-    return Outcome(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
+    return PinResult(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
 
 
-def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> Outcome:
+def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> PinResult:
     """Say of a reference that nobody could be asked what it means; its pin stays."""
     stays = (f"{was.digest[:19]}... of {was.pinned} stays pinned",) if was else ()
-    return Outcome(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
+    return PinResult(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
 
 
 def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:

@@ -70,7 +70,7 @@ def name_fault(name: str) -> str | None:
     return "will not do; lower-case letters, digits and _ are taken, 1 to 20 of them"
 
 
-def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.Pickle:
+def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
     """Return the slot, else the pickle, that a text names.
 
     Raises:
@@ -89,7 +89,7 @@ def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.
     return found
 
 
-def find_pickle(api: tournament.Tournament, text: str) -> tournament.Pickle:
+def find_pickle(api: tournament.Tournament, text: str) -> tournament.UploadedPickle:
     """Return the pickle that a text names: by id, by stored name or its twelve digits of the hash, or by label.
 
     Raises:
@@ -105,8 +105,8 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.Pickle:
 
 
 def match_pickle(
-    api: tournament.Tournament, pickles: Sequence[tournament.Pickle], text: str
-) -> tournament.Pickle | None:
+    api: tournament.Tournament, pickles: Sequence[tournament.UploadedPickle], text: str
+) -> tournament.UploadedPickle | None:
     """Return the one of these that a text names, or what the API has under that id, or None.
 
     Raises:
@@ -128,7 +128,7 @@ def match_pickle(
     return api.pickle(text) if is_id(text) else None
 
 
-def running(account: tournament.Account, pickle: tournament.Pickle) -> list[tournament.Slot]:
+def running(account: tournament.Account, pickle: tournament.UploadedPickle) -> list[tournament.Slot]:
     """Return every slot that a pickle is assigned to: a run of it may submit for each of them.
 
     A slot that the pickle names and the account does not list is among them, by its id and with a stake that is not
@@ -139,7 +139,7 @@ def running(account: tournament.Account, pickle: tournament.Pickle) -> list[tour
     return [*found, *(_unlisted(one, pickle) for one in pickle.slots if one not in ids)]
 
 
-def _unlisted(identity: str, pickle: tournament.Pickle) -> tournament.Slot:
+def _unlisted(identity: str, pickle: tournament.UploadedPickle) -> tournament.Slot:
     return tournament.Slot(
         id=identity,
         name=identity,

@@ -12,7 +12,7 @@ from builder.validate import diagnose
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from builder.tournament import Pickle, Slot, Trigger
+    from builder.tournament import Slot, Trigger, UploadedPickle
 
 
 newest = tournament.newest
@@ -71,7 +71,7 @@ def judge_run(run: Trigger) -> bool | None:
     return tournament.verdict(run.status)
 
 
-def judge_validation(pickle: Pickle) -> bool | None:
+def judge_validation(pickle: UploadedPickle) -> bool | None:
     """Tell whether a pickle is valid; None while that is not settled, or for a word that nobody knows.
 
     A validation that failed is excused where it had no open round. Which run the validation was, the API does not say:
@@ -91,7 +91,7 @@ def had_no_round(run: Trigger) -> bool:
     return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
-def find_fault(pickle: Pickle) -> Fault | None:
+def find_fault(pickle: UploadedPickle) -> Fault | None:
     """Return where a pickle failed last, or None where it did not."""
     runs = newest(pickle.triggers)
     if judge_validation(pickle) is False:
@@ -109,7 +109,7 @@ def find_fault(pickle: Pickle) -> Fault | None:
     return None
 
 
-def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
+def newer_upload(slot: Slot, uploaded: Iterable[UploadedPickle]) -> UploadedPickle | None:
     """Return the newest pickle that was uploaded for a slot, where that was after what it runs; else None.
 
     Args:
@@ -124,7 +124,7 @@ def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
     return found if is_newer and found.id != slot.pickle.id else None
 
 
-def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
+def judge(slot: Slot, uploaded: Iterable[UploadedPickle] = ()) -> Standing:
     """Say how a slot stands.
 
     Args:
@@ -146,23 +146,23 @@ def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
     return Standing(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
 
 
-def judge_all(slots: Iterable[Slot], uploaded: Sequence[Pickle] = ()) -> list[Standing]:
+def judge_all(slots: Iterable[Slot], uploaded: Sequence[UploadedPickle] = ()) -> list[Standing]:
     """Say how all slots stand: what needs attention first, a stake before none, then by name."""
     found = [judge(slot, uploaded) for slot in slots]
     return sorted(found, key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
 
 
-def find_ownerless(uploaded: Iterable[Pickle]) -> list[Pickle]:
+def find_ownerless(uploaded: Iterable[UploadedPickle]) -> list[UploadedPickle]:
     """Return the pickles that are waiting to be assigned and were uploaded for no slot."""
     return [one for one in uploaded if not one.owner and _is_waiting(one)]
 
 
-def _is_waiting(pickle: Pickle) -> bool:
+def _is_waiting(pickle: UploadedPickle) -> bool:
     """Return whether a pickle is validated and assigned to no slot."""
     return not pickle.slots and judge_validation(pickle) is True and find_fault(pickle) is None
 
 
-def _judge_running(slot: Slot, later: Pickle | None) -> Standing:
+def _judge_running(slot: Slot, later: UploadedPickle | None) -> Standing:
     """Say how a slot stands by what it runs, and by what was uploaded for it since."""
     if slot.pickle is not None:
         found = _judge_pickle(slot, slot.pickle)
@@ -179,7 +179,7 @@ def _judge_running(slot: Slot, later: Pickle | None) -> Standing:
     return _judge_word(slot, f"no pickle; validation of upload {later.id}:", later.validation)
 
 
-def _add_waiting(found: Standing, pickle: Pickle, what: str) -> Standing:
+def _add_waiting(found: Standing, pickle: UploadedPickle, what: str) -> Standing:
     reason = f"{found.reason}; {what} is waiting: {diagnose.one_line(pickle.filename)}"
     return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
 
@@ -189,7 +189,7 @@ def _told(fault: Fault) -> str:
     return f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
 
 
-def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
+def _judge_pickle(slot: Slot, pickle: UploadedPickle) -> Standing:
     fault = find_fault(pickle)
     if fault is not None:
         return Standing(slot=slot, rank=Rank.FAILED, reason=_told(fault), todo=f"why {slot.name}")
@@ -198,7 +198,7 @@ def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
     return _judge_unsettled(slot, pickle, runs) or good
 
 
-def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Standing | None:
+def _judge_unsettled(slot: Slot, pickle: UploadedPickle, runs: Sequence[Trigger]) -> Standing | None:
     """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
     if runs and judge_run(runs[0]) is None:
         return _judge_word(slot, "run", runs[0].status)
@@ -217,7 +217,7 @@ def _judge_word(slot: Slot, what: str, word: str) -> Standing:
     return Standing(slot=slot, rank=Rank.UNSURE, reason=reason, todo=f"status {slot.name}")
 
 
-def _good_reason(pickle: Pickle, runs: Sequence[Trigger]) -> str:
+def _good_reason(pickle: UploadedPickle, runs: Sequence[Trigger]) -> str:
     if not runs:
         return f"last run {pickle.trigger}" if pickle.trigger else "validated, not run yet"
     if had_no_round(runs[0]):

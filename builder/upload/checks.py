@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.registry import resolve as registry
-    from builder.tournament import Account, DataVersion, DockerImage, Pickle, Slot, Tournament
+    from builder.tournament import Account, DataVersion, DockerImage, Slot, Tournament, UploadedPickle
     from builder.upload.plan import UploadPlan, Wish
 
 
@@ -125,7 +125,7 @@ def after_the_answer(api: Tournament, made: UploadPlan) -> UploadPlan:
     return at_this_moment(api, dataclasses.replace(made, slot=slot, also=also))
 
 
-def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: Pickle | None) -> tuple[Slot, ...]:
+def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: UploadedPickle | None) -> tuple[Slot, ...]:
     """Return the other slots that run these bytes, under whatever record."""
     digits = wish.made.manifest.pickle.sha256[:12]
     pickles = [one.pickle for one in account.slots if one.pickle and digits in one.pickle.filename]
@@ -134,7 +134,9 @@ def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: Pickle |
     return tuple(one for one in found.values() if slot is None or one.id != slot.id)
 
 
-def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:
+def find_upload(
+    api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None
+) -> UploadedPickle | None:
     """Return the upload of a pickle that is there for an image and a data version: a validated one before others.
 
     One that was uploaded for another slot of the account is as good: a pickle may run in several.
@@ -152,7 +154,7 @@ def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, 
     return min(matching, key=lambda one: (order[is_good(one)], one.owner != ours), default=None)
 
 
-def is_good(pickle: Pickle) -> bool | None:
+def is_good(pickle: UploadedPickle) -> bool | None:
     """Tell whether a pickle is valid; None while that is not settled.
 
     A validation that ended for want of an open round found the pickle good.

@@ -49,7 +49,7 @@ class Likeness:
 
 def predict(
     pickle: Path,
-    where: image.Image,
+    where: image.ResolvedImage,
     live: Path,
     *,
     benchmarks: Path | None,
@@ -109,7 +109,7 @@ def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Likeness:
     )
 
 
-def _cause(outcome: validate.Outcome) -> str:
+def _cause(outcome: validate.ContainerResult) -> str:
     entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
     said = diagnose.last_message(str(entry["log"]))
     return f"exit {entry['code']}{f', {said}' if said else ''}"

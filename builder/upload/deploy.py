@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Pickle, Slot, Tournament, Trigger
+    from builder.tournament import LogLine, Slot, Tournament, Trigger, UploadedPickle
     from builder.upload.journal import Journal
     from builder.upload.plan import UploadPlan
 
@@ -59,7 +59,7 @@ class Done:
         left: Somebody else gave it another pickle meanwhile, and it is left so.
     """
 
-    pickle: Pickle
+    pickle: UploadedPickle
     slot: Slot
     receipt: receipt.Receipt | None
     failure: waiting.Failure | None
@@ -80,7 +80,7 @@ class _Placed:
     slot: Slot
     before: Slot | None
     webhook: str | None
-    pickle: Pickle
+    pickle: UploadedPickle
     receipt: receipt.Receipt
 
     def is_left(self, now: Slot) -> bool:
@@ -114,12 +114,12 @@ def deploy(task: UploadTask) -> Done:
 class _FailedError(errors.ApiError):
     """The tournament found the pickle bad: an error within, so that everything is put back; a value outside."""
 
-    def __init__(self, pickle: Pickle) -> None:
+    def __init__(self, pickle: UploadedPickle) -> None:
         super().__init__(f"{pickle.id}: its validation failed")
         self.pickle = pickle
 
 
-def _validated(task: UploadTask, slot: Slot) -> Pickle:
+def _validated(task: UploadTask, slot: Slot) -> UploadedPickle:
     """Have one record of it, and wait for its validation."""
     registering = register.Registering(
         plan=task.plan,
@@ -170,7 +170,7 @@ def _make_slot(task: UploadTask) -> Slot:
     return slots.create(task.api, task.plan.name)
 
 
-def _assign(task: UploadTask, planned: Slot, pickle: Pickle) -> _Placed:
+def _assign(task: UploadTask, planned: Slot, pickle: UploadedPickle) -> _Placed:
     """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
     slot = assign.find(task.api, planned)
     if assign.identity(slot) == pickle.id:
@@ -199,7 +199,7 @@ def _assign(task: UploadTask, planned: Slot, pickle: Pickle) -> _Placed:
     return _placed(now, slot, pickle, written)
 
 
-def _placed(slot: Slot, before: Slot | None, pickle: Pickle, written: receipt.Receipt) -> _Placed:
+def _placed(slot: Slot, before: Slot | None, pickle: UploadedPickle, written: receipt.Receipt) -> _Placed:
     taken = slot_log.webhook_before(slot_log.of(slot).entries, pickle.id) if before else None
     return _Placed(slot=slot, before=before, webhook=taken, pickle=pickle, receipt=written)
 
@@ -220,7 +220,9 @@ def _times(task: UploadTask, *steps: str) -> dict[str, str]:
     return {one.step: one.at for one in task.journal.entries if not steps or one.step in steps}
 
 
-def _found_there(task: UploadTask, slot: Slot, pickle: Pickle, previous: str | None, *, known: bool) -> receipt.Receipt:
+def _found_there(
+    task: UploadTask, slot: Slot, pickle: UploadedPickle, previous: str | None, *, known: bool
+) -> receipt.Receipt:
     """Return the receipt of a slot that ran the pickle already: with the times and the run of the one that is kept."""
     kept = receipt.read(task.plan.wish.made.folder, task.plan.wish.made.manifest.pickle.sha256, slot.name)
     times, trigger = kept.get("times"), kept.get("trigger")
@@ -237,7 +239,7 @@ def _found_there(task: UploadTask, slot: Slot, pickle: Pickle, previous: str | N
     )
 
 
-def _previous(task: UploadTask, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]:
+def _previous(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> tuple[str | None, bool]:
     """Return what the slot ran before this pickle, as journal or receipt know it, and whether they do."""
     for one in reversed(task.journal.entries):
         if one.step == journal.ASSIGNING and one.text("pickle") == pickle.id:
@@ -249,7 +251,9 @@ def _previous(task: UploadTask, slot: Slot, pickle: Pickle) -> tuple[str | None,
     return (previous if known and isinstance(previous, str) else None), known
 
 
-def _receipt(task: UploadTask, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
+def _receipt(
+    task: UploadTask, slot: Slot, pickle: UploadedPickle, *, previous: str | None, known: bool
+) -> receipt.Receipt:
     made, plan = task.plan.wish.made.manifest, task.plan
     pickle = slot.pickle or pickle  # what was read back says what runs, not what was planned
     return receipt.Receipt(
@@ -274,14 +278,14 @@ def _receipt(task: UploadTask, slot: Slot, pickle: Pickle, *, previous: str | No
     )
 
 
-def _unwrite(task: UploadTask, slot: Slot, pickle: Pickle) -> None:
+def _unwrite(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> None:
     """Take back what says that the slot runs it; what cannot be written now must not hide why."""
     _remove_receipt(task, slot, pickle)
     with contextlib.suppress(errors.ArtifactError):
         task.journal.write(journal.GIVEN_BACK, pickle=pickle.id)
 
 
-def _remove_receipt(task: UploadTask, slot: Slot, pickle: Pickle) -> None:
+def _remove_receipt(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> None:
     made = task.plan.wish.made
     with contextlib.suppress(OSError):
         receipt.remove(made.folder, made.manifest.pickle.sha256, slot.name, pickle.id)
@@ -342,7 +346,7 @@ def _what_runs(now: Slot, placed: _Placed) -> str:
     return f"{now.name} runs what it ran before: {assign.shown(now)}"
 
 
-def _begun(task: UploadTask, pickle: Pickle) -> str | None:
+def _begun(task: UploadTask, pickle: UploadedPickle) -> str | None:
     """Return the run that was asked for since the slot came to run this; one that failed does not count.
 
     One whose answer never came is looked for; it is asked for anew only where there is none.
@@ -363,7 +367,7 @@ def _begun(task: UploadTask, pickle: Pickle) -> str | None:
     return None
 
 
-def _order_run(task: UploadTask, slot: Slot, pickle: Pickle) -> str:
+def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
     _check_stakes(task, pickle)
     known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
@@ -386,7 +390,7 @@ def _order_run(task: UploadTask, slot: Slot, pickle: Pickle) -> str:
     return found
 
 
-def _check_stakes(task: UploadTask, pickle: Pickle) -> None:
+def _check_stakes(task: UploadTask, pickle: UploadedPickle) -> None:
     """Refuse to run a pickle for a stake that nobody was asked about: sending and validating took their time."""
     asked = {slot.id for slot in task.plan.staked}
     new = [one for one in slots.running(task.api.account(), pickle) if one.stake and one.id not in asked]
@@ -398,7 +402,7 @@ def _check_stakes(task: UploadTask, pickle: Pickle) -> None:
         )
 
 
-def _new_run(pickle: Pickle | None, known: Collection[str]) -> str | None:
+def _new_run(pickle: UploadedPickle | None, known: Collection[str]) -> str | None:
     """Return the newest run that was not known before."""
     runs = standing.newest(pickle.triggers if pickle else ())
     return next((one.id for one in runs if one.id not in known), None)

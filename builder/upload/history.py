@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from builder.tournament import Pickle, Slot, Tournament
+    from builder.tournament import Slot, Tournament, UploadedPickle
     from builder.upload.journal import Entry
 
 
@@ -62,7 +62,7 @@ def _kept(entries: Sequence[Entry]) -> list[Entry]:
     return kept
 
 
-def earlier(api: Tournament, slot: Slot) -> list[Pickle]:
+def earlier(api: Tournament, slot: Slot) -> list[UploadedPickle]:
     """Return the valid pickles that were uploaded for a slot and that it does not run now, the newest first."""
     now = slot.pickle.id if slot.pickle else None
     return [one for one in api.pickles(slot.id) if checks.is_good(one) is True and one.id != now]

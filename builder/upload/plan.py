@@ -12,7 +12,7 @@ from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from builder.build import artifact
-    from builder.tournament import DataVersion, DockerImage, Pickle, Round, Slot
+    from builder.tournament import DataVersion, DockerImage, Round, Slot, UploadedPickle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class UploadPlan:
     image: DockerImage
     ref: str
     data_version: DataVersion
-    existing: Pickle | None
+    existing: UploadedPickle | None
     round: Round | None
     now: dt.datetime
     notes: tuple[str, ...]
@@ -222,7 +222,7 @@ class UploadPlan:
         }
 
 
-def named(pickle: Pickle) -> str:
+def named(pickle: UploadedPickle) -> str:
     """Return what a pickle is called, for messages."""
     return f"{_line(pickle.filename)} ({pickle.id})"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import FileAuth, Pickle, Slot, Tournament
+    from builder.tournament import FileAuth, Slot, Tournament, UploadedPickle
     from builder.upload.journal import Journal
     from builder.upload.plan import UploadPlan
 
@@ -67,7 +67,7 @@ def register(task: Registering) -> str:
         return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
 
 
-def check(task: Registering, pickle: Pickle) -> None:
+def check(task: Registering, pickle: UploadedPickle) -> None:
     """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
 
     Raises:
@@ -210,7 +210,7 @@ def _ids(task: Registering) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _is_for(task: Registering, pickle: Pickle) -> bool:
+def _is_for(task: Registering, pickle: UploadedPickle) -> bool:
     return (pickle.image_id, pickle.data_version_id) == _ids(task)
 
 

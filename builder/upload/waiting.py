@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Pickle, Tournament, Trigger
+    from builder.tournament import LogLine, Tournament, Trigger, UploadedPickle
 
 _PRINTED_LINES = 40
 _SHOWN_LINES = 12
@@ -83,7 +83,7 @@ def validated(
     patience: Patience,
     *,
     record: Callable[[str, str], None] = _ignore,
-) -> Pickle:
+) -> UploadedPickle:
     """Wait until a pickle's validation is settled; return it, good or bad.
 
     Args:
@@ -137,18 +137,18 @@ def run(
         errors.NetworkError: It cannot be asked for.
     """
 
-    def find(pickle: Pickle) -> Trigger | None:
+    def find(pickle: UploadedPickle) -> Trigger | None:
         return next((one for one in pickle.triggers if one.id == trigger), None)
 
-    def word(pickle: Pickle) -> str:
+    def word(pickle: UploadedPickle) -> str:
         found = find(pickle)
         return _said(f"run: {found.status or 'no word yet'}", [found]) if found else "run: not listed"
 
-    def status(pickle: Pickle) -> str:
+    def status(pickle: UploadedPickle) -> str:
         found = find(pickle)
         return found.status if found else ""
 
-    def settled(pickle: Pickle) -> bool:
+    def settled(pickle: UploadedPickle) -> bool:
         found = find(pickle)
         return found is not None and standing.judge_run(found) is not None
 
@@ -170,7 +170,7 @@ def run(
     return found
 
 
-def explain(api: Tournament, pickle: Pickle) -> Failure:
+def explain(api: Tournament, pickle: UploadedPickle) -> Failure:
     """Return why a pickle failed, with the log of the run that says so."""
     fault = standing.find_fault(pickle)
     if fault is None:
@@ -178,7 +178,7 @@ def explain(api: Tournament, pickle: Pickle) -> Failure:
     return _explain(api, pickle, fault)
 
 
-def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
+def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger) -> Failure:
     """Return why a run failed, with its log."""
     return _explain(
         api,
@@ -187,7 +187,7 @@ def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
     )
 
 
-def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
+def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.Fault) -> Failure:
     status = diagnose.one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
@@ -197,7 +197,7 @@ def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
     return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
-def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[LogLine, ...]:
+def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.Fault) -> tuple[LogLine, ...]:
     """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
     try:
         if fault.trigger is not None:
@@ -218,12 +218,12 @@ def _watch(
     progress: Progress,
     patience: Patience,
     *,
-    word: Callable[[Pickle], str],
-    status: Callable[[Pickle], str],
-    settled: Callable[[Pickle], bool],
+    word: Callable[[UploadedPickle], str],
+    status: Callable[[UploadedPickle], str],
+    settled: Callable[[UploadedPickle], bool],
     record: Callable[[str], None],
     resume: str = _AGAIN,
-) -> Pickle:
+) -> UploadedPickle:
     ends, wait, said, unknown = patience.clock() + patience.total, patience.first, "", ""
     with _noted(identity, resume):
         while True:
@@ -260,7 +260,7 @@ def _noted(identity: str, resume: str) -> Iterator[None]:
         raise
 
 
-def _look(api: Tournament, identity: str) -> tuple[Pickle | None, str]:
+def _look(api: Tournament, identity: str) -> tuple[UploadedPickle | None, str]:
     """Return the pickle as it is now; a network that fails for a while ends no waiting."""
     try:
         pickle = api.pickle(identity)

@@ -52,7 +52,7 @@ class RerunTask:
     """
 
     pickle: Path
-    image: image.Image
+    image: image.ResolvedImage
     python: str
     made_on: str | None
     live: Path
@@ -139,7 +139,9 @@ def count_rows(path: Path, option: str = "--live") -> int:
         ) from error
 
 
-def _judge(task: RerunTask, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
+def _judge(
+    task: RerunTask, outcome: validate.ContainerResult, rows: int
+) -> tuple[list[validate.Check], diagnose.Cause | None]:
     where = diagnose.Where(
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
     )

@@ -74,7 +74,7 @@ class ValidationTask:
 
     artifact: artifact.Artifact
     bundle: bundle_model.Bundle
-    image: image.Image
+    image: image.ResolvedImage
     python: str
     files: data.LiveFiles
     source: str
@@ -98,7 +98,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ContainerResult:
     """What came out of the container: how it ended, the reports on its children, and the CSV.
 
     Attributes:
@@ -162,13 +162,13 @@ def to_bytes(validation: Validation) -> bytes:
 def run_children(
     children: dict[str, Any],
     entries: Iterable[tar_stream.Entry],
-    where: image.Image,
+    where: image.ResolvedImage,
     limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
     rows: int,
-) -> Outcome:
+) -> ContainerResult:
     """Run the children of a plan in a locked container; once more if the first run aborts after its CSV is whole.
 
     A thread of pyarrow that is still starting aborts a process that ends, now and then (exit 134). That says nothing of
@@ -194,7 +194,7 @@ def run_children(
     return dataclasses.replace(second, aborts=2 if _aborted_at_end(second, rows) else 1)
 
 
-def _aborted_at_end(outcome: Outcome, rows: int) -> bool:
+def _aborted_at_end(outcome: ContainerResult, rows: int) -> bool:
     """Tell whether the entry point aborted, and its CSV is whole all the same: it came out with every line ended."""
     if outcome.entry is None or outcome.entry["code"] not in diagnose.ABORT_CODES or outcome.entry["timed_out"]:
         return False
@@ -209,12 +209,12 @@ def _aborted_at_end(outcome: Outcome, rows: int) -> bool:
 def _run_once(
     children: dict[str, Any],
     entries: Iterable[tar_stream.Entry],
-    where: image.Image,
+    where: image.ResolvedImage,
     limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
-) -> Outcome:
+) -> ContainerResult:
     most = engine.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
     command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
     watching: dict[str, bytes | Path] = {
@@ -237,7 +237,7 @@ def _run_once(
     entry = read.get(f"{ENTRY}.json")
     if entry is None and not ended.out_of_memory and ended.code is not None:
         raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
-    return Outcome(
+    return ContainerResult(
         exit=ended,
         entry=entry,
         measured=read.get("measured.json"),
@@ -292,7 +292,7 @@ def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
     return [tar_stream.Entry(name=name, content=content) for name, content in files.items()]
 
 
-def plan_children(where: image.Image, limits: config.Limits) -> dict[str, Any]:
+def plan_children(where: image.ResolvedImage, limits: config.Limits) -> dict[str, Any]:
     """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
 
     Raises:
@@ -334,7 +334,7 @@ def _measure_plan(task: ValidationTask) -> dict[str, object]:
     }
 
 
-def judge_entry(outcome: Outcome, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
+def judge_entry(outcome: ContainerResult, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
     """Return the check of how the entry point ended, and why if it did not end well."""
     entry = outcome.entry or _lost(outcome)
     if entry["code"] == 0:
@@ -348,7 +348,7 @@ def judge_entry(outcome: Outcome, where: diagnose.Where) -> tuple[Check, diagnos
     return Check(name="entry point", good=False, detail=str(cause)), cause
 
 
-def note_seconds(where: image.Image) -> list[Check]:
+def note_seconds(where: image.ResolvedImage) -> list[Check]:
     """Return a note on seconds that are measured in a look-alike; none for another image.
 
     The exact image has no compiled bytecode: each run there compiles every module that it imports.
@@ -362,12 +362,12 @@ def note_seconds(where: image.Image) -> list[Check]:
     return [Check(name="seconds", good=None, detail=detail)]
 
 
-def _lost(outcome: Outcome) -> dict[str, Any]:
+def _lost(outcome: ContainerResult) -> dict[str, Any]:
     """Return the report on a child that left none."""
     return {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
 
 
-def _ended(outcome: Outcome, child: dict[str, Any]) -> diagnose.Ended:
+def _ended(outcome: ContainerResult, child: dict[str, Any]) -> diagnose.Ended:
     return diagnose.Ended(
         code=child["code"],
         timed_out=child["timed_out"],
@@ -386,7 +386,7 @@ def _where(task: ValidationTask) -> diagnose.Where:
     )
 
 
-def _judge_measured(task: ValidationTask, outcome: Outcome) -> list[Check]:
+def _judge_measured(task: ValidationTask, outcome: ContainerResult) -> list[Check]:
     measured = outcome.measured
     if measured is None:
         child = outcome.measuring or {**_lost(outcome), "code": None}

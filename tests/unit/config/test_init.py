@@ -73,7 +73,7 @@ def test_the_config_is_complete_and_says_what_it_is_of(root: Path) -> None:
     assert written.name == "my_model_v2"
     assert written.config == root / "configs" / "my_model_v2.yaml"
     assert loaded.bundle == written.bundle == one
-    assert loaded.image == config.Image(ref=init_text.REFERENCE)
+    assert loaded.image == config.ImageConfig(ref=init_text.REFERENCE)
     assert loaded.image.stand_in is None
     assert loaded.post == (post.Rank(),)
     assert loaded.validate == config.Validate()

@@ -40,7 +40,9 @@ def run_id(on: FakeEngine) -> Iterator[str]:
         yield identity
 
 
-def resolve(on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False) -> image.Image:
+def resolve(
+    on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False
+) -> image.ResolvedImage:
     return image.resolve(image.Wanted(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent())
 
 
@@ -235,7 +237,7 @@ def test_the_inventory_is_asked_once_and_remembered_by_identity(on: FakeEngine, 
         image.inventory(dataclasses.replace(found, identity=f"sha256:{'0' * 64}"), on, run_id)
 
 
-def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.Image:
+def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.ResolvedImage:
     on.add_image(REF)
     on.programs["inventory.py"] = Program(log=text, code=code)
     return resolve(on)
@@ -290,7 +292,7 @@ def test_an_image_without_a_python_is_refused(on: FakeEngine, run_id: str) -> No
 # ---- the very same again
 
 
-def recorded(found: image.Image, python: str = "3.11.2") -> manifest.RunnerImage:
+def recorded(found: image.ResolvedImage, python: str = "3.11.2") -> manifest.RunnerImage:
     return manifest.RunnerImage(
         kind=found.kind,
         ref=found.ref,
@@ -302,7 +304,7 @@ def recorded(found: image.Image, python: str = "3.11.2") -> manifest.RunnerImage
     )
 
 
-def find_again(on: FakeEngine, was: image.Image) -> image.Image:
+def find_again(on: FakeEngine, was: image.ResolvedImage) -> image.ResolvedImage:
     return image.find_again(recorded(was), on, progress=progress.Silent(), again="BUILD AGAIN")
 
 
@@ -347,7 +349,7 @@ def test_a_name_that_means_another_image_now_is_told(on: FakeEngine) -> None:
         assert said in str(raised.value)
 
 
-def resolve_changed(on: FakeEngine) -> image.Image:
+def resolve_changed(on: FakeEngine) -> image.ResolvedImage:
     on.add_image(REF)
     return resolve(on)
 
@@ -399,7 +401,7 @@ def test_the_digest_that_the_config_names_is_the_one_of_several(on: FakeEngine) 
 BY_DIGEST = f"{REPOSITORY}@{DIGEST}"
 
 
-def pinned(on: FakeEngine, notes: Notes, *, stand_in_python: str | None = None) -> image.Image:
+def pinned(on: FakeEngine, notes: Notes, *, stand_in_python: str | None = None) -> image.ResolvedImage:
     wanted = image.Wanted(ref=REF, stand_in=stand_in_python, digest=DIGEST)
     return image.resolve(wanted, on, pull=True, progress=notes)
 
@@ -438,7 +440,7 @@ def test_an_image_that_cannot_fit_is_not_pulled(on: FakeEngine) -> None:
     offer(on)
     on.free = 3_000_000_000
 
-    def ask(size: int) -> image.Image:
+    def ask(size: int) -> image.ResolvedImage:
         return image.resolve(
             image.Wanted(ref=REF), on, pull=False, progress=progress.Silent(), ask=lambda _: sized(size)
         )

@@ -17,7 +17,7 @@ PIN = lockfile.pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
-def judge(key: str = REF, **changes: object) -> pinning.Outcome:
+def judge(key: str = REF, **changes: object) -> pinning.PinResult:
     plain = {"was": PIN, "found": FOUND, "was_there": None, "said": (), "day": "2026-11-24"}
     return pinning.judge(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ def fault(status: str = "failed", *said: str) -> standing.Fault:
 
 
 def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
-    where = image.Image(
+    where = image.ResolvedImage(
         kind=kind,
         ref="a/b:c",
         identity="sha256:1",

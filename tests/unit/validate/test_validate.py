@@ -417,7 +417,7 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 def test_whatever_was_measured_only_a_kept_contract_is_good(
     task: validate.ValidationTask, changes: dict[str, Any], predicted: list[float] | None
 ) -> None:
-    outcome = validate.Outcome(
+    outcome = validate.ContainerResult(
         exit=engine.Exit(code=0, out_of_memory=False),
         entry=GOOD_ENTRY,
         measured=measured(predicted, **changes),
