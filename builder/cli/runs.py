@@ -83,7 +83,7 @@ def _wait(
     from builder.tournament import status  # noqa: PLC0415
     from builder.upload import waiting  # noqa: PLC0415
 
-    patience = waiting.Patience(total=seconds)
+    patience = waiting.PollPolicy(total=seconds)
     resume = "triggering it again would begin another run"
     ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
     return ended, waiting.explain_run(api, pickle, ended) if status.judge_run(ended) is False else None

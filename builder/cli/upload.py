@@ -79,7 +79,7 @@ def _upload(
                     api=api,
                     journal=journal.Journal(path, spare, clock=api.now),
                     progress=progress,
-                    patience=waiting.Patience(total=options.wait),
+                    patience=waiting.PollPolicy(total=options.wait),
                 )
             )
         plan = _at_the_end(api, plan, done)

@@ -43,7 +43,7 @@ class _UnreadableError(errors.ApiError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """How often a query is asked, and how long is waited in between.
 
     Attributes:
@@ -76,7 +76,7 @@ class Client:
         token: settings.Token | None,
         progress: Progress,
         *,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.token = token
@@ -85,7 +85,7 @@ class Client:
         self._answered: tuple[dt.datetime, float] | None = None
         """The server's time of its last answer, and when that came by a clock that nobody sets."""
         self._url, self._progress = url, progress
-        self._patience, self._sleep = patience or Patience(), sleep
+        self._patience, self._sleep = patience or RetryPolicy(), sleep
         self._http: http.Client | None = None
 
     def __enter__(self) -> Self:

@@ -45,8 +45,8 @@ class UploadTask:
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Patience = field(default_factory=storage.Patience)
-    patience: waiting.Patience = field(default_factory=waiting.Patience)
+    terms: storage.TransferPolicy = field(default_factory=storage.TransferPolicy)
+    patience: waiting.PollPolicy = field(default_factory=waiting.PollPolicy)
     sleep: Callable[[float], None] = time.sleep
 
 

@@ -45,7 +45,7 @@ class Registering:
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Patience
+    terms: storage.TransferPolicy
     sleep: Callable[[float], None]
 
 

@@ -39,7 +39,7 @@ _RUN_AGAIN = f"run it again: {_NOTHING}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class TransferPolicy:
     """How often a file is sent, and how long anything may take.
 
     Attributes:
@@ -75,7 +75,7 @@ def put(
     progress: Progress,
     clock_ahead: float | None,
     renew: Callable[[], FileAuth],
-    patience: Patience | None = None,
+    patience: TransferPolicy | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Stored:
     """Store a file.
@@ -96,7 +96,7 @@ def put(
         errors.ArtifactError: The file is not the one that was promised, or changed while it was sent.
         errors.NetworkError: It could not be stored; the message says why and what to do.
     """
-    patience = patience or Patience()
+    patience = patience or TransferPolicy()
     with _opened(path) as file, futures.ThreadPoolExecutor(max_workers=1) as hashing:
         content = _Content(
             file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total
@@ -243,7 +243,7 @@ def _again(pickle: Path) -> str:
     return commands.with_config("pickle", pickle.parent)
 
 
-def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | None) -> str:
+def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: float | None) -> str:
     """Send the file once, to where the storage wants it; returns its ETag."""
     for _ in range(_MOST_REDIRECTS + 1):
         at = http.shown(url)

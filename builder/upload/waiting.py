@@ -31,7 +31,7 @@ def _ignore(what: str, status: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class PollPolicy:
     """How often the API is asked, and for how long; in seconds.
 
     Attributes:
@@ -80,7 +80,7 @@ def validated(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
 ) -> UploadedPickle:
@@ -116,7 +116,7 @@ def run(
     identity: str,
     trigger: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
     resume: str = _AGAIN,
@@ -216,7 +216,7 @@ def _watch(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
     word: Callable[[UploadedPickle], str],
     status: Callable[[UploadedPickle], str],
