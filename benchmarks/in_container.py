@@ -43,7 +43,9 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
         run.start(on) as identity,
         on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
     ):
-        container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in named.items()))
+        container.put(
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in named.items())
+        )
         ended = container.run(seconds)
         printed = container.log()
     if ended.code != 0:

@@ -167,9 +167,9 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()
     if slot.webhook:
         fix = commands.with_config("upload", config, "--clear-webhook")
         return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
-    if how.rank is status.Rank.FAILED and slot.pickle:
+    if how.rank is status.SlotState.FAILED and slot.pickle:
         return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
-    if how.rank <= status.Rank.UNASSIGNED:  # nothing that keeps a deploy from it
+    if how.rank <= status.SlotState.UNASSIGNED:  # nothing that keeps a deploy from it
         return Line(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
     return Line(name=SLOT, good=True, text=text)
 

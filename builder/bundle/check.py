@@ -37,7 +37,7 @@ def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
     return placed(path, parsed) if isinstance(parsed, list) else parsed
 
 
-def placed(path: Path, faults: Iterable[typed.Fault]) -> list[str]:
+def placed(path: Path, faults: Iterable[typed.Problem]) -> list[str]:
     """Return faults with their file and key path."""
     return [": ".join([str(path), *_key_path(fault.path), fault.text]) for fault in faults]
 

@@ -52,7 +52,7 @@ def connect(
     token = found.token
     if token is None and needs_token:
         token = _ask_for_token()
-    with api.Client(found.api_url, token, progress, patience=patience) as client:
+    with api.ApiClient(found.api_url, token, progress, patience=patience) as client:
         yield tournament.Tournament(client)
 
 

@@ -62,7 +62,7 @@ def write_config(options: argparse.Namespace) -> int:
 
     if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
         raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
-    wish = init.Wish(
+    wish = init.InitRequest(
         bundle=Path(options.bundle),
         root=Path(options.root),
         name=options.name,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from builder import tournament
     from builder.progress import Progress
-    from builder.upload.plan import Wish
+    from builder.upload.plan import UploadRequest
 
 
 def compare(
-    wish: Wish,
+    wish: UploadRequest,
     old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -33,7 +33,7 @@ def compare(
 
 
 def _compare(
-    wish: Wish,
+    wish: UploadRequest,
     old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -66,7 +66,7 @@ def _compare(
 
 
 def _live_files(
-    wish: Wish, chosen: target.Target, api: tournament.Tournament, progress: Progress
+    wish: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
 ) -> tuple[Path, Path | None, str]:
     """Return what to predict on: what the config validates on, else the tournament's live data of today."""
     terms = chosen.config.validate if chosen.config else config.Validate()

@@ -74,7 +74,7 @@ def status(options: argparse.Namespace) -> int:
 
 
 def _explain(
-    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.UploadedPickle]
+    api: tournament.Tournament, one: standing.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.Failure | None:
     """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
     from builder.tournament import status as standing  # noqa: PLC0415
@@ -133,7 +133,7 @@ def pickle_line(one: tournament.UploadedPickle) -> str:
     return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
 
 
-def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | None, now: dt.datetime) -> None:
+def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
     from builder.tournament import status as ranks  # noqa: PLC0415
     from builder.tournament import times  # noqa: PLC0415
 
@@ -154,12 +154,12 @@ def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | No
     terminal.print_table(rows)
 
 
-def _todo(one: standing.Standing) -> str:
+def _todo(one: standing.SlotStatus) -> str:
     return f"-> python -m builder {one.todo}" if one.todo else ""
 
 
 def _tell_one(
-    one: standing.Standing,
+    one: standing.SlotStatus,
     failure: waiting.Failure | None,
     current: tournament.Round | None,
     now: dt.datetime,
@@ -211,7 +211,7 @@ def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[
         yield f"and {len(runs) - _RUNS} before"
 
 
-def _model_row(one: standing.Standing) -> tuple[str, ...]:
+def _model_row(one: standing.SlotStatus) -> tuple[str, ...]:
     slot, pickle = one.slot, one.slot.pickle
     return (
         clean(slot.name),
@@ -260,7 +260,7 @@ def slot_data(slot: tournament.Slot) -> dict[str, Any]:
     return {**dataclasses.asdict(slot), "webhook": _webhook(slot)}
 
 
-def _standing_data(one: standing.Standing) -> dict[str, Any]:
+def _standing_data(one: standing.SlotStatus) -> dict[str, Any]:
     state = one.rank.name.lower()
     return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}
 

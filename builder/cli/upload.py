@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.build import artifact
     from builder.cli.terminal import QuietProgress, TerminalProgress
     from builder.upload import deploy, refusals
-    from builder.upload.plan import UploadPlan, Wish
+    from builder.upload.plan import UploadPlan, UploadRequest
 
 _LOG_LINES = 12
 
@@ -127,14 +127,14 @@ def _wish(
     made: artifact.Artifact,
     account: tournament.Account,
     data_version: str,
-) -> Wish:
+) -> UploadRequest:
     from builder.upload import plan  # noqa: PLC0415
 
     configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
     name, create = options.model or configured, options.create
     if name is None:
         name, create = _ask_for_slot(account, create=create)
-    return plan.Wish(
+    return plan.UploadRequest(
         made=made,
         slot=name,
         data_version=data_version,

@@ -36,7 +36,7 @@ class _Case:
 
     name: str
     pickle: tournament.UploadedPickle
-    fault: status.Fault
+    fault: status.PickleFailure
     log: tuple[str, ...]
 
 

@@ -92,7 +92,7 @@ def _places(root: Path, data_version: str) -> tuple[Path, Path]:
     return root / data_version / FILE, root / FILE
 
 
-def _placed(fault: parse.Fault, *above: str) -> str:
+def _placed(fault: parse.Problem, *above: str) -> str:
     return ": ".join(filter(None, [".".join(map(str, (*above, *fault.path))), fault.text]))
 
 

@@ -159,7 +159,7 @@ def parse(text: bytes, shown: str) -> Lock:
     if not any(not path for _, path, _ in faults):
         wrong = found if isinstance(found, list) else _wrong_keys(found)
         if "format" not in document.data:
-            wrong = [typed.Fault(path=("format",), text="missing; 1 is needed"), *wrong]
+            wrong = [typed.Problem(path=("format",), text="missing; 1 is needed"), *wrong]
         known = {path for _, path, _ in faults}
         faults += [(document.position(one.path), one.path, one.text) for one in wrong if one.path not in known]
     if faults or isinstance(found, list):
@@ -217,17 +217,17 @@ def _is_short(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and text.isprintable()
 
 
-def _wrong_keys(lock: Lock) -> list[typed.Fault]:
+def _wrong_keys(lock: Lock) -> list[typed.Problem]:
     """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
     faults = []
     for key, one in lock.images.items():
         is_default = key == config_values.DEFAULT_IMAGE
         if not is_default and (said := _wrong_reference(key)):
-            faults.append(typed.Fault(path=("images", key), text=said))
+            faults.append(typed.Problem(path=("images", key), text=said))
         if is_default and one.ref is None:
-            faults.append(typed.Fault(path=("images", key), text="has no ref; what it stood for is needed"))
+            faults.append(typed.Problem(path=("images", key), text="has no ref; what it stood for is needed"))
         if not is_default and one.ref is not None:
-            faults.append(typed.Fault(path=("images", key, "ref"), text="only default has one; leave it out"))
+            faults.append(typed.Problem(path=("images", key, "ref"), text="only default has one; leave it out"))
     return faults
 
 

@@ -89,7 +89,7 @@ def judge(
     ref: str,
     *,
     was: lockfile.Pin | None,
-    found: registry.Found | None,
+    found: registry.RemoteImage | None,
     was_there: bool | str | None,
     said: Sequence[str],
     day: str,

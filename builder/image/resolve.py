@@ -109,7 +109,7 @@ def resolve(
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.Found] | None = None,
+    ask: Callable[[str], registry.RemoteImage] | None = None,
 ) -> ResolvedImage:
     """Return the image that a config means: here first, then the registry, then the stand-in.
 
@@ -226,7 +226,7 @@ def _ask_registry(
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.Found] | None,
+    ask: Callable[[str], registry.RemoteImage] | None,
 ) -> tuple[engine.ImageFacts | None, str]:
     """Return the pulled image, or None and why not.
 
@@ -254,7 +254,7 @@ def _ask_registry(
     return found, ""
 
 
-def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Found] | None) -> str:
+def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.RemoteImage] | None) -> str:
     """Say so where an image cannot fit on the engine's disk; nothing where it can, or where that is not known."""
     free = on.free_disk() if ask else None
     if ask is None or free is None:
@@ -289,7 +289,7 @@ def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress
 
 
 def _ask_image(image: ResolvedImage, on: engine.Engine, run: str) -> dict[str, Any]:
-    script = tar_stream.Entry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
+    script = tar_stream.TarEntry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
     with on.container(
         image.handle, ("python", f"{engine.BOX}/inventory.py"), run=run, limits=_SMALL, network=False
     ) as container:

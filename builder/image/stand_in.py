@@ -183,7 +183,7 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
             progress.step(f"building the look-alike of Python {python}")
             try:
                 on.build(
-                    tar_stream.pack(tar_stream.Entry(name=name, content=path) for name, path in files.items()),
+                    tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
                     tag=tag_name(python, spec),

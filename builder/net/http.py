@@ -41,7 +41,7 @@ _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy",
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What came back, the headers by their names in lower case; of the text no more than its beginning."""
 
     status: int
@@ -82,7 +82,7 @@ def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
     )
 
 
-def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> Answer:
+def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> HttpResponse:
     """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
 
     Args:
@@ -104,7 +104,7 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
             if len(said) >= _MOST_SAID or time.monotonic() > ends:
                 break
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
+        return HttpResponse(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
 
 
 @contextlib.contextmanager

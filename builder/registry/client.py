@@ -40,7 +40,7 @@ _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RegistryResponse:
     """A whole answer; the names of its headers in small letters."""
 
     status: int
@@ -48,7 +48,7 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class Client:
+class RegistryClient:
     """One registry's API; a connection is kept open for all questions.
 
     Args:
@@ -82,7 +82,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._clients.close()
 
-    def get(self, repository: str, path: str, at: str) -> Answer:
+    def get(self, repository: str, path: str, at: str) -> RegistryResponse:
         """Return a good answer; a token is fetched where one is asked for.
 
         Args:
@@ -126,7 +126,7 @@ class Client:
             return None
         return found if found and found.user else None  # an identity token is for engines only
 
-    def _patiently(self, url: str, authorization: str, at: str) -> Answer:
+    def _patiently(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Ask, and ask again where the registry says that it could not answer now."""
         wait = 0.5
         for attempt in range(1, _ATTEMPTS + 1):
@@ -148,7 +148,7 @@ class Client:
             wait *= 2
         raise AssertionError  # the loop returns
 
-    def _follow(self, url: str, authorization: str, at: str) -> Answer:
+    def _follow(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Follow redirects: blobs often lie at a storage, which is sent no token and no login."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send(url, authorization, at)
@@ -165,7 +165,7 @@ class Client:
             url = there
         raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; look at the reference")
 
-    def _send(self, url: str, authorization: str, at: str) -> Answer:
+    def _send(self, url: str, authorization: str, at: str) -> RegistryResponse:
         headers = {"Accept": _ACCEPT} | ({"Authorization": authorization} if authorization else {})
         with http.translated(at, seconds=self._seconds):
             client = self._http.get(_origin(url))
@@ -178,7 +178,7 @@ class Client:
                     body += chunk
                     if len(body) > _MOST_BYTES:
                         raise errors.NetworkError(f"{at}: the answer goes on after {_MOST_BYTES:,} bytes; look at it")
-                return Answer(
+                return RegistryResponse(
                     status=answer.status_code,
                     headers={name.lower(): value for name, value in answer.headers.items()},
                     body=body,

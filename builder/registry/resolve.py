@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class RemoteImage:
     """An image as its registry has it.
 
     Attributes:
@@ -52,10 +52,10 @@ class _Manifest:
 class Registry:
     """One registry, through its API."""
 
-    def __init__(self, client: registry_client.Client) -> None:
+    def __init__(self, client: registry_client.RegistryClient) -> None:
         self._client = client
 
-    def resolve(self, ref: reference.ImageRef) -> Found:
+    def resolve(self, ref: reference.ImageRef) -> RemoteImage:
         """Return what a reference means at the registry now.
 
         Raises:
@@ -79,7 +79,7 @@ class Registry:
             raise _other_platforms(ref, [own])
         inside = config.get("config")
         inside = inside if isinstance(inside, dict) else {}
-        return Found(
+        return RemoteImage(
             digest=top.digest,
             platforms=tuple(name for name, _ in platforms) or (own,),
             size=size,

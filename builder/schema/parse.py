@@ -30,9 +30,9 @@ from builder.schema.types import NOT_A_KEY, Keyed, Reads, Rule, above, between, 
 
 __all__ = [
     "NOT_A_KEY",
-    "Fault",
     "Keyed",
     "Place",
+    "Problem",
     "Reads",
     "Rule",
     "above",
@@ -52,7 +52,7 @@ _FAILED: Any = object()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fault:
+class Problem:
     """One thing that is wrong in a file.
 
     Attributes:
@@ -64,7 +64,7 @@ class Fault:
     text: str
 
 
-def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Fault]:
+def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Problem]:
     """Read plain data into ``kind``.
 
     Args:
@@ -121,7 +121,7 @@ class _Reader:
     """One pass over the data; gathers faults instead of stopping at the first."""
 
     def __init__(self, spelling: Mapping[Place, str]) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Problem] = []
         self._spelling = spelling
 
     def read(self, kind: Any, data: Any, path: Place) -> Any:
@@ -147,7 +147,7 @@ class _Reader:
         return value
 
     def _fault(self, path: Place, text: str) -> Any:
-        self.faults.append(Fault(path=path, text=text))
+        self.faults.append(Problem(path=path, text=text))
         return _FAILED
 
     def _wrong(self, kind: Any, data: Any, path: Place) -> Any:
@@ -214,7 +214,7 @@ class _Reader:
 
     def _read_union(self, kind: Any, alternatives: tuple[Any, ...], data: Any, path: Place) -> Any:
         fitting = [item for item in alternatives if types.has_form(item, data)]
-        attempts: list[list[Fault]] = []
+        attempts: list[list[Problem]] = []
         for item in fitting:
             attempt = _Reader(self._spelling)
             value = attempt.read(item, data, path)

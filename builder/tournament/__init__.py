@@ -97,7 +97,7 @@ def _of_the_schema(method: Callable[..., Any]) -> Callable[..., Any]:
 class Tournament:
     """The API's questions and orders. Each raises what :class:`builder.tournament.client.Client` does."""
 
-    def __init__(self, client: api.Client) -> None:
+    def __init__(self, client: api.ApiClient) -> None:
         self.client = client
         self.seen: Account | None = None
         """The account as it was last read."""

@@ -59,7 +59,7 @@ class RetryPolicy:
     silent: float = http.SECONDS
 
 
-class Client:
+class ApiClient:
     """Talks to the API; one connection is kept open for all of a command's questions.
 
     Args:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from builder.registry import resolve as registry
     from builder.tournament import Account, DataVersion, DockerImage, Slot, Tournament, UploadedPickle
-    from builder.upload.plan import UploadPlan, Wish
+    from builder.upload.plan import UploadPlan, UploadRequest
 
 
 class Registries(Protocol):
     """Where a reference's digest is asked for."""
 
-    def resolve(self, ref: str, /) -> registry.Found:
+    def resolve(self, ref: str, /) -> registry.RemoteImage:
         """Return what a reference means now."""
 
 
@@ -63,7 +63,7 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
     return found
 
 
-def make(api: Tournament, account: Account, wish: Wish, registries: Registries, host: str) -> UploadPlan:
+def make(api: Tournament, account: Account, wish: UploadRequest, registries: Registries, host: str) -> UploadPlan:
     """Read the rest and check it.
 
     Args:
@@ -125,7 +125,9 @@ def after_the_answer(api: Tournament, made: UploadPlan) -> UploadPlan:
     return at_this_moment(api, dataclasses.replace(made, slot=slot, also=also))
 
 
-def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: UploadedPickle | None) -> tuple[Slot, ...]:
+def _sharing(
+    account: Account, wish: UploadRequest, slot: Slot | None, existing: UploadedPickle | None
+) -> tuple[Slot, ...]:
     """Return the other slots that run these bytes, under whatever record."""
     digits = wish.made.manifest.pickle.sha256[:12]
     pickles = [one.pickle for one in account.slots if one.pickle and digits in one.pickle.filename]
@@ -162,13 +164,15 @@ def is_good(pickle: UploadedPickle) -> bool | None:
     return status.judge_validation(pickle)
 
 
-def _check_slot(slot: Slot, wish: Wish) -> None:
+def _check_slot(slot: Slot, wish: UploadRequest) -> None:
     slots.check_usable(slot)
     if not wish.clear_webhook:
         slots.check_no_webhook(slot, mend="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
 
 
-def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:
+def _check_image(
+    api: Tournament, wish: UploadRequest, registries: Registries, host: str
+) -> tuple[DockerImage, str, list[str]]:
     """Return the tournament's image that is the very one the pickle was made in."""
     made = wish.made.manifest.image
     build_again = " and ".join(f"`{commands.with_config(name, wish.made.folder)}`" for name in ("pickle", "validate"))
@@ -215,7 +219,7 @@ def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, b
     return []
 
 
-def _check_data_version(api: Tournament, wish: Wish) -> DataVersion:
+def _check_data_version(api: Tournament, wish: UploadRequest) -> DataVersion:
     every = api.data_versions()
     found = next((one for one in every if wish.data_version in {one.version, one.name}), None)
     usable = _line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"

@@ -67,9 +67,9 @@ def predict(
     plan = validate.plan_children(where, limits)
     plan["children"] = plan["children"][:1]  # the CSV itself comes back: nothing is to be measured of it
     entries = [
-        tar_stream.Entry(name="model.pkl", content=pickle),
-        tar_stream.Entry(name="live.parquet", content=live),
-        tar_stream.Entry(name="benchmarks.parquet", content=benchmarks or live),
+        tar_stream.TarEntry(name="model.pkl", content=pickle),
+        tar_stream.TarEntry(name="live.parquet", content=live),
+        tar_stream.TarEntry(name="benchmarks.parquet", content=benchmarks or live),
     ]
     rows = rerun.count_rows(live)
     outcome = validate.run_children(plan, entries, where, limits, on, run=run, rows=rows)

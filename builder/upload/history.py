@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.tournament import Slot, Tournament, UploadedPickle
-    from builder.upload.journal import Entry
+    from builder.upload.journal import JournalEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ def find(root: Path, slot: Slot) -> Before | None:
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _kept(entries: Sequence[Entry]) -> list[Entry]:
+def _kept(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """Return the changes of a slot, without those that were given back."""
-    kept: list[Entry] = []
+    kept: list[JournalEntry] = []
     for one in entries:
         if one.step == journal.ASSIGNING:
             kept.append(one)

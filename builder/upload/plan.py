@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class UploadRequest:
     """What a person asks for.
 
     Attributes:
@@ -59,7 +59,7 @@ class UploadPlan:
         also: Other slots that run this pickle: equal bytes share one record, and a run may submit for each of them.
     """
 
-    wish: Wish
+    wish: UploadRequest
     account: str
     slot: Slot | None
     name: str

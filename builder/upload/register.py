@@ -117,7 +117,7 @@ def _made_meanwhile(task: Registering) -> str | None:
     return None
 
 
-def _last(task: Registering, entries: Sequence[journal.Entry]) -> journal.Entry | None:
+def _last(task: Registering, entries: Sequence[journal.JournalEntry]) -> journal.JournalEntry | None:
     """Return the newest line on a registration, sent or done, for the same image and data version."""
     steps = (journal.CREATE_SENT, journal.CREATED)
     return next((one for one in reversed(_lines(task, entries)) if one.step in steps), None)
@@ -214,7 +214,7 @@ def _is_for(task: Registering, pickle: UploadedPickle) -> bool:
     return (pickle.image_id, pickle.data_version_id) == _ids(task)
 
 
-def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.Entry]:
+def _lines(task: Registering, entries: Sequence[journal.JournalEntry]) -> list[journal.JournalEntry]:
     """Return what was written down for the same image and data version: no record for another is any of ours."""
     found, ours = [], False
     for one in entries:
@@ -225,13 +225,13 @@ def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.
     return found
 
 
-def _is_registered(task: Registering, put: journal.Entry) -> bool:
+def _is_registered(task: Registering, put: journal.JournalEntry) -> bool:
     """Tell whether the journal knows a record of this file: then it is no longer free to register."""
     name = put.text("filename")
     return not name or any(one.step == journal.CREATED and one.text("filename") == name for one in task.journal.entries)
 
 
-def _age(task: Registering, put: journal.Entry) -> float:
+def _age(task: Registering, put: journal.JournalEntry) -> float:
     """Return how many seconds ago a file was stored, by the API's clock (which expires it)."""
     then = tournament.read_time(put.at)
     return abs((task.api.now() - then).total_seconds()) if then else _KEPT_SECONDS

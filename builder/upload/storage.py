@@ -264,7 +264,7 @@ def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: fl
     raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; {_RUN_AGAIN}")
 
 
-def _moved(url: str, answer: http.Answer) -> str:
+def _moved(url: str, answer: http.HttpResponse) -> str:
     """Return where the body goes instead: elsewhere on the same host, and on no other."""
     found = ""
     with contextlib.suppress(ValueError):
@@ -286,7 +286,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
     return parts.scheme, parts.hostname, port
 
 
-def _judge(answer: http.Answer, content: _Content, at: str, clock_ahead: float | None) -> str:
+def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: float | None) -> str:
     """Return the ETag of a file that is stored; raise for one that is not."""
     status = answer.status
     if status in _DONE:
@@ -308,7 +308,7 @@ def _judge(answer: http.Answer, content: _Content, at: str, clock_ahead: float |
     raise errors.NetworkError(f"{said}, the storage refuses the file; {_RUN_AGAIN} later")
 
 
-def _check_etag(answer: http.Answer, content: _Content, at: str) -> str:
+def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
     if not content.md5:
         raise _AgainError(f"{at}: HTTP {answer.status} before all of the file was sent; {_RUN_AGAIN}")
     etag = answer.headers.get("etag", "")

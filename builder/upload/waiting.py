@@ -174,7 +174,7 @@ def explain(api: Tournament, pickle: UploadedPickle) -> Failure:
     """Return why a pickle failed, with the log of the run that says so."""
     fault = standing.find_fault(pickle)
     if fault is None:
-        fault = standing.Fault(where="validation", status=pickle.validation, descriptions=(), trigger=None)
+        fault = standing.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
     return _explain(api, pickle, fault)
 
 
@@ -183,11 +183,11 @@ def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger) -> Fa
     return _explain(
         api,
         pickle,
-        standing.Fault(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
+        standing.PickleFailure(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
     )
 
 
-def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.Fault) -> Failure:
+def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> Failure:
     status = diagnose.one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
@@ -197,7 +197,7 @@ def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.Fault) -> 
     return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
-def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.Fault) -> tuple[LogLine, ...]:
+def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> tuple[LogLine, ...]:
     """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
     try:
         if fault.trigger is not None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from builder.config import model as config
     from builder.image import resolve as image
     from builder.progress import Progress
-    from builder.tournament.status import Fault
+    from builder.tournament.status import PickleFailure
 
 _BOX = engine.BOX
 _MEND = (
@@ -95,7 +95,7 @@ def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> R
     )
 
 
-def conclude(fault: Fault, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
+def conclude(fault: PickleFailure, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
     """Return the one cause and the one fix.
 
     Args:
@@ -163,7 +163,7 @@ def _judge(
     return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
 
 
-def _entries(task: RerunTask) -> list[tar_stream.Entry]:
+def _entries(task: RerunTask) -> list[tar_stream.TarEntry]:
     plan = {
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",
@@ -179,4 +179,4 @@ def _entries(task: RerunTask) -> list[tar_stream.Entry]:
         "live.parquet": task.live,
         "benchmarks.parquet": task.benchmarks or task.live,
     }
-    return [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
+    return [tar_stream.TarEntry(name=name, content=content) for name, content in named.items()]

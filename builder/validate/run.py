@@ -161,7 +161,7 @@ def to_bytes(validation: Validation) -> bytes:
 
 def run_children(
     children: dict[str, Any],
-    entries: Iterable[tar_stream.Entry],
+    entries: Iterable[tar_stream.TarEntry],
     where: image.ResolvedImage,
     limits: config.Limits,
     on: engine.Engine,
@@ -208,7 +208,7 @@ def _aborted_at_end(outcome: ContainerResult, rows: int) -> bool:
 
 def _run_once(
     children: dict[str, Any],
-    entries: Iterable[tar_stream.Entry],
+    entries: Iterable[tar_stream.TarEntry],
     where: image.ResolvedImage,
     limits: config.Limits,
     on: engine.Engine,
@@ -222,7 +222,7 @@ def _run_once(
         "plan.json": json.dumps(children).encode(),
     }
     with on.container(where.handle, command, run=run, limits=most, network=False) as container:
-        folder = tar_stream.Entry(name="csv/.keep", content=b"")
+        folder = tar_stream.TarEntry(name="csv/.keep", content=b"")
         container.put(tar_stream.pack([folder, *_named(watching), *entries]))
         ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
         try:
@@ -274,7 +274,7 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _entries(task: ValidationTask) -> list[tar_stream.Entry]:
+def _entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
     inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
     named: dict[str, bytes | Path] = {
         "measure.py": inside / "measure.py",
@@ -288,8 +288,8 @@ def _entries(task: ValidationTask) -> list[tar_stream.Entry]:
     return _named(named)
 
 
-def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
-    return [tar_stream.Entry(name=name, content=content) for name, content in files.items()]
+def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
+    return [tar_stream.TarEntry(name=name, content=content) for name, content in files.items()]
 
 
 def plan_children(where: image.ResolvedImage, limits: config.Limits) -> dict[str, Any]:

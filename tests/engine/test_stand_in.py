@@ -55,7 +55,7 @@ def run(
     """Run a command in an image; returns its exit code, its log and a tar of what is on its volume."""
     with on.container(image, command, run="test-of-stand-in", limits=LIMITS, network=False) as container:
         container.put(
-            tar_stream.pack(tar_stream.Entry(name=name, content=data) for name, data in (files or {}).items())
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=data) for name, data in (files or {}).items())
         )
         ended = container.run(120)
         return ended.code, container.log(), b"".join(container.get(engines.BOX))
@@ -139,7 +139,7 @@ def test_a_build_that_is_cut_short_leaves_nothing(engine: docker_engine.DockerEn
 def test_a_pushed_image_has_a_digest_of_its_registry(engine: docker_engine.DockerEngine) -> None:
     with registry.start() as address, registry.start() as other:
         assert address != other
-        small = tar_stream.pack([tar_stream.Entry(name="hello", content=b"hello")])
+        small = tar_stream.pack([tar_stream.TarEntry(name="hello", content=b"hello")])
         tag = f"{address}/test/small:1"
         made = engine.import_image(small, tag=tag, changes=["LABEL a=b"])
         try:

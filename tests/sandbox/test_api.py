@@ -35,7 +35,7 @@ def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.To
     token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
     patience = api.RetryPolicy(attempts=2, first=0.0, longest=10.0)
     with contextlib.ExitStack() as undo:
-        client = api.Client(sandbox.api_url, token, Silent(), patience=patience, sleep=waits.append)
+        client = api.ApiClient(sandbox.api_url, token, Silent(), patience=patience, sleep=waits.append)
         yield tournament.Tournament(undo.enter_context(client))
 
 

@@ -345,7 +345,7 @@ def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Up
     # The API's clock is behind, as it looks from a computer whose own is ahead.
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     settings = upload.sandbox.environment()
-    with api.Client(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
+    with api.ApiClient(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
         tournament.Tournament(asking).images()
         upload.clock_ahead = asking.clock_ahead
     upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))

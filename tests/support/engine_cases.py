@@ -69,7 +69,7 @@ class Interrupting(progress.Silent):
 
 def packed(**files: str) -> Iterator[bytes]:
     """Return a tar of these files."""
-    return tar_stream.pack(tar_stream.Entry(name=name, content=text.encode()) for name, text in files.items())
+    return tar_stream.pack(tar_stream.TarEntry(name=name, content=text.encode()) for name, text in files.items())
 
 
 def build(

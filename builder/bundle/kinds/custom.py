@@ -76,17 +76,17 @@ class Text(bundle_text.Text):
         """Return True: only running it can tell, and ``validate`` does."""
         return True
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the names of modules and files."""
         found = []
         for place, name in enumerate(self.modules):
             text = self._name_fault(place, name)
             if text is not None:
-                found.append(parse.Fault(path=("modules", place), text=text))
+                found.append(parse.Problem(path=("modules", place), text=text))
         for name in self.files:
             if not name.startswith((_CODE, _FILES)):
                 text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
-                found.append(parse.Fault(path=("files", name), text=text))
+                found.append(parse.Problem(path=("files", name), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows

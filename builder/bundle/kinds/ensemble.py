@@ -55,7 +55,7 @@ class _Parsed:
 
     text: bundle_text.Text | None
     share: Share | None
-    faults: tuple[parse.Fault, ...]
+    faults: tuple[parse.Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ class Text(bundle_text.Text):
         """Tell whether a member is ranked or gaussianised within eras."""
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
         for place, member in enumerate(self._parsed):
-            found += [parse.Fault(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
+            found += [parse.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
             found += [_placed(place, fault) for fault in (member.text.faults() if member.text else ())]
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
@@ -171,7 +171,9 @@ class Text(bundle_text.Text):
     def _parse(self, place: int, entry: Mapping[str, object]) -> _Parsed:
         """Read one member as the bundle it would be by itself."""
         foreign = [key for key in entry if key in _OF_THE_BUNDLE]
-        faults = [parse.Fault(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign]
+        faults = [
+            parse.Problem(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign
+        ]
         share = parse.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
@@ -180,8 +182,8 @@ class Text(bundle_text.Text):
             near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             valid = ", ".join(single.KINDS)
-            faults.append(parse.Fault(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
-            text: bundle_text.Text | list[parse.Fault] = []
+            faults.append(parse.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
+            text: bundle_text.Text | list[parse.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
             text = self._parse_text(single.KINDS[kind], {**own, **self._lent(place, entry)})
@@ -193,7 +195,7 @@ class Text(bundle_text.Text):
 
     def _parse_text(
         self, kind: type[bundle_text.Text], data: Mapping[str, object]
-    ) -> bundle_text.Text | list[parse.Fault]:
+    ) -> bundle_text.Text | list[parse.Problem]:
         """Read a member's text.
 
         Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
@@ -226,17 +228,17 @@ class Text(bundle_text.Text):
         }
         return {"format": 1, "arrays": declared, "files": files, "golden": golden}
 
-    def _stray_faults(self) -> list[parse.Fault]:
+    def _stray_faults(self) -> list[parse.Problem]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
         hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {types.listed(prefixes)}"
         return [
-            parse.Fault(path=(key, name), text=hint)
+            parse.Problem(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
             for name in [name for name in names if not name.startswith(prefixes)][:10]
         ]
 
-    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Fault]:
+    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Problem]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
         texts = [member.text for member in self._parsed]
         if None in texts:
@@ -249,14 +251,14 @@ class Text(bundle_text.Text):
         found = []
         if lacking:
             text = f"lacks {types.listed(lacking)}, which members take; all that members take are listed here"
-            found.append(parse.Fault(path=(key,), text=text))
+            found.append(parse.Problem(path=(key,), text=text))
         if idle:
             text = f"no member takes {types.listed(idle)}; leave out what nothing reads"
-            found.append(parse.Fault(path=(key,), text=text))
+            found.append(parse.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
-            found.append(parse.Fault(path=(key, at), text=text))
+            found.append(parse.Problem(path=(key, at), text=text))
         return found
 
 
@@ -296,10 +298,10 @@ def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _placed(place: int, fault: parse.Fault) -> parse.Fault:
+def _placed(place: int, fault: parse.Problem) -> parse.Problem:
     """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
     if fault.path[0] in {"arrays", "files"}:
         key, *rest = fault.path
         name = f"m{place}.{rest[0]}" if rest else f"m{place}"
-        return parse.Fault(path=(key, name, *rest[1:]), text=fault.text)
-    return parse.Fault(path=("members", place, *fault.path), text=fault.text)
+        return parse.Problem(path=(key, name, *rest[1:]), text=fault.text)
+    return parse.Problem(path=("members", place, *fault.path), text=fault.text)

@@ -102,7 +102,7 @@ class Text(bundle_text.Text):
         """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
         return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the files' names, the categories, and the nodes before and after."""
         finish = self._finish()
         wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
@@ -174,30 +174,30 @@ class Text(bundle_text.Text):
         """Return how many values a row the booster is given; None where a fault hides it."""
         return self.prepare.width(self) if self.prepare else len(self.columns)
 
-    def _declared_faults(self) -> list[parse.Fault]:
+    def _declared_faults(self) -> list[parse.Problem]:
         found = [
-            parse.Fault(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+            parse.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
-            found.append(parse.Fault(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
+            found.append(parse.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
         return found
 
-    def _category_faults(self) -> list[parse.Fault]:
+    def _category_faults(self) -> list[parse.Problem]:
         width = self._width()
         found = []
         for place, group in enumerate(self.categories):
             beyond = [one for one in group.inputs if width is not None and one >= width]
             if beyond:
                 text = f"{beyond[0]:,}; from 0 to {(width or 1) - 1:,}, the inputs, is needed"
-                found.append(parse.Fault(path=("categories", place, "inputs"), text=text))
+                found.append(parse.Problem(path=("categories", place, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
                 text = "a value is there twice; each has its own place"
-                found.append(parse.Fault(path=("categories", place, "values"), text=text))
+                found.append(parse.Problem(path=("categories", place, "values"), text=text))
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
             text = f"{listed(twice)}: there more than once; an input has one list"
-            found.append(parse.Fault(path=("categories",), text=text))
+            found.append(parse.Problem(path=("categories",), text=text))
         return found

@@ -55,10 +55,10 @@ class Text(bundle_text.Text):
         """Tell whether the activation keeps the sum in [0, 1]."""
         return activations.is_bounded(model.activation)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the activation, and with the names, types and shapes of the arrays."""
         read = activations.from_data(self.output)
-        found = [parse.Fault(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        found = [parse.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
         found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
         found += scaling.faults(self)
         wanted = {"weights": len(self.columns), "bias": 1}
@@ -68,7 +68,7 @@ class Text(bundle_text.Text):
             if declared.shape != (wanted[name],):
                 why = f"{scaling.counted(self)}: " if name == "weights" else ""
                 text = f"{declared.shape}; {why}({wanted[name]},) is needed"
-                found.append(parse.Fault(path=("arrays", name, "shape"), text=text))
+                found.append(parse.Problem(path=("arrays", name, "shape"), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:

@@ -54,7 +54,7 @@ class Text(bundle_text.Text):
         """Tell whether what is last lies in [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the nodes, and with the names, types and shapes of the arrays."""
         listed = self._chain()
         what = f"an mlp of {len(self.layers)} layers"

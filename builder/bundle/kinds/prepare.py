@@ -32,7 +32,7 @@ class PrepareText:
         """Return the names of the arrays that there must be."""
         return [*(PREFIX + name for name in scaling.NAMES), *self._chain(text).names()]
 
-    def faults(self, text: bundle_text.Text) -> list[parse.Fault]:
+    def faults(self, text: bundle_text.Text) -> list[parse.Problem]:
         """Return what is wrong with the nodes, and with the types and shapes of the arrays that are there."""
         return scaling.faults(text, prefix=PREFIX) + self._chain(text).faults(text.arrays)
 

@@ -35,7 +35,7 @@ def counted(text: bundle_text.Text) -> str:
     return f"{len(text.features):,} features and {len(text.benchmarks):,} benchmarks make {len(text.columns):,} inputs"
 
 
-def faults(text: bundle_text.Text, *, prefix: str = "") -> list[parse.Fault]:
+def faults(text: bundle_text.Text, *, prefix: str = "") -> list[parse.Problem]:
     """Return what is wrong with the types and shapes of the three."""
     count = len(text.columns)
     found = []
@@ -45,16 +45,16 @@ def faults(text: bundle_text.Text, *, prefix: str = "") -> list[parse.Fault]:
         found += float_faults(name, text.arrays[name])
         if text.arrays[name].shape != (count,):
             said = f"{text.arrays[name].shape}; {counted(text)}: ({count},) is needed"
-            found.append(parse.Fault(path=("arrays", name, "shape"), text=said))
+            found.append(parse.Problem(path=("arrays", name, "shape"), text=said))
     return found
 
 
-def float_faults(name: str, declared: npz.Declared) -> list[parse.Fault]:
+def float_faults(name: str, declared: npz.Declared) -> list[parse.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []
     said = f"{declared.dtype}; float32 or float64 is needed"
-    return [parse.Fault(path=("arrays", name, "dtype"), text=said)]
+    return [parse.Problem(path=("arrays", name, "dtype"), text=said)]
 
 
 def value_faults(

@@ -89,13 +89,13 @@ class Text(bundle_text.Text):
         low, high = _extremes(model)
         return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the names, types and shapes of the arrays."""
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; {_TYPES[name]} is needed"
-                found.append(parse.Fault(path=("arrays", name, "dtype"), text=text))
+                found.append(parse.Problem(path=("arrays", name, "dtype"), text=text))
         found += self.prepare.faults(self) if self.prepare else []
         found += self._finish().faults(self.arrays) if self.finish else []
         return found + self._shape_faults(_NODE, "node") + self._shape_faults(_TREE, "tree") + self._base_faults()
@@ -161,23 +161,23 @@ class Text(bundle_text.Text):
             entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
         )
 
-    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Fault]:
+    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Problem]:
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
         said = f"{wanted} is needed, as of the others" if wanted else "(count,) is needed"
         return [
-            parse.Fault(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            parse.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
             for name, shape in shapes.items()
             if shape != wanted
         ]
 
-    def _base_faults(self) -> list[parse.Fault]:
+    def _base_faults(self) -> list[parse.Problem]:
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
         text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
-        return [parse.Fault(path=("arrays", "base", "shape"), text=text)]
+        return [parse.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""

@@ -48,9 +48,9 @@ def put(path: Path, **changes: Any) -> Path:
     return path
 
 
-def made(root: Path, bundle: Path, **wishes: Any) -> tuple[init.Written, config.Config, str]:
+def made(root: Path, bundle: Path, **wishes: Any) -> tuple[init.InitResult, config.Config, str]:
     """What init wrote: its own word, the config as it loads, and its text."""
-    written = init.init(init.Wish(bundle=bundle, root=root, **wishes), cache=root.parent / "cache")
+    written = init.init(init.InitRequest(bundle=bundle, root=root, **wishes), cache=root.parent / "cache")
     return written, config.load(written.config), written.config.read_text(encoding="utf-8")
 
 

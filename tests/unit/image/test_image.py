@@ -432,8 +432,8 @@ def test_a_pin_that_cannot_be_had_is_replaced_by_a_stand_in_if_there_is_one(on: 
         assert said in str(raised.value)
 
 
-def sized(size: int) -> registry.Found:
-    return registry.Found(digest=DIGEST, platforms=(), size=size, python="", labels={}, created="")
+def sized(size: int) -> registry.RemoteImage:
+    return registry.RemoteImage(digest=DIGEST, platforms=(), size=size, python="", labels={}, created="")
 
 
 def test_an_image_that_cannot_fit_is_not_pulled(on: FakeEngine) -> None:
@@ -457,7 +457,7 @@ def test_a_registry_that_does_not_say_how_large_it_is_is_no_hindrance(on: FakeEn
     offer(on)
     on.free = 1
 
-    def silent(_: str) -> registry.Found:
+    def silent(_: str) -> registry.RemoteImage:
         raise errors.UnansweredError("no answer", sent=False)
 
     wanted = image.Wanted(ref=REF)

@@ -12,7 +12,7 @@ from builder.registry import resolve as registry
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-FOUND = registry.Found(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
+FOUND = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
 PIN = lockfile.pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 

@@ -288,7 +288,7 @@ def planned(folder: Path, **changes: Any) -> plan.UploadPlan:
         id="d1", name="v5.2", version="v5.2", type="", default=True, deprecated=False, experimental=False
     )
     plain = plan.UploadPlan(
-        wish=plan.Wish(made=exact(folder), slot="mine", data_version="v5.2"),
+        wish=plan.UploadRequest(made=exact(folder), slot="mine", data_version="v5.2"),
         account="me",
         slot=seats.slot("mine"),
         name="mine",

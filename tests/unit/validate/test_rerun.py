@@ -20,8 +20,8 @@ SEGFAULT = "Segmentation fault! Ensure python and library versions match our env
 AGAIN = "python -m builder trigger alpha"
 
 
-def fault(status: str = "failed", *said: str) -> standing.Fault:
-    return standing.Fault(where="run", status=status, descriptions=said, trigger=None)
+def fault(status: str = "failed", *said: str) -> standing.PickleFailure:
+    return standing.PickleFailure(where="run", status=status, descriptions=said, trigger=None)
 
 
 def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
