@@ -32,7 +32,7 @@ _BUNDLE, _INSIDE = "bundle/", "inside/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class RecordedModel:
     """The model that is in a pickle.
 
     Attributes:
@@ -62,7 +62,7 @@ class _Schema:
     post: tuple[post.Step, ...] | None
 
 
-def read_model(made: artifact.Artifact) -> Model:
+def read_model(made: artifact.Artifact) -> RecordedModel:
     """Return the model of a pickle, once what is recorded of it agrees with the manifest.
 
     Raises:
@@ -151,7 +151,7 @@ def _copy(context: Path, names: Iterable[str], target: Path) -> None:
         left -= copied.stat().st_size
 
 
-def _read_model(made: artifact.Artifact, bundle_folder: Path) -> Model:
+def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     said = made.manifest
     changed = []
     if files.content_hash(bundle_folder) != said.bundle.hash:
@@ -169,7 +169,7 @@ def _read_model(made: artifact.Artifact, bundle_folder: Path) -> Model:
     steps = bundle.post if parsed.post is None else parsed.post
     if render.plan_bytes(render.BuildPlan(post=post.as_data(steps), config=data)) != raw:
         raise _changed(made, [render.PLAN])
-    return Model(bundle=bundle, steps=steps, config=data)
+    return RecordedModel(bundle=bundle, steps=steps, config=data)
 
 
 def _config_part(raw: bytes, said: manifest.Manifest) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder.bundle import header as bundle_header
 from builder.bundle import nodes
-from builder.bundle import text as bundle_text
 from builder.schema import parse
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ class Chain:
                     width = widths[_sources(entry, place)[0]]
                     most = np.iinfo(np.int32).max if width is None else width - 1
                     cure = f"from 0 to {most:,} is needed: a place among the values that it takes"
-                    found += bundle_text.bad_numbers(name, array, (array < 0) | (array > most), cure)
+                    found += bundle_header.bad_numbers(name, array, (array < 0) | (array > most), cure)
                 else:
-                    found += bundle_text.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
+                    found += bundle_header.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
                     found += _order_faults(part.stem, name, array)
                     if part.stem == "scale":
-                        found += bundle_text.bad_numbers(name, array, array == 0, "it divides: none is 0")
+                        found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")
         return found
 
     def built(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:
@@ -234,7 +234,7 @@ def _order_faults(stem: str, name: str, array: bundle_model.Numbers) -> list[str
     found = []
     falls = np.zeros(array.shape, dtype=bool)
     falls[1:] = np.diff(array, axis=0) < 0
-    found += bundle_text.bad_numbers(name, array, falls, "each is at least the one before it")
+    found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
     if stem == "references":
-        found += bundle_text.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
+        found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
     return found

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder.bundle import header
 from builder.bundle import model as bundle_model
-from builder.bundle import text
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
 from builder.schema import parse as typed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
+def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[str]:
     """Return what the data of a ``bundle.json`` says, or what keeps it from saying anything."""
     version = data.get("format")
     if version != files.FORMAT and isinstance(version, int):
@@ -44,7 +44,7 @@ def placed(path: Path, faults: Iterable[typed.Problem]) -> list[str]:
 
 def number_faults(
     folder: Path,
-    described: text.Text,
+    described: header.BundleHeader,
     arrays: Mapping[str, bundle_model.Numbers],
     golden: Mapping[str, bundle_model.Numbers],
 ) -> list[str]:
@@ -53,7 +53,7 @@ def number_faults(
     return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _golden_faults(golden)]
 
 
-def file_faults(folder: Path, described: text.Text, contents: Mapping[str, bytes | Path]) -> list[str]:
+def file_faults(folder: Path, described: header.BundleHeader, contents: Mapping[str, bytes | Path]) -> list[str]:
     """Return what is wrong with the files beside the three: missing, not declared, or other than declared."""
     missing = [name for name in described.files if name not in contents]
     extra = [name for name in contents if name not in described.files]
@@ -78,10 +78,10 @@ def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
     found = []
     if "inputs" in golden:
         cure = "a missing value is NaN, any other is finite"
-        found += text.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
+        found += header.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
     if "predictions" in golden:
         cure = "golden rows are rows that the training framework can predict"
-        found += text.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
+        found += header.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
     return found
 
 

@@ -38,7 +38,7 @@ from builder.schema.types import listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Entry = dict[str, object]
+NodeEntry = dict[str, object]
 
 EPSILONS = (1e-30, 1e6)
 _DENSE = "dense"
@@ -123,7 +123,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
 )
 
 
-def as_data(nodes: Sequence[bundle_model.Node]) -> list[Entry]:
+def as_data(nodes: Sequence[bundle_model.Node]) -> list[NodeEntry]:
     """Return the entries that read back as these nodes."""
     return [_entry(node) for node in nodes]
 
@@ -264,10 +264,10 @@ def _source_faults(sources: object, place: int, op: Op, name: str) -> list[str]:
     return []
 
 
-def _entry(node: bundle_model.Node) -> Entry:
+def _entry(node: bundle_model.Node) -> NodeEntry:
     name = _op_of(node)
     op = OPS[name]
-    data: Entry = {} if name == _DENSE else {"op": name}
+    data: NodeEntry = {} if name == _DENSE else {"op": name}
     if node.sources:
         data["from"] = list(node.sources)
     data |= {key: getattr(node, key) for key in op.keys}

@@ -44,11 +44,11 @@ def doctor(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def _fix(line: stage.Line) -> str:
+def _fix(line: stage.DoctorCheck) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _look(named: str | None, progress: Progress) -> list[stage.Line]:
+def _look(named: str | None, progress: Progress) -> list[stage.DoctorCheck]:
     """Return a line for everything, in the order in which it is needed."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
@@ -60,13 +60,13 @@ def _look(named: str | None, progress: Progress) -> list[stage.Line]:
         path = Path(named or parser.CONFIG)
         try:
             chosen = config.load(path)
-            lines.append(stage.Line(name=stage.CONFIG, good=True, text=str(path)))
+            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=True, text=str(path)))
         except (errors.ConfigError, OSError) as error:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             fix = f"mend it; `{commands.with_config('render', path)}` shows all that is wrong with it"
             fix = fix if path.exists() else "make init writes one; or name another"
-            lines.append(stage.Line(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
+            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
     at_tournament = _Account(root, progress)
     if chosen is not None:
@@ -86,7 +86,7 @@ def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.Eng
 
 def _look_at_image(
     chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
-) -> list[stage.Line]:
+) -> list[stage.DoctorCheck]:
     from builder import doctor as stage  # noqa: PLC0415
     from builder.image import pinning  # noqa: PLC0415
     from builder.image import resolve as image  # noqa: PLC0415
@@ -95,14 +95,14 @@ def _look_at_image(
         lock = lockfile.read(chosen.root)
     except (errors.ConfigError, OSError) as error:
         fix = "mend it, or remove it, then make pin"
-        return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
+        return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
     key = config.canonical_reference(chosen.image.ref)
     pin, ref = lock.images.get(key), chosen.image.ref
     if ref == config_values.DEFAULT_IMAGE:
         ref = (pin.ref if pin else None) or account.default_image() or ""
         if not ref:
             text = "default: nobody says what it stands for"
-            return [stage.Line(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
+            return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     source = settings.pull_reference(ref, account.registry)
     wanted = image.Wanted(ref=ref, source=source, digest=pinning.pinned(lock, key))
     here, lines = _look_on_engine(on, wanted.names)
@@ -124,7 +124,7 @@ def _look_at_image(
     return lines
 
 
-def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.Line]]:
+def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.DoctorCheck]]:
     """Tell whether the engine has an image; None, and a line, where it no longer answers."""
     from builder import doctor as stage  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[boo
         return None if on is None else any(on.find_image(name) for name in names), []
     except errors.EngineError as error:
         text = f"it answered, and failed when it was asked for the image: {error}"
-        return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
+        return None, [stage.DoctorCheck(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
 def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
@@ -164,7 +164,7 @@ class _Account:
     """What the API says; each question that fails is a line, and no later one is asked."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
-        self.lines: list[stage.Line] = []
+        self.lines: list[stage.DoctorCheck] = []
         self.images: tuple[tournament.DockerImage, ...] | None = None
         self.registry = settings.DEFAULT_REGISTRY
         self.today = dt.datetime.now(dt.UTC).date()
@@ -181,7 +181,7 @@ class _Account:
         except errors.ApiError:
             return None
 
-    def look_at_slot(self, chosen: config.Config | None) -> list[stage.Line]:
+    def look_at_slot(self, chosen: config.Config | None) -> list[stage.DoctorCheck]:
         """Return a line for the config's slot."""
         from builder import doctor as stage  # noqa: PLC0415
         from builder.tournament import slots  # noqa: PLC0415
@@ -192,15 +192,15 @@ class _Account:
         if not model:
             upload = commands.with_config("upload", chosen.file, "--model=NAME")
             text = f"the config names none (upload.model); `{upload}` names one"
-            return [stage.Line(name=stage.SLOT, good=None, text=text)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
             text = f"{model}: not known: the API did not tell of the account"
-            return [stage.Line(name=stage.SLOT, good=None, text=text)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:
             text = f"{model}: {slots.no_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
-            return [stage.Line(name=stage.SLOT, good=False, text=text, fix=fix)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
         return [stage.judge_slot(slot, chosen.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
@@ -211,7 +211,7 @@ class _Account:
             self.registry = api_session.read_registry(root)
             found = api_session.read_settings(root)
         except errors.UsageError as error:
-            self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
+            self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
         patience = door.RetryPolicy(attempts=2)
         with api_session.connect(progress, root=root, needs_token=False, patience=patience) as api:
@@ -243,4 +243,4 @@ class _Account:
     def _say(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
         from builder import doctor as stage  # noqa: PLC0415
 
-        self.lines.append(stage.Line(name=name, good=good, text=text, fix=fix))
+        self.lines.append(stage.DoctorCheck(name=name, good=good, text=text, fix=fix))

@@ -130,7 +130,7 @@ def record(choice: Choice, chosen: config.Config, made: manifest.Manifest, *, pr
         labels=choice.image.labels,
         ref=choice.image.ref if by_default else "",
     )
-    model = lockfile.Model(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    model = lockfile.LockedModel(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
 
     def edit(lock: lockfile.Lock) -> lockfile.Lock:
         needs_pin = key not in lock.images and pinning.own_digest(key) is None

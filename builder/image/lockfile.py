@@ -78,7 +78,7 @@ class Pin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class LockedModel:
     """What was last made of a config in a pinned image.
 
     Attributes:
@@ -104,13 +104,13 @@ class Lock:
 
     format: Literal[1] = 1
     images: dict[str, Pin] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, LockedModel] = field(default_factory=dict)
 
     def with_pin(self, key: str, pin: Pin) -> Lock:
         """Return it with one pin more, or another."""
         return dataclasses.replace(self, images={**self.images, key: pin})
 
-    def with_model(self, name: str, model: Model) -> Lock:
+    def with_model(self, name: str, model: LockedModel) -> Lock:
         """Return it with one model more, or another."""
         return dataclasses.replace(self, models={**self.models, name: model})
 

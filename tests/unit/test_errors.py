@@ -27,7 +27,7 @@ def drawn() -> dict[str, tuple[int, str]]:
 
 
 def test_the_drawing_is_the_tree() -> None:
-    assert drawn().keys() == CLASSES.keys() - {"BuilderError", "FaultsError"}
+    assert drawn().keys() == CLASSES.keys() - {"BuilderError", "ProblemsError"}
     for name, (code, parent) in drawn().items():
         assert CLASSES[name].exit_code == code
         assert issubclass(CLASSES[name], CLASSES[parent])

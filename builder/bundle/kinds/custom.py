@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.schema import parse, types
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Module = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class CustomHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``custom``.
 
     Attributes:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from builder import errors
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import single
 from builder.schema import parse, types
 
@@ -48,18 +48,18 @@ class _Parsed:
     """One member as far as it can be read.
 
     Attributes:
-        text: As of a bundle that holds this model alone; None where that cannot be read.
+        header: As of a bundle that holds this model alone; None where that cannot be read.
         share: None where it cannot be read.
         faults: What keeps the two from being read, with places in the member.
     """
 
-    text: bundle_text.Text | None
+    header: bundle_header.BundleHeader | None
     share: Share | None
     faults: tuple[parse.Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class EnsembleHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``ensemble``.
 
     Attributes:
@@ -122,7 +122,7 @@ class Text(bundle_text.Text):
         found = []
         for place, member in enumerate(self._parsed):
             found += [parse.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
-            found += [_placed(place, fault) for fault in (member.text.faults() if member.text else ())]
+            found += [_placed(place, fault) for fault in (member.header.faults() if member.header else ())]
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
@@ -130,8 +130,8 @@ class Text(bundle_text.Text):
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
-            if member.text
-            for fault in member.text.value_faults(_part(place, arrays))
+            if member.header
+            for fault in member.header.value_faults(_part(place, arrays))
         ]
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
@@ -139,8 +139,8 @@ class Text(bundle_text.Text):
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
-            if member.text
-            for fault in member.text.file_faults(_part(place, contents))
+            if member.header
+            for fault in member.header.file_faults(_part(place, contents))
         ]
 
     def model(
@@ -150,13 +150,13 @@ class Text(bundle_text.Text):
         members = []
         for place, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
-            text, share = cast("bundle_text.Text", parsed.text), cast("Share", parsed.share)
-            model = text.model(_part(place, arrays), _part(place, contents))
+            header, share = cast("bundle_header.BundleHeader", parsed.header), cast("Share", parsed.share)
+            model = header.model(_part(place, arrays), _part(place, contents))
             members.append(
                 bundle_model.Member(
                     model=cast("bundle_model.Single", model),
-                    features=text.features,
-                    benchmarks=text.benchmarks,
+                    features=header.features,
+                    benchmarks=header.benchmarks,
                     weight=share.weight,
                     transform=share.transform,
                     scope=share.scope,
@@ -183,20 +183,20 @@ class Text(bundle_text.Text):
             hint = f"did you mean {near[0]}? " if near else ""
             valid = ", ".join(single.KINDS)
             faults.append(parse.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
-            text: bundle_text.Text | list[parse.Problem] = []
+            header: bundle_header.BundleHeader | list[parse.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
-            text = self._parse_text(single.KINDS[kind], {**own, **self._lent(place, entry)})
+            header = self._parse_header(single.KINDS[kind], {**own, **self._lent(place, entry)})
         return _Parsed(
-            text=None if isinstance(text, list) else text,
+            header=None if isinstance(header, list) else header,
             share=None if isinstance(share, list) else share,
-            faults=(*faults, *(text if isinstance(text, list) else ())),
+            faults=(*faults, *(header if isinstance(header, list) else ())),
         )
 
-    def _parse_text(
-        self, kind: type[bundle_text.Text], data: Mapping[str, object]
-    ) -> bundle_text.Text | list[parse.Problem]:
-        """Read a member's text.
+    def _parse_header(
+        self, kind: type[bundle_header.BundleHeader], data: Mapping[str, object]
+    ) -> bundle_header.BundleHeader | list[parse.Problem]:
+        """Read a member's header.
 
         Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
         """
@@ -207,8 +207,8 @@ class Text(bundle_text.Text):
             and names
             and all(_is_among(name, self._names) for name in names)
         }
-        text = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
-        return text if isinstance(text, list) else dataclasses.replace(text, **known)
+        header = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
+        return header if isinstance(header, list) else dataclasses.replace(header, **known)
 
     @functools.cached_property
     def _names(self) -> frozenset[str]:
@@ -240,10 +240,10 @@ class Text(bundle_text.Text):
 
     def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Problem]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
-        texts = [member.text for member in self._parsed]
-        if None in texts:
+        headers = [member.header for member in self._parsed]
+        if None in headers:
             return []  # nobody can tell what that member takes
-        taken = tuple(dict.fromkeys(name for text in texts if text for name in getattr(text, key)))
+        taken = tuple(dict.fromkeys(name for header in headers if header for name in getattr(header, key)))
         said: tuple[str, ...] = getattr(self, key)
         listed, among = frozenset(said), frozenset(taken)
         lacking = [name for name in taken if name not in listed]

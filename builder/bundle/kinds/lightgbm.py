@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
 from builder.bundle.storage import files
 from builder.schema import parse, types
@@ -29,7 +29,7 @@ _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class CategoriesText:
+class CategoriesHeader:
     """Inputs that the booster sees as the places of their values in a list.
 
     Attributes:
@@ -42,7 +42,7 @@ class CategoriesText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class LightGbmHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``lightgbm``.
 
     Attributes:
@@ -63,8 +63,8 @@ class Text(bundle_text.Text):
     trees: Annotated[int, types.between(1, 100_000_000)]
     leaves: Annotated[int, types.between(1, 1 << 40)]
     averaged: bool = False
-    categories: Annotated[tuple[CategoriesText, ...], types.length(0, 100_000)] = ()
-    prepare: prepare.PrepareText | None = None
+    categories: Annotated[tuple[CategoriesHeader, ...], types.length(0, 100_000)] = ()
+    prepare: prepare.PrepareHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
 
     @classmethod

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from builder.bundle import activations, chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import scaling
 from builder.schema import parse
 
@@ -24,7 +24,7 @@ _NAMES = (*scaling.NAMES, "weights", "bias")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class LinearHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a linear model.
 
     Attributes:
@@ -76,7 +76,7 @@ class Text(bundle_text.Text):
         found = scaling.value_faults(self.columns, arrays)
         for name in ("weights", "bias"):
             if name in arrays:
-                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
+                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
         return found
 
     def model(

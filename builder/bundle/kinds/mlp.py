@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import scaling
 from builder.schema import parse, types
 from builder.schema.types import listed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class MlpHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``mlp``.
 
     Attributes:

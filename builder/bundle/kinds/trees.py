@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import prepare
 from builder.schema import parse, types
 
@@ -45,7 +45,7 @@ _BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what an
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class TreesHeader(bundle_header.BundleHeader):
     """``bundle.json`` of ``trees``.
 
     Attributes:
@@ -59,7 +59,7 @@ class Text(bundle_text.Text):
 
     rounded: bool
     averaged: bool = False
-    prepare: prepare.PrepareText | None = None
+    prepare: prepare.PrepareHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
 
     @classmethod
@@ -106,13 +106,13 @@ class Text(bundle_text.Text):
         for name in ("value", "base"):
             if name in arrays:
                 cure = "export a model whose training has not diverged"
-                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
+                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
         if "threshold" in arrays:
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
-            found += bundle_text.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
+            found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_text.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
+            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
         found += self._range_faults(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
@@ -192,7 +192,9 @@ class Text(bundle_text.Text):
         found = []
         for name, (low, high, cure) in ends.items():
             if name in arrays:
-                found += bundle_text.bad_numbers(name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure)
+                found += bundle_header.bad_numbers(
+                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
+                )
         return found
 
 
@@ -205,8 +207,8 @@ def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
     for name in ("left", "right"):
         child = arrays[name]
         cure = f"the child of a node comes after it, up to {count - 1:,}"
-        found += bundle_text.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
-        found += bundle_text.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+        found += bundle_header.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        found += bundle_header.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
     if found or "roots" not in arrays:
         return found
     heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]

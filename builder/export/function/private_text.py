@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from builder import errors
-from builder.bundle import text as bundle_text
+from builder.bundle import header as bundle_header
 from builder.schema import secret_scan, types
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _is_number(text: str) -> bool:
 
 
 def _path_notes(place: str, text: str) -> list[str]:
-    if not (bundle_text.looks_like_path(text) and _PART.search(text)):
+    if not (bundle_header.looks_like_path(text) and _PART.search(text)):
         return []
     shown = types.show(text)
     return [f"{place} has a path, {shown}: it is in the bundle for others to see, and leads nowhere in the image"]

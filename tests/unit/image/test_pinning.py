@@ -78,7 +78,7 @@ def test_a_default_that_cannot_be_an_image_is_told() -> None:
     ids=str,
 )
 def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any], said: list[str]) -> None:
-    model = lockfile.Model(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
+    model = lockfile.LockedModel(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
     lock = lockfile.Lock(images={REF: PIN}, models={"mlp": model})
     found = pinning.disagreements(lock, REF, "mlp", **{**WHOLE, **changes})
     assert len(found) == len(said)
@@ -91,11 +91,11 @@ def test_what_the_lock_does_not_name_disagrees() -> None:
         assert pinning.disagreements(lockfile.Lock(), REF, "mlp", **{**WHOLE, "image": image}) == [no_image, no_model]
     by_itself = f"ghcr.io/numerai/x@{DIGEST}"
     assert pinning.disagreements(lockfile.Lock(), by_itself, "mlp", **WHOLE) == [no_model]
-    without_pickle = lockfile.Lock(models={"mlp": lockfile.Model(image=DIGEST, bundle="b" * 64)})
+    without_pickle = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=DIGEST, bundle="b" * 64)})
     for pickle in (None, "c" * 64):
         found = pinning.disagreements(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
         assert found == ["the pickle (none is recorded)"]
-    elsewhere = lockfile.Lock(models={"mlp": lockfile.Model(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
+    elsewhere = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
     for image in (None, ("exact", DIGEST)):
         (found_image,) = pinning.disagreements(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})
         assert found_image.endswith(f"{MOVED[:19]}... recorded for the model)")

@@ -34,7 +34,7 @@ _RESERVED = frozenset({"id", "era", "data_type"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoldenText:
+class GoldenHeader:
     """What ``golden.npz`` holds.
 
     Attributes:
@@ -51,7 +51,7 @@ class GoldenText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileText:
+class FileHeader:
     """A file beside ``bundle.json``.
 
     Attributes:
@@ -64,7 +64,7 @@ class FileText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(abc.ABC):
+class BundleHeader(abc.ABC):
     """``bundle.json``.
 
     Attributes:
@@ -88,8 +88,8 @@ class Text(abc.ABC):
     benchmarks: Annotated[tuple[Name, ...], types.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], types.length(0, 100)] = ()
     arrays: dict[str, npz.Declared]
-    files: dict[str, FileText] = field(default_factory=dict)
-    golden: GoldenText
+    files: dict[str, FileHeader] = field(default_factory=dict)
+    golden: GoldenHeader
     trained: dict[str, Fact] = field(default_factory=dict)
 
     @classmethod
