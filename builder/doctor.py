@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from builder import commands, errors, tournament
 from builder.engine import protocol as engine
 from builder.image import pinning
+from builder.text import one_line
 from builder.tournament import status
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -163,7 +163,7 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = status.judge(slot, uploaded)
-    text = diagnose.one_line(f"{slot.name}: {how.reason}{stake}")
+    text = one_line(f"{slot.name}: {how.reason}{stake}")
     if slot.archived or slot.tournament != tournament.CLASSIC:
         return DoctorCheck(
             name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"

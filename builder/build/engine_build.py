@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from builder import errors
 from builder.build import manifest, render
 from builder.engine import tar_stream
-from builder.schema import json_read, parse, types
+from builder.schema import json_read, parse
+from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ def _read_report(log: str) -> manifest.PickleRecord:
     if isinstance(report, list):
         fault = f"{'.'.join(map(str, report[0].path))}: {report[0].text}"
         raise errors.BuildError(
-            f"the build's report is not one of this tool ({types.escape(fault[:300])}), so its result is not "
+            f"the build's report is not one of this tool ({escape(fault[:300])}), so its result is not "
             f"taken; remove what prints a line with {_MARK!r} from the model's code"
         )
     return report

@@ -15,7 +15,8 @@ from builder.config import values as config_values
 from builder.image import resolve as image
 from builder.image import stand_in
 from builder.registry import reference
-from builder.schema import json_read, parse, types
+from builder.schema import json_read, parse
+from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -203,15 +204,15 @@ def read(path: Path) -> Manifest:
     value: Any = data if isinstance(data, list) else parse.parse(Manifest, data)
     if isinstance(value, Manifest):
         return value
-    faults = "; ".join(f"{_place(fault.path)}: {types.escape(fault.text[:500])}" for fault in value[:3])
+    faults = "; ".join(f"{_place(fault.path)}: {escape(fault.text[:500])}" for fault in value[:3])
     again = commands.with_config("pickle", path.parent)
     raise errors.ArtifactError(
-        f"{untrusted.shown(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
+        f"{escape(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
     )
 
 
 def _place(path: parse.Place) -> str:
-    return types.escape(".".join(str(part)[:60] for part in path))
+    return escape(".".join(str(part)[:60] for part in path))
 
 
 def schema_text() -> str:

@@ -19,6 +19,7 @@ from builder.bundle.storage import archive, files, read
 from builder.config import model as config
 from builder.config import values as config_values
 from builder.schema import json_read, parse
+from builder.text import escape, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,8 +123,7 @@ def _translated(context: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.ArtifactError(
-            f"{untrusted.shown(error.filename or context)}: cannot be read ({error.strerror or error}); "
-            f"{_fix(context.parent)}"
+            f"{escape(error.filename or context)}: cannot be read ({error.strerror or error}); {_fix(context.parent)}"
         ) from error
 
 
@@ -133,8 +133,8 @@ def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> No
     extra = [name for name in names if name not in own and not _is_bundles(name)]
     if extra:
         raise errors.ArtifactError(
-            f"{context}: holds what its manifest does not name: {untrusted.shown_names(extra)}; nothing was built from "
-            f"it: {_fix(context.parent)}"
+            f"{context}: holds what its manifest does not name: {listed([escape(name[:200]) for name in extra])}; "
+            f"nothing was built from it: {_fix(context.parent)}"
         )
 
 

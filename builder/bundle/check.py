@@ -15,7 +15,7 @@ from builder.bundle import model as bundle_model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
 from builder.schema import parse as typed
-from builder.schema import types
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
         return [f"{path}: format: {version}; this tool reads format {files.FORMAT}: update it, or export again with it"]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
-        came = "missing" if kind is None else types.show(kind)
+        came = "missing" if kind is None else show(kind)
         near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]

@@ -17,7 +17,7 @@ import numpy as np
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, npz
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -218,13 +218,13 @@ def _file_name_faults(names: Iterable[str]) -> list[parse.Problem]:
     found = []
     for name in sorted(names):
         if not files.is_beside(name):
-            text = f"{types.show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
+            text = f"{show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
             found.append(parse.Problem(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
-            text = f"{types.show(min(above))} is a file, and {types.show(name)} lies in it; rename one"
+            text = f"{show(min(above))} is a file, and {show(name)} lies in it; rename one"
             found.append(parse.Problem(path=("files",), text=text))
     return found
 
@@ -233,7 +233,7 @@ def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Problem]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        parse.Problem(path=("post", place, "neutralize", "group"), text=f"{types.show(group)}; {text}")
+        parse.Problem(path=("post", place, "neutralize", "group"), text=f"{show(group)}; {text}")
         for place, group in postprocessing.groups(steps).items()
     ]
 
@@ -254,7 +254,7 @@ def _trace_faults(key: str, value: object) -> list[parse.Problem]:
     for text in texts:
         if not isinstance(text, str):
             continue
-        shown = types.show(text)
+        shown = show(text)
         if _SURROGATE.search(text):
             return [parse.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.build import artifact, manifest, untrusted
+from builder.build import artifact, manifest
 from builder.cli import api_session, runs, terminal
 from builder.cli import slots as seat
+from builder.text import escape
 
 if TYPE_CHECKING:
     import argparse
@@ -162,11 +163,11 @@ def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Itera
         yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
     for path, said in receipt.read_all(root):
         if said.get("pickle") == pickle.id:
-            name = shlex.quote(untrusted.shown(path.relative_to(root)))
+            name = shlex.quote(escape(path.relative_to(root)))
             yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
     for path, found in recorded(root):
         if found.pickle.sha256 == came.sha256:
-            yield True, f"made here: {shlex.quote(untrusted.shown(path.relative_to(root)))}"
+            yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"
 
 
 def _given(text: str) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from builder import commands, errors, paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
-from builder.schema import types
-from builder.schema.types import listed
+from builder.text import escape, listed
+from builder.text import show as show_value
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +30,7 @@ def show(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    print(types.escape(str(path)))
+    print(escape(str(path)))
     terminal.print_table(_rows(found))
     return 0
 
@@ -52,7 +52,7 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
-        print(f"good: {types.escape(str(path))}: {_kind(bundle)}; {digest}")
+        print(f"good: {escape(str(path))}: {_kind(bundle)}; {digest}")
     return 0
 
 
@@ -77,7 +77,7 @@ def write_config(options: argparse.Namespace) -> int:
         return 0
     print(f"{done.config}  (written)")
     for note in done.notes:
-        print(f"  {types.escape(note)}")
+        print(f"  {escape(note)}")
     print("next:")
     for line in following:
         print(f"  {line}")
@@ -186,7 +186,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["sha256"]:
         rows.append(("sha256", f"{found['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
     # What the trainer knew, as it is: nothing here vouches for it.
-    facts = [(types.escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
+    facts = [(escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
     width = max((len(key) for key, _ in facts), default=0)
     rows += [("trained" if not at else "", f"{key.ljust(width)}  {text}") for at, (key, text) in enumerate(facts)]
     return rows
@@ -218,4 +218,4 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    return types.escape(value) if isinstance(value, str) else types.show(value)
+    return escape(value) if isinstance(value, str) else show_value(value)

@@ -12,7 +12,7 @@ from builder.config import model as config
 from builder.config import values as config_values
 from builder.image import lockfile, pinning
 from builder.registry import reference
-from builder.schema import types
+from builder.text import escape
 from builder.tournament import settings
 
 if TYPE_CHECKING:
@@ -288,8 +288,8 @@ def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]
     pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {
-        "name": types.escape(one.name),
-        "reference": types.escape(text),
+        "name": escape(one.name),
+        "reference": escape(text),
         "state": [word for word, holds in words.items() if holds] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, terminal
-from builder.validate import diagnose
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -125,7 +125,7 @@ def data_versions(options: argparse.Namespace) -> int:
 
 def clean(text: str) -> str:
     """Return what the API says on one line that can be printed."""
-    return diagnose.one_line(text)
+    return one_line(text)
 
 
 def pickle_line(one: tournament.UploadedPickle) -> str:

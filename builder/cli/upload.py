@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder import commands, errors
 from builder.cli import api_session, consent, registries, target, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -239,9 +240,9 @@ def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
     failure = done.failure
     if failure is None:
         return
-    print(f"FAILED: {diagnose.one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    print(f"FAILED: {one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
-        print(f"  it says  {diagnose.one_line(text)}")
+        print(f"  it says  {one_line(text)}")
     print(f"  cause    {commands.name_config(str(failure.cause), plan.wish.made.folder)}")
     if failure.log:
         print("  it printed last:")
@@ -264,12 +265,12 @@ def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
     from builder.upload import plan as planning  # noqa: PLC0415
     from builder.validate import diagnose  # noqa: PLC0415
 
-    name = diagnose.one_line(done.slot.name)
+    name = one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
     run = _last_run(done)
     if done.run:
-        print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
+        print(f"run {done.run.id}: {one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.round_line(plan.round, plan.now)}')

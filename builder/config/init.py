@@ -15,7 +15,8 @@ from builder.bundle import post
 from builder.bundle.storage import archive, files, read, store
 from builder.config import feature_match, init_text
 from builder.config import model as config
-from builder.schema import secret_scan, types, yaml_scalar
+from builder.schema import secret_scan, yaml_scalar
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +122,7 @@ def _check_folders(root: Path, configs: Path) -> None:
 def _name(wish: InitRequest) -> str:
     if wish.name is not None:
         if not _NAME.fullmatch(wish.name):
-            shown = types.show(wish.name)
+            shown = show(wish.name)
             raise errors.UsageError(f"--name {shown}: cannot name a config; 1 to 40 of a-z 0-9 _ - are needed")
         return wish.name
     stem = Path(os.path.realpath(wish.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")

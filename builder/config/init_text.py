@@ -9,8 +9,8 @@ from builder.bundle import post
 from builder.bundle.kinds import known as kinds
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.schema import secret_scan, types, yaml_read, yaml_write
-from builder.schema.types import listed
+from builder.schema import secret_scan, yaml_read, yaml_write
+from builder.text import escape, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +87,7 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     count = kinds.parameters(bundle.model)
     lines = [f"The model: {kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."]
     if bundle.benchmarks:
-        names = listed([types.escape(name) for name in bundle.benchmarks])
+        names = listed([escape(name) for name in bundle.benchmarks])
         lines.append(f"Benchmark columns that it takes: {names}.")
     facts = bundle.trained
     told = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
@@ -97,7 +97,7 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     if isinstance(eras, tuple) and eras:
         trained.append(f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})" if len(eras) > 1 else f"on era {eras[0]}")
     if trained:
-        lines.append(types.escape(f"Trained {', '.join(trained)}."[:300]))
+        lines.append(escape(f"Trained {', '.join(trained)}."[:300]))
     return lines
 
 

@@ -17,7 +17,8 @@ from builder import errors, locks, paths
 from builder.config import values as config_values
 from builder.registry import reference
 from builder.schema import parse as typed
-from builder.schema import types, yaml_read, yaml_write
+from builder.schema import yaml_read, yaml_write
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ Day = Annotated[str, typed.Rule(text='like "2026-11-24"', holds=_is_day)]
 
 def _full_reference(text: str) -> str:
     if reference.parse(text).tag is None:
-        raise ValueError(f"{types.show(text)} has no tag; registry/repository:tag is needed")
+        raise ValueError(f"{show(text)} has no tag; registry/repository:tag is needed")
     return text
 
 
@@ -240,5 +241,5 @@ def _wrong_reference(key: str) -> str:
 
 
 def _place(path: Place) -> str:
-    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else types.show(part) for part in path]
+    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else show(part) for part in path]
     return f"{'.'.join(map(str, parts))}: " if parts else ""

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from builder import errors
 from builder.config import values as config_values
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,7 +181,7 @@ def shown(url: str) -> str:
         return "an address that does not parse"
     folder, _, name = parts.path.rpartition("/")
     text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
-    return (text if text.isprintable() else ascii(text))[:200]
+    return escape(text)[:200]
 
 
 @contextlib.contextmanager

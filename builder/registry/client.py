@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 from builder import errors
 from builder.config import values as config_values
 from builder.net import http
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -271,5 +272,5 @@ def _words(body: bytes) -> str:
     with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):
         first = json.loads(body)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")[:150]
-        return f" ({ascii(text)[1:-1]})" if text else ""
+        return f" ({escape(text)})" if text else ""
     return ""

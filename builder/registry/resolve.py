@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from builder import errors
 from builder.engine import protocol as engine
 from builder.registry import client as registry_client
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +160,7 @@ def _platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _other_platforms(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
-    there = ", ".join(ascii(name)[1:-1][:40] for name in dict.fromkeys(platforms)) or "none"
+    there = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
     return errors.ImageError(
         f"{ref}: is there for {there}, and the tournament runs {engine.PLATFORM}: name an image for that"
     )

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from builder.schema import types
 from builder.schema.types import NOT_A_KEY, Keyed, Reads, Rule, above, between, length, line, pattern
+from builder.text import show, sort_of
 
 __all__ = [
     "NOT_A_KEY",
@@ -152,7 +153,7 @@ class _Reader:
 
     def _wrong(self, kind: Any, data: Any, path: Place) -> Any:
         """Add the fault of a value of the wrong type, or that a rule or a list of words refuses."""
-        shown = self._spelling.get(path) or types.show(data)
+        shown = self._spelling.get(path) or show(data)
         fits = types.has_form(kind, data)
         needed = types.describe(kind)
         if fits:
@@ -160,11 +161,11 @@ class _Reader:
         elif isinstance(data, dict | list) or data is None:
             text = f"{shown} stands here; {needed} is needed"
         else:
-            text = f"{shown} is {types.sort_of(data)}; {needed} is needed"
+            text = f"{shown} is {sort_of(data)}; {needed} is needed"
             if not isinstance(data, str) and not isinstance(parse(kind, shown), list):
                 text += f': quote it, "{shown}"'
         if isinstance(data, str) and (near := _nearest(data, _words(kind))):
-            text += f"; did you mean {types.show(near)}?"
+            text += f"; did you mean {show(near)}?"
         return self._fault(path, text)
 
     def _read_float(self, data: float, path: Place) -> Any:
@@ -174,7 +175,7 @@ class _Reader:
             value = math.inf
         if math.isfinite(value):
             return value
-        return self._fault(path, f"{types.show(data)} is too large; a finite number is needed")
+        return self._fault(path, f"{show(data)} is too large; a finite number is needed")
 
     def _read_annotated(self, kind: Any, data: Any, path: Place) -> Any:
         for extra in types.extras(kind):

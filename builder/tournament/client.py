@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
 from builder.net import http
+from builder.text import escape
 from builder.tournament import settings
 
 if TYPE_CHECKING:
@@ -252,7 +253,7 @@ def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:
         return json.dumps({"query": text, "variables": variables}, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise errors.UsageError(
-            f"{what}: {ascii(error.object[error.start : error.end])[1:-1]} in it is no character; write it in UTF-8"
+            f"{what}: {escape(error.object[error.start : error.end])} in it is no character; write it in UTF-8"
         ) from error
     except ValueError as error:
         raise errors.UsageError(f"{what}: has a number that JSON does not have ({error})") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder import tournament
-from builder.validate import diagnose
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -180,13 +180,13 @@ def _judge_running(slot: Slot, later: UploadedPickle | None) -> SlotStatus:
 
 
 def _add_waiting(found: SlotStatus, pickle: UploadedPickle, what: str) -> SlotStatus:
-    reason = f"{found.reason}; {what} is waiting: {diagnose.one_line(pickle.filename)}"
+    reason = f"{found.reason}; {what} is waiting: {one_line(pickle.filename)}"
     return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
 
 
 def _told(fault: PickleFailure) -> str:
     said = fault.descriptions[-1] if fault.descriptions else "no description"
-    return f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
+    return f"{fault.where} {fault.status}: {one_line(said)}"
 
 
 def _judge_pickle(slot: Slot, pickle: UploadedPickle) -> SlotStatus:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 from builder import commands, errors, tournament
 from builder.image import pinning
 from builder.registry import reference
+from builder.text import one_line
 from builder.tournament import settings, slots, status
 from builder.upload import plan
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,9 @@ def check_token(api: Tournament) -> None:
     info = api.token_info()
     if tournament.UPLOAD_SCOPE not in info.scopes:
         raise errors.TokenError(
-            f"the token {_line(info.name) or _line(info.public_id)} of {_line(info.username)} lacks the scope "
-            f"{tournament.UPLOAD_SCOPE} (it has: {_line(', '.join(info.scopes)) or 'none'}); {settings.WHERE_TO_MAKE}"
+            f"the token {one_line(info.name) or one_line(info.public_id)} of {one_line(info.username)} lacks the scope "
+            f"{tournament.UPLOAD_SCOPE} (it has: {one_line(', '.join(info.scopes)) or 'none'}); "
+            f"{settings.WHERE_TO_MAKE}"
         )
 
 
@@ -51,7 +52,8 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
         found = slots.match_slot(account, wish_slot)
         if found is None:
             raise errors.UsageError(
-                f"{_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a new one"
+                f"{one_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a "
+                "new one"
             )
         return found
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
@@ -59,7 +61,7 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
     found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
     fault = None if found else slots.name_fault(wish_slot)
     if fault:
-        raise errors.UsageError(f"{_line(wish_slot)}: as a new slot's name it {fault}")
+        raise errors.UsageError(f"{one_line(wish_slot)}: as a new slot's name it {fault}")
     return found
 
 
@@ -182,7 +184,7 @@ def _check_image(
         usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
         raise errors.RefusedError(
             f"{made.ref}, in which the pickle was made, is not among the tournament's images of {host} "
-            f"({_line(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
+            f"({one_line(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
         )
     other = ""
     for one in offered:
@@ -211,18 +213,18 @@ def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, b
     instead = f"{default.image}:{default.tag}" if default else "another"
     if one.deprecated:
         raise errors.RefusedError(
-            f"{ref} is deprecated, and the tournament takes no pickles for it; name {_line(instead)} in the config, "
+            f"{ref} is deprecated, and the tournament takes no pickles for it; name {one_line(instead)} in the config, "
             f"then `make pin`, {build_again}"
         )
     if one.experimental:
-        return [f"{_line(one.name)} is experimental; {_line(instead)} is the default"]
+        return [f"{one_line(one.name)} is experimental; {one_line(instead)} is the default"]
     return []
 
 
 def _check_data_version(api: Tournament, wish: UploadRequest) -> DataVersion:
     every = api.data_versions()
     found = next((one for one in every if wish.data_version in {one.version, one.name}), None)
-    usable = _line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
+    usable = one_line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
     if found is None:
         raise errors.UsageError(
             f"the tournament has no data version {wish.data_version}; it offers {usable}: set data_version in "
@@ -234,7 +236,3 @@ def _check_data_version(api: Tournament, wish: UploadRequest) -> DataVersion:
             "and set data_version in the config"
         )
     return found
-
-
-def _line(text: str) -> str:
-    return diagnose.one_line(text)

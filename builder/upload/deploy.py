@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts
+from builder.text import one_line
 from builder.tournament import slots
 from builder.tournament import status as standing
 from builder.upload import assign, checks, journal, receipt, register, slot_log, storage, waiting, webhook
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -145,7 +145,7 @@ def _recorder(task: UploadTask, identity: str) -> Callable[[str, str], None]:
 
     def record(what: str, status: str) -> None:
         with contextlib.suppress(errors.ArtifactError):  # it must not end what goes on
-            shown = diagnose.one_line(status)
+            shown = one_line(status)
             task.journal.write(journal.UNKNOWN_STATUS, pickle=identity, of=what, status=shown)
 
     return record
@@ -395,7 +395,7 @@ def _check_stakes(task: UploadTask, pickle: UploadedPickle) -> None:
     asked = {slot.id for slot in task.plan.staked}
     new = [one for one in slots.running(task.api.account(), pickle) if one.stake and one.id not in asked]
     if new:
-        named = ", ".join(f"{diagnose.one_line(one.name)} (stake {diagnose.one_line(one.stake)})" for one in new)
+        named = ", ".join(f"{one_line(one.name)} (stake {one_line(one.stake)})" for one in new)
         raise errors.RefusedError(
             f"{pickle.id}: was not run: it runs in {named} by now, which was not agreed to; the same command again "
             "asks about it"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import tournament
+from builder.text import one_line
 from builder.tournament import times
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from builder.build import artifact
@@ -130,8 +130,8 @@ class UploadPlan:
         kind = "existing model" if slot else f"NEW model, number {taken + 1}" + (f" of {most}" if most else "")
         lines = [
             f"deploy   {made.pickle} ({made.manifest.pickle.size:,} bytes, sha256 {made.manifest.pickle.sha256})",
-            f"to       {_line(self.name)} ({kind}), account {_line(self.account)}",
-            f"image    {_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
+            f"to       {one_line(self.name)} ({kind}), account {one_line(self.account)}",
+            f"image    {one_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
             f"data     {self.wish.data_version}",
             f"runs now {before}",
         ]
@@ -142,13 +142,13 @@ class UploadPlan:
         return [*lines, *(f"note     {note}" for note in self.notes)]
 
     def _steps(self) -> list[str]:
-        steps = [] if self.slot else [f"makes the slot {_line(self.name)}, which can be archived, not deleted"]
+        steps = [] if self.slot else [f"makes the slot {one_line(self.name)}, which can be archived, not deleted"]
         if self.clears_webhook:
             steps.append("takes the slot's webhook away; another machine is no longer called in each round")
         if self.existing is None:
             steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
         elif tournament.verdict(self.existing.validation) is not None:
-            steps.append(f"uses the upload that is there: {named(self.existing)}, {_line(self.existing.validation)}")
+            steps.append(f"uses the upload that is there: {named(self.existing)}, {one_line(self.existing.validation)}")
         else:
             steps.append(f"goes on with the upload that is there: {named(self.existing)}")
         if self.is_done:
@@ -167,11 +167,11 @@ class UploadPlan:
             follows.append("the slot takes no submissions over the API any more, until the pickle is disabled")
         follows.append("Numerai can unpickle and read the model")
         if not self.is_done:
-            follows.append(f"back: `python -m builder rollback {_line(self.name)}`")
+            follows.append(f"back: `python -m builder rollback {one_line(self.name)}`")
         return follows
 
     def _run_line(self) -> str:
-        stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
+        stake = f", with the slot's stake of {one_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
             return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}"
@@ -182,10 +182,10 @@ class UploadPlan:
         return f"it is run to be validated; {times.round_line(self.round, self.now)}{later}"
 
     def _also_line(self, slot: Slot) -> str:
-        stake = f", which has a stake of {_line(slot.stake)}" if slot.stake else ""
+        stake = f", which has a stake of {one_line(slot.stake)}" if slot.stake else ""
         submits = "the run may submit for that too" if self.orders_run else "nothing changes there"
         final = ", and no rollback takes a staked submission back" if stake and self.orders_run else ""
-        return f"this pickle runs in {_line(slot.name)} as well{stake}: {submits}{final}"
+        return f"this pickle runs in {one_line(slot.name)} as well{stake}: {submits}{final}"
 
     def data(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -224,8 +224,4 @@ class UploadPlan:
 
 def named(pickle: UploadedPickle) -> str:
     """Return what a pickle is called, for messages."""
-    return f"{_line(pickle.filename)} ({pickle.id})"
-
-
-def _line(text: str) -> str:
-    return diagnose.one_line(text)
+    return f"{one_line(pickle.filename)} ({pickle.id})"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from builder import commands, errors
 from builder.build import artifact, untrusted
-from builder.schema import json_read, types
+from builder.schema import json_read
+from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,4 +156,4 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _text(data: dict[str, Any], key: str) -> str:
-    return types.escape(str(data.get(key) or "nothing")[:1_000])
+    return escape(str(data.get(key) or "nothing")[:1_000])

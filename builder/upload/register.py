@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, tournament
+from builder.text import one_line
 from builder.upload import checks, journal, plan, storage
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -80,7 +80,7 @@ def check(task: Registering, pickle: UploadedPickle) -> None:
         return
     said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {planned.filename}, image "
+        f"{pickle.id}: is on record as {one_line(said)}; planned was {planned.filename}, image "
         f"{planned.image.name}, data {planned.wish.data_version}: {task.slot.name} is not changed; run it again, which "
         "registers what was planned"
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, tournament
+from builder.text import one_line
 from builder.tournament import status as standing
 from builder.upload import checks
 from builder.validate import diagnose
@@ -60,7 +61,7 @@ class Failure:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return it for a person: what it says, the end of its log, the cause and the fix."""
-        rows = [("it says", diagnose.one_line(text)) for text in self.descriptions]
+        rows = [("it says", one_line(text)) for text in self.descriptions]
         rows += [("its log" if not place else "", line) for place, line in enumerate(self.log[-_SHOWN_LINES:])]
         return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
@@ -188,7 +189,7 @@ def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger) -> Fa
 
 
 def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> Failure:
-    status = diagnose.one_line(fault.status)
+    status = one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
@@ -209,7 +210,7 @@ def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFail
 
 def _said(word: str, runs: Sequence[Trigger]) -> str:
     """Return a status, with what the newest of these runs said last."""
-    return "; ".join(map(diagnose.one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
+    return "; ".join(map(one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
 
 
 def _watch(

@@ -19,6 +19,7 @@ from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import single
 from builder.schema import parse, types
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -178,7 +179,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
-            came = "missing" if kind is None else types.show(kind)
+            came = "missing" if kind is None else show(kind)
             near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             valid = ", ".join(single.KINDS)
@@ -231,7 +232,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def _stray_faults(self) -> list[parse.Problem]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
-        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {types.listed(prefixes)}"
+        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {listed(prefixes)}"
         return [
             parse.Problem(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
@@ -245,15 +246,15 @@ class EnsembleHeader(bundle_header.BundleHeader):
             return []  # nobody can tell what that member takes
         taken = tuple(dict.fromkeys(name for header in headers if header for name in getattr(header, key)))
         said: tuple[str, ...] = getattr(self, key)
-        listed, among = frozenset(said), frozenset(taken)
-        lacking = [name for name in taken if name not in listed]
+        given, among = frozenset(said), frozenset(taken)
+        lacking = [name for name in taken if name not in given]
         idle = [name for name in said if name not in among]
         found = []
         if lacking:
-            text = f"lacks {types.listed(lacking)}, which members take; all that members take are listed here"
+            text = f"lacks {listed(lacking)}, which members take; all that members take are listed here"
             found.append(parse.Problem(path=(key,), text=text))
         if idle:
-            text = f"no member takes {types.listed(idle)}; leave out what nothing reads"
+            text = f"no member takes {listed(idle)}; leave out what nothing reads"
             found.append(parse.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])

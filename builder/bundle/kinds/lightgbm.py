@@ -15,7 +15,7 @@ from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
 from builder.bundle.storage import files
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

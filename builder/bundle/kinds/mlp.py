@@ -15,7 +15,7 @@ from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import scaling
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

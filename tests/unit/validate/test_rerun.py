@@ -120,7 +120,3 @@ def test_the_words_of_the_tournament(said: str, cause: str) -> None:
 def test_without_any_words_that_is_said() -> None:
     assert diagnose.explain_remote("failed", [], []).text == "the tournament gives no reason"
     assert diagnose.explain_remote("failed", [""], ["a line", "ValueError: odd"]).text.endswith("ValueError: odd")
-
-
-def test_foreign_words_come_on_one_plain_line() -> None:
-    assert diagnose.one_line("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]
