@@ -138,7 +138,10 @@ class UnansweredError(NetworkError):
         sent: The request may have arrived, so that what it asks for may have been done.
         after: Seconds that the server asks to wait before it is asked again, within reason.
         unresolved: The host's name does not resolve.
+        attempt: How many times it was sent.
     """
+
+    attempt = 1
 
     def __init__(
         self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0, unresolved: bool = False

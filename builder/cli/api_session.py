@@ -31,7 +31,7 @@ def read_registry(root: Path | None = None) -> str:
 
 @contextlib.contextmanager
 def connect(
-    progress: Progress, *, root: Path | None = None, needs_token: bool = True, patience: api.RetryPolicy | None = None
+    progress: Progress, *, root: Path | None = None, needs_token: bool = True, patience: api.ApiPolicy | None = None
 ) -> Iterator[tournament.Tournament]:
     """Yield the tournament's API.
 

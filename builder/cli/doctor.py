@@ -213,7 +213,7 @@ class _Account:
         except errors.UsageError as error:
             self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
-        patience = door.RetryPolicy(attempts=2)
+        patience = door.ApiPolicy(attempts=2)
         with api_session.connect(progress, root=root, needs_token=False, patience=patience) as api:
             try:
                 info = api.token_info() if found.token else None

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """How long the other side may be silent."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_SAID = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
@@ -154,6 +155,13 @@ def retry_after(headers: Mapping[str, str]) -> float:
     # Without a zone (`-0000`) a time is UTC.
     then, now = (one if one.tzinfo else one.replace(tzinfo=dt.UTC) for one in (then, now))
     return max(0.0, (then - now).total_seconds())
+
+
+def location(url: str, headers: Mapping[str, str]) -> str:
+    """Return where an answer redirects to, as a whole address; nothing if it names none that parses."""
+    with contextlib.suppress(ValueError):
+        return urllib.parse.urljoin(url, headers.get("location", ""))
+    return ""
 
 
 def is_safe(url: str) -> bool:

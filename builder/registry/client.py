@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
 from builder.config import values as config_values
-from builder.net import http
+from builder.net import http, retry
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -33,8 +33,9 @@ _ACCEPT = (
 )
 _HUB = "registry-1.docker.io"  # where docker.io really is
 _MOST_BYTES = 8 << 20  # of a manifest or an image's configuration; real ones have some kilobytes
-_MOST_REDIRECTS, _REDIRECTS = 4, frozenset({301, 302, 303, 307, 308})
-_ATTEMPTS, _LONGEST_WAIT = 3, 20.0
+_MOST_REDIRECTS = 4
+# A host that is not reached at all is not there; a connection that was cut may hold the next time.
+_POLICY = retry.RetryPolicy(attempts=3, first=0.5, longest=20.0, unsent=False)
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+\w+\s*=)")
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
@@ -47,6 +48,14 @@ class RegistryResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+
+
+class _BusyError(errors.UnansweredError):
+    """The registry could not answer now: an answer in the end, if it stays so."""
+
+    def __init__(self, answer: RegistryResponse, after: float) -> None:
+        super().__init__(f"HTTP {answer.status}", sent=True, after=after)
+        self.answer = answer
 
 
 class RegistryClient:
@@ -129,35 +138,29 @@ class RegistryClient:
 
     def _patiently(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Ask, and ask again where the registry says that it could not answer now."""
-        wait = 0.5
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                answer = self._follow(url, authorization, at)
-            except errors.UnansweredError as error:
-                # A host that is not reached at all is not there; a connection that was cut may hold the next time.
-                if not error.sent or attempt == _ATTEMPTS:
-                    raise
-                self._progress.step(f"asking the registry again for {at} in {wait:.0f} s")
-                self._sleep(wait)
-                wait *= 2
-                continue
+
+        def ask() -> RegistryResponse:
+            answer = self._follow(url, authorization, at)
             asked = http.retry_after(answer.headers)
-            if answer.status not in _AGAIN or attempt == _ATTEMPTS or asked > _LONGEST_WAIT:
-                return answer
-            self._progress.step(f"asking the registry again for {at} in {max(wait, asked):.0f} s")
-            self._sleep(max(wait, asked))
-            wait *= 2
-        raise AssertionError  # the loop returns
+            if answer.status in _AGAIN and asked <= _POLICY.longest:
+                raise _BusyError(answer, asked)
+            return answer
+
+        def tell(pause: float) -> None:
+            self._progress.step(f"asking the registry again for {at} in {pause:.0f} s")
+
+        try:
+            return retry.retry(ask, _POLICY, before=tell, sleep=self._sleep)
+        except _BusyError as error:
+            return error.answer
 
     def _follow(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Follow redirects: blobs often lie at a storage, which is sent no token and no login."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send(url, authorization, at)
-            if answer.status not in _REDIRECTS:
+            if answer.status not in http.REDIRECTS:
                 return answer
-            there = ""
-            with contextlib.suppress(ValueError):
-                there = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+            there = http.location(url, answer.headers)
             if not _is_safe(there, like=self._base):
                 where = http.shown(there) if there else "no address"
                 raise errors.NetworkError(f"{at}: redirects to {where}, which is not asked: only https is")

@@ -266,9 +266,7 @@ def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: fl
 
 def _moved(url: str, answer: http.HttpResponse) -> str:
     """Return where the body goes instead: elsewhere on the same host, and on no other."""
-    found = ""
-    with contextlib.suppress(ValueError):
-        found = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+    found = http.location(url, answer.headers)
     if found == url or _origin(found) is None or _origin(found) != _origin(url):
         raise errors.NetworkError(
             f"{http.shown(url)}: HTTP {answer.status}, redirects to {http.shown(found) if found else 'no address'}; "

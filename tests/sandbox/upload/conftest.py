@@ -50,7 +50,7 @@ def ask(sandbox: server.Sandbox) -> Iterator[Asking]:
 
         def asking(url: str = "", *, silent: float = 30.0, waits: list[float] | None = None) -> tournament.Tournament:
             noted = waits if waits is not None else []
-            patience = api.RetryPolicy(first=0.0, longest=10.0, silent=silent)
+            patience = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
             client = api.ApiClient(url or sandbox.api_url, held, Silent(), patience=patience, sleep=noted.append)
             return tournament.Tournament(undo.enter_context(client))
 
