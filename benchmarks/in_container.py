@@ -37,13 +37,15 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
     }
     on = docker_engine.connect()
     look_alike = stand_in.make(on, "3.11", progress.Silent())
-    limits = engine.Limits(cpus=1, memory=4 << 30)
+    limits = engine.ContainerLimits(cpus=1, memory=4 << 30)
     command = ("python", f"{BOX}/{script}", f"{BOX}/plan.json")
     with (
         run.start(on) as identity,
         on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
     ):
-        container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in named.items()))
+        container.put(
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in named.items())
+        )
         ended = container.run(seconds)
         printed = container.log()
     if ended.code != 0:

@@ -103,7 +103,7 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
         progress=progress.Silent(),
         clock_ahead=None,
         renew=renew,
-        patience=storage.Patience(attempts=1),
+        patience=storage.TransferPolicy(attempts=1),
     )
     return _Sent(seconds=time.perf_counter() - started, memory=_peak() - idle)
 

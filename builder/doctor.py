@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors, tournament
 from builder.engine import protocol as engine
+from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import status
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from builder.image import lockfile
-    from builder.tournament import DockerImage, Pickle, Slot, TokenInfo
+    from builder.tournament import DockerImage, Slot, TokenInfo, UploadedPickle
 
 ENGINE, DISK, MEMORY, PLATFORM = "engine", "disk", "memory", "platform"
 CONFIG, IMAGE, PIN, OFFERED = "config", "image", "pin", "offered"
@@ -35,7 +35,7 @@ _OLD_DAYS = 90
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class DoctorCheck:
     """One thing that was looked at. ``good`` is None where it could not be told, or where it asks for nothing."""
 
     name: str
@@ -79,138 +79,142 @@ class ImageFound:
     config: Path
 
 
-def verdict(lines: Sequence[Line]) -> str:
+def verdict(lines: Sequence[DoctorCheck]) -> str:
     """Return what all lines come to: ``ready``, or how many things there are to fix."""
     count = sum(line.good is False for line in lines)
     return f"{count} thing{'s' if count > 1 else ''} to fix" if count else "ready"
 
 
-def judge_engine(found: EngineFound | errors.EngineError) -> list[Line]:
+def judge_engine(found: EngineFound | errors.EngineError) -> list[DoctorCheck]:
     """Judge the engine, or the error that says why there is none and, after its last semicolon, what to do."""
     if isinstance(found, errors.EngineError):
         text, semicolon, fix = str(found).rpartition("; ")
         if not semicolon or "`make engine`" in fix:
             fix = "make engine"
-        return [Line(name=ENGINE, good=False, text=text or str(found), fix=fix)]
-    lines = [Line(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
+        return [DoctorCheck(name=ENGINE, good=False, text=text or str(found), fix=fix)]
+    lines = [DoctorCheck(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
     if found.free is None:
-        lines.append(Line(name=DISK, good=None, text="of another machine: not known from here"))
+        lines.append(DoctorCheck(name=DISK, good=None, text="of another machine: not known from here"))
     else:
         few = found.free < _LEAST_DISK
         fix = f"free {_gigabytes(_LEAST_DISK)} or more: `docker system df` shows what may go" if few else ""
-        lines.append(Line(name=DISK, good=not few, text=f"{_gigabytes(found.free)} free for images", fix=fix))
+        lines.append(DoctorCheck(name=DISK, good=not few, text=f"{_gigabytes(found.free)} free for images", fix=fix))
     short = found.memory < _LEAST_MEMORY
     fix = "give the engine's machine 4 GiB or more, or name a lower validate.limits.memory in the config"
     text = f"{found.memory / 2**30:.1f} GiB"
-    lines.append(Line(name=MEMORY, good=not short, text=text, fix=fix if short else ""))
+    lines.append(DoctorCheck(name=MEMORY, good=not short, text=text, fix=fix if short else ""))
     platform = found.facts.platform
     if platform == engine.PLATFORM:
-        lines.append(Line(name=PLATFORM, good=True, text=platform))
+        lines.append(DoctorCheck(name=PLATFORM, good=True, text=platform))
     else:
         text = f"{platform}: {engine.PLATFORM} images run emulated, slowly; the pickle is the same"
-        lines.append(Line(name=PLATFORM, good=None, text=text))
+        lines.append(DoctorCheck(name=PLATFORM, good=None, text=text))
     return lines
 
 
-def judge_image(found: ImageFound, today: dt.date) -> list[Line]:
+def judge_image(found: ImageFound, today: dt.date) -> list[DoctorCheck]:
     """Judge a config's image and its pin."""
     return [_judge_presence(found), _judge_pin(found, today)]
 
 
-def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> Line:
+def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> DoctorCheck:
     """Judge whether the tournament offers an image."""
     offered = tournament_images.find_offered(ref, images, registry)
     said = "; ".join(tournament_images.standing(ref, images, registry))
     if offered is None or offered.deprecated:
         what, _, fix = said.partition(": ")
-        return Line(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)
+        return DoctorCheck(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)
     if offered.default:
-        return Line(name=OFFERED, good=True, text=f"{offered.image}:{offered.tag} is the tournament's default")
-    return Line(name=OFFERED, good=None, text=said)
+        return DoctorCheck(name=OFFERED, good=True, text=f"{offered.image}:{offered.tag} is the tournament's default")
+    return DoctorCheck(name=OFFERED, good=None, text=said)
 
 
-def judge_token(info: TokenInfo | None, source: str) -> Line:
+def judge_token(info: TokenInfo | None, source: str) -> DoctorCheck:
     """Judge what the token may do; None: none is set."""
     make = 'make one at numer.ai/account ("Create MCP Key") with the scopes'
     both = f"{tournament.UPLOAD_SCOPE} and {tournament.DOWNLOAD_SCOPE}"
     if info is None:
         where = "set NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY, here or in .env"
-        return Line(name=TOKEN, good=False, text="none is set", fix=f"{make} {both}, and {where}")
+        return DoctorCheck(name=TOKEN, good=False, text="none is set", fix=f"{make} {both}, and {where}")
     text = f"{info.public_id} of {info.username}, from {source}"
     if tournament.UPLOAD_SCOPE not in info.scopes:
-        return Line(name=TOKEN, good=False, text=f"{text}: lacks {tournament.UPLOAD_SCOPE}", fix=f"{make} {both}")
+        return DoctorCheck(
+            name=TOKEN, good=False, text=f"{text}: lacks {tournament.UPLOAD_SCOPE}", fix=f"{make} {both}"
+        )
     if tournament.DOWNLOAD_SCOPE not in info.scopes:
         text = f"{text}: uploads; lacks {tournament.DOWNLOAD_SCOPE}, which only `download`, `why` and comparing need"
-    return Line(name=TOKEN, good=True, text=text)
+    return DoctorCheck(name=TOKEN, good=True, text=text)
 
 
-def judge_clock(ahead: float | None) -> Line:
+def judge_clock(ahead: float | None) -> DoctorCheck:
     """Judge by how many seconds this computer's clock is ahead of the server's."""
     if ahead is None:
-        return Line(name=CLOCK, good=None, text="the server named no time")
+        return DoctorCheck(name=CLOCK, good=None, text="the server named no time")
     if abs(ahead) <= _MOST_SECONDS_OFF:
-        return Line(name=CLOCK, good=True, text=f"within {_MOST_SECONDS_OFF:.0f} s of the server's")
+        return DoctorCheck(name=CLOCK, good=True, text=f"within {_MOST_SECONDS_OFF:.0f} s of the server's")
     side = "ahead of" if ahead > 0 else "behind"
     text = f"{abs(ahead):.0f} s {side} the server's"
-    return Line(name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it")
+    return DoctorCheck(
+        name=CLOCK, good=False, text=text, fix="set this computer's clock (NTP): signed addresses expire by it"
+    )
 
 
-def judge_slot(slot: Slot, config: Path, uploaded: Iterable[Pickle] = ()) -> Line:
+def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()) -> DoctorCheck:
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = status.judge(slot, uploaded)
-    text = diagnose.one_line(f"{slot.name}: {how.reason}{stake}")
+    text = one_line(f"{slot.name}: {how.reason}{stake}")
     if slot.archived or slot.tournament != tournament.CLASSIC:
-        return Line(
+        return DoctorCheck(
             name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"
         )
     if slot.webhook:
         fix = commands.with_config("upload", config, "--clear-webhook")
-        return Line(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
-    if how.rank is status.Rank.FAILED and slot.pickle:
-        return Line(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
-    if how.rank <= status.Rank.UNASSIGNED:  # nothing that keeps a deploy from it
-        return Line(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
-    return Line(name=SLOT, good=True, text=text)
+        return DoctorCheck(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
+    if how.rank is status.SlotState.FAILED and slot.pickle:
+        return DoctorCheck(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
+    if how.rank <= status.SlotState.UNASSIGNED:  # nothing that keeps a deploy from it
+        return DoctorCheck(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
+    return DoctorCheck(name=SLOT, good=True, text=text)
 
 
-def _judge_presence(found: ImageFound) -> Line:
+def _judge_presence(found: ImageFound) -> DoctorCheck:
     build = commands.with_config("pickle", found.config)
     if found.here:
-        return Line(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
+        return DoctorCheck(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
     has_moved = found.pin is not None and found.at_registry != found.pin.digest
     if found.pinned_there if has_moved else found.at_registry is not None:
-        return Line(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `{build}` pulls it")
+        return DoctorCheck(name=IMAGE, good=True, text=f"{found.ref} is at the registry; `{build}` pulls it")
     is_gone = has_moved and found.at_registry is not None and found.pinned_there is False
     reason = "it no longer has what is pinned" if is_gone else found.silence
     if found.stand_in is not None:
         text = f"{found.ref} is not to be had ({reason}): the stand-in {found.stand_in} is used, never uploaded"
-        return Line(name=IMAGE, good=None, text=text)
+        return DoctorCheck(name=IMAGE, good=None, text=text)
     where = "not on the engine, and the registry" if found.here is not None else "the registry"
     fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"
     fix = f"make pin, then {build}" if is_gone else fix
-    return Line(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {reason}", fix=fix)
+    return DoctorCheck(name=IMAGE, good=False, text=f"{found.ref}: {where} does not hand it out: {reason}", fix=fix)
 
 
-def _judge_pin(found: ImageFound, today: dt.date) -> Line:
+def _judge_pin(found: ImageFound, today: dt.date) -> DoctorCheck:
     build = commands.with_config("pickle", found.config)
     if found.pin is None:
         if "@" in found.ref:
-            return Line(name=PIN, good=True, text="the reference names its digest")
+            return DoctorCheck(name=PIN, good=True, text="the reference names its digest")
         text = f"none yet: `make pin`, or the next `{build}` in the image, makes one"
-        return Line(name=PIN, good=None, text=text)
+        return DoctorCheck(name=PIN, good=None, text=text)
     days = (today - dt.date.fromisoformat(found.pin.pinned)).days
     age = "today" if days <= 0 else f"{days} day{'s' if days > 1 else ''} ago"
     text = f"{found.pin.digest[:19]}..., pinned {age}"
     if found.at_registry is not None and found.at_registry != found.pin.digest:
-        return Line(
+        return DoctorCheck(
             name=PIN,
             good=False,
             text=f"{text}; the tag is {found.at_registry[:19]}... now",
             fix=f"make pin, then {build}",
         )
     old = "; that is long ago: `make pin` looks again" if days > _OLD_DAYS else ""
-    return Line(name=PIN, good=True, text=text + old)
+    return DoctorCheck(name=PIN, good=True, text=text + old)
 
 
 def _gigabytes(count: float) -> str:

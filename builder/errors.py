@@ -54,7 +54,7 @@ class UsageError(BuilderError):
     exit_code = 2
 
 
-class FaultsError(BuilderError):
+class ProblemsError(BuilderError):
     """Several faults of one input, found together and reported together."""
 
     exit_code = 2
@@ -69,11 +69,11 @@ class FaultsError(BuilderError):
         return super().fix if len(self.faults) == 1 else ""
 
 
-class ConfigError(FaultsError):
+class ConfigError(ProblemsError):
     """A config file: each fault is ``file:line: key.path: what is wrong; what would be right``."""
 
 
-class BundleError(FaultsError):
+class BundleError(ProblemsError):
     """A bundle: each fault names the file and the array or the key."""
 
 
@@ -83,7 +83,7 @@ class ExportError(BuilderError):
     exit_code = 2
 
 
-class DataError(FaultsError):
+class DataError(ProblemsError):
     """Live data that cannot be read, or that lacks what the model needs."""
 
 
@@ -138,7 +138,10 @@ class UnansweredError(NetworkError):
         sent: The request may have arrived, so that what it asks for may have been done.
         after: Seconds that the server asks to wait before it is asked again, within reason.
         unresolved: The host's name does not resolve.
+        attempt: How many times it was sent.
     """
+
+    attempt = 1
 
     def __init__(
         self, what: str, *, sent: bool, remedy: str = "", after: float = 0.0, unresolved: bool = False

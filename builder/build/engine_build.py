@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from builder import errors
 from builder.build import manifest, render
 from builder.engine import tar_stream
-from builder.schema import json_read, parse, types
+from builder.schema import json_read, parse
+from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ _PICKLE = "/model.pkl"
 
 def build(
     rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress
-) -> manifest.Pickle:
+) -> manifest.PickleRecord:
     """Build, without network, and write the pickle to ``target``.
 
     Args:
@@ -50,7 +51,7 @@ def build(
     return made
 
 
-def _read_report(log: str) -> manifest.Pickle:
+def _read_report(log: str) -> manifest.PickleRecord:
     # Anywhere in a line: a custom model may have printed before it, and ended no line.
     reports = re.findall(rf"{_MARK}({{.*}})$", log, re.MULTILINE)
     if not reports:
@@ -62,11 +63,11 @@ def _read_report(log: str) -> manifest.Pickle:
     data = json_read.read(reports[-1].encode(errors="replace"))
     if isinstance(data, dict):
         data.pop("format", None)
-    report = data if isinstance(data, list) else parse.parse(manifest.Pickle, data)
+    report = data if isinstance(data, list) else parse.parse(manifest.PickleRecord, data)
     if isinstance(report, list):
         fault = f"{'.'.join(map(str, report[0].path))}: {report[0].text}"
         raise errors.BuildError(
-            f"the build's report is not one of this tool ({types.escape(fault[:300])}), so its result is not "
+            f"the build's report is not one of this tool ({escape(fault[:300])}), so its result is not "
             f"taken; remove what prints a line with {_MARK!r} from the model's code"
         )
     return report

@@ -22,7 +22,7 @@ def check(
     chosen: config.Config,
     *,
     bundle: str | None = None,
-    found: image.Image | runner_image.RunnerImage | None = None,
+    found: image.ResolvedImage | runner_image.RunnerImage | None = None,
     pickle: str | None = None,
 ) -> None:
     """Refuse what the lock file does not name.
@@ -78,7 +78,7 @@ def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest
         labels=choice.image.labels,
         ref=choice.image.ref if by_default else "",
     )
-    model = lockfile.Model(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    model = lockfile.LockedModel(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
 
     def edit(lock: lockfile.Lock) -> lockfile.Lock:
         needs_pin = key not in lock.images and pinning.own_digest(key) is None

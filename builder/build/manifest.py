@@ -13,7 +13,8 @@ from builder import commands, errors
 from builder.build import untrusted
 from builder.config import values as config_values  # noqa: TC001 - annotations are read at run time
 from builder.image import runner_image  # noqa: TC001 - annotations are read at run time
-from builder.schema import json_read, parse, types
+from builder.schema import json_read, parse
+from builder.text import escape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +85,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pickle:
+class PickleRecord:
     """The result.
 
     Attributes:
@@ -122,7 +123,7 @@ class Manifest:
     image: runner_image.RunnerImage
     bundle: ModelBundle
     config: ConfigPart
-    pickle: Pickle
+    pickle: PickleRecord
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -142,15 +143,15 @@ def read(path: Path) -> Manifest:
     value: Any = data if isinstance(data, list) else parse.parse(Manifest, data)
     if isinstance(value, Manifest):
         return value
-    faults = "; ".join(f"{_place(fault.path)}: {types.escape(fault.text[:500])}" for fault in value[:3])
+    faults = "; ".join(f"{_place(fault.path)}: {escape(fault.text[:500])}" for fault in value[:3])
     again = commands.with_config("pickle", path.parent)
     raise errors.ArtifactError(
-        f"{untrusted.shown(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
+        f"{escape(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
     )
 
 
 def _place(path: parse.Place) -> str:
-    return types.escape(".".join(str(part)[:60] for part in path))
+    return escape(".".join(str(part)[:60] for part in path))
 
 
 def schema_text() -> str:

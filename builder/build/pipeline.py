@@ -72,7 +72,7 @@ class _Inputs:
     tool: str
     bundle: str
     config: str
-    image: image.Image
+    image: image.ResolvedImage
 
     def match(self, recorded: manifest.Manifest) -> bool:
         """Tell whether a manifest is of these inputs."""
@@ -210,7 +210,7 @@ def _manifest(
     inputs: _Inputs,
     bundle: bundle_model.Bundle,
     inventory: image.Inventory,
-    pickle: manifest.Pickle,
+    pickle: manifest.PickleRecord,
 ) -> manifest.Manifest:
     return manifest.Manifest(
         name=config.name,
@@ -237,14 +237,14 @@ def _read_bundle(bundle: obtain.Obtained) -> bundle_model.Bundle:
         return read.read(bundle.folder)
 
 
-def _plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.Plan:
+def _plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.BuildPlan:
     from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if config.post is None else config.post
     fault = post.unbounded_fault(steps, model_bounded=kinds.is_bounded(bundle.model))
     if fault:
         raise errors.ConfigError([f"{config.file}: post: {fault}"])
-    return render_stage.Plan(post=post.as_data(steps), config=model.build_inputs(config))
+    return render_stage.BuildPlan(post=post.as_data(steps), config=model.build_inputs(config))
 
 
 def _known_base(folder: Path, config: model.Config) -> str:

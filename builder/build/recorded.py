@@ -19,6 +19,7 @@ from builder.bundle.storage import archive, files, read
 from builder.config import model as config
 from builder.config import values as config_values
 from builder.schema import json_read, parse
+from builder.text import escape, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +33,7 @@ _BUNDLE, _INSIDE = "bundle/", "inside/"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class RecordedModel:
     """The model that is in a pickle.
 
     Attributes:
@@ -62,7 +63,7 @@ class _Schema:
     post: tuple[post.Step, ...] | None
 
 
-def read_model(made: artifact.Artifact) -> Model:
+def read_model(made: artifact.Artifact) -> RecordedModel:
     """Return the model of a pickle, once what is recorded of it agrees with the manifest.
 
     Raises:
@@ -103,7 +104,7 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
         again = render.render(
             name=said.name,
             base=said.image.base,
-            plan=render.Plan(post=post.as_data(found.steps), config=found.config),
+            plan=render.BuildPlan(post=post.as_data(found.steps), config=found.config),
             bundle_files=files.paths(copy / "bundle"),
         )
         changed = []
@@ -122,8 +123,7 @@ def _translated(context: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.ArtifactError(
-            f"{untrusted.shown(error.filename or context)}: cannot be read ({error.strerror or error}); "
-            f"{_fix(context.parent)}"
+            f"{escape(error.filename or context)}: cannot be read ({error.strerror or error}); {_fix(context.parent)}"
         ) from error
 
 
@@ -133,8 +133,8 @@ def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> No
     extra = [name for name in names if name not in own and not _is_bundles(name)]
     if extra:
         raise errors.ArtifactError(
-            f"{context}: holds what its manifest does not name: {untrusted.shown_names(extra)}; nothing was built from "
-            f"it: {_fix(context.parent)}"
+            f"{context}: holds what its manifest does not name: {listed([escape(name[:200]) for name in extra])}; "
+            f"nothing was built from it: {_fix(context.parent)}"
         )
 
 
@@ -151,7 +151,7 @@ def _copy(context: Path, names: Iterable[str], target: Path) -> None:
         left -= copied.stat().st_size
 
 
-def _read_model(made: artifact.Artifact, bundle_folder: Path) -> Model:
+def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     said = made.manifest
     changed = []
     if files.content_hash(bundle_folder) != said.bundle.hash:
@@ -167,9 +167,9 @@ def _read_model(made: artifact.Artifact, bundle_folder: Path) -> Model:
     if manifest.describe_bundle(bundle, said.bundle.hash) != said.bundle:
         raise _changed(made, [f"bundle in {artifact.MANIFEST}"])
     steps = bundle.post if parsed.post is None else parsed.post
-    if render.plan_bytes(render.Plan(post=post.as_data(steps), config=data)) != raw:
+    if render.plan_bytes(render.BuildPlan(post=post.as_data(steps), config=data)) != raw:
         raise _changed(made, [render.PLAN])
-    return Model(bundle=bundle, steps=steps, config=data)
+    return RecordedModel(bundle=bundle, steps=steps, config=data)
 
 
 def _config_part(raw: bytes, said: manifest.Manifest) -> dict[str, Any] | None:

@@ -26,11 +26,11 @@ class Rendered:
     """A Dockerfile, and the files of its build context by their names there."""
 
     dockerfile: str
-    context: tuple[tar_stream.Entry, ...]
+    context: tuple[tar_stream.TarEntry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BuildPlan:
     """What to make of a bundle, as ``plan.json`` tells it to the image.
 
     Attributes:
@@ -42,7 +42,7 @@ class Plan:
     config: object
 
 
-def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) -> Rendered:
+def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path]) -> Rendered:
     """Render the Dockerfile and list the context.
 
     Args:
@@ -58,9 +58,9 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
     return Rendered(
         dockerfile=dockerfile(name=name, base=base),
         context=(
-            tar_stream.Entry(name=PLAN, content=plan_bytes(plan)),
+            tar_stream.TarEntry(name=PLAN, content=plan_bytes(plan)),
             *(
-                tar_stream.Entry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
+                tar_stream.TarEntry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
                 for path in bundle_files
             ),
             *inside_entries(),
@@ -68,21 +68,21 @@ def render(*, name: str, base: str, plan: Plan, bundle_files: Sequence[Path]) ->
     )
 
 
-def plan_bytes(plan: Plan) -> bytes:
+def plan_bytes(plan: BuildPlan) -> bytes:
     """Return ``plan.json``."""
     return json_read.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
 
 
-def inside_entries() -> list[tar_stream.Entry]:
+def inside_entries() -> list[tar_stream.TarEntry]:
     """Return the files of ``builder/inside``: all of this tool that enters an image."""
     folder = paths.inside_folder()
     return [
-        tar_stream.Entry(name=f"inside/{path.relative_to(folder).as_posix()}", content=path)
+        tar_stream.TarEntry(name=f"inside/{path.relative_to(folder).as_posix()}", content=path)
         for path in sorted(folder.rglob("*.py"))
     ]
 
 
-def hash_entries(entries: Sequence[tar_stream.Entry]) -> str:
+def hash_entries(entries: Sequence[tar_stream.TarEntry]) -> str:
     """Return a sha256 over the names and contents of ``entries``."""
     total = hashlib.sha256()
     for entry in sorted(entries, key=lambda one: one.name):
@@ -95,7 +95,7 @@ def hash_entries(entries: Sequence[tar_stream.Entry]) -> str:
 
 def build_context(rendered: Rendered) -> Iterator[bytes]:
     """Stream the context as the engine takes it: a tar with the Dockerfile in it."""
-    dockerfile = tar_stream.Entry(name="Dockerfile", content=rendered.dockerfile.encode())
+    dockerfile = tar_stream.TarEntry(name="Dockerfile", content=rendered.dockerfile.encode())
     return tar_stream.pack([dockerfile, *rendered.context])
 
 
@@ -122,7 +122,7 @@ def read(folder: Path) -> Rendered:
     return Rendered(
         dockerfile=(folder / "Dockerfile").read_text(encoding="utf-8"),
         context=tuple(
-            tar_stream.Entry(name=path.relative_to(context).as_posix(), content=path)
+            tar_stream.TarEntry(name=path.relative_to(context).as_posix(), content=path)
             for path in sorted(context.rglob("*"))
             if path.is_file()
         ),

@@ -96,7 +96,7 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     return made
 
 
-def find_image(made: artifact.Artifact, engine: engine.Engine, progress: Progress) -> image.Image:
+def find_image(made: artifact.Artifact, engine: engine.Engine, progress: Progress) -> image.ResolvedImage:
     """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_again`."""
     again = commands.with_config("pickle", made.folder)
     return image.find_again(made.manifest.image, engine, progress=progress, again=again)

@@ -10,10 +10,9 @@ import stat
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.schema.types import escape, listed
+from builder.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from io import BufferedReader
     from pathlib import Path
 
@@ -68,7 +67,7 @@ def check_folder(path: Path) -> None:
     """
     mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        raise errors.ArtifactError(f"{shown(path)}: is {_sort(mode)}; expected a folder")
+        raise errors.ArtifactError(f"{escape(path)}: is {_sort(mode)}; expected a folder")
 
 
 def list_files(folder: Path, *, most: int) -> list[str]:
@@ -90,39 +89,29 @@ def list_files(folder: Path, *, most: int) -> list[str]:
                 mode = entry.stat(follow_symlinks=False).st_mode
                 path, name = where / entry.name, f"{prefix}{entry.name}"
                 if count > most:
-                    raise errors.ArtifactError(f"{shown(folder)}: holds more than {most:,} files and folders")
+                    raise errors.ArtifactError(f"{escape(folder)}: holds more than {most:,} files and folders")
                 if stat.S_ISDIR(mode) and depth < _DEEPEST:
                     waiting.append((path, f"{name}/", depth + 1))
                 elif stat.S_ISDIR(mode):
-                    raise errors.ArtifactError(f"{shown(path)}: is over {_DEEPEST} folders deep")
+                    raise errors.ArtifactError(f"{escape(path)}: is over {_DEEPEST} folders deep")
                 elif stat.S_ISREG(mode):
                     found.append(name)
                 else:
-                    raise errors.ArtifactError(f"{shown(path)}: is {_sort(mode)}; expected plain files only")
+                    raise errors.ArtifactError(f"{escape(path)}: is {_sort(mode)}; expected plain files only")
         if count == before and where != folder:
-            raise errors.ArtifactError(f"{shown(where)}: is an empty folder, which belongs to nothing")
+            raise errors.ArtifactError(f"{escape(where)}: is an empty folder, which belongs to nothing")
     return sorted(found)
-
-
-def shown(path: Path | str) -> str:
-    """Return a path for a message: names in it are a stranger's."""
-    return escape(str(path))
-
-
-def shown_names(names: Iterable[str]) -> str:
-    """Return the first few names for a message."""
-    return listed([escape(name[:200]) for name in names])
 
 
 def _check_plain(path: Path, facts: os.stat_result, most: int) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        raise errors.ArtifactError(f"{shown(path)}: is {_sort(facts.st_mode)}; expected a plain file")
+        raise errors.ArtifactError(f"{escape(path)}: is {_sort(facts.st_mode)}; expected a plain file")
     if facts.st_size > most:
         raise _too_large(path, most)
 
 
 def _too_large(path: Path, most: int) -> errors.ArtifactError:
-    return errors.ArtifactError(f"{shown(path)}: is larger than {most:,} bytes; this tool writes no such file")
+    return errors.ArtifactError(f"{escape(path)}: is larger than {most:,} bytes; this tool writes no such file")
 
 
 def _sort(mode: int) -> str:

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from builder import commands, errors
 from builder.build import artifact, engine_build, untrusted
-from builder.schema import types
+from builder.text import escape
 
 if TYPE_CHECKING:
     import pickletools
@@ -35,7 +35,7 @@ class Comparison:
         return self.recorded == self.rebuilt
 
 
-def check_image(made: artifact.Artifact, found: image.Image, holds: image.Inventory) -> None:
+def check_image(made: artifact.Artifact, found: image.ResolvedImage, holds: image.Inventory) -> None:
     """Refuse a manifest that says something else of its image than the image itself.
 
     Raises:
@@ -105,7 +105,7 @@ def _first_difference(one: Path, other: Path) -> str:
                     here, there = f"{code.name} {value!r:.60}", f"{code_2.name} {value_2!r:.60}"
                     return f"at byte {at}: {here} here, {there} in the rebuilt one"
     except (ValueError, OverflowError, MemoryError) as error:
-        return f"that the recorded one is no pickle ({types.escape(str(error)[:200])})"
+        return f"that the recorded one is no pickle ({escape(str(error)[:200])})"
     return "one ends before the other"
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder.bundle import header as bundle_header
 from builder.bundle import nodes
-from builder.bundle import text as bundle_text
 from builder.schema import parse
 
 if TYPE_CHECKING:
@@ -50,19 +50,19 @@ class Chain:
             found += [f"{self.prefix}{part.stem}{place}" for part in op.parts] if op else []
         return found
 
-    def faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Fault]:
+    def faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
         found = []
         taken: set[int] = set()
         for place, entry in enumerate(self.entries):
             read = nodes.read_entry(entry, place)
             if isinstance(read, list):
-                found += [parse.Fault(path=(*self.place, place), text=text) for text in read]
+                found += [parse.Problem(path=(*self.place, place), text=text) for text in read]
             taken |= set(_sources(entry, place))
         for place in range(len(self.entries) - 1):
             if place not in taken:
                 text = "nothing takes its result; take it out, or name it in the `from` of a later one"
-                found.append(parse.Fault(path=(*self.place, place), text=text))
+                found.append(parse.Problem(path=(*self.place, place), text=text))
         return found + self._shape_faults(declared)
 
     def width(self, declared: Mapping[str, npz.Declared]) -> int | None:
@@ -86,12 +86,12 @@ class Chain:
                     width = widths[_sources(entry, place)[0]]
                     most = np.iinfo(np.int32).max if width is None else width - 1
                     cure = f"from 0 to {most:,} is needed: a place among the values that it takes"
-                    found += bundle_text.bad_numbers(name, array, (array < 0) | (array > most), cure)
+                    found += bundle_header.bad_numbers(name, array, (array < 0) | (array > most), cure)
                 else:
-                    found += bundle_text.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
+                    found += bundle_header.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
                     found += _order_faults(part.stem, name, array)
                     if part.stem == "scale":
-                        found += bundle_text.bad_numbers(name, array, array == 0, "it divides: none is 0")
+                        found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")
         return found
 
     def built(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:
@@ -133,7 +133,7 @@ class Chain:
             return None
         return declared[name].shape[part.shape.index(dimension)]
 
-    def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Fault]:
+    def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
         widths = self._widths(declared)
         found = []
         for place, entry in enumerate(self.entries):
@@ -158,32 +158,32 @@ class Chain:
 
     def _part_faults(
         self, name: str, part: nodes.Part, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
-    ) -> list[parse.Fault]:
+    ) -> list[parse.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
         found = []
         if (one.dtype != "int32") if part.whole else (not one.dtype.startswith("float")):
             needed = "int32" if part.whole else "float32 or float64"
-            found.append(parse.Fault(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
+            found.append(parse.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
         at: parse.Place = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
                 "(inputs, outputs)" if part.stem == "w" else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
             )
-            return [*found, parse.Fault(path=at, text=f"{one.shape}; {needed} is needed")]
+            return [*found, parse.Problem(path=at, text=f"{one.shape}; {needed} is needed")]
         for dimension, count in zip(part.shape, one.shape, strict=True):
             wanted, said = known.get(dimension, (count, ""))
             if wanted == count:
                 known.setdefault(dimension, (count, f"{name} {one.shape}"))
             elif dimension == "in" and source == -1:
                 text = f"{said}, but {name} {one.shape} takes {count:,}; make them agree"
-                found.append(parse.Fault(path=self.said_at, text=text))
+                found.append(parse.Problem(path=self.said_at, text=text))
             elif dimension == "in":
                 what = "rows" if part.stem == "w" else "values"
                 text = f"{said} to {name} {one.shape} does not chain; {name} needs {wanted:,} {what}"
-                found.append(parse.Fault(path=at, text=text))
+                found.append(parse.Problem(path=at, text=text))
             else:
                 needed = f"({wanted},)" if len(part.shape) == 1 else f"{wanted:,}"
-                found.append(parse.Fault(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
+                found.append(parse.Problem(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
         return found
 
     def _sum_faults(
@@ -192,22 +192,22 @@ class Chain:
         sources: Sequence[int],
         widths: Mapping[int, int | None],
         declared: Mapping[str, npz.Declared],
-    ) -> list[parse.Fault]:
+    ) -> list[parse.Problem]:
         known = [(source, width) for source in sources if (width := widths.get(source)) is not None]
         if len({width for _, width in known}) < 2:
             return []
         text = "; ".join(dict.fromkeys(self._said(source, width, declared) for source, width in known))
-        return [parse.Fault(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
+        return [parse.Problem(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
 
-    def _output_fault(self, given: int, declared: Mapping[str, npz.Declared]) -> parse.Fault:
+    def _output_fault(self, given: int, declared: Mapping[str, npz.Declared]) -> parse.Problem:
         last = len(self.entries) - 1
         name = f"{self.prefix}w{last}"
         wanted = f"the last layer gives {self.outputs:,}"
         if last >= 0 and "op" not in self.entries[last] and name in declared:
             text = f"{declared[name].shape} gives {given:,} values a row; {wanted}"
-            return parse.Fault(path=("arrays", name, "shape"), text=text)
+            return parse.Problem(path=("arrays", name, "shape"), text=text)
         at = (*self.place, last) if last >= 0 else self.said_at
-        return parse.Fault(path=at, text=f"gives {given:,} values a row; {wanted}")
+        return parse.Problem(path=at, text=f"gives {given:,} values a row; {wanted}")
 
     def _said(self, source: int, width: int, declared: Mapping[str, npz.Declared]) -> str:
         """Return who gives so many values: for a dense layer, its weights."""
@@ -234,7 +234,7 @@ def _order_faults(stem: str, name: str, array: bundle_model.Numbers) -> list[str
     found = []
     falls = np.zeros(array.shape, dtype=bool)
     falls[1:] = np.diff(array, axis=0) < 0
-    found += bundle_text.bad_numbers(name, array, falls, "each is at least the one before it")
+    found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
     if stem == "references":
-        found += bundle_text.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
+        found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
     return found

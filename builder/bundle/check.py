@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder.bundle import header
 from builder.bundle import model as bundle_model
-from builder.bundle import text
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
 from builder.schema import parse as typed
-from builder.schema import types
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
-def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
+def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[str]:
     """Return what the data of a ``bundle.json`` says, or what keeps it from saying anything."""
     version = data.get("format")
     if version != files.FORMAT and isinstance(version, int):
         return [f"{path}: format: {version}; this tool reads format {files.FORMAT}: update it, or export again with it"]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
-        came = "missing" if kind is None else types.show(kind)
+        came = "missing" if kind is None else show(kind)
         near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
@@ -37,14 +37,14 @@ def parse(path: Path, data: Mapping[str, object]) -> text.Text | list[str]:
     return placed(path, parsed) if isinstance(parsed, list) else parsed
 
 
-def placed(path: Path, faults: Iterable[typed.Fault]) -> list[str]:
+def placed(path: Path, faults: Iterable[typed.Problem]) -> list[str]:
     """Return faults with their file and key path."""
     return [": ".join([str(path), *_key_path(fault.path), fault.text]) for fault in faults]
 
 
 def number_faults(
     folder: Path,
-    described: text.Text,
+    described: header.BundleHeader,
     arrays: Mapping[str, bundle_model.Numbers],
     golden: Mapping[str, bundle_model.Numbers],
 ) -> list[str]:
@@ -53,7 +53,7 @@ def number_faults(
     return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _golden_faults(golden)]
 
 
-def file_faults(folder: Path, described: text.Text, contents: Mapping[str, bytes | Path]) -> list[str]:
+def file_faults(folder: Path, described: header.BundleHeader, contents: Mapping[str, bytes | Path]) -> list[str]:
     """Return what is wrong with the files beside the three: missing, not declared, or other than declared."""
     missing = [name for name in described.files if name not in contents]
     extra = [name for name in contents if name not in described.files]
@@ -78,10 +78,10 @@ def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
     found = []
     if "inputs" in golden:
         cure = "a missing value is NaN, any other is finite"
-        found += text.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
+        found += header.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
     if "predictions" in golden:
         cure = "golden rows are rows that the training framework can predict"
-        found += text.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
+        found += header.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
     return found
 
 

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
-from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.schema import parse
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-Entry = dict[str, object]
+NodeEntry = dict[str, object]
 
 EPSILONS = (1e-30, 1e6)
 _DENSE = "dense"
@@ -123,7 +123,7 @@ OPS: Mapping[str, Op] = MappingProxyType(
 )
 
 
-def as_data(nodes: Sequence[bundle_model.Node]) -> list[Entry]:
+def as_data(nodes: Sequence[bundle_model.Node]) -> list[NodeEntry]:
     """Return the entries that read back as these nodes."""
     return [_entry(node) for node in nodes]
 
@@ -164,7 +164,7 @@ def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> b
 
 def name_faults(
     declared: Iterable[str], wanted: Sequence[str], *, what: str, cure: str = "remove it, or add its layer"
-) -> list[parse.Fault]:
+) -> list[parse.Problem]:
     """Return the faults of arrays that are missing or that nothing has.
 
     Args:
@@ -179,11 +179,11 @@ def name_faults(
     found = []
     if missing:
         said = f"{listed(missing)}: missing; {what} has {listed(wanted)}"
-        found.append(parse.Fault(path=("arrays",), text=said))
+        found.append(parse.Problem(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
         near = difflib.get_close_matches(name[:40], missing or wanted, n=1)
         hint = f"did you mean {near[0]}?" if near else cure
-        found.append(parse.Fault(path=("arrays", name), text=f"{what} has no such array; {hint}"))
+        found.append(parse.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
     return found
 
 
@@ -212,7 +212,7 @@ def read_entry(entry: Mapping[str, object], place: int) -> Read | list[str]:
     if op is None:
         near = difflib.get_close_matches(str(name)[:40], OPS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        return [f"unknown op {types.show(name)}; {hint}valid: {', '.join(OPS)}"]
+        return [f"unknown op {show(name)}; {hint}valid: {', '.join(OPS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *op.keys}}
     found = _source_faults(entry.get("from"), place, op, str(name))
     keys, wrong = _own_keys(entry, op, str(name))
@@ -242,7 +242,7 @@ def _own_keys(entry: Mapping[str, object], op: Op, name: str) -> tuple[dict[str,
         elif kind is float and activations.is_number(value) and EPSILONS[0] <= value <= EPSILONS[1]:
             keys[key] = float(value)
         else:
-            came = "missing" if value is None else types.show(value)
+            came = "missing" if value is None else show(value)
             needed = "true or false" if kind is bool else f"a number from {EPSILONS[0]:g} to {EPSILONS[1]:g}"
             found.append(f"{name}: {key}: {came}; {needed} is needed")
     return keys, found
@@ -253,21 +253,21 @@ def _source_faults(sources: object, place: int, op: Op, name: str) -> list[str]:
     if sources is None and not op.several:
         return []
     if not isinstance(sources, (list, tuple)):
-        came = "missing" if sources is None else types.show(sources)
+        came = "missing" if sources is None else show(sources)
         return [f"from: {came}; {name} takes a list of {count}"]
     if (len(sources) < 2) if op.several else (len(sources) != 1):
         return [f"from: lists {len(sources)}; {name} takes {count}"]
     bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < max(place, 0)]
     if bad:
         last = f"from -1 to {place - 1}: a node before it, or -1 for the inputs" if place else "-1: the inputs"
-        return [f"from: {types.show(bad[0])}; {last} is needed"]
+        return [f"from: {show(bad[0])}; {last} is needed"]
     return []
 
 
-def _entry(node: bundle_model.Node) -> Entry:
+def _entry(node: bundle_model.Node) -> NodeEntry:
     name = _op_of(node)
     op = OPS[name]
-    data: Entry = {} if name == _DENSE else {"op": name}
+    data: NodeEntry = {} if name == _DENSE else {"op": name}
     if node.sources:
         data["from"] = list(node.sources)
     data |= {key: getattr(node, key) for key in op.keys}

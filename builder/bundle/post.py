@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder.schema import parse
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def connect(
-    progress: Progress, *, root: Path | None = None, patience: api.Patience | None = None
+    progress: Progress, *, root: Path | None = None, patience: api.ApiPolicy | None = None
 ) -> contextlib.AbstractContextManager[tournament.Tournament]:
     """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
 

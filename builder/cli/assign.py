@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import api_session, consent, listing, slot_change, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -25,10 +26,10 @@ def run(options: argparse.Namespace) -> int:
         slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
-                f"{listing.pickle_line(pickle)}: its validation says {listing.clean(pickle.validation) or 'nothing'!r},"
+                f"{listing.pickle_line(pickle)}: its validation says {one_line(pickle.validation) or 'nothing'!r},"
                 f" and only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
-        question = f"Have {listing.clean(slot.name)} run {listing.pickle_line(pickle)}?"
+        question = f"Have {one_line(slot.name)} run {listing.pickle_line(pickle)}?"
         facts = slot_change.follows(slot, pickle)
         consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=options.yes)
         now = slot_change.change(api, slot, pickle.id, progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.bundle.storage import files, store
-from builder.schema import types
+from builder.text import escape
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
-        print(f"good: {types.escape(str(path))}: {_kind(bundle)}; {digest}")
+        print(f"good: {escape(str(path))}: {_kind(bundle)}; {digest}")
     return 0
 
 

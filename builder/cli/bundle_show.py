@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from builder import paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
-from builder.schema import types
-from builder.schema.types import listed
+from builder.text import escape, listed
+from builder.text import show as show_value
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    print(types.escape(str(path)))
+    print(escape(str(path)))
     terminal.print_table(_rows(found))
     return 0
 
@@ -100,7 +100,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if found["sha256"]:
         rows.append(("sha256", f"{found['sha256']}  (of the zip: for {{url, sha256}} in a config)"))
     # What the trainer knew, as it is: nothing here vouches for it.
-    facts = [(types.escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
+    facts = [(escape(key), _fact_line(fact)) for key, fact in found["trained"].items()]
     width = max((len(key) for key, _ in facts), default=0)
     rows += [("trained" if not at else "", f"{key.ljust(width)}  {text}") for at, (key, text) in enumerate(facts)]
     return rows
@@ -132,4 +132,4 @@ def _listed(names: Sequence[Any]) -> str:
 
 
 def _plain(value: object) -> str:
-    return types.escape(value) if isinstance(value, str) else types.show(value)
+    return escape(value) if isinstance(value, str) else show_value(value)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from builder import tournament
     from builder.progress import Progress
-    from builder.upload.plan import Wish
+    from builder.upload.plan import UploadRequest
 
 
 def compare(
-    wish: Wish,
-    old: tournament.Pickle,
+    wish: UploadRequest,
+    old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
@@ -34,8 +34,8 @@ def compare(
 
 
 def _compare(
-    wish: Wish,
-    old: tournament.Pickle,
+    wish: UploadRequest,
+    old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
@@ -45,14 +45,12 @@ def _compare(
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.upload import compare as stage  # noqa: PLC0415
-    from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     on = engine_session.find()  # none is installed or started for this
     ref = hosted.reference(api, old, root)
     content = hosted.fetch(api, old, progress)
     live, benchmarks, source = _live_files(wish, chosen, api, progress)
-    terms = config.Validate().limits
-    limits = validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds)
+    limits = config.Validate().limits
     where = (
         target.find_image(wish.made, on, progress),
         image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
@@ -69,7 +67,7 @@ def _compare(
 
 
 def _live_files(
-    wish: Wish, chosen: target.Target, api: tournament.Tournament, progress: Progress
+    wish: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
 ) -> tuple[Path, Path | None, str]:
     """Return what to predict on: what the config validates on, else the tournament's live data of today."""
     terms = chosen.config.validate if chosen.config else config.Validate()

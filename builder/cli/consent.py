@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import terminal
-from builder.validate import diagnose
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -83,11 +83,7 @@ def about_stakes(slots: Iterable[Slot], what: str) -> list[str]:
         slots: All slots that are touched.
         what: What is to be done with each, such as :data:`NEXT_ROUNDS`.
     """
-    return [
-        f"{diagnose.one_line(slot.name)} has a stake of {diagnose.one_line(slot.stake)}, {what}?"
-        for slot in slots
-        if slot.stake
-    ]
+    return [f"{one_line(slot.name)} has a stake of {one_line(slot.stake)}, {what}?" for slot in slots if slot.stake]
 
 
 def about_a_run(open_round: int | None) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import api_session, consent, listing, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
         account = api.account()
         slots.check_new(api, account, options.name)
         follows = [
-            f"account  {listing.clean(account.username)}, {account.slots_line}",
+            f"account  {one_line(account.username)}, {account.slots_line}",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
         consent.ask(f"Make the slot {options.name}?", follows, yes=options.yes)
@@ -27,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
     else:
-        name = listing.clean(made.name)
+        name = one_line(made.name)
         print(f"made the slot {name} ({made.id}); next: make upload CONFIG=... MODEL={name}")
     return 0

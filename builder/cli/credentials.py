@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from builder.cli import api_session, listing, terminal
+from builder.cli import api_session, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -34,10 +35,10 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))
         return 0
     rows = [
-        ("account", listing.clean(info.username)),
-        ("token", f"{listing.clean(info.name) or 'without a name'} ({listing.clean(info.public_id)}), from {source}"),
+        ("account", one_line(info.username)),
+        ("token", f"{one_line(info.name) or 'without a name'} ({one_line(info.public_id)}), from {source}"),
     ]
-    said = [f"{listing.clean(name)}  {listing.clean(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    said = [f"{one_line(name)}  {one_line(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
     rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
     rows += [("lacks", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
     terminal.print_table(rows)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder.cli import api_session, consent, listing, slot_change, terminal
+from builder.cli import api_session, consent, slot_change, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
         slots.check_usable(slot)
         if slot.pickle is None:
             return slot_change.tell(slot, slot, json_wanted=options.json)
-        question = f"Have {listing.clean(slot.name)} run no pickle?"
+        question = f"Have {one_line(slot.name)} run no pickle?"
         consent.ask_about_slot(api, slot, question, slot_change.follows(slot, None), consent.NO_PICKLE, yes=options.yes)
         now = slot_change.change(api, slot, None, progress)
     return slot_change.tell(slot, now, json_wanted=options.json)

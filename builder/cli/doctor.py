@@ -48,11 +48,11 @@ def run(options: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
-def _fix(line: stage.Line) -> str:
+def _fix(line: stage.DoctorCheck) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _look(path: Path | None, progress: Progress) -> list[stage.Line]:
+def _look(path: Path | None, progress: Progress) -> list[stage.DoctorCheck]:
     """Return a line for everything, in the order in which it is needed."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
@@ -62,17 +62,17 @@ def _look(path: Path | None, progress: Progress) -> list[stage.Line]:
     chosen: config.Config | None = None
     if path is None:
         text = "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
-        lines.append(stage.Line(name=stage.CONFIG, good=None, text=text))
+        lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=text))
     else:
         try:
             chosen = config.load(path)
-            lines.append(stage.Line(name=stage.CONFIG, good=True, text=str(path)))
+            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=True, text=str(path)))
         except (errors.ConfigError, OSError) as error:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             fix = f"mend it; `{commands.with_config('render', path)}` shows all that is wrong with it"
             fix = fix if path.exists() else "make init writes one; or name another"
-            lines.append(stage.Line(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
+            lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
     at_tournament = _Account(root, progress)
     if chosen is not None:
@@ -92,7 +92,7 @@ def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.Eng
 
 def _look_at_image(
     chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
-) -> list[stage.Line]:
+) -> list[stage.DoctorCheck]:
     from builder import doctor as stage  # noqa: PLC0415
     from builder.image import pinning  # noqa: PLC0415
     from builder.image import resolve as image  # noqa: PLC0415
@@ -101,14 +101,14 @@ def _look_at_image(
         lock = lockfile.read(chosen.root)
     except (errors.ConfigError, OSError) as error:
         fix = "mend it, or remove it, then make pin"
-        return [stage.Line(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
+        return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
     key = config.canonical_reference(chosen.image.ref)
     pin, ref = lock.images.get(key), chosen.image.ref
     if ref == config_values.DEFAULT_IMAGE:
         ref = (pin.ref if pin else None) or account.default_image() or ""
         if not ref:
             text = "default: nobody says what it stands for"
-            return [stage.Line(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
+            return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
     source = settings.pull_reference(ref, account.registry)
     wanted = image.Wanted(ref=ref, source=source, digest=pinning.pinned(lock, key))
     here, lines = _look_on_engine(on, wanted.names)
@@ -130,7 +130,7 @@ def _look_at_image(
     return lines
 
 
-def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.Line]]:
+def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.DoctorCheck]]:
     """Tell whether the engine has an image; None, and a line, where it no longer answers."""
     from builder import doctor as stage  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[boo
         return None if on is None else any(on.find_image(name) for name in names), []
     except errors.EngineError as error:
         text = f"it answered, and failed when it was asked for the image: {error}"
-        return None, [stage.Line(name=stage.ENGINE, good=False, text=text, fix="make engine")]
+        return None, [stage.DoctorCheck(name=stage.ENGINE, good=False, text=text, fix="make engine")]
 
 
 def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tuple[str | None, bool | None, str]:
@@ -170,12 +170,12 @@ class _Account:
     """What the API says; each question that fails is a line, and no later one is asked."""
 
     def __init__(self, root: Path, progress: Progress) -> None:
-        self.lines: list[stage.Line] = []
+        self.lines: list[stage.DoctorCheck] = []
         self.images: tuple[tournament.DockerImage, ...] | None = None
         self.registry = settings.DEFAULT_REGISTRY
         self.today = dt.datetime.now(dt.UTC).date()
         self._account: tournament.Account | None = None
-        self._uploaded: tuple[tournament.Pickle, ...] = ()
+        self._uploaded: tuple[tournament.UploadedPickle, ...] = ()
         self._look(root, progress)
 
     def default_image(self) -> str | None:
@@ -185,7 +185,7 @@ class _Account:
         except errors.ApiError:
             return None
 
-    def look_at_slot(self, chosen: config.Config | None) -> list[stage.Line]:
+    def look_at_slot(self, chosen: config.Config | None) -> list[stage.DoctorCheck]:
         """Return a line for the config's slot."""
         from builder import doctor as stage  # noqa: PLC0415
         from builder.tournament import slots  # noqa: PLC0415
@@ -196,15 +196,15 @@ class _Account:
         if not model:
             upload = commands.with_config("upload", chosen.file, "--model=NAME")
             text = f"the config names none (upload.model); `{upload}` names one"
-            return [stage.Line(name=stage.SLOT, good=None, text=text)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
             text = f"{model}: not known: the API did not tell of the account"
-            return [stage.Line(name=stage.SLOT, good=None, text=text)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:
             text = f"{model}: {slots.no_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
-            return [stage.Line(name=stage.SLOT, good=False, text=text, fix=fix)]
+            return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
         return [stage.judge_slot(slot, chosen.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
@@ -215,9 +215,9 @@ class _Account:
             self.registry = session.read_registry(root)
             found = session.read_settings(root)
         except errors.UsageError as error:
-            self.lines.append(stage.Line(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
+            self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
             return
-        patience = door.Patience(attempts=2)
+        patience = door.ApiPolicy(attempts=2)
         with session.connect(progress, root=root, patience=patience) as api:
             try:
                 info = api.token_info() if found.token else None
@@ -247,4 +247,4 @@ class _Account:
     def _say(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
         from builder import doctor as stage  # noqa: PLC0415
 
-        self.lines.append(stage.Line(name=name, good=good, text=text, fix=fix))
+        self.lines.append(stage.DoctorCheck(name=name, good=good, text=text, fix=fix))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.build import untrusted
-from builder.cli import api_session, hosted, listing, named_pickle, terminal
+from builder.cli import api_session, hosted, named_pickle, terminal
+from builder.text import escape, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             raise errors.UsageError(f"{target}: is there already; name another file with --to, or remove it")
         if not target.parent.is_dir():
             raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
-        progress.step(f"fetching {listing.clean(pickle.filename)}")
+        progress.step(f"fetching {one_line(pickle.filename)}")
         try:
             came = hosted.fetch_pickle(api, pickle, target, progress)
         except OSError as error:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
+def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
     """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
     from builder.net import download as stage  # noqa: PLC0415
     from builder.upload import receipt  # noqa: PLC0415
@@ -71,8 +71,8 @@ def _compare(pickle: tournament.Pickle, came: stage.Downloaded) -> Iterator[tupl
         yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
     for path, said in receipt.read_all(root):
         if said.get("pickle") == pickle.id:
-            name = shlex.quote(untrusted.shown(path.relative_to(root)))
+            name = shlex.quote(escape(path.relative_to(root)))
             yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
     for path, found in hosted.recorded(root):
         if found.pickle.sha256 == came.sha256:
-            yield True, f"made here: {shlex.quote(untrusted.shown(path.relative_to(root)))}"
+            yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.build import artifact, manifest
-from builder.cli import listing
+from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import session
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 
-def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path | None = None) -> str:
+def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, root: Path | None = None) -> str:
     """Return the image that a pickle was registered for, as a reference.
 
     Raises:
@@ -32,11 +32,11 @@ def reference(api: tournament.Tournament, pickle: tournament.Pickle, root: Path 
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
-        f"{pickle.id}: the API does not say which image it was registered for (it says {listing.clean(pickle.image)!r})"
+        f"{pickle.id}: the API does not say which image it was registered for (it says {one_line(pickle.image)!r})"
     )
 
 
-def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progress) -> Path:
+def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress) -> Path:
     """Return the pickle's bytes in the cache; fetched unless they are there and their hash fits the name.
 
     Raises:
@@ -50,7 +50,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progr
     digits = download.digits_of(pickle.filename)
     if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
         return kept
-    progress.step(f"fetching {listing.clean(pickle.filename)}")
+    progress.step(f"fetching {one_line(pickle.filename)}")
     came = fetch_pickle(api, pickle, kept, progress)
     digits = known_digits(pickle.filename, Path.cwd())
     if digits and not came.sha256.startswith(digits):
@@ -59,7 +59,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.Pickle, progress: Progr
 
 
 def fetch_pickle(
-    api: tournament.Tournament, pickle: tournament.Pickle, target: Path, progress: Progress
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, target: Path, progress: Progress
 ) -> stage.Downloaded:
     """Fetch a pickle's bytes through the slot that it belongs to.
 
@@ -86,10 +86,10 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     folder.mkdir(exist_ok=True)
     found = []
     for name in ("live", "live_benchmark_models"):
-        progress.step(f"fetching {listing.clean(version)}/{name}.parquet")
+        progress.step(f"fetching {one_line(version)}/{name}.parquet")
         kept = folder / download.local_name(f"{version}-{name}.parquet")
         url = api.dataset_url(f"{version}/{name}.parquet")
-        download.download(url, kept, what=f"{listing.clean(version)}/{name}.parquet", progress=progress)
+        download.download(url, kept, what=f"{one_line(version)}/{name}.parquet", progress=progress)
         found.append(kept)
     return found[0], found[1]
 

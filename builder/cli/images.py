@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from builder.cli import terminal
 from builder.image import lockfile
 from builder.registry import reference
-from builder.schema import types
+from builder.text import escape
 from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
@@ -54,8 +54,8 @@ def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]
     pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {
-        "name": types.escape(one.name),
-        "reference": types.escape(text),
+        "name": escape(one.name),
+        "reference": escape(text),
         "state": [word for word, holds in words.items() if holds] or ["offered"],
         "pinned": pinned[0] if pinned else None,
     }

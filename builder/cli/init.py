@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors, paths
-from builder.schema import types
+from builder.text import escape
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
 
     if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
         raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
-    wish = init.Wish(
+    wish = init.InitRequest(
         bundle=Path(options.bundle),
         root=Path(options.root),
         name=options.name,
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     print(f"{done.config}  (written)")
     for note in done.notes:
-        print(f"  {types.escape(note)}")
+        print(f"  {escape(note)}")
     print("next:")
     for line in following:
         print(f"  {line}")

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import api_session, listing, terminal
+from builder.cli import api_session, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -21,10 +22,10 @@ def run(options: argparse.Namespace) -> int:
         api.set_label(pickle.id, options.text)
         now = api.pickle(pickle.id)
     if now is None or now.label != options.text:
-        came = repr(listing.clean(now.label)) if now else "nothing"
+        came = repr(one_line(now.label)) if now else "nothing"
         raise errors.ApiError(f"{pickle.id}: was to be labelled {options.text!r} and, read back, its label is {came}")
     if options.json:
         print(json.dumps({"format": 1, "pickle": now.id, "label": now.label, "before": pickle.label}))
     else:
-        print(f"{listing.clean(now.filename)} ({now.id}): {listing.clean(now.label) or 'no label'}")
+        print(f"{one_line(now.filename)} ({now.id}): {one_line(now.label) or 'no label'}")
     return 0

@@ -5,21 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from builder.validate import diagnose
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from builder import tournament
     from builder.tournament import status as standing
 
 
-def clean(text: str) -> str:
-    """Return what the API says on one line that can be printed."""
-    return diagnose.one_line(text)
-
-
-def pickle_line(one: tournament.Pickle) -> str:
+def pickle_line(one: tournament.UploadedPickle) -> str:
     """Return a pickle's stored name and label."""
-    return clean(one.filename) + (f" {clean(one.label)!r}" if one.label else "")
+    return one_line(one.filename) + (f" {one_line(one.label)!r}" if one.label else "")
 
 
 def webhook_host(slot: tournament.Slot) -> str:
@@ -34,7 +29,7 @@ def slot_data(slot: tournament.Slot) -> dict[str, Any]:
     return {**dataclasses.asdict(slot), "webhook": webhook_host(slot)}
 
 
-def standing_data(one: standing.Standing) -> dict[str, Any]:
+def standing_data(one: standing.SlotStatus) -> dict[str, Any]:
     """Return how a slot stands as plain data."""
     state = one.rank.name.lower()
     return {**slot_data(one.slot), "state": state, "reason": one.reason, "todo": one.todo}

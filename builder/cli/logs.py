@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import api_session, listing, named_pickle, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -59,15 +60,15 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
             f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
             "runs it, --diagnostics shows the run over the validation data"
         )
-    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {listing.clean(runs[0].status)}"
-    return "; ".join([words, *map(listing.clean, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
+    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {one_line(runs[0].status)}"
+    return "; ".join([words, *map(one_line, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
 
 
 def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     from builder.tournament import slots  # noqa: PLC0415
 
     pickle = named_pickle.pickle_of(api, slots.find(api, name))
-    said = " ".join(filter(None, (listing.clean(pickle.diagnostics), listing.clean(pickle.diagnostics_description))))
+    said = " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
     return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
 
 

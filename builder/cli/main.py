@@ -20,6 +20,7 @@ import builder
 from builder import errors
 from builder import interrupts as interrupting
 from builder.cli import parser, requirements, terminal
+from builder.text import escape_lines
 
 if TYPE_CHECKING:
     import argparse
@@ -161,7 +162,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _say(text: str) -> None:
-    terminal.put(sys.stderr, f"{terminal.escape(_hide(text))}\n")
+    terminal.put(sys.stderr, f"{escape_lines(_hide(text))}\n")
 
 
 def _hide(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import api_session, listing, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         slots = [listing.standing_data(one) for one in found]
         print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
         return 0
-    print(f"{listing.clean(account.username)}: {account.slots_line}")
+    print(f"{one_line(account.username)}: {account.slots_line}")
     if not found:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return 0
@@ -33,14 +34,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model_row(one: standing.Standing) -> tuple[str, ...]:
+def _model_row(one: standing.SlotStatus) -> tuple[str, ...]:
     slot, pickle = one.slot, one.slot.pickle
     return (
-        listing.clean(slot.name),
+        one_line(slot.name),
         listing.pickle_line(pickle) if pickle else "-",
-        listing.clean(pickle.image_name or pickle.image) if pickle else "-",
-        listing.clean(pickle.data_version) if pickle else "-",
-        listing.clean(one.reason),
-        listing.clean(slot.stake) or "-",
+        one_line(pickle.image_name or pickle.image) if pickle else "-",
+        one_line(pickle.data_version) if pickle else "-",
+        one_line(one.reason),
+        one_line(slot.stake) or "-",
         slot.id,
     )

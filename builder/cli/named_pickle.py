@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import listing
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from builder import tournament
 
 
 def pickle_of(
-    api: tournament.Tournament, found: tournament.Slot | tournament.Pickle, *, assigned: bool = False
-) -> tournament.Pickle:
+    api: tournament.Tournament, found: tournament.Slot | tournament.UploadedPickle, *, assigned: bool = False
+) -> tournament.UploadedPickle:
     """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
 
     Args:
@@ -26,7 +26,7 @@ def pickle_of(
     """
     from builder import tournament as types  # noqa: PLC0415
 
-    if isinstance(found, types.Pickle):
+    if isinstance(found, types.UploadedPickle):
         return found
     if found.pickle is not None:
         return found.pickle
@@ -37,5 +37,5 @@ def pickle_of(
             if assigned
             else f"upload one: `make upload CONFIG=... MODEL={found.name}`"
         )
-        raise errors.UsageError(f"{listing.clean(found.name)}: runs no pickle; {more}")
+        raise errors.UsageError(f"{one_line(found.name)}: runs no pickle; {more}")
     return uploaded[0]

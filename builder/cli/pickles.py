@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, listing, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if not found:
         kind = "unassigned pickle" if options.unassigned else "pickle"
-        where = f"was uploaded for {listing.clean(slot.name)}" if slot else "was uploaded"
+        where = f"was uploaded for {one_line(slot.name)}" if slot else "was uploaded"
         print(f"no {kind} {where}; `make upload CONFIG=... MODEL=SLOT` uploads one")
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
@@ -38,20 +39,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _pickle_row(one: tournament.Pickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
+def _pickle_row(one: tournament.UploadedPickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
     from builder.tournament import times  # noqa: PLC0415
 
     return (
         one.id,
         listing.pickle_line(one),
-        listing.clean(one.validation),
-        ", ".join(listing.clean(names.get(slot, slot)) for slot in one.slots) or "-",
-        listing.clean(names.get(one.owner, one.owner)) or "-",
-        listing.clean(one.image_name or one.image),
-        listing.clean(one.data_version),
+        one_line(one.validation),
+        ", ".join(one_line(names.get(slot, slot)) for slot in one.slots) or "-",
+        one_line(names.get(one.owner, one.owner)) or "-",
+        one_line(one.image_name or one.image),
+        one_line(one.data_version),
         times.relative(one.inserted_at, now),
     )
 
 
-def _pickle_data(one: tournament.Pickle, names: dict[str, str]) -> dict[str, Any]:
+def _pickle_data(one: tournament.UploadedPickle, names: dict[str, str]) -> dict[str, Any]:
     return {**dataclasses.asdict(one), "slot_names": [names.get(slot, slot) for slot in one.slots]}

@@ -128,7 +128,7 @@ def _outcome(
     registry: str,
     asked: connections.Registries,
     progress: Progress,
-) -> tuple[pinning.Outcome, errors.BuilderError | None]:
+) -> tuple[pinning.PinResult, errors.BuilderError | None]:
     """Return what becomes of one reference, and what kept it from being known: the others are none the worse for it."""
     was, ref = lock.images.get(key), key
     try:
@@ -175,7 +175,7 @@ def _changed(lock: lockfile.Lock, changes: Mapping[str, lockfile.Pin]) -> lockfi
 
 def _tell(
     root: Path,
-    outcomes: Sequence[pinning.Outcome],
+    outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
     users: Mapping[str, Sequence[str]],
     *,
@@ -201,7 +201,7 @@ def _tell(
         )
 
 
-def _lines(one: pinning.Outcome) -> list[tuple[str, str]]:
+def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
     """Return what is said of a reference, below its name."""
     lines = [("stands for", one.ref)] if one.key != one.ref else []
     if one.was and (one.state in {"moved", "gone"}):
@@ -221,7 +221,7 @@ def _of(names: Sequence[str]) -> str:
 
 def _report(
     root: Path,
-    outcomes: Sequence[pinning.Outcome],
+    outcomes: Sequence[pinning.PinResult],
     notes: Sequence[str],
     users: Mapping[str, Sequence[str]],
     *,
@@ -237,7 +237,7 @@ def _report(
     }
 
 
-def _entry(one: pinning.Outcome, names: Sequence[str]) -> dict[str, Any]:
+def _entry(one: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
     now = one.pin or one.was
     return {
         "key": one.key,

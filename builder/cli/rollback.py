@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.cli import api_session, consent, listing, slot_change, terminal
+from builder.cli import api_session, consent, slot_change, terminal
 from builder.config import model as config
 from builder.config import project
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -38,8 +39,8 @@ def run(options: argparse.Namespace) -> int:
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
         facts = [
-            f"slot     {listing.clean(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
-            f"runs now {listing.clean(assign.shown(slot))}",
+            f"slot     {one_line(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
+            f"runs now {one_line(assign.shown(slot))}",
             f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
             "follows  what was submitted already is not taken back",
         ]
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             return slot_change.tell(slot, slot, said, json_wanted=options.json)
         if wanted:
             slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
-        question = f"Have {listing.clean(slot.name)} run {said} again?"
+        question = f"Have {one_line(slot.name)} run {said} again?"
         what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
         consent.ask_about_slot(api, slot, question, facts, what, yes=options.yes)
         with assign.reporting(api, [slot.id]):
@@ -73,7 +74,7 @@ def _meant(text: str) -> tuple[Path, str]:
     return chosen.root, chosen.upload.model
 
 
-def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
+def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
     from builder.upload import checks  # noqa: PLC0415
 
     found = api.pickle(identity)
@@ -87,26 +88,26 @@ def _look_up(api: tournament.Tournament, identity: str) -> tournament.Pickle:
     return found
 
 
-def _choose(slot: tournament.Slot, earlier: Sequence[tournament.Pickle]) -> str:
+def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle]) -> str:
     """Have a person choose among the slot's earlier pickles: nothing here says what it ran."""
     from builder.upload import plan  # noqa: PLC0415
 
     if not earlier:
         raise errors.RefusedError(
-            f"{listing.clean(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
+            f"{one_line(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.named(one)}, {listing.clean(one.inserted_at)}"
+        f"  {number}  {plan.named(one)}, {one_line(one.inserted_at)}"
         for number, one in enumerate(earlier[:_SHOWN], start=1)
     ]
     if not terminal.watched():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{listing.clean(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
+            f"{one_line(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
             f"--to (make: TO=ID):\n{listed}"
         )
-    terminal.tell(f"Nothing here says what {listing.clean(slot.name)} ran before. Its earlier pickles:")
+    terminal.tell(f"Nothing here says what {one_line(slot.name)} ran before. Its earlier pickles:")
     terminal.tell("\n".join(lines))
     answer = terminal.ask("Which one? Its number:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):

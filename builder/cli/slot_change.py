@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import listing
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from builder import tournament
@@ -29,19 +30,19 @@ def change(
         return assign.assign_and_read_back(api, slot, pickle, progress)
 
 
-def follows(slot: tournament.Slot, pickle: tournament.Pickle | None) -> list[str]:
+def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None) -> list[str]:
     """Say what is replaced, and what follows."""
     from builder.tournament import status  # noqa: PLC0415
 
-    name, before = listing.clean(slot.name), slot.pickle
+    name, before = one_line(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
-    lines = [f"slot     {name}" + (f", stake {listing.clean(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
+    lines = [f"slot     {name}" + (f", stake {one_line(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
     if pickle is None:
         lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
     else:
         lines.append(
-            f"then     {listing.pickle_line(pickle)} ({pickle.id}), {listing.clean(pickle.image_name or pickle.image)},"
-            f" data {listing.clean(pickle.data_version)}"
+            f"then     {listing.pickle_line(pickle)} ({pickle.id}), {one_line(pickle.image_name or pickle.image)},"
+            f" data {one_line(pickle.data_version)}"
         )
         lines.append(
             "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")
@@ -70,5 +71,5 @@ def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, jso
         return 0
     own = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
     read = "nothing was to be changed" if was == now else "read back from the slot"
-    print(f"{listing.clean(after.name)} runs {runs or own}  ({read})")
+    print(f"{one_line(after.name)} runs {runs or own}  ({read})")
     return 0

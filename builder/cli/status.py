@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, listing, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _explain(
-    api: tournament.Tournament, one: standing.Standing, uploaded: Sequence[tournament.Pickle]
+    api: tournament.Tournament, one: standing.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.Failure | None:
     """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
     from builder.tournament import status as standing  # noqa: PLC0415
@@ -67,7 +68,7 @@ def _explain(
     return None
 
 
-def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | None, now: dt.datetime) -> None:
+def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
     from builder.tournament import status as ranks  # noqa: PLC0415
     from builder.tournament import times  # noqa: PLC0415
 
@@ -78,9 +79,9 @@ def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | No
     rows = [
         (
             ranks.WORDS[one.rank],
-            listing.clean(one.slot.name),
-            f"stake {listing.clean(one.slot.stake)}" if one.slot.stake else "",
-            listing.clean(one.reason),
+            one_line(one.slot.name),
+            f"stake {one_line(one.slot.stake)}" if one.slot.stake else "",
+            one_line(one.reason),
             _todo(one),
         )
         for one in found
@@ -88,12 +89,12 @@ def _tell_all(found: Sequence[standing.Standing], current: tournament.Round | No
     terminal.print_table(rows)
 
 
-def _todo(one: standing.Standing) -> str:
+def _todo(one: standing.SlotStatus) -> str:
     return f"-> python -m builder {one.todo}" if one.todo else ""
 
 
 def _tell_one(
-    one: standing.Standing,
+    one: standing.SlotStatus,
     failure: waiting.Failure | None,
     current: tournament.Round | None,
     now: dt.datetime,
@@ -102,10 +103,10 @@ def _tell_one(
     from builder.tournament import times  # noqa: PLC0415
 
     slot = one.slot
-    print(f"{listing.clean(slot.name)}  {ranks.WORDS[one.rank]}: {listing.clean(one.reason)}  {_todo(one)}".rstrip())
+    print(f"{one_line(slot.name)}  {ranks.WORDS[one.rank]}: {one_line(one.reason)}  {_todo(one)}".rstrip())
     rows = [
         ("slot", slot.id),
-        ("stake", listing.clean(slot.stake) or "none"),
+        ("stake", one_line(slot.stake) or "none"),
         ("round", times.round_line(current, now)),
     ]
     if slot.webhook:
@@ -115,13 +116,13 @@ def _tell_one(
         rows.append(
             (
                 "submission",
-                f"{listing.clean(sent.status)}, {times.both(sent.inserted_at, now)}, {listing.clean(sent.filename)}",
+                f"{one_line(sent.status)}, {times.both(sent.inserted_at, now)}, {one_line(sent.filename)}",
             )
         )
     pickle = slot.pickle
     if pickle is not None:
-        validation = listing.clean(pickle.validation) or "not begun"
-        image = f"{listing.clean(pickle.image_name) or '?'} ({listing.clean(pickle.image)})"
+        validation = one_line(pickle.validation) or "not begun"
+        image = f"{one_line(pickle.image_name) or '?'} ({one_line(pickle.image)})"
         rows += [
             ("pickle", f"{listing.pickle_line(pickle)}  ({pickle.id})"),
             (
@@ -130,13 +131,11 @@ def _tell_one(
             ),
             (
                 "image",
-                f"{image}, data {listing.clean(pickle.data_version)}",
+                f"{image}, data {one_line(pickle.data_version)}",
             ),
             (
                 "diagnostics",
-                " ".join(
-                    filter(None, (listing.clean(pickle.diagnostics), listing.clean(pickle.diagnostics_description)))
-                )
+                " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
                 or "none",
             ),
         ]
@@ -144,18 +143,18 @@ def _tell_one(
     terminal.print_table([*rows, *(failure.rows() if failure else ())])
 
 
-def _run_lines(pickle: tournament.Pickle, now: dt.datetime) -> Iterable[str]:
+def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[str]:
     from builder.tournament import status as standing  # noqa: PLC0415
     from builder.tournament import times  # noqa: PLC0415
 
     runs = standing.newest(pickle.triggers)
     if not runs:
-        yield f"none is listed; the last one: {listing.clean(pickle.trigger)}" if pickle.trigger else "none yet"
+        yield f"none is listed; the last one: {one_line(pickle.trigger)}" if pickle.trigger else "none yet"
     for run in runs[:_RUNS]:
-        how = listing.clean(run.status) or "no status yet"
-        yield f"{how}, {listing.clean(run.type)}, {times.both(run.inserted_at, now)}  ({run.id})"
+        how = one_line(run.status) or "no status yet"
+        yield f"{how}, {one_line(run.type)}, {times.both(run.inserted_at, now)}  ({run.id})"
         for text in run.descriptions:
-            yield f"  {listing.clean(text)}"
+            yield f"  {one_line(text)}"
     if len(runs) > _RUNS:
         yield f"and {len(runs) - _RUNS} before"
 

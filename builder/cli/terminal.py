@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from builder.schema import types
+from builder.text import escape_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +46,7 @@ class TerminalProgress:
     def note(self, text: str, /) -> None:
         """See :class:`builder.progress.Progress`."""
         with self._lock:
-            put(self._stream, f"{_CLEAR}{escape(text)}\n")
+            put(self._stream, f"{_CLEAR}{escape_lines(text)}\n")
             self._draw()
 
     def close(self) -> None:
@@ -82,7 +82,7 @@ class QuietProgress:
 
     def note(self, text: str, /) -> None:
         """Write the note."""
-        put(self._stream, f"{escape(text)}\n")
+        put(self._stream, f"{escape_lines(text)}\n")
 
 
 @contextlib.contextmanager
@@ -183,11 +183,6 @@ def _say(text: str) -> None:
 def _take_away() -> None:
     for one in _moving:
         one.step("")
-
-
-def escape(text: str) -> str:
-    """Return a text whose lines can be printed: files, servers and containers have their word in many messages."""
-    return "\n".join(types.escape(line) for line in text.replace("\t", "    ").split("\n"))
 
 
 def put(stream: TextIO, text: str) -> None:

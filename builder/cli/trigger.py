@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.cli import api_session, consent, listing, named_pickle, terminal
+from builder.text import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _wait(
     api: tournament.Tournament,
-    pickle: tournament.Pickle,
+    pickle: tournament.UploadedPickle,
     run: tournament.Trigger,
     seconds: float,
     progress: Progress,
@@ -64,27 +65,29 @@ def _wait(
     from builder.tournament import status  # noqa: PLC0415
     from builder.upload import waiting  # noqa: PLC0415
 
-    patience = waiting.Patience(total=seconds)
+    patience = waiting.PollPolicy(total=seconds)
     resume = "triggering it again would begin another run"
     ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
     return ended, waiting.explain_run(api, pickle, ended) if status.judge_run(ended) is False else None
 
 
-def _tell_run(pickle: tournament.Pickle, run: tournament.Trigger | None, failure: waiting.Failure | None) -> None:
+def _tell_run(
+    pickle: tournament.UploadedPickle, run: tournament.Trigger | None, failure: waiting.Failure | None
+) -> None:
     if run is None:
         print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
         return
-    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {listing.clean(run.status) or 'no status yet'}")
+    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {one_line(run.status) or 'no status yet'}")
     if failure:
         terminal.print_table(failure.rows())
     else:
         for text in run.descriptions:
-            print(f"  {listing.clean(text)}")
+            print(f"  {one_line(text)}")
     print(f"  what it prints: python -m builder logs {run.id}")
 
 
 def _begin(
-    api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None, *, validation: bool
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, slot: tournament.Slot | None, *, validation: bool
 ) -> tournament.Trigger | None:
     """Order a run, once: each would be one of its own. Returns it; None where it is not listed yet.
 
@@ -115,7 +118,7 @@ def _begin(
 
 
 def _find_begun(
-    api: tournament.Tournament, before: tournament.Pickle, looks: Sequence[float]
+    api: tournament.Tournament, before: tournament.UploadedPickle, looks: Sequence[float]
 ) -> tournament.Trigger | None:
     """Look for a run that was not there before."""
     for pause in looks:
@@ -126,7 +129,7 @@ def _find_begun(
     return None
 
 
-def _newest_but(before: tournament.Pickle, now: tournament.Pickle | None) -> tournament.Trigger | None:
+def _newest_but(before: tournament.UploadedPickle, now: tournament.UploadedPickle | None) -> tournament.Trigger | None:
     from builder.tournament import status  # noqa: PLC0415
 
     known = {one.id for one in before.triggers}
@@ -142,7 +145,7 @@ class _Follows:
         now: The API's time when this was read.
     """
 
-    pickle: tournament.Pickle
+    pickle: tournament.UploadedPickle
     slots: Sequence[tournament.Slot]
     round: tournament.Round | None
     now: dt.datetime
@@ -165,13 +168,13 @@ class _Follows:
         )
 
         pickle = self.pickle
-        names = ", ".join(listing.clean(slot.name) for slot in self.slots) or "its slot"
+        names = ", ".join(one_line(slot.name) for slot in self.slots) or "its slot"
         lines = [
             f"pickle   {listing.pickle_line(pickle)} ({pickle.id}), for {names}",
             f"round    {times.round_line(self.round, self.now)}",
         ]
         if status.judge_validation(pickle) is not True:
-            said = listing.clean(pickle.validation) or "nothing"
+            said = one_line(pickle.validation) or "nothing"
             lines.append(
                 f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
             )
@@ -182,9 +185,7 @@ class _Follows:
             lines.append(
                 f"follows  a submission for round {self.open_round}{each}, which takes the place of an earlier one"
             )
-        staked = ", ".join(
-            f"{listing.clean(slot.name)} {listing.clean(slot.stake)}" for slot in self.slots if slot.stake
-        )
+        staked = ", ".join(f"{one_line(slot.name)} {one_line(slot.stake)}" for slot in self.slots if slot.stake)
         if staked and self.open_round is None:
             lines.append(f"STAKE    {staked}: a submission would be staked, should a round open meanwhile")
         elif staked:
@@ -194,7 +195,9 @@ class _Follows:
         return lines
 
 
-def _look_ahead(api: tournament.Tournament, pickle: tournament.Pickle, slot: tournament.Slot | None) -> _Follows:
+def _look_ahead(
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, slot: tournament.Slot | None
+) -> _Follows:
     """Read which slots a run touches and which round is open.
 
     Args:

@@ -13,6 +13,7 @@ from builder.build import target
 from builder.cli import api_session, consent, terminal
 from builder.config import project
 from builder.registry import connections
+from builder.text import one_line
 from builder.tournament import session
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from builder.build import artifact
     from builder.cli.terminal import QuietProgress, TerminalProgress
     from builder.upload import deploy, refusals
-    from builder.upload.plan import Plan, Wish
+    from builder.upload.plan import UploadPlan, UploadRequest
 
 _LOG_LINES = 12
 
@@ -78,12 +79,12 @@ def _upload(
             )
             path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
             done = deploy.deploy(
-                deploy.Task(
+                deploy.UploadTask(
                     plan=plan,
                     api=api,
                     journal=journal.Journal(path, spare, clock=api.now),
                     progress=progress,
-                    patience=waiting.Patience(total=options.wait),
+                    patience=waiting.PollPolicy(total=options.wait),
                 )
             )
         plan = _at_the_end(api, plan, done)
@@ -91,7 +92,7 @@ def _upload(
     return 1 if done.failure else 0
 
 
-def _at_the_end(api: tournament.Tournament, plan: Plan, done: deploy.Done) -> Plan:
+def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done) -> UploadPlan:
     """Return the plan with the round as it is now, where its times are told: it may have closed since."""
     from builder.tournament import status  # noqa: PLC0415
     from builder.upload import checks  # noqa: PLC0415
@@ -110,12 +111,12 @@ def _last_run(done: deploy.Done) -> tournament.Trigger | None:
 
 
 def _compared(
-    plan: Plan,
+    plan: UploadPlan,
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
     progress: TerminalProgress | QuietProgress,
-) -> Plan:
+) -> UploadPlan:
     """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
     if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
         return plan
@@ -131,14 +132,14 @@ def _wish(
     made: artifact.Artifact,
     account: tournament.Account,
     data_version: str,
-) -> Wish:
+) -> UploadRequest:
     from builder.upload import plan  # noqa: PLC0415
 
     configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
     name, create = options.model or configured, options.create
     if name is None:
         name, create = _ask_for_slot(account, create=create)
-    return plan.Wish(
+    return plan.UploadRequest(
         made=made,
         slot=name,
         data_version=data_version,
@@ -172,12 +173,12 @@ def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bo
 
 def _agreed(
     api: tournament.Tournament,
-    plan: Plan,
+    plan: UploadPlan,
     notes: tuple[str, ...],
-    compare: Callable[[Plan], Plan],
+    compare: Callable[[UploadPlan], UploadPlan],
     *,
     yes: bool,
-) -> Plan:
+) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
     from builder.upload import checks  # noqa: PLC0415
 
@@ -193,7 +194,7 @@ def _agreed(
         plan = now
 
 
-def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
+def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
     """Show everything, and have it confirmed; a stake and a webhook each by a yes of its own."""
     facts = [*plan.lines(), *(f"note     {note}" for note in notes)]
     if plan.changes_nothing:
@@ -209,7 +210,7 @@ def _agree(plan: Plan, notes: tuple[str, ...], *, yes: bool) -> None:
     consent.ask_in_full([*webhook, *stakes, *consent.about_stakes(others, a_run)])
 
 
-def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
+def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
     if json_wanted:
         print(json.dumps({"format": 1, "plan": {**plan.data(), "notes": [*plan.data()["notes"], *notes]}}))
         return
@@ -217,7 +218,7 @@ def _tell_plan(plan: Plan, notes: tuple[str, ...], *, json_wanted: bool) -> None
     print("nothing was changed (--dry-run)")
 
 
-def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
+def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
         failure = done.failure
         data = {
@@ -236,16 +237,16 @@ def _tell(done: deploy.Done, plan: Plan, *, json_wanted: bool) -> None:
         _tell_good(done, plan)
 
 
-def _tell_failure(done: deploy.Done, plan: Plan) -> None:
+def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
     from builder.upload import assign  # noqa: PLC0415
     from builder.validate import diagnose  # noqa: PLC0415
 
     failure = done.failure
     if failure is None:
         return
-    print(f"FAILED: {diagnose.one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    print(f"FAILED: {one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
-        print(f"  it says  {diagnose.one_line(text)}")
+        print(f"  it says  {one_line(text)}")
     print(f"  cause    {commands.name_config(str(failure.cause), plan.wish.made.folder)}")
     if failure.log:
         print("  it printed last:")
@@ -259,7 +260,7 @@ def _tell_failure(done: deploy.Done, plan: Plan) -> None:
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
 
 
-def _tell_good(done: deploy.Done, plan: Plan) -> None:
+def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
     from builder import tournament  # noqa: PLC0415
     from builder.tournament import (  # noqa: PLC0415
         status,
@@ -268,12 +269,12 @@ def _tell_good(done: deploy.Done, plan: Plan) -> None:
     from builder.upload import plan as planning  # noqa: PLC0415
     from builder.validate import diagnose  # noqa: PLC0415
 
-    name = diagnose.one_line(done.slot.name)
+    name = one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")
     run = _last_run(done)
     if done.run:
-        print(f"run {done.run.id}: {diagnose.one_line('; '.join((done.run.status, *done.run.descriptions)))}")
+        print(f"run {done.run.id}: {one_line('; '.join((done.run.status, *done.run.descriptions)))}")
         print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.round_line(plan.round, plan.now)}')

@@ -13,6 +13,7 @@ from builder import errors
 from builder.build import artifact
 from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
 from builder.config import model as config
+from builder.text import one_line
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class _Case:
     """What failed: which pickle, where, and what it printed there."""
 
     name: str
-    pickle: tournament.Pickle
-    fault: status.Fault
+    pickle: tournament.UploadedPickle
+    fault: status.PickleFailure
     log: tuple[str, ...]
 
 
@@ -87,7 +88,7 @@ def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
             raise errors.UsageError(f"--stand-in: {error}") from error
 
 
-def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
+def _check_python(pickle: tournament.UploadedPickle, python: str | None) -> None:
     """Refuse a look-alike of another Python than the image's: it would fail for a reason that is not theirs.
 
     Raises:
@@ -106,8 +107,8 @@ def _check_python(pickle: tournament.Pickle, python: str | None) -> None:
 
 def _find_case(
     api: tournament.Tournament,
-    found: tournament.Slot | tournament.Pickle,
-    uploaded: Sequence[tournament.Pickle],
+    found: tournament.Slot | tournament.UploadedPickle,
+    uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
     from builder import tournament as types  # noqa: PLC0415
@@ -127,34 +128,32 @@ def _find_case(
 
 
 def _run_here(
-    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
 ) -> stage.Rerun:
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.validate import rerun as stage  # noqa: PLC0415
-    from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
     ref = hosted.reference(api, pickle)
     content = hosted.fetch(api, pickle, progress)
     live, benchmarks = _live_files(api, pickle, options, progress)
     on = engine_session.connect(progress, yes=options.yes)
     where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
-    terms = config.Validate().limits
     with run.start(on) as identity:
-        task = stage.Task(
+        task = stage.RerunTask(
             pickle=content,
             image=where,
             python=image.inventory(where, on, identity).python,
             made_on=_made_on(content),
             live=live,
             benchmarks=benchmarks,
-            limits=validate.Limits(cpus=terms.cpus, memory=terms.memory, seconds=terms.seconds),
+            limits=config.Validate().limits,
         )
         return stage.rerun(task, on, identity, progress)
 
 
 def _live_files(
-    api: tournament.Tournament, pickle: tournament.Pickle, options: argparse.Namespace, progress: Progress
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
 ) -> tuple[Path, Path | None]:
     """Return live data: what the command line names, else today's of the pickle's data version."""
     if options.live:
@@ -173,32 +172,33 @@ def _made_on(content: Path) -> str | None:
 
 
 def _tell_good(
-    found: tournament.Slot | tournament.Pickle, uploaded: Sequence[tournament.Pickle], *, json_wanted: bool
+    found: tournament.Slot | tournament.UploadedPickle,
+    uploaded: Sequence[tournament.UploadedPickle],
+    *,
+    json_wanted: bool,
 ) -> int:
     from builder import tournament as types  # noqa: PLC0415
     from builder.tournament import status  # noqa: PLC0415
 
     if isinstance(found, types.Slot):
-        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {listing.clean(found.name)}"
+        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {one_line(found.name)}"
     else:
         name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
-        print(
-            f"nothing of {listing.clean(name)} failed: {listing.clean(reason)}  (`python -m builder {shows}` shows it)"
-        )
+        print(f"nothing of {one_line(name)} failed: {one_line(reason)}  (`python -m builder {shows}` shows it)")
     return 0
 
 
 def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> None:
     fault = case.fault
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{fault.where} {listing.clean(fault.status)}")]
-    rows += [("", f"it says: {listing.clean(text)}") for text in fault.descriptions]
+    rows = [("there", f"{fault.where} {one_line(fault.status)}")]
+    rows += [("", f"it says: {one_line(text)}") for text in fault.descriptions]
     rows += [("", f"log: {line}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
     if here is None:
-        rows.append(("here", "not run: " + " ".join(listing.clean(reason).split())))
+        rows.append(("here", "not run: " + " ".join(one_line(reason).split())))
     else:
         task = here.task
         rows.append(("here", f"in {task.image.base} ({image_kinds.KINDS[task.image.kind]}), Python {task.python}"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.config import feature_sets
-from builder.schema import types
+from builder.text import escape, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +63,7 @@ def match(
         rank, text = _compare(features, sets)
         where = version or path.name
         order = tuple(-int(part) for part in re.findall(r"[0-9]+", version or "v0"))
-        found.append((rank, order, f"{counted}: {text.format(where=types.escape(where))}", version))
+        found.append((rank, order, f"{counted}: {text.format(where=escape(where))}", version))
     if not found:
         text = f"{counted}: no {feature_sets.FILE} is here to find their set in (v5.2/{feature_sets.FILE} would be)"
         return Match(text=text, data_version=of_names), passed_over
@@ -79,7 +79,7 @@ def _compare(features: Sequence[str], sets: Mapping[str, Iterable[str]]) -> tupl
     """Return how near the features are to a set, and that in words with ``{where}`` for the file."""
     wanted = set(features)
     known = {name: set(sets[name]) for name in (*(one for one in _FIRST if one in sets), *sets)}
-    shown = {name: types.escape(name).replace("{", "{{").replace("}", "}}") for name in known}
+    shown = {name: escape(name).replace("{", "{{").replace("}", "}}") for name in known}
     exact = [name for name, names in known.items() if names == wanted]
     if exact:
         return _EXACT, f"exactly the set {shown[exact[0]]} of {{where}}"
@@ -90,9 +90,8 @@ def _compare(features: Sequence[str], sets: Mapping[str, Iterable[str]]) -> tupl
     absent = [name for name in features if not any(name in names for names in known.values())]
     if not absent:
         return _NONE, "in no one set of {where}, though each is in some"
-    first = ", ".join(types.escape(name) for name in absent[:3]).replace("{", "{{").replace("}", "}}")
-    more = f" and {len(absent) - 3:,} more" if len(absent) > 3 else ""
-    return _NONE, f"in none of the sets of {{where}}, which lacks {len(absent):,} of them: {first}{more}"
+    first = listed([escape(name) for name in absent], most=3).replace("{", "{{").replace("}", "}}")
+    return _NONE, f"in none of the sets of {{where}}, which lacks {len(absent):,} of them: {first}"
 
 
 def _files(root: Path, given: Path | None) -> list[tuple[Path, str | None]]:

@@ -10,7 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from builder.bundle import post
-from builder.schema import json_read, parse, types
+from builder.schema import json_read, parse
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +51,8 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     for name, features in parsed.items():
         twice = [feature for feature, count in Counter(features).items() if count > 1]
         if twice:
-            more = f" and {len(twice) - 3:,} more" if len(twice) > 3 else ""
-            found.append(
-                f"feature_sets.{name}: {', '.join(twice[:3])}{more} there more than once; one of each is needed"
-            )
+            shown = listed(twice, most=3)
+            found.append(f"feature_sets.{name}: {shown} there more than once; one of each is needed")
     if found:
         raise _refused(path, found)
     return parsed
@@ -75,7 +74,7 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
         where = " nor ".join(map(str, _places(root, data_version)))
         how = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
         raise ValueError(
-            f"{types.show(name)} is a feature set, and neither {where} is there to say which features it has; "
+            f"{show(name)} is a feature set, and neither {where} is there to say which features it has; "
             f"fetch it ({how}), or name them: features: [...]"
         )
     sets = read(path)
@@ -84,7 +83,7 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
         near = difflib.get_close_matches(name[:40], [one for one in sets if one != name], n=1)
         what = "has no features in" if name in sets else "is no feature set of"
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sets) or 'none'}"
-        raise ValueError(f"{types.show(name)} {what} {path}; {hint}")
+        raise ValueError(f"{show(name)} {what} {path}; {hint}")
     return found
 
 
@@ -92,7 +91,7 @@ def _places(root: Path, data_version: str) -> tuple[Path, Path]:
     return root / data_version / FILE, root / FILE
 
 
-def _placed(fault: parse.Fault, *above: str) -> str:
+def _placed(fault: parse.Problem, *above: str) -> str:
     return ": ".join(filter(None, [".".join(map(str, (*above, *fault.path))), fault.text]))
 
 

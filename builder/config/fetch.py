@@ -8,30 +8,25 @@ address is kept.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-import tempfile
 import time
 import urllib.parse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.net import address, http
+from builder.net import address, download, http
 from builder.net.http import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from builder.progress import Progress
 
 MOST_BYTES = 1 << 32
 """The largest file fetched: the tournament runs a model in 4 GB."""
 _SECONDS = http.SECONDS
-_MOST_SECONDS = 3_600.0
 _MOST_REDIRECTS = 5
 _DAY = 86_400.0
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _INSTEAD = "or fetch the file by hand and name its path in the config"
 
 
@@ -61,24 +56,26 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
     target = kept(sha256, cache)
     target.parent.mkdir(parents=True, exist_ok=True)
     _forget_unfinished(target.parent)
-    handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out, _answer(url, progress) as answer:
-            digest = hashlib.sha256()
-            for chunk in _body(answer, shown(url), most, progress):
-                digest.update(chunk)
-                out.write(chunk)
-            out.flush()
-            os.fsync(out.fileno())
-        if digest.hexdigest() != sha256:
-            text = (
-                f"{shown(url)}: its sha256 is {digest.hexdigest()}, the config says {sha256}: another file is there now"
+    at = shown(url)
+    with download.beside(target) as out, _answer(url, progress) as answer:
+        total = download.length(answer)
+        if total is not None and total > most:
+            raise errors.BundleError(
+                [f"{at}: has {total:,} bytes; at most {most:,} are fetched: make the model smaller"]
             )
+        found, _ = download.receive(
+            answer,
+            out,
+            at=at,
+            most=most,
+            ends=time.monotonic() + download.MOST_SECONDS,
+            progress=progress,
+            remedy=f"run it again, {_INSTEAD}",
+            too_large=lambda text: errors.BundleError([text]),
+        )
+        if found != sha256:
+            text = f"{at}: its sha256 is {found}, the config says {sha256}: another file is there now"
             raise errors.BundleError([f"{text}; write its hash into the config if it is the one you mean"])
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
     return target
 
 
@@ -95,24 +92,18 @@ def _answer(url: str, progress: Progress) -> Iterator[http.Response]:
 def _follow(url: str, progress: Progress, stack: contextlib.ExitStack) -> http.Response:
     for _ in range(_MOST_REDIRECTS + 1):
         progress.step(f"fetching {shown(url)}")
-        answer = _ask(url, stack)
-        if answer.status_code not in _REDIRECTS:
+        client = stack.enter_context(http.client(url, seconds=_SECONDS))
+        answer = stack.enter_context(download.request(client, url))
+        if answer.status_code not in http.REDIRECTS:
             _check_status(answer, url)
             return answer
         url = _redirected(url, answer)
     raise errors.NetworkError(f"{shown(url)}: redirects more than {_MOST_REDIRECTS} times; look at the address")
 
 
-def _ask(url: str, stack: contextlib.ExitStack) -> http.Response:
-    client = stack.enter_context(http.client(url, seconds=_SECONDS))
-    # As it is: a hash and a length are of the file itself.
-    return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
-
-
 def _redirected(url: str, answer: http.Response) -> str:
-    found = scheme = ""
+    found, scheme = http.location(url, answer.headers), ""
     with contextlib.suppress(ValueError):
-        found = urllib.parse.urljoin(url, str(answer.headers.get("location", "")))
         address.read_address(found)
         scheme = urllib.parse.urlsplit(found).scheme
     # Never from https to anything else, and to this computer itself only from there.
@@ -141,29 +132,9 @@ def _check_status(answer: http.Response, url: str) -> None:
     raise errors.NetworkError(f"{shown(url)}: HTTP {status}, {reason}, {_INSTEAD}")
 
 
-def _body(answer: http.Response, at: str, most: int, progress: Progress) -> Iterator[bytes]:
-    claimed = answer.headers.get("content-length", "")
-    total = int(claimed) if claimed.isdecimal() and len(claimed) < 20 else None
-    if total is not None and total > most:
-        raise errors.BundleError([f"{at}: has {total:,} bytes; at most {most:,} are fetched: make the model smaller"])
-    ends = time.monotonic() + _MOST_SECONDS
-    done = 0
-    # As it comes, not in pieces of one size: a server that drips would never fill one.
-    for chunk in answer.iter_raw():
-        done += len(chunk)
-        if done > most:
-            raise errors.BundleError([f"{at}: goes on after {most:,} bytes, which is all that is fetched"])
-        if time.monotonic() > ends:
-            raise errors.NetworkError(
-                f"{at}: not done after {_MOST_SECONDS / 60:.0f} minutes; run it again, {_INSTEAD}"
-            )
-        progress.amount(done, total)
-        yield chunk
-
-
 def _forget_unfinished(folder: Path) -> None:
     """Remove what a killed process left."""
-    for path in folder.glob(".fetching-*"):
+    for path in folder.glob(f"{download.UNFINISHED}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _DAY:
                 path.unlink()

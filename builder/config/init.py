@@ -15,7 +15,8 @@ from builder.bundle import post
 from builder.bundle.storage import archive, files, read, store
 from builder.config import feature_match, init_text
 from builder.config import model as config
-from builder.schema import secret_scan, types, yaml_scalar
+from builder.schema import secret_scan, yaml_scalar
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class InitRequest:
     """What is asked for.
 
     Attributes:
@@ -45,7 +46,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class InitResult:
     """What was written.
 
     Attributes:
@@ -63,7 +64,7 @@ class Written:
     notes: tuple[str, ...]
 
 
-def init(wish: Wish, *, cache: Path) -> Written:
+def init(wish: InitRequest, *, cache: Path) -> InitResult:
     """Write ``configs/NAME.yaml`` for a bundle.
 
     Args:
@@ -108,7 +109,7 @@ def init(wish: Wish, *, cache: Path) -> Written:
         paths.write_atomically(target, text.encode())
         config.load(target)  # what is written is what loads
     notes += [steps.note] if steps.note else []
-    return Written(config=target, name=name, root=root, bundle=place, notes=(match.text, *notes))
+    return InitResult(config=target, name=name, root=root, bundle=place, notes=(match.text, *notes))
 
 
 def _check_folders(root: Path, configs: Path) -> None:
@@ -118,17 +119,17 @@ def _check_folders(root: Path, configs: Path) -> None:
         raise errors.UsageError(f"{configs}: is a link or no folder; move it away, or name another folder by --root")
 
 
-def _name(wish: Wish) -> str:
+def _name(wish: InitRequest) -> str:
     if wish.name is not None:
         if not _NAME.fullmatch(wish.name):
-            shown = types.show(wish.name)
+            shown = show(wish.name)
             raise errors.UsageError(f"--name {shown}: cannot name a config; 1 to 40 of a-z 0-9 _ - are needed")
         return wish.name
     stem = Path(os.path.realpath(wish.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
     return re.sub(r"[^a-z0-9_-]+", "_", stem.lower())[:40].strip("_-") or "model"
 
 
-def _match(bundle: bundle_model.Bundle, wish: Wish, root: Path) -> tuple[feature_match.Match, list[str]]:
+def _match(bundle: bundle_model.Bundle, wish: InitRequest, root: Path) -> tuple[feature_match.Match, list[str]]:
     benchmarks = (*bundle.benchmarks, *post.needs(bundle.post).benchmarks)
     try:
         return feature_match.match(bundle.features, benchmarks, root=root, given=wish.features)
@@ -157,7 +158,7 @@ def _check_target(target: Path, *, force: bool) -> None:
         raise errors.RefusedError(f"{target}: is there already and is not replaced; {cure}")
 
 
-def _check_place(place: Path, folder: Path, wish: Wish, cache: Path) -> None:
+def _check_place(place: Path, folder: Path, wish: InitRequest, cache: Path) -> None:
     """Refuse to copy a bundle over what is none, over another one unasked, or to where a link leads."""
     if os.path.lexists(place.parent) and (not place.parent.is_dir() or place.parent.resolve() != place.parent):
         raise errors.RefusedError(

@@ -9,8 +9,8 @@ from builder.bundle import post
 from builder.bundle.kinds import known as kinds
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.schema import secret_scan, types, yaml_read, yaml_write
-from builder.schema.types import listed
+from builder.schema import secret_scan, yaml_read, yaml_write
+from builder.text import escape, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ _MOST_STEPS = yaml_read.SIZE // 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steps:
+class PostSection:
     """The ``post`` section.
 
     Attributes:
@@ -38,7 +38,9 @@ class Steps:
     note: str = ""
 
 
-def render(bundle: bundle_model.Bundle, *, name: str, path: str, match: Match, steps: Steps, has_schema: bool) -> str:
+def render(
+    bundle: bundle_model.Bundle, *, name: str, path: str, match: Match, steps: PostSection, has_schema: bool
+) -> str:
     """Return the text of a config.
 
     Args:
@@ -85,7 +87,7 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     count = kinds.parameters(bundle.model)
     lines = [f"The model: {kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."]
     if bundle.benchmarks:
-        names = listed([types.escape(name) for name in bundle.benchmarks])
+        names = listed([escape(name) for name in bundle.benchmarks])
         lines.append(f"Benchmark columns that it takes: {names}.")
     facts = bundle.trained
     told = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
@@ -95,11 +97,11 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     if isinstance(eras, tuple) and eras:
         trained.append(f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})" if len(eras) > 1 else f"on era {eras[0]}")
     if trained:
-        lines.append(types.escape(f"Trained {', '.join(trained)}."[:300]))
+        lines.append(escape(f"Trained {', '.join(trained)}."[:300]))
     return lines
 
 
-def steps_of(bundle: bundle_model.Bundle) -> Steps:
+def steps_of(bundle: bundle_model.Bundle) -> PostSection:
     """Return the ``post`` section for a bundle: its own list, made to bound the predictions where it does not."""
     data = post.as_data(bundle.post)
     fault = post.unbounded_fault(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
@@ -108,16 +110,16 @@ def steps_of(bundle: bundle_model.Bundle) -> Steps:
     lines = [line for step in data for line in _step(step)]
     if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MOST_STEPS:
         note = f"post: {why}; export the model again with a rank" if fault else ""
-        return Steps(
+        return PostSection(
             lines=("# Done to the predictions: the bundle's own list, which is too long to be written here.",),
             note=note,
         )
     if fault:
         added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.Rank()])[0])]
-        return Steps(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
+        return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
     if not data:
-        return Steps(lines=(f"{head}: nothing, since the model's own lie in [0, 1].", "post: []"))
-    return Steps(lines=(f"{head}, which is the same:", "post:", *lines))
+        return PostSection(lines=(f"{head}: nothing, since the model's own lie in [0, 1].", "post: []"))
+    return PostSection(lines=(f"{head}, which is the same:", "post:", *lines))
 
 
 def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -18,7 +18,8 @@ from builder.config import feature_sets
 from builder.config import values as config_values
 from builder.net import address
 from builder.registry import reference
-from builder.schema import parse, secret_scan, types, yaml_read
+from builder.schema import parse, secret_scan, yaml_read
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ RelativePath = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class ImageConfig:
     """Which image makes and runs the pickle.
 
     Attributes:
@@ -183,7 +184,7 @@ class Config:
     """
 
     name: config_values.Name
-    image: Image
+    image: ImageConfig
     bundle: RelativePath | Fetched
     post: tuple[postprocessing.Step, ...] | None = None
     data_version: Annotated[str, parse.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
@@ -283,7 +284,7 @@ def _part(part: str | int) -> str:
         return f"[{part}]"
     if secret_scan.hides(part):
         return ".(hidden)"
-    return "." + (part if re.fullmatch(r"[\w<-]{1,60}", part) else types.show(part))
+    return "." + (part if re.fullmatch(r"[\w<-]{1,60}", part) else show(part))
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -305,7 +306,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _check_name(name: object, file: Path, found: _Findings) -> None:
     if isinstance(name, str) and name != file.stem:
-        text = f"{types.show(name)} is not the name of this file; {types.show(file.stem)} is needed"
+        text = f"{show(name)} is not the name of this file; {show(file.stem)} is needed"
         found.add(("name",), f"{text}, or rename the file")
 
 
@@ -354,10 +355,10 @@ def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) 
     if named is None:
         return None
     path = Path(os.path.realpath(file.parent / named))
-    said = f"{types.show(data)} is {path}"
+    said = f"{show(data)} is {path}"
     is_address = place == ("bundle", "url") and data.lower().startswith("file:")
     if not data or (named.is_absolute() and not is_address):
-        found.add(place, f"{types.show(data)} is not a relative path; write it relative to {file.parent}")
+        found.add(place, f"{show(data)} is not a relative path; write it relative to {file.parent}")
     elif not path.is_relative_to(root) or path == root:
         found.add(place, f"{said}, which is not below {root}; every path stays below the folder that holds {_FOLDER}/")
     elif fault := config_values.path_fault(path, sort=_PATHS[place]):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder import errors
-from builder.schema import types
+from builder import errors, text
 
 _CONFIGS, _BUNDLES = Path("configs"), "bundles"
 _MOST_LISTED = 10
@@ -38,7 +37,7 @@ def choose(named: str | None, *, alternative: str = "") -> str:
         )
     if len(found) > 1:
         nearest_first = sorted(found, key=lambda path: (len(path.parts), path))
-        listed = types.listed([types.escape(str(path)) for path in nearest_first], most=_MOST_LISTED)
+        listed = text.listed([text.escape(str(path)) for path in nearest_first], most=_MOST_LISTED)
         raise errors.UsageError(
             f"{folder}: has {len(found):,} configs: {listed}; name the one to use (make: CONFIG=...){alternative}"
         )

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from builder.registry import reference
-from builder.schema import parse, types
+from builder.schema import parse
+from builder.text import show
 
 Name = Annotated[str, parse.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
 """A model's name: of its config, its manifest and its folder below ``dist``."""
@@ -45,10 +46,10 @@ def read_memory(text: str) -> int:
     """
     match = _MEMORY.fullmatch(text)
     if not match:
-        raise ValueError(f"{types.show(text)} is not an amount of memory; write it like 4g or 512m")
+        raise ValueError(f"{show(text)} is not an amount of memory; write it like 4g or 512m")
     size = int(float(match[1]) * _UNITS[match[2].lower()])
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
-        raise ValueError(f"{types.show(text)} will not do; from 64m to 1024g is needed")
+        raise ValueError(f"{show(text)} will not do; from 64m to 1024g is needed")
     return size
 
 
@@ -67,7 +68,7 @@ def read_data_word(text: str) -> str:
     if text == "live":
         raise ValueError(f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_NEEDED}')
     if text != "shaped":
-        raise ValueError(f"{types.show(text)} will not do; {_DATA_NEEDED} is needed")
+        raise ValueError(f"{show(text)} will not do; {_DATA_NEEDED} is needed")
     return text
 
 
@@ -100,7 +101,7 @@ def read_sha256(text: str) -> str:
     """
     found = text.lower().removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]{64}", found):
-        shown = types.show(text)
+        shown = show(text)
         raise ValueError(f"{shown} is no sha256; 64 digits 0-9 a-f are needed, as `sha256sum NAME.bundle.zip` prints")
     return found
 
@@ -113,7 +114,7 @@ def read_model(text: str) -> str:
     """
     if _SLOT.fullmatch(text) or _UUID.fullmatch(text):
         return text
-    shown = types.show(text)
+    shown = show(text)
     if re.fullmatch(r"\w{21,}", text, re.ASCII):
         raise ValueError(f"{shown} has {len(text)} characters; a slot's name has at most 20")
     if "-" in text:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.schema import types
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +152,7 @@ def find_login(registry: str, environment: Mapping[str, str]) -> Login | None:
 
 def shown(host: str) -> str:
     """Return an engine's address as a message may show it: without a password."""
-    return types.escape(re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:...@", host))[:200]
+    return escape(re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:...@", host))[:200]
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _client_settings(config: _Config) -> dict[str, Any]:
     for name, proxy in proxies.items():
         if not isinstance(proxy, dict) or not all(isinstance(value, str) for value in proxy.values()):
             raise errors.EngineChoiceError(
-                f"{config.file}: proxies.{types.escape(name)} is not an object of texts; fix it or remove it"
+                f"{config.file}: proxies.{escape(name)} is not an object of texts; fix it or remove it"
             )
     return {"HttpHeaders": headers, "proxies": proxies}
 
@@ -202,7 +202,7 @@ def _environment_tls(environment: Mapping[str, str], host: str) -> Tls | None:
     if not (verify or named) or host.startswith(("unix:", "ssh:", "npipe:")):
         return None
     folder = Path(named) if named else Path(environment.get("HOME") or Path.home(), ".docker")
-    where = f"DOCKER_CERT_PATH={types.escape(str(folder))}" if named else f"DOCKER_TLS_VERIFY is set and {folder}"
+    where = f"DOCKER_CERT_PATH={escape(str(folder))}" if named else f"DOCKER_TLS_VERIFY is set and {folder}"
     _check_readable(folder, _TLS_FILES, where, "name a folder with all three in DOCKER_CERT_PATH, or unset both")
     ca, cert, key = (str(folder / name) for name in _TLS_FILES)
     return Tls(ca=ca, pair=(cert, key), verify=verify)
@@ -224,7 +224,7 @@ def _read_context(config: _Config, name: str, *, by: str, client: Mapping[str, A
     Raises:
         errors.EngineChoiceError: There is no such context, or it is damaged; the message names those that are there.
     """
-    said = types.escape(name)[:100]
+    said = escape(name)[:100]
     number = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
     file = config.folder / "contexts" / "meta" / number / "meta.json"
     others = f"choose another context (there are {', '.join(_context_names(config.folder))})"
@@ -271,7 +271,7 @@ def _context_names(folder: Path) -> list[str]:
     for path in sorted((folder / "contexts" / "meta").glob("*/meta.json")):
         with contextlib.suppress(FileNotFoundError, errors.EngineChoiceError):
             name = _read_object(path).get("Name")
-            names += [types.escape(name)[:100]] if isinstance(name, str) else []
+            names += [escape(name)[:100]] if isinstance(name, str) else []
     more = [f"and {len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
     return ["default", *sorted(names)[:_MOST_NAMED], *more]
 
@@ -332,7 +332,7 @@ def _ask_helper(name: object, key: str, registry: str, file: Path) -> Login | No
         said = " ".join(output.split())[:150]
         raise errors.LoginError(
             f"the credential helper {program} for {registry} failed with exit code {code} "
-            f"({types.escape(said) or 'no message'}); unlock or repair it: {fix}"
+            f"({escape(said) or 'no message'}); unlock or repair it: {fix}"
         )
     try:
         answer = json.loads(output)

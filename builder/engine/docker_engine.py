@@ -301,7 +301,7 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.Limits, network: bool
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
     ) -> Iterator[DockerContainer]:
         """See :class:`builder.engine.protocol.Engine`."""
         labels = {engine.RUN_LABEL: run}
@@ -383,7 +383,7 @@ class DockerEngine:
         with _translated(f"remove the {leftover.kind} {leftover.id}"), contextlib.suppress(docker.errors.NotFound):
             calls[leftover.kind](leftover.id)
 
-    def _locked(self, volume: str, limits: engine.Limits, *, network: bool) -> Any:
+    def _locked(self, volume: str, limits: engine.ContainerLimits, *, network: bool) -> Any:
         """Return the host configuration of a container that can do no harm; each line is a limit of its own."""
         return self._api.create_host_config(
             binds={volume: {"bind": engine.BOX, "mode": "rw"}},

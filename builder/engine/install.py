@@ -66,7 +66,7 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
+class InstallPlan:
     """What has to be done to have an engine."""
 
     install: bool
@@ -131,7 +131,7 @@ def ensure(
             _start(machine, progress)
 
 
-def plan(machine: Machine, *, reason: str, found: Probe) -> Plan:
+def plan(machine: Machine, *, reason: str, found: Probe) -> InstallPlan:
     """Decide what to do on a machine where no engine answers; pure.
 
     Raises:
@@ -163,7 +163,7 @@ def plan(machine: Machine, *, reason: str, found: Probe) -> Plan:
             f"no container engine answers ({reason}), and this is neither Debian nor Ubuntu, where this tool can "
             "install one: install Docker Engine with your package manager and start it, then run this again"
         )
-    return Plan(install=machine.dockerd is None, systemd=machine.systemd)
+    return InstallPlan(install=machine.dockerd is None, systemd=machine.systemd)
 
 
 def stop(*, machine: Machine | None = None) -> bool:

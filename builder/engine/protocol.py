@@ -53,7 +53,7 @@ class BuildOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ContainerLimits:
     """What a locked container may use. ``cpus`` in cores, ``memory`` in bytes (no swap on top)."""
 
     cpus: float
@@ -131,7 +131,7 @@ class Engine(Protocol):
         """Build the context's ``Dockerfile`` without network; ``RUN_ID`` is passed on as a build argument."""
 
     def container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: Limits, network: bool
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: ContainerLimits, network: bool
     ) -> contextlib.AbstractContextManager[Container]:
         """Create a locked container; it and its volume are gone when the context ends."""
 

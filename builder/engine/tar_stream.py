@@ -23,14 +23,14 @@ _BLOCK = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TarEntry:
     """A file of an archive: its name there, and its content or the path to it."""
 
     name: str
     content: bytes | Path
 
 
-def pack(entries: Iterable[Entry]) -> Iterator[bytes]:
+def pack(entries: Iterable[TarEntry]) -> Iterator[bytes]:
     """Stream a tar of ``entries``, sorted by name, with the folders they are in.
 
     Raises:
@@ -115,7 +115,7 @@ class _Stream(io.RawIOBase):
         return whole[:end]
 
 
-def _file(entry: Entry) -> Iterator[bytes]:
+def _file(entry: TarEntry) -> Iterator[bytes]:
     if isinstance(entry.content, bytes):
         size = len(entry.content)
         yield _header(entry.name, size, tarfile.REGTYPE)

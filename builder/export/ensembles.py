@@ -17,7 +17,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.export import arguments, converted, frameworks, known, parity
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

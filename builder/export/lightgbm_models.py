@@ -16,6 +16,7 @@ from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text
 from builder.export import converted, frameworks, overrides
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -256,5 +257,4 @@ def _frame(inputs: Array, categories: Sequence[bundle_model.Categories]) -> Any:
 
 
 def _some(values: Any) -> str:
-    shown = ", ".join(repr(value) for value in list(values)[:3])
-    return f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown
+    return listed([repr(value) for value in values], most=3)

@@ -20,7 +20,7 @@ from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import write
 from builder.export import arguments, converted, ensembles, known, parity
 from builder.schema import parse
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -30,7 +30,7 @@ class Choice:
         lock: The lock file as it was read.
     """
 
-    image: image.Image
+    image: image.ResolvedImage
     key: str
     lock: lockfile.Lock
 

@@ -17,7 +17,8 @@ from builder import errors, locks, paths
 from builder.config import values as config_values
 from builder.registry import reference
 from builder.schema import parse as typed
-from builder.schema import types, yaml_read, yaml_write
+from builder.schema import yaml_read, yaml_write
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ Day = Annotated[str, typed.Rule(text='like "2026-11-24"', holds=_is_day)]
 
 def _full_reference(text: str) -> str:
     if reference.parse(text).tag is None:
-        raise ValueError(f"{types.show(text)} has no tag; registry/repository:tag is needed")
+        raise ValueError(f"{show(text)} has no tag; registry/repository:tag is needed")
     return text
 
 
@@ -78,7 +79,7 @@ class Pin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class LockedModel:
     """What was last made of a config in a pinned image.
 
     Attributes:
@@ -104,13 +105,13 @@ class Lock:
 
     format: Literal[1] = 1
     images: dict[str, Pin] = field(default_factory=dict)
-    models: dict[str, Model] = field(default_factory=dict)
+    models: dict[str, LockedModel] = field(default_factory=dict)
 
     def with_pin(self, key: str, pin: Pin) -> Lock:
         """Return it with one pin more, or another."""
         return dataclasses.replace(self, images={**self.images, key: pin})
 
-    def with_model(self, name: str, model: Model) -> Lock:
+    def with_model(self, name: str, model: LockedModel) -> Lock:
         """Return it with one model more, or another."""
         return dataclasses.replace(self, models={**self.models, name: model})
 
@@ -159,7 +160,7 @@ def parse(text: bytes, shown: str) -> Lock:
     if not any(not path for _, path, _ in faults):
         wrong = found if isinstance(found, list) else _wrong_keys(found)
         if "format" not in document.data:
-            wrong = [typed.Fault(path=("format",), text="missing; 1 is needed"), *wrong]
+            wrong = [typed.Problem(path=("format",), text="missing; 1 is needed"), *wrong]
         known = {path for _, path, _ in faults}
         faults += [(document.position(one.path), one.path, one.text) for one in wrong if one.path not in known]
     if faults or isinstance(found, list):
@@ -217,17 +218,17 @@ def _is_short(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and text.isprintable()
 
 
-def _wrong_keys(lock: Lock) -> list[typed.Fault]:
+def _wrong_keys(lock: Lock) -> list[typed.Problem]:
     """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
     faults = []
     for key, one in lock.images.items():
         is_default = key == config_values.DEFAULT_IMAGE
         if not is_default and (said := _wrong_reference(key)):
-            faults.append(typed.Fault(path=("images", key), text=said))
+            faults.append(typed.Problem(path=("images", key), text=said))
         if is_default and one.ref is None:
-            faults.append(typed.Fault(path=("images", key), text="has no ref; what it stood for is needed"))
+            faults.append(typed.Problem(path=("images", key), text="has no ref; what it stood for is needed"))
         if not is_default and one.ref is not None:
-            faults.append(typed.Fault(path=("images", key, "ref"), text="only default has one; leave it out"))
+            faults.append(typed.Problem(path=("images", key, "ref"), text="only default has one; leave it out"))
     return faults
 
 
@@ -240,5 +241,5 @@ def _wrong_reference(key: str) -> str:
 
 
 def _place(path: Place) -> str:
-    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else types.show(part) for part in path]
+    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else show(part) for part in path]
     return f"{'.'.join(map(str, parts))}: " if parts else ""

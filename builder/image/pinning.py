@@ -19,7 +19,7 @@ State = Literal["new", "moved", "same", "gone", "by itself", "unknown"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class PinResult:
     """What became of one reference.
 
     Attributes:
@@ -58,11 +58,11 @@ def judge(
     ref: str,
     *,
     was: lockfile.Pin | None,
-    found: registry.Found | None,
+    found: registry.RemoteImage | None,
     was_there: bool | str | None,
     said: Sequence[str],
     day: str,
-) -> Outcome:
+) -> PinResult:
     """Say what is to be written for a reference.
 
     Args:
@@ -108,13 +108,13 @@ def judge(
             ref=ref if key == config_values.DEFAULT_IMAGE else "",
         )
     size = found.size if found else 0
-    return Outcome(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
+    return PinResult(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
 
 
-def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> Outcome:
+def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> PinResult:
     """Say of a reference that nobody could be asked what it means; its pin stays."""
     stays = (f"{was.digest[:19]}... of {was.pinned} stays pinned",) if was else ()
-    return Outcome(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
+    return PinResult(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
 
 
 def disagreements(

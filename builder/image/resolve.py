@@ -38,7 +38,7 @@ NEEDED = ("numpy", "pandas", "cloudpickle")
 _PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
 _ASK_AGAIN_SECONDS = 24 * 3600
 _UNPACKED = 2  # times its size on the way: less than any image of Python packages takes
-_SMALL = engine.Limits(cpus=1, memory=1 << 30)
+_SMALL = engine.ContainerLimits(cpus=1, memory=1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Inventory:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Image:
+class ResolvedImage:
     """A resolved runner image.
 
     Attributes:
@@ -109,8 +109,8 @@ def resolve(
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.Found] | None = None,
-) -> Image:
+    ask: Callable[[str], registry.RemoteImage] | None = None,
+) -> ResolvedImage:
     """Return the image that a config means: here first, then the registry, then the stand-in.
 
     Args:
@@ -144,7 +144,7 @@ def resolve(
     return _stand_in(wanted, reason, on, progress)
 
 
-def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
+def inventory(image: ResolvedImage, on: engine.Engine, run: str) -> Inventory:
     """Return what is in the image, asked of the image itself once and remembered by its identity.
 
     Raises:
@@ -161,7 +161,7 @@ def inventory(image: Image, on: engine.Engine, run: str) -> Inventory:
     return found
 
 
-def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
+def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
     """Say what the image is that the engine has under ``name``."""
     spec = facts.labels.get(stand_in.SPEC_LABEL, "")
     digest = _repository_digest(name, facts.digests)
@@ -174,7 +174,7 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
     else:
         layers = hashlib.sha256("\n".join(facts.layers).encode()).hexdigest()
         identity, base = f"sha256:{layers}", name
-    return Image(
+    return ResolvedImage(
         kind=kind,
         ref=ref,
         identity=identity,
@@ -187,7 +187,7 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> Image:
     )
 
 
-def _told(image: Image, on: engine.Engine, progress: Progress) -> Image:
+def _told(image: ResolvedImage, on: engine.Engine, progress: Progress) -> ResolvedImage:
     """Return an image that can be used, once what a person should know of it is said."""
     _checked(image)
     if (own := on.facts().platform) != engine.PLATFORM:
@@ -211,7 +211,7 @@ def _repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
     return next((text for text, digest in ours if digest == parsed.digest), ours[0][0] if ours else None)
 
 
-def _checked(image: Image) -> Image:
+def _checked(image: ResolvedImage) -> ResolvedImage:
     if image.platform != engine.PLATFORM:
         raise errors.ImageError(
             f"{image.ref} is here for {image.platform}, and the tournament runs {engine.PLATFORM}: "
@@ -226,7 +226,7 @@ def _ask_registry(
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.Found] | None,
+    ask: Callable[[str], registry.RemoteImage] | None,
 ) -> tuple[engine.ImageFacts | None, str]:
     """Return the pulled image, or None and why not.
 
@@ -254,7 +254,7 @@ def _ask_registry(
     return found, ""
 
 
-def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Found] | None) -> str:
+def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.RemoteImage] | None) -> str:
     """Say so where an image cannot fit on the engine's disk; nothing where it can, or where that is not known."""
     free = on.free_disk() if ask else None
     if ask is None or free is None:
@@ -271,7 +271,7 @@ def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Fo
     )
 
 
-def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress) -> Image:
+def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
     if wanted.digest and wanted.stand_in is None:
         raise errors.ImageError(
             f"{wanted.name}, which is pinned in {lockfile.NAME} or in the config, is not on this engine and could "
@@ -288,8 +288,8 @@ def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress
     return stand_in_image(wanted.ref, wanted.stand_in, on, progress)
 
 
-def _ask_image(image: Image, on: engine.Engine, run: str) -> dict[str, Any]:
-    script = tar_stream.Entry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
+def _ask_image(image: ResolvedImage, on: engine.Engine, run: str) -> dict[str, Any]:
+    script = tar_stream.TarEntry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
     with on.container(
         image.handle, ("python", f"{engine.BOX}/inventory.py"), run=run, limits=_SMALL, network=False
     ) as container:
@@ -319,7 +319,7 @@ def _read_inventory(answer: Any) -> Inventory:
     return found
 
 
-def _check_inventory(image: Image, found: Inventory) -> None:
+def _check_inventory(image: ResolvedImage, found: Inventory) -> None:
     minor = ".".join(found.python.split(".")[:2])
     if minor not in KNOWN_PYTHONS:
         raise errors.ImageError(
@@ -331,7 +331,7 @@ def _check_inventory(image: Image, found: Inventory) -> None:
         raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
 
 
-def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress) -> Image:
+def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
     """Return the look-alike with this Python, made when there is none.
 
     Raises:
@@ -339,7 +339,7 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
     """
     made = stand_in.make(on, python, progress)
     return _checked(
-        Image(
+        ResolvedImage(
             kind="stand_in",
             ref=ref,
             identity=f"sha256:{made.spec}",
@@ -352,7 +352,9 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
     )
 
 
-def find_again(recorded: runner_image.RunnerImage, on: engine.Engine, *, progress: Progress, again: str) -> Image:
+def find_again(
+    recorded: runner_image.RunnerImage, on: engine.Engine, *, progress: Progress, again: str
+) -> ResolvedImage:
     """Return the image that a manifest names: the very same one, or an error.
 
     Args:

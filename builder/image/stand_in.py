@@ -41,7 +41,7 @@ REPOSITORY = "numerai-builder/stand-in"
 _DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases whose own Python it is
 _PULL_SECONDS = 120.0  # without a byte
 _WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
-_ASK_LIMITS = engine.Limits(cpus=1, memory=256 << 20)
+_ASK_LIMITS = engine.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
 
@@ -183,7 +183,7 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
             progress.step(f"building the look-alike of Python {python}")
             try:
                 on.build(
-                    tar_stream.pack(tar_stream.Entry(name=name, content=path) for name, path in files.items()),
+                    tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
                     tag=tag_name(python, spec),

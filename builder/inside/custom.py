@@ -31,11 +31,11 @@ _SHOWN_AS = "<numerai-builder/{}>"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class RefusedError(Exception):
+class CustomCodeError(Exception):
     """The user's code cannot be made into a pickle: each line of the message is ``code/FILE:LINE: what; what next``."""
 
 
-class Bundle:
+class CustomBundle:
     """What ``load(bundle)`` is handed.
 
     Attributes:
@@ -73,7 +73,7 @@ class Bundle:
         return self.path(name).read_bytes()
 
     def __reduce__(self) -> NoReturn:
-        raise RefusedError(
+        raise CustomCodeError(
             f"{MAIN}: what load returns holds on to `bundle`, which is gone when the tournament predicts; in load, "
             "take what predict needs out of it (weights = bundle.arrays['weights']) and use that"
         )
@@ -106,7 +106,7 @@ def fold_custom(header: dict[str, Any], arrays: dict[str, Any], folder: Path) ->
     """Return ``{"function": predict, "arguments": 1 or 2}``: what the user's ``load`` makes of the bundle.
 
     Raises:
-        RefusedError: the code cannot be run here, or what it returns is no function that the tournament can call.
+        CustomCodeError: the code cannot be run here, or what it returns is no function that the tournament can call.
     """
     function = load(header, arrays, folder)
     return {"function": function, "arguments": len(parameters(function))}
@@ -121,23 +121,23 @@ def load(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> 
         folder: Where ``code/`` and ``files/`` lie.
 
     Raises:
-        RefusedError: a module is missing, or the user's code raised something.
+        CustomCodeError: a module is missing, or the user's code raised something.
     """
     code = _Code(list(header.get("modules", ())), folder)
     found = [fault for file in code.files.values() for fault in _absent_imports(folder / file, file, code.names)]
     if found:
-        raise RefusedError("\n".join(found))
+        raise CustomCodeError("\n".join(found))
     for name in code.names:
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, code)
     try:
         module = importlib.import_module(MODULE)
-        function = module.load(Bundle(header, arrays, folder))
+        function = module.load(CustomBundle(header, arrays, folder))
         modules = [importlib.import_module(name) for name in code.names]
-    except RefusedError:
+    except CustomCodeError:
         raise
     except Exception as error:
-        raise RefusedError(explain(error)) from error
+        raise CustomCodeError(explain(error)) from error
     finally:
         sys.meta_path.remove(code)
     for one in modules:
@@ -152,22 +152,22 @@ def parameters(function: Any) -> list[str]:
     """Return the names of the parameters of what ``load`` returned.
 
     Raises:
-        RefusedError: the tournament could not call it: one or two parameters are counted, and filled by place.
+        CustomCodeError: the tournament could not call it: one or two parameters are counted, and filled by place.
     """
     if not callable(function):
-        raise RefusedError(
+        raise CustomCodeError(
             f"{MAIN}: load returned {type(function).__name__}, which cannot be called; return the function that "
             "predicts: def load(bundle): ...; return predict"
         )
     try:
         taken = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
-        raise RefusedError(
+        raise CustomCodeError(
             f"{MAIN}: load returned something without a signature ({error}); return a function"
         ) from error
     wrong = [name for name, one in taken.items() if one.kind not in _POSITIONAL]
     if wrong or len(taken) not in (1, 2):
-        raise RefusedError(
+        raise CustomCodeError(
             f"{MAIN}: what load returned takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
             "(live_features) or (live_features, live_benchmark_models): one or two plain parameters are needed"
         )

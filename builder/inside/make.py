@@ -31,7 +31,7 @@ def main() -> None:
 
         try:
             content, parameters, findings = repeat.build(folder)
-        except custom.RefusedError as refused:
+        except custom.CustomCodeError as refused:
             print(refused, file=sys.stderr, flush=True)
             sys.exit(1)
     else:

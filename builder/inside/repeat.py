@@ -88,7 +88,7 @@ def build(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
     """Return the pickle, the names of its parameters and the findings: ``{"file", "line", "text"}`` each.
 
     Raises:
-        custom.RefusedError: the user's code cannot be made into a pickle.
+        custom.CustomCodeError: the user's code cannot be made into a pickle.
     """
     out = folder / "out"
     out.mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def once(folder: Path, target: Path, *, trace: bool) -> None:
     """Make the pickle in this process, into ``target``.
 
     Raises:
-        custom.RefusedError: the user's code cannot be made into a pickle.
+        custom.CustomCodeError: the user's code cannot be made into a pickle.
     """
     ran: dict[str, set[int]] = {}
     _fix_class_ids(hashlib.sha256((folder / "bundle" / "bundle.json").read_bytes()).digest())
@@ -152,11 +152,11 @@ def once(folder: Path, target: Path, *, trace: bool) -> None:
         sys.settrace(_tracer(ran))
     try:
         content, parameters = pickled.build(folder, Path(__file__).resolve().parent / "predict")
-    except custom.RefusedError:
+    except custom.CustomCodeError:
         raise
     except Exception as error:
         # cloudpickle names the object that cannot be pickled, and not whose it is.
-        raise custom.RefusedError(
+        raise custom.CustomCodeError(
             f"{custom.MAIN}: what load returns cannot be pickled: {type(error).__name__}: {error}; keep arrays, "
             "frames, numbers and functions, and open nothing that predict uses"
         ) from error
@@ -179,11 +179,11 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     )
     said = done.stderr.decode(errors="replace")
     if done.returncode == REFUSED:
-        raise custom.RefusedError(said.strip())
+        raise custom.CustomCodeError(said.strip())
     sys.stderr.write(said)
     if done.returncode:
         how = "ran out of memory" if done.returncode == -9 else f"ended with {done.returncode}"
-        raise custom.RefusedError(f"{custom.MAIN}: making the pickle {how}; what it printed is above")
+        raise custom.CustomCodeError(f"{custom.MAIN}: making the pickle {how}; what it printed is above")
 
 
 def _load(path: Path) -> None:
@@ -192,7 +192,7 @@ def _load(path: Path) -> None:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-        raise custom.RefusedError(
+        raise custom.CustomCodeError(
             f"{custom.MAIN}: the pickle was made and cannot be loaded without your modules: {lines[-1]}; list every "
             "module of yours under `modules`"
         )
@@ -279,7 +279,7 @@ def main() -> int:
     sys.path[:] = [path for path in sys.path if path not in ("", str(folder))]
     try:
         once(folder, Path(target), trace="--trace" in options)
-    except custom.RefusedError as refused:
+    except custom.CustomCodeError as refused:
         print(refused, file=sys.stderr)
         return REFUSED
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-from builder.schema import types
+from builder.text import show
 
 _LONGEST_ADDRESS = 4_000
 
@@ -37,7 +37,7 @@ def read_address(text: str) -> str:
             "where it can be fetched without, or fetch it beforehand and name the file"
         )
     if parts.scheme not in {"https", "http"} or not host:
-        scheme = types.show(parts.scheme[:20])
+        scheme = show(parts.scheme[:20])
         raise ValueError(f"nothing is fetched by {scheme}; {_ADDRESS_NEEDED}")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"http is not safe from changes on the way; {_ADDRESS_NEEDED}")

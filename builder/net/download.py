@@ -14,20 +14,22 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder import errors
-from builder.net import http
+from builder.net import http, retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from builder.progress import Progress
 
 MOST_BYTES = 1 << 34
-_ATTEMPTS = 3
-_PAUSE = 1.0
-_MOST_SECONDS = 3_600.0
+_POLICY = retry.RetryPolicy(attempts=3, first=1.0, longest=2.0)
+MOST_SECONDS = 3_600.0
+"""How long a download may take."""
+UNFINISHED = ".fetching-"
+"""What the name of a file begins with until all of it is here."""
 _DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.pkl$")
 
@@ -62,16 +64,13 @@ def download(
             f"{http.shown(url)}: {what}: is not fetched from there: only https is, so that nobody on the way changes "
             "it; run it again, or ask Numerai's support"
         )
-    ends = time.monotonic() + _MOST_SECONDS
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return _once(url, target, what, progress, ends)
-        except errors.UnansweredError as error:
-            if error.is_last(attempt, _ATTEMPTS):
-                raise
-            progress.step(f"fetching {what} again")
-            sleep(_PAUSE * attempt)
-    raise AssertionError  # the loop returns or raises
+    ends = time.monotonic() + MOST_SECONDS
+    return retry.retry(
+        lambda: _once(url, target, what, progress, ends),
+        _POLICY,
+        before=lambda _: progress.step(f"fetching {what} again"),
+        sleep=sleep,
+    )
 
 
 def digits_of(filename: str) -> str | None:
@@ -89,35 +88,70 @@ def local_name(filename: str) -> str:
     return name[-150:] or "model.pkl"
 
 
-def _once(url: str, target: Path, what: str, progress: Progress, ends: float) -> Downloaded:
-    at = f"{http.shown(url)}: {what}"
-    handle, name = tempfile.mkstemp(prefix=".fetching-", dir=target.parent)
-    beside = Path(name)
+@contextlib.contextmanager
+def beside(target: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes the place of another when the context ends, and is removed if it ends by an error."""
+    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=target.parent)
+    path = Path(name)
     try:
-        with os.fdopen(handle, "wb") as out, http.translated(at), contextlib.ExitStack() as stack:
-            client = stack.enter_context(http.client(url))
-            answer = stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
-            _check_status(answer, at)
-            digest, done = hashlib.sha256(), 0
-            claimed = answer.headers.get("content-length", "")
-            total = int(claimed) if re.fullmatch(r"[0-9]{1,15}", claimed) else None
-            # As it comes, not in pieces of one size: a server that drips would never fill one.
-            for chunk in answer.iter_raw():
-                done += len(chunk)
-                if time.monotonic() > ends:
-                    raise errors.NetworkError(f"{at}: not done after {_MOST_SECONDS / 60:.0f} minutes; run it again")
-                if done > MOST_BYTES:
-                    raise errors.NetworkError(f"{at}: goes on after {MOST_BYTES:,} bytes, which is all that is fetched")
-                digest.update(chunk)
-                out.write(chunk)
-                progress.amount(done, total)
+        with os.fdopen(handle, "wb") as out:
+            yield out
             out.flush()
             os.fsync(out.fileno())
-        beside.chmod(0o644)
-        beside.replace(target)
+        path.replace(target)
     finally:
-        beside.unlink(missing_ok=True)
-    return Downloaded(path=target, sha256=digest.hexdigest(), size=done)
+        path.unlink(missing_ok=True)
+
+
+def request(client: http.Client, url: str) -> contextlib.AbstractContextManager[http.Response]:
+    """Ask for a file as it is, not compressed on the way: a hash and a length are of the file itself."""
+    return client.stream("GET", url, headers={"Accept-Encoding": "identity"})
+
+
+def length(answer: http.Response) -> int | None:
+    """Return the bytes that an answer claims to have; None if it does not say."""
+    claimed = answer.headers.get("content-length", "")
+    return int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
+
+
+def receive(
+    answer: http.Response,
+    out: BinaryIO,
+    *,
+    at: str,
+    most: int,
+    ends: float,
+    progress: Progress,
+    remedy: str = "run it again",
+    too_large: Callable[[str], errors.BuilderError] = errors.NetworkError,
+) -> tuple[str, int]:
+    """Write the body of a good answer to a file until ``ends`` by ``time.monotonic``; returns its sha256 and its bytes.
+
+    Raises:
+        errors.NetworkError: It is not done in time; ``remedy`` is the end of its sentence.
+        errors.BuilderError: It has more than ``most`` bytes: what ``too_large`` makes of the message.
+    """
+    digest, done, total = hashlib.sha256(), 0, length(answer)
+    # As it comes, not in pieces of one size: a server that drips would never fill one.
+    for chunk in answer.iter_raw():
+        done += len(chunk)
+        if time.monotonic() > ends:
+            raise errors.NetworkError(f"{at}: not done after {MOST_SECONDS / 60:.0f} minutes; {remedy}")
+        if done > most:
+            raise too_large(f"{at}: goes on after {most:,} bytes, which is all that is fetched")
+        digest.update(chunk)
+        out.write(chunk)
+        progress.amount(done, total)
+    return digest.hexdigest(), done
+
+
+def _once(url: str, target: Path, what: str, progress: Progress, ends: float) -> Downloaded:
+    at = f"{http.shown(url)}: {what}"
+    with beside(target) as out, http.translated(at), http.client(url) as client, request(client, url) as answer:
+        _check_status(answer, at)
+        sha256, size = receive(answer, out, at=at, most=MOST_BYTES, ends=ends, progress=progress)
+        os.fchmod(out.fileno(), 0o644)
+    return Downloaded(path=target, sha256=sha256, size=size)
 
 
 def _check_status(answer: http.Response, at: str) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from builder import errors
 from builder.net import address
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """How long the other side may be silent."""
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_SAID = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What came back, the headers by their names in lower case; of the text no more than its beginning."""
 
     status: int
@@ -82,7 +84,7 @@ def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
     )
 
 
-def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> Answer:
+def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> HttpResponse:
     """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
 
     Args:
@@ -104,7 +106,7 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
             if len(said) >= _MOST_SAID or time.monotonic() > ends:
                 break
         headers = {name.lower(): value for name, value in answer.headers.items()}
-        return Answer(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
+        return HttpResponse(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
 
 
 @contextlib.contextmanager
@@ -155,6 +157,13 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return max(0.0, (then - now).total_seconds())
 
 
+def location(url: str, headers: Mapping[str, str]) -> str:
+    """Return where an answer redirects to, as a whole address; nothing if it names none that parses."""
+    with contextlib.suppress(ValueError):
+        return urllib.parse.urljoin(url, headers.get("location", ""))
+    return ""
+
+
 def is_safe(url: str) -> bool:
     """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
     try:
@@ -180,7 +189,7 @@ def shown(url: str) -> str:
         return "an address that does not parse"
     folder, _, name = parts.path.rpartition("/")
     text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
-    return (text if text.isprintable() else ascii(text))[:200]
+    return escape(text)[:200]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
-from builder.net import address, http
+from builder.net import address, http, retry
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,15 +32,16 @@ _ACCEPT = (
 )
 _HUB = "registry-1.docker.io"  # where docker.io really is
 _MOST_BYTES = 8 << 20  # of a manifest or an image's configuration; real ones have some kilobytes
-_MOST_REDIRECTS, _REDIRECTS = 4, frozenset({301, 302, 303, 307, 308})
-_ATTEMPTS, _LONGEST_WAIT = 3, 20.0
+_MOST_REDIRECTS = 4
+# A host that is not reached at all is not there; a connection that was cut may hold the next time.
+_POLICY = retry.RetryPolicy(attempts=3, first=0.5, longest=20.0, unsent=False)
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+\w+\s*=)")
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class RegistryResponse:
     """A whole answer; the names of its headers in small letters."""
 
     status: int
@@ -47,7 +49,15 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class Client:
+class _BusyError(errors.UnansweredError):
+    """The registry could not answer now: an answer in the end, if it stays so."""
+
+    def __init__(self, answer: RegistryResponse, after: float) -> None:
+        super().__init__(f"HTTP {answer.status}", sent=True, after=after)
+        self.answer = answer
+
+
+class RegistryClient:
     """One registry's API; a connection is kept open for all questions.
 
     Args:
@@ -81,7 +91,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._clients.close()
 
-    def get(self, repository: str, path: str, at: str) -> Answer:
+    def get(self, repository: str, path: str, at: str) -> RegistryResponse:
         """Return a good answer; a token is fetched where one is asked for.
 
         Args:
@@ -125,37 +135,31 @@ class Client:
             return None
         return found if found and found.user else None  # an identity token is for engines only
 
-    def _patiently(self, url: str, authorization: str, at: str) -> Answer:
+    def _patiently(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Ask, and ask again where the registry says that it could not answer now."""
-        wait = 0.5
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                answer = self._follow(url, authorization, at)
-            except errors.UnansweredError as error:
-                # A host that is not reached at all is not there; a connection that was cut may hold the next time.
-                if not error.sent or attempt == _ATTEMPTS:
-                    raise
-                self._progress.step(f"asking the registry again for {at} in {wait:.0f} s")
-                self._sleep(wait)
-                wait *= 2
-                continue
-            asked = http.retry_after(answer.headers)
-            if answer.status not in _AGAIN or attempt == _ATTEMPTS or asked > _LONGEST_WAIT:
-                return answer
-            self._progress.step(f"asking the registry again for {at} in {max(wait, asked):.0f} s")
-            self._sleep(max(wait, asked))
-            wait *= 2
-        raise AssertionError  # the loop returns
 
-    def _follow(self, url: str, authorization: str, at: str) -> Answer:
+        def ask() -> RegistryResponse:
+            answer = self._follow(url, authorization, at)
+            asked = http.retry_after(answer.headers)
+            if answer.status in _AGAIN and asked <= _POLICY.longest:
+                raise _BusyError(answer, asked)
+            return answer
+
+        def tell(pause: float) -> None:
+            self._progress.step(f"asking the registry again for {at} in {pause:.0f} s")
+
+        try:
+            return retry.retry(ask, _POLICY, before=tell, sleep=self._sleep)
+        except _BusyError as error:
+            return error.answer
+
+    def _follow(self, url: str, authorization: str, at: str) -> RegistryResponse:
         """Follow redirects: blobs often lie at a storage, which is sent no token and no login."""
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self._send(url, authorization, at)
-            if answer.status not in _REDIRECTS:
+            if answer.status not in http.REDIRECTS:
                 return answer
-            there = ""
-            with contextlib.suppress(ValueError):
-                there = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+            there = http.location(url, answer.headers)
             if not _is_safe(there, like=self._base):
                 where = http.shown(there) if there else "no address"
                 raise errors.NetworkError(f"{at}: redirects to {where}, which is not asked: only https is")
@@ -164,7 +168,7 @@ class Client:
             url = there
         raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; look at the reference")
 
-    def _send(self, url: str, authorization: str, at: str) -> Answer:
+    def _send(self, url: str, authorization: str, at: str) -> RegistryResponse:
         headers = {"Accept": _ACCEPT} | ({"Authorization": authorization} if authorization else {})
         with http.translated(at, seconds=self._seconds):
             client = self._http.get(_origin(url))
@@ -177,7 +181,7 @@ class Client:
                     body += chunk
                     if len(body) > _MOST_BYTES:
                         raise errors.NetworkError(f"{at}: the answer goes on after {_MOST_BYTES:,} bytes; look at it")
-                return Answer(
+                return RegistryResponse(
                     status=answer.status_code,
                     headers={name.lower(): value for name, value in answer.headers.items()},
                     body=body,
@@ -270,5 +274,5 @@ def _words(body: bytes) -> str:
     with contextlib.suppress(ValueError, RecursionError, LookupError, TypeError, AttributeError):
         first = json.loads(body)["errors"][0]
         text = str(first.get("message") or first.get("code") or "")[:150]
-        return f" ({ascii(text)[1:-1]})" if text else ""
+        return f" ({escape(text)})" if text else ""
     return ""

@@ -21,7 +21,7 @@ _SECONDS = 10.0
 class Registries(Protocol):
     """What a verb asks of registries."""
 
-    def resolve(self, ref: str, /) -> registry.Found:
+    def resolve(self, ref: str, /) -> registry.RemoteImage:
         """Return what a reference means now."""
 
     def has(self, ref: str, digest: str, /) -> bool:
@@ -33,7 +33,7 @@ class _Connected:
         self._progress, self._undo = progress, undo
         self._known: dict[str, registry.Registry] = {}
 
-    def resolve(self, ref: str, /) -> registry.Found:
+    def resolve(self, ref: str, /) -> registry.RemoteImage:
         parsed = reference.parse(ref)
         return self._at(parsed.registry).resolve(parsed)
 
@@ -46,7 +46,7 @@ class _Connected:
         from builder.registry import resolve as registry  # noqa: PLC0415 - only where the network is used
 
         if host not in self._known:
-            client = registry_client.Client(
+            client = registry_client.RegistryClient(
                 host, lambda: docker_config.find_login(host, os.environ), self._progress, seconds=_SECONDS
             )
             self._known[host] = registry.Registry(self._undo.enter_context(client))

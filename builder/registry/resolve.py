@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from builder import errors
 from builder.engine import protocol as engine
 from builder.registry import client as registry_client
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class RemoteImage:
     """An image as its registry has it.
 
     Attributes:
@@ -52,10 +53,10 @@ class _Manifest:
 class Registry:
     """One registry, through its API."""
 
-    def __init__(self, client: registry_client.Client) -> None:
+    def __init__(self, client: registry_client.RegistryClient) -> None:
         self._client = client
 
-    def resolve(self, ref: reference.ImageRef) -> Found:
+    def resolve(self, ref: reference.ImageRef) -> RemoteImage:
         """Return what a reference means at the registry now.
 
         Raises:
@@ -79,7 +80,7 @@ class Registry:
             raise _other_platforms(ref, [own])
         inside = config.get("config")
         inside = inside if isinstance(inside, dict) else {}
-        return Found(
+        return RemoteImage(
             digest=top.digest,
             platforms=tuple(name for name, _ in platforms) or (own,),
             size=size,
@@ -159,7 +160,7 @@ def _platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _other_platforms(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
-    there = ", ".join(ascii(name)[1:-1][:40] for name in dict.fromkeys(platforms)) or "none"
+    there = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
     return errors.ImageError(
         f"{ref}: is there for {there}, and the tournament runs {engine.PLATFORM}: name an image for that"
     )

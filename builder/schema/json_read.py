@@ -49,7 +49,7 @@ def canonical(data: object) -> bytes:
     return text.encode("utf-8")
 
 
-def read(text: bytes) -> dict[str, Any] | list[parse.Fault]:
+def read(text: bytes) -> dict[str, Any] | list[parse.Problem]:
     """Read one JSON object.
 
     Args:
@@ -74,13 +74,13 @@ def read(text: bytes) -> dict[str, Any] | list[parse.Fault]:
         return _fault(f"line {error.lineno}, column {error.colno}: not valid JSON ({error.msg}); write the file again")
     if not isinstance(raw, _Pairs):
         return _fault("the file holds no object; {...} is needed")
-    faults: list[parse.Fault] = []
+    faults: list[parse.Problem] = []
     data = _build(raw, (), faults)
     return faults or data
 
 
-def _fault(text: str) -> list[parse.Fault]:
-    return [parse.Fault(path=(), text=text)]
+def _fault(text: str) -> list[parse.Problem]:
+    return [parse.Problem(path=(), text=text)]
 
 
 def _is_too_deep(text: str) -> bool:
@@ -102,25 +102,25 @@ def _decimal(digits: str) -> float | _Refused:
     return value if math.isfinite(value) else _Refused(digits)
 
 
-def _build(raw: Any, path: parse.Place, faults: list[parse.Fault]) -> Any:
+def _build(raw: Any, path: parse.Place, faults: list[parse.Problem]) -> Any:
     """Return plain data; recursion is bounded by ``DEPTH``, checked before."""
     if isinstance(raw, _Pairs):
         data: dict[str, Any] = {}
         for key, item in raw:
             place = (*path, key)
             if key in data:
-                faults.append(parse.Fault(path=place, text="this key stands here twice; leave one"))
+                faults.append(parse.Problem(path=place, text="this key stands here twice; leave one"))
             elif not _is_encodable(key):
-                faults.append(parse.Fault(path=path, text="a key has half a surrogate pair; text is needed"))
+                faults.append(parse.Problem(path=path, text="a key has half a surrogate pair; text is needed"))
             data[key] = _build(item, place, faults)
         return data
     if isinstance(raw, list):
         return [_build(item, (*path, index), faults) for index, item in enumerate(raw)]
     if isinstance(raw, _Refused):
         shown = raw if len(raw) <= 20 else f"{raw[:17]}..."
-        faults.append(parse.Fault(path=path, text=f"{shown} is not a finite number; a number is needed"))
+        faults.append(parse.Problem(path=path, text=f"{shown} is not a finite number; a number is needed"))
     elif isinstance(raw, str) and not _is_encodable(raw):
-        faults.append(parse.Fault(path=path, text="the text has half a surrogate pair; text is needed"))
+        faults.append(parse.Problem(path=path, text="the text has half a surrogate pair; text is needed"))
     return raw
 
 

@@ -27,12 +27,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from builder.schema import types
 from builder.schema.types import NOT_A_KEY, Keyed, Reads, Rule, above, between, length, line, pattern
+from builder.text import show, sort_of
 
 __all__ = [
     "NOT_A_KEY",
-    "Fault",
     "Keyed",
     "Place",
+    "Problem",
     "Reads",
     "Rule",
     "above",
@@ -52,7 +53,7 @@ _FAILED: Any = object()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Fault:
+class Problem:
     """One thing that is wrong in a file.
 
     Attributes:
@@ -64,7 +65,7 @@ class Fault:
     text: str
 
 
-def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Fault]:
+def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Problem]:
     """Read plain data into ``kind``.
 
     Args:
@@ -121,7 +122,7 @@ class _Reader:
     """One pass over the data; gathers faults instead of stopping at the first."""
 
     def __init__(self, spelling: Mapping[Place, str]) -> None:
-        self.faults: list[Fault] = []
+        self.faults: list[Problem] = []
         self._spelling = spelling
 
     def read(self, kind: Any, data: Any, path: Place) -> Any:
@@ -147,12 +148,12 @@ class _Reader:
         return value
 
     def _fault(self, path: Place, text: str) -> Any:
-        self.faults.append(Fault(path=path, text=text))
+        self.faults.append(Problem(path=path, text=text))
         return _FAILED
 
     def _wrong(self, kind: Any, data: Any, path: Place) -> Any:
         """Add the fault of a value of the wrong type, or that a rule or a list of words refuses."""
-        shown = self._spelling.get(path) or types.show(data)
+        shown = self._spelling.get(path) or show(data)
         fits = types.has_form(kind, data)
         needed = types.describe(kind)
         if fits:
@@ -160,11 +161,11 @@ class _Reader:
         elif isinstance(data, dict | list) or data is None:
             text = f"{shown} stands here; {needed} is needed"
         else:
-            text = f"{shown} is {types.sort_of(data)}; {needed} is needed"
+            text = f"{shown} is {sort_of(data)}; {needed} is needed"
             if not isinstance(data, str) and not isinstance(parse(kind, shown), list):
                 text += f': quote it, "{shown}"'
         if isinstance(data, str) and (near := _nearest(data, _words(kind))):
-            text += f"; did you mean {types.show(near)}?"
+            text += f"; did you mean {show(near)}?"
         return self._fault(path, text)
 
     def _read_float(self, data: float, path: Place) -> Any:
@@ -174,7 +175,7 @@ class _Reader:
             value = math.inf
         if math.isfinite(value):
             return value
-        return self._fault(path, f"{types.show(data)} is too large; a finite number is needed")
+        return self._fault(path, f"{show(data)} is too large; a finite number is needed")
 
     def _read_annotated(self, kind: Any, data: Any, path: Place) -> Any:
         for extra in types.extras(kind):
@@ -214,7 +215,7 @@ class _Reader:
 
     def _read_union(self, kind: Any, alternatives: tuple[Any, ...], data: Any, path: Place) -> Any:
         fitting = [item for item in alternatives if types.has_form(item, data)]
-        attempts: list[list[Fault]] = []
+        attempts: list[list[Problem]] = []
         for item in fitting:
             attempt = _Reader(self._spelling)
             value = attempt.read(item, data, path)

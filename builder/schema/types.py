@@ -1,6 +1,6 @@
 """What a dataclass field may be declared as, and how messages name it; ``builder.schema.parse`` reads values.
 
-No import but the standard library's: every command of this tool waits for this module. Rules and the like compare by
+Nothing that takes time to import: every command of this tool waits for this module. Rules and the like compare by
 identity, since types that carry them must be hashable to stand in a union.
 """
 
@@ -12,8 +12,10 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
+from builder.text import show
+
 if typing.TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 NOT_A_KEY = {"not_a_key": True}
 """Metadata of a dataclass field that no file gives: code fills it in after reading."""
@@ -155,43 +157,6 @@ def has_form(kind: Any, data: Any) -> bool:  # noqa: PLR0911 - one return a sort
     if kind is float:
         return type(data) in {int, float}
     return kind in {object, Any} or type(data) is kind
-
-
-def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
-    """Return a value as a message shows it: text in quotes and cut, containers by their sort."""
-    if isinstance(value, str):
-        cut = value if len(value) <= 60 else value[:57] + "..."
-        plain = cut.replace("\\", "\\\\") if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")
-        return '"' + plain.replace('"', '\\"') + '"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, int) and abs(value) >= 10**40:
-        # Python refuses to print integers of more than 4,300 digits.
-        return "a huge number"
-    return str(value)
-
-
-def listed(names: Sequence[object], *, most: int = 5) -> str:
-    """Return the first few of several, and how many more there are."""
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(str, names[:most])) + more
-
-
-def escape(text: str) -> str:
-    """Return a text for a terminal or a comment: nothing in it moves a cursor, ends a line or turns its direction."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-
-
-def sort_of(value: object) -> str:
-    """Return the sort of a value as a noun: ``text``, ``a whole number``."""
-    sorts = {str: "text", bool: "a truth value", int: "a whole number", float: "a decimal number"}
-    return sorts.get(type(value), show(value))
 
 
 def describe(kind: Any) -> str:  # noqa: PLR0911 - one return a sort of type

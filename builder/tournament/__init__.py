@@ -21,13 +21,13 @@ from builder.tournament.types import (
     DockerImage,
     FileAuth,
     LogLine,
-    Pickle,
     Round,
     Slot,
     Status,
     Submission,
     TokenInfo,
     Trigger,
+    UploadedPickle,
     newest,
     read_time,
 )
@@ -48,7 +48,6 @@ __all__ = [
     "DockerImage",
     "FileAuth",
     "LogLine",
-    "Pickle",
     "Round",
     "Slot",
     "Status",
@@ -56,6 +55,7 @@ __all__ = [
     "TokenInfo",
     "Tournament",
     "Trigger",
+    "UploadedPickle",
     "is_in_progress",
     "is_their_fault",
     "is_unknown",
@@ -97,7 +97,7 @@ def _of_the_schema(method: Callable[..., Any]) -> Callable[..., Any]:
 class Tournament:
     """The API's questions and orders. Each raises what :class:`builder.tournament.client.Client` does."""
 
-    def __init__(self, client: api.Client) -> None:
+    def __init__(self, client: api.ApiClient) -> None:
         self.client = client
         self.seen: Account | None = None
         """The account as it was last read."""
@@ -151,12 +151,12 @@ class Tournament:
         """Return the data versions, those that are offered and those that no longer are."""
         return tuple(map(reading.data_version, self._ask_both("data_versions", "the tournament's data versions")))
 
-    def pickle(self, identity: str) -> Pickle | None:
+    def pickle(self, identity: str) -> UploadedPickle | None:
         """Return one pickle, or None where there is none with this id."""
         found = self._ask("pickle", "the pickle's status", id=identity)["computePickles"] or ()
         return next((reading.pickle(one) for one in found if one and one.get("id") == identity), None)
 
-    def pickles(self, slot: str | None = None, *, unassigned: bool = False) -> tuple[Pickle, ...]:
+    def pickles(self, slot: str | None = None, *, unassigned: bool = False) -> tuple[UploadedPickle, ...]:
         """Return the pickles that were uploaded for a slot, or all of the account; the newest first.
 
         One that was uploaded for another slot and assigned to this one is not among them.
@@ -165,7 +165,7 @@ class Tournament:
         read = [reading.pickle(one) for one in found or () if one]
         return tuple(sorted(read, key=lambda one: one.inserted_at, reverse=True))
 
-    def uploads(self) -> tuple[Pickle, ...]:
+    def uploads(self) -> tuple[UploadedPickle, ...]:
         """Return all pickles of the account, the newest first, those that are assigned to no slot included.
 
         Nothing promises that the API lists an unassigned pickle without being asked for those: so both are asked.
@@ -256,7 +256,7 @@ class Tournament:
             self._tell("assign", "assigning the pickle", modelId=slot, pickleId=pickle), "assignPickleToModel"
         )
 
-    def trigger(self, pickle: str, slot: str | None = None, *, validation: bool) -> Pickle | None:
+    def trigger(self, pickle: str, slot: str | None = None, *, validation: bool) -> UploadedPickle | None:
         """Run a pickle now."""
         data = self._tell("trigger", "triggering a run", pickleId=pickle, modelId=slot, triggerValidation=validation)
         found = data["triggerComputePickleUpload"]

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
-from builder.net import http
+from builder.net import http, retry
+from builder.text import escape
 from builder.tournament import settings
 
 if TYPE_CHECKING:
@@ -43,14 +44,11 @@ class _UnreadableError(errors.ApiError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How often a query is asked, and how long is waited in between.
+class ApiPolicy(retry.RetryPolicy):
+    """How often a query is asked.
 
     Attributes:
-        attempts: Times it is sent at most.
-        first: Seconds before the second; each further wait is twice as long.
-        longest: No wait is longer, whatever Retry-After asks for.
-        silent: How long the server may be silent.
+        silent: Seconds in which the server may be silent.
     """
 
     attempts: int = 5
@@ -59,7 +57,7 @@ class Patience:
     silent: float = http.SECONDS
 
 
-class Client:
+class ApiClient:
     """Talks to the API; one connection is kept open for all of a command's questions.
 
     Args:
@@ -76,7 +74,7 @@ class Client:
         token: settings.Token | None,
         progress: Progress,
         *,
-        patience: Patience | None = None,
+        patience: ApiPolicy | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.token = token
@@ -85,7 +83,7 @@ class Client:
         self._answered: tuple[dt.datetime, float] | None = None
         """The server's time of its last answer, and when that came by a clock that nobody sets."""
         self._url, self._progress = url, progress
-        self._patience, self._sleep = patience or Patience(), sleep
+        self._patience, self._sleep = patience or ApiPolicy(), sleep
         self._http: http.Client | None = None
 
     def __enter__(self) -> Self:
@@ -140,18 +138,16 @@ class Client:
             errors.ApiError: The server says no, in its words.
             errors.NetworkError: No answer after all attempts, or one that is no GraphQL.
         """
-        wait = self._patience.first
-        for attempt in range(1, self._patience.attempts + 1):
-            try:
-                return self._send(text, variables, what)
-            except errors.UnansweredError as again:
-                if again.is_last(attempt, self._patience.attempts):
-                    raise self._told(again, f"{again.what} ({attempt} times)", again.remedy) from again
-                pause = min(max(wait, again.after), self._patience.longest)
-                self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
-                self._sleep(pause)
-                wait = min(2 * wait, self._patience.longest)
-        raise AssertionError  # the loop returns or raises
+
+        def tell(pause: float) -> None:
+            self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
+
+        try:
+            return retry.retry(
+                lambda: self._send(text, variables, what), self._patience, before=tell, sleep=self._sleep
+            )
+        except errors.UnansweredError as error:
+            raise self._told(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
 
     def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
         """Send a change, once.
@@ -252,7 +248,7 @@ def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:
         return json.dumps({"query": text, "variables": variables}, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise errors.UsageError(
-            f"{what}: {ascii(error.object[error.start : error.end])[1:-1]} in it is no character; write it in UTF-8"
+            f"{what}: {escape(error.object[error.start : error.end])} in it is no character; write it in UTF-8"
         ) from error
     except ValueError as error:
         raise errors.UsageError(f"{what}: has a number that JSON does not have ({error})") from error

@@ -9,12 +9,12 @@ from builder.tournament.types import (
     DataVersion,
     DockerImage,
     LogLine,
-    Pickle,
     Round,
     Slot,
     Status,
     Submission,
     Trigger,
+    UploadedPickle,
     newest,
 )
 
@@ -70,9 +70,9 @@ def _stake(stake: Mapping[str, Any]) -> str:
         return value or text(stake, "status")
 
 
-def pickle(data: Mapping[str, Any]) -> Pickle:
+def pickle(data: Mapping[str, Any]) -> UploadedPickle:
     """Read a ``ComputePickleUpload``."""
-    return Pickle(
+    return UploadedPickle(
         id=text(data, "id"),
         filename=text(data, "filename"),
         label=text(data, "label"),

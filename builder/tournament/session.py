@@ -33,7 +33,7 @@ def connect(
     *,
     root: Path | None = None,
     ask_token: Callable[[], settings.Token] | None = None,
-    patience: api.Patience | None = None,
+    patience: api.ApiPolicy | None = None,
 ) -> Iterator[tournament.Tournament]:
     """Yield the tournament's API.
 
@@ -51,5 +51,5 @@ def connect(
 
     found = read_settings(root)
     token = ask_token() if found.token is None and ask_token else found.token
-    with api.Client(found.api_url, token, progress, patience=patience) as client:
+    with api.ApiClient(found.api_url, token, progress, patience=patience) as client:
         yield tournament.Tournament(client)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from builder import errors, tournament
-from builder.schema import types
+from builder.text import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,7 +32,7 @@ def find_slot(account: tournament.Account, text: str) -> tournament.Slot:
     """
     found = match_slot(account, text)
     if found is None:
-        raise errors.UsageError(f"{types.escape(text)}: {no_slot(account, text)}")
+        raise errors.UsageError(f"{escape(text)}: {no_slot(account, text)}")
     return found
 
 
@@ -70,7 +70,7 @@ def name_fault(name: str) -> str | None:
     return "will not do; lower-case letters, digits and _ are taken, 1 to 20 of them"
 
 
-def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.Pickle:
+def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
     """Return the slot, else the pickle, that a text names.
 
     Raises:
@@ -83,13 +83,13 @@ def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.
     found = match_pickle(api, api.uploads(), text)
     if found is None:
         raise errors.UsageError(
-            f"{types.escape(text)}: {no_slot(account, text)}; and no pickle of the account has this id, file "
+            f"{escape(text)}: {no_slot(account, text)}; and no pickle of the account has this id, file "
             "name or label: `python -m builder pickles` lists them"
         )
     return found
 
 
-def find_pickle(api: tournament.Tournament, text: str) -> tournament.Pickle:
+def find_pickle(api: tournament.Tournament, text: str) -> tournament.UploadedPickle:
     """Return the pickle that a text names: by id, by stored name or its twelve digits of the hash, or by label.
 
     Raises:
@@ -98,15 +98,15 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.Pickle:
     found = match_pickle(api, api.uploads(), text)
     if found is None:
         raise errors.UsageError(
-            f"{types.escape(text)}: no pickle of the account has this id, file name or label: "
+            f"{escape(text)}: no pickle of the account has this id, file name or label: "
             "`python -m builder pickles` lists them"
         )
     return found
 
 
 def match_pickle(
-    api: tournament.Tournament, pickles: Sequence[tournament.Pickle], text: str
-) -> tournament.Pickle | None:
+    api: tournament.Tournament, pickles: Sequence[tournament.UploadedPickle], text: str
+) -> tournament.UploadedPickle | None:
     """Return the one of these that a text names, or what the API has under that id, or None.
 
     Raises:
@@ -121,14 +121,14 @@ def match_pickle(
         if len(matches) > 1:
             ids = ", ".join(one.id for one in matches[:_SHOWN])
             raise errors.UsageError(
-                f"{types.escape(text)}: is the name of {len(matches)} pickles; say which by its id: {ids}"
+                f"{escape(text)}: is the name of {len(matches)} pickles; say which by its id: {ids}"
             )
         if matches:
             return matches[0]
     return api.pickle(text) if is_id(text) else None
 
 
-def running(account: tournament.Account, pickle: tournament.Pickle) -> list[tournament.Slot]:
+def running(account: tournament.Account, pickle: tournament.UploadedPickle) -> list[tournament.Slot]:
     """Return every slot that a pickle is assigned to: a run of it may submit for each of them.
 
     A slot that the pickle names and the account does not list is among them, by its id and with a stake that is not
@@ -139,7 +139,7 @@ def running(account: tournament.Account, pickle: tournament.Pickle) -> list[tour
     return [*found, *(_unlisted(one, pickle) for one in pickle.slots if one not in ids)]
 
 
-def _unlisted(identity: str, pickle: tournament.Pickle) -> tournament.Slot:
+def _unlisted(identity: str, pickle: tournament.UploadedPickle) -> tournament.Slot:
     return tournament.Slot(
         id=identity,
         name=identity,
@@ -165,7 +165,7 @@ def check_usable(slot: tournament.Slot) -> None:
     Raises:
         errors.RefusedError: It is archived, or of another tournament.
     """
-    name = types.escape(slot.name)
+    name = escape(slot.name)
     if slot.archived:
         raise errors.RefusedError(f"{name}: is archived; take it back at the tournament's site first")
     if slot.tournament != tournament.CLASSIC:
@@ -187,7 +187,7 @@ def check_no_webhook(slot: tournament.Slot, *, mend: str) -> None:
     """
     if slot.webhook:
         raise errors.RefusedError(
-            f"{types.escape(slot.name)}: has a webhook, which runs another machine in each round, and a slot "
+            f"{escape(slot.name)}: has a webhook, which runs another machine in each round, and a slot "
             f"with one takes no pickle; {mend}"
         )
 
@@ -204,7 +204,7 @@ def check_new(api: tournament.Tournament, account: tournament.Account, name: str
         raise errors.UsageError(f"{name[:40]!r}: {fault}")
     if account.most_slots is not None and account.taken >= account.most_slots:
         raise errors.RefusedError(
-            f"{name}: {types.escape(account.username)} has {account.taken} slots, and {account.most_slots} is "
+            f"{name}: {escape(account.username)} has {account.taken} slots, and {account.most_slots} is "
             "all it may have; archive one at the tournament's site, or use one that is empty: `python -m builder "
             "models`"
         )

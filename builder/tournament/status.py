@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder import tournament
-from builder.validate import diagnose
+from builder.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from builder.tournament import Pickle, Slot, Trigger
+    from builder.tournament import Slot, Trigger, UploadedPickle
 
 
 newest = tournament.newest
 
 
-class Rank(enum.IntEnum):
+class SlotState(enum.IntEnum):
     """What a slot asks of a person; the first comes first."""
 
     FAILED = 0
@@ -31,28 +31,28 @@ class Rank(enum.IntEnum):
 
 
 WORDS = {
-    Rank.FAILED: "FAILED",
-    Rank.UNSURE: "look",
-    Rank.UNASSIGNED: "unassigned",
-    Rank.WAITING: "waiting",
-    Rank.EMPTY: "empty",
-    Rank.GOOD: "ok",
-    Rank.ELSEWHERE: "-",
+    SlotState.FAILED: "FAILED",
+    SlotState.UNSURE: "look",
+    SlotState.UNASSIGNED: "unassigned",
+    SlotState.WAITING: "waiting",
+    SlotState.EMPTY: "empty",
+    SlotState.GOOD: "ok",
+    SlotState.ELSEWHERE: "-",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class SlotStatus:
     """How a slot stands, with the reason and, where there is something to do, the command."""
 
     slot: Slot
-    rank: Rank
+    rank: SlotState
     reason: str
     todo: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class PickleFailure:
     """Where a pickle failed: its validation, a run, or its diagnostics; with the run that says why, if any."""
 
     where: str
@@ -71,7 +71,7 @@ def judge_run(run: Trigger) -> bool | None:
     return tournament.verdict(run.status)
 
 
-def judge_validation(pickle: Pickle) -> bool | None:
+def judge_validation(pickle: UploadedPickle) -> bool | None:
     """Tell whether a pickle is valid; None while that is not settled, or for a word that nobody knows.
 
     A validation that failed is excused where it had no open round. Which run the validation was, the API does not say:
@@ -91,25 +91,25 @@ def had_no_round(run: Trigger) -> bool:
     return run.descriptions[-1:] == (tournament.NO_ROUND,)
 
 
-def find_fault(pickle: Pickle) -> Fault | None:
+def find_fault(pickle: UploadedPickle) -> PickleFailure | None:
     """Return where a pickle failed last, or None where it did not."""
     runs = newest(pickle.triggers)
     if judge_validation(pickle) is False:
         bad = next((run for run in runs if judge_run(run) is False), None)
         said = bad.descriptions if bad else ()
-        return Fault(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
+        return PickleFailure(where="validation", status=pickle.validation, descriptions=said, trigger=bad)
     settled = next((run for run in runs if judge_run(run) is not None), None)
     if settled is not None and judge_run(settled) is False:
-        return Fault(where="run", status=settled.status, descriptions=settled.descriptions, trigger=settled)
+        return PickleFailure(where="run", status=settled.status, descriptions=settled.descriptions, trigger=settled)
     if not runs and tournament.verdict(pickle.trigger) is False:
-        return Fault(where="run", status=pickle.trigger, descriptions=(), trigger=None)
+        return PickleFailure(where="run", status=pickle.trigger, descriptions=(), trigger=None)
     if tournament.verdict(pickle.diagnostics) is False:
         said = (pickle.diagnostics_description,) if pickle.diagnostics_description else ()
-        return Fault(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
+        return PickleFailure(where="diagnostics", status=pickle.diagnostics, descriptions=said, trigger=None)
     return None
 
 
-def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
+def newer_upload(slot: Slot, uploaded: Iterable[UploadedPickle]) -> UploadedPickle | None:
     """Return the newest pickle that was uploaded for a slot, where that was after what it runs; else None.
 
     Args:
@@ -124,7 +124,7 @@ def newer_upload(slot: Slot, uploaded: Iterable[Pickle]) -> Pickle | None:
     return found if is_newer and found.id != slot.pickle.id else None
 
 
-def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
+def judge(slot: Slot, uploaded: Iterable[UploadedPickle] = ()) -> SlotStatus:
     """Say how a slot stands.
 
     Args:
@@ -133,72 +133,72 @@ def judge(slot: Slot, uploaded: Iterable[Pickle] = ()) -> Standing:
             assigned.
     """
     if slot.archived:
-        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason="archived")
+        return SlotStatus(slot=slot, rank=SlotState.ELSEWHERE, reason="archived")
     if slot.tournament != tournament.CLASSIC:
-        return Standing(slot=slot, rank=Rank.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
+        return SlotStatus(slot=slot, rank=SlotState.ELSEWHERE, reason=f"of another tournament ({slot.tournament})")
     later = newer_upload(slot, uploaded)
     fault = find_fault(later) if later else None
     found = _judge_running(slot, None if fault else later)
-    if fault is None or found.rank < Rank.EMPTY:
+    if fault is None or found.rank < SlotState.EMPTY:
         return found
     reason = f"{found.reason}; what was uploaded {'since' if slot.pickle else 'for it'} failed: {_told(fault)}"
-    rank = Rank.UNSURE if slot.pickle or slot.webhook else Rank.FAILED
-    return Standing(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
+    rank = SlotState.UNSURE if slot.pickle or slot.webhook else SlotState.FAILED
+    return SlotStatus(slot=slot, rank=rank, reason=reason, todo=f"why {slot.name}")
 
 
-def judge_all(slots: Iterable[Slot], uploaded: Sequence[Pickle] = ()) -> list[Standing]:
+def judge_all(slots: Iterable[Slot], uploaded: Sequence[UploadedPickle] = ()) -> list[SlotStatus]:
     """Say how all slots stand: what needs attention first, a stake before none, then by name."""
     found = [judge(slot, uploaded) for slot in slots]
     return sorted(found, key=lambda one: (one.rank, not one.slot.stake, one.slot.name))
 
 
-def find_ownerless(uploaded: Iterable[Pickle]) -> list[Pickle]:
+def find_ownerless(uploaded: Iterable[UploadedPickle]) -> list[UploadedPickle]:
     """Return the pickles that are waiting to be assigned and were uploaded for no slot."""
     return [one for one in uploaded if not one.owner and _is_waiting(one)]
 
 
-def _is_waiting(pickle: Pickle) -> bool:
+def _is_waiting(pickle: UploadedPickle) -> bool:
     """Return whether a pickle is validated and assigned to no slot."""
     return not pickle.slots and judge_validation(pickle) is True and find_fault(pickle) is None
 
 
-def _judge_running(slot: Slot, later: Pickle | None) -> Standing:
+def _judge_running(slot: Slot, later: UploadedPickle | None) -> SlotStatus:
     """Say how a slot stands by what it runs, and by what was uploaded for it since."""
     if slot.pickle is not None:
         found = _judge_pickle(slot, slot.pickle)
-        if found.rank is Rank.GOOD and later and _is_waiting(later):
+        if found.rank is SlotState.GOOD and later and _is_waiting(later):
             return _add_waiting(found, later, "a newer validated pickle")
         return found
     if slot.webhook:
-        return Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle: its webhook runs another machine")
-    empty = Standing(slot=slot, rank=Rank.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
+        return SlotStatus(slot=slot, rank=SlotState.EMPTY, reason="no pickle: its webhook runs another machine")
+    empty = SlotStatus(slot=slot, rank=SlotState.EMPTY, reason="no pickle", todo=f"upload CONFIG --model {slot.name}")
     if later is None or later.slots:
         return empty
     if _is_waiting(later):
-        return replace(_add_waiting(empty, later, "a validated pickle"), rank=Rank.UNASSIGNED)
+        return replace(_add_waiting(empty, later, "a validated pickle"), rank=SlotState.UNASSIGNED)
     return _judge_word(slot, f"no pickle; validation of upload {later.id}:", later.validation)
 
 
-def _add_waiting(found: Standing, pickle: Pickle, what: str) -> Standing:
-    reason = f"{found.reason}; {what} is waiting: {diagnose.one_line(pickle.filename)}"
+def _add_waiting(found: SlotStatus, pickle: UploadedPickle, what: str) -> SlotStatus:
+    reason = f"{found.reason}; {what} is waiting: {one_line(pickle.filename)}"
     return replace(found, reason=reason, todo=f"assign {found.slot.name} {pickle.id}")
 
 
-def _told(fault: Fault) -> str:
+def _told(fault: PickleFailure) -> str:
     said = fault.descriptions[-1] if fault.descriptions else "no description"
-    return f"{fault.where} {fault.status}: {diagnose.one_line(said)}"
+    return f"{fault.where} {fault.status}: {one_line(said)}"
 
 
-def _judge_pickle(slot: Slot, pickle: Pickle) -> Standing:
+def _judge_pickle(slot: Slot, pickle: UploadedPickle) -> SlotStatus:
     fault = find_fault(pickle)
     if fault is not None:
-        return Standing(slot=slot, rank=Rank.FAILED, reason=_told(fault), todo=f"why {slot.name}")
+        return SlotStatus(slot=slot, rank=SlotState.FAILED, reason=_told(fault), todo=f"why {slot.name}")
     runs = newest(pickle.triggers)
-    good = Standing(slot=slot, rank=Rank.GOOD, reason=_good_reason(pickle, runs))
+    good = SlotStatus(slot=slot, rank=SlotState.GOOD, reason=_good_reason(pickle, runs))
     return _judge_unsettled(slot, pickle, runs) or good
 
 
-def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Standing | None:
+def _judge_unsettled(slot: Slot, pickle: UploadedPickle, runs: Sequence[Trigger]) -> SlotStatus | None:
     """Say how a slot stands whose last run, or whose pickle's validation, has not ended; None where they have."""
     if runs and judge_run(runs[0]) is None:
         return _judge_word(slot, "run", runs[0].status)
@@ -209,15 +209,15 @@ def _judge_unsettled(slot: Slot, pickle: Pickle, runs: Sequence[Trigger]) -> Sta
     return None
 
 
-def _judge_word(slot: Slot, what: str, word: str) -> Standing:
+def _judge_word(slot: Slot, what: str, word: str) -> SlotStatus:
     """Say how a slot stands by a status that is neither good nor bad."""
     if tournament.is_in_progress(word):
-        return Standing(slot=slot, rank=Rank.WAITING, reason=f"{what} {word}")
+        return SlotStatus(slot=slot, rank=SlotState.WAITING, reason=f"{what} {word}")
     reason = f"{what} {word!r}: an unknown status" if word else f"{what} without a status"
-    return Standing(slot=slot, rank=Rank.UNSURE, reason=reason, todo=f"status {slot.name}")
+    return SlotStatus(slot=slot, rank=SlotState.UNSURE, reason=reason, todo=f"status {slot.name}")
 
 
-def _good_reason(pickle: Pickle, runs: Sequence[Trigger]) -> str:
+def _good_reason(pickle: UploadedPickle, runs: Sequence[Trigger]) -> str:
     if not runs:
         return f"last run {pickle.trigger}" if pickle.trigger else "validated, not run yet"
     if had_no_round(runs[0]):

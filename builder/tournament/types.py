@@ -92,7 +92,7 @@ class Trigger:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pickle:
+class UploadedPickle:
     """An uploaded pickle.
 
     Attributes:
@@ -157,7 +157,7 @@ class Slot:
     webhook: str
     stake: str
     submission: Submission | None
-    pickle: Pickle | None
+    pickle: UploadedPickle | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, tournament
+from builder.text import one_line
 from builder.tournament.slots import match_slot
 from builder.upload import journal, slot_log
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -116,8 +116,8 @@ def _what_runs(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
         doubt = str(error).splitlines()[0].partition(";")[0]
     for one in slots:
         slot = match_slot(account, one) if account else None
-        name = diagnose.one_line(slot.name if slot else one)
-        runs = diagnose.one_line(shown(slot)) if slot else ""
+        name = one_line(slot.name if slot else one)
+        runs = one_line(shown(slot)) if slot else ""
         if not doubt:
             yield f"{name} runs {runs}  (read back from the slot)" if slot else f"{name}: there is no such slot"
             continue

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Protocol
 
 from builder import commands, errors, tournament
 from builder.registry import reference
+from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import settings, slots, status
 from builder.upload import plan
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from builder.registry import resolve as registry
-    from builder.tournament import Account, DataVersion, DockerImage, Pickle, Slot, Tournament
-    from builder.upload.plan import Plan, Wish
+    from builder.tournament import Account, DataVersion, DockerImage, Slot, Tournament, UploadedPickle
+    from builder.upload.plan import UploadPlan, UploadRequest
 
 
 class Registries(Protocol):
     """Where a reference's digest is asked for."""
 
-    def resolve(self, ref: str, /) -> registry.Found:
+    def resolve(self, ref: str, /) -> registry.RemoteImage:
         """Return what a reference means now."""
 
 
@@ -36,8 +36,9 @@ def check_token(api: Tournament) -> None:
     info = api.token_info()
     if tournament.UPLOAD_SCOPE not in info.scopes:
         raise errors.TokenError(
-            f"the token {_line(info.name) or _line(info.public_id)} of {_line(info.username)} lacks the scope "
-            f"{tournament.UPLOAD_SCOPE} (it has: {_line(', '.join(info.scopes)) or 'none'}); {settings.WHERE_TO_MAKE}"
+            f"the token {one_line(info.name) or one_line(info.public_id)} of {one_line(info.username)} lacks the scope "
+            f"{tournament.UPLOAD_SCOPE} (it has: {one_line(', '.join(info.scopes)) or 'none'}); "
+            f"{settings.WHERE_TO_MAKE}"
         )
 
 
@@ -51,7 +52,8 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
         found = slots.match_slot(account, wish_slot)
         if found is None:
             raise errors.UsageError(
-                f"{_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a new one"
+                f"{one_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a "
+                "new one"
             )
         return found
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
@@ -59,11 +61,11 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
     found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
     fault = None if found else slots.name_fault(wish_slot)
     if fault:
-        raise errors.UsageError(f"{_line(wish_slot)}: as a new slot's name it {fault}")
+        raise errors.UsageError(f"{one_line(wish_slot)}: as a new slot's name it {fault}")
     return found
 
 
-def make(api: Tournament, account: Account, wish: Wish, registries: Registries, host: str) -> Plan:
+def make(api: Tournament, account: Account, wish: UploadRequest, registries: Registries, host: str) -> UploadPlan:
     """Read the rest and check it.
 
     Args:
@@ -92,7 +94,7 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
     current, now = api.round_now()
-    return plan.Plan(
+    return plan.UploadPlan(
         wish=wish,
         account=account.username,
         slot=slot,
@@ -109,13 +111,13 @@ def make(api: Tournament, account: Account, wish: Wish, registries: Registries, 
     )
 
 
-def at_this_moment(api: Tournament, made: Plan) -> Plan:
+def at_this_moment(api: Tournament, made: UploadPlan) -> UploadPlan:
     """Return a plan with the round as it is now: reading, comparing and answering took their time."""
     current, now = api.round_now()
     return dataclasses.replace(made, round=current, now=now)
 
 
-def after_the_answer(api: Tournament, made: Plan) -> Plan:
+def after_the_answer(api: Tournament, made: UploadPlan) -> UploadPlan:
     """Return a plan with the round and all stakes as they are now that a person has answered."""
     account, slot = api.account(), made.slot
     found = slots.match_slot(account, slot.id) if slot else None
@@ -125,7 +127,9 @@ def after_the_answer(api: Tournament, made: Plan) -> Plan:
     return at_this_moment(api, dataclasses.replace(made, slot=slot, also=also))
 
 
-def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: Pickle | None) -> tuple[Slot, ...]:
+def _sharing(
+    account: Account, wish: UploadRequest, slot: Slot | None, existing: UploadedPickle | None
+) -> tuple[Slot, ...]:
     """Return the other slots that run these bytes, under whatever record."""
     digits = wish.made.manifest.pickle.sha256[:12]
     pickles = [one.pickle for one in account.slots if one.pickle and digits in one.pickle.filename]
@@ -134,7 +138,9 @@ def _sharing(account: Account, wish: Wish, slot: Slot | None, existing: Pickle |
     return tuple(one for one in found.values() if slot is None or one.id != slot.id)
 
 
-def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None) -> Pickle | None:
+def find_upload(
+    api: Tournament, sha256: str, *, image: str, data_version: str, slot: Slot | None
+) -> UploadedPickle | None:
     """Return the upload of a pickle that is there for an image and a data version: a validated one before others.
 
     One that was uploaded for another slot of the account is as good: a pickle may run in several.
@@ -152,7 +158,7 @@ def find_upload(api: Tournament, sha256: str, *, image: str, data_version: str, 
     return min(matching, key=lambda one: (order[is_good(one)], one.owner != ours), default=None)
 
 
-def is_good(pickle: Pickle) -> bool | None:
+def is_good(pickle: UploadedPickle) -> bool | None:
     """Tell whether a pickle is valid; None while that is not settled.
 
     A validation that ended for want of an open round found the pickle good.
@@ -160,13 +166,15 @@ def is_good(pickle: Pickle) -> bool | None:
     return status.judge_validation(pickle)
 
 
-def _check_slot(slot: Slot, wish: Wish) -> None:
+def _check_slot(slot: Slot, wish: UploadRequest) -> None:
     slots.check_usable(slot)
     if not wish.clear_webhook:
         slots.check_no_webhook(slot, mend="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
 
 
-def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str) -> tuple[DockerImage, str, list[str]]:
+def _check_image(
+    api: Tournament, wish: UploadRequest, registries: Registries, host: str
+) -> tuple[DockerImage, str, list[str]]:
     """Return the tournament's image that is the very one the pickle was made in."""
     made = wish.made.manifest.image
     build_again = " and ".join(f"`{commands.with_config(name, wish.made.folder)}`" for name in ("pickle", "validate"))
@@ -176,7 +184,7 @@ def _check_image(api: Tournament, wish: Wish, registries: Registries, host: str)
         usable = ", ".join(f"{one.image}:{one.tag}" for one in images if not one.deprecated)
         raise errors.RefusedError(
             f"{made.ref}, in which the pickle was made, is not among the tournament's images of {host} "
-            f"({_line(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
+            f"({one_line(usable)}); name one of them in the config (`python -m builder images`), then {build_again}"
         )
     other = ""
     for one in offered:
@@ -206,18 +214,18 @@ def _check_standing(one: DockerImage, images: Sequence[DockerImage], ref: str, b
     instead = f"{default.image}:{default.tag}" if default else "another"
     if one.deprecated:
         raise errors.RefusedError(
-            f"{ref} is deprecated, and the tournament takes no pickles for it; name {_line(instead)} in the config, "
+            f"{ref} is deprecated, and the tournament takes no pickles for it; name {one_line(instead)} in the config, "
             f"then `make pin`, {build_again}"
         )
     if one.experimental:
-        return [f"{_line(one.name)} is experimental; {_line(instead)} is the default"]
+        return [f"{one_line(one.name)} is experimental; {one_line(instead)} is the default"]
     return []
 
 
-def _check_data_version(api: Tournament, wish: Wish) -> DataVersion:
+def _check_data_version(api: Tournament, wish: UploadRequest) -> DataVersion:
     every = api.data_versions()
     found = next((one for one in every if wish.data_version in {one.version, one.name}), None)
-    usable = _line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
+    usable = one_line(", ".join(one.version or one.name for one in every if not one.deprecated)) or "none"
     if found is None:
         raise errors.UsageError(
             f"the tournament has no data version {wish.data_version}; it offers {usable}: set data_version in "
@@ -229,7 +237,3 @@ def _check_data_version(api: Tournament, wish: Wish) -> DataVersion:
             "and set data_version in the config"
         )
     return found
-
-
-def _line(text: str) -> str:
-    return diagnose.one_line(text)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.engine import protocol as engine
     from builder.image import resolve as image
 
@@ -48,11 +49,11 @@ class Likeness:
 
 def predict(
     pickle: Path,
-    where: image.Image,
+    where: image.ResolvedImage,
     live: Path,
     *,
     benchmarks: Path | None,
-    limits: validate.Limits,
+    limits: config.Limits,
     on: engine.Engine,
     run: str,
 ) -> dict[str, float]:
@@ -66,9 +67,9 @@ def predict(
     plan = validate.plan_children(where, limits)
     plan["children"] = plan["children"][:1]  # the CSV itself comes back: nothing is to be measured of it
     entries = [
-        tar_stream.Entry(name="model.pkl", content=pickle),
-        tar_stream.Entry(name="live.parquet", content=live),
-        tar_stream.Entry(name="benchmarks.parquet", content=benchmarks or live),
+        tar_stream.TarEntry(name="model.pkl", content=pickle),
+        tar_stream.TarEntry(name="live.parquet", content=live),
+        tar_stream.TarEntry(name="benchmarks.parquet", content=benchmarks or live),
     ]
     rows = rerun.count_rows(live)
     outcome = validate.run_children(plan, entries, where, limits, on, run=run, rows=rows)
@@ -108,7 +109,7 @@ def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Likeness:
     )
 
 
-def _cause(outcome: validate.Outcome) -> str:
+def _cause(outcome: validate.ContainerResult) -> str:
     entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
     said = diagnose.last_message(str(entry["log"]))
     return f"exit {entry['code']}{f', {said}' if said else ''}"

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts
+from builder.text import one_line
 from builder.tournament import slots
 from builder.tournament import status as standing
 from builder.upload import assign, checks, journal, receipt, register, slot_log, storage, waiting, webhook
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Pickle, Slot, Tournament, Trigger
+    from builder.tournament import LogLine, Slot, Tournament, Trigger, UploadedPickle
     from builder.upload.journal import Journal
-    from builder.upload.plan import Plan
+    from builder.upload.plan import UploadPlan
 
 _ABOUT_RUNS = (journal.TRIGGERING, journal.TRIGGERED, journal.RUN_FAILED)
 _LOOKS = (0.0, 1.0, 2.0)
@@ -30,7 +30,7 @@ _LOOKS = (0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class UploadTask:
     """All that an upload takes.
 
     Attributes:
@@ -41,12 +41,12 @@ class Task:
         sleep: Waits, everywhere else.
     """
 
-    plan: Plan
+    plan: UploadPlan
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Patience = field(default_factory=storage.Patience)
-    patience: waiting.Patience = field(default_factory=waiting.Patience)
+    terms: storage.TransferPolicy = field(default_factory=storage.TransferPolicy)
+    patience: waiting.PollPolicy = field(default_factory=waiting.PollPolicy)
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -59,7 +59,7 @@ class Done:
         left: Somebody else gave it another pickle meanwhile, and it is left so.
     """
 
-    pickle: Pickle
+    pickle: UploadedPickle
     slot: Slot
     receipt: receipt.Receipt | None
     failure: waiting.Failure | None
@@ -80,7 +80,7 @@ class _Placed:
     slot: Slot
     before: Slot | None
     webhook: str | None
-    pickle: Pickle
+    pickle: UploadedPickle
     receipt: receipt.Receipt
 
     def is_left(self, now: Slot) -> bool:
@@ -88,7 +88,7 @@ class _Placed:
         return self.before is not None and assign.identity(now) not in {self.pickle.id, assign.identity(self.before)}
 
 
-def deploy(task: Task) -> Done:
+def deploy(task: UploadTask) -> Done:
     """Do all of it; a pickle that the tournament finds bad is how it may end too.
 
     Raises:
@@ -114,12 +114,12 @@ def deploy(task: Task) -> Done:
 class _FailedError(errors.ApiError):
     """The tournament found the pickle bad: an error within, so that everything is put back; a value outside."""
 
-    def __init__(self, pickle: Pickle) -> None:
+    def __init__(self, pickle: UploadedPickle) -> None:
         super().__init__(f"{pickle.id}: its validation failed")
         self.pickle = pickle
 
 
-def _validated(task: Task, slot: Slot) -> Pickle:
+def _validated(task: UploadTask, slot: Slot) -> UploadedPickle:
     """Have one record of it, and wait for its validation."""
     registering = register.Registering(
         plan=task.plan,
@@ -140,18 +140,18 @@ def _validated(task: Task, slot: Slot) -> Pickle:
     return pickle
 
 
-def _recorder(task: Task, identity: str) -> Callable[[str, str], None]:
+def _recorder(task: UploadTask, identity: str) -> Callable[[str, str], None]:
     """Return what writes an unknown status of a pickle, or of its run, into the journal."""
 
     def record(what: str, status: str) -> None:
         with contextlib.suppress(errors.ArtifactError):  # it must not end what goes on
-            shown = diagnose.one_line(status)
+            shown = one_line(status)
             task.journal.write(journal.UNKNOWN_STATUS, pickle=identity, of=what, status=shown)
 
     return record
 
 
-def _write_plan(task: Task) -> None:
+def _write_plan(task: UploadTask) -> None:
     plan = task.plan
     task.journal.write(
         journal.PLANNED,
@@ -164,13 +164,13 @@ def _write_plan(task: Task) -> None:
     )
 
 
-def _make_slot(task: Task) -> Slot:
+def _make_slot(task: UploadTask) -> Slot:
     slot_log.folder()  # without which the slot could not be given the pickle: no slot is made for that
     task.progress.step(f"making the slot {task.plan.name}")
     return slots.create(task.api, task.plan.name)
 
 
-def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
+def _assign(task: UploadTask, planned: Slot, pickle: UploadedPickle) -> _Placed:
     """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
     slot = assign.find(task.api, planned)
     if assign.identity(slot) == pickle.id:
@@ -199,28 +199,30 @@ def _assign(task: Task, planned: Slot, pickle: Pickle) -> _Placed:
     return _placed(now, slot, pickle, written)
 
 
-def _placed(slot: Slot, before: Slot | None, pickle: Pickle, written: receipt.Receipt) -> _Placed:
+def _placed(slot: Slot, before: Slot | None, pickle: UploadedPickle, written: receipt.Receipt) -> _Placed:
     taken = slot_log.webhook_before(slot_log.of(slot).entries, pickle.id) if before else None
     return _Placed(slot=slot, before=before, webhook=taken, pickle=pickle, receipt=written)
 
 
-def _as_it_was(task: Task, slot: Slot, previous: str | None) -> Slot | None:
+def _as_it_was(task: UploadTask, slot: Slot, previous: str | None) -> Slot | None:
     """Return the slot as it was; None where what it ran is no longer there."""
     found = task.api.pickle(previous) if previous else None
     return replace(slot, pickle=found) if found or not previous else None
 
 
-def _keep(task: Task, written: receipt.Receipt) -> receipt.Receipt:
+def _keep(task: UploadTask, written: receipt.Receipt) -> receipt.Receipt:
     receipt.write(task.plan.wish.made.folder, written)
     return written
 
 
-def _times(task: Task, *steps: str) -> dict[str, str]:
+def _times(task: UploadTask, *steps: str) -> dict[str, str]:
     """Return when each step was done last; of all steps if none is named."""
     return {one.step: one.at for one in task.journal.entries if not steps or one.step in steps}
 
 
-def _found_there(task: Task, slot: Slot, pickle: Pickle, previous: str | None, *, known: bool) -> receipt.Receipt:
+def _found_there(
+    task: UploadTask, slot: Slot, pickle: UploadedPickle, previous: str | None, *, known: bool
+) -> receipt.Receipt:
     """Return the receipt of a slot that ran the pickle already: with the times and the run of the one that is kept."""
     kept = receipt.read(task.plan.wish.made.folder, task.plan.wish.made.manifest.pickle.sha256, slot.name)
     times, trigger = kept.get("times"), kept.get("trigger")
@@ -237,7 +239,7 @@ def _found_there(task: Task, slot: Slot, pickle: Pickle, previous: str | None, *
     )
 
 
-def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]:
+def _previous(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> tuple[str | None, bool]:
     """Return what the slot ran before this pickle, as journal or receipt know it, and whether they do."""
     for one in reversed(task.journal.entries):
         if one.step == journal.ASSIGNING and one.text("pickle") == pickle.id:
@@ -249,7 +251,9 @@ def _previous(task: Task, slot: Slot, pickle: Pickle) -> tuple[str | None, bool]
     return (previous if known and isinstance(previous, str) else None), known
 
 
-def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, known: bool) -> receipt.Receipt:
+def _receipt(
+    task: UploadTask, slot: Slot, pickle: UploadedPickle, *, previous: str | None, known: bool
+) -> receipt.Receipt:
     made, plan = task.plan.wish.made.manifest, task.plan
     pickle = slot.pickle or pickle  # what was read back says what runs, not what was planned
     return receipt.Receipt(
@@ -274,20 +278,20 @@ def _receipt(task: Task, slot: Slot, pickle: Pickle, *, previous: str | None, kn
     )
 
 
-def _unwrite(task: Task, slot: Slot, pickle: Pickle) -> None:
+def _unwrite(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> None:
     """Take back what says that the slot runs it; what cannot be written now must not hide why."""
     _remove_receipt(task, slot, pickle)
     with contextlib.suppress(errors.ArtifactError):
         task.journal.write(journal.GIVEN_BACK, pickle=pickle.id)
 
 
-def _remove_receipt(task: Task, slot: Slot, pickle: Pickle) -> None:
+def _remove_receipt(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> None:
     made = task.plan.wish.made
     with contextlib.suppress(OSError):
         receipt.remove(made.folder, made.manifest.pickle.sha256, slot.name, pickle.id)
 
 
-def _run(task: Task, placed: _Placed) -> Done:
+def _run(task: UploadTask, placed: _Placed) -> Done:
     """Have it run, and watch; a run that fails, or that the tournament refuses, gives the slot back what it had."""
     pickle, runs_it = placed.pickle, f"{placed.slot.name} runs {placed.pickle.filename}, read back from the slot"
     task.progress.note(runs_it)
@@ -317,7 +321,7 @@ def _run(task: Task, placed: _Placed) -> Done:
     return Done(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
 
 
-def _take_back(task: Task, placed: _Placed, because: str) -> Slot:
+def _take_back(task: UploadTask, placed: _Placed, because: str) -> Slot:
     """Have the slot as it was before this upload; return it as it is now. A run may take an hour: look first."""
     if placed.before is None:
         return placed.slot
@@ -342,7 +346,7 @@ def _what_runs(now: Slot, placed: _Placed) -> str:
     return f"{now.name} runs what it ran before: {assign.shown(now)}"
 
 
-def _begun(task: Task, pickle: Pickle) -> str | None:
+def _begun(task: UploadTask, pickle: UploadedPickle) -> str | None:
     """Return the run that was asked for since the slot came to run this; one that failed does not count.
 
     One whose answer never came is looked for; it is asked for anew only where there is none.
@@ -363,7 +367,7 @@ def _begun(task: Task, pickle: Pickle) -> str | None:
     return None
 
 
-def _order_run(task: Task, slot: Slot, pickle: Pickle) -> str:
+def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
     _check_stakes(task, pickle)
     known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
@@ -386,25 +390,25 @@ def _order_run(task: Task, slot: Slot, pickle: Pickle) -> str:
     return found
 
 
-def _check_stakes(task: Task, pickle: Pickle) -> None:
+def _check_stakes(task: UploadTask, pickle: UploadedPickle) -> None:
     """Refuse to run a pickle for a stake that nobody was asked about: sending and validating took their time."""
     asked = {slot.id for slot in task.plan.staked}
     new = [one for one in slots.running(task.api.account(), pickle) if one.stake and one.id not in asked]
     if new:
-        named = ", ".join(f"{diagnose.one_line(one.name)} (stake {diagnose.one_line(one.stake)})" for one in new)
+        named = ", ".join(f"{one_line(one.name)} (stake {one_line(one.stake)})" for one in new)
         raise errors.RefusedError(
             f"{pickle.id}: was not run: it runs in {named} by now, which was not agreed to; the same command again "
             "asks about it"
         )
 
 
-def _new_run(pickle: Pickle | None, known: Collection[str]) -> str | None:
+def _new_run(pickle: UploadedPickle | None, known: Collection[str]) -> str | None:
     """Return the newest run that was not known before."""
     runs = standing.newest(pickle.triggers if pickle else ())
     return next((one.id for one in runs if one.id not in known), None)
 
 
-def _printed(task: Task, run: str) -> Sequence[LogLine]:
+def _printed(task: UploadTask, run: str) -> Sequence[LogLine]:
     """Return a run's log; one that cannot be had changes nothing."""
     try:
         return task.api.trigger_logs(run)

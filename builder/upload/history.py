@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from builder.tournament import Pickle, Slot, Tournament
-    from builder.upload.journal import Entry
+    from builder.tournament import Slot, Tournament, UploadedPickle
+    from builder.upload.journal import JournalEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ def find(root: Path, slot: Slot) -> Before | None:
     return max(found, key=lambda one: one[0])[1] if found else None
 
 
-def _kept(entries: Sequence[Entry]) -> list[Entry]:
+def _kept(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """Return the changes of a slot, without those that were given back."""
-    kept: list[Entry] = []
+    kept: list[JournalEntry] = []
     for one in entries:
         if one.step == journal.ASSIGNING:
             kept.append(one)
@@ -62,7 +62,7 @@ def _kept(entries: Sequence[Entry]) -> list[Entry]:
     return kept
 
 
-def earlier(api: Tournament, slot: Slot) -> list[Pickle]:
+def earlier(api: Tournament, slot: Slot) -> list[UploadedPickle]:
     """Return the valid pickles that were uploaded for a slot and that it does not run now, the newest first."""
     now = slot.pickle.id if slot.pickle else None
     return [one for one in api.pickles(slot.id) if checks.is_good(one) is True and one.id != now]

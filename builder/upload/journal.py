@@ -51,7 +51,7 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBL
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """One line: when, which step, and its facts (texts; None where there is none)."""
 
     at: str
@@ -84,15 +84,15 @@ class Journal:
         clock: Callable[[], dt.datetime] | None = None,
     ) -> None:
         self.path, self._spare, self._mode, self._clock = path, spare, mode, clock or _local_time
-        self.entries: list[Entry] = list(read(path))
+        self.entries: list[JournalEntry] = list(read(path))
 
-    def write(self, step: str, **facts: str | None) -> Entry:
+    def write(self, step: str, **facts: str | None) -> JournalEntry:
         """Write a line down; it is on the disk when this returns.
 
         Raises:
             errors.ArtifactError: It cannot be written.
         """
-        entry = Entry(at=self._clock().isoformat(timespec="milliseconds"), step=step, facts=facts)
+        entry = JournalEntry(at=self._clock().isoformat(timespec="milliseconds"), step=step, facts=facts)
         line = json.dumps({"format": FORMAT, "at": entry.at, "step": step, **facts}).encode()
         try:
             self._append(line)
@@ -108,11 +108,11 @@ class Journal:
         self.entries.append(entry)
         return entry
 
-    def last(self, *steps: str) -> Entry | None:
+    def last(self, *steps: str) -> JournalEntry | None:
         """Return the newest line of one of these steps."""
         return next((one for one in reversed(self.entries) if one.step in steps), None)
 
-    def since(self, step: str) -> list[Entry]:
+    def since(self, step: str) -> list[JournalEntry]:
         """Return the lines from the newest of a step on; none where there is no such."""
         starts = [index for index, one in enumerate(self.entries) if one.step == step]
         return self.entries[starts[-1] :] if starts else []
@@ -153,7 +153,7 @@ def key_of(sha256: str, slot: str) -> str:
     return f"{sha256[:12]}-{re.sub(r'[^A-Za-z0-9_-]', '_', slot)[:60]}"
 
 
-def read(path: Path) -> Sequence[Entry]:
+def read(path: Path) -> Sequence[JournalEntry]:
     """Return the lines that are there; what a killed writer left of its last one is left out."""
     try:
         lines = untrusted.read_bytes(path, most=_MOST_BYTES).splitlines()
@@ -223,7 +223,7 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _read_line(line: bytes) -> Entry | None:
+def _read_line(line: bytes) -> JournalEntry | None:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError):
@@ -234,7 +234,7 @@ def _read_line(line: bytes) -> Entry | None:
     if not isinstance(at, str) or not isinstance(step, str) or not (at + step).isprintable():
         return None
     del data["format"]
-    return Entry(at=at, step=step, facts=data)
+    return JournalEntry(at=at, step=step, facts=data)
 
 
 def _refused(path: Path, error: OSError) -> errors.ArtifactError:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import tournament
+from builder.text import one_line
 from builder.tournament import times
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from builder.build import artifact
-    from builder.tournament import DataVersion, DockerImage, Pickle, Round, Slot
+    from builder.tournament import DataVersion, DockerImage, Round, Slot, UploadedPickle
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class UploadRequest:
     """What a person asks for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class UploadPlan:
     """All that would be done.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
         also: Other slots that run this pickle: equal bytes share one record, and a run may submit for each of them.
     """
 
-    wish: Wish
+    wish: UploadRequest
     account: str
     slot: Slot | None
     name: str
@@ -67,7 +67,7 @@ class Plan:
     image: DockerImage
     ref: str
     data_version: DataVersion
-    existing: Pickle | None
+    existing: UploadedPickle | None
     round: Round | None
     now: dt.datetime
     notes: tuple[str, ...]
@@ -101,7 +101,7 @@ class Plan:
         touched = (*((self.slot,) if self.slot else ()), *(self.also if self.orders_run else ()))
         return tuple(slot for slot in touched if slot.stake)
 
-    def exceeds(self, agreed: Plan) -> bool:
+    def exceeds(self, agreed: UploadPlan) -> bool:
         """Tell whether more follows from it than from what a person agreed to: a stake, or a round that is open."""
         stakes, known = ({(slot.id, slot.stake) for slot in plan.staked} for plan in (self, agreed))
         return not stakes <= known or (self.runs_now and not agreed.runs_now)
@@ -130,8 +130,8 @@ class Plan:
         kind = "existing model" if slot else f"NEW model, number {taken + 1}" + (f" of {most}" if most else "")
         lines = [
             f"deploy   {made.pickle} ({made.manifest.pickle.size:,} bytes, sha256 {made.manifest.pickle.sha256})",
-            f"to       {_line(self.name)} ({kind}), account {_line(self.account)}",
-            f"image    {_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
+            f"to       {one_line(self.name)} ({kind}), account {one_line(self.account)}",
+            f"image    {one_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
             f"data     {self.wish.data_version}",
             f"runs now {before}",
         ]
@@ -142,13 +142,13 @@ class Plan:
         return [*lines, *(f"note     {note}" for note in self.notes)]
 
     def _steps(self) -> list[str]:
-        steps = [] if self.slot else [f"makes the slot {_line(self.name)}, which can be archived, not deleted"]
+        steps = [] if self.slot else [f"makes the slot {one_line(self.name)}, which can be archived, not deleted"]
         if self.clears_webhook:
             steps.append("takes the slot's webhook away; another machine is no longer called in each round")
         if self.existing is None:
             steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
         elif tournament.verdict(self.existing.validation) is not None:
-            steps.append(f"uses the upload that is there: {named(self.existing)}, {_line(self.existing.validation)}")
+            steps.append(f"uses the upload that is there: {named(self.existing)}, {one_line(self.existing.validation)}")
         else:
             steps.append(f"goes on with the upload that is there: {named(self.existing)}")
         if self.is_done:
@@ -167,11 +167,11 @@ class Plan:
             follows.append("the slot takes no submissions over the API any more, until the pickle is disabled")
         follows.append("Numerai can unpickle and read the model")
         if not self.is_done:
-            follows.append(f"back: `python -m builder rollback {_line(self.name)}`")
+            follows.append(f"back: `python -m builder rollback {one_line(self.name)}`")
         return follows
 
     def _run_line(self) -> str:
-        stake = f", with the slot's stake of {_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
+        stake = f", with the slot's stake of {one_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
             return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}"
@@ -182,10 +182,10 @@ class Plan:
         return f"it is run to be validated; {times.round_line(self.round, self.now)}{later}"
 
     def _also_line(self, slot: Slot) -> str:
-        stake = f", which has a stake of {_line(slot.stake)}" if slot.stake else ""
+        stake = f", which has a stake of {one_line(slot.stake)}" if slot.stake else ""
         submits = "the run may submit for that too" if self.orders_run else "nothing changes there"
         final = ", and no rollback takes a staked submission back" if stake and self.orders_run else ""
-        return f"this pickle runs in {_line(slot.name)} as well{stake}: {submits}{final}"
+        return f"this pickle runs in {one_line(slot.name)} as well{stake}: {submits}{final}"
 
     def data(self) -> dict[str, Any]:
         """Return all of it for a program."""
@@ -222,10 +222,6 @@ class Plan:
         }
 
 
-def named(pickle: Pickle) -> str:
+def named(pickle: UploadedPickle) -> str:
     """Return what a pickle is called, for messages."""
-    return f"{_line(pickle.filename)} ({pickle.id})"
-
-
-def _line(text: str) -> str:
-    return diagnose.one_line(text)
+    return f"{one_line(pickle.filename)} ({pickle.id})"

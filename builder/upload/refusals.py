@@ -8,7 +8,7 @@ from typing import Any
 
 from builder import commands, errors
 from builder.build import artifact
-from builder.schema import types
+from builder.text import escape
 from builder.validate import report
 
 AUDIT = "audit.json"
@@ -130,4 +130,4 @@ def _notes(found: dict[str, Any]) -> list[str]:
 
 
 def _text(data: dict[str, Any], key: str) -> str:
-    return types.escape(str(data.get(key) or "nothing")[:1_000])
+    return escape(str(data.get(key) or "nothing")[:1_000])

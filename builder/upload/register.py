@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, tournament
+from builder.text import one_line
 from builder.upload import checks, journal, plan, storage
-from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import FileAuth, Pickle, Slot, Tournament
+    from builder.tournament import FileAuth, Slot, Tournament, UploadedPickle
     from builder.upload.journal import Journal
-    from builder.upload.plan import Plan
+    from builder.upload.plan import UploadPlan
 
 SOURCE = "numerai-builder"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
@@ -40,12 +40,12 @@ class Registering:
         terms: How patient sending the bytes is.
     """
 
-    plan: Plan
+    plan: UploadPlan
     slot: Slot
     api: Tournament
     journal: Journal
     progress: Progress
-    terms: storage.Patience
+    terms: storage.TransferPolicy
     sleep: Callable[[float], None]
 
 
@@ -67,7 +67,7 @@ def register(task: Registering) -> str:
         return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
 
 
-def check(task: Registering, pickle: Pickle) -> None:
+def check(task: Registering, pickle: UploadedPickle) -> None:
     """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
 
     Raises:
@@ -80,7 +80,7 @@ def check(task: Registering, pickle: Pickle) -> None:
         return
     said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is on record as {diagnose.one_line(said)}; planned was {planned.filename}, image "
+        f"{pickle.id}: is on record as {one_line(said)}; planned was {planned.filename}, image "
         f"{planned.image.name}, data {planned.wish.data_version}: {task.slot.name} is not changed; run it again, which "
         "registers what was planned"
     )
@@ -117,7 +117,7 @@ def _made_meanwhile(task: Registering) -> str | None:
     return None
 
 
-def _last(task: Registering, entries: Sequence[journal.Entry]) -> journal.Entry | None:
+def _last(task: Registering, entries: Sequence[journal.JournalEntry]) -> journal.JournalEntry | None:
     """Return the newest line on a registration, sent or done, for the same image and data version."""
     steps = (journal.CREATE_SENT, journal.CREATED)
     return next((one for one in reversed(_lines(task, entries)) if one.step in steps), None)
@@ -210,11 +210,11 @@ def _ids(task: Registering) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _is_for(task: Registering, pickle: Pickle) -> bool:
+def _is_for(task: Registering, pickle: UploadedPickle) -> bool:
     return (pickle.image_id, pickle.data_version_id) == _ids(task)
 
 
-def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.Entry]:
+def _lines(task: Registering, entries: Sequence[journal.JournalEntry]) -> list[journal.JournalEntry]:
     """Return what was written down for the same image and data version: no record for another is any of ours."""
     found, ours = [], False
     for one in entries:
@@ -225,13 +225,13 @@ def _lines(task: Registering, entries: Sequence[journal.Entry]) -> list[journal.
     return found
 
 
-def _is_registered(task: Registering, put: journal.Entry) -> bool:
+def _is_registered(task: Registering, put: journal.JournalEntry) -> bool:
     """Tell whether the journal knows a record of this file: then it is no longer free to register."""
     name = put.text("filename")
     return not name or any(one.step == journal.CREATED and one.text("filename") == name for one in task.journal.entries)
 
 
-def _age(task: Registering, put: journal.Entry) -> float:
+def _age(task: Registering, put: journal.JournalEntry) -> float:
     """Return how many seconds ago a file was stored, by the API's clock (which expires it)."""
     then = tournament.read_time(put.at)
     return abs((task.api.now() - then).total_seconds()) if then else _KEPT_SECONDS

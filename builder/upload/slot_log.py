@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.tournament import Slot
-    from builder.upload.journal import Entry, Journal
+    from builder.upload.journal import Journal, JournalEntry
 
 WEBHOOK_TAKEN, WEBHOOK_BACK, WEBHOOK_GONE = "webhook taken", "webhook back", "webhook gone"
 
@@ -65,7 +65,7 @@ def of(slot: Slot, clock: Callable[[], dt.datetime] | None = None) -> Journal:
     return journal.Journal(path_of(slot), mode=0o600, clock=clock)
 
 
-def pending_webhook(entries: Iterable[Entry]) -> str | None:
+def pending_webhook(entries: Iterable[JournalEntry]) -> str | None:
     """Return the address of a webhook that was taken away by something that did not end."""
     found = None
     for one in entries:
@@ -76,7 +76,7 @@ def pending_webhook(entries: Iterable[Entry]) -> str | None:
     return found
 
 
-def webhook_before(entries: Iterable[Entry], pickle: str | None) -> str | None:
+def webhook_before(entries: Iterable[JournalEntry], pickle: str | None) -> str | None:
     """Return the address of the webhook that was taken away so that a slot could run a pickle, its present one."""
     found = None
     for one in entries:

@@ -39,7 +39,7 @@ _RUN_AGAIN = f"run it again: {_NOTHING}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class TransferPolicy:
     """How often a file is sent, and how long anything may take.
 
     Attributes:
@@ -75,7 +75,7 @@ def put(
     progress: Progress,
     clock_ahead: float | None,
     renew: Callable[[], FileAuth],
-    patience: Patience | None = None,
+    patience: TransferPolicy | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Stored:
     """Store a file.
@@ -96,7 +96,7 @@ def put(
         errors.ArtifactError: The file is not the one that was promised, or changed while it was sent.
         errors.NetworkError: It could not be stored; the message says why and what to do.
     """
-    patience = patience or Patience()
+    patience = patience or TransferPolicy()
     with _opened(path) as file, futures.ThreadPoolExecutor(max_workers=1) as hashing:
         content = _Content(
             file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total
@@ -243,7 +243,7 @@ def _again(pickle: Path) -> str:
     return commands.with_config("pickle", pickle.parent)
 
 
-def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | None) -> str:
+def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: float | None) -> str:
     """Send the file once, to where the storage wants it; returns its ETag."""
     for _ in range(_MOST_REDIRECTS + 1):
         at = http.shown(url)
@@ -264,11 +264,9 @@ def _send(url: str, content: _Content, patience: Patience, clock_ahead: float | 
     raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; {_RUN_AGAIN}")
 
 
-def _moved(url: str, answer: http.Answer) -> str:
+def _moved(url: str, answer: http.HttpResponse) -> str:
     """Return where the body goes instead: elsewhere on the same host, and on no other."""
-    found = ""
-    with contextlib.suppress(ValueError):
-        found = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+    found = http.location(url, answer.headers)
     if found == url or _origin(found) is None or _origin(found) != _origin(url):
         raise errors.NetworkError(
             f"{http.shown(url)}: HTTP {answer.status}, redirects to {http.shown(found) if found else 'no address'}; "
@@ -286,7 +284,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None] | None:
     return parts.scheme, parts.hostname, port
 
 
-def _judge(answer: http.Answer, content: _Content, at: str, clock_ahead: float | None) -> str:
+def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: float | None) -> str:
     """Return the ETag of a file that is stored; raise for one that is not."""
     status = answer.status
     if status in _DONE:
@@ -308,7 +306,7 @@ def _judge(answer: http.Answer, content: _Content, at: str, clock_ahead: float |
     raise errors.NetworkError(f"{said}, the storage refuses the file; {_RUN_AGAIN} later")
 
 
-def _check_etag(answer: http.Answer, content: _Content, at: str) -> str:
+def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
     if not content.md5:
         raise _AgainError(f"{at}: HTTP {answer.status} before all of the file was sent; {_RUN_AGAIN}")
     etag = answer.headers.get("etag", "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, tournament
+from builder.text import one_line
 from builder.tournament import status as standing
 from builder.upload import checks
 from builder.validate import diagnose
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Pickle, Tournament, Trigger
+    from builder.tournament import LogLine, Tournament, Trigger, UploadedPickle
 
 _PRINTED_LINES = 40
 _SHOWN_LINES = 12
@@ -31,7 +32,7 @@ def _ignore(what: str, status: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class PollPolicy:
     """How often the API is asked, and for how long; in seconds.
 
     Attributes:
@@ -60,7 +61,7 @@ class Failure:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return it for a person: what it says, the end of its log, the cause and the fix."""
-        rows = [("it says", diagnose.one_line(text)) for text in self.descriptions]
+        rows = [("it says", one_line(text)) for text in self.descriptions]
         rows += [("its log" if not place else "", line) for place, line in enumerate(self.log[-_SHOWN_LINES:])]
         return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
@@ -80,10 +81,10 @@ def validated(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
-) -> Pickle:
+) -> UploadedPickle:
     """Wait until a pickle's validation is settled; return it, good or bad.
 
     Args:
@@ -116,7 +117,7 @@ def run(
     identity: str,
     trigger: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
     resume: str = _AGAIN,
@@ -137,18 +138,18 @@ def run(
         errors.NetworkError: It cannot be asked for.
     """
 
-    def find(pickle: Pickle) -> Trigger | None:
+    def find(pickle: UploadedPickle) -> Trigger | None:
         return next((one for one in pickle.triggers if one.id == trigger), None)
 
-    def word(pickle: Pickle) -> str:
+    def word(pickle: UploadedPickle) -> str:
         found = find(pickle)
         return _said(f"run: {found.status or 'no word yet'}", [found]) if found else "run: not listed"
 
-    def status(pickle: Pickle) -> str:
+    def status(pickle: UploadedPickle) -> str:
         found = find(pickle)
         return found.status if found else ""
 
-    def settled(pickle: Pickle) -> bool:
+    def settled(pickle: UploadedPickle) -> bool:
         found = find(pickle)
         return found is not None and standing.judge_run(found) is not None
 
@@ -170,25 +171,25 @@ def run(
     return found
 
 
-def explain(api: Tournament, pickle: Pickle) -> Failure:
+def explain(api: Tournament, pickle: UploadedPickle) -> Failure:
     """Return why a pickle failed, with the log of the run that says so."""
     fault = standing.find_fault(pickle)
     if fault is None:
-        fault = standing.Fault(where="validation", status=pickle.validation, descriptions=(), trigger=None)
+        fault = standing.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
     return _explain(api, pickle, fault)
 
 
-def explain_run(api: Tournament, pickle: Pickle, trigger: Trigger) -> Failure:
+def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger) -> Failure:
     """Return why a run failed, with its log."""
     return _explain(
         api,
         pickle,
-        standing.Fault(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
+        standing.PickleFailure(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
     )
 
 
-def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
-    status = diagnose.one_line(fault.status)
+def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> Failure:
+    status = one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
@@ -197,7 +198,7 @@ def _explain(api: Tournament, pickle: Pickle, fault: standing.Fault) -> Failure:
     return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
-def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[LogLine, ...]:
+def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> tuple[LogLine, ...]:
     """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
     try:
         if fault.trigger is not None:
@@ -209,21 +210,21 @@ def read_log(api: Tournament, pickle: Pickle, fault: standing.Fault) -> tuple[Lo
 
 def _said(word: str, runs: Sequence[Trigger]) -> str:
     """Return a status, with what the newest of these runs said last."""
-    return "; ".join(map(diagnose.one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
+    return "; ".join(map(one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
 
 
 def _watch(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: Patience,
+    patience: PollPolicy,
     *,
-    word: Callable[[Pickle], str],
-    status: Callable[[Pickle], str],
-    settled: Callable[[Pickle], bool],
+    word: Callable[[UploadedPickle], str],
+    status: Callable[[UploadedPickle], str],
+    settled: Callable[[UploadedPickle], bool],
     record: Callable[[str], None],
     resume: str = _AGAIN,
-) -> Pickle:
+) -> UploadedPickle:
     ends, wait, said, unknown = patience.clock() + patience.total, patience.first, "", ""
     with _noted(identity, resume):
         while True:
@@ -260,7 +261,7 @@ def _noted(identity: str, resume: str) -> Iterator[None]:
         raise
 
 
-def _look(api: Tournament, identity: str) -> tuple[Pickle | None, str]:
+def _look(api: Tournament, identity: str) -> tuple[UploadedPickle | None, str]:
     """Return the pickle as it is now; a network that fails for a while ends no waiting."""
     try:
         pickle = api.pickle(identity)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import tournament
+from builder.text import blank, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 ABORT_CODES = (-6, 134)
 _SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell report it; also illegal instruction and bus error
 _USAGE_CODE = 2
-_LONGEST = 300
 _MOST_HELP_LINES = 20  # the box has about ten
 _MOST_SHOWN_LINES = 60
 
@@ -294,11 +294,6 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     return Cause(text=text)
 
 
-def one_line(text: str) -> str:
-    """Return what somebody else wrote on one line that can be printed."""
-    return " ".join(_printable(text).split())[:_LONGEST]
-
-
 def last_message(log: str) -> str:
     """Return the last error that a log names, else its last line; nothing for an empty one."""
     read = _read(log.splitlines())
@@ -327,7 +322,7 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
     """
     lines = _split(log)
     left_out = find_help(lines)
-    kept = [_printable(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
+    kept = [blank(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
     first = max(0, len(kept) - most)
     tracebacks = [index for index, line in enumerate(kept) if _TRACEBACK.fullmatch(line)]
     while len(tracebacks) > 1 and kept[tracebacks[-1] - 1].startswith((_CHAINED, _CAUSED)):
@@ -335,10 +330,6 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
     if tracebacks and len(kept) - tracebacks[-1] < _MOST_SHOWN_LINES:
         first = min(first, max(0, tracebacks[-1] - 1))  # the line above it says what it is about
     return kept[first:]
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text).rstrip()
 
 
 def _split(messages: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from builder import errors
-from builder.schema.types import listed
+from builder.text import listed
 from builder.validate.data import LiveFiles
 
 if TYPE_CHECKING:

@@ -20,9 +20,10 @@ from builder.validate import run as validate
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from builder.config import model as config
     from builder.image import resolve as image
     from builder.progress import Progress
-    from builder.tournament.status import Fault
+    from builder.tournament.status import PickleFailure
 
 _BOX = engine.BOX
 _MEND = (
@@ -37,7 +38,7 @@ _MEASURE = "measure.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class RerunTask:
     """What is run.
 
     Attributes:
@@ -51,26 +52,26 @@ class Task:
     """
 
     pickle: Path
-    image: image.Image
+    image: image.ResolvedImage
     python: str
     made_on: str | None
     live: Path
     benchmarks: Path | None
-    limits: validate.Limits
+    limits: config.Limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rerun:
     """What came of it; ``cause`` is None where every check held."""
 
-    task: Task
+    task: RerunTask
     checks: tuple[validate.Check, ...]
     usage: validate.Usage | None
     log: str
     cause: diagnose.Cause | None
 
 
-def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
+def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> Rerun:
     """Run the pickle and judge.
 
     Raises:
@@ -94,7 +95,7 @@ def rerun(task: Task, on: engine.Engine, run: str, progress: Progress) -> Rerun:
     )
 
 
-def conclude(fault: Fault, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
+def conclude(fault: PickleFailure, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
     """Return the one cause and the one fix.
 
     Args:
@@ -138,7 +139,9 @@ def count_rows(path: Path, option: str = "--live") -> int:
         ) from error
 
 
-def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[validate.Check], diagnose.Cause | None]:
+def _judge(
+    task: RerunTask, outcome: validate.ContainerResult, rows: int
+) -> tuple[list[validate.Check], diagnose.Cause | None]:
     where = diagnose.Where(
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
     )
@@ -160,7 +163,7 @@ def _judge(task: Task, outcome: validate.Outcome, rows: int) -> tuple[list[valid
     return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
 
 
-def _entries(task: Task) -> list[tar_stream.Entry]:
+def _entries(task: RerunTask) -> list[tar_stream.TarEntry]:
     plan = {
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",
@@ -176,4 +179,4 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
         "live.parquet": task.live,
         "benchmarks.parquet": task.benchmarks or task.live,
     }
-    return [tar_stream.Entry(name=name, content=content) for name, content in named.items()]
+    return [tar_stream.TarEntry(name=name, content=content) for name, content in named.items()]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build import artifact
+    from builder.config import model as config
     from builder.image import resolve as image
     from builder.progress import Progress
     from builder.validate import data
@@ -56,16 +57,7 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The tournament's limits, or the config's."""
-
-    cpus: float
-    memory: int
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
+class ValidationTask:
     """All that a validation takes.
 
     Attributes:
@@ -81,19 +73,19 @@ class Task:
 
     artifact: artifact.Artifact
     bundle: bundle_model.Bundle
-    image: image.Image
+    image: image.ResolvedImage
     python: str
     files: data.LiveFiles
     source: str
     data_version: str
-    limits: Limits
+    limits: config.Limits
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """The verdict: all checks, and what the run used (None when it did not end by itself)."""
 
-    task: Task
+    task: ValidationTask
     checks: tuple[Check, ...]
     usage: Usage | None
     log: str
@@ -105,7 +97,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ContainerResult:
     """What came out of the container: how it ended, the reports on its children, and the CSV.
 
     Attributes:
@@ -122,7 +114,7 @@ class Outcome:
     aborts: int = 0
 
 
-def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Validation:
+def validate(task: ValidationTask, on: engine.Engine, run: str, progress: Progress) -> Validation:
     """Run and judge.
 
     Raises:
@@ -145,14 +137,14 @@ def validate(task: Task, on: engine.Engine, run: str, progress: Progress) -> Val
 
 def run_children(
     children: dict[str, Any],
-    entries: Iterable[tar_stream.Entry],
-    where: image.Image,
-    limits: Limits,
+    entries: Iterable[tar_stream.TarEntry],
+    where: image.ResolvedImage,
+    limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
     rows: int,
-) -> Outcome:
+) -> ContainerResult:
     """Run the children of a plan in a locked container; once more if the first run aborts after its CSV is whole.
 
     A thread of pyarrow that is still starting aborts a process that ends, now and then (exit 134). That says nothing of
@@ -178,7 +170,7 @@ def run_children(
     return dataclasses.replace(second, aborts=2 if _aborted_at_end(second, rows) else 1)
 
 
-def _aborted_at_end(outcome: Outcome, rows: int) -> bool:
+def _aborted_at_end(outcome: ContainerResult, rows: int) -> bool:
     """Tell whether the entry point aborted, and its CSV is whole all the same: it came out with every line ended."""
     if outcome.entry is None or outcome.entry["code"] not in diagnose.ABORT_CODES or outcome.entry["timed_out"]:
         return False
@@ -192,21 +184,21 @@ def _aborted_at_end(outcome: Outcome, rows: int) -> bool:
 
 def _run_once(
     children: dict[str, Any],
-    entries: Iterable[tar_stream.Entry],
-    where: image.Image,
-    limits: Limits,
+    entries: Iterable[tar_stream.TarEntry],
+    where: image.ResolvedImage,
+    limits: config.Limits,
     on: engine.Engine,
     *,
     run: str,
-) -> Outcome:
-    most = engine.Limits(cpus=limits.cpus, memory=limits.memory)
+) -> ContainerResult:
+    most = engine.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
     command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
     watching: dict[str, bytes | Path] = {
         "watch.py": paths.inside_folder() / "watch.py",
         "plan.json": json.dumps(children).encode(),
     }
     with on.container(where.handle, command, run=run, limits=most, network=False) as container:
-        folder = tar_stream.Entry(name="csv/.keep", content=b"")
+        folder = tar_stream.TarEntry(name="csv/.keep", content=b"")
         container.put(tar_stream.pack([folder, *_named(watching), *entries]))
         ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
         try:
@@ -221,7 +213,7 @@ def _run_once(
     entry = read.get(f"{ENTRY}.json")
     if entry is None and not ended.out_of_memory and ended.code is not None:
         raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
-    return Outcome(
+    return ContainerResult(
         exit=ended,
         entry=entry,
         measured=read.get("measured.json"),
@@ -258,7 +250,7 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _entries(task: Task) -> list[tar_stream.Entry]:
+def _entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
     inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
     named: dict[str, bytes | Path] = {
         "measure.py": inside / "measure.py",
@@ -272,11 +264,11 @@ def _entries(task: Task) -> list[tar_stream.Entry]:
     return _named(named)
 
 
-def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.Entry]:
-    return [tar_stream.Entry(name=name, content=content) for name, content in files.items()]
+def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
+    return [tar_stream.TarEntry(name=name, content=content) for name, content in files.items()]
 
 
-def plan_children(where: image.Image, limits: Limits) -> dict[str, Any]:
+def plan_children(where: image.ResolvedImage, limits: config.Limits) -> dict[str, Any]:
     """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
 
     Raises:
@@ -304,7 +296,7 @@ def plan_children(where: image.Image, limits: Limits) -> dict[str, Any]:
     return {"out": f"{_BOX}/out", "children": [entry, measure]}
 
 
-def _measure_plan(task: Task) -> dict[str, object]:
+def _measure_plan(task: ValidationTask) -> dict[str, object]:
     bundle = task.bundle
     own = isinstance(bundle.model, bundle_model.Custom)
     return {
@@ -318,7 +310,7 @@ def _measure_plan(task: Task) -> dict[str, object]:
     }
 
 
-def judge_entry(outcome: Outcome, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
+def judge_entry(outcome: ContainerResult, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
     """Return the check of how the entry point ended, and why if it did not end well."""
     entry = outcome.entry or _lost(outcome)
     if entry["code"] == 0:
@@ -332,7 +324,7 @@ def judge_entry(outcome: Outcome, where: diagnose.Where) -> tuple[Check, diagnos
     return Check(name="entry point", good=False, detail=str(cause)), cause
 
 
-def note_seconds(where: image.Image) -> list[Check]:
+def note_seconds(where: image.ResolvedImage) -> list[Check]:
     """Return a note on seconds that are measured in a look-alike; none for another image.
 
     The exact image has no compiled bytecode: each run there compiles every module that it imports.
@@ -346,12 +338,12 @@ def note_seconds(where: image.Image) -> list[Check]:
     return [Check(name="seconds", good=None, detail=detail)]
 
 
-def _lost(outcome: Outcome) -> dict[str, Any]:
+def _lost(outcome: ContainerResult) -> dict[str, Any]:
     """Return the report on a child that left none."""
     return {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
 
 
-def _ended(outcome: Outcome, child: dict[str, Any]) -> diagnose.Ended:
+def _ended(outcome: ContainerResult, child: dict[str, Any]) -> diagnose.Ended:
     return diagnose.Ended(
         code=child["code"],
         timed_out=child["timed_out"],
@@ -361,7 +353,7 @@ def _ended(outcome: Outcome, child: dict[str, Any]) -> diagnose.Ended:
     )
 
 
-def _where(task: Task) -> diagnose.Where:
+def _where(task: ValidationTask) -> diagnose.Where:
     return diagnose.Where(
         seconds=task.limits.seconds,
         memory=task.limits.memory,
@@ -370,7 +362,7 @@ def _where(task: Task) -> diagnose.Where:
     )
 
 
-def _judge_measured(task: Task, outcome: Outcome) -> list[Check]:
+def _judge_measured(task: ValidationTask, outcome: ContainerResult) -> list[Check]:
     measured = outcome.measured
     if measured is None:
         child = outcome.measuring or {**_lost(outcome), "code": None}
@@ -414,7 +406,7 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
     ]
 
 
-def _judge_golden(task: Task, predicted: list[float] | None) -> list[Check]:
+def _judge_golden(task: ValidationTask, predicted: list[float] | None) -> list[Check]:
     golden = task.bundle.golden
     if predicted is None:
         return [Check(name="golden rows", good=False, detail="the pickle is not of this tool's making: no way to them")]

@@ -26,7 +26,7 @@ def gather(
     progress: Progress,
     *,
     stand_in_python: str | None,
-) -> validate.Task:
+) -> validate.ValidationTask:
     """Return all that a validation takes: the bundle of the pickle, the image and the live data.
 
     Raises:
@@ -44,7 +44,7 @@ def gather(
     else:
         where = target.find_image(made, on, progress)
     live, source = live_files(terms, found.bundle, chosen, post.needs(found.steps))
-    return validate.Task(
+    return validate.ValidationTask(
         artifact=made,
         bundle=found.bundle,
         image=where,
@@ -52,7 +52,7 @@ def gather(
         files=live,
         source=source,
         data_version=data_version(made, chosen),
-        limits=validate.Limits(cpus=terms.limits.cpus, memory=terms.limits.memory, seconds=terms.limits.seconds),
+        limits=terms.limits,
     )
 
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from builder import progress
+from builder.config import model as config
 from builder.image import resolve as image
 from builder.image import stand_in
 from builder.validate import diagnose, rerun
-from builder.validate import run as validate
 from tests.support import in_container
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
 
     def start(content: bytes) -> rerun.Rerun:
         (tmp_path / "model.pkl").write_bytes(content)
-        task = rerun.Task(
+        task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
             image=image.stand_in_image("", "3.11", engine, progress.Silent()),
             python=made.image.labels[stand_in.STAND_IN_LABEL],
             made_on=None,
             live=live,
             benchmarks=None,
-            limits=validate.Limits(cpus=1, memory=1 << 30, seconds=120),
+            limits=config.Limits(cpus=1, memory=1 << 30, seconds=120),
         )
         return rerun.rerun(task, engine, run_id, progress.Silent())
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = engines.Limits(cpus=0.5, memory=64 << 20)
+SMALL = engines.ContainerLimits(cpus=0.5, memory=64 << 20)
 
 
 @pytest.fixture(scope="session")

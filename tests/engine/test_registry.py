@@ -43,11 +43,13 @@ def ask(
     login: docker_config.Login | None = None,
     waited: list[float] | None = None,
     repository: str = REPOSITORY,
-) -> registry.Found:
+) -> registry.RemoteImage:
     mark = "@" if tag.startswith("sha256:") else ":"
     ref = reference.parse(f"{address}/{repository}{mark}{tag}")
     slept = waited if waited is not None else []
-    with registry_client.Client(address, lambda: login, progress.Silent(), seconds=5, sleep=slept.append) as client:
+    with registry_client.RegistryClient(
+        address, lambda: login, progress.Silent(), seconds=5, sleep=slept.append
+    ) as client:
         return registry.Registry(client).resolve(ref)
 
 
@@ -84,7 +86,7 @@ def test_what_is_not_there_is_told(address: str) -> None:
         with pytest.raises(errors.AbsentImageError, match=f"the registry has {said}.*python -m builder images"):
             ask(address, tag)
     ref = reference.parse(f"{address}/{REPOSITORY}:here")
-    with registry_client.Client(address, lambda: None, progress.Silent()) as client:
+    with registry_client.RegistryClient(address, lambda: None, progress.Silent()) as client:
         asked = registry.Registry(client)
         assert asked.has(ref, digest)
         registry_images.delete(address, REPOSITORY, digest)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PYTHONS = ("3.11", "3.13")  # what can be made where no image can be pulled
-LIMITS = engines.Limits(cpus=1, memory=1 << 30)
+LIMITS = engines.ContainerLimits(cpus=1, memory=1 << 30)
 NAMES = ("numpy", "pandas", "scipy", "pyarrow", "cloudpickle", "numerapi", "scikit-learn", "lightgbm", "threadpoolctl")
 
 pythons = pytest.mark.parametrize("python", PYTHONS)
@@ -55,7 +55,7 @@ def run(
     """Run a command in an image; returns its exit code, its log and a tar of what is on its volume."""
     with on.container(image, command, run="test-of-stand-in", limits=LIMITS, network=False) as container:
         container.put(
-            tar_stream.pack(tar_stream.Entry(name=name, content=data) for name, data in (files or {}).items())
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=data) for name, data in (files or {}).items())
         )
         ended = container.run(120)
         return ended.code, container.log(), b"".join(container.get(engines.BOX))
@@ -139,7 +139,7 @@ def test_a_build_that_is_cut_short_leaves_nothing(engine: docker_engine.DockerEn
 def test_a_pushed_image_has_a_digest_of_its_registry(engine: docker_engine.DockerEngine) -> None:
     with registry.start() as address, registry.start() as other:
         assert address != other
-        small = tar_stream.pack([tar_stream.Entry(name="hello", content=b"hello")])
+        small = tar_stream.pack([tar_stream.TarEntry(name="hello", content=b"hello")])
         tag = f"{address}/test/small:1"
         made = engine.import_image(small, tag=tag, changes=["LABEL a=b"])
         try:

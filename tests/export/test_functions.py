@@ -684,7 +684,7 @@ def evaluated(value: Any, folder: Path) -> Any:
     for name, content in data.files.items():
         (folder / "files" / name).write_bytes(content)
     space = {name: importlib.import_module(name) for name in data.imports}
-    given = inside_custom.Bundle({"features": [], "benchmarks": []}, data.arrays, folder)
+    given = inside_custom.CustomBundle({"features": [], "benchmarks": []}, data.arrays, folder)
     return eval(text, {**space, "bundle": given})
 
 

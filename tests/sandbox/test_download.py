@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_MOST_SECONDS", -1.0)
+    monkeypatch.setattr(download, "MOST_SECONDS", -1.0)
     given_up = threading.Event()
 
     def drip(request: http.server.BaseHTTPRequestHandler) -> None:

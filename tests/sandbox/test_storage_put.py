@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tests.sandbox.faults import Action
 
 BODY = bytes(range(256)) * 12_000  # more than is in flight at once, and not a whole number of pieces
-IMPATIENT = put_storage.Patience(silent=0.5)
-PLENTY = put_storage.Patience(attempts=10_000, first=0.0, silent=0.05, total=1.0)
+IMPATIENT = put_storage.TransferPolicy(silent=0.5)
+PLENTY = put_storage.TransferPolicy(attempts=10_000, first=0.0, silent=0.05, total=1.0)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -53,7 +53,9 @@ class Upload:
         self.renewed += 1
         return self.auth()
 
-    def put(self, auth: FileAuth | None = None, patience: put_storage.Patience | None = None) -> put_storage.Stored:
+    def put(
+        self, auth: FileAuth | None = None, patience: put_storage.TransferPolicy | None = None
+    ) -> put_storage.Stored:
         return put_storage.put(
             auth or self.auth(),
             self.path,
@@ -67,7 +69,7 @@ class Upload:
             sleep=self.slept.append,
         )
 
-    def refusal(self, patience: put_storage.Patience | None = None) -> str:
+    def refusal(self, patience: put_storage.TransferPolicy | None = None) -> str:
         """Put, which has to fail; returns what is said, in which there is no secret."""
         auth = self.auth()
         with pytest.raises(errors.NetworkError) as caught:
@@ -154,7 +156,7 @@ def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(uploa
 
 def test_10_it_is_waited_longer_each_time_and_given_up_in_the_end(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.html(500), times=None)
-    said = upload.refusal(put_storage.Patience(attempts=5, first=1.0, longest=3.0))
+    said = upload.refusal(put_storage.TransferPolicy(attempts=5, first=1.0, longest=3.0))
     assert len(upload.sent) == 5
     assert upload.slept == [1.0, 2.0, 3.0, 3.0]
     assert "HTTP 500" in said
@@ -176,7 +178,7 @@ def test_11_an_address_that_has_always_expired_ends_it_with_a_look_at_the_clock(
     upload.sandbox.faults.add("PUT", faults.refused(storage.EXPIRED), times=None)
     upload.clock_ahead = -900.0
     said = upload.refusal()
-    assert len(upload.sent) == put_storage.Patience().attempts
+    assert len(upload.sent) == put_storage.TransferPolicy().attempts
     assert "HTTP 403 AccessDenied, the address has expired" in said
     assert "15 minutes behind" in said
 
@@ -243,7 +245,7 @@ def test_an_etag_that_is_no_md5_says_nothing(upload: Upload, headers: dict[str, 
 
 def test_17_a_storage_that_takes_nothing_is_given_up_by_its_silence(upload: Upload) -> None:
     upload.sandbox.faults.add("PUT", faults.stall(after_bytes=100_000), times=None)
-    said = upload.refusal(put_storage.Patience(attempts=2, silent=0.1))
+    said = upload.refusal(put_storage.TransferPolicy(attempts=2, silent=0.1))
     assert len(upload.sent) == 2
     assert "no answer for 0.1 s" in said
 
@@ -273,7 +275,7 @@ def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_
             progress=progress.Silent(),
             clock_ahead=None,
             renew=unexpected,
-            patience=put_storage.Patience(total=0.5),
+            patience=put_storage.TransferPolicy(total=0.5),
         )
 
 
@@ -290,7 +292,7 @@ def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_p
             progress=progress.Silent(),
             clock_ahead=None,
             renew=unexpected,
-            patience=put_storage.Patience(total=0.5),
+            patience=put_storage.TransferPolicy(total=0.5),
         )
 
 
@@ -343,7 +345,7 @@ def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Up
     # The API's clock is behind, as it looks from a computer whose own is ahead.
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     settings = upload.sandbox.environment()
-    with api.Client(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
+    with api.ApiClient(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
         tournament.Tournament(asking).images()
         upload.clock_ahead = asking.clock_ahead
     upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))
@@ -360,7 +362,7 @@ def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch:
         with pytest.raises(errors.NetworkError, match="403") as caught:
             upload.put(auth)
     assert set(asked) == {"CONNECT storage.invalid:443"}
-    assert len(asked) == put_storage.Patience().attempts
+    assert len(asked) == put_storage.TransferPolicy().attempts
     assert "secret" not in str(caught.value)
 
 
@@ -383,7 +385,7 @@ def test_1_a_connection_that_is_refused_is_tried_again_and_then_said(upload: Upl
         address = f"127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(errors.NetworkError, match=f"http://{address}/x: no connection"):
         upload.put(FileAuth(filename="x", url=f"http://{address}/x"))
-    assert len(upload.slept) == put_storage.Patience().attempts - 1
+    assert len(upload.slept) == put_storage.TransferPolicy().attempts - 1
 
 
 def assert_aborted(upload: Upload, error: errors.ArtifactError) -> None:

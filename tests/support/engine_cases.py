@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from builder.engine.protocol import Engine
 
 ABSENT = "localhost:1/numerai-builder-test/absent:1"  # a registry that refuses at once
-LIMITS = engine.Limits(cpus=1, memory=256 << 20)
+LIMITS = engine.ContainerLimits(cpus=1, memory=256 << 20)
 LABEL = "numerai-builder-test"
 SCRATCH = """\
 FROM scratch
@@ -69,7 +69,7 @@ class Interrupting(progress.Silent):
 
 def packed(**files: str) -> Iterator[bytes]:
     """Return a tar of these files."""
-    return tar_stream.pack(tar_stream.Entry(name=name, content=text.encode()) for name, text in files.items())
+    return tar_stream.pack(tar_stream.TarEntry(name=name, content=text.encode()) for name, text in files.items())
 
 
 def build(

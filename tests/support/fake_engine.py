@@ -161,7 +161,7 @@ class FakeEngine:
 
     @contextlib.contextmanager
     def container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.Limits, network: bool
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
     ) -> Iterator[engine.Container]:
         with self._created(image, run) as found:
             box = self._new_folder()

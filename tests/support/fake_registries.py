@@ -34,7 +34,7 @@ class FakeRegistries:
         self.refused: set[str] = set()
         self.size = 1_000_000
 
-    def resolve(self, ref: str, /) -> registry.Found:
+    def resolve(self, ref: str, /) -> registry.RemoteImage:
         if self.down:
             raise errors.UnansweredError(f"{ref}: no connection; look at the connection", sent=False)
         full = reference.parse(ref)
@@ -42,7 +42,7 @@ class FakeRegistries:
         digest = full.digest or self.digests.get(str(full))
         if digest is None or not self.has(ref, digest):
             raise errors.AbsentImageError(f"{ref}: the registry has no such tag")
-        return registry.Found(
+        return registry.RemoteImage(
             digest=digest, platforms=("linux/amd64",), size=self.size, python="3.12.8", labels={"a": "b"}, created=""
         )
 

@@ -25,9 +25,11 @@ def run(
     cpus: float = 1,
 ) -> str:
     """Run a command in a locked container with these files; return what it printed."""
-    limits = engine.Limits(cpus=cpus, memory=2 << 30)
+    limits = engine.ContainerLimits(cpus=cpus, memory=2 << 30)
     with on.container(image, command, run=identity, limits=limits, network=False) as container:
-        container.put(tar_stream.pack(tar_stream.Entry(name=name, content=content) for name, content in files.items()))
+        container.put(
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in files.items())
+        )
         ended = container.run(300)
         said = container.log()
     assert ended.code == 0, said

@@ -29,7 +29,7 @@ def of(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
         ),
         bundle=manifest.ModelBundle(hash="3" * 64, kind="mlp", features=3, parameters=21),
         config=manifest.ConfigPart(hash="4" * 64),
-        pickle=manifest.Pickle(
+        pickle=manifest.PickleRecord(
             sha256=hashlib.sha256(pickle).hexdigest(), size=len(pickle), protocol=5, parameters=("live_features",)
         ),
     )

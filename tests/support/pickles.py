@@ -70,7 +70,7 @@ def rendered(folder: Path, made: bundle_model.Bundle, *, base: str = "scratch") 
     """Write ``Dockerfile`` and ``context/`` for a bundle into ``folder``, and the bundle beside them."""
     bundle = folder / "bundle"
     write.write(bundle, made)
-    plan = render.Plan(post=post.as_data(made.post), config={})
+    plan = render.BuildPlan(post=post.as_data(made.post), config={})
     files = bundle_files.paths(bundle)
     return render.write(render.render(name="test", base=base, plan=plan, bundle_files=files), folder)
 

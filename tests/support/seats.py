@@ -10,9 +10,9 @@ from builder import tournament
 _NOW = "2026-03-10T12:00:00Z"
 
 
-def pickle(id: str = "p1", **changes: Any) -> tournament.Pickle:  # noqa: A002 - as the API calls it
+def pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  # noqa: A002 - as the API calls it
     """Return a pickle that is validated."""
-    plain = tournament.Pickle(
+    plain = tournament.UploadedPickle(
         id=id,
         filename=f"{id}-0123456789ab.pkl",
         label="",

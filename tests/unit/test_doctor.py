@@ -30,17 +30,17 @@ TOKEN = tournament.TokenInfo(
 OFFER = seats.docker_image("1")
 
 
-def verdicts(lines: list[doctor.Line]) -> dict[str, bool | None]:
+def verdicts(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
     for line in lines:
         assert bool(line.fix) is (line.good is False), line
     return {line.name: line.good for line in lines}
 
 
-def engine_with(**changes: Any) -> list[doctor.Line]:
+def engine_with(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_engine(dataclasses.replace(ENGINE, **changes))
 
 
-def image_with(**changes: Any) -> list[doctor.Line]:
+def image_with(**changes: Any) -> list[doctor.DoctorCheck]:
     return doctor.judge_image(dataclasses.replace(IMAGE, **changes), TODAY)
 
 

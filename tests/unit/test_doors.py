@@ -132,8 +132,8 @@ def test_damaged_parquet_is_an_error_of_the_data(parquet: Path, tmp_path: Path) 
 
 def test_a_damaged_archive_of_a_container_is_an_error_of_the_engine() -> None:
     files = [
-        tar_stream.Entry(name="out/a.json", content=b"{}"),
-        tar_stream.Entry(name=f"out/{'é' * 120}", content=b"x"),
+        tar_stream.TarEntry(name="out/a.json", content=b"{}"),
+        tar_stream.TarEntry(name=f"out/{'é' * 120}", content=b"x"),
     ]
     for content in damaged(b"".join(tar_stream.pack(files)), 500):
         read_or_refused(tar_stream.unpack_small, [content], errors.EngineError)

@@ -27,7 +27,7 @@ def drawn() -> dict[str, tuple[int, str]]:
 
 
 def test_the_drawing_is_the_tree() -> None:
-    assert drawn().keys() == CLASSES.keys() - {"BuilderError", "FaultsError"}
+    assert drawn().keys() == CLASSES.keys() - {"BuilderError", "ProblemsError"}
     for name, (code, parent) in drawn().items():
         assert CLASSES[name].exit_code == code
         assert issubclass(CLASSES[name], CLASSES[parent])
@@ -51,7 +51,7 @@ def test_no_error_is_taken_for_a_finding_or_success() -> None:
 
 
 @pytest.mark.parametrize("kind", [errors.ConfigError, errors.BundleError, errors.DataError])
-def test_faults_are_told_together_a_line_each(kind: type[errors.FaultsError]) -> None:
+def test_faults_are_told_together_a_line_each(kind: type[errors.ProblemsError]) -> None:
     error = kind(["first: wrong", "second: wrong"])
     assert error.faults == ("first: wrong", "second: wrong")
     assert str(error) == "first: wrong\nsecond: wrong"

@@ -100,7 +100,7 @@ def test_every_config_is_locked_but_an_example_on_a_stand_in(tmp_path: Path) -> 
     (tmp_path / ".venv").symlink_to(sys.prefix)
     for name, stand_in in (("example", True), ("mine", False), ("named", True), ("new", False)):
         write_config(tmp_path, name, stand_in=stand_in)
-    model = lockfile.Model(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
+    model = lockfile.LockedModel(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
     lock = lockfile.Lock(models={"mine": model, "named": model})
     (tmp_path / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))
     output = tmp_path / "output"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.schema import parse, types
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Module = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class CustomHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``custom``.
 
     Attributes:
@@ -76,17 +76,17 @@ class Text(bundle_text.Text):
         """Return True: only running it can tell, and ``validate`` does."""
         return True
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the names of modules and files."""
         found = []
         for place, name in enumerate(self.modules):
             text = self._name_fault(place, name)
             if text is not None:
-                found.append(parse.Fault(path=("modules", place), text=text))
+                found.append(parse.Problem(path=("modules", place), text=text))
         for name in self.files:
             if not name.startswith((_CODE, _FILES)):
                 text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
-                found.append(parse.Fault(path=("files", name), text=text))
+                found.append(parse.Problem(path=("files", name), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows

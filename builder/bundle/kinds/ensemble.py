@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 from builder import errors
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import single
 from builder.schema import parse, types
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,18 +49,18 @@ class _Parsed:
     """One member as far as it can be read.
 
     Attributes:
-        text: As of a bundle that holds this model alone; None where that cannot be read.
+        header: As of a bundle that holds this model alone; None where that cannot be read.
         share: None where it cannot be read.
         faults: What keeps the two from being read, with places in the member.
     """
 
-    text: bundle_text.Text | None
+    header: bundle_header.BundleHeader | None
     share: Share | None
-    faults: tuple[parse.Fault, ...]
+    faults: tuple[parse.Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class EnsembleHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``ensemble``.
 
     Attributes:
@@ -117,12 +118,12 @@ class Text(bundle_text.Text):
         """Tell whether a member is ranked or gaussianised within eras."""
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
         for place, member in enumerate(self._parsed):
-            found += [parse.Fault(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
-            found += [_placed(place, fault) for fault in (member.text.faults() if member.text else ())]
+            found += [parse.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
+            found += [_placed(place, fault) for fault in (member.header.faults() if member.header else ())]
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
@@ -130,8 +131,8 @@ class Text(bundle_text.Text):
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
-            if member.text
-            for fault in member.text.value_faults(_part(place, arrays))
+            if member.header
+            for fault in member.header.value_faults(_part(place, arrays))
         ]
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
@@ -139,8 +140,8 @@ class Text(bundle_text.Text):
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
-            if member.text
-            for fault in member.text.file_faults(_part(place, contents))
+            if member.header
+            for fault in member.header.file_faults(_part(place, contents))
         ]
 
     def model(
@@ -150,13 +151,13 @@ class Text(bundle_text.Text):
         members = []
         for place, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
-            text, share = cast("bundle_text.Text", parsed.text), cast("Share", parsed.share)
-            model = text.model(_part(place, arrays), _part(place, contents))
+            header, share = cast("bundle_header.BundleHeader", parsed.header), cast("Share", parsed.share)
+            model = header.model(_part(place, arrays), _part(place, contents))
             members.append(
                 bundle_model.Member(
                     model=cast("bundle_model.Single", model),
-                    features=text.features,
-                    benchmarks=text.benchmarks,
+                    features=header.features,
+                    benchmarks=header.benchmarks,
                     weight=share.weight,
                     transform=share.transform,
                     scope=share.scope,
@@ -171,30 +172,32 @@ class Text(bundle_text.Text):
     def _parse(self, place: int, entry: Mapping[str, object]) -> _Parsed:
         """Read one member as the bundle it would be by itself."""
         foreign = [key for key in entry if key in _OF_THE_BUNDLE]
-        faults = [parse.Fault(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign]
+        faults = [
+            parse.Problem(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign
+        ]
         share = parse.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
-            came = "missing" if kind is None else types.show(kind)
+            came = "missing" if kind is None else show(kind)
             near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             valid = ", ".join(single.KINDS)
-            faults.append(parse.Fault(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
-            text: bundle_text.Text | list[parse.Fault] = []
+            faults.append(parse.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
+            header: bundle_header.BundleHeader | list[parse.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
-            text = self._parse_text(single.KINDS[kind], {**own, **self._lent(place, entry)})
+            header = self._parse_header(single.KINDS[kind], {**own, **self._lent(place, entry)})
         return _Parsed(
-            text=None if isinstance(text, list) else text,
+            header=None if isinstance(header, list) else header,
             share=None if isinstance(share, list) else share,
-            faults=(*faults, *(text if isinstance(text, list) else ())),
+            faults=(*faults, *(header if isinstance(header, list) else ())),
         )
 
-    def _parse_text(
-        self, kind: type[bundle_text.Text], data: Mapping[str, object]
-    ) -> bundle_text.Text | list[parse.Fault]:
-        """Read a member's text.
+    def _parse_header(
+        self, kind: type[bundle_header.BundleHeader], data: Mapping[str, object]
+    ) -> bundle_header.BundleHeader | list[parse.Problem]:
+        """Read a member's header.
 
         Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
         """
@@ -205,8 +208,8 @@ class Text(bundle_text.Text):
             and names
             and all(_is_among(name, self._names) for name in names)
         }
-        text = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
-        return text if isinstance(text, list) else dataclasses.replace(text, **known)
+        header = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
+        return header if isinstance(header, list) else dataclasses.replace(header, **known)
 
     @functools.cached_property
     def _names(self) -> frozenset[str]:
@@ -226,37 +229,37 @@ class Text(bundle_text.Text):
         }
         return {"format": 1, "arrays": declared, "files": files, "golden": golden}
 
-    def _stray_faults(self) -> list[parse.Fault]:
+    def _stray_faults(self) -> list[parse.Problem]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
-        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {types.listed(prefixes)}"
+        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {listed(prefixes)}"
         return [
-            parse.Fault(path=(key, name), text=hint)
+            parse.Problem(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
             for name in [name for name in names if not name.startswith(prefixes)][:10]
         ]
 
-    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Fault]:
+    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Problem]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
-        texts = [member.text for member in self._parsed]
-        if None in texts:
+        headers = [member.header for member in self._parsed]
+        if None in headers:
             return []  # nobody can tell what that member takes
-        taken = tuple(dict.fromkeys(name for text in texts if text for name in getattr(text, key)))
+        taken = tuple(dict.fromkeys(name for header in headers if header for name in getattr(header, key)))
         said: tuple[str, ...] = getattr(self, key)
-        listed, among = frozenset(said), frozenset(taken)
-        lacking = [name for name in taken if name not in listed]
+        given, among = frozenset(said), frozenset(taken)
+        lacking = [name for name in taken if name not in given]
         idle = [name for name in said if name not in among]
         found = []
         if lacking:
-            text = f"lacks {types.listed(lacking)}, which members take; all that members take are listed here"
-            found.append(parse.Fault(path=(key,), text=text))
+            text = f"lacks {listed(lacking)}, which members take; all that members take are listed here"
+            found.append(parse.Problem(path=(key,), text=text))
         if idle:
-            text = f"no member takes {types.listed(idle)}; leave out what nothing reads"
-            found.append(parse.Fault(path=(key,), text=text))
+            text = f"no member takes {listed(idle)}; leave out what nothing reads"
+            found.append(parse.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
-            found.append(parse.Fault(path=(key, at), text=text))
+            found.append(parse.Problem(path=(key, at), text=text))
         return found
 
 
@@ -296,10 +299,10 @@ def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _placed(place: int, fault: parse.Fault) -> parse.Fault:
+def _placed(place: int, fault: parse.Problem) -> parse.Problem:
     """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
     if fault.path[0] in {"arrays", "files"}:
         key, *rest = fault.path
         name = f"m{place}.{rest[0]}" if rest else f"m{place}"
-        return parse.Fault(path=(key, name, *rest[1:]), text=fault.text)
-    return parse.Fault(path=("members", place, *fault.path), text=fault.text)
+        return parse.Problem(path=(key, name, *rest[1:]), text=fault.text)
+    return parse.Problem(path=("members", place, *fault.path), text=fault.text)

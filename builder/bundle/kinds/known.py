@@ -1,8 +1,8 @@
 """The kinds of model that a bundle may hold.
 
-A kind is a subclass of ``text.Text``: the keys it adds to ``bundle.json``, the arrays and files it has and their rules.
-Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an ensemble may have
-it; how it predicts is in ``builder.reference`` and, for the pickle, in ``builder.inside``.
+A kind is a subclass of ``header.BundleHeader``: the keys it adds to ``bundle.json``, the arrays and files it has and
+their rules. Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an
+ensemble may have it; how it predicts is in ``builder.reference`` and, for the pickle, in ``builder.inside``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from builder.bundle.kinds import custom, ensemble, single
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.bundle import model, text
+    from builder.bundle import header, model
 
-KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
-    {**single.KINDS, "ensemble": ensemble.Text, "custom": custom.Text}
+KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
+    {**single.KINDS, "ensemble": ensemble.EnsembleHeader, "custom": custom.CustomHeader}
 )
 
 
@@ -37,7 +37,7 @@ def parameters(value: model.Model) -> int:
     return kind_of(value).parameters(value)
 
 
-def kind_of(value: model.Model) -> type[text.Text]:
+def kind_of(value: model.Model) -> type[header.BundleHeader]:
     """Return the kind of a model."""
     return KINDS[name_of(value)]
 

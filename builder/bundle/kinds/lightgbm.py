@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
 from builder.bundle.storage import files
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class CategoriesText:
+class CategoriesHeader:
     """Inputs that the booster sees as the places of their values in a list.
 
     Attributes:
@@ -42,7 +42,7 @@ class CategoriesText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class LightGbmHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``lightgbm``.
 
     Attributes:
@@ -63,8 +63,8 @@ class Text(bundle_text.Text):
     trees: Annotated[int, types.between(1, 100_000_000)]
     leaves: Annotated[int, types.between(1, 1 << 40)]
     averaged: bool = False
-    categories: Annotated[tuple[CategoriesText, ...], types.length(0, 100_000)] = ()
-    prepare: prepare.PrepareText | None = None
+    categories: Annotated[tuple[CategoriesHeader, ...], types.length(0, 100_000)] = ()
+    prepare: prepare.PrepareHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
 
     @classmethod
@@ -102,7 +102,7 @@ class Text(bundle_text.Text):
         """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
         return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the files' names, the categories, and the nodes before and after."""
         finish = self._finish()
         wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
@@ -174,30 +174,30 @@ class Text(bundle_text.Text):
         """Return how many values a row the booster is given; None where a fault hides it."""
         return self.prepare.width(self) if self.prepare else len(self.columns)
 
-    def _declared_faults(self) -> list[parse.Fault]:
+    def _declared_faults(self) -> list[parse.Problem]:
         found = [
-            parse.Fault(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+            parse.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
-            found.append(parse.Fault(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
+            found.append(parse.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
         return found
 
-    def _category_faults(self) -> list[parse.Fault]:
+    def _category_faults(self) -> list[parse.Problem]:
         width = self._width()
         found = []
         for place, group in enumerate(self.categories):
             beyond = [one for one in group.inputs if width is not None and one >= width]
             if beyond:
                 text = f"{beyond[0]:,}; from 0 to {(width or 1) - 1:,}, the inputs, is needed"
-                found.append(parse.Fault(path=("categories", place, "inputs"), text=text))
+                found.append(parse.Problem(path=("categories", place, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
                 text = "a value is there twice; each has its own place"
-                found.append(parse.Fault(path=("categories", place, "values"), text=text))
+                found.append(parse.Problem(path=("categories", place, "values"), text=text))
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
             text = f"{listed(twice)}: there more than once; an input has one list"
-            found.append(parse.Fault(path=("categories",), text=text))
+            found.append(parse.Problem(path=("categories",), text=text))
         return found

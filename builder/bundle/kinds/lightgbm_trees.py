@@ -32,7 +32,7 @@ _EXPORT = "export it again"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Linear:
+class LinearLeaves:
     """What linear leaves add: ``constant + sum(coefficient * x[feature])``, the leaf's value where such an x is NaN.
 
     Attributes:
@@ -78,7 +78,7 @@ class Batch:
     first_bits: Whole
     words: Whole
     bits: Whole
-    linear: Linear | None
+    linear: LinearLeaves | None
 
 
 def read(stream: IO[bytes], header: lightgbm_text.Header) -> Iterator[Batch]:
@@ -105,7 +105,7 @@ def parse(trees: Sequence[bytes], first: int, features: int) -> Batch:
     Raises:
         lightgbm_text.TextError: As of ``read``.
     """
-    return _Parser(trees, first, features).batch()
+    return _TreeParser(trees, first, features).batch()
 
 
 def _take(trees: Iterator[bytes]) -> Iterator[bytes]:
@@ -118,7 +118,7 @@ def _take(trees: Iterator[bytes]) -> Iterator[bytes]:
         yield tree
 
 
-class _Parser:
+class _TreeParser:
     """One batch on its way from text to arrays."""
 
     def __init__(self, trees: Sequence[bytes], first: int, features: int) -> None:
@@ -201,7 +201,7 @@ class _Parser:
         self._refuse(bad, self._splits, "cat_boundaries")
         return first, words, bits, threshold
 
-    def _linear(self, value: NDArray[np.float64]) -> Linear | None:
+    def _linear(self, value: NDArray[np.float64]) -> LinearLeaves | None:
         linear = np.array([tree.get(b"is_linear", b"0").strip() == b"1" for tree in self._trees])
         if not linear.any():
             return None
@@ -217,7 +217,7 @@ class _Parser:
         self._refuse((feature < 0) | (feature >= self._features), of_tree, "leaf_features", "is no feature")
         leaf = np.repeat(np.flatnonzero(is_linear), counts)  # so many features are there: it was just made sure
         coefficient = self._real(b"leaf_coeff", of_tree)
-        return Linear(constant=constant, leaf=leaf, feature=feature, coefficient=coefficient)
+        return LinearLeaves(constant=constant, leaf=leaf, feature=feature, coefficient=coefficient)
 
     def _placed(self, child: Whole) -> Whole:
         """Return children as places among the splits and leaves of all trees."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import numpy as np
 
 from builder.bundle import activations, chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import scaling
 from builder.schema import parse
 
@@ -24,7 +24,7 @@ _NAMES = (*scaling.NAMES, "weights", "bias")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class LinearHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a linear model.
 
     Attributes:
@@ -55,10 +55,10 @@ class Text(bundle_text.Text):
         """Tell whether the activation keeps the sum in [0, 1]."""
         return activations.is_bounded(model.activation)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the activation, and with the names, types and shapes of the arrays."""
         read = activations.from_data(self.output)
-        found = [parse.Fault(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        found = [parse.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
         found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
         found += scaling.faults(self)
         wanted = {"weights": len(self.columns), "bias": 1}
@@ -68,7 +68,7 @@ class Text(bundle_text.Text):
             if declared.shape != (wanted[name],):
                 why = f"{scaling.counted(self)}: " if name == "weights" else ""
                 text = f"{declared.shape}; {why}({wanted[name]},) is needed"
-                found.append(parse.Fault(path=("arrays", name, "shape"), text=text))
+                found.append(parse.Problem(path=("arrays", name, "shape"), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
@@ -76,7 +76,7 @@ class Text(bundle_text.Text):
         found = scaling.value_faults(self.columns, arrays)
         for name in ("weights", "bias"):
             if name in arrays:
-                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
+                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
         return found
 
     def model(

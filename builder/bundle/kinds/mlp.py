@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import scaling
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class MlpHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``mlp``.
 
     Attributes:
@@ -54,7 +54,7 @@ class Text(bundle_text.Text):
         """Tell whether what is last lies in [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the nodes, and with the names, types and shapes of the arrays."""
         listed = self._chain()
         what = f"an mlp of {len(self.layers)} layers"

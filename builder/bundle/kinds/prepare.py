@@ -13,13 +13,13 @@ from builder.schema import parse, types
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.bundle import text as bundle_text
+    from builder.bundle import header as bundle_header
 
 PREFIX = "prepare."
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareText:
+class PrepareHeader:
     """The key ``prepare``.
 
     Attributes:
@@ -28,36 +28,38 @@ class PrepareText:
 
     layers: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
 
-    def names(self, text: bundle_text.Text) -> list[str]:
+    def names(self, header: bundle_header.BundleHeader) -> list[str]:
         """Return the names of the arrays that there must be."""
-        return [*(PREFIX + name for name in scaling.NAMES), *self._chain(text).names()]
+        return [*(PREFIX + name for name in scaling.NAMES), *self._chain(header).names()]
 
-    def faults(self, text: bundle_text.Text) -> list[parse.Fault]:
+    def faults(self, header: bundle_header.BundleHeader) -> list[parse.Problem]:
         """Return what is wrong with the nodes, and with the types and shapes of the arrays that are there."""
-        return scaling.faults(text, prefix=PREFIX) + self._chain(text).faults(text.arrays)
+        return scaling.faults(header, prefix=PREFIX) + self._chain(header).faults(header.arrays)
 
-    def value_faults(self, text: bundle_text.Text, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def value_faults(self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
-        found = scaling.value_faults(text.columns, arrays, prefix=PREFIX, may_miss=True)
-        return found + self._chain(text).value_faults(text.arrays, arrays)
+        found = scaling.value_faults(header.columns, arrays, prefix=PREFIX, may_miss=True)
+        return found + self._chain(header).value_faults(header.arrays, arrays)
 
-    def width(self, text: bundle_text.Text) -> int | None:
+    def width(self, header: bundle_header.BundleHeader) -> int | None:
         """Return how many values a row come out; None where a fault hides it."""
-        return self._chain(text).width(text.arrays)
+        return self._chain(header).width(header.arrays)
 
-    def prepare(self, text: bundle_text.Text, arrays: Mapping[str, bundle_model.Numbers]) -> bundle_model.Prepare:
+    def prepare(
+        self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
+    ) -> bundle_model.Prepare:
         """Return it, all being without fault."""
         return bundle_model.Prepare(
-            **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._chain(text).built(arrays)
+            **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._chain(header).built(arrays)
         )
 
-    def _chain(self, text: bundle_text.Text) -> chain.Chain:
+    def _chain(self, header: bundle_header.BundleHeader) -> chain.Chain:
         return chain.Chain(
             entries=self.layers,
             place=("prepare", "layers"),
             prefix=PREFIX,
-            inputs=len(text.columns),
-            said=scaling.counted(text),
+            inputs=len(header.columns),
+            said=scaling.counted(header),
             said_at=("features",),
             outputs=None,
         )

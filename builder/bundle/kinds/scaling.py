@@ -11,8 +11,8 @@ from builder.schema import parse
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from builder.bundle import header as bundle_header
     from builder.bundle import model as bundle_model
-    from builder.bundle import text as bundle_text
     from builder.bundle.storage import npz
 
 MOST_INPUT = 1e6
@@ -30,31 +30,32 @@ def arrays_of(
     return {prefix + name: getattr(model, name) for name in NAMES}
 
 
-def counted(text: bundle_text.Text) -> str:
+def counted(header: bundle_header.BundleHeader) -> str:
     """Return what gives a model so many inputs."""
-    return f"{len(text.features):,} features and {len(text.benchmarks):,} benchmarks make {len(text.columns):,} inputs"
+    features, benchmarks = len(header.features), len(header.benchmarks)
+    return f"{features:,} features and {benchmarks:,} benchmarks make {len(header.columns):,} inputs"
 
 
-def faults(text: bundle_text.Text, *, prefix: str = "") -> list[parse.Fault]:
+def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[parse.Problem]:
     """Return what is wrong with the types and shapes of the three."""
-    count = len(text.columns)
+    count = len(header.columns)
     found = []
     for name in (prefix + name for name in NAMES):
-        if name not in text.arrays:
+        if name not in header.arrays:
             continue
-        found += float_faults(name, text.arrays[name])
-        if text.arrays[name].shape != (count,):
-            said = f"{text.arrays[name].shape}; {counted(text)}: ({count},) is needed"
-            found.append(parse.Fault(path=("arrays", name, "shape"), text=said))
+        found += float_faults(name, header.arrays[name])
+        if header.arrays[name].shape != (count,):
+            said = f"{header.arrays[name].shape}; {counted(header)}: ({count},) is needed"
+            found.append(parse.Problem(path=("arrays", name, "shape"), text=said))
     return found
 
 
-def float_faults(name: str, declared: npz.Declared) -> list[parse.Fault]:
+def float_faults(name: str, declared: npz.Declared) -> list[parse.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []
     said = f"{declared.dtype}; float32 or float64 is needed"
-    return [parse.Fault(path=("arrays", name, "dtype"), text=said)]
+    return [parse.Problem(path=("arrays", name, "dtype"), text=said)]
 
 
 def value_faults(

@@ -10,13 +10,13 @@ from builder.bundle.kinds import lightgbm, linear, mlp, trees
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.bundle import text
+    from builder.bundle import header
 
-KINDS: Mapping[str, type[text.Text]] = MappingProxyType(
+KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
     {
-        "mlp": mlp.Text,
-        "linear": linear.Text,
-        "lightgbm": lightgbm.Text,
-        "trees": trees.Text,
+        "mlp": mlp.MlpHeader,
+        "linear": linear.LinearHeader,
+        "lightgbm": lightgbm.LightGbmHeader,
+        "trees": trees.TreesHeader,
     }
 )

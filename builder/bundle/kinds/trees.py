@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from builder.bundle import chain, nodes
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle import text as bundle_text
 from builder.bundle.kinds import prepare
 from builder.schema import parse, types
 
@@ -45,7 +45,7 @@ _BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what an
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(bundle_text.Text):
+class TreesHeader(bundle_header.BundleHeader):
     """``bundle.json`` of ``trees``.
 
     Attributes:
@@ -59,7 +59,7 @@ class Text(bundle_text.Text):
 
     rounded: bool
     averaged: bool = False
-    prepare: prepare.PrepareText | None = None
+    prepare: prepare.PrepareHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
 
     @classmethod
@@ -89,13 +89,13 @@ class Text(bundle_text.Text):
         low, high = _extremes(model)
         return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with the names, types and shapes of the arrays."""
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; {_TYPES[name]} is needed"
-                found.append(parse.Fault(path=("arrays", name, "dtype"), text=text))
+                found.append(parse.Problem(path=("arrays", name, "dtype"), text=text))
         found += self.prepare.faults(self) if self.prepare else []
         found += self._finish().faults(self.arrays) if self.finish else []
         return found + self._shape_faults(_NODE, "node") + self._shape_faults(_TREE, "tree") + self._base_faults()
@@ -106,13 +106,13 @@ class Text(bundle_text.Text):
         for name in ("value", "base"):
             if name in arrays:
                 cure = "export a model whose training has not diverged"
-                found += bundle_text.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
+                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
         if "threshold" in arrays:
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
-            found += bundle_text.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
+            found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_text.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
+            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
         found += self._range_faults(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
@@ -161,23 +161,23 @@ class Text(bundle_text.Text):
             entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
         )
 
-    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Fault]:
+    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Problem]:
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
         said = f"{wanted} is needed, as of the others" if wanted else "(count,) is needed"
         return [
-            parse.Fault(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            parse.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
             for name, shape in shapes.items()
             if shape != wanted
         ]
 
-    def _base_faults(self) -> list[parse.Fault]:
+    def _base_faults(self) -> list[parse.Problem]:
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
         text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
-        return [parse.Fault(path=("arrays", "base", "shape"), text=text)]
+        return [parse.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""
@@ -192,7 +192,9 @@ class Text(bundle_text.Text):
         found = []
         for name, (low, high, cure) in ends.items():
             if name in arrays:
-                found += bundle_text.bad_numbers(name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure)
+                found += bundle_header.bad_numbers(
+                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
+                )
         return found
 
 
@@ -205,8 +207,8 @@ def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
     for name in ("left", "right"):
         child = arrays[name]
         cure = f"the child of a node comes after it, up to {count - 1:,}"
-        found += bundle_text.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
-        found += bundle_text.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+        found += bundle_header.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        found += bundle_header.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
     if found or "roots" not in arrays:
         return found
     heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]

@@ -22,8 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from builder import errors
 from builder.bundle.storage import files
-from builder.schema import types
-from builder.schema.types import listed
+from builder.text import escape, listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -281,9 +280,9 @@ def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
         return []
     folder = _wrapping(foreign)
     if folder:
-        shown = types.show(folder)
+        shown = show(folder)
         return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
-    shown = listed([types.show(name) for name in foreign])
+    shown = listed([show(name) for name in foreign])
     return [f"{path}: holds {shown}, which is no part of a bundle; {_AGAIN}"]
 
 
@@ -296,4 +295,4 @@ def _wrapping(names: Sequence[str]) -> str:
 
 def _reason(error: BaseException) -> str:
     text = str(error).split("\n", 1)[0].strip()
-    return (text if text.isprintable() else ascii(text))[:120] or type(error).__name__
+    return escape(text)[:120] or type(error).__name__

@@ -11,7 +11,7 @@ import stat
 from typing import IO, TYPE_CHECKING
 
 from builder import errors
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

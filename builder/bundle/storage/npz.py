@@ -20,7 +20,7 @@ from numpy.lib import format as npy
 
 from builder.bundle.storage import files
 from builder.schema import types
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

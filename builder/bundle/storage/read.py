@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder import errors
-from builder.bundle import check, text
+from builder.bundle import check, header
 from builder.bundle import model as bundle_model
 from builder.bundle.storage import files, npz
 from builder.schema import json_read
@@ -32,7 +32,7 @@ def read(folder: Path) -> bundle_model.Bundle:
         errors.BundleError: All that is wrong, each fault ``folder/file: array or key.path: what; what would be right``.
     """
     there = files.check(folder)
-    described = _read_text(folder / files.JSON)
+    described = _read_header(folder / files.JSON)
     if isinstance(described, list):
         damage = [fault for name in (files.ARRAYS, files.GOLDEN) for fault in npz.damage(folder / name)]
         raise errors.BundleError([*described, *damage])
@@ -61,7 +61,7 @@ def read(folder: Path) -> bundle_model.Bundle:
     )
 
 
-def _read_text(path: Path) -> text.Text | list[str]:
+def _read_header(path: Path) -> header.BundleHeader | list[str]:
     try:
         with path.open("rb") as file:
             raw = file.read(MOST_TEXT + 1)

@@ -59,7 +59,7 @@ from builder.bundle import post as postprocessing
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import archive, files, npz
 from builder.schema import json_read
-from builder.schema.types import listed
+from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -32,7 +32,7 @@ from builder.export import converted, frameworks, parity
 from builder.export.function import private_text, trial
 from builder.export.function import source as function_source
 from builder.inside import measure
-from builder.schema import types as typed_kinds
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -158,8 +158,8 @@ def _modules(value: Any) -> list[str]:
 
 def _files(value: Any) -> dict[str, Path]:
     """Return the files by their names in the bundle; they come as a list of paths, or as a mapping from names."""
-    listed = _listed(value, "files")
-    pairs = list(value.items()) if isinstance(value, Mapping) else [(None, one) for one in listed]
+    given = _listed(value, "files")
+    pairs = list(value.items()) if isinstance(value, Mapping) else [(None, one) for one in given]
     for name, path in pairs:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(name, (str, type(None))):
             raise errors.ExportError(
@@ -168,14 +168,14 @@ def _files(value: Any) -> dict[str, Path]:
     found = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     absent = [str(path) for path in found.values() if not path.is_file()]
     if absent:
-        raise errors.ExportError(f"export: files: {typed_kinds.listed(absent)}: no such file")
-    if len(found) < len(listed):
+        raise errors.ExportError(f"export: files: {listed(absent)}: no such file")
+    if len(found) < len(given):
         raise errors.ExportError('export: files: two have one name; pass {"name": path, ...}')
     # Here too, not only when the bundle is written: it is tried first, and its files are put in place for that.
-    bad = [typed_kinds.show(name) for name in found if not bundle_files.is_beside(f"files/{name}")]
+    bad = [show(name) for name in found if not bundle_files.is_beside(f"files/{name}")]
     if bad:
         raise errors.ExportError(
-            f"export: files: {typed_kinds.listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
+            f"export: files: {listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
             '{"name": path, ...} with other names'
         )
     return found

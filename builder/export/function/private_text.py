@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from builder import errors
-from builder.bundle import text as bundle_text
-from builder.schema import secret_scan, types
+from builder.bundle import header as bundle_header
+from builder.schema import secret_scan
+from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -104,9 +105,9 @@ def _is_number(text: str) -> bool:
 
 
 def _path_notes(place: str, text: str) -> list[str]:
-    if not (bundle_text.looks_like_path(text) and _PART.search(text)):
+    if not (bundle_header.looks_like_path(text) and _PART.search(text)):
         return []
-    shown = types.show(text)
+    shown = show(text)
     return [f"{place} has a path, {shown}: it is in the bundle for others to see, and leads nowhere in the image"]
 
 

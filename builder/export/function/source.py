@@ -33,7 +33,7 @@ _UFUNC_HOMES = ("numpy", "scipy.special")
 
 
 @dataclass(kw_only=True)
-class Written:
+class FunctionSource:
     """What a function is made into.
 
     Attributes:
@@ -47,7 +47,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
 
-def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written:
+def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
     """Return the file of a function that predicts.
 
     Args:
@@ -64,7 +64,7 @@ def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written
     return gathered.written(f"The function `{name}`, and what it uses.", body)
 
 
-def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> Written:
+def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
     """Return the file of a ``load(bundle)`` that the user has written; as of :func:`write`."""
     gathered = _Gathered(modules=modules)
     gathered.add_function(function)
@@ -165,9 +165,9 @@ class _Gathered:
             self._imports.add(f"import {imported}")
         self._bind_defaults(function, node)
 
-    def written(self, summary: str, load: list[str]) -> Written:
+    def written(self, summary: str, load: list[str]) -> FunctionSource:
         """Return what all of it is made into."""
-        return Written(text=self._text(summary, load), data=self.data, notes=tuple(self._notes))
+        return FunctionSource(text=self._text(summary, load), data=self.data, notes=tuple(self._notes))
 
     def _text(self, summary: str, load: list[str]) -> str:
         parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]

@@ -36,7 +36,7 @@ def main(inside: str, folder: Path) -> int:
     try:
         predict = custom.load(header, arrays, folder)
         custom.parameters(predict)
-    except custom.RefusedError as refused:
+    except custom.CustomCodeError as refused:
         sys.stderr.write(f"\n{refused}\n")
         return REFUSED
     files = folder / "files"

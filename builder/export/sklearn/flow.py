@@ -33,7 +33,7 @@ Step = bundle_model.Scale | bundle_model.Affine | bundle_model.Clip | bundle_mod
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Columns:
+class InputColumns:
     """Some of the inputs, each imputed, then each by itself put through steps.
 
     Attributes:
@@ -63,7 +63,7 @@ class Join:
     parts: tuple[Expression, ...]
 
 
-Expression = Columns | Apply | Join
+Expression = InputColumns | Apply | Join
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,7 +84,7 @@ class Inputs:
 
 def width(expression: Expression) -> int:
     """Return how many values a row the expression gives."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         return len(expression.sources)
     if isinstance(expression, Apply):
         return expression.width
@@ -93,7 +93,7 @@ def width(expression: Expression) -> int:
 
 def missing(expression: Expression) -> NDArray[np.bool_]:
     """Tell which values may be missing: (w,)."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         return np.isnan(expression.imputation)
     if isinstance(expression, Join):
         return np.concatenate([missing(part) for part in expression.parts])
@@ -105,7 +105,7 @@ def missing(expression: Expression) -> NDArray[np.bool_]:
 
 def mixed(expression: Expression) -> NDArray[np.bool_]:
     """Tell which values are sums over several inputs, so that nobody can give them to their last digit: (w,)."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         return np.zeros(len(expression.sources), dtype=bool)
     if isinstance(expression, Join):
         return np.concatenate([mixed(part) for part in expression.parts])
@@ -117,7 +117,7 @@ def mixed(expression: Expression) -> NDArray[np.bool_]:
 
 def require(expression: Expression, inputs: Inputs) -> None:
     """Note that what comes next takes no missing values: the caller's imputation holds where the pipeline has none."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         inputs.filled[expression.sources[np.isnan(expression.imputation)]] = True
     elif isinstance(expression, Join):
         for part in expression.parts:
@@ -128,7 +128,7 @@ def require(expression: Expression, inputs: Inputs) -> None:
 
 def each(expression: Expression, step: Step) -> Expression:
     """Return the expression with a step on each of its values by itself."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         return dataclasses.replace(expression, steps=(*expression.steps, step))
     if isinstance(expression, Join):
         parts = zip(expression.parts, _cuts(expression), strict=True)
@@ -138,9 +138,9 @@ def each(expression: Expression, step: Step) -> Expression:
 
 def pick(expression: Expression, places: Places) -> Expression:
     """Return some of an expression's values, in an order of their own."""
-    if isinstance(expression, Columns):
+    if isinstance(expression, InputColumns):
         steps = tuple(_of_columns(step, places) for step in expression.steps)
-        return Columns(sources=expression.sources[places], imputation=expression.imputation[places], steps=steps)
+        return InputColumns(sources=expression.sources[places], imputation=expression.imputation[places], steps=steps)
     if np.array_equal(places, np.arange(width(expression))):
         return expression
     if isinstance(expression, Join):

@@ -62,7 +62,7 @@ def finish(expression: flow.Expression, inputs: flow.Inputs, *, exact: bool) -> 
     leaves = _leaves(simple)
     imputation = _imputation(leaves, inputs)
     centre, scale = _front(leaves, len(inputs.names))
-    if isinstance(simple, flow.Columns) and not _left_over(simple, centre, scale):
+    if isinstance(simple, flow.InputColumns) and not _left_over(simple, centre, scale):
         return Finished(imputation=imputation, centre=centre, scale=scale, sources=simple.sources)
     writer = _Writer(centre=centre, scale=scale, exact=exact)
     writer.write(simple)
@@ -80,7 +80,7 @@ def _simplify(expression: flow.Expression, done: dict[int, flow.Expression], *, 
 
 
 def _simplified(expression: flow.Expression, done: dict[int, flow.Expression], *, exact: bool) -> flow.Expression:
-    if isinstance(expression, flow.Columns):
+    if isinstance(expression, flow.InputColumns):
         return expression if exact else _composed(expression)
     if isinstance(expression, flow.Apply):
         return dataclasses.replace(expression, before=_simplify(expression.before, done, exact=exact))
@@ -97,7 +97,7 @@ def _simplified(expression: flow.Expression, done: dict[int, flow.Expression], *
     return flow.join(joined)
 
 
-def _composed(columns: flow.Columns) -> flow.Columns:
+def _composed(columns: flow.InputColumns) -> flow.InputColumns:
     """Return the columns with their first affine steps as one, or taken into what they are followed by."""
     if any(isinstance(step, bundle_model.Quantiles) for step in columns.steps):
         return _in_given_units(columns)
@@ -112,7 +112,7 @@ def _composed(columns: flow.Columns) -> flow.Columns:
     return dataclasses.replace(columns, steps=steps)
 
 
-def _in_given_units(columns: flow.Columns) -> flow.Columns:
+def _in_given_units(columns: flow.InputColumns) -> flow.InputColumns:
     """Return the columns with no scaling before their first quantiles.
 
     Where several quantiles are alike, a value's last digit decides whether it is one of them. Scaled in another way
@@ -193,9 +193,9 @@ def _given_quantiles(quantiles: Array, units: _Units, known: Sequence[_Known], b
     return np.maximum.accumulate(found, axis=0)
 
 
-def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | None:
+def _merged(first: flow.Expression, second: flow.Expression) -> flow.InputColumns | None:
     """Return two runs of columns as one, where both have at most a ``Scale`` and then an ``Affine``."""
-    if not (isinstance(first, flow.Columns) and isinstance(second, flow.Columns)):
+    if not (isinstance(first, flow.InputColumns) and isinstance(second, flow.InputColumns)):
         return None
     kinds = [_form(one.steps) for one in (first, second)]
     if kinds[0] is None or kinds[1] is None:
@@ -217,7 +217,7 @@ def _merged(first: flow.Expression, second: flow.Expression) -> flow.Columns | N
                 shift=np.concatenate([part.shift for part in moved]),
             )
         )
-    return flow.Columns(
+    return flow.InputColumns(
         sources=np.concatenate([first.sources, second.sources]),
         imputation=np.concatenate([first.imputation, second.imputation]),
         steps=tuple(steps),
@@ -235,23 +235,23 @@ def _form(steps: tuple[flow.Step, ...]) -> tuple[bundle_model.Scale | None, bund
     return None
 
 
-def _no_scale(columns: flow.Columns) -> bundle_model.Scale:
+def _no_scale(columns: flow.InputColumns) -> bundle_model.Scale:
     return bundle_model.Scale(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
 
 
-def _no_affine(columns: flow.Columns) -> bundle_model.Affine:
+def _no_affine(columns: flow.InputColumns) -> bundle_model.Affine:
     return bundle_model.Affine(gain=np.ones(len(columns.sources)), shift=np.zeros(len(columns.sources)))
 
 
-def _leaves(expression: flow.Expression) -> list[flow.Columns]:
-    if isinstance(expression, flow.Columns):
+def _leaves(expression: flow.Expression) -> list[flow.InputColumns]:
+    if isinstance(expression, flow.InputColumns):
         return [expression]
     if isinstance(expression, flow.Apply):
         return _leaves(expression.before)
     return [leaf for part in expression.parts for leaf in _leaves(part)]
 
 
-def _imputation(leaves: Sequence[flow.Columns], inputs: flow.Inputs) -> Array:
+def _imputation(leaves: Sequence[flow.InputColumns], inputs: flow.Inputs) -> Array:
     """Return what each input's missing values become; NaN for inputs that nothing takes, or where they stay."""
     found = np.full(len(inputs.names), np.nan)
     used = np.zeros(len(found), dtype=bool)
@@ -276,7 +276,7 @@ def _same(first: float, second: float) -> bool:
     return math.isclose(first, second, rel_tol=1e-12) or (math.isnan(first) and math.isnan(second))
 
 
-def _front(leaves: Sequence[flow.Columns], count: int) -> tuple[Array, Array]:
+def _front(leaves: Sequence[flow.InputColumns], count: int) -> tuple[Array, Array]:
     """Return the centre and scale of each input that all columns of it begin with; 0 and 1 where they disagree."""
     centre, scale = np.zeros(count), np.ones(count)
     used, agreed = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
@@ -291,7 +291,7 @@ def _front(leaves: Sequence[flow.Columns], count: int) -> tuple[Array, Array]:
     return np.where(keep, centre, 0.0), np.where(keep, scale, 1.0)
 
 
-def _left_over(leaf: flow.Columns, centre: Array, scale: Array) -> list[flow.Step]:
+def _left_over(leaf: flow.InputColumns, centre: Array, scale: Array) -> list[flow.Step]:
     """Return the steps of some columns that the front has not done."""
     first, rest = _scale_first(leaf)
     done = (centre[leaf.sources] == first.centre) & (scale[leaf.sources] == first.scale)
@@ -301,7 +301,7 @@ def _left_over(leaf: flow.Columns, centre: Array, scale: Array) -> list[flow.Ste
     return list(rest)
 
 
-def _scale_first(leaf: flow.Columns) -> tuple[bundle_model.Scale, tuple[flow.Step, ...]]:
+def _scale_first(leaf: flow.InputColumns) -> tuple[bundle_model.Scale, tuple[flow.Step, ...]]:
     """Return the ``Scale`` that some columns begin with, one that does nothing where there is none, and the rest."""
     if leaf.steps and isinstance(leaf.steps[0], bundle_model.Scale):
         return leaf.steps[0], leaf.steps[1:]

@@ -75,7 +75,7 @@ def translate(model: Any, given: converted.Given, _options: frameworks.Options |
         raise errors.ExportError(f"{type(model).__name__} is no model; {steps.WAY_OUT}") from None
     names = (*given.features, *given.benchmarks)
     order = _order(model, names)
-    start = flow.Columns(sources=order, imputation=np.full(len(order), np.nan))
+    start = flow.InputColumns(sources=order, imputation=np.full(len(order), np.nan))
     inputs = flow.Inputs(names=names, imputation=given.imputation, filled=np.zeros(len(names), dtype=bool))
     while True:  # a member of a vote that takes no missing values decides for the members before it
         filled = inputs.filled.copy()

@@ -50,8 +50,8 @@ def ask(sandbox: server.Sandbox) -> Iterator[Asking]:
 
         def asking(url: str = "", *, silent: float = 30.0, waits: list[float] | None = None) -> tournament.Tournament:
             noted = waits if waits is not None else []
-            patience = api.Patience(first=0.0, longest=10.0, silent=silent)
-            client = api.Client(url or sandbox.api_url, held, Silent(), patience=patience, sleep=noted.append)
+            patience = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
+            client = api.ApiClient(url or sandbox.api_url, held, Silent(), patience=patience, sleep=noted.append)
             return tournament.Tournament(undo.enter_context(client))
 
         yield asking

@@ -85,7 +85,7 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
 
 
 def _send(
-    project: Project, ask: Asking, patience: sending.Patience, waits: list[float] | None = None
+    project: Project, ask: Asking, patience: sending.TransferPolicy, waits: list[float] | None = None
 ) -> sending.Stored:
     questioned = ask()
     recorded = project.manifest()["pickle"]
@@ -107,9 +107,9 @@ def _send(
     )
 
 
-def quick(*, attempts: int = 3, silent: float = 30.0, total: float = 60.0) -> sending.Patience:
+def quick(*, attempts: int = 3, silent: float = 30.0, total: float = 60.0) -> sending.TransferPolicy:
     """Be as patient as a test may be."""
-    return sending.Patience(attempts=attempts, silent=silent, total=total)
+    return sending.TransferPolicy(attempts=attempts, silent=silent, total=total)
 
 
 @pytest.mark.parametrize("action", [faults.wrong_etag(), faults.truncated()], ids=["wrong", "truncated"])

@@ -511,7 +511,7 @@ def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Proje
     made = artifact.load(project.folder).manifest
     key = config.canonical_reference(made.image.ref)
     lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-24")})
-    model = lockfile.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
     for written, text in (
         (None, "no such file, and LOCKED=1 (--locked) allows only what it names"),
         (lock, "the model (it has no entry small)"),

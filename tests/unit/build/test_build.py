@@ -49,11 +49,11 @@ def on(tmp_path: Path) -> FakeEngine:
 
 def rendered(folder: Path) -> render.Rendered:
     files = sorted(bundles.written(folder / "bundle").iterdir())
-    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
+    plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
     return render.render(name="small", base="runner:1", plan=plan, bundle_files=files)
 
 
-def make(on: FakeEngine, text: render.Rendered, target: Path, told: Progress | None = None) -> manifest.Pickle:
+def make(on: FakeEngine, text: render.Rendered, target: Path, told: Progress | None = None) -> manifest.PickleRecord:
     with run.start(on) as identity:
         return build.build(text, target, on, identity, progress=told or progress.Silent())
 
@@ -67,7 +67,7 @@ def test_a_pickle_comes_out_as_it_was_made(on: FakeEngine, tmp_path: Path) -> No
     told = engine_cases.Steps()
     made = make(on, rendered(tmp_path), tmp_path / "model.pkl", told)
     content = (tmp_path / "model.pkl").read_bytes()
-    assert made == manifest.Pickle(
+    assert made == manifest.PickleRecord(
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         protocol=5,

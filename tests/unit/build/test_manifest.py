@@ -60,7 +60,7 @@ any_manifest = st.builds(
     bundle=st.builds(manifest.ModelBundle, hash=hashes, kind=lines, features=numbers, parameters=numbers),
     config=st.builds(manifest.ConfigPart, hash=hashes),
     pickle=st.builds(
-        manifest.Pickle,
+        manifest.PickleRecord,
         sha256=hashes,
         size=numbers,
         protocol=st.integers(0, 5),

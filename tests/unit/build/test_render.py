@@ -30,7 +30,7 @@ def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def rendered(bundle_files: list[Path], base: str = BASE) -> render.Rendered:
-    plan = render.Plan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
+    plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
     return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
 
 
@@ -119,12 +119,12 @@ def test_whatever_is_built_from_ends_no_line(text: str) -> None:
 
 def test_the_hash_of_files_is_of_their_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"content")
-    on_disk = tar_stream.Entry(name="a", content=tmp_path / "x")
-    in_memory = tar_stream.Entry(name="a", content=b"content")
-    other = tar_stream.Entry(name="b", content=b"")
+    on_disk = tar_stream.TarEntry(name="a", content=tmp_path / "x")
+    in_memory = tar_stream.TarEntry(name="a", content=b"content")
+    other = tar_stream.TarEntry(name="b", content=b"")
     assert render.hash_entries([on_disk, other]) == render.hash_entries([other, in_memory])
     hashes = [
-        render.hash_entries([tar_stream.Entry(name=name, content=content) for name, content in files])
+        render.hash_entries([tar_stream.TarEntry(name=name, content=content) for name, content in files])
         for files in ([], [("a", b"content")], [("b", b"content")], [("a", b"other")], [("a", b""), ("b", b"content")])
     ]
     assert len(set(hashes)) == len(hashes)

@@ -269,10 +269,10 @@ def test_measuring_one_as_a_script(tmp_path: Path) -> None:
 def test_load_finds_its_files(tmp_path: Path) -> None:
     (tmp_path / "files" / "sub").mkdir(parents=True)
     (tmp_path / "files" / "sub" / "table.csv").write_bytes(b"a\n")
-    given = inside_custom.Bundle({"features": ["a"], "benchmarks": []}, {}, tmp_path)
+    given = inside_custom.CustomBundle({"features": ["a"], "benchmarks": []}, {}, tmp_path)
     assert given.read("sub/table.csv") == given.read("files/sub/table.csv") == b"a\n"
     assert given.path("sub/table.csv").is_file()
     with pytest.raises(FileNotFoundError, match=r"no file 'sub/tabel\.csv'; did you mean 'sub/table\.csv'\?"):
         given.read("sub/tabel.csv")
-    with pytest.raises(inside_custom.RefusedError, match="holds on to `bundle`"):
+    with pytest.raises(inside_custom.CustomCodeError, match="holds on to `bundle`"):
         cloudpickle.dumps(given)

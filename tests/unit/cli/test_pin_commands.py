@@ -466,7 +466,7 @@ def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
     made = artifact.load(project / "dist" / "small").manifest
     assert made.image.kind == kind
     key = config.canonical_reference(made.image.ref)
-    model = lockfile.Model(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
+    model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
     lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-01")}, models={"small": model})
     (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # even when somebody has written it there
     said(capsys)
@@ -519,9 +519,9 @@ def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.
     whole = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
     said(capsys)
     for part, other in (
-        ("bundle", lockfile.Model(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
-        ("pickle", lockfile.Model(image=DIGEST, bundle=model.bundle, pickle="0" * 64)),
-        ("image", lockfile.Model(image=MOVED, bundle=model.bundle, pickle=model.pickle)),
+        ("bundle", lockfile.LockedModel(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
+        ("pickle", lockfile.LockedModel(image=DIGEST, bundle=model.bundle, pickle="0" * 64)),
+        ("image", lockfile.LockedModel(image=MOVED, bundle=model.bundle, pickle=model.pickle)),
     ):
         text = lockfile.to_bytes(lock.with_model("small", other))
         (project / lockfile.NAME).write_bytes(text)
@@ -534,7 +534,9 @@ def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.
         assert (project / lockfile.NAME).read_bytes() == text
     # A pickle that comes out otherwise never takes the place of the one that is there.
     (project / lockfile.NAME).write_bytes(
-        lockfile.to_bytes(lock.with_model("small", lockfile.Model(image=DIGEST, bundle=model.bundle, pickle="0" * 64)))
+        lockfile.to_bytes(
+            lock.with_model("small", lockfile.LockedModel(image=DIGEST, bundle=model.bundle, pickle="0" * 64))
+        )
     )
     (project / "dist" / "small" / artifact.PICKLE).write_bytes(b"edited")
     assert make("--locked") == 5

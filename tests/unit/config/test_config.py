@@ -476,7 +476,7 @@ def test_example_loads_as_it_is_printed(root: Path) -> None:
     path = write(root, (REPOSITORY / "configs" / "mlp.yaml").read_bytes())
     assert config.load(path) == config.Config(
         name="mlp",
-        image=config.Image(ref=REF, stand_in="3.11"),
+        image=config.ImageConfig(ref=REF, stand_in="3.11"),
         bundle=root / "configs" / "bundles" / "mlp",
         post=(post.Rank(scope="era", ties="average"),),
         data_version="v5.2",
@@ -493,7 +493,7 @@ def test_three_keys_are_enough(root: Path) -> None:
     loaded = config.load(write(root, MINIMAL))
     assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.2")
     assert loaded.validate == config.Validate()
-    assert loaded.image == config.Image(ref=REF)
+    assert loaded.image == config.ImageConfig(ref=REF)
 
 
 def test_root_is_above_the_nearest_configs_folder(root: Path) -> None:

@@ -48,9 +48,9 @@ def put(path: Path, **changes: Any) -> Path:
     return path
 
 
-def made(root: Path, bundle: Path, **wishes: Any) -> tuple[init.Written, config.Config, str]:
+def made(root: Path, bundle: Path, **wishes: Any) -> tuple[init.InitResult, config.Config, str]:
     """What init wrote: its own word, the config as it loads, and its text."""
-    written = init.init(init.Wish(bundle=bundle, root=root, **wishes), cache=root.parent / "cache")
+    written = init.init(init.InitRequest(bundle=bundle, root=root, **wishes), cache=root.parent / "cache")
     return written, config.load(written.config), written.config.read_text(encoding="utf-8")
 
 
@@ -73,7 +73,7 @@ def test_the_config_is_complete_and_says_what_it_is_of(root: Path) -> None:
     assert written.name == "my_model_v2"
     assert written.config == root / "configs" / "my_model_v2.yaml"
     assert loaded.bundle == written.bundle == one
-    assert loaded.image == config.Image(ref=init_text.REFERENCE)
+    assert loaded.image == config.ImageConfig(ref=init_text.REFERENCE)
     assert loaded.image.stand_in is None
     assert loaded.post == (post.Rank(),)
     assert loaded.validate == config.Validate()

@@ -232,7 +232,7 @@ CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
     "build": lambda on: on.build([b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()),
     "copy_out": lambda on: on.copy_out("a:1", "/x", run="r").__enter__(),
     "container": lambda on: on.container(
-        "a:1", ("x",), run="r", limits=engine.Limits(cpus=1, memory=1 << 26), network=False
+        "a:1", ("x",), run="r", limits=engine.ContainerLimits(cpus=1, memory=1 << 26), network=False
     ).__enter__(),
 }
 

@@ -26,8 +26,8 @@ parts = st.text(
 contents = st.dictionaries(parts, st.binary(max_size=1500), min_size=1, max_size=4)
 
 
-def entries(files: dict[str, bytes], folder: str = "") -> list[tar_stream.Entry]:
-    return [tar_stream.Entry(name=f"{folder}{name}", content=content) for name, content in files.items()]
+def entries(files: dict[str, bytes], folder: str = "") -> list[tar_stream.TarEntry]:
+    return [tar_stream.TarEntry(name=f"{folder}{name}", content=content) for name, content in files.items()]
 
 
 def packed(files: dict[str, bytes], folder: str = "") -> bytes:
@@ -99,7 +99,10 @@ def test_entries_are_sorted_and_say_nothing_of_this_machine(tmp_path: Path) -> N
     private.write_bytes(b"content")
     private.chmod(0o600)
     os.utime(private, (1_600_000_000, 1_600_000_000))
-    given_entries = [tar_stream.Entry(name="b/z", content=private), *entries({"b/a": b"1", "a": b"2", "c/d/e": b"3"})]
+    given_entries = [
+        tar_stream.TarEntry(name="b/z", content=private),
+        *entries({"b/a": b"1", "a": b"2", "c/d/e": b"3"}),
+    ]
     with tarfile.open(fileobj=io.BytesIO(b"".join(tar_stream.pack(given_entries)))) as archive:
         members = archive.getmembers()
     assert [member.name for member in members] == ["a", "b", "b/a", "b/z", "c", "c/d", "c/d/e"]
@@ -117,7 +120,7 @@ class _Changing:
         self._path, self._content = path, content
 
     def apply(self) -> None:
-        stream = tar_stream.pack([tar_stream.Entry(name="file", content=self._path)])
+        stream = tar_stream.pack([tar_stream.TarEntry(name="file", content=self._path)])
         next(stream)
         self._path.write_bytes(self._content)
         for _ in stream:
@@ -136,6 +139,6 @@ def test_a_large_file_is_never_held_whole(tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(20 << 20)
-    sizes = [len(chunk) for chunk in tar_stream.pack([tar_stream.Entry(name="large", content=path)])]
+    sizes = [len(chunk) for chunk in tar_stream.pack([tar_stream.TarEntry(name="large", content=path)])]
     assert sum(sizes) > 20 << 20
     assert max(sizes) <= 1 << 20

@@ -39,7 +39,9 @@ def run_id(on: FakeEngine) -> Iterator[str]:
         yield identity
 
 
-def resolve(on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False) -> image.Image:
+def resolve(
+    on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False
+) -> image.ResolvedImage:
     return image.resolve(image.Wanted(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent())
 
 
@@ -234,7 +236,7 @@ def test_the_inventory_is_asked_once_and_remembered_by_identity(on: FakeEngine, 
         image.inventory(dataclasses.replace(found, identity=f"sha256:{'0' * 64}"), on, run_id)
 
 
-def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.Image:
+def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.ResolvedImage:
     on.add_image(REF)
     on.programs["inventory.py"] = Program(log=text, code=code)
     return resolve(on)
@@ -289,7 +291,7 @@ def test_an_image_without_a_python_is_refused(on: FakeEngine, run_id: str) -> No
 # ---- the very same again
 
 
-def recorded(found: image.Image, python: str = "3.11.2") -> runner_image.RunnerImage:
+def recorded(found: image.ResolvedImage, python: str = "3.11.2") -> runner_image.RunnerImage:
     return runner_image.RunnerImage(
         kind=found.kind,
         ref=found.ref,
@@ -301,7 +303,7 @@ def recorded(found: image.Image, python: str = "3.11.2") -> runner_image.RunnerI
     )
 
 
-def find_again(on: FakeEngine, was: image.Image) -> image.Image:
+def find_again(on: FakeEngine, was: image.ResolvedImage) -> image.ResolvedImage:
     return image.find_again(recorded(was), on, progress=progress.Silent(), again="BUILD AGAIN")
 
 
@@ -346,7 +348,7 @@ def test_a_name_that_means_another_image_now_is_told(on: FakeEngine) -> None:
         assert said in str(raised.value)
 
 
-def resolve_changed(on: FakeEngine) -> image.Image:
+def resolve_changed(on: FakeEngine) -> image.ResolvedImage:
     on.add_image(REF)
     return resolve(on)
 
@@ -398,7 +400,7 @@ def test_the_digest_that_the_config_names_is_the_one_of_several(on: FakeEngine) 
 BY_DIGEST = f"{REPOSITORY}@{DIGEST}"
 
 
-def pinned(on: FakeEngine, notes: Notes, *, stand_in_python: str | None = None) -> image.Image:
+def pinned(on: FakeEngine, notes: Notes, *, stand_in_python: str | None = None) -> image.ResolvedImage:
     wanted = image.Wanted(ref=REF, stand_in=stand_in_python, digest=DIGEST)
     return image.resolve(wanted, on, pull=True, progress=notes)
 
@@ -429,15 +431,15 @@ def test_a_pin_that_cannot_be_had_is_replaced_by_a_stand_in_if_there_is_one(on: 
         assert said in str(raised.value)
 
 
-def sized(size: int) -> registry.Found:
-    return registry.Found(digest=DIGEST, platforms=(), size=size, python="", labels={}, created="")
+def sized(size: int) -> registry.RemoteImage:
+    return registry.RemoteImage(digest=DIGEST, platforms=(), size=size, python="", labels={}, created="")
 
 
 def test_an_image_that_cannot_fit_is_not_pulled(on: FakeEngine) -> None:
     offer(on)
     on.free = 3_000_000_000
 
-    def ask(size: int) -> image.Image:
+    def ask(size: int) -> image.ResolvedImage:
         return image.resolve(
             image.Wanted(ref=REF), on, pull=False, progress=progress.Silent(), ask=lambda _: sized(size)
         )
@@ -454,7 +456,7 @@ def test_a_registry_that_does_not_say_how_large_it_is_is_no_hindrance(on: FakeEn
     offer(on)
     on.free = 1
 
-    def silent(_: str) -> registry.Found:
+    def silent(_: str) -> registry.RemoteImage:
         raise errors.UnansweredError("no answer", sent=False)
 
     wanted = image.Wanted(ref=REF)

@@ -32,7 +32,7 @@ made_pins = st.builds(
     st.dictionaries(words, words, max_size=30),
 )
 models = st.builds(
-    lambda image, bundle, pickle: lockfile.Model(image=image, bundle=bundle, pickle=pickle),
+    lambda image, bundle, pickle: lockfile.LockedModel(image=image, bundle=bundle, pickle=pickle),
     digests,
     hexadecimal,
     st.none() | hexadecimal,

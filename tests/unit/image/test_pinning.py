@@ -13,12 +13,12 @@ from builder.tournament import images as tournament_images
 
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-FOUND = registry.Found(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
+FOUND = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
 PIN = lockfile.pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
-def judge(key: str = REF, **changes: object) -> pinning.Outcome:
+def judge(key: str = REF, **changes: object) -> pinning.PinResult:
     plain = {"was": PIN, "found": FOUND, "was_there": None, "said": (), "day": "2026-11-24"}
     return pinning.judge(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 
@@ -81,7 +81,7 @@ def test_a_default_that_cannot_be_an_image_is_told() -> None:
     ids=str,
 )
 def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any], said: list[str]) -> None:
-    model = lockfile.Model(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
+    model = lockfile.LockedModel(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
     lock = lockfile.Lock(images={REF: PIN}, models={"mlp": model})
     found = pinning.disagreements(lock, REF, "mlp", **{**WHOLE, **changes})
     assert len(found) == len(said)
@@ -94,11 +94,11 @@ def test_what_the_lock_does_not_name_disagrees() -> None:
         assert pinning.disagreements(lockfile.Lock(), REF, "mlp", **{**WHOLE, "image": image}) == [no_image, no_model]
     by_itself = f"ghcr.io/numerai/x@{DIGEST}"
     assert pinning.disagreements(lockfile.Lock(), by_itself, "mlp", **WHOLE) == [no_model]
-    without_pickle = lockfile.Lock(models={"mlp": lockfile.Model(image=DIGEST, bundle="b" * 64)})
+    without_pickle = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=DIGEST, bundle="b" * 64)})
     for pickle in (None, "c" * 64):
         found = pinning.disagreements(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
         assert found == ["the pickle (none is recorded)"]
-    elsewhere = lockfile.Lock(models={"mlp": lockfile.Model(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
+    elsewhere = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
     for image in (None, ("exact", DIGEST)):
         (found_image,) = pinning.disagreements(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})
         assert found_image.endswith(f"{MOVED[:19]}... recorded for the model)")

@@ -41,20 +41,20 @@ configs = st.fixed_dictionaries(
 
 
 # ruff: noqa: ARG002 - its methods have the real one's parameters
-class Answers(registry_client.Client):
+class Answers(registry_client.RegistryClient):
     """Gives out what is in it, by the last part of a path; whatever else is asked for is absent."""
 
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
 
-    def get(self, repository: str, path: str, at: str) -> registry_client.Answer:
+    def get(self, repository: str, path: str, at: str) -> registry_client.RegistryResponse:
         name = path.rpartition("/")[2]
         if name not in self.bodies:
             raise errors.AbsentImageError(f"{repository}: {at} is not there")
-        return registry_client.Answer(status=200, headers={}, body=self.bodies[name])
+        return registry_client.RegistryResponse(status=200, headers={}, body=self.bodies[name])
 
 
-def resolve(manifest: Any, config: Any) -> registry.Found:
+def resolve(manifest: Any, config: Any) -> registry.RemoteImage:
     blob = json.dumps(config).encode()
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     if isinstance(manifest.get("config"), dict) and "digest" in manifest["config"]:
@@ -89,10 +89,10 @@ def test_whatever_an_image_says_of_itself_it_can_be_pinned(config: dict[str, Any
 def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> None:
     from builder import progress
 
-    class Asked(registry_client.Client):
-        def _patiently(self, url: str, authorization: str, at: str) -> registry_client.Answer:
+    class Asked(registry_client.RegistryClient):
+        def _patiently(self, url: str, authorization: str, at: str) -> registry_client.RegistryResponse:
             assert url.startswith("https://")
-            return registry_client.Answer(status=401, headers={"www-authenticate": challenge}, body=b"")
+            return registry_client.RegistryResponse(status=401, headers={"www-authenticate": challenge}, body=b"")
 
     with pytest.raises(errors.NetworkError) as raised:
         Asked("ghcr.io", lambda: None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")

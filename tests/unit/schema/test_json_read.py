@@ -75,7 +75,7 @@ def test_any_bytes_give_a_mapping_or_faults(text: bytes) -> None:
     read = json_read.read(text)
     if isinstance(read, list):
         assert read
-        assert all(isinstance(fault, parse.Fault) for fault in read)
+        assert all(isinstance(fault, parse.Problem) for fault in read)
 
 
 def test_order_of_keys_and_kind_of_list_change_nothing() -> None:

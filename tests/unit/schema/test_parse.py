@@ -249,5 +249,5 @@ class Span:
 def test_keys_that_must_agree_are_a_fault_at_their_mapping() -> None:
     assert parse.parse(tuple[Span, ...], [{"first": 1}]) == (Span(first=1),)
     assert parse.parse(tuple[Span, ...], [{"first": 1}, {"first": 3, "last": 2}]) == [
-        parse.Fault(path=(1,), text="3 is after 2; first has to come first")
+        parse.Problem(path=(1,), text="3 is after 2; first has to come first")
     ]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builder import tournament
 from builder.tournament import status
-from builder.tournament.status import Rank
+from builder.tournament.status import SlotState
 from tests.support import seats, words
 
 if TYPE_CHECKING:
@@ -22,34 +22,34 @@ NO_ROUND = tournament.NO_ROUND
 EARLIER, LATER = "2026-03-09T12:00:00Z", "2026-03-10T12:00:00Z"
 
 
-def rank(**pickle: Any) -> Rank:
+def rank(**pickle: Any) -> SlotState:
     return status.judge(seats.slot("alpha", pickle=seats.pickle(**pickle))).rank
 
 
 @words.both
 def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
     for changes, expected in (
-        ({}, Rank.GOOD),
-        ({"validation": words.good.upper()}, Rank.GOOD),
-        ({"validation": words.bad}, Rank.FAILED),
-        ({"validation": words.pending}, Rank.WAITING),
-        ({"validation": "invalidated"}, Rank.UNSURE),
-        ({"validation": ""}, Rank.UNSURE),
-        ({"triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
-        ({"triggers": (seats.trigger(words.run_bad, SEGFAULT),)}, Rank.FAILED),
-        ({"triggers": (seats.trigger("error"),)}, Rank.FAILED),
-        ({"triggers": (seats.trigger(words.run_pending),)}, Rank.WAITING),
-        ({"triggers": (seats.trigger("pondering"),)}, Rank.UNSURE),
-        ({"triggers": (seats.trigger(words.run_bad, NO_ROUND),)}, Rank.GOOD),
-        ({"validation": words.bad, "triggers": (seats.trigger(words.run_no_round, NO_ROUND),)}, Rank.GOOD),
-        ({"diagnostics": words.diagnostics_bad}, Rank.FAILED),
-        ({"diagnostics": words.diagnostics}, Rank.GOOD),
-        ({"diagnostics": "pondering"}, Rank.GOOD),
-        ({"trigger": words.run_good}, Rank.GOOD),
-        ({"trigger": words.run_bad}, Rank.FAILED),
-        ({"trigger": words.run_pending}, Rank.WAITING),
-        ({"trigger": "pondering"}, Rank.UNSURE),
-        ({"trigger": words.run_bad, "triggers": (seats.trigger(words.run_good),)}, Rank.GOOD),
+        ({}, SlotState.GOOD),
+        ({"validation": words.good.upper()}, SlotState.GOOD),
+        ({"validation": words.bad}, SlotState.FAILED),
+        ({"validation": words.pending}, SlotState.WAITING),
+        ({"validation": "invalidated"}, SlotState.UNSURE),
+        ({"validation": ""}, SlotState.UNSURE),
+        ({"triggers": (seats.trigger(words.run_good),)}, SlotState.GOOD),
+        ({"triggers": (seats.trigger(words.run_bad, SEGFAULT),)}, SlotState.FAILED),
+        ({"triggers": (seats.trigger("error"),)}, SlotState.FAILED),
+        ({"triggers": (seats.trigger(words.run_pending),)}, SlotState.WAITING),
+        ({"triggers": (seats.trigger("pondering"),)}, SlotState.UNSURE),
+        ({"triggers": (seats.trigger(words.run_bad, NO_ROUND),)}, SlotState.GOOD),
+        ({"validation": words.bad, "triggers": (seats.trigger(words.run_no_round, NO_ROUND),)}, SlotState.GOOD),
+        ({"diagnostics": words.diagnostics_bad}, SlotState.FAILED),
+        ({"diagnostics": words.diagnostics}, SlotState.GOOD),
+        ({"diagnostics": "pondering"}, SlotState.GOOD),
+        ({"trigger": words.run_good}, SlotState.GOOD),
+        ({"trigger": words.run_bad}, SlotState.FAILED),
+        ({"trigger": words.run_pending}, SlotState.WAITING),
+        ({"trigger": "pondering"}, SlotState.UNSURE),
+        ({"trigger": words.run_bad, "triggers": (seats.trigger(words.run_good),)}, SlotState.GOOD),
     ):
         assert rank(**{"validation": words.good, **changes}) is expected, changes
 
@@ -65,7 +65,7 @@ def test_a_failure_on_their_side_does_not_speak_against_a_pickle_that_had_no_rou
 def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
     old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
     new = seats.trigger("success", id="new", inserted_at=LATER)
-    assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is Rank.GOOD
+    assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is SlotState.GOOD
     assert status.newest((old, new)) == [new, old]
 
 
@@ -79,7 +79,7 @@ def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
 
 def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
     for slot in (seats.slot("a", archived=True), seats.slot("b", tournament=11)):
-        assert (status.judge(slot).rank, status.judge(slot).todo) == (Rank.ELSEWHERE, "")
+        assert (status.judge(slot).rank, status.judge(slot).todo) == (SlotState.ELSEWHERE, "")
 
 
 def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
@@ -101,39 +101,39 @@ def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
 def test_an_upload_that_failed_since_is_told_of() -> None:
     failed = seats.pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
     empty = status.judge(seats.slot("alpha"), [failed])
-    assert (empty.rank, empty.todo) == (Rank.FAILED, "why alpha")
+    assert (empty.rank, empty.todo) == (SlotState.FAILED, "why alpha")
     assert "validation failed" in empty.reason
     hooked = seats.slot("alpha", webhook="https://example.invalid/run")
-    assert status.judge(hooked, [failed]).rank is Rank.UNSURE, "another machine submits for it"
+    assert status.judge(hooked, [failed]).rank is SlotState.UNSURE, "another machine submits for it"
     good = seats.pickle("good", owner="s1", inserted_at=EARLIER)
     runs = seats.slot("alpha", pickle=good)
-    assert status.judge(runs, [failed]).rank is Rank.UNSURE
-    assert status.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is Rank.GOOD
-    assert status.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is Rank.GOOD
-    assert status.judge(runs, [good, failed]).rank is Rank.GOOD, "the newest upload is what it runs"
-    assert status.judge(seats.slot("alpha"), [good, failed]).rank is Rank.UNASSIGNED
+    assert status.judge(runs, [failed]).rank is SlotState.UNSURE
+    assert status.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is SlotState.GOOD
+    assert status.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is SlotState.GOOD
+    assert status.judge(runs, [good, failed]).rank is SlotState.GOOD, "the newest upload is what it runs"
+    assert status.judge(seats.slot("alpha"), [good, failed]).rank is SlotState.UNASSIGNED
 
 
 @words.both
 def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> None:
     waiting = seats.pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
     found = status.judge(seats.slot("alpha"), [waiting])
-    assert (found.rank, found.todo) == (Rank.UNASSIGNED, "assign alpha new")
+    assert (found.rank, found.todo) == (SlotState.UNASSIGNED, "assign alpha new")
     assert "a validated pickle is waiting: new-0123456789ab.pkl" in found.reason
     ran = dataclasses.replace(waiting, triggers=(seats.trigger(words.run_bad, SEGFAULT),))
-    assert status.judge(seats.slot("alpha"), [ran]).rank is Rank.FAILED
+    assert status.judge(seats.slot("alpha"), [ran]).rank is SlotState.FAILED
     for changes, expected in (
-        ({"owner": "s2"}, Rank.EMPTY),
-        ({"slots": ("s2",)}, Rank.EMPTY),
-        ({"validation": words.running}, Rank.WAITING),
-        ({"validation": "unvalidated"}, Rank.UNSURE),
+        ({"owner": "s2"}, SlotState.EMPTY),
+        ({"slots": ("s2",)}, SlotState.EMPTY),
+        ({"validation": words.running}, SlotState.WAITING),
+        ({"validation": "unvalidated"}, SlotState.UNSURE),
     ):
         assert status.judge(seats.slot("alpha"), [dataclasses.replace(waiting, **changes)]).rank is expected
     hooked = seats.slot("alpha", webhook="https://example.invalid/run")
-    assert status.judge(hooked, [waiting]).rank is Rank.EMPTY, "a slot with a webhook takes no pickle"
+    assert status.judge(hooked, [waiting]).rank is SlotState.EMPTY, "a slot with a webhook takes no pickle"
     runs = seats.slot("alpha", pickle=seats.pickle("old", validation=words.good, inserted_at=EARLIER))
     newer = status.judge(runs, [waiting])
-    assert (newer.rank, newer.todo) == (Rank.GOOD, "assign alpha new")
+    assert (newer.rank, newer.todo) == (SlotState.GOOD, "assign alpha new")
     assert status.find_ownerless([waiting]) == []
     assert len(status.find_ownerless([dataclasses.replace(waiting, owner="")])) == 1
 
@@ -147,4 +147,4 @@ def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> Non
 def test_whatever_the_api_says_a_slot_stands_somehow(validation: str, word: str, said: list[str], at: str) -> None:
     run = seats.trigger(word, *said, inserted_at=at)
     found = status.judge(seats.slot("alpha", pickle=seats.pickle(validation=validation, triggers=(run, run))))
-    assert (found.rank in Rank, bool(found.reason)) == (True, True)
+    assert (found.rank in SlotState, bool(found.reason)) == (True, True)

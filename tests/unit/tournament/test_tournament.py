@@ -66,7 +66,7 @@ _ANY_ANSWER_WILL_DO = {"assign", "dataset_url", "name_available", "set_label", "
 @pytest.mark.parametrize("name", [name for name in vars(tournament.Tournament) if not name.startswith("_")])
 def test_an_answer_that_cannot_be_read_is_said_and_what_was_ordered_may_have_been_done(name: str) -> None:
     client = Nonsense()
-    ask = getattr(tournament.Tournament(cast("api.Client", client)), name)
+    ask = getattr(tournament.Tournament(cast("api.ApiClient", client)), name)
     named = {
         parameter.name: dt.datetime(2026, 11, 28, tzinfo=dt.UTC) if parameter.name == "now" else "x"
         for parameter in inspect.signature(ask).parameters.values()

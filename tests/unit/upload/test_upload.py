@@ -275,7 +275,7 @@ def test_larger_limits_than_the_tournaments_are_said(tmp_path: Path) -> None:
 # ---- the plan
 
 
-def planned(folder: Path, **changes: Any) -> plan.Plan:
+def planned(folder: Path, **changes: Any) -> plan.UploadPlan:
     """Return a plan for an empty slot, while a round is open."""
     now = dt.datetime(2026, 3, 10, 12, 30, tzinfo=dt.UTC)
     current = tournament.Round(
@@ -287,8 +287,8 @@ def planned(folder: Path, **changes: Any) -> plan.Plan:
     version = tournament.DataVersion(
         id="d1", name="v5.2", version="v5.2", type="", default=True, deprecated=False, experimental=False
     )
-    plain = plan.Plan(
-        wish=plan.Wish(made=exact(folder), slot="mine", data_version="v5.2"),
+    plain = plan.UploadPlan(
+        wish=plan.UploadRequest(made=exact(folder), slot="mine", data_version="v5.2"),
         account="me",
         slot=seats.slot("mine"),
         name="mine",
@@ -304,7 +304,7 @@ def planned(folder: Path, **changes: Any) -> plan.Plan:
     return dataclasses.replace(plain, **changes)
 
 
-def shown(made: plan.Plan) -> str:
+def shown(made: plan.UploadPlan) -> str:
     """Return the plan's lines as one text."""
     return " ".join(" ".join(made.lines()).split())
 

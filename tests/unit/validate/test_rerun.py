@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from builder.config import model as config
 from builder.image import resolve as image
 from builder.tournament import status as standing
 from builder.validate import diagnose, rerun
-from builder.validate import run as validate
 from tests.support import words
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ SEGFAULT = "Segmentation fault! Ensure python and library versions match our env
 AGAIN = "python -m builder trigger alpha"
 
 
-def fault(status: str = "failed", *said: str) -> standing.Fault:
-    return standing.Fault(where="run", status=status, descriptions=said, trigger=None)
+def fault(status: str = "failed", *said: str) -> standing.PickleFailure:
+    return standing.PickleFailure(where="run", status=status, descriptions=said, trigger=None)
 
 
 def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
-    where = image.Image(
+    where = image.ResolvedImage(
         kind=kind,
         ref="a/b:c",
         identity="sha256:1",
@@ -35,14 +35,14 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
         entrypoint=("python",),
         workdir="/",
     )
-    task = rerun.Task(
+    task = rerun.RerunTask(
         pickle=Path("x"),
         image=where,
         python="3.11.2",
         made_on=None,
         live=Path("y"),
         benchmarks=None,
-        limits=validate.Limits(cpus=1, memory=1 << 32, seconds=600),
+        limits=config.Limits(cpus=1, memory=1 << 32, seconds=600),
     )
     return rerun.Rerun(task=task, checks=(), usage=None, log="", cause=cause)
 
@@ -120,7 +120,3 @@ def test_the_words_of_the_tournament(said: str, cause: str) -> None:
 def test_without_any_words_that_is_said() -> None:
     assert diagnose.explain_remote("failed", [], []).text == "the tournament gives no reason"
     assert diagnose.explain_remote("failed", [""], ["a line", "ValueError: odd"]).text.endswith("ValueError: odd")
-
-
-def test_foreign_words_come_on_one_plain_line() -> None:
-    assert diagnose.one_line("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]

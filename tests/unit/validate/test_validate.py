@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from builder import errors, progress, reference
 from builder.build import artifact
+from builder.config import model as config
 from builder.engine import protocol as engine
 from builder.engine import run
 from builder.image import resolve as image
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 ROWS = 8
-LIMITS = validate.Limits(cpus=1.0, memory=4 << 30, seconds=600)
+LIMITS = config.Limits(cpus=1.0, memory=4 << 30, seconds=600)
 GOOD_ENTRY: dict[str, Any] = {
     "format": 1,
     "name": "entry",
@@ -61,7 +62,7 @@ def on(tmp_path: Path) -> FakeEngine:
 
 
 @pytest.fixture
-def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.Task:
+def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.ValidationTask:
     folder = tmp_path / "dist"
     made = manifests.commit(folder, b"pickle")
     bundles.written(tmp_path / "written", bundle)
@@ -71,7 +72,7 @@ def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.Task:
     ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
     pd.DataFrame({"era": "X", "feature_0": 1.0}, index=ids).to_parquet(live)
     on.add_image("runner:1")
-    return validate.Task(
+    return validate.ValidationTask(
         data_version="v5.2",
         artifact=made,
         bundle=bundle,
@@ -104,7 +105,7 @@ def left(*, csv: str | None = None, **reports: Any) -> Program:
     return Program(files=files, **reports)
 
 
-def judge(task: validate.Task, on: FakeEngine) -> validate.Validation:
+def judge(task: validate.ValidationTask, on: FakeEngine) -> validate.Validation:
     with run.start(on) as identity:
         result = validate.validate(task, on, identity, progress.Silent())
     assert on.leftovers() == []
@@ -119,7 +120,7 @@ def failed(result: validate.Validation) -> dict[str, str]:
     return {check.name: check.detail for check in result.checks if check.good is False}
 
 
-def test_a_good_run_is_valid(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_a_good_run_is_valid(task: validate.ValidationTask, on: FakeEngine, golden: list[float]) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden))
     result = judge(task, on)
     assert result.good
@@ -174,7 +175,7 @@ def test_a_good_run_is_valid(task: validate.Task, on: FakeEngine, golden: list[f
     ],
 )
 def test_each_broken_term_is_one_failed_check_with_its_figure(
-    task: validate.Task, on: FakeEngine, golden: list[float], *, changes: dict[str, Any], name: str, said: str
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float], *, changes: dict[str, Any], name: str, said: str
 ) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden, **changes))
     result = judge(task, on)
@@ -183,13 +184,13 @@ def test_each_broken_term_is_one_failed_check_with_its_figure(
     assert said in failed(result)[name]
 
 
-def test_one_row_may_be_constant(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_one_row_may_be_constant(task: validate.ValidationTask, on: FakeEngine, golden: list[float]) -> None:
     one = dataclasses.replace(task, files=dataclasses.replace(task.files, rows=1))
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden, rows=1, distinct=1))
     assert judge(one, on).good
 
 
-def test_exit_0_without_a_csv_is_no_success(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_exit_0_without_a_csv_is_no_success(task: validate.ValidationTask, on: FakeEngine, golden: list[float]) -> None:
     leaving(on, entry=GOOD_ENTRY, measured={**measured(golden), "csv": None})
     said = (
         "the entry point ended with exit 0 and wrote no CSV: the function ended the process itself, as `sys.exit` does"
@@ -197,7 +198,7 @@ def test_exit_0_without_a_csv_is_no_success(task: validate.Task, on: FakeEngine,
     assert failed(judge(task, on))["csv"].startswith(said)
 
 
-def test_a_csv_that_cannot_be_read_is_told(task: validate.Task, on: FakeEngine) -> None:
+def test_a_csv_that_cannot_be_read_is_told(task: validate.ValidationTask, on: FakeEngine) -> None:
     leaving(on, entry=GOOD_ENTRY, measure={"code": 1, "timed_out": False, "log": "Traceback\nIndexError: no columns\n"})
     said = "the result could not be read in the image: exit 1: IndexError: no columns"
     assert failed(judge(task, on))["measuring"].startswith(said)
@@ -211,7 +212,7 @@ def test_a_csv_that_cannot_be_read_is_told(task: validate.Task, on: FakeEngine) 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e3])
 @pytest.mark.parametrize("row", [0, 5])
 def test_one_golden_row_that_differs_fails(
-    task: validate.Task, on: FakeEngine, golden: list[float], bad: float, row: int
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float], bad: float, row: int
 ) -> None:
     golden[row] = bad
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden))
@@ -220,7 +221,9 @@ def test_one_golden_row_that_differs_fails(
     assert all("6 rows, largest difference" in said and "bound" in said for said in failed(result).values())
 
 
-def test_a_difference_within_the_bound_holds(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_a_difference_within_the_bound_holds(
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float]
+) -> None:
     bound = reference.bound(np.array(golden))
     leaving(on, entry=GOOD_ENTRY, measured=measured([value + 0.9 * bound for value in golden]))
     assert judge(task, on).good
@@ -228,7 +231,9 @@ def test_a_difference_within_the_bound_holds(task: validate.Task, on: FakeEngine
     assert not judge(task, on).good
 
 
-def test_a_framework_that_disagrees_is_told_apart(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_a_framework_that_disagrees_is_told_apart(
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float]
+) -> None:
     shifted = dataclasses.replace(task.bundle.golden, predictions=task.bundle.golden.predictions + 1)
     other = dataclasses.replace(task, bundle=dataclasses.replace(task.bundle, golden=shifted))
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden))
@@ -237,13 +242,13 @@ def test_a_framework_that_disagrees_is_told_apart(task: validate.Task, on: FakeE
 
 @pytest.mark.parametrize("count", [0, 5, 7])
 def test_too_few_or_too_many_golden_rows_fail(
-    task: validate.Task, on: FakeEngine, golden: list[float], count: int
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float], count: int
 ) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured([*golden, 0.0][:count]))
     assert failed(judge(task, on))["golden rows: framework"] == f"{count} predictions for 6 rows"
 
 
-def test_a_pickle_of_somebody_else_has_no_golden_rows(task: validate.Task, on: FakeEngine) -> None:
+def test_a_pickle_of_somebody_else_has_no_golden_rows(task: validate.ValidationTask, on: FakeEngine) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(None))
     assert "not of this tool's making" in failed(judge(task, on))["golden rows"]
 
@@ -263,7 +268,7 @@ def test_a_pickle_of_somebody_else_has_no_golden_rows(task: validate.Task, on: F
     ],
 )
 def test_a_run_that_failed_is_explained_and_judged_no_further(
-    task: validate.Task, on: FakeEngine, entry: dict[str, Any] | None, ended: dict[str, Any], said: str
+    task: validate.ValidationTask, on: FakeEngine, entry: dict[str, Any] | None, ended: dict[str, Any], said: str
 ) -> None:
     leaving(on, entry={**GOOD_ENTRY, **entry} if entry else None, **ended)
     result = judge(task, on)
@@ -277,7 +282,7 @@ CSV = "id,prediction\n" + "".join(f"n{number:015x},0.5\n" for number in range(RO
 
 
 def test_an_abort_after_the_csv_is_whole_is_run_once_more(
-    task: validate.Task, on: FakeEngine, golden: list[float]
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float]
 ) -> None:
     good = left(entry=GOOD_ENTRY, measured=measured(golden))
     on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=good)
@@ -288,7 +293,7 @@ def test_an_abort_after_the_csv_is_whole_is_run_once_more(
     assert result.usage is not None
 
 
-def test_two_aborts_in_a_row_are_a_finding(task: validate.Task, on: FakeEngine, golden: list[float]) -> None:
+def test_two_aborts_in_a_row_are_a_finding(task: validate.ValidationTask, on: FakeEngine, golden: list[float]) -> None:
     again = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=left(entry=GOOD_ENTRY, measured=measured(golden)))
     on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=again)
     detail = failed(judge(task, on))["entry point"]
@@ -307,7 +312,7 @@ def test_two_aborts_in_a_row_are_a_finding(task: validate.Task, on: FakeEngine, 
     ],
 )
 def test_an_abort_without_a_whole_csv_is_judged_at_once(
-    task: validate.Task, on: FakeEngine, golden: list[float], *, csv: str | None, log: str, said: str
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float], *, csv: str | None, log: str, said: str
 ) -> None:
     good = left(entry=GOOD_ENTRY, measured=measured(golden))
     on.programs["watch.py"] = dataclasses.replace(left(entry={**ABORTED, "log": log}, csv=csv), then=good)
@@ -315,7 +320,7 @@ def test_an_abort_without_a_whole_csv_is_judged_at_once(
 
 
 def test_a_csv_that_is_too_large_is_not_taken_for_whole(
-    task: validate.Task, on: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    task: validate.ValidationTask, on: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validate, "_MOST_CSV_BYTES", 4096)
     leaving(on, entry=ABORTED, csv=CSV)
@@ -323,7 +328,7 @@ def test_a_csv_that_is_too_large_is_not_taken_for_whole(
 
 
 def test_in_a_look_alike_a_note_says_that_its_seconds_are_too_good(
-    task: validate.Task, on: FakeEngine, golden: list[float]
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float]
 ) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden))
     look_alike = dataclasses.replace(task, image=dataclasses.replace(task.image, kind="stand_in"))
@@ -337,26 +342,30 @@ def test_in_a_look_alike_a_note_says_that_its_seconds_are_too_good(
     assert [check.name for check in judge(look_alike, on).checks] == ["entry point"]
 
 
-def test_a_pickle_made_for_another_python_is_named(task: validate.Task, on: FakeEngine) -> None:
+def test_a_pickle_made_for_another_python_is_named(task: validate.ValidationTask, on: FakeEngine) -> None:
     leaving(on, entry={**GOOD_ENTRY, "code": -11})
     result = judge(dataclasses.replace(task, python="3.13.5"), on)
     assert "the pickle was made for Python 3.11.2, and the image has Python 3.13.5" in failed(result)["entry point"]
 
 
-def test_a_container_that_fails_before_the_run_is_the_engines_matter(task: validate.Task, on: FakeEngine) -> None:
+def test_a_container_that_fails_before_the_run_is_the_engines_matter(
+    task: validate.ValidationTask, on: FakeEngine
+) -> None:
     leaving(on, code=125, log="no such runtime")
     with pytest.raises(errors.EngineError, match=r"exit 125 before the pickle was run: no such runtime"):
         judge(task, on)
     assert on.leftovers() == []
 
 
-def test_a_container_that_ends_well_and_leaves_nothing_is_an_error(task: validate.Task, on: FakeEngine) -> None:
+def test_a_container_that_ends_well_and_leaves_nothing_is_an_error(
+    task: validate.ValidationTask, on: FakeEngine
+) -> None:
     leaving(on)
     with pytest.raises(errors.EngineError, match="could not copy /box/out out of a container"):
         judge(task, on)
 
 
-def test_an_image_without_an_entry_point_is_no_runner(task: validate.Task, on: FakeEngine) -> None:
+def test_an_image_without_an_entry_point_is_no_runner(task: validate.ValidationTask, on: FakeEngine) -> None:
     leaving(on, entry=GOOD_ENTRY)
     bare = dataclasses.replace(task, image=dataclasses.replace(task.image, entrypoint=()))
     with pytest.raises(errors.ImageError, match=r"runner:1 has no entry point"):
@@ -368,7 +377,7 @@ def test_an_image_without_an_entry_point_is_no_runner(task: validate.Task, on: F
 
 
 def test_the_report_says_what_where_and_under_which_limits(
-    task: validate.Task, on: FakeEngine, golden: list[float]
+    task: validate.ValidationTask, on: FakeEngine, golden: list[float]
 ) -> None:
     leaving(on, entry=GOOD_ENTRY, measured=measured(golden, distinct=1))
     written = json.loads(report.to_bytes(judge(task, on)))
@@ -406,9 +415,9 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 )
 @settings(max_examples=50)
 def test_whatever_was_measured_only_a_kept_contract_is_good(
-    task: validate.Task, changes: dict[str, Any], predicted: list[float] | None
+    task: validate.ValidationTask, changes: dict[str, Any], predicted: list[float] | None
 ) -> None:
-    outcome = validate.Outcome(
+    outcome = validate.ContainerResult(
         exit=engine.Exit(code=0, out_of_memory=False),
         entry=GOOD_ENTRY,
         measured=measured(predicted, **changes),

@@ -17,7 +17,7 @@ import numpy as np
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, npz
 from builder.schema import parse, types
-from builder.schema.types import listed
+from builder.text import listed, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ _RESERVED = frozenset({"id", "era", "data_type"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoldenText:
+class GoldenHeader:
     """What ``golden.npz`` holds.
 
     Attributes:
@@ -51,7 +51,7 @@ class GoldenText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileText:
+class FileHeader:
     """A file beside ``bundle.json``.
 
     Attributes:
@@ -64,7 +64,7 @@ class FileText:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text(abc.ABC):
+class BundleHeader(abc.ABC):
     """``bundle.json``.
 
     Attributes:
@@ -88,8 +88,8 @@ class Text(abc.ABC):
     benchmarks: Annotated[tuple[Name, ...], types.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], types.length(0, 100)] = ()
     arrays: dict[str, npz.Declared]
-    files: dict[str, FileText] = field(default_factory=dict)
-    golden: GoldenText
+    files: dict[str, FileHeader] = field(default_factory=dict)
+    golden: GoldenHeader
     trained: dict[str, Fact] = field(default_factory=dict)
 
     @classmethod
@@ -123,7 +123,7 @@ class Text(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def own_faults(self) -> list[parse.Fault]:
+    def own_faults(self) -> list[parse.Problem]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
 
     @abc.abstractmethod
@@ -145,7 +145,7 @@ class Text(abc.ABC):
         """The model's inputs: features, then benchmarks."""
         return self.features + self.benchmarks
 
-    def faults(self) -> list[parse.Fault]:
+    def faults(self) -> list[parse.Problem]:
         """Return all that is wrong with the text, taken by itself."""
         return [
             *_repeats(("features",), self.features),
@@ -160,19 +160,19 @@ class Text(abc.ABC):
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
         ]
 
-    def _golden_faults(self) -> list[parse.Fault]:
+    def _golden_faults(self) -> list[parse.Problem]:
         found = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
         if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
             text = f"{inputs.shape}; (rows, {wanted}) is needed: a column for each feature, then each benchmark"
-            found.append(parse.Fault(path=("golden", "inputs", "shape"), text=text))
+            found.append(parse.Problem(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
             text = f"{predictions.shape}; {inputs.shape[:1]} is needed: one for each row of the golden inputs"
-            found.append(parse.Fault(path=("golden", "predictions", "shape"), text=text))
+            found.append(parse.Problem(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
             text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
-            found.append(parse.Fault(path=("golden", "predictions", "dtype"), text=text))
+            found.append(parse.Problem(path=("golden", "predictions", "dtype"), text=text))
         return found
 
 
@@ -186,54 +186,54 @@ def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], 
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
 
 
-def _reserved(path: parse.Place, names: tuple[str, ...]) -> list[parse.Fault]:
+def _reserved(path: parse.Place, names: tuple[str, ...]) -> list[parse.Problem]:
     """Return a fault when a name is that of another column of the tournament's frames."""
     found = [name for name in names if name in _RESERVED or name.startswith("target")]
     if not found:
         return []
     said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
-    return [parse.Fault(path=path, text=said)]
+    return [parse.Problem(path=path, text=said)]
 
 
-def _repeats(path: parse.Place, names: Sequence[str]) -> list[parse.Fault]:
+def _repeats(path: parse.Place, names: Sequence[str]) -> list[parse.Problem]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return []
     text = (
         f"{len(twice):,} of {len(set(names)):,} names are there more than once: {listed(twice)}; each input has its own"
     )
-    return [parse.Fault(path=path, text=text)]
+    return [parse.Problem(path=path, text=text)]
 
 
-def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[parse.Fault]:
+def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[parse.Problem]:
     both = sorted(set(features) & set(benchmarks))
     if not both:
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
-    return [parse.Fault(path=("benchmarks",), text=text)]
+    return [parse.Problem(path=("benchmarks",), text=text)]
 
 
-def _file_name_faults(names: Iterable[str]) -> list[parse.Fault]:
+def _file_name_faults(names: Iterable[str]) -> list[parse.Problem]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
     found = []
     for name in sorted(names):
         if not files.is_beside(name):
-            text = f"{types.show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
-            found.append(parse.Fault(path=("files",), text=text))
+            text = f"{show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
+            found.append(parse.Problem(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
-            text = f"{types.show(min(above))} is a file, and {types.show(name)} lies in it; rename one"
-            found.append(parse.Fault(path=("files",), text=text))
+            text = f"{show(min(above))} is a file, and {show(name)} lies in it; rename one"
+            found.append(parse.Problem(path=("files",), text=text))
     return found
 
 
-def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Fault]:
+def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Problem]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        parse.Fault(path=("post", place, "neutralize", "group"), text=f"{types.show(group)}; {text}")
+        parse.Problem(path=("post", place, "neutralize", "group"), text=f"{show(group)}; {text}")
         for place, group in postprocessing.groups(steps).items()
     ]
 
@@ -244,22 +244,22 @@ _TRACES = frozenset(
 )
 
 
-def _trace_faults(key: str, value: object) -> list[parse.Fault]:
+def _trace_faults(key: str, value: object) -> list[parse.Problem]:
     """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
     if not (key.isprintable() and 0 < len(key) <= 200):
-        return [parse.Fault(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
+        return [parse.Problem(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
     if key.lower() in _TRACES:
-        return [parse.Fault(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
+        return [parse.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
     texts = value if isinstance(value, tuple) else (value,)
     for text in texts:
         if not isinstance(text, str):
             continue
-        shown = types.show(text)
+        shown = show(text)
         if _SURROGATE.search(text):
-            return [parse.Fault(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
+            return [parse.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
-            return [parse.Fault(path=("trained", key), text=reason)]
+            return [parse.Problem(path=("trained", key), text=reason)]
     return []
 
 

@@ -1,0 +1,64 @@
+"""The text of messages: nothing that somebody else wrote moves a cursor or fills the screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import text
+
+
+def test_one_line_is_printable_and_cut() -> None:
+    assert text.one_line("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]
+
+
+def test_escape_keeps_what_can_be_printed() -> None:
+    assert text.escape("é \u6587 name") == "é \u6587 name"
+
+
+@pytest.mark.parametrize("bad", ["\x1b[2J", "a\nb", "\u202ename", "\udcff"])
+def test_escape_leaves_nothing_that_moves_a_cursor(bad: str) -> None:
+    assert text.escape(bad).isprintable()
+    assert text.escape(Path(bad)).isprintable()
+
+
+def test_escape_lines_keeps_lines() -> None:
+    assert text.escape_lines("a\n\tb\x1b[2J") == "a\n    b\\x1b[2J"
+
+
+def test_blank_keeps_the_length_up_to_the_end() -> None:
+    assert text.blank("a\tb\x1bc \n") == "a b c"
+
+
+def test_listed_counts_what_it_leaves_out() -> None:
+    assert text.listed(range(1_003), most=3) == "0, 1, 2 and 1,000 more"
+    assert text.listed(["a", "b"]) == "a, b"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("a" * 61, f'"{"a" * 57}..."'),
+        ('a"b\\', r'"a\"b\\"'),
+        ("\x1b[2J", r'"\x1b[2J"'),
+        (True, "true"),
+        (None, "nothing"),
+        ({"a": 1}, "a mapping"),
+        ([1], "a list"),
+        pytest.param(10**5_000, "a huge number", id="huge"),
+        (3.5, "3.5"),
+    ],
+)
+def test_show(value: object, shown: str) -> None:
+    assert text.show(value) == shown
+
+
+def test_sort_of_names_plain_types() -> None:
+    assert [text.sort_of(value) for value in ("a", True, 1, 1.5, [1])] == [
+        "text",
+        "a truth value",
+        "a whole number",
+        "a decimal number",
+        "a list",
+    ]
