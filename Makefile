@@ -34,6 +34,7 @@ refused = $(filter-out $(TAKES.$(goal)),$(given) $(if $(filter $(goal),$(COMMAND
 $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(refused),\
 	$(error make $(goal) takes no $(name); it takes: $(or $(TAKES.$(goal)),no variable))))
 
+# make passes a signal to the process that it started: no shell stands between it and a command that takes long.
 .PHONY: $(COMMANDS) help setup sandbox train fmt lint type test bench lock
 
 help: ## list the targets, and the variables that they take
@@ -60,29 +61,38 @@ $(COMMANDS):
 	@sh requirements/run.sh $@ $(TAKES.$@)
 
 sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
-	@$(VENV)python -m tests.sandbox $$([ "$$YES" != 1 ] || echo --yes)
+	@case "$$YES" in '' | 0) set -- ;; 1) set -- --yes ;; \
+	*) printf 'error: YES=%s: expected 1 (on) or 0 (off)\n' "$$YES" >&2; exit 2 ;; esac; exec $(VENV)python -m tests.sandbox "$$@"
 
 .PHONY: rows
 rows: .venv/.train ## fetch the rows that configs/examples are validated on: real ones of 2018
 	@$(VENV)python -m configs.train.rows
 
 train: .venv/.train ## fetch the example's rows, train its network and write its bundle again
-	@$(VENV)python -m configs.train.rows && for one in mlp wide examples; do $(VENV)python -m configs.train.$$one || exit; done
+	@$(VENV)python -m configs.train.rows
+	@$(VENV)python -m configs.train.mlp
+	@$(VENV)python -m configs.train.wide
+	@$(VENV)python -m configs.train.examples
 
 fmt: .venv/.test ## format the code
-	@$(VENV)ruff format . && $(VENV)ruff check --fix-only .
+	@$(VENV)ruff format .
+	@$(VENV)ruff check --fix-only .
 
 lint: .venv/.test ## check style and the import contracts
-	@$(VENV)ruff check . && $(VENV)ruff format --check . && $(VENV)lint-imports
+	@$(VENV)ruff check .
+	@$(VENV)ruff format --check .
+	@$(VENV)lint-imports
 
 type: .venv/.test ## check types
 	@$(VENV)mypy
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
-	@sh requirements/run.sh engine YES && $(VENV)pytest -n auto --dist loadgroup $(SUITES)
+	@sh requirements/run.sh engine YES
+	@$(VENV)pytest -n auto --dist loadgroup $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run
-	@sh requirements/run.sh engine YES && $(VENV)python -m benchmarks
+	@sh requirements/run.sh engine YES
+	@$(VENV)python -m benchmarks
 
 lock: ## resolve requirements/*.in again (takes uv from PATH)
 	@sh requirements/lock.sh

@@ -9,29 +9,58 @@ import shlex
 import sys
 from pathlib import Path
 
+UNDER_MAKE = "NUMERAI_BUILDER_UNDER_MAKE"
+"""Set by the Makefile's targets, in requirements/run.sh."""
 
-def with_config(name: str, config: Path, *options: str) -> str:
+
+def with_config(name: str, config: Path | None, *options: str) -> str:
     """Return a command on a config, ready to be typed from the current folder.
 
     It is ``make NAME CONFIG=...`` next to a Makefile, and the command itself elsewhere.
 
     Args:
         name: The command, such as ``pickle``.
-        config: A config file, or a ``dist/NAME`` folder: its config is meant.
+        config: A config file, or a ``dist/NAME`` folder: its config is meant. The command has ``CONFIG`` in its place
+            if there is none, or it is not known (None).
         options: Such as ``--pull`` and ``--model=my_slot``.
     """
     here = Path(os.path.realpath(Path.cwd()))
-    full = Path(os.path.realpath(config))
-    path = full if full.suffix in {".yaml", ".yml"} else config_of(full) or _usual_config(full)
-    if (here / "Makefile").is_file() and path.is_relative_to(here / "configs"):
+    full = Path(os.path.realpath(config)) if config else None
+    path = full if full is None or full.suffix in {".yaml", ".yml"} else config_of(full)
+    if path is None:
+        return plain(name, *options, takes="CONFIG")
+    if _uses_make(here) and path.is_relative_to(here / "configs"):
         given = [f"CONFIG={path.relative_to(here)}", *map(_as_variable, options)]
         return " ".join(["make", name, *(shlex.quote(one.replace("$", "$$")) for one in given)])
-    program = "numerai-builder" if Path(sys.argv[0]).name == "numerai-builder" else "python -m builder"
     shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return " ".join([program, name, *map(shlex.quote, [str(shown), *options])])
+    return " ".join([_program(), name, *map(shlex.quote, [str(shown), *options])])
 
 
-def name_config(text: str, config: Path) -> str:
+def plain(name: str, *options: str, takes: str = "") -> str:
+    """Return a command as :func:`with_config` does; what it ``takes`` is left to the reader to fill in."""
+    if _uses_make(Path.cwd()):
+        return " ".join(["make", name, *([f"{takes}=..."] if takes else []), *map(_as_variable, options)])
+    return " ".join([_program(), name, *([takes] if takes else []), *options])
+
+
+def with_folder(name: str, folder: Path) -> str:
+    """Return a command on a ``dist/NAME`` folder that has no config."""
+    return f"{_program()} {name} {shlex.quote(str(folder))}"
+
+
+def option(text: str) -> str:
+    """Return an option such as ``--yes``, as the person types it who called the command, or make."""
+    return f"{_as_variable(text)} ({text})" if os.environ.get(UNDER_MAKE) else text
+
+
+def build_again(folder: Path) -> str:
+    """Return what to do about a ``dist/NAME`` that is no good: without a config, nothing here can build it."""
+    if folder.parent.name != "dist" or config_of(Path(os.path.realpath(folder))) is None:
+        return "get the folder again from where it came"
+    return f"run `{with_config('pickle', folder)}` to build it again"
+
+
+def name_config(text: str, config: Path | None) -> str:
     """Return a text whose commands name a config, as :func:`with_config` does, where it says ``CONFIG=...``."""
     return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda found: with_config(found[1], config), text)
 
@@ -42,8 +71,12 @@ def config_of(folder: Path) -> Path | None:
     return next(iter(sorted(path for path in named if path.is_file())), None)
 
 
-def _usual_config(folder: Path) -> Path:
-    return folder.parent.parent / "configs" / f"{folder.name}.yaml"
+def _uses_make(here: Path) -> bool:
+    return (here / "Makefile").is_file()
+
+
+def _program() -> str:
+    return "numerai-builder" if Path(sys.argv[0]).name == "numerai-builder" else "python -m builder"
 
 
 def _as_variable(option: str) -> str:

@@ -86,12 +86,11 @@ def verdict(lines: Sequence[DoctorCheck]) -> str:
 
 
 def judge_engine(found: EngineFound | errors.EngineError) -> list[DoctorCheck]:
-    """Judge the engine, or the error that says why there is none and, after its last semicolon, what to do."""
+    """Judge the engine, or the error that says why there is none and what to do."""
     if isinstance(found, errors.EngineError):
-        text, semicolon, fix = str(found).rpartition("; ")
-        if not semicolon or "`make engine`" in fix:
-            fix = "make engine"
-        return [DoctorCheck(name=ENGINE, good=False, text=text or str(found), fix=fix)]
+        text = str(found).removesuffix(found.fix).rstrip("; ")
+        fix = "make engine" if not found.fix or "`make engine`" in found.fix else found.fix
+        return [DoctorCheck(name=ENGINE, good=False, text=text, fix=fix)]
     lines = [DoctorCheck(name=ENGINE, good=True, text=f"version {found.facts.version}, API {found.facts.api}")]
     if found.free is None:
         lines.append(DoctorCheck(name=DISK, good=None, text="of another machine: not known from here"))

@@ -9,6 +9,7 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── ExportError     2    a trained model that cannot be expressed
     ├── DataError       2    live data to predict on
     ├── ArtifactError   2    dist/NAME: absent, cut short, edited, or not what this tool writes
+    │   └── FileKindError  2  a file there is a link, a device, too large, or one too many
     ├── LockError       2    a lock file that cannot be created or locked
     ├── EngineError     3    the container engine
     │   ├── BuildError  3    a step of the Dockerfile failed
@@ -27,6 +28,7 @@ Findings (a validation that fails, a rebuild that differs) are values, not error
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -37,6 +39,83 @@ _RESOLVE_ATTEMPTS = 2
 """A misspelt name stays misspelt, and a computer without a network stays without: longer waits do not help."""
 
 
+# A clause that says what to do begins with one of these, or with a command.
+_VERBS = (
+    *(
+        "archive",
+        "ask",
+        "build",
+        "call",
+        "change",
+        "check",
+        "choose",
+        "convert",
+        "copy",
+        "create",
+        "export",
+        "expected",
+    ),
+    *(
+        "fetch",
+        "fill",
+        "fix",
+        "free",
+        "get",
+        "give",
+        "install",
+        "join",
+        "keep",
+        "leave",
+        "list",
+        "load",
+        "look",
+        "make",
+    ),
+    *(
+        "mend",
+        "move",
+        "name",
+        "pass",
+        "pin",
+        "pull",
+        "put",
+        "remove",
+        "rename",
+        "repair",
+        "replace",
+        "report",
+        "restart",
+    ),
+    *("review", "run", "say", "see", "select", "send", "set", "shorten", "split", "start", "stop", "store", "take"),
+    *("train", "type", "unlock", "unset", "update", "upload", "use", "wait", "write"),
+)
+_INSTRUCTION = re.compile(
+    r"(?:.*?: )??((?:(?:else|or|then|and|to),? )*"
+    rf"(?:(?i:{'|'.join(_VERBS)})\b(?![:=])|did you mean |`(?:make|python -m builder|numerai-builder|docker)\b))"
+)
+_CLAUSE = re.compile(r"\S.*?(?=; |\n|[.?] (?=[A-Z`])|$)", re.DOTALL)
+
+
+def find_fix(text: str) -> str:
+    """Return the part of a message that says what to do next; empty if it has none.
+
+    It is the last clause with an instruction in it, from there on, and those clauses before it that are nothing else.
+    A clause ends outside of parentheses, with a semicolon, a sentence or a line.
+    """
+    masked, before = text, ""
+    while masked != before:
+        masked, before = re.sub(r"\([^()]*\)", lambda found: "_" * len(found[0]), masked), masked
+    start = end = 0
+    for clause in reversed(list(_CLAUSE.finditer(masked))):
+        at = clause.start() + (2 if clause[0].startswith(("; ", ". ", "? ")) else 0)
+        found = _INSTRUCTION.match(masked, at, clause.end())
+        if end and (found is None or found.start(1) > at):
+            break
+        if found:
+            start, end = found.start(1), end or clause.end()
+    return text[start:end]
+
+
 class BuilderError(Exception):
     """Base of all errors a user can cause or meet."""
 
@@ -44,8 +123,8 @@ class BuilderError(Exception):
 
     @property
     def fix(self) -> str:
-        """What to do next: the message from its last semicolon on; empty if it has none."""
-        return str(self).rpartition("; ")[2] if "; " in str(self) else ""
+        """What to do next, as the message says it; empty if it does not."""
+        return find_fix(str(self))
 
 
 class UsageError(BuilderError):
@@ -91,6 +170,10 @@ class ArtifactError(BuilderError):
     """``dist/NAME`` is absent, was cut short, was edited after the build, or holds what this tool does not write."""
 
     exit_code = 2
+
+
+class FileKindError(ArtifactError):
+    """A file there is none that this tool writes: a link, a device, a folder in its place, or too large."""
 
 
 class LockError(BuilderError):

@@ -14,8 +14,7 @@ for name; do
     option=--$(printf %s "$name" | tr A-Z_ a-z-)
     case $command.$name in
         *.CONFIG | *.SLOT | rollback.MODEL) target=$value ;;
-        *.BUNDLE) set -- "$@" "--from=$value" ;;
-        *.MODEL | *.NAME | *.PYTHON | *.TO) set -- "$@" "$option=$value" ;;
+        *.BUNDLE | *.MODEL | *.NAME | *.PYTHON | *.TO) set -- "$@" "$option=$value" ;;
         *)
             case $value in
                 0) ;;
@@ -26,4 +25,5 @@ for name; do
     esac
 done
 [ -z "$target" ] || set -- "$@" -- "$target"
+export NUMERAI_BUILDER_UNDER_MAKE=1 # so that messages name variables
 exec .venv/bin/python -m builder "$command" "$@"

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors, locks, paths
-from builder.build import manifest, untrusted
+from builder.build import manifest, render, untrusted
+from builder.bundle.storage import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,10 +33,12 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "validation.json",
 )
 # What later stages say about one pickle: gone as soon as another one takes its place.
-DEPENDENT = ("audit.json", VALIDATION, "report.html", "provenance.json", "receipt.json")
+DEPENDENT = (VALIDATION, "report.html", "provenance.json", "receipt.json")
 MOST_PICKLE = 1 << 34
 """Bytes of ``model.pkl``."""
-_MARK, _LOCK, _STAGING = ".unfinished", ".lock", ".staging-"
+MOST_ENTRIES = 2 * files.MOST_FILES
+"""Files and folders in ``context/``."""
+_MARK, _LOCK, _STAGING, _STAMP = ".unfinished", ".lock", ".staging-", ".written"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +61,14 @@ def load(folder: Path) -> Artifact:
         errors.ArtifactError: nothing was built there, a build was cut short, the pickle was edited, or a file is not
             what this tool writes.
     """
-    again = commands.with_config("pickle", folder)
+    again = commands.build_again(folder)
     if os.path.lexists(folder / _MARK):
         # The pickle may be whole, and what lies beside it another build's.
-        raise errors.ArtifactError(f"{folder}: a build was cut short there; run `{again}` to build it again")
+        raise errors.ArtifactError(f"{folder}: a build was cut short there; {again}")
+    first = commands.with_config("pickle", folder)
     if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
-        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{again}` first")
-    with _telling(f"read {folder}"):
+        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{first}` first")
+    with _telling(f"read {folder}"), untrusted.with_fix(again):
         found = manifest.read(folder / MANIFEST)
         with untrusted.open_file(folder / PICKLE, most=MOST_PICKLE) as file:
             size = os.fstat(file.fileno()).st_size
@@ -74,12 +78,12 @@ def load(folder: Path) -> Artifact:
     if not same_size:
         raise errors.ArtifactError(
             f"{folder / PICKLE}: has {size:,} bytes, and {MANIFEST} says {found.pickle.size:,}: the file was edited or "
-            f"replaced after the build; run `{again}` to build it again"
+            f"replaced after the build; {again}"
         )
     if actual != found.pickle.sha256:
         raise errors.ArtifactError(
             f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
-            f"edited or replaced after the build; run `{again}` to build it again"
+            f"edited or replaced after the build; {again}"
         )
     return Artifact(folder=folder, manifest=found)
 
@@ -127,11 +131,12 @@ def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
     with _telling(f"write to {folder}"):
         before = _recorded_hash(folder)
         (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
+        stamp(staged)
         (folder / _MARK).touch()
     with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
         if before != made.pickle.sha256:
             remove_dependent(folder)
-        _put(staged, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST))
+        _put(staged, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST, _STAMP))
         (folder / _MARK).unlink()
     return Artifact(folder=folder, manifest=made)
 
@@ -147,18 +152,56 @@ def put_rendering(staged: Path, folder: Path) -> None:
 
 
 def _put(staged: Path, folder: Path, names: Iterable[str]) -> None:
-    context = folder / CONTEXT
-    if context.is_symlink():
-        context.unlink()
-    shutil.rmtree(context, ignore_errors=True)
     for name in names:
+        if name == CONTEXT or (folder / name).is_dir():
+            _remove(folder / name)
         (staged / name).replace(folder / name)
+
+
+def _remove(path: Path) -> None:
+    """Remove whatever has this name: a file, a link (not what it leads to), or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def remove_dependent(folder: Path) -> None:
     """Remove what was said about a pickle that is no longer the one here."""
     for name in DEPENDENT:
-        (folder / name).unlink(missing_ok=True)
+        _remove(folder / name)
+
+
+def stamp(folder: Path) -> None:
+    """Record a hash of what was written there, for :func:`is_as_written`.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    paths.write_atomically(folder / _STAMP, _fingerprint(folder).encode())
+
+
+def is_as_written(folder: Path) -> bool:
+    """Tell whether the manifest, the Dockerfile and all of ``context/`` are what the last build wrote, and no more.
+
+    ``verify`` renders them again, which takes numpy; a hash finds an edit without it.
+    """
+    try:
+        return untrusted.read_bytes(folder / _STAMP, most=100) == _fingerprint(folder).encode()
+    except (OSError, errors.ArtifactError):
+        return False
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a hash of the files, and of the template: another one renders another Dockerfile."""
+    total = hashlib.sha256((paths.docker_folder() / render.TEMPLATE).read_bytes())
+    context = untrusted.list_files(folder / CONTEXT, most=MOST_ENTRIES)
+    for name in (MANIFEST, DOCKERFILE, *(f"{CONTEXT}/{name}" for name in context)):
+        with untrusted.open_file(folder / name, most=files.MOST_FILE) as file:
+            total.update(
+                f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode(errors="surrogateescape")
+            )
+    return total.hexdigest()
 
 
 def write_report(folder: Path, name: str, content: bytes) -> None:
@@ -169,6 +212,15 @@ def write_report(folder: Path, name: str, content: bytes) -> None:
     """
     with _telling(f"write {folder / name}"):
         paths.write_atomically(folder / name, content)
+
+
+def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
+    """Yield the manifests of ``dist/*/`` that can be read."""
+    for path in sorted((root / "dist").glob(f"*/{MANIFEST}")):
+        try:
+            yield path, manifest.read(path)
+        except (errors.BuilderError, OSError):
+            continue
 
 
 def hash_file(path: Path) -> str:

@@ -9,6 +9,7 @@ from builder.config import model as config
 from builder.config import values as config_values
 from builder.image import choose, lockfile, pinning
 from builder.image import resolve as image
+from builder.tournament import session, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +37,14 @@ def check(
     Raises:
         errors.RefusedError: There is no lock file, it does not name the model, or it names another part of it.
     """
-    again = commands.with_config("pickle", chosen.file)
-    fix = f"; run `{again}` without LOCKED=1 (--locked), which writes it, then review the file and commit it"
+    stand_in = chosen.image.stand_in
+    again = commands.with_config("pickle", chosen.file, *(["--pull"] if stand_in else []))
+    unlocked = f"run `{again}` without LOCKED=1 (--locked)"
+    if stand_in:
+        unlocked = (
+            f"a build in the stand-in {stand_in} is never recorded: {unlocked} where the exact image can be pulled"
+        )
+    fix = f"; {unlocked}, which writes it, then review the file and commit it"
     path, key = chosen.root / lockfile.NAME, config.canonical_reference(chosen.image.ref)
     if not path.is_file():
         raise errors.RefusedError(f"{path}: no such file, and LOCKED=1 (--locked) allows only what it names{fix}")
@@ -65,10 +72,10 @@ def check_made(chosen: config.Config, made: manifest.Manifest) -> None:
     check(chosen, bundle=made.bundle.hash, found=made.image, pickle=made.pickle.sha256)
 
 
-def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> None:
-    """Write down what was made: its image's pin, where there is none, and the model."""
+def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> str:
+    """Write down what was made: its image's pin, where there is none, and the model; return the lines that are new."""
     if made.image.kind != "exact":
-        return
+        return ""
     key, digest = choice.key, made.image.identity
     by_default = key == config_values.DEFAULT_IMAGE
     pin = lockfile.pin(
@@ -89,11 +96,13 @@ def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest
     )
     path = chosen.root / lockfile.NAME
     if after.images != before.images:
-        progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}...")
+        source = settings.stand_in_note(key, session.read_registry(chosen.root))
+        progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}..." + (f" ({source})" if source else ""))
     if after.models != before.models:
         progress.note(
             f"note: {path} names {chosen.name} now: review its lines and commit the file (LOCKED=1 goes by it)"
         )
+    return lockfile.added_lines(before, after)
 
 
 def has_moved(chosen: config.Config, made: manifest.Manifest) -> Path | None:

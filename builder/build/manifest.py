@@ -144,9 +144,8 @@ def read(path: Path) -> Manifest:
     if isinstance(value, Manifest):
         return value
     faults = "; ".join(f"{_place(fault.path)}: {escape(fault.text[:500])}" for fault in value[:3])
-    again = commands.with_config("pickle", path.parent)
     raise errors.ArtifactError(
-        f"{escape(path)}: is no manifest of format {FORMAT} ({faults}); build it again: `{again}`"
+        f"{escape(path)}: is no manifest of format {FORMAT} ({faults}); {commands.build_again(path.parent)}"
     )
 
 

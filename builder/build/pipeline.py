@@ -46,10 +46,12 @@ class Build:
     Attributes:
         artifact: The pickle and its manifest.
         is_new: It was built now; else nothing changed since it was built.
+        lock_lines: The entry that was written into the lock file; empty where nothing was.
     """
 
     artifact: artifact.Artifact
     is_new: bool
+    lock_lines: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,11 +144,10 @@ def build(source: Source, engine: Engine, *, pull: bool, locked: bool, progress:
     with artifact.locked(folder, progress):
         present = _find_present(folder, inputs)
         result = present or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
-        if not locked:
-            lock.record(choice, config, result.manifest, progress=progress)
-        elif present:
+        if locked and present:
             lock.check_made(config, present.manifest)
-    return Build(artifact=result, is_new=present is None)
+        lines = "" if locked else lock.record(choice, config, result.manifest, progress=progress)
+    return Build(artifact=result, is_new=present is None, lock_lines=lines)
 
 
 def render(source: Source, progress: Progress) -> Rendering:
@@ -170,12 +171,12 @@ def render(source: Source, progress: Progress) -> Rendering:
 
 
 def _find_present(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
-    """Return what is in ``dist/NAME`` if it is whole and of these inputs."""
+    """Return what is in ``dist/NAME`` if it is whole, unedited and of these inputs."""
     try:
         present = artifact.load(folder)
     except errors.ArtifactError:
         return None
-    return present if inputs.match(present.manifest) else None
+    return present if inputs.match(present.manifest) and artifact.is_as_written(folder) else None
 
 
 def _build(
@@ -188,7 +189,7 @@ def _build(
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
     with watch.stage("build"), run.start(engine) as identity, artifact.staging(folder) as staged:
-        inventory = image.inventory(inputs.image, engine, identity)
+        recorded = _runner_image(inputs.image, image.inventory(inputs.image, engine, identity))
         rendered = render_stage.render(
             name=config.name,
             base=inputs.image.base,
@@ -198,32 +199,47 @@ def _build(
         written = render_stage.write(rendered, staged)
         if files.content_hash(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
             raise errors.BundleError([f"{source.bundle.said}: changed while it was read; run it again"])
-        pickle = engine_build.build(written, staged / artifact.PICKLE, engine, identity, progress=progress)
-        record = _manifest(config, inputs, bundle, inventory, pickle)
+        here = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
+        pickle = engine_build.build(here, staged / artifact.PICKLE, engine, identity, progress=progress)
+        record = _manifest(config, inputs, bundle, recorded, pickle)
         if locked:
             lock.check_made(config, record)  # before it takes the place of what is there
         return artifact.commit(staged, folder, record)
+
+
+def _runner_image(found: image.ResolvedImage, holds: image.Inventory) -> runner_image.RunnerImage:
+    """Return what the manifest says of an image.
+
+    Raises:
+        errors.ImageError: No manifest can say it: known before anything is built.
+    """
+    try:
+        return runner_image.RunnerImage(
+            kind=found.kind,
+            ref=found.ref,
+            base=found.base,
+            identity=found.identity,
+            platform=found.platform,
+            python=holds.python,
+            packages=dict(holds.packages),
+        )
+    except ValueError as error:
+        raise errors.ImageError(
+            f"{found.ref}: cannot be recorded in a manifest ({error}); name another image in the config"
+        ) from error
 
 
 def _manifest(
     config: model.Config,
     inputs: _Inputs,
     bundle: bundle_model.Bundle,
-    inventory: image.Inventory,
+    recorded: runner_image.RunnerImage,
     pickle: manifest.PickleRecord,
 ) -> manifest.Manifest:
     return manifest.Manifest(
         name=config.name,
         tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
-        image=runner_image.RunnerImage(
-            kind=inputs.image.kind,
-            ref=inputs.image.ref,
-            base=inputs.image.base,
-            identity=inputs.image.identity,
-            platform=inputs.image.platform,
-            python=inventory.python,
-            packages=dict(inventory.packages),
-        ),
+        image=recorded,
         bundle=manifest.describe_bundle(bundle, inputs.bundle),
         config=manifest.ConfigPart(hash=inputs.config),
         pickle=pickle,

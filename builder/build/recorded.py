@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 _MOST_PLAN = 1 << 22
-_MOST_ENTRIES = 2 * files.MOST_FILES
 _BUNDLE, _INSIDE = "bundle/", "inside/"
 
 
@@ -72,7 +71,7 @@ def read_model(made: artifact.Artifact) -> RecordedModel:
     """
     context = made.folder / artifact.CONTEXT
     with _translated(context):
-        untrusted.list_files(context, most=_MOST_ENTRIES)
+        untrusted.list_files(context, most=artifact.MOST_ENTRIES)
         return _read_model(made, context / "bundle")
 
 
@@ -90,12 +89,12 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
     """
     context, said = made.folder / artifact.CONTEXT, made.manifest
     with _translated(context):
-        names = untrusted.list_files(context, most=_MOST_ENTRIES)
+        names = untrusted.list_files(context, most=artifact.MOST_ENTRIES)
         if said.tool.inside != render.hash_entries(render.inside_entries()):
             raise errors.ArtifactError(
                 f"{made.folder}: was made by another version of this tool ({said.tool.version}; this is "
-                f"{builder.__version__}), whose code is not run from there: use that version, or run "
-                f"`{commands.with_config('pickle', made.folder)}` to build it again"
+                f"{builder.__version__}), whose code is not run from there: use that version; or "
+                f"{commands.build_again(made.folder)}"
             )
         ours = {entry.name: entry.content for entry in render.inside_entries()}
         _check_names(context, names, ours)
@@ -119,12 +118,13 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
 
 @contextlib.contextmanager
 def _translated(context: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise errors.ArtifactError(
-            f"{escape(error.filename or context)}: cannot be read ({error.strerror or error}); {_fix(context.parent)}"
-        ) from error
+    with untrusted.with_fix(commands.build_again(context.parent)):
+        try:
+            yield
+        except OSError as error:
+            raise errors.FileKindError(
+                f"{escape(error.filename or context)}: cannot be read ({error.strerror or error})"
+            ) from error
 
 
 def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> None:
@@ -134,7 +134,7 @@ def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> No
     if extra:
         raise errors.ArtifactError(
             f"{context}: holds what its manifest does not name: {listed([escape(name[:200]) for name in extra])}; "
-            f"nothing was built from it: {_fix(context.parent)}"
+            f"nothing was built from it: {commands.build_again(context.parent)}"
         )
 
 
@@ -186,10 +186,5 @@ def _is_same(path: Path, content: bytes | Path) -> bool:
 
 def _changed(made: artifact.Artifact, names: list[str]) -> errors.ArtifactError:
     return errors.ArtifactError(
-        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {_fix(made.folder)}"
+        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {commands.build_again(made.folder)}"
     )
-
-
-def _fix(folder: Path) -> str:
-    again = commands.with_config("pickle", folder)
-    return f"get the folder again from where it came, or run `{again}` to build it again"

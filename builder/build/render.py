@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,12 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
             *inside_entries(),
         ),
     )
+
+
+def use_source(rendered: Rendered, *, base: str, source: str) -> Rendered:
+    """Return a rendering whose FROM names an image as this engine has it, where that is another name."""
+    text = rendered.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_checked_reference(source)} AS make\n")
+    return replace(rendered, dockerfile=text)
 
 
 def plan_bytes(plan: BuildPlan) -> bytes:

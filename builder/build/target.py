@@ -12,8 +12,10 @@ from builder.build import lock as locking
 from builder.bundle.storage import files
 from builder.config import model as config
 from builder.config import obtain
-from builder.image import lockfile
+from builder.image import lockfile, runner_image
 from builder.image import resolve as image
+from builder.registry import reference
+from builder.tournament import session, settings
 
 if TYPE_CHECKING:
     from builder.engine import protocol as engine
@@ -26,6 +28,11 @@ class Target:
 
     folder: Path
     config: config.Config | None
+
+    @property
+    def root(self) -> Path:
+        """The folder with the settings and the lock file that hold for it."""
+        return self.config.root if self.config else Path.cwd()
 
 
 def dist_folder(chosen: config.Config) -> Path:
@@ -47,7 +54,7 @@ def find(text: str) -> Target:
         file = commands.config_of(folder) if folder.parent.name == "dist" else None
         return Target(folder=folder, config=config.load(file) if file else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
-        raise errors.UsageError(f"{text}: is neither a config (configs/NAME.yaml) nor a folder (dist/NAME)")
+        raise errors.UsageError(f"{text}: is neither a config nor a folder; name configs/NAME.yaml or dist/NAME")
     chosen = config.load(path)
     return Target(folder=dist_folder(chosen), config=chosen)
 
@@ -96,7 +103,31 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     return made
 
 
-def find_image(made: artifact.Artifact, engine: engine.Engine, progress: Progress) -> image.ResolvedImage:
-    """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_again`."""
+def find_image(
+    chosen: Target, made: artifact.Artifact, engine: engine.Engine, progress: Progress
+) -> image.ResolvedImage:
+    """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_again`.
+
+    Raises:
+        errors.RefusedError: Only the manifest, which may be a stranger's, names an image that is not the tournament's.
+    """
+    recorded, registry = made.manifest.image, session.read_registry(chosen.root)
+    if chosen.config is None and not _is_allowed(recorded, registry, chosen.root):
+        trust = f"pin it here: `python -m builder pin {recorded.ref}`"
+        if reference.parse(recorded.ref).tag is None:
+            trust = "write a config that names it (image.ref)"
+        raise errors.RefusedError(
+            f"{made.folder}: was built in {recorded.base}, which is not one of the tournament's images, so it is not "
+            f"run here: only the manifest, which may be a stranger's, names it; if you trust that image, {trust}"
+        )
     again = commands.with_config("pickle", made.folder)
-    return image.find_again(made.manifest.image, engine, progress=progress, again=again)
+    return image.find_again(recorded, engine, registry=registry, progress=progress, again=again)
+
+
+def _is_allowed(recorded: runner_image.RunnerImage, registry: str, root: Path) -> bool:
+    """Tell whether an image may be run though no config names it: nothing but an exact one is ever pulled."""
+    if recorded.kind != "exact" or settings.is_tournaments(recorded.base, registry):
+        return True
+    name, images = reference.parse(recorded.base).name, lockfile.read(root).images
+    named = {reference.parse(pin.ref or key).name for key, pin in images.items() if pin.digest == recorded.identity}
+    return name in named

@@ -5,6 +5,7 @@ Everything in a ``dist/NAME`` is read through this module: the folder may have c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from builder import errors
 from builder.text import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from io import BufferedReader
     from pathlib import Path
 
@@ -20,11 +22,20 @@ _CHUNK = 1 << 20
 _DEEPEST = 16
 
 
+@contextlib.contextmanager
+def with_fix(fix: str) -> Iterator[None]:
+    """Add what to do next to what this module raises: what the files are for is known to the caller alone."""
+    try:
+        yield
+    except errors.FileKindError as error:
+        raise errors.ArtifactError(f"{error}; {fix}") from error
+
+
 def open_file(path: Path, *, most: int) -> BufferedReader:
     """Open a plain file of at most ``most`` bytes.
 
     Raises:
-        errors.ArtifactError: It is a link, a folder, a FIFO, a socket or a device, or it is larger.
+        errors.FileKindError: It is a link, a folder, a FIFO, a socket or a device, or it is larger.
         OSError: It does not exist or cannot be read.
     """
     _check_plain(path, path.lstat(), most)
@@ -62,19 +73,19 @@ def check_folder(path: Path) -> None:
     """Refuse a folder that is a link to another one, or no folder.
 
     Raises:
-        errors.ArtifactError: It is.
+        errors.FileKindError: It is.
         OSError: It does not exist.
     """
     mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        raise errors.ArtifactError(f"{escape(path)}: is {_sort(mode)}; expected a folder")
+        raise errors.FileKindError(f"{escape(path)}: is {_sort(mode)}; expected a folder")
 
 
 def list_files(folder: Path, *, most: int) -> list[str]:
     """Return the names of all files below a folder, sorted, with ``/`` between their parts.
 
     Raises:
-        errors.ArtifactError: One is no plain file, a folder is empty, or there are more than ``most`` entries.
+        errors.FileKindError: One is no plain file, a folder is empty, or there are more than ``most`` entries.
         OSError: It cannot be listed.
     """
     check_folder(folder)
@@ -89,29 +100,29 @@ def list_files(folder: Path, *, most: int) -> list[str]:
                 mode = entry.stat(follow_symlinks=False).st_mode
                 path, name = where / entry.name, f"{prefix}{entry.name}"
                 if count > most:
-                    raise errors.ArtifactError(f"{escape(folder)}: holds more than {most:,} files and folders")
+                    raise errors.FileKindError(f"{escape(folder)}: holds more than {most:,} files and folders")
                 if stat.S_ISDIR(mode) and depth < _DEEPEST:
                     waiting.append((path, f"{name}/", depth + 1))
                 elif stat.S_ISDIR(mode):
-                    raise errors.ArtifactError(f"{escape(path)}: is over {_DEEPEST} folders deep")
+                    raise errors.FileKindError(f"{escape(path)}: is over {_DEEPEST} folders deep")
                 elif stat.S_ISREG(mode):
                     found.append(name)
                 else:
-                    raise errors.ArtifactError(f"{escape(path)}: is {_sort(mode)}; expected plain files only")
+                    raise errors.FileKindError(f"{escape(path)}: is {_sort(mode)}; expected plain files only")
         if count == before and where != folder:
-            raise errors.ArtifactError(f"{escape(where)}: is an empty folder, which belongs to nothing")
+            raise errors.FileKindError(f"{escape(where)}: is an empty folder, which belongs to nothing")
     return sorted(found)
 
 
 def _check_plain(path: Path, facts: os.stat_result, most: int) -> None:
     if not stat.S_ISREG(facts.st_mode):
-        raise errors.ArtifactError(f"{escape(path)}: is {_sort(facts.st_mode)}; expected a plain file")
+        raise errors.FileKindError(f"{escape(path)}: is {_sort(facts.st_mode)}; expected a plain file")
     if facts.st_size > most:
         raise _too_large(path, most)
 
 
-def _too_large(path: Path, most: int) -> errors.ArtifactError:
-    return errors.ArtifactError(f"{escape(path)}: is larger than {most:,} bytes; this tool writes no such file")
+def _too_large(path: Path, most: int) -> errors.FileKindError:
+    return errors.FileKindError(f"{escape(path)}: is larger than {most:,} bytes; this tool writes no such file")
 
 
 def _sort(mode: int) -> str:

@@ -85,8 +85,8 @@ def verify(
 def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) -> None:
     if recorded != actual:
         raise errors.ArtifactError(
-            f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; get the folder again "
-            f"from where it came, or run `{commands.with_config('pickle', made.folder)}` to build it again"
+            f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; "
+            f"{commands.build_again(made.folder)}"
         )
 
 

@@ -52,7 +52,7 @@ def _compare(
     live, benchmarks, source = _live_files(wish, chosen, api, progress)
     limits = config.Validate().limits
     where = (
-        target.find_image(wish.made, on, progress),
+        target.find_image(chosen, wish.made, on, progress),
         image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
     )
     with run.start(on) as identity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import commands, errors
 from builder.cli import terminal
 from builder.text import one_line
 
@@ -35,7 +35,7 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
         return
     if not terminal.watched():
         raise errors.RefusedError(
-            f"{question} Nobody is at the terminal to say so; with --yes it is done without asking"
+            f"{question} Not a terminal, so nobody can confirm it; pass {commands.option('--yes')} to do it unasked"
         )
     if stakes:
         ask_in_full([f"{question} {stakes[0]}", *stakes[1:]])

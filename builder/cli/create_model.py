@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from builder import commands
 from builder.cli import api_session, consent, listing, terminal
 from builder.text import one_line
 
@@ -29,5 +30,5 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
     else:
         name = one_line(made.name)
-        print(f"made the slot {name} ({made.id}); next: make upload CONFIG=... MODEL={name}")
+        print(f"made the slot {name} ({made.id}); next: {commands.with_config('upload', None, f'--model={name}')}")
     return 0

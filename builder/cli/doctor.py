@@ -71,7 +71,7 @@ def _look(path: Path | None, progress: Progress) -> list[stage.DoctorCheck]:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
             fix = f"mend it; `{commands.with_config('render', path)}` shows all that is wrong with it"
-            fix = fix if path.exists() else "make init writes one; or name another"
+            fix = fix if path.exists() else f"`{commands.plain('init', takes='BUNDLE')}` writes one; or name another"
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
     at_tournament = _Account(root, progress)
@@ -181,7 +181,7 @@ class _Account:
     def default_image(self) -> str | None:
         """Return what ``default`` stands for now, if the tournament says."""
         try:
-            return tournament_images.default_reference(self.images or (), self.registry)
+            return tournament_images.default_reference(self.images or ())
         except errors.ApiError:
             return None
 

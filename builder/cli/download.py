@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
+from builder.build import artifact
 from builder.cli import api_session, hosted, named_pickle, terminal
 from builder.text import escape, one_line
 
@@ -73,6 +74,6 @@ def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Itera
         if said.get("pickle") == pickle.id:
             name = shlex.quote(escape(path.relative_to(root)))
             yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
-    for path, found in hosted.recorded(root):
+    for path, found in artifact.recorded(root):
         if found.pickle.sha256 == came.sha256:
             yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"

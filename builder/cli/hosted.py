@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, paths
-from builder.build import artifact, manifest
+from builder.build import artifact
 from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from builder import tournament
     from builder.net import download as stage
     from builder.progress import Progress
@@ -94,15 +92,6 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     return found[0], found[1]
 
 
-def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
-    """Yield the manifests of ``dist/*/`` that can be read."""
-    for path in sorted((root / "dist").glob(f"*/{artifact.MANIFEST}")):
-        try:
-            yield path, manifest.read(path)
-        except (errors.BuilderError, OSError):
-            continue
-
-
 def known_digits(filename: str, root: Path) -> str | None:
     """Return the digits of the hash in a stored name, where something below ``dist`` says that they are of one."""
     from builder.net import download as stage  # noqa: PLC0415
@@ -111,7 +100,7 @@ def known_digits(filename: str, root: Path) -> str | None:
     digits = stage.digits_of(filename)
     if digits is None:
         return None
-    hashes = [found.pickle.sha256 for _, found in recorded(root)]
+    hashes = [found.pickle.sha256 for _, found in artifact.recorded(root)]
     hashes += [str(said.get("sha256")) for _, said in receipt.read_all(root)]
     hashes += [path.name.removeprefix("journal-") for path in (root / "dist").glob(f"*/journal-{digits}-*")]
     return digits if any(sha256.startswith(digits) for sha256 in hashes) else None

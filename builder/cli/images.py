@@ -51,7 +51,8 @@ def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]
     # A config may name it at the tournament's own registry.
     keys = [name for name in lock.images if settings.pull_reference(name, registry) == key]
     pinned = [lock.images[name].digest for name in keys]
-    pinned += [pin.digest for pin in lock.images.values() if pin.ref in {text, key}]
+    stood_for = [(pin.ref, pin.digest) for pin in lock.images.values()]
+    pinned += [digest for ref, digest in stood_for if ref and settings.pull_reference(ref, registry) in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {
         "name": escape(one.name),

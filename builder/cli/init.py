@@ -17,8 +17,8 @@ def run(options: argparse.Namespace) -> int:
     """Write the config of a bundle and say what to do next."""
     from builder.config import init  # noqa: PLC0415 - numpy
 
-    if not options.bundle:  # as `make init` is without BUNDLE; Path("") would be the current folder
-        raise errors.UsageError("no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip, or init --from")
+    if not options.bundle:  # Path("") would be the current folder
+        raise errors.UsageError(f"no bundle is named; name one with {commands.option('--bundle=mymodel.bundle.zip')}")
     wish = init.InitRequest(
         bundle=Path(options.bundle),
         root=Path(options.root),

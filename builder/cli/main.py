@@ -151,7 +151,8 @@ def _describe_interrupt(error: BaseException) -> _Failure:
     # An interrupted call to the engine may end as an error of it.
     is_told = isinstance(error, errors.BuilderError) and not isinstance(error, errors.EngineError)
     lines = [*([f"error: {error}"] if is_told else []), "interrupted", *_notes(error)]
-    return _Failure(code=INTERRUPTED, text="\n".join(lines))
+    text = "\n".join(lines)
+    return _Failure(code=INTERRUPTED, text=text, fix=errors.find_fix(text))
 
 
 def _notes(error: BaseException) -> list[str]:

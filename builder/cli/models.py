@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return 0
     head = ("slot", "pickle", "image", "data", "state", "stake", "id")
-    terminal.print_table([head, *map(_model_row, found)])
+    terminal.print_list(head, [_model_row(one) for one in found])
     return 0
 
 

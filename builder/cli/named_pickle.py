@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import commands, errors
 from builder.text import one_line
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def pickle_of(
         more = (
             f"`python -m builder pickles {found.name}` lists what was uploaded for it"
             if assigned
-            else f"upload one: `make upload CONFIG=... MODEL={found.name}`"
+            else f"upload one: `{commands.with_config('upload', None, f'--model={found.name}')}`"
         )
         raise errors.UsageError(f"{one_line(found.name)}: runs no pickle; {more}")
     return uploaded[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import builder
 from builder import errors
@@ -26,6 +26,13 @@ _WAIT = 3600.0
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are the tool's own: with ``--json`` they are printed as JSON, too."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Refuse what is left over where it is found: the usage that is printed is the command's, not the tool's."""
+        found, extra = super().parse_known_args(args, namespace)
+        if extra:
+            self.error(f"unrecognized arguments: {' '.join(extra)}")
+        return found, extra
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -136,7 +143,7 @@ def _add_images(commands: _Commands) -> None:
 
 def _add_bundles(commands: _Commands) -> None:
     init = commands.add("init", "write the config of BUNDLE: configs/NAME.yaml", json=False)
-    init.add_argument("--from", dest="bundle", required=True, metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+    init.add_argument("--from", "--bundle", dest="bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
     init.add_argument("--name", help="of the config; default: the bundle's")
     init.add_argument("--root", default=".", metavar="FOLDER", help="what holds configs/; default: the current folder")
     init.add_argument("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")

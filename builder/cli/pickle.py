@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from builder.build import pipeline
 from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.config import model, project
+from builder.image import lockfile
 from builder.progress import Stopwatch
 
 if TYPE_CHECKING:
@@ -27,21 +28,26 @@ def run(options: argparse.Namespace) -> int:
         with watch.stage("engine"):
             engine = engine_session.connect(progress, yes=options.yes)
         build = pipeline.build(source, engine, pull=options.pull, locked=options.locked, progress=progress, watch=watch)
+    lock_file = source.config.root / lockfile.NAME
     if options.json:
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
-        print(json.dumps({"format": 1, "made": build.is_new, "folder": folder, "manifest": manifest}))
+        entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None
+        report = {"format": 1, "made": build.is_new, "folder": folder, "manifest": manifest, "lock": entry}
+        print(json.dumps(report))
     else:
-        _print(build, watch)
+        _print(build, watch, source.config.root)
+        if build.lock_lines:
+            print(f"written into {lock_file}:\n{build.lock_lines}")
     return 0
 
 
-def _print(build: pipeline.Build, watch: Stopwatch) -> None:
+def _print(build: pipeline.Build, watch: Stopwatch, root: Path) -> None:
     result, said = build.artifact, build.artifact.manifest
     packages = ", ".join(f"{name} {said.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
     print(f"{result.pickle}  ({'made' if build.is_new else 'nothing changed since it was made'})")
     terminal.print_table(
         [
-            ("image", f"{said.image.ref} ({image_kinds.KINDS[said.image.kind]})"),
+            ("image", f"{said.image.ref} ({image_kinds.describe_kind(said.image, root)})"),
             ("", f"{said.image.base}, {said.image.identity[:19]}..., {said.image.platform}"),
             ("python", f"{said.image.python}, {packages}"),
             ("bundle", f"{said.bundle.kind}, {said.bundle.features} features, {said.bundle.parameters:,} parameters"),

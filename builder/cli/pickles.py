@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.text import one_line
 
@@ -32,10 +33,10 @@ def run(options: argparse.Namespace) -> int:
     if not found:
         kind = "unassigned pickle" if options.unassigned else "pickle"
         where = f"was uploaded for {one_line(slot.name)}" if slot else "was uploaded"
-        print(f"no {kind} {where}; `make upload CONFIG=... MODEL=SLOT` uploads one")
+        print(f"no {kind} {where}; `{commands.with_config('upload', None, '--model=SLOT')}` uploads one")
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
-    terminal.print_table([head, *(_pickle_row(one, names, now) for one in found)])
+    terminal.print_list(head, [_pickle_row(one, names, now) for one in found])
     return 0
 
 

@@ -134,7 +134,7 @@ def _outcome(
     try:
         if key == config_values.DEFAULT_IMAGE:
             ref = (was and was.ref) or key
-            ref = _default(images, registry)
+            ref = _default(images)
         source = settings.pull_reference(ref, registry)
         progress.step(f"asking the registry for {source}")
         found = asked.resolve(source)
@@ -146,14 +146,16 @@ def _outcome(
     if was is not None and (found is None or found.digest != was.digest):
         was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
     said = () if isinstance(images, errors.NetworkError) else tournament_images.standing(ref, images, registry)
+    source = settings.stand_in_note(key, registry)
+    said = (*said, *([source] if source else []))
     outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=choose.today())
     return outcome, None
 
 
-def _default(images: Sequence[DockerImage] | errors.NetworkError, registry: str) -> str:
+def _default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
     if isinstance(images, errors.NetworkError):
         raise images
-    return tournament_images.default_reference(images, registry)
+    return tournament_images.default_reference(images)
 
 
 def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:

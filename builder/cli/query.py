@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     changes = query_check.writes(text)
     variables = query_check.read_variables(_given(options.variables)) if options.variables else {}
     if changes and not options.write:
-        raise errors.RefusedError("the query is no mere question: it may change something; with --write it is sent")
+        raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")
     with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
         data = send(text, variables, what="the query")

@@ -25,9 +25,9 @@ def run(options: argparse.Namespace) -> int:
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
 
-    root, name = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
+    root, name, named_by = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
-        slot = slots.find_slot(api.account(), name)
+        slot = slots.find_slot(api.account(), name, named_by=named_by)
         slots.check_usable(slot)
         known = history.find(root, slot)
         if options.to:
@@ -38,12 +38,8 @@ def run(options: argparse.Namespace) -> int:
             wanted = _choose(slot, history.earlier(api, slot))
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
-        facts = [
-            f"slot     {one_line(slot.name)}" + (f", stake {slot.stake}" if slot.stake else ""),
-            f"runs now {one_line(assign.shown(slot))}",
-            f"then     {said}" + (f", by {known.source}" if known and not options.to else ""),
-            "follows  what was submitted already is not taken back",
-        ]
+        facts = slot_change.follows(slot, pickle, source=str(known.source) if known and not options.to else "")
+        facts.append("         what was submitted already is not taken back")
         # A slot that ran no pickle may have had a machine called in its place.
         entries = slot_log.of(slot).entries
         hook = None if wanted or slot.webhook else slot_log.webhook_before(entries, assign.identity(slot))
@@ -63,15 +59,15 @@ def run(options: argparse.Namespace) -> int:
     return slot_change.tell(slot, now, said, json_wanted=options.json)
 
 
-def _meant(text: str) -> tuple[Path, str]:
-    """Return the folder whose ``dist`` is looked into, and the slot: by its name or id, or a config's."""
+def _meant(text: str) -> tuple[Path, str, str]:
+    """Return the folder whose ``dist`` is looked into, the slot by its name or id, and what names that if a config."""
     path = Path(text)
     if path.suffix not in {".yaml", ".yml"}:
-        return Path.cwd(), text
+        return Path.cwd(), text, ""
     chosen = config.load(path)
     if chosen.upload is None or chosen.upload.model is None:
         raise errors.UsageError(f"{text}: names no upload.model; name the slot: `python -m builder rollback SLOT`")
-    return chosen.root, chosen.upload.model
+    return chosen.root, chosen.upload.model, f"upload.model of {text}"
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:

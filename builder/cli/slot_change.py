@@ -30,19 +30,28 @@ def change(
         return assign.assign_and_read_back(api, slot, pickle, progress)
 
 
-def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None) -> list[str]:
-    """Say what is replaced, and what follows."""
+def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, source: str = "") -> list[str]:
+    """Return what is replaced and what follows, a line each.
+
+    Args:
+        slot: As it is.
+        pickle: What it is to run; None for no pickle.
+        source: What says that it is this pickle; empty where a person does.
+    """
     from builder.tournament import status  # noqa: PLC0415
 
     name, before = one_line(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
     lines = [f"slot     {name}" + (f", stake {one_line(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
+    by = f", by {source}" if source else ""
     if pickle is None:
+        if by:
+            lines.append(f"then     no pickle{by}")
         lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
     else:
         lines.append(
             f"then     {listing.pickle_line(pickle)} ({pickle.id}), {one_line(pickle.image_name or pickle.image)},"
-            f" data {one_line(pickle.data_version)}"
+            f" data {one_line(pickle.data_version)}{by}"
         )
         lines.append(
             "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")

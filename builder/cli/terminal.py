@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _TICK = 0.2
+_LEAST_CELL, _LEFT_OUT = 8, ("data", "image", "uploaded")
 _CLEAR = "\r\x1b[K"
 _moving: list[TerminalProgress] = []
 """The line that moves, while one does."""
@@ -123,6 +125,31 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return ""
+
+
+def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table with a head, fitted to the terminal if it is one. Ids stay whole, to be copied."""
+    columns = list(zip(head, *rows, strict=True))
+    if sys.stdout.isatty():
+        columns = _fit(columns, shutil.get_terminal_size().columns)
+    print_table(list(zip(*columns, strict=True)))
+
+
+def _fit(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
+    """Leave columns out that tell little, then cut the widest cells, until a row of the table fits."""
+    widths = {cells[0]: max(map(len, cells)) for cells in columns}
+    for name in _LEFT_OUT:
+        least = sum(2 + (size if key == "id" else min(size, _LEAST_CELL)) for key, size in widths.items())
+        if least > width:
+            widths.pop(name, None)
+    cut = [name for name in widths if name != "id"]
+    while sum(widths.values()) + 2 * len(widths) > width and widths[widest := max(cut, key=widths.__getitem__)] > 2:
+        widths[widest] -= 1
+    return [
+        tuple(cell if len(cell) <= widths[name] else f"{cell[: widths[name] - 1]}…" for cell in (name, *cells))
+        for name, *cells in columns
+        if name in widths
+    ]
 
 
 def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:

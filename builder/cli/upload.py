@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder import commands, errors
+from builder import errors
 from builder.build import target
 from builder.cli import api_session, consent, terminal
 from builder.config import project
@@ -59,7 +59,9 @@ def _upload(
         checks.check_token(api)
         account = api.account()
         wish = _wish(options, chosen, made, account, proof.data_version)
-        slot = checks.find_slot(account, wish.slot, create=wish.create)
+        typed = options.model or not (chosen.config and chosen.config.upload and chosen.config.upload.model)
+        named_by = "" if typed or chosen.config is None else f"upload.model of {chosen.config.file}"
+        slot = checks.find_slot(account, wish.slot, create=wish.create, named_by=named_by)
         host = session.read_registry(root)
         if options.dry_run:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
@@ -184,10 +186,10 @@ def _agreed(
 
     if not yes and not terminal.watched():
         _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
-    plan = checks.at_this_moment(api, compare(plan))
+    plan = checks.read_again(api, compare(plan))
     while True:
         _agree(plan, notes, yes=yes)
-        now = plan if yes or plan.changes_nothing else checks.after_the_answer(api, plan)
+        now = plan if yes or plan.changes_nothing else checks.read_again(api, plan)
         if not now.exceeds(plan):
             return now
         terminal.tell("a round has opened meanwhile or a stake has come, so that more follows than before:")
@@ -247,7 +249,7 @@ def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
     print(f"FAILED: {one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
         print(f"  it says  {one_line(text)}")
-    print(f"  cause    {commands.name_config(str(failure.cause), plan.wish.made.folder)}")
+    print(f"  cause    {failure.cause}")
     if failure.log:
         print("  it printed last:")
         print("\n".join(f"    {line}" for line in diagnose.excerpt(failure.log, _LOG_LINES)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import commands, errors
+from builder import errors
 from builder.build import artifact, target
 from builder.cli import engine_session, image_kinds, terminal
 from builder.config import project
@@ -16,6 +16,7 @@ from builder.validate import task as tasks
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from builder.validate import run as validate
 
@@ -45,23 +46,19 @@ def run(options: argparse.Namespace) -> int:
                 result = validate.validate(task, on, identity, progress)
             content = report.to_bytes(result)
             artifact.write_report(made.folder, artifact.VALIDATION, content)
+            report.remember(content)
     if options.json:
         print(content.decode(), end="")
     else:
-        _tell(result, watch)
+        _tell(result, watch, chosen.root)
     return 0 if result.good else 1
 
 
-def _tell(result: validate.Validation, watch: Stopwatch) -> None:
+def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     task = result.task
     print(f"{task.artifact.pickle}  on {task.files.rows:,} rows ({task.source.partition(',')[0]})")
-    print(f"  in {task.image.base} ({image_kinds.KINDS[task.image.kind]}), Python {task.python}")
-    terminal.print_table(
-        [
-            (_MARKS[check.good], check.name, commands.name_config(check.detail, task.artifact.folder))
-            for check in result.checks
-        ]
-    )
+    print(f"  in {task.image.base} ({image_kinds.describe_kind(task.image, root)}), Python {task.python}")
+    terminal.print_table([(_MARKS[check.good], check.name, check.detail) for check in result.checks])
     if result.usage:
         used, limits = result.usage, task.limits
         part = used.peak_bytes / limits.memory

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.build import target
+from builder.build import render, target
 from builder.cli import engine_session, findings, image_kinds, terminal
 from builder.config import project
 from builder.engine import run as engine_run
@@ -36,15 +36,16 @@ def run(options: argparse.Namespace) -> int:
         rendered = recorded.read_inputs(made, copy=Path(work))
         on = engine_session.connect(progress, yes=options.yes)
         with engine_run.start(on) as identity:
-            where = target.find_image(made, on, progress)
+            where = target.find_image(chosen, made, on, progress)
             stage.check_image(made, where, image.inventory(where, on, identity))
+            rendered = render.use_source(rendered, base=made.manifest.image.base, source=where.source)
             result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
     if options.json:
         print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
     else:
         print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")
         print(f"{'equal' if result.equal else 'DIFFERENT'}: {made.pickle}  ({watch.line()})")
-        print(f"  in {made.manifest.image.base} ({image_kinds.KINDS[made.manifest.image.kind]})")
+        print(f"  in {made.manifest.image.base} ({image_kinds.describe_kind(made.manifest.image, chosen.root)})")
         if result.first_difference:
             print(f"the first difference is {result.first_difference}")
             findings.print_findings(made)

@@ -43,6 +43,7 @@ class _Case:
 def run(options: argparse.Namespace) -> int:
     """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
+    from builder.upload import waiting  # noqa: PLC0415
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(options, stage)
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
             except errors.BuilderError as error:
                 reason = str(error)
     cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
+    cause = cause.named(waiting.find_folder(case.pickle))
     if options.json:
         print(json.dumps(_data(case, here, reason, cause)))
     else:
@@ -167,7 +169,7 @@ def _live_files(
 def _made_on(content: Path) -> str | None:
     """Return the Python that a pickle was made on, where it was made here."""
     sha256 = artifact.hash_file(content)
-    here = [found for _, found in hosted.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
+    here = [found for _, found in artifact.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
     return here[0].image.python if here else None
 
 
@@ -201,7 +203,8 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
         rows.append(("here", "not run: " + " ".join(one_line(reason).split())))
     else:
         task = here.task
-        rows.append(("here", f"in {task.image.base} ({image_kinds.KINDS[task.image.kind]}), Python {task.python}"))
+        kind = image_kinds.describe_kind(task.image, Path.cwd())
+        rows.append(("here", f"in {task.image.base} ({kind}), Python {task.python}"))
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
         if here.usage:
             used = here.usage

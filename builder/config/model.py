@@ -297,7 +297,11 @@ def _read_bytes(path: Path) -> bytes:
             return file.read(yaml_read.SIZE + 1)
     except FileNotFoundError as error:
         beside = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
-        there = f"{path.parent} has {', '.join(beside)}" if beside else f"name a file, such as {_FOLDER}/mlp.yaml"
+        there = (
+            f"name one that is in {path.parent}: {', '.join(beside)}"
+            if beside
+            else f"name a file, such as {_FOLDER}/mlp.yaml"
+        )
         raise errors.ConfigError([f"{path}: no such file; {there}"]) from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)

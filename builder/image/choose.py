@@ -60,7 +60,7 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         found = image.stand_in_image(chosen.image.ref, stand_in, on, progress)
         return Choice(image=found, key=key, lock=lock)
     source = settings.pull_reference(ref, session.read_registry(chosen.root))
-    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=pinning.pinned(lock, key))
+    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=pinning.pinned(lock, key), key=key)
     with connections.connect(progress) as asked:
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
         if pull and key in lock.images:
@@ -73,8 +73,7 @@ def pinned_base(chosen: config.Config) -> str | None:
     lock, key = lockfile.read(chosen.root), config.canonical_reference(chosen.image.ref)
     digest, pin = pinning.pinned(lock, key), lock.images.get(key)
     ref = (pin.ref if pin else None) or chosen.image.ref
-    source = settings.pull_reference(ref, session.read_registry(chosen.root))
-    return image.Wanted(ref=ref, source=source, digest=digest).name if digest else None
+    return image.Wanted(ref=ref, digest=digest).name if digest else None
 
 
 def _reference(chosen: config.Config, lock: lockfile.Lock, progress: Progress) -> str:
@@ -86,7 +85,7 @@ def _reference(chosen: config.Config, lock: lockfile.Lock, progress: Progress) -
         return pin.ref
     progress.step("asking the tournament for its default image")
     with session.connect(progress, root=chosen.root) as asked:
-        return tournament_images.default_reference(asked.images(), session.read_registry(chosen.root))
+        return tournament_images.default_reference(asked.images())
 
 
 def _tell_moved(ref: str, pin: lockfile.Pin, asked: connections.Registries, progress: Progress) -> None:

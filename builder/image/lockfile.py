@@ -203,6 +203,15 @@ def to_bytes(lock: Lock) -> bytes:
     return (_HEAD + "\n".join(lines) + "\n").encode()
 
 
+def added_lines(before: Lock, after: Lock) -> str:
+    """Return the entries of a lock file that are new or changed, as they stand there; nothing for none."""
+    added = Lock(
+        images={key: one for key, one in after.images.items() if before.images.get(key) != one},
+        models={key: one for key, one in after.models.items() if before.models.get(key) != one},
+    )
+    return to_bytes(added).decode().removeprefix(f"{_HEAD}format: {added.format}\n").rstrip("\n")
+
+
 def _entry(key: str, values: Mapping[str, Any]) -> list[str]:
     lines = [f"  {yaml_write.scalar(key)}:"]
     for name, value in values.items():

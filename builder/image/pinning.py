@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from builder import commands
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.registry import reference as image_ref
@@ -87,8 +88,8 @@ def judge(
         state = "moved"
         if was.ref in {None, ref}:
             notes.append(
-                f"the tag has moved since {was.pinned}: once it is pinned, `make pickle CONFIG=...` builds each model "
-                "again"
+                f"the tag has moved since {was.pinned}: once it is pinned, `{commands.with_config('pickle', None)}` "
+                "builds each model again"
             )
     else:
         state = "same"
@@ -153,7 +154,8 @@ def _new_default(ref: str, was: str) -> str:
     now, then = _short(ref), _short(was)
     if now == then:
         now, then = ref, was  # at another registry
-    return f"the default is {now} now, was {then}: `make pickle CONFIG=...` builds each model again in it"
+    again = commands.with_config("pickle", None)
+    return f"the default is {now} now, was {then}: `{again}` builds each model again in it"
 
 
 def _short(ref: str) -> str:

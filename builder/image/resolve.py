@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import time
@@ -22,6 +23,7 @@ from builder.engine import tar_stream
 from builder.image import lockfile, stand_in
 from builder.registry import reference
 from builder.schema import parse
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,7 +59,8 @@ class ResolvedImage:
         kind: See the module.
         ref: The reference that the config names, whatever stands in for it.
         identity: ``sha256:...``; which hash that is depends on the kind.
-        base: What a Dockerfile's FROM names.
+        base: What a Dockerfile's FROM names: under the name of ``ref``, whichever registry it was pulled from.
+        source: What this engine has it under; the same as ``base``, unless it was pulled from another registry.
         handle: The engine's id: good within this run, recorded nowhere.
         entrypoint: The image's own command.
         workdir: The folder it starts in.
@@ -73,6 +76,7 @@ class ResolvedImage:
     entrypoint: tuple[str, ...]
     workdir: str
     labels: Mapping[str, str] = field(default_factory=dict, compare=False)
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +88,14 @@ class Wanted:
         source: The reference at the registry that ``NUMERAI_REGISTRY`` names; the same as ``ref`` if empty.
         stand_in: The config's ``image.stand_in``, such as ``3.11``, or None.
         digest: The pin, where there is one: then it is this image or none.
+        key: What the lock file has it under, if that is not ``ref``: ``default``.
     """
 
     ref: str
     source: str = ""
     stand_in: str | None = None
     digest: str | None = None
+    key: str = ""
 
     @property
     def name(self) -> str:
@@ -162,29 +168,38 @@ def inventory(image: ResolvedImage, on: engine.Engine, run: str) -> Inventory:
 
 
 def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
-    """Say what the image is that the engine has under ``name``."""
+    """Return the image that the engine has under ``name``, which may be at another registry than ``ref``."""
     spec = facts.labels.get(stand_in.SPEC_LABEL, "")
     digest = _repository_digest(name, facts.digests)
     kind: Kind = "stand_in" if spec else "exact" if digest else "local"
     # What somebody built on a look-alike has its label too, and is another image.
     if stand_in.tag_name(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
-        identity, base = f"sha256:{spec}", name
+        identity, source = f"sha256:{spec}", name
     elif digest and not spec:
-        identity, base = digest.partition("@")[2], digest
+        identity, source = digest.partition("@")[2], digest
     else:
         layers = hashlib.sha256("\n".join(facts.layers).encode()).hexdigest()
-        identity, base = f"sha256:{layers}", name
+        identity, source = f"sha256:{layers}", name
     return ResolvedImage(
         kind=kind,
         ref=ref,
         identity=identity,
-        base=base,
+        base=_base(ref, source),
+        source=source,
         handle=facts.id,
         platform=facts.platform,
         entrypoint=facts.entrypoint,
         workdir=facts.workdir,
         labels=facts.labels,
     )
+
+
+def _base(ref: str, source: str) -> str:
+    """Return what FROM names: the manifest must not depend on the registry that an image was pulled from."""
+    here, named = reference.parse(source), reference.parse(ref)
+    if source.startswith(f"{stand_in.REPOSITORY}:") or here.name == named.name:
+        return source
+    return str(dataclasses.replace(named, tag=here.tag, digest=here.digest))
 
 
 def _told(image: ResolvedImage, on: engine.Engine, progress: Progress) -> ResolvedImage:
@@ -276,8 +291,8 @@ def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress
         raise errors.ImageError(
             f"{wanted.name}, which is pinned in {lockfile.NAME} or in the config, is not on this engine and could "
             f"not be pulled: {reason}\n"
-            f"Where the registry no longer has it, `make pin` pins what {wanted.ref} means now; else pull it where "
-            "there is a network, or load it (`docker load`)"
+            f"Where the registry no longer has it or is gone, `make pin` pins what {wanted.key or wanted.ref} means "
+            "now; else pull it where there is a network, or load it (`docker load`)"
         )
     if wanted.stand_in is None:
         raise errors.ImageError(
@@ -344,6 +359,7 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
             ref=ref,
             identity=f"sha256:{made.spec}",
             base=made.tag,
+            source=made.tag,
             handle=made.image.id,
             platform=made.image.platform,
             entrypoint=made.image.entrypoint,
@@ -353,32 +369,35 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
 
 
 def find_again(
-    recorded: runner_image.RunnerImage, on: engine.Engine, *, progress: Progress, again: str
+    recorded: runner_image.RunnerImage, on: engine.Engine, *, registry: str, progress: Progress, again: str
 ) -> ResolvedImage:
     """Return the image that a manifest names: the very same one, or an error.
 
     Args:
         recorded: What the manifest says of it.
         on: The engine.
+        registry: Where the tournament's images are pulled from.
         progress: Told of a pull.
         again: The command that builds the pickle again, for messages.
 
     Raises:
         errors.ImageError: it is gone and cannot be had again, or its name now means another image.
     """
-    facts = on.find_image(recorded.base)
+    source = settings.pull_reference(recorded.base, registry)
+    names = dict.fromkeys((source, recorded.base))
+    name, facts = next(((name, facts) for name in names if (facts := on.find_image(name))), (source, None))
     if facts is None and recorded.kind == "stand_in":
         found = stand_in_image(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
     elif facts is None and recorded.kind == "exact":
-        facts = _pull_again(recorded.base, on, progress, again)
-        found = _describe(recorded.ref, recorded.base, facts)
+        facts = _pull_again(source, on, progress, again)
+        found = _describe(recorded.ref, source, facts)
     elif facts is None:
         raise errors.ImageError(
             f"{recorded.base}, in which the pickle was made, is no longer on this engine: build or load it again, "
             f"or build the pickle again in another: `{again}`"
         )
     else:
-        found = _describe(recorded.ref, recorded.base, facts)
+        found = _describe(recorded.ref, name, facts)
     if (found.kind, found.identity) != (recorded.kind, recorded.identity):
         raise errors.ImageError(
             f"{recorded.base} is now another image ({found.kind}, {found.identity}) than the one that the pickle was "
@@ -387,20 +406,20 @@ def find_again(
     return found
 
 
-def _pull_again(base: str, on: engine.Engine, progress: Progress, again: str) -> engine.ImageFacts:
+def _pull_again(name: str, on: engine.Engine, progress: Progress, again: str) -> engine.ImageFacts:
     """Pull the image that a pickle was made in.
 
     Raises:
         errors.EngineError: The engine is gone.
         errors.ImageError: The image cannot be had.
     """
-    progress.step(f"pulling {base}")
+    progress.step(f"pulling {name}")
     try:
-        return on.pull(base, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        return on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
         on.facts()  # an engine that is gone is another matter: this says so
         raise errors.ImageError(
-            f"{base}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
+            f"{name}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
             f"Where the registry no longer has it, `make pin` and `{again}` build the pickle in what is there now; "
             "else pull it where there is a network, or load it (`docker load`)"
         ) from error

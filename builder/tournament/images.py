@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import commands, errors
 from builder.registry import reference as image_ref
 from builder.tournament import settings
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 LIST = "`python -m builder images` lists those that are offered"
 
 
-def default_reference(images: Sequence[DockerImage], registry: str) -> str:
-    """Return what ``default`` stands for now.
+def default_reference(images: Sequence[DockerImage]) -> str:
+    """Return what ``default`` stands for now, under its name at the tournament's own registry.
+
+    It goes into the lock file, which must mean the same where ``NUMERAI_REGISTRY`` is set and where it is not.
 
     Raises:
         errors.ApiError: The tournament names none, or what is no image.
@@ -27,7 +29,7 @@ def default_reference(images: Sequence[DockerImage], registry: str) -> str:
     if chosen is None:
         raise errors.ApiError(f"the tournament names no default image; name one in the config: {LIST}")
     try:
-        return reference(chosen, registry)
+        return reference(chosen, settings.DEFAULT_REGISTRY)
     except ValueError as error:
         raise errors.ApiError(
             f"the tournament's default image cannot be one ({error}); name one in the config"
@@ -67,9 +69,8 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
             return ()
         return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {LIST}",)
     if offered.deprecated:
-        return (
-            f"it is deprecated ({instead} the default): name that in the config; `make pin`, `make pickle CONFIG=...`",
-        )
+        steps = f"`{commands.plain('pin')}`, `{commands.with_config('pickle', None)}`"
+        return (f"it is deprecated ({instead} the default): name that in the config; {steps}",)
     if offered.experimental:
         return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
     if not offered.default:

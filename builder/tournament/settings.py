@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import errors
+from builder.config import values as config_values
 from builder.net import address
 from builder.registry import reference
 
@@ -115,6 +116,25 @@ def pull_reference(ref: str, registry: str) -> str:
     return ref if name == ref else f"{registry}/{name}"
 
 
+def is_tournaments(ref: str, registry: str) -> bool:
+    """Tell whether a reference names an image of the tournament, at its own registry or the one that is set."""
+    return ref.startswith((f"{DEFAULT_REGISTRY}/", f"{registry}/"))
+
+
+def stand_in_note(ref: str, registry: str) -> str:
+    """Return what to say of a pin whose image comes from this computer in the tournament's place; else nothing.
+
+    Args:
+        ref: What is pinned: a reference, or ``default``.
+        registry: As :func:`read_registry` returns it.
+    """
+    host = reference.parse(f"{registry}/name:tag").registry.rpartition(":")[0]
+    is_tournaments = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{DEFAULT_REGISTRY}/")
+    if not (is_tournaments and address.is_loopback(host)):
+        return ""
+    return f"it is of the stand-in registry {registry} ({REGISTRY}), not of the tournament's"
+
+
 def typed_in(public_id: str, secret: str) -> Token:
     """Return the token that a person typed at the prompt.
 
@@ -158,7 +178,7 @@ def _read_token(values: Mapping[str, str], where: str) -> Token | None:
         public_id, dollar, secret = re.sub(r"(?i)^token\s+", "", combined.strip()).partition("$")
         if not dollar:
             raise errors.UsageError(
-                f"{COMBINED} of {where}: is no token; Token PUBLIC$SECRET is needed (in a shell, within single quotes)"
+                f"{COMBINED} of {where}: is not a token; expected Token PUBLIC$SECRET (in a shell, in single quotes)"
             )
         return _token(public_id, secret, f"{COMBINED} of {where}")
     if public_id or secret:
@@ -191,7 +211,7 @@ def _read_api(text: str) -> str:
     safe = parts.scheme == "https" or (parts.scheme == "http" and address.is_loopback(host))
     if not safe or not host or parts.username is not None or not text.isprintable() or " " in text:
         raise errors.UsageError(
-            f"{API}: will not do; an https address is needed, like {DEFAULT_API}, or http to this computer itself: a "
+            f"{API}: invalid; expected an https address like {DEFAULT_API}, or http to this computer itself, because a "
             "token is sent there"
         )
     return text

@@ -20,19 +20,21 @@ _SHOWN = 5
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def find_slot(account: tournament.Account, text: str) -> tournament.Slot:
+def find_slot(account: tournament.Account, text: str, *, named_by: str = "") -> tournament.Slot:
     """Return the account's slot with this name or id; of two with one name, the Classic tournament's.
 
     Args:
         account: Whose slots.
         text: A name, in upper or lower case, or an id.
+        named_by: What it comes from if it was not typed, for the message.
 
     Raises:
         errors.UsageError: There is none; names that are near are named.
     """
     found = match_slot(account, text)
     if found is None:
-        raise errors.UsageError(f"{escape(text)}: {no_slot(account, text)}")
+        source = f" ({named_by})" if named_by else ""
+        raise errors.UsageError(f"{escape(text)}{source}: {no_slot(account, text)}")
     return found
 
 
@@ -51,8 +53,11 @@ def no_slot(account: tournament.Account, text: str) -> str:
     if not account.slots:
         return f"the account {account.username} has no slot yet; make one with `python -m builder create-model NAME`"
     near = nearest(text, (slot.name for slot in account.slots))
-    meant = f"; did you mean {' or '.join(near)}?" if near else ";"
-    return f"no slot of {account.username} has this name or id{meant} `python -m builder models` lists them"
+    return f"no slot of {account.username} has this name or id; {_meant(near)}`python -m builder models` lists them"
+
+
+def _meant(near: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def nearest(text: str, names: Iterable[str]) -> list[str]:
@@ -83,8 +88,8 @@ def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.
     found = match_pickle(api, api.uploads(), text)
     if found is None:
         raise errors.UsageError(
-            f"{escape(text)}: {no_slot(account, text)}; and no pickle of the account has this id, file "
-            "name or label: `python -m builder pickles` lists them"
+            f"{escape(text)}: no pickle of the account has this id, file name or label, and "
+            f"{no_slot(account, text)}; `python -m builder pickles` lists the pickles"
         )
     return found
 
@@ -95,13 +100,21 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.UploadedPic
     Raises:
         errors.UsageError: It names none, or several.
     """
-    found = match_pickle(api, api.uploads(), text)
+    uploads = api.uploads()
+    found = match_pickle(api, uploads, text)
     if found is None:
+        names = [name for one in uploads for name in (one.label, one.filename, _own_name(one.filename)) if name]
+        near = _meant([escape(name) for name in nearest(text, names)])
         raise errors.UsageError(
-            f"{escape(text)}: no pickle of the account has this id, file name or label: "
+            f"{escape(text)}: no pickle of the account has this id, file name or label; {near}"
             "`python -m builder pickles` lists them"
         )
     return found
+
+
+def _own_name(filename: str) -> str:
+    """Return the name that a pickle was sent under, ``NAME-DIGITS.pkl``: the API puts digits of its own before that."""
+    return re.sub(r"^[0-9a-f]{8}-(?=.)", "", filename)
 
 
 def match_pickle(
@@ -109,13 +122,18 @@ def match_pickle(
 ) -> tournament.UploadedPickle | None:
     """Return the one of these that a text names, or what the API has under that id, or None.
 
+    ``NAME-DIGITS.pkl``, as an upload names its file, is known by the digits of the hash: the API stores it under a
+    longer name.
+
     Raises:
         errors.UsageError: It names several.
     """
+    sent = None if is_id(text) else re.fullmatch(r"(?:.*-)?([0-9a-f]{12})(?:\.pkl)?", text, re.IGNORECASE)
+    digits = sent[1].lower() if sent else ""
     for matches in (
         [one for one in pickles if one.id == text],
         [one for one in pickles if one.filename == text],
-        [one for one in pickles if text and text.lower() in re.findall(r"[0-9a-f]{12}", one.filename)],
+        [one for one in pickles if digits and digits in re.findall(r"[0-9a-f]{12}", one.filename)],
         [one for one in pickles if text and one.label == text],
     ):
         if len(matches) > 1:

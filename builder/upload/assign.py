@@ -189,7 +189,9 @@ def find(api: Tournament, slot: Slot) -> Slot:
     """
     found = next((one for one in api.account().slots if one.id == slot.id), None)
     if found is None:
-        raise errors.ApiError(f"the slot {slot.name} ({slot.id}) is no longer among the account's: `models` lists them")
+        raise errors.ApiError(
+            f"the slot {slot.name} ({slot.id}) is no longer among the account's; `python -m builder models` lists them"
+        )
     return found
 
 

@@ -42,8 +42,14 @@ def check_token(api: Tournament) -> None:
         )
 
 
-def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
+def find_slot(account: Account, wish_slot: str, *, create: bool, named_by: str = "") -> Slot | None:
     """Return the slot, or None where it is to be made under this name.
+
+    Args:
+        account: Whose slots.
+        wish_slot: Its name or id.
+        create: Make it where there is none.
+        named_by: What the name comes from if it was not typed, for the message.
 
     Raises:
         errors.UsageError: There is none, and none is to be made; or the name will not do.
@@ -51,9 +57,10 @@ def find_slot(account: Account, wish_slot: str, *, create: bool) -> Slot | None:
     if not create:
         found = slots.match_slot(account, wish_slot)
         if found is None:
+            source = f" ({named_by})" if named_by else ""
             raise errors.UsageError(
-                f"{one_line(wish_slot)}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) makes a "
-                "new one"
+                f"{one_line(wish_slot)}{source}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) "
+                "makes a new one"
             )
         return found
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
@@ -117,14 +124,44 @@ def at_this_moment(api: Tournament, made: UploadPlan) -> UploadPlan:
     return dataclasses.replace(made, round=current, now=now)
 
 
-def after_the_answer(api: Tournament, made: UploadPlan) -> UploadPlan:
-    """Return a plan with the round and all stakes as they are now that a person has answered."""
+def read_again(api: Tournament, made: UploadPlan, pickle: UploadedPickle | None = None) -> UploadPlan:
+    """Return a plan with the round and all stakes as they are now.
+
+    Args:
+        api: The tournament.
+        made: The plan as it was shown.
+        pickle: The record that is to be run, once there is one.
+    """
     account, slot = api.account(), made.slot
     found = slots.match_slot(account, slot.id) if slot else None
     if slot and found:
         slot = dataclasses.replace(slot, stake=found.stake)  # what it ran is what was agreed to replace
-    also = _sharing(account, made.wish, slot, made.existing)
+    also = _sharing(account, made.wish, slot, pickle or made.existing)
     return at_this_moment(api, dataclasses.replace(made, slot=slot, also=also))
+
+
+def check_agreed(api: Tournament, agreed: UploadPlan, slot: Slot, pickle: UploadedPickle | None = None) -> None:
+    """Refuse to run a pickle if more follows by now than was agreed to: comparing, sending and validating take time.
+
+    Args:
+        api: The tournament.
+        agreed: The plan that was agreed to.
+        slot: The one that it is for, which the plan may not have known yet.
+        pickle: The record that is to be run; None: registering it runs it.
+
+    Raises:
+        errors.RefusedError: A stake has come or changed, or a round has opened.
+        errors.NetworkError: Slots or round cannot be read.
+    """
+    now = read_again(api, dataclasses.replace(agreed, slot=agreed.slot or slot), pickle)
+    if not now.exceeds(agreed):
+        return
+    known = {(one.id, one.stake) for one in agreed.staked}
+    new = [one for one in now.staked if (one.id, one.stake) not in known]
+    named = ", ".join(f"{one_line(one.name)} (stake {one_line(one.stake)})" for one in new)
+    reason = f"it runs in {named} by now" if named else f"round {now.round.number if now.round else ''} is open by now"
+    what = f"{pickle.id}: was not run" if pickle else f"{agreed.filename}: was not registered, which runs it"
+    raise errors.RefusedError(f"{what}: {reason}, which was not agreed to; the same command again asks about it")
 
 
 def _sharing(

@@ -104,7 +104,7 @@ def deploy(task: UploadTask) -> Done:
         with webhook.taken(task.api, slot, task.progress, sleep=task.sleep):
             placed = _assign(task, slot, _validated(task, slot))
     except _FailedError as failed:
-        found = waiting.explain(task.api, failed.pickle)
+        found = waiting.explain(task.api, failed.pickle, task.plan.wish.made.folder)
         return Done(pickle=failed.pickle, slot=slot, receipt=None, failure=found, run=None)
     if task.plan.wish.trigger:
         return _run(task, placed)
@@ -310,12 +310,12 @@ def _run(task: UploadTask, placed: _Placed) -> Done:
         now = _take_back(task, placed, str(error))
         raise assign.retold(error, f"{error}\n{_what_runs(now, placed)}") from error
     except BaseException as error:  # Ctrl-C above all
-        error.add_note(f"{runs_it}: that is not undone; the same command again goes on to watch its run")
+        error.add_note(f"{runs_it}: that is not undone; run the same command again to watch its run")
         raise
     if standing.judge_run(found) is False:
         with contextlib.suppress(errors.ArtifactError):  # then the same command would tell of this run once more
             task.journal.write(journal.RUN_FAILED, pickle=pickle.id, trigger=identity)
-        failure = waiting.explain_run(task.api, pickle, found)
+        failure = waiting.explain_run(task.api, pickle, found, task.plan.wish.made.folder)
         now = _take_back(task, placed, str(failure.cause))
         return Done(pickle=pickle, slot=now, receipt=None, failure=failure, run=found, left=placed.is_left(now))
     return Done(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
@@ -369,7 +369,7 @@ def _begun(task: UploadTask, pickle: UploadedPickle) -> str | None:
 
 def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
-    _check_stakes(task, pickle)
+    checks.check_agreed(task.api, task.plan, slot, pickle)
     known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
     task.journal.write(journal.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(known)))
     task.progress.step("having the tournament run it")
@@ -388,18 +388,6 @@ def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
         )
     task.journal.write(journal.TRIGGERED, pickle=pickle.id, trigger=found)
     return found
-
-
-def _check_stakes(task: UploadTask, pickle: UploadedPickle) -> None:
-    """Refuse to run a pickle for a stake that nobody was asked about: sending and validating took their time."""
-    asked = {slot.id for slot in task.plan.staked}
-    new = [one for one in slots.running(task.api.account(), pickle) if one.stake and one.id not in asked]
-    if new:
-        named = ", ".join(f"{one_line(one.name)} (stake {one_line(one.stake)})" for one in new)
-        raise errors.RefusedError(
-            f"{pickle.id}: was not run: it runs in {named} by now, which was not agreed to; the same command again "
-            "asks about it"
-        )
 
 
 def _new_run(pickle: UploadedPickle | None, known: Collection[str]) -> str | None:

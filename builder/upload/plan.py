@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder import tournament
 from builder.text import one_line
-from builder.tournament import times
+from builder.tournament import status, times
 
 if TYPE_CHECKING:
     from builder.build import artifact
@@ -112,6 +112,11 @@ class UploadPlan:
         return bool(self.existing and self.slot and self.slot.pickle and self.slot.pickle.id == self.existing.id)
 
     @property
+    def is_known_bad(self) -> bool:
+        """Tell whether the upload that is used failed its validation: it is not assigned, then."""
+        return not self.is_done and self.existing is not None and status.judge_validation(self.existing) is False
+
+    @property
     def clears_webhook(self) -> bool:
         """Tell whether the slot's webhook is taken away."""
         return bool(self.wish.clear_webhook and self.slot and self.slot.webhook)
@@ -151,6 +156,8 @@ class UploadPlan:
             steps.append(f"uses the upload that is there: {named(self.existing)}, {one_line(self.existing.validation)}")
         else:
             steps.append(f"goes on with the upload that is there: {named(self.existing)}")
+        if self.is_known_bad:
+            return [*steps, "does not assign it, as it failed there; `--again` (make: AGAIN=1) sends it once more"]
         if self.is_done:
             steps.append("finds it assigned already")
         else:
@@ -160,6 +167,10 @@ class UploadPlan:
         return [*steps, "has the tournament run it, once"] if self.wish.trigger else steps
 
     def _consequences(self) -> list[str]:
+        if self.is_known_bad:
+            return [
+                f"the slot goes on to run {named(self.slot.pickle) if self.slot and self.slot.pickle else 'no pickle'}"
+            ]
         follows = [self._run_line(), *(self._also_line(slot) for slot in self.also)]
         if not self.is_done:
             follows.append("each round from now on is submitted by this pickle, at the tournament")
@@ -174,7 +185,8 @@ class UploadPlan:
         stake = f", with the slot's stake of {one_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
-            return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}"
+            trigger = "; `--trigger` (make: TRIGGER=1) runs it for this round" if self.is_round_open else ""
+            return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}{trigger}"
         if self.is_round_open and self.round is not None:
             final = ": a staked submission, which no rollback takes back" if stake else ""
             until = times.both(self.round.close_time, self.now)

@@ -67,9 +67,15 @@ def write(folder: Path, receipt: Receipt) -> None:
     journal.make_folder(folder / KEPT)
     content = (json.dumps(receipt.data(), indent=2, sort_keys=True) + "\n").encode()
     for name in (f"{KEPT}/{journal.key_of(receipt.sha256, receipt.slot)}.json", NAME):
-        path = folder / name
-        if not path.is_file() or path.read_bytes() != content:
+        if not _holds(folder / name, content):
             artifact.write_report(folder, name, content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return untrusted.read_bytes(path, most=_MOST_BYTES) == content
+    except (OSError, errors.ArtifactError):
+        return False
 
 
 def remove(folder: Path, sha256: str, slot: str, pickle: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ from builder.build import artifact
 from builder.text import escape
 from builder.validate import report
 
-AUDIT = "audit.json"
 _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
 """What the tournament gives a run."""
 
@@ -39,10 +37,18 @@ def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
     found = None if faults else report.read(made.folder / artifact.VALIDATION)
     if not faults:
         faults += _validation_faults(made, found, wanted)
-    faults += _audit_faults(made)
+    if not faults and wanted is None:
+        faults += _elsewhere_faults(made)
     if faults:
         raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
     return Proof(data_version=report.version_of(found or {}), notes=tuple(_notes(found or {})))
+
+
+def _elsewhere_faults(made: artifact.Artifact) -> list[str]:
+    if report.is_remembered(made.folder / artifact.VALIDATION):
+        return []
+    validate = commands.with_folder("validate", made.folder)
+    return [f"was not validated on this machine, and has no config here; run `{validate}` first"]
 
 
 def _image_faults(made: artifact.Artifact) -> list[str]:
@@ -98,22 +104,6 @@ def _failed(found: dict[str, Any]) -> str:
     named = [one for one in checks if isinstance(one, dict)] if isinstance(checks, list) else []
     failed = [f"{_text(one, 'name')}: {_text(one, 'detail')}" for one in named if one.get("good") is False]
     return "; ".join(failed)[:400] or "validation.json does not say that it is good"
-
-
-def _audit_faults(made: artifact.Artifact) -> list[str]:
-    path = made.folder / AUDIT
-    if not os.path.lexists(path):
-        return []
-    found = report.read(path)
-    if found is None:
-        return [f"{AUDIT} cannot be read; run `make audit` again"]
-    if found.get("pickle") != made.manifest.pickle.sha256:
-        return [f"{AUDIT} is of another pickle; run `make audit` again"]
-    findings = found.get("findings")
-    if findings or found.get("good") is False:
-        count = len(findings) if isinstance(findings, list) else 1
-        return [f"the audit has {count} finding{'s' if count != 1 else ''}; read {AUDIT}, then {_run(made, 'pickle')}"]
-    return []
 
 
 def _notes(found: dict[str, Any]) -> list[str]:

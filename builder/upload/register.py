@@ -55,6 +55,7 @@ def register(task: Registering) -> str:
     Raises:
         errors.ArtifactError: The file changed while it was sent, or the journal cannot be written.
         errors.NetworkError: It could not be stored or registered; running again goes on.
+        errors.RefusedError: A stake came or a round opened since it was agreed to.
     """
     if task.plan.existing is not None:
         task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
@@ -162,6 +163,7 @@ def _create(task: Registering, filename: str) -> str:
     # Sent anew, a failed record of the same stored name may be there.
     known = {one.id for one in (task.api.pickles(task.slot.id) if task.plan.wish.again else ())}
     for attempt in range(1, _SENDINGS + 1):
+        checks.check_agreed(task.api, task.plan, task.slot)
         task.journal.write(journal.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
         try:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, tournament
+from builder.build import artifact
+from builder.net import download
 from builder.text import one_line
 from builder.tournament import status as standing
 from builder.upload import checks
@@ -171,31 +174,46 @@ def run(
     return found
 
 
-def explain(api: Tournament, pickle: UploadedPickle) -> Failure:
-    """Return why a pickle failed, with the log of the run that says so."""
+def explain(api: Tournament, pickle: UploadedPickle, folder: Path | None = None) -> Failure:
+    """Return why a pickle failed, with the log of the run that says so.
+
+    Args:
+        api: The tournament.
+        pickle: Which.
+        folder: Its ``dist/NAME``; looked for below the current folder if none is named.
+    """
     fault = standing.find_fault(pickle)
     if fault is None:
         fault = standing.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
-    return _explain(api, pickle, fault)
+    return _explain(api, pickle, fault, folder)
 
 
-def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger) -> Failure:
-    """Return why a run failed, with its log."""
+def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger, folder: Path | None = None) -> Failure:
+    """Return why a run failed, with its log; see :func:`explain`."""
     return _explain(
         api,
         pickle,
         standing.PickleFailure(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
+        folder,
     )
 
 
-def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> Failure:
+def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure, folder: Path | None) -> Failure:
     status = one_line(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
         cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
     log = tuple(diagnose.excerpt(printed, _PRINTED_LINES))
+    cause = cause.named(folder or find_folder(pickle))
     return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
+
+
+def find_folder(pickle: UploadedPickle) -> Path | None:
+    """Return the ``dist/NAME`` of the current folder that holds an uploaded pickle, by the hash in its name."""
+    digits = download.digits_of(pickle.filename)
+    made = artifact.recorded(Path.cwd()) if digits else ()
+    return next((path.parent for path, found in made if found.pickle.sha256.startswith(digits or "")), None)
 
 
 def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> tuple[LogLine, ...]:

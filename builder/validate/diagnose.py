@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from builder import tournament
+from builder import commands, tournament
 from builder.text import blank, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 ABORT_CODES = (-6, 134)
-_SEGFAULT_CODES = (-11, 139, -4, -7)  # as wait4 and as a shell report it; also illegal instruction and bus error
+# Segmentation fault, illegal instruction, bus error: as wait4 and as a shell report them.
+_SEGFAULT_CODES = (-11, 139, -4, 132, -7, 135)
 _USAGE_CODE = 2
 _MOST_HELP_LINES = 20  # the box has about ten
 _MOST_SHOWN_LINES = 60
@@ -33,6 +35,7 @@ _SECOND_TRY = "pandas/compat/pickle_compat.py"
 _FRAME = re.compile(r'\s*File "([^"]*)", line \d+')
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*")
 _LETTER = re.compile(r"[^\W_]")
+_STARTED = re.compile(r"INFO:root:Running numerai-predict\b")
 
 _BUILD = "build it in the image that runs it: `make pickle CONFIG=...`"
 _BUILD_AGAIN = "build it again: `make pickle CONFIG=...`"
@@ -40,7 +43,7 @@ _FROM_BUNDLE = "build it from a bundle with `make pickle CONFIG=...`"
 _RETURN = (
     "return a DataFrame with one column `prediction` on the index of live_features, then run `make pickle CONFIG=...`"
 )
-_FIX_MODEL = (
+FIX_MODEL = (
     "fix the model or function where it was made, export it, then run `make pickle CONFIG=...` and "
     "`make validate CONFIG=...`"
 )
@@ -48,6 +51,8 @@ _SMALLER, _FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
 _BY_VALUE = "a pickle must hold all its code by value"
 _NO_CSV = "the entry point ended with exit 0 and wrote no CSV"
+_ENDED_ITSELF = "the function ended the process itself, as `sys.exit` does"
+_RETURN_INSTEAD = "return the predictions instead, then run `make pickle CONFIG=...`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,10 @@ class Cause:
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}" if self.fix else self.text
+
+    def named(self, config: Path | None) -> Cause:
+        """Return it with commands that name a config, or the ``dist/NAME`` of one; None: which one is not known."""
+        return replace(self, fix=commands.name_config(self.fix, config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +114,14 @@ class _Log:
         reasons: The errors that it names, the newest last.
         last: Its last line.
         refused: There is a box of help: the runner ended it by itself.
+        started: The runner says that it runs: it took the options.
         files: The source files of the last traceback.
     """
 
     reasons: tuple[str, ...]
     last: tuple[str, ...]
     refused: bool
+    started: bool
     files: tuple[str, ...]
 
 
@@ -125,7 +136,9 @@ _OTHER_SYSTEM_ERROR = re.compile(r"\bSystemError: (?!unknown opcode)")
 """An error inside the interpreter, as code for another Python causes it; so may a broken library."""
 _NOT_LOADED = re.compile(r"Pickle incompatible with |[Pp]ickle could not be loaded in Python ")
 """What the runner says of any TypeError (since 2026-07, any ValueError too) that loading the pickle raises."""
-_ABORT = re.compile(r"terminate called|(?i:\bexit (?:code |status )?134\b|\babort(?:ed)?\b|\bSIGABRT\b)")
+_CODE = r"(?:exit|code|status)[^0-9\n]{0,20}"
+"""What comes before an exit code, however it is worded: ``exit status 137``, ``Exited (137)``, ``code=137``."""
+_ABORT = re.compile(rf"terminate called|(?i:{_CODE}134\b|\babort(?:ed)?\b|\bSIGABRT\b)")
 _CANNOT_WRITE = re.compile(r"\b(?:OSError|PermissionError)\b|\[Errno \d+\]")
 
 # What a reason means: the first that fits. What groups match is put into the text.
@@ -211,28 +224,33 @@ _CAUSES = (
 # How the tournament, or a last line that is not an error of Python's, says that a run ended. The first is documented.
 _ENDS = (
     (
-        r"(?i)segmentation fault|library versions match",
+        rf"(?i)segmentation fault|library versions match|\bSIGSEGV\b|\bsignal 11\b|{_CODE}(?:139|132|135)\b",
         Cause(
             text="the interpreter died: the pickle was made with another Python or numpy than the image's",
             fix=_BUILD,
             by_making=True,
         ),
     ),
-    (r"(?i)oom[- ]?killed|exit (?:code )?137|^killed$", _OUT_OF_MEMORY),
+    (rf"(?i)oom[- ]?killed|\bSIGKILL\b|\bsignal 9\b|{_CODE}137\b|^killed$", _OUT_OF_MEMORY),
     (
         r"(?i)timed? ?out\b|out of time|time limit|deadline exceeded",
         Cause(text="it ran over its time", fix=f"{_FASTER}; {_MEASURED}"),
     ),
+    (
+        r"(?i)model file could not be found|no such key",
+        Cause(text="its bytes were never stored", fix="upload it again: `make upload CONFIG=...`"),
+    ),
+)
+
+
+# What names no cause by itself: an error in the log says more.
+_VAGUE = (
     (
         r"(?i)invalid submission|submission (?:is|was) invalid",
         Cause(
             text="its predictions were refused: expected are the round's ids and one column in [0, 1] without NaN",
             fix="`make validate CONFIG=...` shows which of them fails",
         ),
-    ),
-    (
-        r"(?i)model file could not be found|no such key",
-        Cause(text="its bytes were never stored", fix="upload it again: `make upload CONFIG=...`"),
     ),
 )
 
@@ -253,10 +271,10 @@ def explain_no_csv(log: str) -> Cause:
     reasons = _read(log.splitlines()).reasons
     if not reasons:
         return Cause(
-            text=f"{_NO_CSV}: the function ended the process itself, as `sys.exit` does",
-            fix="return the predictions instead, then run `make pickle CONFIG=...`",
+            text=f"{_NO_CSV}: {_ENDED_ITSELF}",
+            fix=_RETURN_INSTEAD,
         )
-    fix = "`make doctor` looks at the disk; then run it again" if _CANNOT_WRITE.search(reasons[-1]) else _FIX_MODEL
+    fix = "`make doctor` looks at the disk; then run it again" if _CANNOT_WRITE.search(reasons[-1]) else FIX_MODEL
     return Cause(text=f"{_NO_CSV}: {reasons[-1]}", fix=fix)
 
 
@@ -277,6 +295,7 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
         or _classify(printed.reasons, printed.files)
         or _look_up(_CAUSES, end)
         or _look_up(_ENDS, end)
+        or (None if printed.reasons else _look_up(_VAGUE, reasons) or _look_up(_VAGUE, end))
     )
     if known is not None:
         return known
@@ -367,6 +386,7 @@ def _read(lines: Sequence[str]) -> _Log:
         reasons=tuple(filter(None, reasons or similar)),
         last=tuple(plain[-1:]),
         refused=bool(left_out),
+        started=any(map(_STARTED.match, kept)),
         files=tuple(files),
     )
 
@@ -454,10 +474,14 @@ def _error(ended: Ended, where: Where, log: _Log) -> Cause:
         return _memory(where, what)
     if cause is not None:
         return cause
-    if ended.code == _USAGE_CODE and not log.reasons:
+    if ended.code == _USAGE_CODE and not log.reasons and not log.started:
         fix = "its entry point does not take the runner's options: name a numerai_predict image in `image.ref`"
         return Cause(text=what, fix=fix)
-    return Cause(text=what, fix=_FIX_MODEL)
+    if log.started and not log.reasons and not log.refused and ended.code is not None and ended.code > 0:
+        printed = "" if not log.last or _RECORD.match(log.last[0]) else f"; it printed last: {log.last[0]}"
+        text = f"exit {ended.code} without an error in the log: {_ENDED_ITSELF}{printed}"
+        return Cause(text=text, fix=_RETURN_INSTEAD)
+    return Cause(text=what, fix=FIX_MODEL)
 
 
 def _other_python(where: Where, what: str) -> Cause:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from builder import errors
+from builder import errors, paths
 from builder.build import artifact, untrusted
 from builder.schema import json_read
 
@@ -68,3 +70,20 @@ def to_bytes(validation: Validation) -> bytes:
         "log": validation.log,
     }
     return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
+
+
+def remember(content: bytes) -> None:
+    """Record that a validation was made on this machine: one that came with a folder proves nothing."""
+    with contextlib.suppress(OSError):  # then it is made again before an upload without a config
+        mark = _mark(content)
+        mark.parent.mkdir(exist_ok=True, mode=0o700)
+        mark.touch()
+
+
+def is_remembered(path: Path) -> bool:
+    """Tell whether a report was made on this machine."""
+    return _mark(untrusted.read_bytes(path, most=_MOST_BYTES)).is_file()
+
+
+def _mark(content: bytes) -> Path:
+    return paths.state_folder() / "validated" / hashlib.sha256(content).hexdigest()

@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from builder.tournament.status import PickleFailure
 
 _BOX = engine.BOX
-_MEND = (
-    "fix the model where it was trained, export it and build it again: `make pickle CONFIG=...`, "
-    "`make validate CONFIG=...`"
-)
-_REFUSED = (
-    "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
-    "with a rank, and build it again: `make pickle CONFIG=...`"
-)
 _MEASURE = "measure.json"
 
 
@@ -106,9 +98,10 @@ def conclude(fault: PickleFailure, log: list[str], here: Rerun | None, *, again:
     """
     there = diagnose.explain_remote(fault.status, fault.descriptions, log)
     if here is None:
-        return diagnose.Cause(text=there.text, fix=there.fix or f"{_MEND}, which shows it here")
+        return diagnose.Cause(text=there.text, fix=there.fix or f"{diagnose.FIX_MODEL}, which shows it here")
     if here.cause is not None:
-        return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=here.cause.fix or there.fix or _MEND)
+        fix = here.cause.fix or there.fix or diagnose.FIX_MODEL
+        return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=fix)
     where = "a look-alike of its image" if here.task.image.kind == "stand_in" else "its image"
     held = f"here it runs in {where}, within the limits, and its predictions are good"
     refuted = there.by_making and here.task.image.kind == "exact"
@@ -145,22 +138,8 @@ def _judge(
     where = diagnose.Where(
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
     )
-    ended, cause = validate.judge_entry(outcome, where)
-    checks = [ended]
-    if cause is not None:
-        return checks, cause
-    csv = outcome.measured["csv"] if outcome.measured else None
-    if csv is None:
-        cause = diagnose.Cause(text="its CSV cannot be read", fix=_REFUSED)
-        if outcome.measured and outcome.entry:
-            cause = diagnose.explain_no_csv(str(outcome.entry["log"]))
-        return [*checks, validate.Check(name="csv", good=False, detail=str(cause))], cause
-    checks += validate.note_seconds(task.image)
-    checks += validate.judge_csv(rows, csv)
-    bad = next((check for check in checks if check.good is False), None)
-    if bad is None:
-        return checks, None
-    return checks, diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
+    checks, cause = validate.judge_outcome(outcome, where, rows)
+    return [*checks, *(validate.note_seconds(task.image) if checks[0].good else [])], cause
 
 
 def _entries(task: RerunTask) -> list[tar_stream.TarEntry]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import errors, paths, reference
+from builder import commands, errors, paths, reference
 from builder.bundle import model as bundle_model
 from builder.engine import protocol as engine
 from builder.engine import tar_stream
@@ -35,6 +35,10 @@ ENTRY, MEASURE = "entry", "measure"
 _BOX = engine.BOX
 _CSV_FOLDER = f"{_BOX}/csv"
 _SLACK_SECONDS = 60.0  # for starting and stopping, on top of what the children may take
+_REFUSED = (
+    "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
+    "with a rank, and build it again: `make pickle CONFIG=...`"
+)
 _MOST_CSV_BYTES = 256 << 20  # a million rows take 40 MB
 
 
@@ -126,13 +130,18 @@ def validate(task: ValidationTask, on: engine.Engine, run: str, progress: Progre
     rows = task.files.rows
     outcome = run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
     entry = outcome.entry
-    checks = [judge_entry(outcome, _where(task))[0]]
+    checks, _ = judge_outcome(outcome, _where(task), rows)
     usage = None
     if entry is not None:
         usage = Usage(peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"])
     if checks[0].good:
-        checks += [*_judge_measured(task, outcome), *note_seconds(task.image)]
-    return Validation(task=task, checks=tuple(checks), usage=usage, log=entry["log"] if entry else "")
+        if outcome.measured and outcome.measured["csv"]:
+            checks += _judge_golden(task, outcome.measured["golden"])
+        checks += note_seconds(task.image)
+    named = (
+        dataclasses.replace(check, detail=commands.name_config(check.detail, task.artifact.folder)) for check in checks
+    )
+    return Validation(task=task, checks=tuple(named), usage=usage, log=entry["log"] if entry else "")
 
 
 def run_children(
@@ -310,6 +319,29 @@ def _measure_plan(task: ValidationTask) -> dict[str, object]:
     }
 
 
+def judge_outcome(
+    outcome: ContainerResult, where: diagnose.Where, rows: int
+) -> tuple[list[Check], diagnose.Cause | None]:
+    """Return the checks of how the entry point ended and of its CSV, and why if one of them fails."""
+    ended, cause = judge_entry(outcome, where)
+    if cause is not None:
+        return [ended], cause
+    measured = outcome.measured
+    if measured is None:
+        child = outcome.measuring or {**_lost(outcome), "code": None}
+        why = diagnose.find_cause(_ended(outcome, child), where)
+        cause = dataclasses.replace(why, text=f"the result could not be read in the image: {why.text}")
+        return [ended, Check(name="measuring", good=False, detail=str(cause))], cause
+    if measured["csv"] is None:
+        cause = diagnose.explain_no_csv(outcome.entry["log"] if outcome.entry else "")
+        return [ended, Check(name="csv", good=False, detail=str(cause))], cause
+    checks = [ended, *judge_csv(rows, measured["csv"])]
+    bad = next((check for check in checks if not check.good), None)
+    if bad is not None:
+        cause = diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
+    return checks, cause
+
+
 def judge_entry(outcome: ContainerResult, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
     """Return the check of how the entry point ended, and why if it did not end well."""
     entry = outcome.entry or _lost(outcome)
@@ -360,19 +392,6 @@ def _where(task: ValidationTask) -> diagnose.Where:
         python=task.python,
         made_on=task.artifact.manifest.image.python,
     )
-
-
-def _judge_measured(task: ValidationTask, outcome: ContainerResult) -> list[Check]:
-    measured = outcome.measured
-    if measured is None:
-        child = outcome.measuring or {**_lost(outcome), "code": None}
-        cause = diagnose.explain(_ended(outcome, child), _where(task))
-        return [Check(name="measuring", good=False, detail=f"the result could not be read in the image: {cause}")]
-    figures = measured["csv"]
-    if figures is None:
-        log = outcome.entry["log"] if outcome.entry else ""
-        return [Check(name="csv", good=False, detail=str(diagnose.explain_no_csv(log)))]
-    return [*judge_csv(task.files.rows, figures), *_judge_golden(task, measured["golden"])]
 
 
 def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:

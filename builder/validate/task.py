@@ -42,7 +42,7 @@ def gather(
     if stand_in_python:
         where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
     else:
-        where = target.find_image(made, on, progress)
+        where = target.find_image(chosen, made, on, progress)
     live, source = live_files(terms, found.bundle, chosen, post.needs(found.steps))
     return validate.ValidationTask(
         artifact=made,

@@ -75,6 +75,11 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
         (function("return None", "a, b, c"), "neither 1 nor 2 parameters", "give it one"),
         (function("return f['feature_z']"), "exit 1: KeyError: 'feature_z'", "fix the model or function"),
         (function("return 1 + 'a'"), "exit 1: TypeError: unsupported operand", "fix the model or function"),
+        (
+            function("import sys; sys.exit(2)"),
+            "exit 2 without an error in the log: the function ended the process",
+            "return the predictions",
+        ),
         (function("import sys; sys.exit(0)"), "wrote no CSV: the function ended the process", "return the predictions"),
         (function("import os; os.abort()"), "aborted (exit 134) without a whole CSV", "leaves threads running"),
         (

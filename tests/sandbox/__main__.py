@@ -1,8 +1,8 @@
 """``make sandbox``: the stand-in, a registry with look-alikes and a runner, for trying the tool without an account.
 
 Prints the settings to use, as shell exports, and what to try; ends with Ctrl-C. Where nobody is at a terminal it prints
-the exports alone, or, with ``--env-file``, writes them there and prints nothing. What it says to try is done in a
-folder of its own, so that no pin of the person's comes to mean an image of the stand-in.
+the exports alone on standard output, or, with ``--env-file``, writes them there and prints nothing. What it says to try
+is done in a folder of its own, so that no pin of the person's comes to mean an image of the stand-in.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ Slots: {slots}. In the registry: {images}.
 Ctrl-C ends it and removes that folder, the registry and what was pulled from it; an engine that was started and the
 look-alikes that were made stay for the next time.
 """
+_ELSEWHERE = """\
+note: try it with CONFIG={config}, in a folder of its own that is removed at the end.
+note: a pin that is made with these settings is of an image of this sandbox, and of no use once it has ended.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout.isatty():
                 print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
             elif not options.env_file:
+                config = shlex.quote(str(undo.enter_context(try_out.folder())))
+                sys.stderr.write(_ELSEWHERE.format(config=config))
+                sys.stderr.flush()
                 print(_exports(settings), end="", flush=True)
             undo.callback(_ignore_signals)  # first of all at the end: no second one may keep it from cleaning up
             threading.Event().wait()

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import TYPE_CHECKING, Any
+import re
+import signal
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -15,7 +21,6 @@ from tests.support import command, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.sandbox import server
 
@@ -113,6 +118,43 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
         assert lockfile.read(root).images["default"].ref == f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
         assert (mine.read_bytes() if mine.exists() else None) == before
     assert not root.exists()
+
+
+def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
+    sandbox: server.Sandbox, address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @contextlib.contextmanager
+    def running(**_: object) -> Iterator[tuple[server.Sandbox, str]]:
+        yield sandbox, f"{address}/numerai"
+
+    folders: list[Path] = []
+
+    def wait() -> NoReturn:
+        folders.extend(temporary.glob("numerai-tryout-*"))
+        raise KeyboardInterrupt
+
+    temporary = Path(tempfile.gettempdir())
+    before = set(temporary.glob("numerai-tryout-*"))
+    monkeypatch.setattr(sandbox_main, "_running", running)
+    monkeypatch.setattr(sandbox_main, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
+    signals = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIG_IGN")}
+    monkeypatch.setattr(sandbox_main, "signal", SimpleNamespace(signal=lambda *_: None, **signals))
+    assert sandbox_main.main([]) == 0
+    out, err = capfd.readouterr()
+    assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
+    assert all(line.startswith("export ") for line in out.splitlines())
+    config = Path(re.findall(r"CONFIG=(\S+),", err)[0])
+    assert config.parents[1] in set(folders) - before
+    assert not config.exists()
+    assert "a pin that is made with these settings is of an image of this sandbox" in err
+
+
+def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: str, project: Path) -> None:
+    put(sandbox, address, "numerai_predict_py_3_11")
+    code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
+    assert (code, err) == (0, "")
+    note = f"it is of the stand-in registry {address}/numerai (NUMERAI_REGISTRY), not of the tournament's"
+    assert note in out
 
 
 def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(

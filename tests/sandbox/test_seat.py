@@ -694,3 +694,29 @@ def test_download_without_the_scope_or_the_bytes_leaves_no_file(
 def test_download_goes_on_after_the_storage_failed_once(seat: Seat, uploaded: str) -> None:
     seat.sandbox.faults.add("GET", faults.status(503))
     assert seat.data("download", uploaded)["compared"][0]["equal"] is True
+
+
+def test_a_pickle_is_known_by_the_name_that_it_was_sent_under(seat: Seat, uploaded: str) -> None:
+    stored = seat.data("pickles", "fresh")["pickles"][0]["filename"]
+    assert stored.endswith(f"-mlp-{DIGITS}.pkl")
+    for number, name in enumerate((f"mlp-{DIGITS}.pkl", f"mlp-{DIGITS}", DIGITS, stored, stored.removesuffix(".pkl"))):
+        assert seat.data("label", name, str(number))["pickle"] == uploaded
+    seat.good("assign", "fresh", f"mlp-{DIGITS}.pkl", "--yes")
+    code, _, err = seat("label", f"mpl-{DIGITS[:-1]}.pkl", "x")
+    assert code == 2
+    assert f"; did you mean mlp-{DIGITS}.pkl" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fix"),
+    [
+        (("why", "nosuch"), "`python -m builder pickles` lists the pickles"),
+        (("assign", "running", "m4"), "`python -m builder pickles` lists them"),
+        (("assign", "runing", "m4"), "did you mean running? `python -m builder models` lists them"),
+    ],
+)
+def test_the_fix_of_a_name_that_is_wrong_is_in_the_json(seat: Seat, arguments: tuple[str, ...], fix: str) -> None:
+    code, out, _ = seat(*arguments, "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["code"]) == (2, 2)
+    assert error["fix"].endswith(fix)

@@ -103,6 +103,7 @@ def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
     )
     (folder / artifact.PICKLE).write_bytes(b"pickle")
     (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))
+    artifact.stamp(folder)
     return artifact.load(folder)
 
 

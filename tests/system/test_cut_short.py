@@ -95,7 +95,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_run(on: docker_engine.D
     config.write_text((clones.ROOT / "configs" / "mlp.yaml").read_text())
     done = clones.builder(slow_here, "pickle", "configs/mlp.yaml")
     assert done.returncode == 0, done.stderr
-    assert results(slow_here) == ["Dockerfile", "context", "manifest.json", "model.pkl"]
+    assert results(slow_here) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
 
 
 def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
     assert "free some space" in done.stderr
     assert "Traceback" not in done.stderr
     assert json.loads((clone / "dist" / "mlp" / "manifest.json").read_text()) == made
-    assert results(clone) == ["Dockerfile", "context", "manifest.json", "model.pkl"]
+    assert results(clone) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
 
 
 def test_a_pickle_that_was_edited_is_noticed(clone: Path) -> None:

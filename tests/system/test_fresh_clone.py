@@ -33,16 +33,17 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("nothing_left")
 def test_the_workflows_steps_run_in_a_fresh_clone_and_give_the_same_bytes(clone: Path, elsewhere: Path) -> None:
     workflow = yaml.safe_load((clone / ".github" / "workflows" / "pickle.yml").read_text())
-    listing, job = workflow["jobs"]["configs"], workflow["jobs"]["pickle"]
-    output = clone.parent / "output"
-    [step] = [step for step in listing["steps"] if "run" in step]
-    done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], GITHUB_OUTPUT=str(output))
-    assert done.returncode == 0, done.stderr
-    names = json.loads(output.read_text().removeprefix("names="))
-    assert names == ["mlp", "wide"]
-    for name in names:
-        for step in [step for step in job["steps"] if "run" in step]:
-            done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], NAME=name, CI="true")
+    output, environment = clone.parent / "output", {**workflow["env"], "CI": "true"}
+    environment["GITHUB_OUTPUT"] = str(output)
+    for step in [step for step in workflow["jobs"]["configs"]["steps"] if "run" in step]:
+        done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
+        assert done.returncode == 0, done.stderr
+    lists = dict(line.split("=", 1) for line in output.read_text().splitlines())
+    assert {key: json.loads(text) for key, text in lists.items()} == {"examples": ["mlp", "wide"], "locked": []}
+    for name in json.loads(lists["examples"]):
+        environment["CONFIG"] = f"configs/{name}.yaml"
+        for step in [step for step in workflow["jobs"]["example"]["steps"] if "run" in step]:
+            done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
             assert done.returncode == 0, f"{step['name']}: {done.stdout}{done.stderr}"
         assert sha256(clone / "dist" / name / "model.pkl") == sha256(elsewhere / "dist" / name / "model.pkl")
         made = json.loads((clone / "dist" / name / "manifest.json").read_text())

@@ -48,7 +48,7 @@ def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(c
     lock = clone / "builder.lock.yaml"
     locked = clones.builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, lock.exists()) == (5, False)
-    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG}` without LOCKED=1"):
+    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG} PULL=1` without LOCKED=1"):
         assert text in locked.stderr
 
 

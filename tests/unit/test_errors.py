@@ -55,3 +55,24 @@ def test_faults_are_told_together_a_line_each(kind: type[errors.ProblemsError]) 
     error = kind(["first: wrong", "second: wrong"])
     assert error.faults == ("first: wrong", "second: wrong")
     assert str(error) == "first: wrong\nsecond: wrong"
+
+
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "no lock file, and LOCKED=1 allows nothing else; <run `make pickle`, then commit it>",
+        "X of .env: the secret key cannot be one (5 characters; 6 to 200 are needed): <copy it again, without quotes>",
+        "the tournament names no default; <name one: `python -m builder images` lists them>",
+        "slot: has no pickle; <name another; or remove it (`x; y`)>",
+        "it arrived changed: <run it again>; if it stays so, the disk is failing",
+        "mmdebstrap failed: <repair what its log says, then run this again>; /tmp/log ends:\nE: no space; x",
+        "could not pull it: no route\n<Pull it by hand where there is a network (`docker pull`)>",
+        "error: it failed; <look at it>\ninterrupted\nslot runs what it ran",
+        "export: load uses `x`; <write it to a file>",
+        "`default` is not pinned",
+        "not confirmed; nothing was changed",
+    ],
+)
+def test_the_fix_is_the_part_of_the_message_that_says_what_to_do(marked: str) -> None:
+    fix = re.search("<(.*)>", marked)
+    assert errors.BuilderError(re.sub("[<>]", "", marked)).fix == (fix[1] if fix else "")

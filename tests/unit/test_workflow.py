@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -69,9 +70,13 @@ def test_every_job_ends_and_may_do_no_more_than_read(path: Path) -> None:
         ]
 
 
+def workflow() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8"))
+    return loaded
+
+
 def steps(job: str) -> dict[str, str]:
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "pickle.yml").read_text(encoding="utf-8"))
-    return {step["name"]: step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step}
+    return {step["name"]: step["run"] for step in workflow()["jobs"][job]["steps"] if "run" in step}
 
 
 def bash(script: str, folder: Path, **changes: str) -> str:
@@ -86,51 +91,50 @@ def bash(script: str, folder: Path, **changes: str) -> str:
     return done.stdout
 
 
-def write_config(root: Path, name: str, *, stand_in: bool) -> None:
-    image = 'ref: runner:1, stand_in: "3.11"' if stand_in else "ref: runner:1"
-    text = f"name: {name}\nimage: {{{image}}}\nbundle: bundles/{name}\n"
-    (root / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    (root / "configs" / "bundles" / name).mkdir(parents=True)
-
-
-def test_every_config_is_locked_but_an_example_on_a_stand_in(tmp_path: Path) -> None:
+def test_every_config_is_locked_but_the_examples_of_the_list(tmp_path: Path) -> None:
     (tmp_path / "configs" / "examples").mkdir(parents=True)
     (tmp_path / "configs" / "schema.json").touch()
     (tmp_path / "configs" / "examples" / "live.yaml").touch()
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    for name, stand_in in (("example", True), ("mine", False), ("named", True), ("new", False)):
-        write_config(tmp_path, name, stand_in=stand_in)
+    for name in ("mine", "mlp", "rehearsal", "wide"):
+        text = f'name: {name}\nimage: {{ref: runner:1, stand_in: "3.11"}}\nbundle: bundles/{name}\n'
+        (tmp_path / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")
     model = lockfile.LockedModel(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
-    lock = lockfile.Lock(models={"mine": model, "named": model})
+    lock = lockfile.Lock(models={"mine": model, "wide": model})
     (tmp_path / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))
     output = tmp_path / "output"
-    bash(steps("configs")["List"], tmp_path, GITHUB_OUTPUT=str(output), PYTHONPATH=str(ROOT))
-    key, _, text = output.read_text(encoding="utf-8").partition("=")
-    assert key == "include"
-    assert {one["name"]: one["how"] for one in json.loads(text)} == {
-        "example": "example, not locked",
-        "mine": "locked",
-        "named": "locked",
-        "new": "locked",  # and refused, until the lock file names it
+    listed = workflow()["env"]["EXAMPLES"]
+    bash(steps("configs")["List"], tmp_path, GITHUB_OUTPUT=str(output), PYTHONPATH=str(ROOT), EXAMPLES=listed)
+    lines = dict(line.split("=", 1) for line in output.read_text(encoding="utf-8").splitlines())
+    assert {key: json.loads(text) for key, text in lines.items()} == {
+        "examples": ["mlp"],
+        "locked": ["mine", "rehearsal", "wide"],  # a rehearsal on a stand-in is refused until the lock file names it
     }
 
 
-@pytest.mark.parametrize("locked", [["--locked"], []])
-def test_the_command_is_called_with_the_config_as_it_is(tmp_path: Path, locked: list[str]) -> None:
+def test_the_examples_are_kept_nowhere() -> None:
+    jobs = workflow()["jobs"]
+    kept = {name for name, job in jobs.items() for step in job["steps"] if "upload-artifact" in step.get("uses", "")}
+    assert kept == {"pickle"}
+    assert "EXAMPLE ON A STAND-IN" in jobs["example"]["name"]
+    assert "outputs.locked" in jobs["pickle"]["strategy"]["matrix"]["name"]
+    assert "outputs.examples" in jobs["example"]["strategy"]["matrix"]["name"]
+
+
+@pytest.mark.parametrize(("job", "locked"), [("pickle", ["--locked"]), ("example", [])])
+def test_the_command_is_called_with_the_config_as_it_is(tmp_path: Path, job: str, locked: list[str]) -> None:
     recorder = tmp_path / ".venv" / "bin" / "python"
     recorder.parent.mkdir(parents=True)
     recorder.write_text('#!/bin/sh\nfor one; do echo "$one"; done\n')
     recorder.chmod(0o755)
     config = "configs/$(touch made) x.yaml"
     called = [
-        bash(script, tmp_path, CONFIG=config, LOCKED=" ".join(locked)).splitlines()
-        for name, script in steps("pickle").items()
-        if name != "Set up"
+        bash(script, tmp_path, CONFIG=config).splitlines() for name, script in steps(job).items() if name != "Set up"
     ]
     assert called == [["-m", "builder", name, *locked, config] for name in ("pickle", "verify", "validate")]
     assert not (tmp_path / "made").exists()
 
 
 def test_only_make_setup_is_called_through_make() -> None:
-    scripts = [*steps("configs").values(), *steps("pickle").values()]
-    assert [script for script in scripts if "make" in script] == ["make setup"] * 2
+    scripts = [script for job in workflow()["jobs"] for script in steps(job).values()]
+    assert [script for script in scripts if "make" in script] == ["make setup"] * 3

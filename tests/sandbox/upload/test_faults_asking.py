@@ -12,7 +12,7 @@ import pytest
 from builder import errors, tournament
 from builder.upload import assign
 from tests.sandbox import faults
-from tests.support import command, uploads
+from tests.support import command, uploads, words
 from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 """
 
 
+@words.both
 @pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)

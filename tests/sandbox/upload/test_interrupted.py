@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import faults, runs
+from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,11 +44,11 @@ def stop_at(project: Project, match: str, *arguments: str, after: int = 0) -> li
     return err.splitlines()
 
 
-def stop_when_said(project: Project, words: str, *arguments: str) -> list[str]:
+def stop_when_said(project: Project, text: str, *arguments: str) -> list[str]:
     """Send Ctrl-C to a command once it has said something."""
     with project.start(*arguments) as process:
         assert process.stderr is not None
-        while words not in (line := process.stderr.readline()):
+        while text not in (line := process.stderr.readline()):
             assert line, "it ended before it said that"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -55,14 +56,16 @@ def stop_when_said(project: Project, words: str, *arguments: str) -> list[str]:
     return err.splitlines()
 
 
+@words.both
 def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> None:
     before = project.running()
     project.sandbox.runs.judge = ENDLESS
     lines = stop_when_said(project, "validation: ", *UPLOAD, "running")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
-    assert any("the same command again goes on from there" in line for line in lines)
+    assert any("run the same command again, which goes on from there" in line for line in lines)
 
 
+@words.both
 def test_upload_stopped_while_its_run_is_waited_for(project: Project) -> None:
     def endless(_state: State, _variables: Mapping[str, Any]) -> None:
         project.sandbox.runs.judge = ENDLESS
@@ -171,6 +174,7 @@ def test_a_second_run_that_changes_nothing_rewrites_nothing(
         assert written(project) == before
 
 
+@words.both
 def test_a_run_that_is_ordered_later_changes_its_own_times_alone(project: Project) -> None:
     assert project.upload()[0] == 0
     before = project.receipt()

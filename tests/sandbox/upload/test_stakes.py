@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.sandbox import faults
+from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +60,7 @@ def test_trigger_asks_about_the_stake_of_another_slot(
     assert f"staked has a stake of 12.5, {what} [type yes]" in said
 
 
+@words.both
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
 def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
     code, said = project.at_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
@@ -107,6 +109,7 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
 # ---- upload --trigger
 
 
+@words.both
 def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
     command = (*UPLOAD, "--model", "running", "--trigger")
     code, said = project.at_terminal(*command, typed="y\n\n")
@@ -144,6 +147,43 @@ def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> N
     assert "with the slot's stake of 7.25" in err
 
 
+def test_a_stake_that_comes_while_it_is_sent_is_not_registered_for(project: Project) -> None:
+    add_stake(project, "computePickleUploadAuth")
+    code, _, err = project.upload()
+    assert (code, project.records()) == (5, [])
+    assert "was not registered, which runs it: it runs in fresh (stake 7.25) by now, which was not agreed to" in err
+    code, _, err = project.upload()
+    assert (code, len(project.records())) == (0, 1), err
+    assert "with the slot's stake of 7.25" in err
+
+
+def test_a_round_that_opens_while_it_is_sent_is_not_registered_for(project: Project) -> None:
+    project.sandbox.state.close_round()
+
+    def then(state: State, _variables: Mapping[str, Any]) -> None:
+        state.open_round(1001)
+
+    project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=then))
+    code, _, err = project.upload(slot="staked")
+    assert (code, project.records()) == (5, [])
+    assert "was not registered, which runs it: round 1001 is open by now, which was not agreed to" in err
+    assert project.upload(slot="staked")[0] == 0
+
+
+def test_a_stake_that_grows_before_the_run_is_not_run_for(project: Project) -> None:
+    add_stake(project, ASSIGN, "staked")
+    code, _, err = project.upload("--trigger", slot="staked")
+    assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
+    assert "it runs in staked (stake 7.25) by now, which was not agreed to" in err
+
+
+def test_the_plan_of_yes_names_a_stake_that_comes_while_it_is_made(project: Project) -> None:
+    add_stake(project, "rounds")
+    code, _, err = project.upload()
+    assert code == 0, err
+    assert "with the slot's stake of 7.25" in err
+
+
 # ---- a known upload
 
 
@@ -155,6 +195,7 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload(project: Project, how
     shown = " ".join((out + err).split())
     assert "no new run is ordered; round 1000 is open until " in shown
     assert "later rounds, with the slot's stake of 12.5" in shown
+    assert "; `--trigger` (make: TRIGGER=1) runs it for this round" in shown
     assert project.sandbox.requests.count("createComputePickleUpload") == 1
 
 

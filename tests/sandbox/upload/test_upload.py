@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -400,6 +401,37 @@ def test_rollback_by_the_journal(project: Project) -> None:
     assert code == 0, err
     assert before.filename in out
     assert project.slot("running").pickle_id == before.id
+
+
+def test_assign_and_rollback_say_the_same_of_one_act(project: Project) -> None:
+    before = project.running("staked")
+    assert project.upload("--no-compare", slot="staked")[0] == 0
+    assigned = project.run("assign", "staked", before.id)[2].splitlines()
+    rolled = project.run("rollback", "staked")[2].splitlines()
+    follows = "  follows  it runs in every round from the next run on, with the stake"
+    assert follows in assigned
+    assert [line.partition(", by ")[0] for line in rolled[: len(assigned) - 1]] == assigned[:-1]
+    assert "           what was submitted already is not taken back" in rolled
+
+
+def test_a_slot_that_only_the_config_names_is_told_with_the_config(project: Project) -> None:
+    file = project.root / "configs" / "small.yaml"
+    file.write_text(file.read_text() + "upload: {model: nowhere}\n")
+    for name in ("rollback", "upload"):
+        code, _, err = project.run(name, "configs/small.yaml")
+        assert code == 2
+        assert re.search(r"error: nowhere \(upload.model of .*configs/small.yaml\): no slot of ", err), err
+
+
+def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project: Project) -> None:
+    project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
+    assert project.upload()[0] == 1
+    code, out, _ = project.upload("--dry-run")
+    assert code == 0
+    assert "does not assign it, as it failed there; `--again` (make: AGAIN=1) sends it once more" in out
+    assert "follows  the slot goes on to run no pickle" in out
+    assert "each round from now on" not in out
+    assert "each round from now on" in project.upload("--dry-run", "--again")[1]
 
 
 def test_rollback_by_the_receipt_alone(project: Project) -> None:

@@ -47,12 +47,12 @@ def test_what_was_put_in_place_is_read_back(tmp_path: Path) -> None:
     made = manifests.commit(tmp_path / "dist" / "mlp", OLD)
     assert artifact.load(made.folder) == made
     assert is_whole(made.folder, OLD)
-    assert listed(made.folder) == ["Dockerfile", "context", "manifest.json", "model.pkl"]
+    assert listed(made.folder) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
 
 
 def test_where_nothing_was_built_the_error_says_so(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(errors.ArtifactError, match="nothing was built there yet; run `python -m builder pickle "):
+        with pytest.raises(errors.ArtifactError, match="nothing was built there yet; run `make pickle CONFIG="):
             artifact.load(folder)
 
 
@@ -65,7 +65,12 @@ def test_a_pickle_that_was_edited_is_told(tmp_path_factory: pytest.TempPathFacto
     made.pickle.write_bytes(edited)
     with pytest.raises(errors.ArtifactError, match="edited or replaced after the build") as raised:
         artifact.load(made.folder)
-    for said in (str(made.pickle), made.manifest.pickle.sha256, hashlib.sha256(edited).hexdigest(), "builder pickle "):
+    for said in (
+        str(made.pickle),
+        made.manifest.pickle.sha256,
+        hashlib.sha256(edited).hexdigest(),
+        "get the folder again",
+    ):
         assert said in str(raised.value)
 
 
@@ -93,7 +98,7 @@ def test_a_manifest_that_is_none_is_told(tmp_path: Path, content: bytes, said: s
     with pytest.raises(errors.ArtifactError) as raised:
         artifact.load(made.folder)
     assert said in str(raised.value)
-    assert "build it again: `python -m builder pickle " in str(raised.value)
+    assert "; get the folder again from where it came" in str(raised.value)
 
 
 # ---- writing
@@ -178,7 +183,7 @@ def test_a_build_killed_at_any_step_leaves_the_old_or_the_new_or_says_that_it_wa
         try:
             found = artifact.load(folder)
         except errors.ArtifactError as error:
-            assert f"{folder}: a build was cut short there; run `python -m builder pickle " in str(error)  # noqa: PT017
+            assert f"{folder}: a build was cut short there; get the folder again from where it came" in str(error)  # noqa: PT017
             seen.append("cut short")
         else:
             seen.append("old" if found.manifest == manifests.of(OLD) else "new")
@@ -186,7 +191,7 @@ def test_a_build_killed_at_any_step_leaves_the_old_or_the_new_or_says_that_it_wa
         manifests.commit(folder, NEW)
         assert artifact.load(folder).manifest == manifests.of(NEW)
         assert is_whole(folder, NEW)
-        assert listed(folder) == ["Dockerfile", "context", "manifest.json", "model.pkl"]
+        assert listed(folder) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
     assert seen[0] == "old"
     assert seen[-1] == "new"
     assert "cut short" in seen

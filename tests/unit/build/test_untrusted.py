@@ -228,6 +228,37 @@ def test_a_hostile_folder_is_refused_with_one_sentence(
     assert on.leftovers() == []
 
 
+REBUILT = (
+    *("a file beside the bundle's", "a link in the context", "the context a link", "the Dockerfile a FIFO"),
+    *("the manifest a folder", "other steps", "another release", "other packages"),
+)
+
+
+@pytest.mark.parametrize("what", REBUILT)
+@pytest.mark.usefixtures("on")
+def test_the_fix_for_an_edited_folder_of_ones_own_is_true(
+    genuine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    shutil.copytree(genuine.parents[1], tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    HOSTILE[what][0](tmp_path / "dist" / "small")
+    assert command.call("verify", "configs/small.yaml") == 2
+    assert command.said(capsys)[1].endswith("run `make pickle CONFIG=configs/small.yaml` to build it again\n")
+    assert command.call("pickle", "configs/small.yaml") == 0
+    assert "model.pkl  (made)" in command.said(capsys)[0]
+    assert command.call("verify", "configs/small.yaml") == 0
+    assert command.call("pickle", "configs/small.yaml") == 0
+    assert "(nothing changed since it was made)" in command.said(capsys)[0]
+
+
+def test_a_received_folder_is_not_built_again_here(
+    theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (theirs / "context" / "x").symlink_to("/etc/passwd")
+    assert command.call("verify", str(theirs)) == 2
+    assert command.said(capsys)[1].endswith("expected plain files only; get the folder again from where it came\n")
+
+
 def test_a_genuine_folder_is_equal_and_its_image_is_named(
     theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:

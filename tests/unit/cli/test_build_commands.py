@@ -115,7 +115,7 @@ def test_a_build_that_fails_leaves_the_old_pickle_and_nothing_else(
     assert make() == 3
     assert re.match(r"error: the build failed at Step \d+/\d+ : RUN ", said(capsys)[1])
     assert artifact.load(project / "dist" / "small") == before
-    assert sorted(path.name for path in before.folder.iterdir() if path.name[0] == ".") == [".lock"]
+    assert sorted(path.name for path in before.folder.iterdir() if path.name[0] == ".") == [".lock", ".written"]
     assert on.leftovers() == []
 
 

@@ -164,7 +164,7 @@ def test_each_error_has_its_exit_code_and_one_message(
     [
         (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: no such file"),
         (("pickle", "configs/wrong.yaml"), 2, r"configs/wrong.yaml:1: nmae: .*name"),
-        (("validate", "dist/absent"), 2, "is neither a config .* nor a folder"),
+        (("validate", "dist/absent"), 2, "is neither a config nor a folder"),
         (
             ("validate", "configs/small.yaml"),
             2,
@@ -290,6 +290,7 @@ def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple
     assert set(report) == {"format", "error"}
     assert (report["format"], report["error"]["code"]) == (1, code)
     assert report["error"]["message"] in err
+    assert report["error"]["fix"]
     assert report["error"]["message"].endswith(report["error"]["fix"])
 
 
@@ -515,3 +516,12 @@ def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) 
 
 def test_the_command_line_alone_loads_nothing_heavy() -> None:
     assert HEAVY & loaded("from builder.cli import main, parser; parser.build()") == set()
+
+
+def test_an_unknown_option_prints_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (("pickle", "--nope"), ("bundle", "show", "x", "--nope"), ("upload", "--nope", "configs/x.yaml")):
+        assert call(*arguments) == 2
+        err = said(capsys)[1]
+        name = " ".join(arguments[: 2 if arguments[0] == "bundle" else 1])
+        assert err.startswith(f"usage: numerai-builder {name} ")
+        assert err.endswith(f"error: unrecognized arguments: --nope; see `numerai-builder {name} --help`\n")

@@ -23,6 +23,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_next_to_a_makefile_it_is_make_with_the_config(checkout: Path) -> None:
+    (checkout / "configs" / "other.yaml").touch()
     for config in (Path("configs/other.yaml"), checkout / "configs" / "other.yaml", checkout / "dist" / "other"):
         assert commands.with_config("pickle", config) == "make pickle CONFIG=configs/other.yaml"
     (checkout / "configs" / "more" / "deep.yaml").touch()
@@ -42,6 +43,21 @@ def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch:
     assert (options.config, options.pull) == (str(config), True)
     monkeypatch.setattr(sys, "argv", ["/somewhere/numerai-builder"])
     assert commands.with_config("pickle", config).startswith("numerai-builder pickle ")
+
+
+def test_no_config_is_made_up_for_a_folder_that_has_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = checkout / "dist" / "received"
+    assert commands.with_config("upload", received, "--model=a") == "make upload CONFIG=... MODEL=a"
+    assert commands.build_again(received) == "get the folder again from where it came"
+    assert commands.plain("init", takes="BUNDLE") == "make init BUNDLE=..."
+    (checkout / "configs" / "received.yaml").touch()
+    assert commands.build_again(received) == "run `make pickle CONFIG=configs/received.yaml` to build it again"
+    elsewhere = checkout / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert commands.with_config("upload", None, "--model=a") == "python -m builder upload CONFIG --model=a"
+    assert commands.plain("init", takes="BUNDLE") == "python -m builder init BUNDLE"
+    assert commands.name_config("run `make pickle CONFIG=...`", None) == "run `python -m builder pickle CONFIG`"
 
 
 @pytest.mark.parametrize("command", ["validate", "verify", "upload"])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TAKES = {target: names.split() for target, names in re.findall(r"^TAKES\.(\S+) := (.*)$", MAKEFILE, re.MULTILINE)}
 COMMANDS = re.findall(r"^COMMANDS := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 ARGUMENT = {"CONFIG", "SLOT"}
-OPTIONS = {"MODEL": "--model", "TO": "--to", "BUNDLE": "--from", "NAME": "--name", "PYTHON": "--python"}
+OPTIONS = {"MODEL": "--model", "TO": "--to", "BUNDLE": "--bundle", "NAME": "--name", "PYTHON": "--python"}
 DEFAULTS = {
     **{target: ["--", "configs/mlp.yaml"] for target in ("pickle", "render", "validate", "verify")},
     "stand-in": ["--python=3.11"],
@@ -98,8 +99,7 @@ def test_a_variable_reaches_its_command(folder: Path, target: str, name: str) ->
         assert (code, error) == (0, "")
         assert arguments is not None
         assert (arguments[0], sorted(arguments[1:])) == (target, sorted(expected))
-        needed = ["--from=b.zip"] if target == "init" else []
-        assert parser.build().parse_args([target, *needed, *arguments[1:]])
+        assert parser.build().parse_args([target, *arguments[1:]])
 
 
 @pytest.mark.parametrize("target", COMMANDS)
@@ -174,6 +174,9 @@ def test_a_switch_is_on_or_off(folder: Path, value: str) -> None:
     code, arguments, error = make(folder, "upload", "DRY_RUN=0", YES=value)
     assert (code, arguments) == (2, None)
     assert f"error: YES={value}: expected 1 (on) or 0 (off)" in error
+    code, arguments, error = make(folder, "sandbox", YES=value)
+    assert (code, arguments) == (2, None)
+    assert f"error: YES={value}: expected 1 (on) or 0 (off)" in error
     assert make(folder, "upload", "DRY_RUN=0", YES="0")[1] == ["upload"]
     assert not (folder / "made").exists()
 
@@ -184,7 +187,7 @@ def test_no_value_of_the_environment_is_taken_for_code(folder: Path, value: str)
         code, arguments, error = make(folder, target, **{name: value})
         assert (code, arguments, error) == (0, [target, *as_option(target, name, value)], "")
     make(folder, "rollback", LOCKED=value, YES=value)
-    assert make(folder, "sandbox", YES=value)[:2] == (0, [])
+    make(folder, "sandbox", YES=value)
     assert not (folder / "made").exists()
 
 
@@ -214,6 +217,43 @@ def test_make_for_real(folder: Path) -> None:
         assert (code, "Error 5" in error) == (2, True)
         assert f"{folder / 'builder.lock.yaml'}: no such file, and LOCKED=1 (--locked) allows only" in error
         assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
+    code, _, error = make(folder, "init")
+    assert (code, "name one with BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)
     code, _, error = make(folder, "status", SLOT="x';touch made;'\nsecond", NUMERAI_API_URL="nowhere")
     assert (code, "NUMERAI_API_URL" in error) == (2, True)
     assert not (folder / "made").exists()
+
+
+SLEEPER = """\
+#!/bin/sh
+echo $$ >>pids
+exec sleep 60
+"""
+
+
+@pytest.mark.parametrize("target", ["pickle", "sandbox", "rows", "train", "test", "lint", "fmt", "bench"])
+def test_what_a_target_runs_ends_with_make(folder: Path, target: str) -> None:
+    for name in ("python", "ruff", "pytest", "lint-imports", "mypy"):
+        (folder / ".venv" / "bin" / name).write_text(SLEEPER)
+        (folder / ".venv" / "bin" / name).chmod(0o755)
+    for name in (".train", ".torch", ".bench"):
+        (folder / ".venv" / name).touch()
+    (folder / "requirements" / "torch.sh").unlink(missing_ok=True)
+    with subprocess.Popen(["make", target], cwd=folder, env=clones.environment(), stderr=subprocess.DEVNULL) as process:
+        pids = folder / "pids"
+        while not pids.exists() or not pids.read_text().endswith("\n"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait() != 0
+    (pid,) = map(int, pids.read_text().split())
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process goes on; make waits for what it started, a shell between would leave it behind."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -347,7 +348,7 @@ def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys
     write(project)
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
     assert make() == 0
-    _, err = said(capsys)
+    out, err = said(capsys)
     assert f"note: {REF} is pinned in {project / lockfile.NAME} now: {DIGEST[:19]}" in err
     assert f"note: {project / lockfile.NAME} names small now: review its lines and commit the file" in err
     made = artifact.load(project / "dist" / "small").manifest
@@ -355,8 +356,17 @@ def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys
     pin, model = lock.images[REF], lock.models["small"]
     assert (pin.digest, pin.python, pin.labels) == (DIGEST, made.image.python, {"maker": "them"})
     assert (model.image, model.bundle, model.pickle) == (DIGEST, made.bundle.hash, made.pickle.sha256)
+    written = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
+    assert lockfile.parse(f"format: 1\n{written}".encode(), "what was printed") == lock
     assert make() == 0
-    assert said(capsys)[1] == ""
+    out, err = said(capsys)
+    assert (err, "written into" in out) == ("", False)
+    (project / lockfile.NAME).unlink()
+    assert make("--json") == 0
+    report = json.loads(said(capsys)[0])["lock"]
+    assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), written)
+    assert make("--json") == 0
+    assert json.loads(said(capsys)[0])["lock"] is None
     assert make("--locked") == 0
     assert on.asked == [], "no network"
 
@@ -427,7 +437,10 @@ def test_locked_refuses_a_model_without_a_lock_file(
     on.registry[REF] = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     (message,) = refusals(capsys)
     assert f"{project / lockfile.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
-    assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in message
+    if stand_in:
+        assert "; a build in the stand-in 3.11 is never recorded: " in message
+    pull = " PULL=1" if stand_in else ""
+    assert f"run `make pickle CONFIG=configs/small.yaml{pull}` without LOCKED=1" in message
     assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
     assert on.asked == []
     assert not (project / lockfile.NAME).exists()
@@ -562,3 +575,87 @@ def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: p
     assert found["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
     api.down = True
     assert call("images") == 4
+
+
+# ---- an image that only a received manifest names
+
+
+def test_an_image_that_only_a_strangers_manifest_names_is_neither_pulled_nor_called_the_runner(
+    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = "elsewhere.example/runner"
+    write(project, f"{theirs}:1")
+    facts = on.add_image(f"{theirs}:1", digests=(f"{theirs}@{DIGEST}",))
+    assert make() == 0
+    out, _ = said(capsys)
+    assert f"{theirs}:1 (NOT one of the tournament's images)" in out
+    assert "exact runner image" not in out
+    received = shutil.copytree(project / "dist" / "small", project.parent / "received")
+    lock = (project / lockfile.NAME).read_text()
+    (project / lockfile.NAME).unlink()
+    on.remove_image(facts.id)
+    on.registry[f"{theirs}@{DIGEST}"] = facts
+    for name in ("verify", "validate"):
+        assert call(name, str(received)) == 5
+        _, err = said(capsys)
+        assert f"was built in {theirs}@{DIGEST}, which is not one of the tournament's images" in err
+        assert f"`python -m builder pin {theirs}:1`" in err
+    assert f"{theirs}@{DIGEST}" not in on.asked
+    (project / lockfile.NAME).write_text(lock)  # as pinning it does
+    assert call("verify", str(received)) == 0
+    out, _ = said(capsys)
+    assert f"in {theirs}@{DIGEST} (NOT one of the tournament's images)" in out
+
+
+def test_a_received_pickle_of_the_tournaments_image_is_verified_through_the_mirror(
+    project: Path, on: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(project)
+    facts = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    assert make() == 0
+    direct = (project / "dist" / "small" / artifact.MANIFEST).read_bytes()
+    received = shutil.copytree(project / "dist" / "small", project.parent / "received")
+    (project / lockfile.NAME).unlink()
+    shutil.rmtree(project / "dist")
+    on.remove_image(facts.id)
+    monkeypatch.setenv("NUMERAI_REGISTRY", "mirror.example/numerai")
+    mirrored = REF.replace("ghcr.io", "mirror.example")
+    on.registry[mirrored] = dataclasses.replace(facts, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",), tags=())
+    assert make() == 0
+    assert on.asked == [mirrored]
+    assert (project / "dist" / "small" / artifact.MANIFEST).read_bytes() == direct, "it names no mirror"
+    said(capsys)
+    assert call("verify", str(received)) == 0
+    assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in said(capsys)[0]
+
+
+def test_the_pin_of_default_names_no_mirror(
+    project: Path, on: FakeEngine, known: FakeRegistries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project, "default")
+    mirrored = REF.replace("ghcr.io", "mirror.example")
+    monkeypatch.setenv("NUMERAI_REGISTRY", "mirror.example/numerai")
+    known.digests[mirrored] = DIGEST
+    on.add_image(mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
+    assert make() == 0
+    by_build = lockfile.read(project).images["default"]
+    assert (by_build.ref, by_build.digest) == (REF, DIGEST)
+    (project / lockfile.NAME).unlink()
+    assert call("pin") == 0
+    assert lockfile.read(project).images["default"].ref == REF
+
+
+def test_an_image_that_no_manifest_can_name_is_an_error_before_the_build(
+    project: Path, on: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from builder.image import resolve as images
+
+    monkeypatch.setattr(
+        images,
+        "inventory",
+        lambda *_: images.Inventory(python="3.12.8", packages=dict.fromkeys((*images.NEEDED, "x" * 300), "1")),
+    )
+    on.add_image("runner:1")
+    write(project, "runner:1")
+    assert make() == 3
+    assert "runner:1: cannot be recorded in a manifest (packages are not names" in said(capsys)[1]

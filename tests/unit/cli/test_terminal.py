@@ -136,3 +136,19 @@ def test_sizes_are_read_at_a_glance(count: int) -> None:
 def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
     assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
+
+
+def test_a_list_fits_the_terminal_and_keeps_ids_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
+    head, row = ("id", "file", "state", "image", "uploaded"), (identity, "a" * 40, "validated", "b" * 30, "1 hour ago")
+    terminal.print_list(head, [row])
+    assert capsys.readouterr().out.splitlines()[1].split("  ")[1:] == list(row)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal.print_list(head, [row])
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert identity in lines[1]
+    assert "…" in lines[1]

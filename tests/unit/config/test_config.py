@@ -565,7 +565,7 @@ def test_slots_and_model_ids(root: Path, model: str) -> None:
 
 def test_no_such_file_names_those_that_are_there(root: Path) -> None:
     write(root, MINIMAL)
-    with pytest.raises(errors.ConfigError, match=r"no such file; .*configs has mlp\.yaml"):
+    with pytest.raises(errors.ConfigError, match=r"no such file; name one that is in .*configs: mlp\.yaml"):
         config.load(root / "configs" / "mpl.yaml")
 
 

@@ -322,7 +322,7 @@ def test_no_bundle_at_all_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, c
     write.write(root / "here", bundles.bundle())
     monkeypatch.chdir(root / "here")
     assert call("init", "--from", "", "--root", str(root)) == 2
-    assert "no bundle is named; say which: make init BUNDLE=mymodel.bundle.zip" in capsys.readouterr().err
+    assert "no bundle is named; name one with --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
     assert not (root / "configs").exists()
 
 

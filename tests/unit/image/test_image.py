@@ -66,6 +66,12 @@ def offer(on: FakeEngine, ref: str = REF, **changes: object) -> engine.ImageFact
 # ---- what is here
 
 
+def test_a_pinned_default_that_cannot_be_had_is_named_as_the_config_does(on: FakeEngine) -> None:
+    wanted = image.Wanted(ref="127.0.0.1:9/numerai/runner:1", digest=f"sha256:{'1' * 64}", key="default")
+    with pytest.raises(errors.ImageError, match="or is gone, `make pin` pins what default means now"):
+        image.resolve(wanted, on, pull=False, progress=progress.Silent())
+
+
 def test_a_tag_without_a_digest_is_local(on: FakeEngine) -> None:
     facts = on.add_image(REF)
     found = resolve(on)
@@ -144,7 +150,7 @@ def test_it_is_pulled_from_the_registry_that_is_set_and_found_under_either_name(
     offer(on, mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
     found = image.resolve(wanted, on, pull=False, progress=progress.Silent())
     assert (found.kind, found.ref) == ("exact", REF)
-    assert found.base.startswith("mirror.example/")
+    assert (found.base, found.source) == (f"{REPOSITORY}@{DIGEST}", f"{mirrored.partition(':')[0]}@{DIGEST}")
     on.registry.clear()
     on.remove_image(found.handle)
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
@@ -304,7 +310,9 @@ def recorded(found: image.ResolvedImage, python: str = "3.11.2") -> runner_image
 
 
 def find_again(on: FakeEngine, was: image.ResolvedImage) -> image.ResolvedImage:
-    return image.find_again(recorded(was), on, progress=progress.Silent(), again="BUILD AGAIN")
+    return image.find_again(
+        recorded(was), on, registry="ghcr.io/numerai", progress=progress.Silent(), again="BUILD AGAIN"
+    )
 
 
 def test_what_is_still_here_is_found_again(on: FakeEngine) -> None:
@@ -321,13 +329,35 @@ def test_an_exact_image_is_pulled_again_by_its_digest(on: FakeEngine) -> None:
     on.remove_image(facts.id)
     on.registry[f"{REPOSITORY}@{DIGEST}"] = facts
     told = engine_cases.Steps()
-    assert image.find_again(recorded(was), on, progress=told, again="BUILD AGAIN") == was
+    again = image.find_again(recorded(was), on, registry="ghcr.io/numerai", progress=told, again="BUILD AGAIN")
+    assert again == was
     assert told.said == [f"pulling {REPOSITORY}@{DIGEST}"]
     on.remove_image(facts.id)
     on.registry.clear()
     with pytest.raises(errors.ImageError, match=f"could not pull {REPOSITORY}@{DIGEST}") as raised:
         find_again(on, was)
     assert "`make pin` and `BUILD AGAIN`" in str(raised.value)
+
+
+def test_a_recorded_image_comes_from_the_registry_that_is_set(on: FakeEngine) -> None:
+    was = image.ResolvedImage(
+        kind="exact",
+        ref=REF,
+        identity=DIGEST,
+        base=f"{REPOSITORY}@{DIGEST}",
+        handle="",
+        platform=engine.PLATFORM,
+        entrypoint=(),
+        workdir="/",
+    )
+    mirrored = f"mirror.example/numerai/numerai_predict_py_3_12@{DIGEST}"
+    offer(on, mirrored, digests=(mirrored,))
+    for _ in ("pulled", "here already"):
+        found = image.find_again(
+            recorded(was), on, registry="mirror.example/numerai", progress=progress.Silent(), again="BUILD AGAIN"
+        )
+        assert (found.identity, found.base, found.source) == (DIGEST, was.base, mirrored)
+    assert on.asked == [mirrored]
 
 
 def test_a_local_image_that_is_gone_is_told(on: FakeEngine) -> None:

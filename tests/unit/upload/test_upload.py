@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from builder import errors, tournament
 from builder.build import artifact, manifest
 from builder.upload import compare, history, journal, plan, receipt, refusals
+from builder.validate import report
 from tests.support import manifests, seats, uploads
 
 if TYPE_CHECKING:
@@ -133,11 +134,10 @@ def test_receipts_and_journals_of_a_stranger_are_left_out_and_block_nothing(tmp_
     assert journal.read(folder.parent / "journal-0-x.jsonl") == ()
 
 
-@pytest.mark.parametrize("name", [artifact.VALIDATION, "audit.json"])
 @pytest.mark.parametrize("sort", ["fifo", "link", "large"])
-def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, name: str, sort: str) -> None:
+def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, sort: str) -> None:
     made = exact(tmp_path)
-    path = tmp_path / name
+    path = tmp_path / artifact.VALIDATION
     path.unlink(missing_ok=True)
     if sort == "fifo":
         os.mkfifo(path)
@@ -146,14 +146,14 @@ def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, na
     else:
         with path.open("wb") as file:
             file.truncate(1 << 40)
-    with pytest.raises(errors.ArtifactError, match=name):
+    with pytest.raises(errors.ArtifactError, match=artifact.VALIDATION):
         refusals.check(made, wanted=None)
 
 
 def test_a_limit_that_no_float_holds_is_a_note_too(tmp_path: Path) -> None:
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
-    [note] = refusals.check(made, wanted=None).notes
+    [note] = refusals.check(made, wanted="v5.2").notes
     assert "1e+15 bytes" in note
 
 
@@ -198,7 +198,21 @@ def exact(folder: Path, **image: Any) -> artifact.Artifact:
 
 def test_what_is_proved_is_not_refused(tmp_path: Path) -> None:
     assert refusals.check(exact(tmp_path), wanted="v5.2") == refusals.Proof(data_version="v5.2", notes=())
-    assert refusals.check(exact(tmp_path), wanted=None).data_version == "v5.2"
+
+
+def test_a_validation_that_came_with_a_folder_without_a_config_proves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    made = exact(tmp_path / "theirs")
+    with pytest.raises(errors.RefusedError, match="was not validated on this machine") as caught:
+        refusals.check(made, wanted=None)
+    assert f"`python -m builder validate {made.folder}`" in caught.value.fix
+    report.remember((made.folder / artifact.VALIDATION).read_bytes())
+    assert refusals.check(made, wanted=None).data_version == "v5.2"
+    uploads.write_validation(made.folder, made.manifest, limits={"cpus": 1, "memory": 4 << 30, "seconds": 601})
+    with pytest.raises(errors.RefusedError, match="was not validated on this machine"):
+        refusals.check(made, wanted=None)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +234,7 @@ def test_a_validation_that_proves_nothing(tmp_path: Path, changed: dict[str, Any
     uploads.write_validation(tmp_path, made.manifest, **changed)
     with pytest.raises(errors.RefusedError, match=said) as caught:
         refusals.check(made, wanted="v5.2")
-    assert "`python -m builder validate " in str(caught.value)
+    assert "`make validate CONFIG=" in str(caught.value)
     assert caught.value.exit_code == 5
 
 
@@ -230,7 +244,7 @@ def test_no_validation(tmp_path: Path, content: bytes | None) -> None:
     (tmp_path / artifact.VALIDATION).unlink()
     if content is not None:
         (tmp_path / artifact.VALIDATION).write_bytes(content)
-    with pytest.raises(errors.RefusedError, match="run `python -m builder validate "):
+    with pytest.raises(errors.RefusedError, match="run `make validate CONFIG="):
         refusals.check(made, wanted="v5.2")
 
 
@@ -238,31 +252,7 @@ def test_no_validation(tmp_path: Path, content: bytes | None) -> None:
 def test_an_image_that_is_not_the_tournaments(tmp_path: Path, kind: str, said: str) -> None:
     with pytest.raises(errors.RefusedError, match=said) as caught:
         refusals.check(exact(tmp_path, kind=kind), wanted="v5.2")
-    assert ".yaml --pull`, then `python -m builder validate " in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("audit", "said"),
-    [
-        ({"findings": [{"what": "os.system"}]}, "has 1 finding;"),
-        ({"good": False}, "has 1 finding;"),
-        ({"pickle": "cd" * 32}, "of another pickle"),
-        (None, "cannot be read"),
-    ],
-)
-def test_an_audit_that_speaks_against_it(tmp_path: Path, audit: dict[str, Any] | None, said: str) -> None:
-    made = exact(tmp_path)
-    data = b"{" if audit is None else json.dumps({"pickle": made.manifest.pickle.sha256, **audit}).encode()
-    (tmp_path / "audit.json").write_bytes(data)
-    with pytest.raises(errors.RefusedError, match=said):
-        refusals.check(made, wanted="v5.2")
-
-
-def test_a_good_audit_is_none_against_it(tmp_path: Path) -> None:
-    made = exact(tmp_path)
-    good = {"pickle": made.manifest.pickle.sha256, "findings": [], "good": True}
-    (tmp_path / "audit.json").write_text(json.dumps(good))
-    assert refusals.check(made, wanted="v5.2").notes == ()
+    assert "`make pickle CONFIG=... PULL=1`, then `make validate CONFIG=...`" in str(caught.value)
 
 
 def test_larger_limits_than_the_tournaments_are_said(tmp_path: Path) -> None:
@@ -433,3 +423,11 @@ def test_a_receipt_says_it_where_the_journal_is_gone(tmp_path: Path) -> None:
     assert found.pickle is None
     receipt.write(folder, dataclasses.replace(made, known=False))
     assert history.find(tmp_path, slot) is None
+
+    own = (folder / receipt.NAME).read_bytes()
+    (tmp_path / "theirs.json").write_bytes(own)
+    (folder / receipt.NAME).unlink()
+    (folder / receipt.NAME).symlink_to(tmp_path / "theirs.json")
+    receipt.write(folder, dataclasses.replace(made, known=False))
+    assert not (folder / receipt.NAME).is_symlink(), "what a link leads to is not taken for the receipt"
+    assert (folder / receipt.NAME).read_bytes() == own

@@ -40,6 +40,8 @@ def ended(code: int | None, log: str = "", *, timed_out: bool = False, out_of_me
         (ended(-7), SAME, SEGFAULT),
         (ended(-11), OTHER, ANOTHER + SEGFAULT),
         (ended(139), OTHER, ANOTHER + SEGFAULT),
+        (ended(132), OTHER, ANOTHER + SEGFAULT),
+        (ended(135), SAME, SEGFAULT),
         (ended(1, TRACEBACK + "SystemError: unknown opcode"), OTHER, ANOTHER + "exit 1: SystemError: unknown opcode"),
         (ended(1, TRACEBACK + "ValueError: something"), OTHER, "exit 1: ValueError: something; fix the model"),
         (
@@ -75,6 +77,52 @@ def test_each_end_is_explained(how: diagnose.Ended, where: diagnose.Where, said:
     text = diagnose.explain(how, where)
     assert said in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+@pytest.mark.parametrize("last", ["INFO:root:Predicting on 5000 rows of live features", "the model's own goodbye"])
+def test_a_function_that_ends_the_process_is_told_from_other_options(code: int, last: str) -> None:
+    log = f"INFO:root:Running numerai-predict: - Python 3.12\n{last}\n"
+    text = diagnose.explain(ended(code, log), SAME)
+    assert text.startswith(f"exit {code} without an error in the log: the function ended the process itself")
+    assert ("own goodbye" in text) == ("goodbye" in last)
+    assert "return the predictions instead" in text
+    assert "options" not in text
+    other = diagnose.explain(ended(2, last), SAME)
+    assert "does not take the runner's options" in other
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("exit code 139", "the interpreter died"),
+        ("Container exited with code 139", "the interpreter died"),
+        ("exit status: 132", "the interpreter died"),
+        ("ExitCode=135", "the interpreter died"),
+        ("killed by signal 11", "the interpreter died"),
+        ("code 137", "out of memory"),
+        ("Exited (137)", "out of memory"),
+        ("returned non-zero exit status 137.", "out of memory"),
+        ("exit_code: 134", "the interpreter aborted (exit 134)"),
+    ],
+)
+def test_an_exit_code_is_known_however_it_is_worded(said: str, cause: str) -> None:
+    assert cause in diagnose.explain_remote("failed", [said], []).text
+    assert cause in diagnose.explain_remote("failed", [], [said]).text
+
+
+@pytest.mark.parametrize("said", ["exit code 1", "code 1370 rows", "137 predictions", "status 13"])
+def test_other_numbers_are_no_exit_codes(said: str) -> None:
+    assert diagnose.explain_remote("failed", [said], []).text == f"the tournament says: {said}"
+
+
+def test_an_error_in_the_log_says_more_than_a_vague_description() -> None:
+    nan = "ERROR:root:Pickle function returned at least 1 NaN prediction"
+    assert "returned NaN" in diagnose.explain_remote("failed", ["Invalid submission"], [nan]).text
+    unknown = "ERROR:root:KeyError: 'feature_a'"
+    assert "feature_a" in diagnose.explain_remote("failed", ["Invalid submission"], [unknown]).text
+    alone = diagnose.explain_remote("failed", ["Invalid submission"], ["INFO:root:Predicting on 5 rows"])
+    assert "predictions were refused" in alone.text
 
 
 @pytest.mark.parametrize(("made_on", "python"), [("3.12.1", "3.12.11"), ("3.1", "3.1.4")])

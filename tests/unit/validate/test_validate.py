@@ -435,5 +435,7 @@ def test_whatever_was_measured_only_a_kept_contract_is_good(
         and csv["distinct"] > 1
     )
     assert all(check.good for check in checks) == kept
-    everything = validate._judge_measured(task, outcome)
+    judged, cause = validate.judge_outcome(outcome, validate._where(task), ROWS)
+    assert (cause is None) == kept
+    everything = [*judged, *validate._judge_golden(task, predicted)]
     assert all(isinstance(check.detail, str) and check.detail for check in everything)
