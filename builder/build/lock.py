@@ -9,7 +9,7 @@ from builder.config import model as config
 from builder.config import values as config_values
 from builder.image import choose, lockfile, pinning
 from builder.image import resolve as image
-from builder.tournament import session, settings
+from builder.tournament import session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest
     )
     path = chosen.root / lockfile.NAME
     if after.images != before.images:
-        source = settings.stand_in_note(key, session.read_registry(chosen.root))
+        source = pinning.stand_in_note(key, session.read_registry(chosen.root))
         progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}..." + (f" ({source})" if source else ""))
     if after.models != before.models:
         progress.note(

@@ -146,7 +146,7 @@ def _outcome(
     if was is not None and (found is None or found.digest != was.digest):
         was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
     said = () if isinstance(images, errors.NetworkError) else tournament_images.standing(ref, images, registry)
-    source = settings.stand_in_note(key, registry)
+    source = pinning.stand_in_note(key, registry)
     said = (*said, *([source] if source else []))
     outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=choose.today())
     return outcome, None

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal
 from builder import commands
 from builder.config import values as config_values
 from builder.image import lockfile
+from builder.net import address
 from builder.registry import reference as image_ref
 from builder.tournament import images as tournament_images
+from builder.tournament import settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -160,3 +162,17 @@ def _new_default(ref: str, was: str) -> str:
 
 def _short(ref: str) -> str:
     return ref.rpartition("/")[2]
+
+
+def stand_in_note(ref: str, registry: str) -> str:
+    """Return what to say of a pin whose image comes from this computer in the tournament's place; else nothing.
+
+    Args:
+        ref: What is pinned: a reference, or ``default``.
+        registry: As :func:`read_registry` returns it.
+    """
+    host = image_ref.parse(f"{registry}/name:tag").registry.rpartition(":")[0]
+    is_tournaments = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{settings.DEFAULT_REGISTRY}/")
+    if not (is_tournaments and address.is_loopback(host)):
+        return ""
+    return f"it is of the stand-in registry {registry} ({settings.REGISTRY}), not of the tournament's"

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.config import values as config_values
 from builder.net import address
 from builder.registry import reference
 
@@ -119,20 +118,6 @@ def pull_reference(ref: str, registry: str) -> str:
 def is_tournaments(ref: str, registry: str) -> bool:
     """Tell whether a reference names an image of the tournament, at its own registry or the one that is set."""
     return ref.startswith((f"{DEFAULT_REGISTRY}/", f"{registry}/"))
-
-
-def stand_in_note(ref: str, registry: str) -> str:
-    """Return what to say of a pin whose image comes from this computer in the tournament's place; else nothing.
-
-    Args:
-        ref: What is pinned: a reference, or ``default``.
-        registry: As :func:`read_registry` returns it.
-    """
-    host = reference.parse(f"{registry}/name:tag").registry.rpartition(":")[0]
-    is_tournaments = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{DEFAULT_REGISTRY}/")
-    if not (is_tournaments and address.is_loopback(host)):
-        return ""
-    return f"it is of the stand-in registry {registry} ({REGISTRY}), not of the tournament's"
 
 
 def typed_in(public_id: str, secret: str) -> Token:
