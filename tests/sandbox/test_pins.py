@@ -49,14 +49,19 @@ def put(sandbox: server.Sandbox, address: str, image: str) -> tuple[str, str]:
     return f"{address}/numerai/{image}:{tag}", digest
 
 
+def own(reference: str) -> str:
+    """Return the name of an image at the tournament's own registry, under which it is pinned."""
+    return f"ghcr.io/{reference.partition('/')[2]}"
+
+
 def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, address: str, project: Path) -> None:
     environment = settings(sandbox, address)
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **environment)
     assert (code, err) == (0, "")
-    assert f"stands for  {reference}" in out
+    assert f"stands for  {own(reference)}" in out
     pin = lockfile.read(project).images["default"]
-    assert (pin.ref, pin.digest, pin.labels) == (reference, digest, {"image": "numerai_predict_py_3_11"})
+    assert (pin.ref, pin.digest, pin.labels) == (own(reference), digest, {"image": "numerai_predict_py_3_11"})
     assert command.run("pin", "--check", cwd=project, **environment)[0] == 0
 
     newer, moved = put(sandbox, address, "numerai_predict_py_3_12")
@@ -68,7 +73,7 @@ def test_default_is_pinned_and_its_change_is_told(sandbox: server.Sandbox, addre
     assert lockfile.read(project).images["default"] == pin
     assert command.run("pin", cwd=project, **environment)[0] == 0
     assert (lockfile.read(project).images["default"].ref, lockfile.read(project).images["default"].digest) == (
-        newer,
+        own(newer),
         moved,
     )
 
@@ -115,7 +120,7 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
         code, _, err = command.run("pin", str(path), cwd=command.ROOT, **settings(sandbox, address))
         assert (code, err) == (0, "")
         root = config.load(path).root
-        assert lockfile.read(root).images["default"].ref == f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
+        assert lockfile.read(root).images["default"].ref == "ghcr.io/numerai/numerai_predict_py_3_11:a78dedd"
         assert (mine.read_bytes() if mine.exists() else None) == before
     assert not root.exists()
 
@@ -160,23 +165,35 @@ def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: 
 def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
     sandbox: server.Sandbox, address: str, project: Path
 ) -> None:
+    """Lock files of before named the mirror."""
     with registry.start() as yesterdays:
-        put(sandbox, yesterdays, "numerai_predict_py_3_11")
-        assert command.run("pin", cwd=project, **settings(sandbox, yesterdays))[0] == 0
+        before, _ = put(sandbox, yesterdays, "numerai_predict_py_3_11")
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
     lockfile.change(
         project,
-        lambda lock: lock.with_pin(
-            "default", lockfile.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=lock.images["default"].ref or "")
-        ),
+        lambda lock: lock.with_pin("default", lockfile.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=before)),
         waiting=print,
     )
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
-    assert f"the default is {reference} now, was {yesterdays}/numerai/" in out
+    assert f"the default is {own(reference)} now, was {yesterdays}/numerai/" in out
     assert f"not known: {yesterdays}/numerai/numerai_predict_py_3_11@sha256:111" in out
     pin = lockfile.read(project).images["default"]
-    assert (pin.ref, pin.digest) == (reference, digest)
+    assert (pin.ref, pin.digest) == (own(reference), digest)
+
+
+def test_what_is_pinned_through_one_mirror_is_known_through_another(
+    sandbox: server.Sandbox, address: str, project: Path
+) -> None:
+    with registry.start() as yesterdays:
+        put(sandbox, yesterdays, "numerai_predict_py_3_11")
+        assert command.run("pin", cwd=project, **settings(sandbox, yesterdays))[0] == 0
+    put(sandbox, address, "numerai_predict_py_3_11")
+    (file,) = (project / "configs").glob("*.yaml")
+    _, out, _ = command.run("doctor", str(file), "--json", cwd=project, **settings(sandbox, address))
+    lines = {line["name"]: line for line in json.loads(out)["lines"]}
+    assert (lines["pin"]["good"], lines["image"]["good"]) == (True, True)
+    assert "not among the tournament's images" not in out
 
 
 def test_images_are_listed_without_a_token(sandbox: server.Sandbox, address: str, project: Path) -> None:

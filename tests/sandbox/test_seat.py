@@ -184,7 +184,13 @@ def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed:
     out = seat.good("status", "staked")
     code, explained, _ = seat("why", "staked", "--no-run")
     assert code == 1
-    for text in (seat.words.run_bad, "Segfault", "cause", "fix", *([SEGFAULT, "make pickle"] if has_statuses else [])):
+    for text in (
+        seat.words.run_bad,
+        "Segfault",
+        "cause",
+        "fix",
+        *([SEGFAULT, "builder pickle CONFIG`"] if has_statuses else []),
+    ):
         assert (text in out, text in explained) == (True, True), text
 
 
@@ -329,7 +335,12 @@ def test_trigger_ends_when_the_run_does(seat: Seat, failed: str, *, has_statuses
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
     code, out, _ = seat("trigger", "staked", "--yes")
     assert code == 1
-    for text in (seat.words.run_bad, "Segfault", "fix", *([SEGFAULT, "make pickle"] if has_statuses else [])):
+    for text in (
+        seat.words.run_bad,
+        "Segfault",
+        "fix",
+        *([SEGFAULT, "builder pickle CONFIG`"] if has_statuses else []),
+    ):
         assert text in out, text
     assert out.startswith("FAILED: run ")
 
@@ -550,7 +561,7 @@ def test_label_is_read_back(seat: Seat, uploaded: str) -> None:
 
 def test_create_model_makes_a_slot_of_classic(seat: Seat) -> None:
     assert seat("create-model", "brand_new")[0] == 5
-    assert "make upload CONFIG=... MODEL=brand_new" in seat.good("create-model", "brand_new", "--yes")
+    assert "next: python -m builder upload CONFIG --model=brand_new" in seat.good("create-model", "brand_new", "--yes")
     assert seat.sandbox.state.slot("brand_new").tournament == 8
 
 

@@ -82,7 +82,7 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
     assert "another Python or numpy, and the image has Python 3.13" in found["cause"]
     assert "seen here again" in found["cause"]
-    assert "make pickle" in found["fix"]
+    assert "builder pickle CONFIG`" in found["fix"]
     assert command.call("why", identity) == 1
     out, _ = command.said(capsys)
     assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,11 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert code == 1
     assert SEGMENTATION in out
     assert "the last line" in out
-    assert "make pickle" in out  # the likely cause, and its fix
+    assert "make pickle CONFIG=configs/small.yaml" in out  # the likely cause, and its fix
+    _, shown, _ = project.run("status", "fresh", "--json")
+    assert "CONFIG=..." not in shown + out
+    code, why, _ = project.run("why", project.records()[0].id, "--no-run", "--json")
+    assert (code, "make pickle CONFIG=configs/small.yaml" in json.loads(why)["fix"]) == (1, True)
     assert f"validation {project.sandbox.state.words.bad}" in out
     assert project.slot("running").pickle_id == before.id
     assert project.sandbox.requests.count(ASSIGN) == 0
@@ -87,8 +92,8 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
     assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
-_LOOKS_BEFORE = 2
-"""How often the slots are read before anything is assigned: for the plan, and just before."""
+_LOOKS_BEFORE = 4
+"""How often the slots are read before one is changed: to plan, after comparing, to register, and just before."""
 
 _LOOKS_AFTER = 5
 """How often a slot is read back before it is taken for what it says."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"
 UPLOAD = ("upload", "configs/small.yaml", "--no-compare", "--yes", "--model")
+_LOOKS_BEFORE = 3  # at the account before a pickle is registered: to plan, after comparing, and once more before that
 ENDLESS = runs.Scripted(interim=("pending", "validating"), settles=False)
 
 
@@ -97,18 +98,18 @@ def test_upload_stopped_while_a_new_slot_is_registered_for(project: Project) -> 
 
 def test_upload_stopped_where_the_api_answers_no_more(project: Project) -> None:
     before = project.running()
-    project.sandbox.faults.add("account", faults.html(502), times=None, after=2)
+    project.sandbox.faults.add("account", faults.html(502), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert lines[-1].startswith("running could not be read again (")
     assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]
     assert "`python -m builder status running`" in lines[-1]
-    assert project.sandbox.requests.count("account") == 3, "a person waits: it is asked once"
+    assert project.sandbox.requests.count("account") == _LOOKS_BEFORE + 1, "a person waits: it is asked once"
 
 
 def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
     """The reminder of the first interrupt comes while the slot is read, and takes nothing of what is known away."""
     before = project.running()
-    project.sandbox.faults.add("account", faults.stall(), times=None, after=2)
+    project.sandbox.faults.add("account", faults.stall(), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert "no answer for 5 s" in lines[-1]
     assert f"when it was read last, it ran {before.filename} ({before.id})" in lines[-1]

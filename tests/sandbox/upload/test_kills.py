@@ -73,7 +73,7 @@ STATES = {
     "waiting": Held(match="computePickles", after=2),
     "assigning": Held(match=ASSIGN),
     "assigned": Held(match=ASSIGN, applied=True),
-    "reading back": Held(match="account", after=2),
+    "reading back": Held(match="account", after=4),
 }
 
 
