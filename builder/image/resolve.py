@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from builder import errors, paths
 from builder.engine import protocol as engine
 from builder.engine import tar_stream
-from builder.image import lockfile, stand_in
+from builder.image import lockfile, runner_image, stand_in
 from builder.registry import reference
 from builder.schema import parse
 from builder.tournament import settings
@@ -28,14 +28,12 @@ from builder.tournament import settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from builder.image import runner_image
     from builder.progress import Progress
     from builder.registry import resolve as registry
 
 Kind = Literal["exact", "local", "stand_in"]
 
 KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-NEEDED = ("numpy", "pandas", "cloudpickle")
 """Packages that making a pickle takes."""
 _PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
 _ASK_AGAIN_SECONDS = 24 * 3600
@@ -341,7 +339,7 @@ def _check_inventory(image: ResolvedImage, found: Inventory) -> None:
             f"{image.ref} has Python {found.python}; this tool knows {', '.join(KNOWN_PYTHONS)}: "
             "name one of the tournament's images"
         )
-    lacking = [name for name in NEEDED if name not in found.packages]
+    lacking = [name for name in runner_image.NEEDED if name not in found.packages]
     if lacking:
         raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from builder.config import values as config_values
-from builder.image import resolve as image
 from builder.image import stand_in
 from builder.registry import reference
 from builder.schema import parse
 
 _MOST_PACKAGES = 10_000
+NEEDED = ("numpy", "pandas", "cloudpickle")
+"""Packages without which an image cannot run a pickle."""
 
 
 Identity = Annotated[str, parse.pattern(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
@@ -67,7 +68,7 @@ class RunnerImage:
             raise ValueError(f"base {self.base} has another digest than {self.identity}; expected the same")
         if len(self.packages) > _MOST_PACKAGES or not all(_is_package(name) for name in self.packages):
             raise ValueError(f"packages are not names of distributions; expected at most {_MOST_PACKAGES:,} of those")
-        lacking = [name for name in image.NEEDED if name not in self.packages]
+        lacking = [name for name in NEEDED if name not in self.packages]
         if lacking:
             raise ValueError(f"packages lack {', '.join(lacking)}; expected what making a pickle takes")
 

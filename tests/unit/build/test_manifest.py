@@ -48,7 +48,7 @@ def images(draw: st.DrawFn) -> runner_image.RunnerImage:
         identity=identity,
         platform="linux/amd64",
         python=f"3.{draw(st.integers(0, 99))}.{draw(st.integers(0, 999))}",
-        packages=dict.fromkeys(image.NEEDED, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
+        packages=dict.fromkeys(runner_image.NEEDED, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
     )
 
 

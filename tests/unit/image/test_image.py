@@ -305,7 +305,7 @@ def recorded(found: image.ResolvedImage, python: str = "3.11.2") -> runner_image
         identity=found.identity,
         platform=found.platform,
         python=python,
-        packages=dict.fromkeys(image.NEEDED, "1"),
+        packages=dict.fromkeys(runner_image.NEEDED, "1"),
     )
 
 
