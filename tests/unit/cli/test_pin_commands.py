@@ -13,7 +13,7 @@ import pytest
 from builder import errors, tournament
 from builder.build import artifact
 from builder.config import model as config
-from builder.image import lockfile, stand_in
+from builder.image import lockfile, runner_image, stand_in
 from builder.tournament import session
 from tests.support import bundles
 from tests.support.command import CONFIG, call, said
@@ -653,7 +653,7 @@ def test_an_image_that_no_manifest_can_name_is_an_error_before_the_build(
     monkeypatch.setattr(
         images,
         "inventory",
-        lambda *_: images.Inventory(python="3.12.8", packages=dict.fromkeys((*images.NEEDED, "x" * 300), "1")),
+        lambda *_: images.Inventory(python="3.12.8", packages=dict.fromkeys((*runner_image.NEEDED, "x" * 300), "1")),
     )
     on.add_image("runner:1")
     write(project, "runner:1")
