@@ -33,7 +33,7 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "validation.json",
 )
 # What later stages say about one pickle: gone as soon as another one takes its place.
-DEPENDENT = (VALIDATION, "report.html", "provenance.json", "receipt.json")
+DEPENDENT = (VALIDATION, "receipt.json")
 MOST_PICKLE = 1 << 34
 """Bytes of ``model.pkl``."""
 MOST_ENTRIES = 2 * files.MOST_FILES

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
     elif found:
         rows = [(one.version, one.name, _marks(one), one.id) for one in found]
-        terminal.print_list(("version", "name", "", "id"), list(rows))
+        terminal.print_list(("version", "name", "", "id"), rows)
     else:
         print("the API names no data version; run it again later")
     return 0

@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
-    named = project.choose(options.config) if options.config is not None or project.find_all() else None
+    path, absent = _choose(options.config)
     with terminal.progress() as progress:
-        lines = _look(None if named is None else Path(named), progress)
+        lines = _look(path, absent, progress)
     good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
     if options.json:
         found = [dataclasses.asdict(line) for line in lines]
@@ -52,8 +52,18 @@ def _fix(line: stage.DoctorCheck) -> str:
     return f"  -> {line.fix}" if line.fix else ""
 
 
-def _look(path: Path | None, progress: Progress) -> list[stage.DoctorCheck]:
-    """Return a line for everything, in the order in which it is needed."""
+def _choose(named: str | None) -> tuple[Path | None, str]:
+    """Return the config to look at, or None and why: people ask before they have one, or have several."""
+    if named is None and not project.find_all():
+        return None, "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
+    try:
+        return Path(project.choose(named)), ""
+    except errors.UsageError as error:
+        return None, str(error)
+
+
+def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.DoctorCheck]:
+    """Return a line for everything, in the order in which it is needed; ``absent`` says why there is no ``path``."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
     progress.step("looking for an engine")
@@ -61,8 +71,7 @@ def _look(path: Path | None, progress: Progress) -> list[stage.DoctorCheck]:
     lines = stage.judge_engine(found)
     chosen: config.Config | None = None
     if path is None:
-        text = "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
-        lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=text))
+        lines.append(stage.DoctorCheck(name=stage.CONFIG, good=None, text=absent))
     else:
         try:
             chosen = config.load(path)

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
             source = pipeline.find_source(
                 model.load(Path(project.choose(options.config))), locked=options.locked, progress=progress
             )
-        with watch.stage("engine"):
+        with watch.stage("image"):
             engine = engine_session.connect(progress, yes=options.yes)
         build = pipeline.build(source, engine, pull=options.pull, locked=options.locked, progress=progress, watch=watch)
     lock_file = source.config.root / lockfile.NAME

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PLATFORM = "linux/amd64"
 BOX = "/box"  # where a locked container's only writable volume is
-RUN_LABEL = "numerai-builder.engine.run"
+RUN_LABEL = "numerai-builder.run"
 NO_MEMORY_EXIT = 137
 
 

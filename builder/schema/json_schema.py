@@ -26,7 +26,7 @@ _SCALARS: dict[Any, dict[str, Any]] = {
 
 
 def json_schema(kind: Any, *, title: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of what ``typed.parse(kind, ...)`` takes, as plain data.
+    """Return the JSON Schema (draft 2020-12) of what ``parse.parse(kind, ...)`` takes, as plain data.
 
     Rules that are code alone (a path that exists, two keys that agree) are not in it.
     """

@@ -95,7 +95,7 @@ def _of_the_schema(method: Callable[..., Any]) -> Callable[..., Any]:
 
 @_whatever_comes
 class Tournament:
-    """The API's questions and orders. Each raises what :class:`builder.tournament.client.Client` does."""
+    """The API's questions and orders. Each raises what :class:`builder.tournament.client.ApiClient` does."""
 
     def __init__(self, client: api.ApiClient) -> None:
         self.client = client

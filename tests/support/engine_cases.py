@@ -30,7 +30,7 @@ SCRATCH = """\
 FROM scratch
 ARG RUN_ID
 ARG WORD=none
-LABEL numerai-builder.engine.run=$RUN_ID numerai-builder-test=$WORD
+LABEL numerai-builder.run=$RUN_ID numerai-builder-test=$WORD
 COPY file /folder/file
 """
 
@@ -222,7 +222,7 @@ def a_build_prints_what_its_steps_print(subject: Subject) -> None:
     dockerfile = f"""\
 FROM {subject.image} AS make
 ARG RUN_ID
-LABEL numerai-builder.engine.run=$RUN_ID
+LABEL numerai-builder.run=$RUN_ID
 ENV WORD=spoken
 WORKDIR /here
 COPY . .
@@ -230,7 +230,7 @@ RUN ["python", "-c", "import sys; print('beware', file=sys.stderr)"]
 RUN ["python", "-c", "import os; print('it says', os.environ['WORD'], open('file').read()); open('made', 'w')"]
 FROM scratch
 ARG RUN_ID
-LABEL numerai-builder.engine.run=$RUN_ID
+LABEL numerai-builder.run=$RUN_ID
 COPY --from=make /here/made /made
 """
     with run.start(subject.on) as identity:
@@ -247,7 +247,7 @@ def failing(image: str) -> str:
     return f"""\
 FROM {image}
 ARG RUN_ID
-LABEL numerai-builder.engine.run=$RUN_ID
+LABEL numerai-builder.run=$RUN_ID
 RUN ["python", "-c", "print('the last words'); raise SystemExit(3)"]
 """
 

@@ -103,7 +103,7 @@ def test_a_build_by_hand_of_what_render_wrote_gives_the_same_pickle(elsewhere: P
         clones.run(tmp_path, client, "rm", made)
         clones.run(tmp_path, client, "rmi", "-f", tag)
         assert sha256(tmp_path / "model.pkl") == sha256(folder / "model.pkl")
-    clones.run(tmp_path, client, "image", "prune", "-f", "--filter", "label=numerai-builder.engine.run=by-hand")
+    clones.run(tmp_path, client, "image", "prune", "-f", "--filter", "label=numerai-builder.run=by-hand")
 
 
 def test_real_live_and_validation_rows_are_validated_on(elsewhere: Path, fetched: Path) -> None:

@@ -41,9 +41,9 @@ def test_a_strangers_dockerfile_is_not_built_and_his_pickle_not_called_equal(
     base = json.loads((theirs / "manifest.json").read_bytes())["image"]["base"]
     (theirs / "context" / "other.pkl").write_bytes(pickle)
     attack = (
-        f"FROM {base} AS make\nARG RUN_ID\nLABEL numerai-builder.engine.run=$RUN_ID\nCOPY . /build/\n"
+        f"FROM {base} AS make\nARG RUN_ID\nLABEL numerai-builder.run=$RUN_ID\nCOPY . /build/\n"
         f"RUN printf '%s\\n' 'numerai-builder: {report}'\n"
-        f"FROM scratch\nARG RUN_ID\nLABEL numerai-builder.engine.run=$RUN_ID {MARK}=yes\n"
+        f"FROM scratch\nARG RUN_ID\nLABEL numerai-builder.run=$RUN_ID {MARK}=yes\n"
         "COPY --from=make /build/other.pkl /model.pkl\n"
     )
 

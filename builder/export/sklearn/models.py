@@ -1,7 +1,7 @@
 """scikit-learn: a fitted model, a pipeline that ends in one, a search, a vote, a transformed target.
 
 What a pipeline does to the inputs is put into the bundle, so that the pickle takes the features as they come and needs
-no scikit-learn. A classifier predicts the expected value of its classes (``sklearn_estimators``).
+no scikit-learn. A classifier predicts the expected value of its classes (``estimators``).
 """
 
 from __future__ import annotations

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 SAYING = """\
 FROM {image} AS make
 ARG RUN_ID
-LABEL numerai-builder.engine.run=$RUN_ID
+LABEL numerai-builder.run=$RUN_ID
 WORKDIR /build
 RUN ["python", "-c", {source}]
 FROM scratch
 ARG RUN_ID
-LABEL numerai-builder.engine.run=$RUN_ID
+LABEL numerai-builder.run=$RUN_ID
 COPY --from=make /build/model.pkl /model.pkl
 """
 WRITES = "open('model.pkl', 'wb').write(b'x'); "

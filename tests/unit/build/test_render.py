@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from builder import errors, paths
 from builder.build import render
-from builder.engine import tar_stream
+from builder.engine import protocol, tar_stream
 from builder.registry import reference
 from tests.support import bundles
 
@@ -137,3 +137,9 @@ def test_the_hash_of_our_code_is_that_of_the_files_in_the_image() -> None:
         if isinstance(entry.content, Path)
     )
     assert render.hash_entries(render.inside_entries()) == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def test_what_the_dockerfiles_build_carries_the_label_by_which_leftovers_are_found() -> None:
+    label = f"LABEL {protocol.RUN_LABEL}="
+    for name in ("pickle.Dockerfile.j2", "stand_in/Dockerfile"):
+        assert label in (paths.docker_folder() / name).read_text(encoding="utf-8"), name

@@ -47,7 +47,7 @@ def test_it_may_lie_below_a_folder(project: Path) -> None:
     assert (project / "dist" / "deep" / "Dockerfile").is_file()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "doctor"])
 def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     for name in ("mlp", "examples/a", *(f"more/deep/c{number:02}" for number in range(10))):
         write_config(project, name)
@@ -76,9 +76,15 @@ def test_doctor_looks_at_the_rest_without_any(
     (project / "configs" / "small.yaml").unlink()
     assert call("doctor", "--json") == 1
     lines = {line["name"]: line for line in json.loads(said(capsys)[0])["lines"]}
+    assert lines["engine"]["good"] is True
     assert lines["config"]["good"] is None
     assert "`python -m builder init --from NAME.bundle.zip` writes one" in lines["config"]["text"]
-    assert lines["engine"]["good"] is True
+    for name in ("one", "two"):
+        write_config(project, name)
+    assert call("doctor", "--json") == 1
+    lines = {line["name"]: line for line in json.loads(said(capsys)[0])["lines"]}
+    assert (lines["engine"]["good"], lines["config"]["good"]) == (True, None)
+    assert "configs/one.yaml, configs/two.yaml; name the one to use" in lines["config"]["text"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
