@@ -1,8 +1,8 @@
 """What a pipeline does to its inputs, as an expression.
 
 A bundle imputes once, at the front, and then centres and scales: one number each for an input. As long as a pipeline
-does no more, its steps cost nothing, and the expression is one ``InputColumns``. Where it goes on, or gives one input to
-several branches that treat it differently, ``front.finish`` writes nodes.
+does no more, its steps cost nothing, and the expression is one ``InputColumns``. Where it goes on, or gives one input
+to several branches that treat it differently, ``front.finish`` writes nodes.
 """
 
 from __future__ import annotations
