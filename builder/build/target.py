@@ -1,4 +1,4 @@
-"""What a verb is pointed at: a config file, or a ``dist/NAME`` folder."""
+"""What a command is pointed at: a config file, or a ``dist/NAME`` folder."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     """Return the artifact, once it is found to be of the config, the pin and the bundle as they are now.
 
     Args:
-        chosen: What the verb is pointed at.
+        chosen: What the command is pointed at.
         progress: Told of a fetch, where the bundle is not here.
         locked: It must be what the lock file says.
 

@@ -1,4 +1,4 @@
-"""What every verb that needs an engine does first."""
+"""Connects a command to the container engine; installs and starts one where that is possible."""
 
 from __future__ import annotations
 

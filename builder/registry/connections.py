@@ -1,4 +1,4 @@
-"""The registries that a verb asks, each by its own connection, with what ``docker login`` keeps."""
+"""The registries that a command asks, each by its own connection, with what ``docker login`` keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECONDS = 10.0
 
 
 class Registries(Protocol):
-    """What a verb asks of registries."""
+    """What a command asks of registries."""
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         """Return what a reference means now."""

@@ -16,7 +16,7 @@ def writes(text: str) -> bool:
     Raises:
         errors.UsageError: It is no GraphQL, or has not exactly one operation.
     """
-    from graphql import language  # noqa: PLC0415 - a fifth of a second, for this verb alone
+    from graphql import language  # noqa: PLC0415 - a fifth of a second, for this command alone
     from graphql.error import GraphQLSyntaxError  # noqa: PLC0415
 
     try:
