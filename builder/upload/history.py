@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder import tournament
 from builder.upload import checks, journal, receipt, slot_log
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
     from builder.tournament import Slot, Tournament, UploadedPickle
     from builder.upload.journal import JournalEntry
+
+_SAME_TIME = dt.timedelta(seconds=3)
+"""The API's clock is known to a second (its Date header), by each command from an answer of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,16 @@ def find(root: Path, slot: Slot) -> Before | None:
             at = str(times.get(journal.ASSIGNING, "")) if isinstance(times, dict) else ""
             previous = data.get("previous")
             found.append((at, Before(pickle=previous if isinstance(previous, str) else None, source=path)))
-    return max(found, key=lambda one: one[0])[1] if found else None
+    return _newest(found, slot_log.path_of(slot)) if found else None
+
+
+def _newest(found: Sequence[tuple[str, Before]], log: Path) -> Before:
+    """Return the newest; of two whose times say nothing, that of the slot's own log, which has all changes in order."""
+    newest = max(found, key=lambda one: one[0])
+    own = next((one for one in found if one[1].source == log), newest)
+    own_at, newest_at = tournament.read_time(own[0]), tournament.read_time(newest[0])
+    is_close = own_at is not None and newest_at is not None and newest_at - own_at < _SAME_TIME
+    return (own if is_close else newest)[1]
 
 
 def _kept(entries: Sequence[JournalEntry]) -> list[JournalEntry]:

@@ -356,7 +356,7 @@ def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
     seat.sandbox.faults.add("pickle", faults.changed(change), times=None)
     pauses: list[float] = []
     patience = dataclasses.replace(waiting.PollPolicy(), sleep=pauses.append, clock=lambda: sum(pauses))
-    monkeypatch.setattr(waiting, "Patience", lambda total: dataclasses.replace(patience, total=total))
+    monkeypatch.setattr(waiting, "PollPolicy", lambda total: dataclasses.replace(patience, total=total))
     code, _, err = seat("trigger", "staked", "--yes", "--wait", "60")
     assert (code, sum(pauses)) == (4, 60)
     assert "run: invalidated" in err

@@ -337,7 +337,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_stored(upload: Upload, chan
 
 def test_18_a_file_that_is_gone_is_said_so(upload: Upload) -> None:
     upload.path.unlink()
-    with pytest.raises(errors.ArtifactError, match=r"model\.pkl: cannot be read .*builder pickle "):
+    with pytest.raises(errors.ArtifactError, match=r"model\.pkl: cannot be read .*pickle CONFIG"):
         upload.put()
 
 

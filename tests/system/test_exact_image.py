@@ -42,7 +42,7 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
 
     done = clones.builder(clone, "pickle", "configs/mlp.yaml")  # pulled by its tag
     assert done.returncode == 0, done.stderr
-    assert "the exact runner image" in done.stdout
+    assert f"{reference} (NOT one of the tournament's images)" in done.stdout
     assert "STAND-IN" not in done.stdout
     made = json.loads((clone / "dist" / "mlp" / "manifest.json").read_text())
     assert (made["image"]["kind"], made["image"]["base"]) == ("exact", by_digest)

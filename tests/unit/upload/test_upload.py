@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from builder import errors, tournament
 from builder.build import artifact, manifest
-from builder.upload import compare, history, journal, plan, receipt, refusals
+from builder.upload import compare, history, journal, plan, receipt, refusals, slot_log
 from builder.validate import report
 from tests.support import manifests, seats, uploads
 
@@ -391,6 +391,33 @@ def test_the_newest_word_on_what_a_slot_ran_counts(tmp_path: Path) -> None:
     found = history.find(tmp_path, slot)
     assert found is not None
     assert found.pickle == "p2"
+
+
+def test_of_two_files_within_a_second_the_slots_own_log_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands read the API's clock, which counts whole seconds, apart: their times may be out of order."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    slot = seats.slot("mine", id="s1", pickle=seats.pickle("p3"))
+    folder = tmp_path / "dist" / "mlp"
+    folder.mkdir(parents=True)
+    at = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
+    for path, previous, seconds in (
+        (slot_log.path_of(slot), "p2", 0),
+        (journal.path_of(folder, SHA, "mine"), "p1", 1),
+    ):
+        clock = at + dt.timedelta(seconds=seconds)
+        journal.Journal(path, clock=lambda clock=clock: clock).write(  # type: ignore[misc]
+            journal.ASSIGNING, slot_id="s1", before=previous, pickle="p3"
+        )
+    found = history.find(tmp_path, slot)
+    assert found is not None
+    assert found.pickle == "p2"
+    later = at + dt.timedelta(minutes=1)
+    journal.Journal(journal.path_of(folder, SHA, "mine"), clock=lambda: later).write(
+        journal.ASSIGNING, slot_id="s1", before="p4", pickle="p3"
+    )
+    found = history.find(tmp_path, slot)
+    assert found is not None
+    assert found.pickle == "p4"
 
 
 def test_a_receipt_says_it_where_the_journal_is_gone(tmp_path: Path) -> None:
