@@ -83,7 +83,7 @@ import sys
 from builder.engine import docker_engine, protocol as engine, run
 on = docker_engine.connect()
 with run.start(on) as identity:
-    limits = engine.Limits(cpus=1, memory=64 << 20)
+    limits = engine.ContainerLimits(cpus=1, memory=64 << 20)
     with on.container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
         print(identity, flush=True)
         sys.stdin.read()
