@@ -97,8 +97,7 @@ with run.start(on) as identity:
         with run.start(engine):
             assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "it is alive"
         process.kill()
-    assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "nobody has cleaned yet"
-    with run.start(engine):
+    with run.start(engine):  # if no other test's run was faster: each removes what the dead left
         assert engine_cases.left(subject, identity) == []
 
 
