@@ -135,7 +135,7 @@ def read(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        errors.ArtifactError: it is no manifest of format 1, or no plain file.
+        errors.ArtifactError: it is not a manifest of format 1, or no plain file.
         OSError: it cannot be read.
     """
     data = json_read.read(untrusted.read_bytes(path, most=MOST_BYTES))
@@ -145,7 +145,7 @@ def read(path: Path) -> Manifest:
         return value
     faults = "; ".join(f"{_place(fault.path)}: {escape(fault.text[:500])}" for fault in value[:3])
     raise errors.ArtifactError(
-        f"{escape(path)}: is no manifest of format {FORMAT} ({faults}); {commands.build_again(path.parent)}"
+        f"{escape(path)}: is not a manifest of format {FORMAT} ({faults}); {commands.build_again(path.parent)}"
     )
 
 

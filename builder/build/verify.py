@@ -105,7 +105,7 @@ def _first_difference(one: Path, other: Path) -> str:
                     here, there = f"{code.name} {value!r:.60}", f"{code_2.name} {value_2!r:.60}"
                     return f"at byte {at}: {here} here, {there} in the rebuilt one"
     except (ValueError, OverflowError, MemoryError) as error:
-        return f"that the recorded one is no pickle ({escape(str(error)[:200])})"
+        return f"that the recorded one is not a pickle ({escape(str(error)[:200])})"
     return "one ends before the other"
 
 

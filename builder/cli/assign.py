@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
         pickle = slots.find_pickle(api, options.pickle)
         if slot.pickle and slot.pickle.id == pickle.id:
             return slot_change.tell(slot, slot, json_wanted=options.json)
-        slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
+        slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
                 f"{listing.pickle_line(pickle)}: its validation says {one_line(pickle.validation) or 'nothing'!r},"

@@ -34,9 +34,7 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
     if yes:
         return
     if not terminal.watched():
-        raise errors.RefusedError(
-            f"{question} Not a terminal, so nobody can confirm it; pass {commands.option('--yes')} to do it unasked"
-        )
+        raise errors.RefusedError(f"{question} Not a terminal; pass {commands.option('--yes')} to do it unasked")
     if stakes:
         ask_in_full([f"{question} {stakes[0]}", *stakes[1:]])
     elif not terminal.confirm(question):

@@ -79,7 +79,7 @@ def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.Doct
         except (errors.ConfigError, OSError) as error:
             faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            fix = f"mend it; `{commands.with_config('render', path)}` shows all that is wrong with it"
+            fix = f"fix it; `{commands.with_config('render', path)}` shows all that is wrong with it"
             fix = fix if path.exists() else f"`{commands.plain('init', takes='BUNDLE')}` writes one; or name another"
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
@@ -109,7 +109,7 @@ def _look_at_image(
     try:
         lock = lockfile.read(chosen.root)
     except (errors.ConfigError, OSError) as error:
-        fix = "mend it, or remove it, then make pin"
+        fix = "fix it, or remove it, then make pin"
         return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
     key = config.canonical_reference(chosen.image.ref)
     pin, ref = lock.images.get(key), chosen.image.ref
@@ -224,7 +224,7 @@ class _Account:
             self.registry = session.read_registry(root)
             found = session.read_settings(root)
         except errors.UsageError as error:
-            self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="mend that setting"))
+            self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="fix that setting"))
             return
         patience = door.ApiPolicy(attempts=2)
         with session.connect(progress, root=root, patience=patience) as api:
@@ -245,7 +245,7 @@ class _Account:
                 if found.token is None:
                     self.lines.append(stage.judge_token(None, ""))
             except errors.UsageError as error:  # certificates or a proxy that nothing can be asked with
-                self._say(stage.API, good=False, text=str(error), fix="mend that setting")
+                self._say(stage.API, good=False, text=str(error), fix="fix that setting")
             else:
                 self._say(stage.API, good=True, text=f"{api.client.where} answers")
                 self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))

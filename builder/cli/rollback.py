@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         if assign.identity(slot) == wanted:
             return slot_change.tell(slot, slot, said, json_wanted=options.json)
         if wanted:
-            slots.check_no_webhook(slot, mend=slot_change.NO_WEBHOOK)
+            slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         question = f"Have {one_line(slot.name)} run {said} again?"
         what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
         consent.ask_about_slot(api, slot, question, facts, what, yes=options.yes)

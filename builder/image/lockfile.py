@@ -165,7 +165,7 @@ def parse(text: bytes, shown: str) -> Lock:
         faults += [(document.position(one.path), one.path, one.text) for one in wrong if one.path not in known]
     if faults or isinstance(found, list):
         lines = [f"{shown}:{at[0]}: {_place(path)}{said}" for at, path, said in sorted(faults, key=lambda one: one[0])]
-        raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: mend it, or remove it and run that"])
+        raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: fix it, or remove it and run that"])
     return found
 
 

@@ -193,12 +193,12 @@ def check_usable(slot: tournament.Slot) -> None:
         )
 
 
-def check_no_webhook(slot: tournament.Slot, *, mend: str) -> None:
+def check_no_webhook(slot: tournament.Slot, *, fix: str) -> None:
     """Refuse a slot that has a webhook.
 
     Args:
         slot: Which.
-        mend: What takes it away.
+        fix: What takes it away.
 
     Raises:
         errors.RefusedError: It has one.
@@ -206,7 +206,7 @@ def check_no_webhook(slot: tournament.Slot, *, mend: str) -> None:
     if slot.webhook:
         raise errors.RefusedError(
             f"{escape(slot.name)}: has a webhook, which runs another machine in each round, and a slot "
-            f"with one takes no pickle; {mend}"
+            f"with one takes no pickle; {fix}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from builder import commands, errors, tournament
 from builder.registry import reference
@@ -15,16 +15,9 @@ from builder.upload import plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.registry import resolve as registry
+    from builder.registry import connections
     from builder.tournament import Account, DataVersion, DockerImage, Slot, Tournament, UploadedPickle
     from builder.upload.plan import UploadPlan, UploadRequest
-
-
-class Registries(Protocol):
-    """Where a reference's digest is asked for."""
-
-    def resolve(self, ref: str, /) -> registry.RemoteImage:
-        """Return what a reference means now."""
 
 
 def check_token(api: Tournament) -> None:
@@ -72,7 +65,9 @@ def find_slot(account: Account, wish_slot: str, *, create: bool, named_by: str =
     return found
 
 
-def make(api: Tournament, account: Account, wish: UploadRequest, registries: Registries, host: str) -> UploadPlan:
+def make(
+    api: Tournament, account: Account, wish: UploadRequest, registries: connections.Registries, host: str
+) -> UploadPlan:
     """Read the rest and check it.
 
     Args:
@@ -206,11 +201,11 @@ def is_good(pickle: UploadedPickle) -> bool | None:
 def _check_slot(slot: Slot, wish: UploadRequest) -> None:
     slots.check_usable(slot)
     if not wish.clear_webhook:
-        slots.check_no_webhook(slot, mend="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
+        slots.check_no_webhook(slot, fix="`--clear-webhook` (make: CLEAR_WEBHOOK=1) takes it away")
 
 
 def _check_image(
-    api: Tournament, wish: UploadRequest, registries: Registries, host: str
+    api: Tournament, wish: UploadRequest, registries: connections.Registries, host: str
 ) -> tuple[DockerImage, str, list[str]]:
     """Return the tournament's image that is the very one the pickle was made in."""
     made = wish.made.manifest.image

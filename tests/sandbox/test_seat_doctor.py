@@ -214,7 +214,7 @@ def test_a_lock_file_with_faults_is_a_line_whose_fix_can_work(look: Callable[...
     Path(lockfile.NAME).write_text('format: 1\nimages:\n  "a/b:c": {digest: no, pinned: "2026-13-45"}\n')
     _, lines = look()
     assert wrong(lines) == {"pin"}
-    assert lines["pin"]["fix"] == "mend it, or remove it, then make pin"
+    assert lines["pin"]["fix"] == "fix it, or remove it, then make pin"
     Path(lockfile.NAME).unlink()
     assert wrong(look()[1]) == set()
 

@@ -126,7 +126,7 @@ def test_what_the_schema_refuses_the_reader_refuses_by_its_place(
     (data[part] if part else data)[key] = value
     assert not valid(data)
     (tmp_path / "manifest.json").write_text(json.dumps(data))
-    with pytest.raises(errors.ArtifactError, match=r"manifest\.json: is no manifest of format 1") as raised:
+    with pytest.raises(errors.ArtifactError, match=r"manifest\.json: is not a manifest of format 1") as raised:
         manifest.read(tmp_path / "manifest.json")
     assert said in str(raised.value)
 

@@ -274,10 +274,10 @@ def test_a_genuine_folder_is_equal_and_its_image_is_named(
     ("content", "difference"),
     [
         (FORGED, "BININT1 1 here"),
-        (b"garbage", "that the recorded one is no pickle"),
-        (b"\x80\x05\x8e" + (1 << 62).to_bytes(8, "little") + b"x", "that the recorded one is no pickle"),
-        (b"\x80\x05\x8b" + (1 << 30).to_bytes(4, "little"), "that the recorded one is no pickle"),
-        (b"\x80\x05I" + b"9" * 10_000 + b"\n.", "that the recorded one is no pickle"),
+        (b"garbage", "that the recorded one is not a pickle"),
+        (b"\x80\x05\x8e" + (1 << 62).to_bytes(8, "little") + b"x", "that the recorded one is not a pickle"),
+        (b"\x80\x05\x8b" + (1 << 30).to_bytes(4, "little"), "that the recorded one is not a pickle"),
+        (b"\x80\x05I" + b"9" * 10_000 + b"\n.", "that the recorded one is not a pickle"),
     ],
 )
 def test_a_pickle_that_is_another_is_a_finding_whatever_is_in_it(

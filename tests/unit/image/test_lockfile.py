@@ -48,7 +48,7 @@ def said(text: str) -> list[str]:
     with pytest.raises(errors.ConfigError) as raised:
         lockfile.parse(text.encode(), "LOCK")
     *faults, last = raised.value.faults
-    assert last == "LOCK is written by `make pin`: mend it, or remove it and run that"
+    assert last == "LOCK is written by `make pin`: fix it, or remove it and run that"
     return faults
 
 
