@@ -94,7 +94,7 @@ bench: .venv/.bench ## measure, as ratios in one run
 	@sh requirements/run.sh engine YES
 	@$(VENV)python -m benchmarks
 
-lock: ## resolve requirements/*.in again (takes uv from PATH)
+lock: .venv/.run ## resolve requirements/*.in again
 	@sh requirements/lock.sh
 
 .venv/.torch: requirements/torch.txt requirements/torch.sh .venv/.test

@@ -66,26 +66,10 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 say "installing requirements/$name.txt into .venv"
-rm -f .venv/failed
-export PIP_DISABLE_PIP_VERSION_CHECK=1
-# On a terminal, one line that names what is being fetched; elsewhere nothing.
-show() {
-    if [ -t 2 ]; then
-        awk '/^Collecting/ { printf "\r\033[K  %s", $2; fflush() } /^Installing/ { printf "\r\033[K  unpacking"; fflush() }
-             END { printf "\r\033[K" }' >&2
-    else
-        cat >/dev/null
-    fi
-}
 # The file names all that is needed, so nothing is looked for beside it.
-{ .venv/bin/python -m pip install --no-warn-script-location --progress-bar off --require-hashes --no-deps \
-    -r "requirements/$name.txt" 2>.venv/pip.log || touch .venv/failed; } | show
-if [ -e .venv/failed ]; then
-    rm .venv/failed
-    cat .venv/pip.log >&2
-    say "error: pip could not install requirements/$name.txt: see that the package index it is set to use answers"
+if ! sh requirements/install.sh --no-deps -r "requirements/$name.txt"; then
+    say "error: could not install requirements/$name.txt: check the package index that pip is set to use (pip config list)"
     exit 4
 fi
-.venv/bin/python -m pip install -q --no-deps --no-build-isolation --no-index -e . \
-    2>>.venv/pip.log || { cat .venv/pip.log >&2; exit 2; }
+sh requirements/install.sh --no-deps --no-build-isolation --no-index -e . || exit 2
 touch ".venv/.$name"
