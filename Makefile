@@ -23,7 +23,7 @@ pickle render validate verify: export CONFIG ?= configs/mlp.yaml
 stand-in: export PYTHON ?= 3.11
 
 VENV := .venv/bin/
-COMMANDS := pickle render validate verify upload rollback pin init engine stand-in doctor models status
+COMMANDS := pickle render validate verify upload rollback pin init engine stand-in sandbox doctor models status
 SUITES := tests/unit tests/inside tests/export tests/engine tests/sandbox tests/system
 
 # What a target does not take is refused, not ignored: everything on the command line; LOCKED and DRY_RUN, which promise that
@@ -35,7 +35,7 @@ $(foreach goal,$(or $(MAKECMDGOALS),help),$(foreach name,$(refused),\
 	$(error make $(goal) takes no $(name); it takes: $(or $(TAKES.$(goal)),no variable))))
 
 # make passes a signal to the process that it started: no shell stands between it and a command that takes long.
-.PHONY: $(COMMANDS) help setup sandbox train fmt lint type test bench lock
+.PHONY: $(COMMANDS) help setup train fmt lint type test bench lock
 
 help: ## list the targets, and the variables that they take
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-14s%s\n", $$1, $$2 }'
@@ -53,16 +53,13 @@ pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their d
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one where that is possible
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
+sandbox: .venv/.run ## run a tournament of this machine's own until Ctrl-C: to try pin, pickle and upload without an account
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
 models: .venv/.run ## list the slots and what runs in each
 status: .venv/.run ## show all slots, what needs attention first, or one slot
 
 $(COMMANDS):
 	@sh requirements/run.sh $@ $(TAKES.$@)
-
-sandbox: .venv/.test ## stand in for the tournament, with a registry, until Ctrl-C: to try pin, pickle and upload
-	@case "$$YES" in '' | 0) set -- ;; 1) set -- --yes ;; \
-	*) printf 'error: YES=%s: expected 1 (on) or 0 (off)\n' "$$YES" >&2; exit 2 ;; esac; exec $(VENV)python -m tests.sandbox "$$@"
 
 .PHONY: rows
 rows: .venv/.train ## fetch the rows that configs/examples are validated on: real ones of 2018

@@ -37,11 +37,11 @@ class _Sent:
 
 def rows() -> list[table.Row]:
     """Put the file by turns, after a turn that is not counted."""
-    from tests.sandbox import server  # noqa: PLC0415 - here alone
+    from builder.sandbox import server  # noqa: PLC0415 - here alone
 
     curl = shutil.which("curl")
     if curl is None:
-        raise SystemExit("curl is what the upload is measured against, and it is not here: apt-get install curl")
+        raise RuntimeError("curl, which the upload is measured against, is missing: install it")
     with tempfile.TemporaryDirectory(prefix="numerai-builder-") as folder, server.start() as sandbox:
         sandbox.state.lifetime *= 100
         path = Path(folder, "model.pkl")

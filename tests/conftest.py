@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.support.words import VOCABULARIES, Words
+from builder.sandbox.words import VOCABULARIES, Words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

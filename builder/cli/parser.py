@@ -130,6 +130,16 @@ def _add_machine(commands: _Commands) -> None:
     stand_in_text = "make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)"
     stand_in = commands.add_engine("stand-in", stand_in_text)
     stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
+    sandbox_text = (
+        "run a tournament of this machine's own until Ctrl-C: to try pin, pickle and upload without an account"
+    )
+    sandbox = commands.add("sandbox", sandbox_text, json=False)
+    sandbox.add_argument(
+        "--env-file", metavar="FILE", help="write the settings there once all is up; removed at the end"
+    )
+    sandbox.add_argument("--port", type=int, default=0, help="of the API; default: a free one")
+    sandbox.add_argument("--words", choices=("seen", "others"), default="seen", help="the status words that it speaks")
+    sandbox.add_argument("--yes", action="store_true", help="install and start an engine without asking")
 
 
 def _add_images(commands: _Commands) -> None:

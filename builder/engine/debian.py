@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors, locks
+from builder import errors, locks, paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -103,6 +104,21 @@ def _install(names: Sequence[str], log: Path, progress: Progress, lists: Path) -
             f"apt-get could not install {' '.join(names)}: repair that, or install them by hand, then run this again; "
             f"{log} ends:\n{last_lines(log)}"
         )
+
+
+def find_program(name: str, package: str, progress: Progress) -> str:
+    """Return the path of a program; its package is installed if it is missing and this is root.
+
+    Raises:
+        errors.EngineError: It is missing and cannot be installed.
+    """
+    program = shutil.which(name, path=search_path())
+    if program is None and is_root() and read_release().has_apt:
+        install_packages([package], log=paths.cache_folder() / f"{package}.log", progress=progress)
+        program = shutil.which(name, path=search_path())
+    if program is None:
+        raise errors.EngineError(f"{name} is missing: install it (the package {package} of Debian and Ubuntu)")
+    return program
 
 
 def find_mirror(codename: str) -> str | None:

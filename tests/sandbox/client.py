@@ -8,12 +8,12 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.sandbox import state as world
+from builder.sandbox import state as world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.sandbox.server import Sandbox
+    from builder.sandbox.server import Sandbox
 
 SECONDS = 30
 AUTHORISE = "query($filename: String!, $modelId: ID) { computePickleUploadAuth(filename: $filename, modelId: $modelId) { filename url } }"  # noqa: E501 - as one line it is searched for

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import client, live, registry, runner, server
-from tests.sandbox import state as world
+from builder.sandbox import live, registry, runner, server
+from builder.sandbox import state as world
+from tests.sandbox import client
 from tests.support import clones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.words import Words
+    from builder.sandbox.words import Words
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,15 @@ import pytest
 
 from builder import errors, tournament
 from builder.progress import Silent
+from builder.sandbox import faults
 from builder.tournament import client as api
 from builder.tournament import settings
 from builder.upload import assign
-from tests.sandbox import faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.sandbox import server
+    from builder.sandbox import server
 
 
 ASSIGN = "assignPickleToModel"

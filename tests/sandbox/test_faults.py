@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox import client, faults, server, storage
+from builder.sandbox import faults, server, storage
+from tests.sandbox import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.sandbox.faults import Action
+    from builder.sandbox.faults import Action
 
 BODY = b"0123456789" * 300_000
 GONE = (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected)

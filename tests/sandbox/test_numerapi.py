@@ -10,13 +10,14 @@ import numerapi
 import pytest
 from numerapi import base_api
 
-from tests.sandbox import client, faults, runs, storage
-from tests.sandbox import state as world
+from builder.sandbox import faults, runs, storage
+from builder.sandbox import state as world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sandbox.server import Sandbox
+    from builder.sandbox.server import Sandbox
+    from tests.sandbox import client
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import json
 import re
-import signal
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,16 +12,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from builder.cli import sandbox as sandbox_command
 from builder.config import model as config
 from builder.image import lockfile
-from tests.sandbox import __main__ as sandbox_main
-from tests.sandbox import registry, try_out
+from builder.sandbox import registry, try_out
 from tests.support import command, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.sandbox import server
+    from builder.sandbox import server
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +112,10 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
     mine = command.ROOT / lockfile.NAME
     before = mine.read_bytes() if mine.exists() else None
     with try_out.folder() as path:
-        text = sandbox_main.text_to_try(sandbox, {}, path)
-        commands = [line.split() for line in text.splitlines() if line.startswith("  make ")]
-        assert [words[1] for words in commands] == ["pin", "pickle", "validate", "upload"]
-        assert {words[2] for words in commands} == {f"CONFIG={path}"}
+        text = sandbox_command.text_to_try(sandbox, {}, path)
+        tries = [line.split() for line in text.splitlines() if line.startswith("  python -m builder ")]
+        assert [words[3] for words in tries] == ["pin", "pickle", "validate", "upload"]
+        assert {words[4] for words in tries} == {str(path)}
         code, _, err = command.run("pin", str(path), cwd=command.ROOT, **settings(sandbox, address))
         assert (code, err) == (0, "")
         root = config.load(path).root
@@ -128,10 +127,6 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
 def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
     sandbox: server.Sandbox, address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    @contextlib.contextmanager
-    def running(**_: object) -> Iterator[tuple[server.Sandbox, str]]:
-        yield sandbox, f"{address}/numerai"
-
     folders: list[Path] = []
 
     def wait() -> NoReturn:
@@ -140,11 +135,10 @@ def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
 
     temporary = Path(tempfile.gettempdir())
     before = set(temporary.glob("numerai-tryout-*"))
-    monkeypatch.setattr(sandbox_main, "_running", running)
-    monkeypatch.setattr(sandbox_main, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
-    signals = {name: getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIG_IGN")}
-    monkeypatch.setattr(sandbox_main, "signal", SimpleNamespace(signal=lambda *_: None, **signals))
-    assert sandbox_main.main([]) == 0
+    monkeypatch.setattr(sandbox_command, "_start", lambda *_: (sandbox, f"{address}/numerai"))
+    monkeypatch.setattr(sandbox_command, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
+    monkeypatch.setattr(sandbox_command, "_ignore_signals", lambda: None)
+    assert sandbox_command.run(argparse.Namespace(env_file=None)) == 0
     out, err = capfd.readouterr()
     assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
     assert all(line.startswith("export ") for line in out.splitlines())

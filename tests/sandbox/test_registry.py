@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from tests.sandbox import client, registry
+from builder.sandbox import registry
+from tests.sandbox import client
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox import client, registry, runner, runs, server
+from builder.sandbox import registry, runner, runs, server
+from tests.sandbox import client
 from tests.support import clones, words
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -
 def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: Path) -> None:
     settings = tmp_path / "sandbox.env"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.sandbox", "--env-file", str(settings)],
+        [sys.executable, "-m", "builder", "sandbox", "--env-file", str(settings)],
         cwd=clones.ROOT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -14,12 +14,14 @@ import pytest
 from numerapi import base_api
 
 from builder.cli import terminal
+from builder.sandbox import faults, runs, server
 from builder.upload import waiting
-from tests.sandbox import client, faults, runs, server
 from tests.support import command, manifests, runner_logs, words
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.sandbox import client
 
 SEGFAULT = runs.SEGMENTATION_FAULT
 pytestmark = words.both

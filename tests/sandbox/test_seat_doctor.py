@@ -18,7 +18,7 @@ from tests.support.fake_engine import FakeEngine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.sandbox import server
+    from builder.sandbox import server
 
 REF = "127.0.0.1:1/numerai/numerai_predict_py_3_11:a78dedd"  # no registry is there
 

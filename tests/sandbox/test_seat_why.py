@@ -10,7 +10,8 @@ import cloudpickle
 import pytest
 
 from builder.cli import engine_session
-from tests.sandbox import client, live, runner, runs, server
+from builder.sandbox import live, runner, runs, server
+from tests.sandbox import client
 from tests.support import command, runner_logs, words
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.cli import engine_session
-from tests.sandbox import client, runs, server
+from builder.sandbox import runs, server
 from tests.support import command
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.sandbox import client
 
 
 @pytest.fixture

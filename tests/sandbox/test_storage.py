@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import client, server
+from builder.sandbox import server
+from tests.sandbox import client
 
 if TYPE_CHECKING:
     from pathlib import Path

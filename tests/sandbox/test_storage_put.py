@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, progress, tournament
+from builder.sandbox import faults, server, storage
 from builder.tournament import FileAuth
 from builder.tournament import client as api
 from builder.upload import storage as put_storage
-from tests.sandbox import client, faults, server, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.sandbox.faults import Action
+    from builder.sandbox.faults import Action
+    from tests.sandbox import client
 
 BODY = bytes(range(256)) * 12_000  # more than is in flight at once, and not a whole number of pieces
 IMPATIENT = put_storage.TransferPolicy(silent=0.5)

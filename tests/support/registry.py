@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from builder import progress
 from builder.image import stand_in
-from tests.sandbox import registry
-from tests.sandbox.registry import push, start
+from builder.sandbox import registry
+from builder.sandbox.registry import push, start
 
 if TYPE_CHECKING:
     from builder.engine import protocol as engine

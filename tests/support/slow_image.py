@@ -11,7 +11,8 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.sandbox import packages
+from builder import progress
+from builder.engine import debian
 
 if TYPE_CHECKING:
     from builder.engine import protocol as engine
@@ -28,7 +29,7 @@ esac
 
 def load(on: engine.Engine) -> engine.ImageFacts:
     """Put the image on an engine."""
-    program = Path(packages.find_program("busybox", "busybox-static"))
+    program = Path(debian.find_program("busybox", "busybox-static", progress.Silent()))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in (("bin/busybox", program.read_bytes()), ("bin/python", _PYTHON)):

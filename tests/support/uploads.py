@@ -32,8 +32,8 @@ from tests.support import bundles, command, listening, manifests, registry_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.sandbox.server import Sandbox
-    from tests.sandbox.state import Pickle, Slot
+    from builder.sandbox.server import Sandbox
+    from builder.sandbox.state import Pickle, Slot
 
 QUARTER_OF_AN_HOUR = dt.timedelta(minutes=15)
 IMAGE, TAG = "numerai_predict_py_3_11", "a78dedd"

@@ -1,55 +1,10 @@
-"""Provide the two vocabularies of status words: no documentation says which one the tournament's API speaks.
-
-A test that judges a status is marked with :data:`both` and takes the fixture ``words``; the stand-in of the tournament
-speaks them as ``sandbox.state.words``.
-"""
+"""Run a test with each vocabulary of status words; it takes the fixture ``words``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
+from builder.sandbox.words import VOCABULARIES
 
-@dataclass(kw_only=True)
-class Words:
-    """A vocabulary: of validations, of runs, of the diagnostics. Those of public logs, unless changed."""
-
-    pending: str = "validating"
-    running: str = "validating"
-    good: str = "validated"
-    bad: str = "invalid"
-    run_pending: str = "queued"
-    run_running: str = "queued"
-    run_good: str = "submission_succeeded"
-    run_bad: str = "model_failed"
-    run_no_round: str = "model_failed"
-    diagnostics: str = "succeeded"
-    diagnostics_bad: str = "failed"
-
-
-def seen() -> Words:
-    """Return the words seen in public logs."""
-    return Words()
-
-
-def others() -> Words:
-    """Return the words of other projects' code and of the documentation, in either case."""
-    return Words(
-        pending="PENDING",
-        running="running",
-        good="passed",
-        bad="failed",
-        run_pending="pending",
-        run_running="RUNNING",
-        run_good="SUCCESS",
-        run_bad="FAILED",
-        run_no_round="failed",
-        diagnostics="completed",
-        diagnostics_bad="error",
-    )
-
-
-VOCABULARIES = {"seen": seen, "others": others}
 both = pytest.mark.parametrize("words", VOCABULARIES, indirect=True)
-"""Run a test, or with ``pytestmark`` a module, with each vocabulary."""
+"""Mark a test, or with ``pytestmark`` a module."""

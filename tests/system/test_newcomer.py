@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import server
+from builder.sandbox import server
 from tests.support import clones, docs, registry
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from builder.image import lockfile
 from tests.support import clones, seats, words
 
 if TYPE_CHECKING:
-    from tests.support.words import Words
+    from builder.sandbox.words import Words
 
 TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"

@@ -9,16 +9,16 @@ import pytest
 
 from builder import tournament
 from builder.progress import Silent
+from builder.sandbox import registry
 from builder.tournament import client as api
 from builder.tournament import settings
-from tests.sandbox import registry
 from tests.support import uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.sandbox import server
+    from builder.sandbox import server
 
     Asking = Callable[..., tournament.Tournament]
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, tournament
+from builder.sandbox import faults
 from builder.upload import assign
-from tests.sandbox import faults
 from tests.support import command, uploads, words
 from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.sandbox import server
+    from builder.sandbox import server
     from tests.support.uploads import Project
 
     Asking = Callable[..., tournament.Tournament]

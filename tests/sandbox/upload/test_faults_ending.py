@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import faults, runs, storage
+from builder.sandbox import faults, runs, storage
 from tests.support import runner_logs, uploads, words
 from tests.support.upload_ends import ASSIGN, CREATE, MB, SEGMENTATION, big, check_deployed, check_nothing_registered
 

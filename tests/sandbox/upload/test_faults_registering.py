@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sandbox import faults, runs
+from builder.sandbox import faults, runs
 from tests.support import words
 from tests.support.upload_ends import ASSIGN, CREATE, SEGMENTATION, WAITING, check_deployed
 

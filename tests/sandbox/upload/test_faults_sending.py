@@ -14,8 +14,8 @@ import pytest
 from builder import errors, tournament
 from builder.net import http
 from builder.progress import Silent
+from builder.sandbox import faults, storage
 from builder.upload import storage as sending
-from tests.sandbox import faults, storage
 from tests.support import uploads
 from tests.support.upload_ends import MB, big, check_deployed, check_nothing_registered
 

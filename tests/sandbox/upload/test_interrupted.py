@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import faults, runs
+from builder.sandbox import faults, runs
 from tests.support import words
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from tests.sandbox.state import State
+    from builder.sandbox.state import State
     from tests.support.uploads import Project
 
 CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"

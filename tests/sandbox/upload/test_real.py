@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import runs, server
+from builder.sandbox import runs, server
 from tests.support import clones, words
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(
 ) -> None:
     """Between the plan and its validation the tournament runs another Python under the same id."""
     make(clone, settings)
-    from tests.sandbox import faults
+    from builder.sandbox import faults
 
     sandbox.faults.add("PUT", faults.stall())
     arguments = ["upload", "configs/tryout.yaml", "--model", "fresh", "--yes"]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import faults
+from builder.sandbox import faults
 from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from tests.sandbox.state import Pickle, State
+    from builder.sandbox.state import Pickle, State
     from tests.support.uploads import Project
 
 TRIGGER, ASSIGN = "triggerComputePickleUpload", "assignPickleToModel"

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sandbox import faults, runs
+from builder.sandbox import faults, runs
 from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from tests.sandbox.state import State
+    from builder.sandbox.state import State
     from tests.support.uploads import Project
 
 ASSIGN, TRIGGER, WEBHOOK = "assignPickleToModel", "triggerComputePickleUpload", "setSubmissionWebhook"

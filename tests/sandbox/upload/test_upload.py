@@ -13,13 +13,13 @@ import pytest
 from builder.build import artifact
 from builder.config import model as config
 from builder.image import lockfile
-from tests.sandbox import faults, runs
+from builder.sandbox import faults, runs
 from tests.support import registry_images, uploads, words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.sandbox.state import State
+    from builder.sandbox.state import State
     from tests.support.uploads import Project
 
 

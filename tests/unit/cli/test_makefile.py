@@ -76,7 +76,7 @@ def make(folder: Path, *words: str, **environment: str) -> tuple[int, list[str] 
     arguments = recorded.read_bytes().decode().split("\0")[:-1]
     recorded.unlink()
     assert arguments[0] == "-m"
-    assert (arguments[1] == "builder") is (words[0] != "sandbox")
+    assert arguments[1] == "builder"
     return done.returncode, arguments[2:], done.stderr
 
 
@@ -174,9 +174,6 @@ def test_a_switch_is_on_or_off(folder: Path, value: str) -> None:
     code, arguments, error = make(folder, "upload", "DRY_RUN=0", YES=value)
     assert (code, arguments) == (2, None)
     assert f"error: YES={value}: expected 1 (on) or 0 (off)" in error
-    code, arguments, error = make(folder, "sandbox", YES=value)
-    assert (code, arguments) == (2, None)
-    assert f"error: YES={value}: expected 1 (on) or 0 (off)" in error
     assert make(folder, "upload", "DRY_RUN=0", YES="0")[1] == ["upload"]
     assert not (folder / "made").exists()
 
@@ -187,7 +184,6 @@ def test_no_value_of_the_environment_is_taken_for_code(folder: Path, value: str)
         code, arguments, error = make(folder, target, **{name: value})
         assert (code, arguments, error) == (0, [target, *as_option(target, name, value)], "")
     make(folder, "rollback", LOCKED=value, YES=value)
-    make(folder, "sandbox", YES=value)
     assert not (folder / "made").exists()
 
 

@@ -15,7 +15,7 @@ from builder.tournament.status import SlotState
 from tests.support import seats, words
 
 if TYPE_CHECKING:
-    from tests.support.words import Words
+    from builder.sandbox.words import Words
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 NO_ROUND = tournament.NO_ROUND

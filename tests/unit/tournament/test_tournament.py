@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import inspect
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import graphql
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder import errors, tournament
+from builder import errors, paths, tournament
 from builder.tournament import queries, reading
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from builder.tournament import client as api
 
-SCHEMA = graphql.build_schema((Path(__file__).parents[2] / "sandbox" / "schema.graphql").read_text(encoding="utf-8"))
+SCHEMA = graphql.build_schema((paths.PACKAGE / "sandbox" / "schema.graphql").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", queries.TEXTS)

@@ -14,7 +14,7 @@ from builder.validate import diagnose, rerun
 from tests.support import words
 
 if TYPE_CHECKING:
-    from tests.support.words import Words
+    from builder.sandbox.words import Words
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 AGAIN = "python -m builder trigger alpha"

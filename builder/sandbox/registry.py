@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING, Any
 import docker
 import docker.errors
 
-from tests.sandbox import packages
+from builder import errors
+from builder import progress as reports
+from builder.engine import debian
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 PROGRAM = "docker-registry"
 STAND_IN_LABELS = "numerai-builder."
@@ -50,13 +52,17 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 @contextlib.contextmanager
-def start(*, port: int = 0) -> Iterator[str]:
+def start(*, port: int = 0, progress: reports.Progress | None = None) -> Iterator[str]:
     """Run a registry; yields its address such as ``127.0.0.1:41234``, and is gone afterwards with its data.
 
     Args:
         port: 0 takes a free one.
+        progress: Told of the installation of a program that is missing.
+
+    Raises:
+        errors.EngineError: It could not be installed, or does not start.
     """
-    program, kept = packages.find_program(PROGRAM, PROGRAM), _kept_folder()
+    program, kept = debian.find_program(PROGRAM, PROGRAM, progress or reports.Silent()), _kept_folder()
     # Beside what is kept: an upload is moved there when it is whole.
     with tempfile.TemporaryDirectory(prefix="running-", dir=kept) as folder, _shared_layers(Path(folder, "data"), kept):
         config, log = Path(folder, "config.yml"), Path(folder, "log")
@@ -94,10 +100,11 @@ def push(image: str, reference: str) -> str:
     name, _, tag = reference.rpartition(":")
     with engine() as api, _kept_in_mind(reference.partition("/")[0]):
         api.tag(image, name, tag)
-        digests = []
-        for event in api.push(name, tag, stream=True, decode=True):
-            assert "error" not in event, event["error"]
-            digests += [event["aux"]["Digest"]] if "aux" in event else []
+        digests = [
+            event["aux"]["Digest"]
+            for event in _checked(api.push(name, tag, stream=True, decode=True))
+            if "aux" in event
+        ]
     return f"{name}@{digests[-1]}"
 
 
@@ -111,14 +118,10 @@ def publish(image: str, reference: str, **labels: str) -> str:
         held = api.inspect_image(image)["Config"]["Labels"] or {}
         emptied = {name: "" for name in held if name.startswith(STAND_IN_LABELS)}
         text = "".join(f'LABEL "{name}"="{value}"\n' for name, value in {**emptied, **labels}.items())
-        built = ""
-        for event in api.build(
-            fileobj=_context(f"FROM {image}\n{text}"), custom_context=True, rm=True, forcerm=True, decode=True
-        ):
-            assert "error" not in event, event["error"]
-            built = event.get("aux", {}).get("ID", built)
-    assert built
-    return push(built, reference)
+        context = _context(f"FROM {image}\n{text}")
+        events = api.build(fileobj=context, custom_context=True, rm=True, forcerm=True, decode=True)
+        built = [event["aux"]["ID"] for event in _checked(events) if "ID" in event.get("aux", {})]
+    return push(built[-1], reference)
 
 
 def forget(*references: str) -> None:
@@ -146,6 +149,14 @@ def engine() -> Iterator[Any]:
     """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names."""
     with contextlib.closing(docker.DockerClient.from_env(version="auto", timeout=120).api) as api:
         yield api
+
+
+def _checked(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what the engine reports, up to an error."""
+    for event in events:
+        if "error" in event:
+            raise errors.EngineError(f"the engine could not publish an image of the sandbox: {event['error']}")
+        yield event
 
 
 def _context(dockerfile: str) -> io.BytesIO:
@@ -204,7 +215,7 @@ def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Return where it listens, as it says itself once it does: no port is chosen here that somebody else may take."""
     deadline = time.monotonic() + _START_SECONDS
     while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
-        assert process.poll() is None, f"the registry ended:\n{log.read_text(errors='replace')}"
-        assert time.monotonic() < deadline, f"the registry does not come up:\n{log.read_text(errors='replace')}"
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise errors.EngineError(f"the sandbox's registry does not start; it printed:\n{debian.last_lines(log)}")
         time.sleep(0.05)
     return found[1]

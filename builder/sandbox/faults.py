@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.sandbox import storage
-    from tests.sandbox.requests_log import Record
-    from tests.sandbox.state import State
+    from builder.sandbox import storage
+    from builder.sandbox.requests_log import Record
+    from builder.sandbox.state import State
 
 HTML = b"<html><head><title>Bad gateway</title></head><body><h1>cloud error page</h1></body></html>"
 

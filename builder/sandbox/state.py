@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from tests.support.words import Words
+from builder.sandbox.words import Words
 
 CLASSIC, SIGNALS = 8, 11
 UPLOAD_SCOPE, DOWNLOAD_SCOPE, READ_SCOPE = "upload_submission", "download_submission", "read_submission_info"

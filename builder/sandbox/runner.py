@@ -19,13 +19,13 @@ import docker.errors
 import docker.types
 import requests.exceptions
 
-from tests.sandbox import live, registry, runs
+from builder.sandbox import live, registry, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.sandbox import state as world
+    from builder.sandbox import state as world
 
 LABEL = "numerai-sandbox.run"
 _BOX = "/box"
@@ -81,7 +81,7 @@ class Runner:
         return other
 
     def run(self, job: runs.Job) -> runs.Outcome:
-        """See :class:`tests.sandbox.runs.Judge`."""
+        """See :class:`builder.sandbox.runs.Judge`."""
         reference = self.reference(job.image)
         try:
             with registry.engine() as api:

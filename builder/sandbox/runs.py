@@ -1,7 +1,7 @@
 """What becomes of a registered pickle: it is run, its validation settles, the current round gets a submission.
 
 Who says how a run ends is the judge: :class:`Scripted` at once and without running anything, for tests that are about
-something else, or :class:`tests.sandbox.runner.Runner`, which runs the pickle in its image on a real engine.
+something else, or :class:`builder.sandbox.runner.Runner`, which runs the pickle in its image on a real engine.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from tests.sandbox import state as world
+from builder.sandbox import state as world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.sandbox.storage import Storage
+    from builder.sandbox.storage import Storage
 
 NO_ROUND = "No currently open rounds!"
 SEGMENTATION_FAULT = "Segmentation fault! Ensure python and library versions match our environment."

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from tests.sandbox import runs, views
-from tests.sandbox import state as world
+from builder.sandbox import runs, views
+from builder.sandbox import state as world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tests.sandbox.storage import Storage
+    from builder.sandbox.storage import Storage
 
 _NAME = re.compile(r"[a-z0-9_]{3,20}")
 _ASSIGNED, _DISABLED = "assigned", "disabled"
@@ -66,7 +66,8 @@ def account(request: Request) -> Any:
 
 def api_token_info(request: Request) -> Any:
     owner, token = request.account, request.token
-    assert token is not None
+    if token is None:
+        raise Unauthenticated
     return {
         "accountUsername": owner.username,
         "name": token.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from email.message import Message
 
-    from tests.sandbox.state import State
+    from builder.sandbox.state import State
 
 PREFIX, MOVED = "/storage/", "/storage-2/"  # the second takes what was redirected
 _EXPIRES, _SIGNATURE = "X-Amz-Expires", "X-Amz-Signature"

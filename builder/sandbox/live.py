@@ -14,11 +14,12 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from builder.sandbox.try_out import EXAMPLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LIVE, BENCHMARKS, FEATURES = "live.parquet", "live_benchmark_models.parquet", "features.json"
-BUNDLES = Path(__file__).parents[2] / "configs" / "bundles"
 _DEFAULT_BENCHMARK = "v52_lgbm_ender20"
 _TARGETS = ("target", "target_ender_20", "target_ender_60")
 _UNAVAILABLE_EVERY = 50  # one feature in so many is all 2
@@ -28,11 +29,11 @@ class Live:
     """The files, in a folder that goes away with this.
 
     Args:
-        bundles: Folders and ``.bundle.zip`` files whose features are wanted; the example's where none is named.
+        bundles: Folders and ``.bundle.zip`` files whose features are wanted; default: the example's.
         rows: How many rows.
     """
 
-    def __init__(self, bundles: Iterable[Path] = (BUNDLES / "mlp",), *, rows: int = 5_500) -> None:
+    def __init__(self, bundles: Iterable[Path] = (EXAMPLE.parent / "bundles" / "mlp",), *, rows: int = 5_500) -> None:
         self._bundles = tuple(bundles)
         self._rows = rows
         self._lock = threading.Lock()
@@ -53,7 +54,7 @@ class Live:
             return self._files
 
 
-def every_bundle(folder: Path = BUNDLES) -> list[Path]:
+def find_bundles(folder: Path) -> list[Path]:
     """Return the bundles in a folder."""
     return sorted({path.parent for path in folder.glob("*/bundle.json")} | set(folder.glob("*.bundle.zip")))
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import graphql
 from graphql.validation.rules import variables_in_allowed_position as positions
 
-from tests.sandbox import resolvers
+from builder.sandbox import resolvers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _SCHEMA = Path(__file__).with_name("schema.graphql")
 _NOT_AUTHENTICATED = "You must be authenticated to perform this action"
-_BAD_TOKEN = "Invalid API token"
+_INVALID = "Invalid API token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ def load_schema() -> graphql.GraphQLSchema:
     """Return the schema of ``schema.graphql``, with a resolver for each field of its two roots."""
     schema = graphql.build_schema(_SCHEMA.read_text(encoding="utf-8"))
     for root, table in ((schema.query_type, resolvers.QUERIES), (schema.mutation_type, resolvers.MUTATIONS)):
-        assert root is not None
-        assert root.fields.keys() == table.keys(), "the schema and the resolvers disagree"
+        if root is None or root.fields.keys() != table.keys():
+            raise ValueError("the schema and the resolvers disagree")
         for name, resolve in table.items():
             root.fields[name].resolve = _resolver(resolve)
     return schema
@@ -93,14 +93,13 @@ def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers
     if faults := graphql.validate(schema, document, _RULES):
         return 200, {"errors": [_shown(one) for one in faults]}
     with request.state.lock:
-        result = graphql.execute(
+        result = graphql.execute_sync(
             schema,
             document,
             context_value=request,
             variable_values=dict(question.variables),
             operation_name=question.name,
         )
-    assert isinstance(result, graphql.ExecutionResult)
     if any(isinstance(one.original_error, resolvers.Unauthenticated) for one in result.errors or ()):
         return request.state.refusal_status, detail(_NOT_AUTHENTICATED)
     for one in result.errors or ():
@@ -113,7 +112,7 @@ def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers
 
 def bad_token(status: int) -> tuple[int, dict[str, Any]]:
     """Return the answer to a token that is not known, or revoked."""
-    return status, detail(_BAD_TOKEN)
+    return status, detail(_INVALID)
 
 
 def detail(text: str) -> dict[str, Any]:

@@ -13,10 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder import paths
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_EXAMPLE = Path(__file__).resolve().parents[2] / "configs" / "mlp.yaml"
+# Beside the package in a checkout, inside it in an installed copy.
+_INSTALLED = paths.PACKAGE / "_example"
+EXAMPLE = (_INSTALLED if _INSTALLED.is_dir() else paths.PACKAGE.parent / "configs") / "mlp.yaml"
 
 
 @contextlib.contextmanager
@@ -24,8 +28,8 @@ def folder() -> Iterator[Path]:
     """Yield the config in such a folder."""
     with tempfile.TemporaryDirectory(prefix="numerai-tryout-", ignore_cleanup_errors=True) as name:
         config = Path(name).resolve() / "configs" / "tryout.yaml"
-        shutil.copytree(_EXAMPLE.parent / "bundles" / "mlp", config.parent / "bundles" / "mlp")
-        text = re.sub(r"^name: .*", "name: tryout", _EXAMPLE.read_text(), flags=re.MULTILINE)
+        shutil.copytree(EXAMPLE.parent / "bundles" / "mlp", config.parent / "bundles" / "mlp")
+        text = re.sub(r"^name: .*", "name: tryout", EXAMPLE.read_text(), flags=re.MULTILINE)
         text = re.sub(r"^  ref: .*(\n  #.*)*\n  stand_in: .*", "  ref: default", text, flags=re.MULTILINE)
         text = re.sub(r"^upload:\n(  .*\n?)*", "", text, flags=re.MULTILINE)
         config.write_text(text)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tests.sandbox import state as world
+    from builder.sandbox import state as world
 
 
 def time(at: datetime) -> str:

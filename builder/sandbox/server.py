@@ -1,6 +1,6 @@
 """The stand-in for the tournament, over real sockets: API at ``/``, storage at ``/storage/``.
 
-    from tests.sandbox import faults, server
+    from builder.sandbox import faults, server
 
     with server.start() as sandbox:
         subprocess.run([...], env={**os.environ, **sandbox.environment()})
@@ -8,8 +8,8 @@
         sandbox.state.slot("staked").stake = None
         assert sandbox.requests.count("createComputePickleUpload") == 1
 
-What is registered is judged by ``sandbox.runs.judge``: :class:`tests.sandbox.runs.Scripted` unless ``start`` is handed
-another, such as a :class:`tests.sandbox.runner.Runner`, which runs it for real.
+What is registered is judged by ``sandbox.runs.judge``: :class:`builder.sandbox.runs.Scripted` unless ``start`` is
+handed another, such as a :class:`builder.sandbox.runner.Runner`, which runs it for real.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import threading
 import urllib.parse
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tests.sandbox import faults, graph, live, requests_log, resolvers, runs, storage
-from tests.sandbox import state as world
+from builder.sandbox import faults, graph, live, requests_log, resolvers, runs, storage
+from builder.sandbox import state as world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def start(
     Args:
         judge: Runs what is registered; without one everything that was stored passes at once.
         data: The live data on offer; small, of the example's features, where it is left out.
-        state: What it knows at first; :func:`tests.sandbox.state.default_world` where it is left out.
+        state: What it knows at first; :func:`builder.sandbox.state.default_world` where it is left out.
         port: 0 takes a free one.
     """
     with contextlib.ExitStack() as undo:

@@ -1,0 +1,112 @@
+"""``sandbox``: a tournament of this machine's own, to try the tool without an account, until Ctrl-C.
+
+At a terminal it prints the settings, as shell exports, and what to try. Elsewhere it prints the exports alone or, with
+``--env-file``, writes them there and prints nothing. What it suggests is done in a folder of its own, so that no pin in
+the person's lock file names an image of the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder import commands, interrupts
+from builder.cli import engine_session, terminal
+from builder.image import stand_in
+from builder.sandbox import session, try_out
+from builder.sandbox import state as world
+from builder.sandbox.words import VOCABULARIES
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from builder.sandbox import server
+
+_TRY = """
+Paste these into another shell, in this folder. They are worth nothing anywhere else:
+
+{exports}
+
+Then, for example, with a config in a folder of its own (your builder.lock.yaml stays as it is):
+
+{commands}
+
+Slots: {slots}. In the registry: {images}.
+Ctrl-C ends it and removes that folder, the registry and what was pulled from it; an engine that was started and the
+look-alikes that were made stay for the next time.
+"""
+_ELSEWHERE = """\
+note: try it with CONFIG={config}, in a folder of its own that is removed at the end.
+note: a pin that is made with these settings is of an image of this sandbox, and of no use once it has ended.
+"""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until a signal ends it."""
+    with contextlib.ExitStack() as undo:
+        try:
+            sandbox, registry = _start(options, undo)
+            _print(sandbox, {**sandbox.environment(), "NUMERAI_REGISTRY": registry}, options.env_file, undo)
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            _ignore_signals()  # no second one may keep it from cleaning up
+    return 0
+
+
+def text_to_try(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
+    """Return what is printed at a terminal."""
+    images = [sandbox.state.image(session.image_name(python)) for python in session.PYTHONS]
+    tries = (("pin",), ("pickle",), ("validate",), ("upload", "--model=fresh"))
+    return _TRY.format(
+        exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
+        commands="\n".join(f"  {commands.with_config(name, config, *rest)}" for name, *rest in tries),
+        slots=", ".join(slot.name for slot in sandbox.state.slots.values() if slot.account.username == world.OWNER),
+        images=", ".join(f"{image.image}:{image.tag}" for image in images),
+    )
+
+
+def _start(options: argparse.Namespace, undo: contextlib.ExitStack) -> tuple[server.Sandbox, str]:
+    with terminal.progress() as progress:
+        engine = engine_session.connect(progress, yes=options.yes)
+        tags = {python: stand_in.make(engine, python, progress).tag for python in session.PYTHONS}
+        words = VOCABULARIES[options.words]()
+        return session.start(undo, tags=tags, words=words, port=options.port, progress=progress)
+
+
+def _print(
+    sandbox: server.Sandbox, settings: Mapping[str, str], env_file: str | None, undo: contextlib.ExitStack
+) -> None:
+    if env_file:
+        undo.callback(Path(env_file).unlink, missing_ok=True)
+        _write(Path(env_file), _exports(settings))
+    if sys.stdout.isatty():
+        print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
+    elif not env_file:
+        config = shlex.quote(str(undo.enter_context(try_out.folder())))
+        terminal.put(sys.stderr, _ELSEWHERE.format(config=config))
+        print(_exports(settings), end="", flush=True)
+
+
+def _exports(settings: Mapping[str, str]) -> str:
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, for its owner alone."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def _ignore_signals() -> None:
+    for number in interrupts.SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
