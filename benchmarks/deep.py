@@ -18,22 +18,21 @@ from builder import export
 from tests.support import deep_lightgbm
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _TREES, _DEPTH, _FEATURES = 30_000, 10, 42
 _MEMBERS = 4
 
 
-def within_limits() -> list[table.Row]:
+def within_limits() -> Iterator[table.Row]:
     """Build and validate both; all fails where the pickle is not valid."""
-    rows = []
     with project.folder() as root:
         for name, count in (("deep", 1), ("deep_ensemble", _MEMBERS)):
             _bundle(root, name, count)
             manifest = project.pickle(root, name)
             report = json.loads(project.builder(root, "validate", f"configs/{name}.yaml", "--json"))
-            rows += _rows(f"lightgbm, {count} x {_TREES:,} trees", manifest, report)
-    return rows
+            yield from _rows(f"lightgbm, {count} x {_TREES:,} trees", manifest, report)
 
 
 def _bundle(root: Path, name: str, count: int) -> None:

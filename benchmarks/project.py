@@ -45,11 +45,9 @@ def builder(root: Path, *arguments: str) -> str:
     """Run the tool; return what it printed.
 
     Raises:
-        subprocess.CalledProcessError: it failed; its message went to standard error.
+        RuntimeError: It failed; the message has what it printed.
     """
-    command = [sys.executable, "-m", "builder", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return run([sys.executable, "-m", "builder", *arguments], cwd=root)
 
 
 def pickle(root: Path, name: str) -> dict[str, Any]:
@@ -59,13 +57,28 @@ def pickle(root: Path, name: str) -> dict[str, Any]:
 
 
 def docker(*arguments: str) -> None:
-    """Run the docker client.
+    """Run the docker client; raises what :func:`run` raises."""
+    run(["docker", *arguments])
+
+
+def run(command: Sequence[str], cwd: Path = ROOT) -> str:
+    """Run a program; return what it printed.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        RuntimeError: It failed; the message has its last lines on standard error.
     """
-    client: Sequence[str] = ["docker", *arguments]
-    subprocess.run(client, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"`{' '.join(command)[:80]}` ended with exit {done.returncode}: {done.stderr[-1000:]}")
+    return done.stdout
 
 
 def big_bundle() -> model.Bundle:

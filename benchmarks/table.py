@@ -7,8 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from builder.text import escape
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+_WIDTHS = (50, 34, 10, 10, 6, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +44,27 @@ def pairs(one: Callable[[], object], other: Callable[[], object], runs: int) -> 
     return statistics.median(first), statistics.median(second), statistics.median(a / b for a, b in timed)
 
 
-def print_rows(rows: Sequence[Row]) -> None:
-    """Print the table."""
-    cells = [("what", "against", "measured", "target", "", "medians")]
-    for row in rows:
-        unit = "" if row.unit == "x" else f" {row.unit}"
-        measured, target = f"{row.value:.2f}{unit}", f"<= {row.target:g}{unit}"
-        cells.append((row.name, row.against, measured, target, "ok" if row.met else "MISSED", row.detail))
-    widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    for line in cells:
-        padded = (cell.ljust(width) for cell, width in zip(line[:5], widths, strict=True))
-        print("  ".join([*padded, line[5]]).rstrip())
+def print_head() -> None:
+    """Print the head of the table."""
+    _print("what", "against", "measured", "target", "", "medians")
+
+
+def print_row(row: Row) -> None:
+    """Print a row as soon as it is measured."""
+    unit = "" if row.unit == "x" else f" {row.unit}"
+    verdict = "ok" if row.met else "MISSED"
+    _print(row.name, row.against, f"{row.value:.2f}{unit}", f"<= {row.target:g}{unit}", verdict, row.detail)
+
+
+def print_failure(name: str, error: Exception) -> None:
+    """Print the row of a benchmark that failed, with the last lines of why."""
+    lines = str(error).strip().splitlines()[-3:] or [""]
+    _print(name, "", "", "", "FAILED", escape(f"{type(error).__name__}: {' | '.join(lines)}"))
+
+
+def _print(*cells: str) -> None:
+    padded = (cell.ljust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
+    print("  ".join(padded).rstrip(), flush=True)
 
 
 def _seconds(call: Callable[[], object]) -> float:
