@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from builder import commands, errors
 from builder.build import artifact, engine_build, untrusted
 from builder.text import escape
 
 if TYPE_CHECKING:
-    import pickletools
-    from collections.abc import Iterator
     from pathlib import Path
 
     from builder.build import render
@@ -91,22 +89,16 @@ def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) 
 
 
 def _first_difference(one: Path, other: Path) -> str:
-    """Say where two pickles part: the first operation of each that is not the same."""
-    import pickletools  # noqa: PLC0415 - only when something is wrong
-
-    def operations(file: mmap.mmap) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
-        # A frame says how long it is, so it differs wherever anything in it does.
-        return (one for one in pickletools.genops(cast("IO[bytes]", file)) if one[0].name != "FRAME")
+    from builder.inside import opcodes  # noqa: PLC0415 - only when something is wrong
 
     try:
         with _mapped(one) as left, _mapped(other) as right:
-            for (code, value, at), (code_2, value_2, _) in zip(operations(left), operations(right), strict=False):
-                if (code.name, value) != (code_2.name, value_2):
-                    here, there = f"{code.name} {value!r:.60}", f"{code_2.name} {value_2!r:.60}"
-                    return f"at byte {at}: {here} here, {there} in the rebuilt one"
+            found = opcodes.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
     except (ValueError, OverflowError, MemoryError) as error:
         return f"that the recorded one is not a pickle ({escape(str(error)[:200])})"
-    return "one ends before the other"
+    return (
+        f"at byte {found[0]}: {found[1]} here, {found[2]} in the rebuilt one" if found else "one ends before the other"
+    )
 
 
 def _mapped(path: Path) -> mmap.mmap:

@@ -47,22 +47,22 @@ def test_it_is_made_and_verified(project: Path, capsys: pytest.CaptureFixture[st
     assert call("verify", "configs/small.yaml") == 0
 
 
-def test_why_the_bytes_do_not_hold_is_said_with_the_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(project, DRAWS)
     assert call("pickle", "configs/small.yaml") == 0
     note = (
         "note: another build of this pickle may give other bytes (`make verify CONFIG=configs/small.yaml` compares "
-        "them):\n  code/model.py:5: `__import__("
+        "them):\n  code/model.py:1: two builds of the pickle differ (first at byte "
     )
     assert note in said(capsys)[0]
     found = artifact.load(project / "dist" / "small").manifest.pickle.findings
-    assert [(one.file, one.line) for one in found] == [("code/model.py", 5)]
+    assert [(one.file, one.line) for one in found] == [("code/model.py", 1)]
     assert call("pickle", "configs/small.yaml") == 0
     assert note in said(capsys)[0], "also where nothing has changed"
     assert call("verify", "configs/small.yaml") == 1
     out = said(capsys)[0]
     assert "DIFFERENT" in out
-    assert "code/model.py:5: " in out
+    assert "code/model.py:1: " in out
 
 
 def test_code_that_cannot_be_run_is_told_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
