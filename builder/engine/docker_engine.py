@@ -153,7 +153,6 @@ class DockerEngine:
         self._api = api  # docker.APIClient; the SDK ships no types
 
     def facts(self) -> engine.EngineFacts:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _asking("ask the engine for its version"):
             answer = self._api.version()
             return engine.EngineFacts(
@@ -163,7 +162,6 @@ class DockerEngine:
             )
 
     def free_disk(self) -> int | None:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _asking("ask the engine where it keeps images"):
             answer = self._api.info()
             name, folder = answer.get("Name"), str(answer.get("DockerRootDir") or "")
@@ -173,12 +171,10 @@ class DockerEngine:
         return shutil.disk_usage(folder).free
 
     def memory(self) -> int:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _asking("ask the engine for its memory"):
             return int(self._api.info().get("MemTotal") or 0)
 
     def find_image(self, reference: str, /) -> engine.ImageFacts | None:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _asking(f"look for the image {reference}"):
             try:
                 return _image_facts(self._api.inspect_image(reference))
@@ -186,7 +182,6 @@ class DockerEngine:
                 return None
 
     def images_with_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _asking(f"list images with the label {key}"):
             handles = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
         # Another run may have removed one in between.
@@ -194,7 +189,6 @@ class DockerEngine:
         return [image for image in images if image is not None]
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> engine.ImageFacts:
-        """See :class:`builder.engine.protocol.Engine`."""
         name, tag = docker.utils.parse_repository_tag(reference)
         registry = docker.auth.resolve_repository_name(name)[0]
         headers, silent = {}, ""
@@ -227,7 +221,6 @@ class DockerEngine:
         return image
 
     def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> engine.ImageFacts:
-        """See :class:`builder.engine.protocol.Engine`."""
         repository, _, name = tag.rpartition(":")
         parameters = {
             "fromSrc": "-",
@@ -268,7 +261,6 @@ class DockerEngine:
         cache: bool,
         progress: Progress,
     ) -> engine.BuildOutcome:
-        """See :class:`builder.engine.protocol.Engine`."""
         image, log = "", []
         with _translated("build"):
             stream = self._api.build(
@@ -303,7 +295,6 @@ class DockerEngine:
     def container(
         self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
     ) -> Iterator[DockerContainer]:
-        """See :class:`builder.engine.protocol.Engine`."""
         labels = {engine.RUN_LABEL: run}
         with _translated(f"create a container of {image}"), contextlib.ExitStack() as undo:
             with _asking("create a volume"):
@@ -326,7 +317,6 @@ class DockerEngine:
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
-        """See :class:`builder.engine.protocol.Engine`."""
         labels = {engine.RUN_LABEL: run}
         what = f"copy {path} out of {image}"
         with _translated(what):
@@ -343,18 +333,15 @@ class DockerEngine:
                 self.remove(engine.Leftover(kind="container", id=created, labels=labels))
 
     def tag_image(self, image: str, tag: str, /) -> None:
-        """See :class:`builder.engine.protocol.Engine`."""
         repository, _, name = tag.rpartition(":")
         with _translated(f"tag {image} as {tag}"):
             self._api.tag(image, repository, name)
 
     def remove_image(self, reference: str, /) -> None:
-        """See :class:`builder.engine.protocol.Engine`."""
         with _translated(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_image(reference, force=True)
 
     def leftovers(self) -> list[engine.Leftover]:
-        """See :class:`builder.engine.protocol.Engine`."""
         chosen = {"label": engine.RUN_LABEL}
         with _asking("look for what earlier runs left"):
             containers = self._api.containers(all=True, filters=chosen)
@@ -374,7 +361,6 @@ class DockerEngine:
             ]
 
     def remove(self, leftover: engine.Leftover, /) -> None:
-        """See :class:`builder.engine.protocol.Engine`."""
         calls: dict[str, Callable[..., Any]] = {
             "container": lambda name: self._api.remove_container(name, force=True, v=True),
             "image": lambda name: self._api.remove_image(name, force=True),
@@ -409,12 +395,10 @@ class DockerContainer:
     _id: str = field(repr=False)
 
     def put(self, tar: Iterable[bytes], /) -> None:
-        """See :class:`builder.engine.protocol.Container`."""
         with _translated("copy files into a container"):
             self._api.put_archive(self._id, engine.BOX, iter(tar))
 
     def run(self, seconds: float, /) -> engine.Exit:
-        """See :class:`builder.engine.protocol.Container`."""
         deadline = time.monotonic() + seconds
         with _asking("run a container"):
             self._api.start(self._id)
@@ -430,7 +414,6 @@ class DockerContainer:
             return engine.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
 
     def get(self, path: str, /) -> Iterator[bytes]:
-        """See :class:`builder.engine.protocol.Container`."""
         what = f"copy {path} out of a container"
         with _asking(what):
             content = self._api.get_archive(self._id, path)[0]
@@ -438,7 +421,6 @@ class DockerContainer:
             yield from content
 
     def log(self) -> str:
-        """See :class:`builder.engine.protocol.Container`."""
         with _asking("read a container's log"):
             return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
 

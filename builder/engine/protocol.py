@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 PLATFORM = "linux/amd64"
 BOX = "/box"  # where a locked container's only writable volume is
 RUN_LABEL = "numerai-builder.run"
-NO_MEMORY_EXIT = 137
 
 
 @dataclass(frozen=True, kw_only=True)

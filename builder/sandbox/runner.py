@@ -81,7 +81,6 @@ class Runner:
         return other
 
     def run(self, job: runs.Job) -> runs.Outcome:
-        """See :class:`builder.sandbox.runs.Judge`."""
         reference = self.reference(job.image)
         try:
             with registry.engine() as api:

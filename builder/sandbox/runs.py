@@ -72,11 +72,10 @@ class Scripted:
         return cls(outcome=Outcome(good=False, description=description, logs=logs), interim=interim)
 
     def run(self, job: Job) -> Outcome:  # noqa: ARG002 - it does not look
-        """See :class:`Judge`."""
         return self.outcome
 
     def close(self) -> None:
-        """See :class:`Judge`."""
+        pass
 
 
 class Runs:

@@ -47,7 +47,7 @@ def test_memory_over_the_limit_is_told_from_a_failure(
     engine: docker_engine.DockerEngine, run_id: str, python_image: str
 ) -> None:
     ended, _ = say(engine, python_image, run_id, "held = bytearray(1 << 30)")
-    assert ended == engines.Exit(code=engines.NO_MEMORY_EXIT, out_of_memory=True)
+    assert ended == engines.Exit(code=137, out_of_memory=True)
 
 
 def test_a_locked_container_can_do_no_harm(engine: docker_engine.DockerEngine, run_id: str, python_image: str) -> None:
