@@ -1,4 +1,4 @@
-"""``python -m builder``, which the messages of this tool tell people to type.
+"""The entry of ``python -m builder``, which messages tell people to type, and of ``numerai-builder``.
 
 In a checkout it is typed with whatever Python is first on PATH. If packages are missing there, the checkout's own
 ``.venv`` runs it, so that a line from a message works as it stands. Any Python 3 can read this file.
@@ -6,9 +6,24 @@ In a checkout it is typed with whatever Python is first on PATH. If packages are
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
+
+
+def run() -> None:
+    """Run the command line and end the process; on Windows refuse, before anything that only POSIX has is imported."""
+    if sys.platform == "win32":
+        message = "no command runs on Windows itself, only `builder.export`"
+        fix = "run it in WSL2"
+        sys.stderr.write(f"error: {message}; {fix}\n")
+        if "--json" in sys.argv:
+            sys.stdout.write(json.dumps({"format": 1, "error": {"code": 2, "message": message, "fix": fix}}) + "\n")
+        sys.exit(2)
+    from builder.cli import main  # noqa: PLC0415 - above
+
+    main.run()
 
 
 def _choose_python() -> None:
@@ -31,8 +46,6 @@ def _choose_python() -> None:
 
 
 if __name__ == "__main__":
-    _choose_python()
-
-    from builder.cli import main
-
-    main.run()
+    if sys.platform != "win32":
+        _choose_python()
+    run()

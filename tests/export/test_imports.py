@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """
-import importlib.machinery, sys
+import importlib.machinery, os, signal, sys
 
 ABSENT = {"docker", "dotenv", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy", "yaml"} - set(sys.argv[1:])
 
@@ -20,6 +20,10 @@ class Finder(importlib.machinery.PathFinder):
         return None if name.partition(".")[0] in ABSENT else super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
+
+# What Windows does not have either.
+sys.modules |= dict.fromkeys(("fcntl", "pwd", "resource", "termios"))
+del os.geteuid, os.getuid, os.O_NOFOLLOW, os.O_NONBLOCK, signal.SIGHUP, signal.SIGALRM, signal.setitimer
 
 import numpy as np
 from builder.export import export
