@@ -51,6 +51,12 @@ def test_it_makes_a_pickle_in_a_folder_of_the_users_own(installed: Path, clone: 
     ours = (clone / "dist" / "mlp" / "manifest.json").read_bytes()
     assert (mine / "dist" / "mlp" / "manifest.json").read_bytes() == ours
 
+    api = "from builder.sandbox import server, try_out\nwith server.start() as sandbox, try_out.folder() as config:\n"
+    api += "    print(config.read_text(), list(sandbox.datasets()))"
+    done = clones.run(tmp_path, sys.executable, "-P", "-c", api, PYTHONPATH=str(installed))
+    assert "ref: default" in done.stdout, done.stderr
+    assert "/live.parquet" in done.stdout
+
 
 def test_the_command_and_the_module_say_the_same(clone: Path) -> None:
     module = clones.run(clone, sys.executable, "-m", "builder", "--help")

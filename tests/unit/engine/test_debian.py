@@ -108,6 +108,26 @@ def test_another_apt_on_the_machine_is_waited_for(
     assert told.steps.count(waiting) == 1
 
 
+def test_a_missing_program_is_installed_by_root_and_named_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apt-get").write_text(f"#!{sys.executable}\nimport pathlib, sys\n")
+    with (tmp_path / "apt-get").open("a") as apt:
+        apt.write(f"path = pathlib.Path({str(tmp_path / 'program')!r})\n")
+        apt.write("if 'the-package' in sys.argv: path.touch(); path.chmod(0o755)\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(debian, "read_release", lambda: debian.Release(identity="debian"))
+    monkeypatch.setattr(debian, "is_root", lambda: False)
+    with pytest.raises(
+        errors.EngineError, match=r"^program is missing: install it \(the package the-package of Debian"
+    ):
+        debian.find_program("program", "the-package", progress.Silent())
+    monkeypatch.setattr(debian, "is_root", lambda: True)
+    for _ in range(2):
+        assert debian.find_program("program", "the-package", progress.Silent()) == str(tmp_path / "program")
+
+
 def test_two_installations_at_once_do_not_cut_each_others_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its log an installation sees that apt's lock was taken: the other one would empty it."""
     # While the first is busy, apt says that it is locked, and the second comes to begin.
