@@ -39,6 +39,7 @@ IN_MAKE = {
     "init",
     "engine",
     "stand-in",
+    "sandbox",
     "doctor",
     "models",
     "status",
