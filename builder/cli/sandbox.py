@@ -49,11 +49,16 @@ note: a pin that is made with these settings is of an image of this sandbox, and
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until a signal ends it."""
+    """Run a sandbox."""
+    return serve(env_file=options.env_file, port=options.port, words=options.words, yes=options.yes)
+
+
+def serve(*, env_file: str | None, port: int, words: str, yes: bool) -> int:
+    """Run until a signal ends it; the arguments are the command's options."""
     with contextlib.ExitStack() as undo:
         try:
-            sandbox, registry = _start(options, undo)
-            _print(sandbox, {**sandbox.environment(), "NUMERAI_REGISTRY": registry}, options.env_file, undo)
+            sandbox, registry = _start(undo, port=port, words=words, yes=yes)
+            _print(sandbox, {**sandbox.environment(), "NUMERAI_REGISTRY": registry}, env_file, undo)
             threading.Event().wait()
         except KeyboardInterrupt:
             _ignore_signals()  # no second one may keep it from cleaning up
@@ -72,12 +77,11 @@ def text_to_try(sandbox: server.Sandbox, settings: Mapping[str, str], config: Pa
     )
 
 
-def _start(options: argparse.Namespace, undo: contextlib.ExitStack) -> tuple[server.Sandbox, str]:
+def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> tuple[server.Sandbox, str]:
     with terminal.progress() as progress:
-        engine = engine_session.connect(progress, yes=options.yes)
+        engine = engine_session.connect(progress, yes=yes)
         tags = {python: stand_in.make(engine, python, progress).tag for python in session.PYTHONS}
-        words = VOCABULARIES[options.words]()
-        return session.start(undo, tags=tags, words=words, port=options.port, progress=progress)
+        return session.start(undo, tags=tags, words=VOCABULARIES[words](), port=port, progress=progress)
 
 
 def _print(
@@ -90,7 +94,8 @@ def _print(
         print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
     elif not env_file:
         config = shlex.quote(str(undo.enter_context(try_out.folder())))
-        terminal.put(sys.stderr, _ELSEWHERE.format(config=config))
+        sys.stderr.write(_ELSEWHERE.format(config=config))
+        sys.stderr.flush()
         print(_exports(settings), end="", flush=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import tempfile
@@ -135,10 +134,10 @@ def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
 
     temporary = Path(tempfile.gettempdir())
     before = set(temporary.glob("numerai-tryout-*"))
-    monkeypatch.setattr(sandbox_command, "_start", lambda *_: (sandbox, f"{address}/numerai"))
+    monkeypatch.setattr(sandbox_command, "_start", lambda *_, **__: (sandbox, f"{address}/numerai"))
     monkeypatch.setattr(sandbox_command, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     monkeypatch.setattr(sandbox_command, "_ignore_signals", lambda: None)
-    assert sandbox_command.run(argparse.Namespace(env_file=None)) == 0
+    assert sandbox_command.serve(env_file=None, port=0, words="seen", yes=False) == 0
     out, err = capfd.readouterr()
     assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
     assert all(line.startswith("export ") for line in out.splitlines())

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING
 
-from builder.sandbox import registry
+import pytest
+
+from builder import errors, progress
+from builder.sandbox import registry, server, session
+from builder.sandbox.words import VOCABULARIES
 from tests.sandbox import client
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -50,3 +54,19 @@ def test_layers_are_kept_and_images_are_gone_with_their_registry(
         assert client.send("GET", f"http://{address}/v2/test/one/blobs/{digest}").body == content
     left = {one.name for one in (tmp_path / "numerai-sandbox-registry").iterdir()}
     assert left == {"blobs", "repositories"}
+
+
+def test_a_registry_that_does_not_start_says_what_it_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / registry.PROGRAM).write_text("#!/bin/sh\necho 'no room left'\nexit 1\n")
+    (tmp_path / registry.PROGRAM).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(registry, "_CACHE", tmp_path)
+    with pytest.raises(errors.EngineError, match=r"does not start; it printed:\s+no room left"), registry.start():
+        pass
+
+
+def test_a_port_in_use_is_an_error_of_the_command() -> None:
+    with server.start() as other, contextlib.ExitStack() as undo:
+        port = int(other.address.rpartition(":")[2])
+        with pytest.raises(errors.UsageError, match=f"^port {port} is in use: name another with --port"):
+            session.start(undo, tags={}, words=VOCABULARIES["seen"](), port=port, progress=progress.Silent())
