@@ -131,7 +131,7 @@ def _add_machine(commands: _Commands) -> None:
     stand_in = commands.add_engine("stand-in", stand_in_text)
     stand_in.add_argument("--python", required=True, metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")
     sandbox_text = (
-        "run a tournament of this machine's own until Ctrl-C: to try pin, pickle and upload without an account"
+        "run a local sandbox of the tournament until Ctrl-C: to try pin, pickle and upload without an account"
     )
     sandbox = commands.add("sandbox", sandbox_text, json=False)
     sandbox.add_argument(

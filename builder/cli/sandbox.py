@@ -1,4 +1,4 @@
-"""``sandbox``: a tournament of this machine's own, to try the tool without an account, until Ctrl-C.
+"""``sandbox``: a local sandbox of the tournament, to try the tool without an account, until Ctrl-C.
 
 At a terminal it prints the settings, as shell exports, and what to try. Elsewhere it prints the exports alone or, with
 ``--env-file``, writes them there and prints nothing. What it suggests is done in a folder of its own, so that no pin in
