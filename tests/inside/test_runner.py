@@ -19,6 +19,7 @@ import pytest
 
 from builder import paths
 from builder.validate import diagnose
+from tests.support import forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ def dump(folder: Path, source: str) -> Path:
 def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; again if a thread of pyarrow aborts it, which its normal end allows now and then."""
     for _ in range(5):
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode not in diagnose.ABORT_CODES:

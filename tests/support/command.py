@@ -16,7 +16,7 @@ from builder.cli import main
 from builder.config import model as config
 from builder.image import resolve as image
 from builder.image import runner_image
-from tests.support import bundles, manifests
+from tests.support import bundles, forked, manifests
 
 if TYPE_CHECKING:
     import pytest
@@ -43,7 +43,7 @@ def write_project(folder: Path) -> Path:
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-m", "builder", *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},

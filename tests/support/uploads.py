@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from builder.build import artifact, manifest, render
 from builder.bundle.storage import files
 from builder.config import model as config
-from tests.support import bundles, command, listening, manifests, registry_images
+from tests.support import bundles, command, forked, listening, manifests, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ class Project:
         attributes = termios.tcgetattr(other)
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(other, termios.TCSANOW, attributes)
-        with subprocess.Popen(
+        with forked.Popen(
             [sys.executable, "-c", _QUICK, *arguments],
             cwd=self.root,
             env={**kept, "PYTHONPATH": str(command.ROOT)},
@@ -222,7 +222,7 @@ def command_line(process: subprocess.Popen[str]) -> bytes:
 
 def python(program: str, root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a few lines of Python with the tool on its path."""
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-c", program, *arguments],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(command.ROOT), **environment},
