@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from builder.inside.predict import activations as _  # noqa: F401 - it enters the definitions
 from builder.inside.predict.definitions import ACTIVATION_DEFINITIONS
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import activations
-from builder.inside.predict import nodes as _  # noqa: F401 - it enters the definitions
 from builder.inside.predict.definitions import OPERATOR_DEFINITIONS
 
 if TYPE_CHECKING:

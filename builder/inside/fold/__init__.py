@@ -25,21 +25,36 @@ class Kind:
     """A kind of model.
 
     Attributes:
+        summary: What it is; for the documentation.
         fold: The function from ``bundle.json``, the arrays and the folder of the bundle to what ``predict`` takes.
         predict: The file of the predict source that enters the kind into ``RUNNERS``.
     """
 
+    summary: str
     fold: Callable[[dict[str, Any], dict[str, Any], Path], dict[str, Any]]
     predict: str
 
 
 KINDS = {
-    "ensemble": Kind(fold=ensemble.fold_ensemble, predict="ensemble.py"),
-    "mlp": Kind(fold=network.fold_mlp, predict="network.py"),
-    "linear": Kind(fold=network.fold_linear, predict="network.py"),
-    "trees": Kind(fold=trees.fold_trees, predict="trees.py"),
-    "lightgbm": Kind(fold=lightgbm.fold_lightgbm, predict="boosters.py"),
-    "custom": Kind(fold=custom.fold_custom, predict="custom.py"),
+    "mlp": Kind(
+        summary="a network: dense layers, normalisation, residual sums, concatenations; imputed, centred and scaled "
+        "inputs",
+        fold=network.fold_mlp,
+        predict="network.py",
+    ),
+    "linear": Kind(summary="one weight an input", fold=network.fold_linear, predict="network.py"),
+    "trees": Kind(summary="a forest as flat arrays", fold=trees.fold_trees, predict="trees.py"),
+    "lightgbm": Kind(
+        summary="a booster in the library's own text, loaded by the image's library",
+        fold=lightgbm.fold_lightgbm,
+        predict="boosters.py",
+    ),
+    "ensemble": Kind(
+        summary="a weighted sum of the others, each raw, ranked or gaussianised first",
+        fold=ensemble.fold_ensemble,
+        predict="ensemble.py",
+    ),
+    "custom": Kind(summary="a function of your own", fold=custom.fold_custom, predict="custom.py"),
 }
 
 

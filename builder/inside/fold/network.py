@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..predict.definitions import OPERATOR_DEFINITIONS
-from .nodes import finished, plain, read_nodes, row_bytes
+from .nodes import SCALING, finished, plain, read_nodes, row_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
     inputs have its bias as a further column, then columns of zeros, and its ``bias`` is None. Where something else
     takes the inputs too, a node of its own scales them, and no layer has its bias so.
     """
-    imputation, centre, scale = (arrays[name].astype(np.float64) for name in ("imputation", "centre", "scale"))
+    imputation, centre, scale = (arrays[name].astype(np.float64) for name in SCALING)
     is_far = np.abs(centre) > _FAR * scale
     near_centre = np.where(is_far, 0.0, centre)
     nodes = read_nodes(header["layers"], arrays)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..predict import nodes as _  # noqa: F401 - it enters the operators and activations
 from ..predict.definitions import ACTIVATION_DEFINITIONS, OPERATOR_DEFINITIONS
+
+# One number for each input: what it is if it is missing, what is taken off it, and by what it is divided then.
+SCALING = ("imputation", "centre", "scale")
 
 
 def fold_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, Any]]:
@@ -28,7 +30,7 @@ def fold_prepare(entry: Any, arrays: Any, prefix: str = "prepare.") -> dict[str,
     """
     if entry is None:
         return None
-    imputation, centre, scale = (plain(arrays[prefix + name], "<f8") for name in ("imputation", "centre", "scale"))
+    imputation, centre, scale = (plain(arrays[prefix + name], "<f8") for name in SCALING)
     return {
         "imputation": None if np.isnan(imputation).all() else imputation,
         "centre": centre if centre.any() else None,

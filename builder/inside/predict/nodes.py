@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import activations  # noqa: F401 - it enters its functions
+from . import activations  # noqa: F401 - it enters them into ACTIVATIONS
 from .definitions import ACTIVATIONS, NODES, Array, Number, OperatorDefinition, always, as_given
 
 EDGE = 1e-7  # nearer the lowest or highest quantile than this is that quantile, where normal ones come out

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder import paths
 from builder.bundle import activations, model, nodes
+from builder.bundle.kinds import known
 from builder.bundle.storage import read
 from builder.inside import fold
 from builder.inside.fold import nodes as fold_nodes
@@ -75,6 +77,13 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
         ),
     )
     assert listed in text
+    kinds = table("| kind | what it is |", ((f"`{name}`", one.summary) for name, one in fold.KINDS.items()))
+    assert kinds in text
+
+
+def test_every_kind_is_read_folded_and_predicted() -> None:
+    assert known.KINDS.keys() == fold.KINDS.keys()
+    assert all((paths.inside_folder() / "predict" / kind.predict).is_file() for kind in fold.KINDS.values())
 
 
 def test_what_is_defined_predicts() -> None:

@@ -122,6 +122,7 @@ def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) ->
     assert not [text for text in texts if text.split(".")[0] in {"builder", "inside", "tests"}]
     for host in (str(Path.cwd()), str(Path.home()), str(FOLDER), "/build"):
         assert host.encode() not in content
+    assert b"Definition" not in content  # of an operator or an activation
     assert predict.__module__ == source.MODULE
     assert predict.__qualname__ == "predict"
 
