@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from builder.inside.predict.definitions import ACTIVATION_DEFINITIONS
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.inside.predict.definitions import ActivationDefinition, Number
-
-DEFINITIONS: Mapping[str, ActivationDefinition] = MappingProxyType(ACTIVATION_DEFINITIONS)
+    from builder.inside.predict.definitions import Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class Activation:
     """What a layer does to each of its outputs.
 
     Attributes:
-        name: One of ``DEFINITIONS``.
+        name: One of ``inside.operators.ACTIVATIONS``.
         constants: Value by name; those left out have their defaults, so that every constant of the activation is
             there. Nothing is checked here: ``faults`` does.
     """
@@ -36,7 +34,7 @@ class Activation:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = DEFINITIONS[self.name].constants if self.name in DEFINITIONS else {}
+        known = ACTIVATIONS[self.name].constants if self.name in ACTIVATIONS else {}
         filled = {name: number.default for name, number in known.items()} | dict(self.constants)
         given = {name: _plain(filled[name]) for name in sorted(filled)}
         object.__setattr__(self, "constants", MappingProxyType(given))
@@ -71,7 +69,7 @@ def faults(activation: Activation) -> list[str]:
 
 def is_bounded(activation: Activation) -> bool:
     """Tell whether all that an activation gives lies in [0, 1]."""
-    bounds = DEFINITIONS[activation.name].bounds
+    bounds = ACTIVATIONS[activation.name].bounds
     if bounds is None:
         return False
     low, high = (activation.constants[bound] if isinstance(bound, str) else bound for bound in bounds)
@@ -84,9 +82,9 @@ def _plain(value: Any) -> Any:
 
 
 def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
-    definition = DEFINITIONS.get(name)
+    definition = ACTIVATIONS.get(name)
     if definition is None:
-        near = difflib.get_close_matches(name, DEFINITIONS, n=1)
+        near = difflib.get_close_matches(name, ACTIVATIONS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return [f"unknown activation {name!r}{hint}; {_valid()}"]
     known = definition.constants
@@ -120,4 +118,4 @@ def _rule(name: str, number: Number) -> str:
 
 
 def _valid() -> str:
-    return "valid: " + ", ".join(DEFINITIONS)
+    return "valid: " + ", ".join(ACTIVATIONS)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder.bundle import header as bundle_header
+from builder.bundle import model as bundle_model
 from builder.bundle import nodes
 from builder.schema import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.bundle import model as bundle_model
     from builder.bundle.storage import npz
     from builder.inside.predict.definitions import Array
 
@@ -52,7 +52,7 @@ class Chain:
         found = []
         taken: set[int] = set()
         for place, entry in enumerate(self.entries):
-            read = nodes.read_entry(entry, place, self.prefix)
+            read = nodes.read_entry(entry, place)
             if isinstance(read, list):
                 found += [parse.Problem(path=(*self.place, place), text=text) for text in read]
             taken |= set(_sources(entry, place))
@@ -90,10 +90,11 @@ class Chain:
         """Return the nodes, all being without fault."""
         made = []
         for place, entry in enumerate(self.entries):
-            read = nodes.read_entry(entry, place, self.prefix)
+            read = nodes.read_entry(entry, place)
             if isinstance(read, list):  # faults() has said so
                 raise TypeError(read[0])
-            made.append(read(arrays))
+            own = {array.name: arrays[name] for name, array in self._arrays(place).items()}
+            made.append(bundle_model.Node(arrays=own, **read))
         return tuple(made)
 
     def _arrays(self, index: int) -> dict[str, Array]:

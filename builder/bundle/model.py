@@ -10,23 +10,19 @@ their places (-1: the network's inputs), and gives so many values a row; the las
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import activations
-from builder.inside.predict.definitions import OPERATOR_DEFINITIONS
+from builder.inside.operators import OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from builder.bundle import post as postprocessing
-    from builder.inside.predict.definitions import OperatorDefinition
-
-OPERATORS: Mapping[str, OperatorDefinition] = MappingProxyType(OPERATOR_DEFINITIONS)
 
 Floats = NDArray[np.float32 | np.float64]
 Integers = NDArray[np.int32]

@@ -12,17 +12,16 @@ computes, and its arrays and options, is defined in ``builder.inside.predict.nod
 from __future__ import annotations
 
 import difflib
-import functools
 from typing import TYPE_CHECKING, Any
 
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
-from builder.bundle.model import OPERATORS
+from builder.inside.operators import OPERATORS
 from builder.schema import parse
 from builder.text import listed, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from builder.inside.predict.definitions import OperatorDefinition
 
@@ -98,10 +97,8 @@ def definition_of(entry: Mapping[str, object]) -> OperatorDefinition | None:
     return OPERATORS.get(name) if isinstance(name, str) else None
 
 
-def read_entry(
-    entry: Mapping[str, object], index: int, prefix: str
-) -> Callable[[Mapping[str, bundle_model.Numbers]], bundle_model.Node] | list[str]:
-    """Return the function from all arrays to the node, or all that is wrong with the entry, each without its place."""
+def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list[str]:
+    """Return the arguments of a ``Node`` but its arrays, or what is wrong with the entry, without its place."""
     operator = definition_of(entry)
     if operator is None:
         name = entry.get("op")
@@ -120,16 +117,10 @@ def read_entry(
         found.append(f"{operator.name} has no key {', '.join(map(repr, sorted(rest)))}; it takes {takes_keys}")
     if isinstance(activation, list):
         return found + activation
-    return found or functools.partial(
-        _node, operator, index, prefix, options=options, activation=activation, sources=entry.get("from", ())
-    )
-
-
-def _node(
-    operator: OperatorDefinition, index: int, prefix: str, arrays: Mapping[str, bundle_model.Numbers], **rest: Any
-) -> bundle_model.Node:
-    own = {array.name: arrays[array.key(prefix, index)] for array in operator.arrays}
-    return bundle_model.Node(op=operator.name, arrays=own, **{**rest, "sources": tuple(rest["sources"])})
+    if found:
+        return found
+    sources: Any = entry.get("from", ())
+    return {"op": operator.name, "options": options, "activation": activation, "sources": tuple(sources)}
 
 
 def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
@@ -157,7 +148,7 @@ def _source_faults(sources: object, index: int, operator: OperatorDefinition) ->
         return [f"from: {came}; {operator.name} takes a list of {count}"]
     if (len(sources) < 2) if several else (len(sources) != 1):
         return [f"from: lists {len(sources)}; {operator.name} takes {count}"]
-    bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < max(index, 0)]
+    bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < index]
     if bad:
         last = f"from -1 to {index - 1}: a node before it, or -1 for the inputs" if index else "-1: the inputs"
         return [f"from: {show(bad[0])}; {last} is needed"]

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from builder import errors, reference
-from builder.bundle import activations
 from builder.bundle.storage import read
 from builder.export import export
+from builder.inside import operators
 from tests.support import pickles
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def chains(draw: st.DrawFn) -> nn.Module:
 
 DOCUMENTED: dict[str, Callable[[], nn.Module]] = {
     name: functools.partial(eval, one.same_as if one.same_as.endswith(")") else f"{one.same_as}()", {"torch": torch})
-    for name, one in activations.DEFINITIONS.items()
+    for name, one in operators.ACTIVATIONS.items()
     if one.same_as.startswith("torch.nn.")
 }
 MODULES: list[Callable[[], nn.Module]] = [*DOCUMENTED.values(), nn.RReLU, nn.PReLU, nn.Identity]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder.bundle import activations, model
+from builder.inside import operators
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from builder.inside.predict.definitions import Array
 
 SMOOTH = ("identity", "relu", "tanh", "silu", "hardswish", "leaky_relu")
-OPS = tuple(model.OPERATORS)
+OPS = tuple(operators.OPERATORS)
 
 
 def drawn(
@@ -49,7 +50,7 @@ def node(
     outputs: int | None = None,
 ) -> model.Node:
     """Return a node of an operator, as its definition has it, over a node of those whose widths are given."""
-    definition = model.OPERATORS[op]
+    definition = operators.OPERATORS[op]
     of_out = outputs or int(random.integers(1, 9))
     if any(one.is_index for one in definition.arrays):
         of_out = min(of_out, widths[source])

@@ -10,6 +10,7 @@ import numpy as np
 
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
+from builder.inside.operators import OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,12 +112,7 @@ class Builder:
             if isinstance(node, Activated):
                 before = made[sources[0]] if sources[0] >= 0 else None
                 alone = taken.count(node.sources[0]) == 1
-                if (
-                    alone
-                    and before
-                    and before.activation.name == "identity"
-                    and bundle_model.OPERATORS[before.op].activated
-                ):
+                if alone and before and before.activation.name == "identity" and OPERATORS[before.op].activated:
                     made[sources[0]] = dataclasses.replace(before, activation=node.activation)
                     moved[place] = sources[0]
                     continue

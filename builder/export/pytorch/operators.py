@@ -12,6 +12,7 @@ import torch
 from builder.bundle import activations
 from builder.export.pytorch import graph as torch_graph
 from builder.export.pytorch.graph import Value
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ _SELU = (1.6732632423543772, 1.0507009873554805)
 
 def _activation(name: str) -> Callable[[Graph, Call], Value]:
     """Return the handler of an activation, whose constants are arguments of the operator."""
-    arguments = {key: number.aten or key for key, number in activations.DEFINITIONS[name].constants.items()}
+    arguments = {key: number.aten or key for key, number in ACTIVATIONS[name].constants.items()}
 
     def handle(graph: Graph, call: Call) -> Value:
         return _activate(graph, call, name, **{ours: call.given[theirs] for ours, theirs in arguments.items()})
@@ -354,7 +355,7 @@ _MOVES = """
 OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
     {
         **dict.fromkeys(_MOVES.split(), torch_graph.Graph.moved),
-        **{one.aten: _activation(name) for name, one in activations.DEFINITIONS.items() if one.aten},
+        **{one.aten: _activation(name) for name, one in ACTIVATIONS.items() if one.aten},
         "elu": _elu,
         "gelu": _gelu,
         "rrelu": _rrelu,

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
-from builder.inside.predict.definitions import NODES
+from builder.inside.operators import OPERATORS
+from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +197,7 @@ def moved(values: Array, steps: Sequence[Step]) -> Array:
     """Return what steps make of values of each column: (w,), or (rows, w)."""
     made: Array = np.atleast_2d(values).T
     for step in steps:
-        made = NODES[step.op]({**step.arrays, **step.options}, [made])
+        made = OPERATOR_FUNCTIONS[step.op]({**step.arrays, **step.options}, [made])
     return made.T.reshape(values.shape)
 
 
@@ -221,7 +222,7 @@ def _of_columns(step: Step, places: Places) -> Step:
     """Return a step for some of its columns."""
     arrays = {
         one.name: np.ascontiguousarray(step[one.name][..., places])
-        for one in bundle_model.OPERATORS[step.op].arrays
+        for one in OPERATORS[step.op].arrays
         if one.shape[-1] == "in"
     }
     return step.with_arrays(**arrays)

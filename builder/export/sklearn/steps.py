@@ -18,6 +18,7 @@ from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import overrides
 from builder.export.sklearn import flow
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -265,7 +266,7 @@ _ALIKE = 1e-9
 """Quantiles nearer than this part of their range are one value that repeats."""
 
 _UFUNCS: Mapping[np.ufunc, str] = MappingProxyType(
-    {getattr(np, name): name for name, one in activations.DEFINITIONS.items() if one.for_targets}
+    {getattr(np, name): name for name, one in ACTIVATIONS.items() if one.for_targets}
 )
 """The functions that a target may be brought back by, and the activations that do the same."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..predict.definitions import OPERATOR_DEFINITIONS
+from ..operators import OPERATORS
 from .nodes import SCALING, finished, plain, read_nodes, row_bytes
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _exact(nodes: list[dict[str, Any]]) -> set[int]:
     """
     found: set[int] = set()
     for place in range(len(nodes) - 1, -1, -1):
-        definition = OPERATOR_DEFINITIONS[nodes[place]["op"]]
+        definition = OPERATORS[nodes[place]["op"]]
         if definition.exact or (place in found and not definition.casts):
             found.update(nodes[place]["from"])
     return found
@@ -101,7 +101,7 @@ def _kind_of(node: dict[str, Any], given: list[str]) -> str:
     """Return the type of a node's numbers: a layer's own, else that of what it takes."""
     if node["op"] == "dense":
         return number_type(node["weights"], node["bias"])
-    definition = OPERATOR_DEFINITIONS[node["op"]]
+    definition = OPERATORS[node["op"]]
     if definition.exact or "<f8" in given:
         return "<f8"
     held = [node[one.name] for one in definition.arrays if not one.is_index]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..predict.definitions import ACTIVATION_DEFINITIONS, OPERATOR_DEFINITIONS
+from ..operators import ACTIVATIONS, OPERATORS
 
 # One number for each input: what it is if it is missing, what is taken off it, and by what it is divided then.
 SCALING = ("imputation", "centre", "scale")
@@ -49,8 +49,8 @@ def read_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, An
     found = []
     for index, entry in enumerate(entries):
         op, activation = entry.get("op", "dense"), entry.get("activation", "identity")
-        definition = OPERATOR_DEFINITIONS[op]
-        constants = sorted(ACTIVATION_DEFINITIONS[activation].constants.items())
+        definition = OPERATORS[op]
+        constants = sorted(ACTIVATIONS[activation].constants.items())
         node = {"op": op, "from": [int(source) for source in entry.get("from") or [index - 1]]}
         node |= {name: entry.get(name, default) for name, default in definition.options.items()}
         for one in definition.arrays:
@@ -74,7 +74,7 @@ def finished(nodes: list[dict[str, Any]], kinds: list[str] | None = None) -> lis
         last.update(dict.fromkeys(node["from"], place))
     found = []
     for place, node in enumerate(nodes):
-        definition = OPERATOR_DEFINITIONS[node["op"]]
+        definition = OPERATORS[node["op"]]
         kind = "<f8" if definition.exact or not kinds else kinds[place]
         made = {**node, "free": sorted(source for source in set(node["from"]) if last[source] == place)}
         for one in definition.arrays:
@@ -96,7 +96,7 @@ def row_bytes(nodes: list[dict[str, Any]], inputs: int, itemsize: int = 8) -> in
     live: dict[int, int] = {}
     most = 0
     for place, node in enumerate(nodes):
-        definition = OPERATOR_DEFINITIONS[node["op"]]
+        definition = OPERATORS[node["op"]]
         width[place] = definition.width([width[source] for source in node["from"]], _counts(node))
         size[place] = max([_itemsize(node), *(size[source] for source in node["from"] if not definition.casts)])
         out = width[place] * size[place]
@@ -107,7 +107,7 @@ def row_bytes(nodes: list[dict[str, Any]], inputs: int, itemsize: int = 8) -> in
         live[place] = out
         for gone in node["free"]:
             live.pop(gone, None)
-        own = 0 if ACTIVATION_DEFINITIONS[node["activation"]].in_place else 2 * out
+        own = 0 if ACTIVATIONS[node["activation"]].in_place else 2 * out
         most = max(most, computing, sum(live.values()) + own)
     return most
 
@@ -119,14 +119,14 @@ def plain(values: Any, kind: Any) -> Any:
 
 def _itemsize(node: dict[str, Any]) -> int:
     """Return the bytes of each value that a node makes of those no wider than it."""
-    definition = OPERATOR_DEFINITIONS[node["op"]]
+    definition = OPERATORS[node["op"]]
     held = [node[one.name].itemsize for one in definition.arrays if not one.is_index and node[one.name] is not None]
     return max(held, default=0)
 
 
 def _counts(node: dict[str, Any]) -> dict[str, int]:
     """Return what the arrays of a finished node count, by the words of their shapes."""
-    arrays = [(one.shape, node[one.name]) for one in OPERATOR_DEFINITIONS[node["op"]].arrays]
+    arrays = [(one.shape, node[one.name]) for one in OPERATORS[node["op"]].arrays]
     return {
         word: count
         for shape, array in arrays

@@ -5,5 +5,3 @@ The files a kind needs, and those that they import from here, are compiled into 
 hold: no classes, no set literals, no submodules found by attribute (each makes a pickle's bytes differ from run to run,
 or needs code that the image lacks), Python 3.10 and numpy 1.26 as the oldest to work on.
 """
-
-from . import nodes as _nodes  # noqa: F401 - with it, every operator and activation is in ``definitions``

@@ -1,7 +1,7 @@
 """What defines an operator of a network and an activation: each is the decorator of the function that computes it.
 
 ``builder.bundle`` checks nodes by these definitions, ``inside.fold`` folds them, ``builder.export`` translates to them
-and ``docs/bundle.md`` lists them. A pickle gets ``ACTIVATIONS`` and ``NODES``, and nothing else that is here.
+and ``docs/bundle.md`` lists them. Of what is here, a pickle gets the two tables of functions alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class ActivationDefinition:
 
     def __call__(self, predict: Function) -> Function:
         """Enter the function."""
-        ACTIVATION_DEFINITIONS[predict.__name__] = self
-        ACTIVATIONS[predict.__name__] = predict
+        ACTIVATIONS[predict.__name__] = self
+        ACTIVATION_FUNCTIONS[predict.__name__] = predict
         return predict
 
 
@@ -137,8 +137,8 @@ class OperatorDefinition:
 
     def __call__(self, predict: Function) -> Function:
         """Enter the function."""
-        OPERATOR_DEFINITIONS[self.name] = self
-        NODES[self.name] = predict
+        OPERATORS[self.name] = self
+        OPERATOR_FUNCTIONS[self.name] = predict
         return predict
 
     def width(self, taken: list[Any], counts: Mapping[str, Any]) -> Any:
@@ -153,9 +153,9 @@ class OperatorDefinition:
         return next((width for width in taken if width is not None), None)
 
 
-ACTIVATION_DEFINITIONS: dict[str, ActivationDefinition] = {}
-OPERATOR_DEFINITIONS: dict[str, OperatorDefinition] = {}
+ACTIVATIONS: dict[str, ActivationDefinition] = {}
+OPERATORS: dict[str, OperatorDefinition] = {}
 
 # What predicts, by name: from (values, constants), and from (node, arrays that it takes).
-ACTIVATIONS: dict[str, Function] = {}
-NODES: dict[str, Function] = {}
+ACTIVATION_FUNCTIONS: dict[str, Function] = {}
+OPERATOR_FUNCTIONS: dict[str, Function] = {}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from . import activations  # noqa: F401 - it enters them into ACTIVATIONS
-from .definitions import ACTIVATIONS, NODES, Array, Number, OperatorDefinition, always, as_given
+from . import activations  # noqa: F401 - it enters them into ACTIVATION_FUNCTIONS
+from .definitions import ACTIVATION_FUNCTIONS, OPERATOR_FUNCTIONS, Array, Number, OperatorDefinition, always, as_given
 
 EDGE = 1e-7  # nearer the lowest or highest quantile than this is that quantile, where normal ones come out
 
@@ -23,10 +23,10 @@ def run_nodes(nodes: Any, values: Any) -> Any:
         given = [kept[source] for source in node["from"]]
         for gone in node["free"]:
             del kept[gone]
-        kept[place] = NODES[node["op"]](node, given)
+        kept[place] = OPERATOR_FUNCTIONS[node["op"]](node, given)
         del given
         # Put back at once: the activation may be the same array, and what it was made of is not needed.
-        kept[place] = ACTIVATIONS[node["activation"]](kept[place], node["constants"])
+        kept[place] = ACTIVATION_FUNCTIONS[node["activation"]](kept[place], node["constants"])
     return kept[len(nodes) - 1]
 
 

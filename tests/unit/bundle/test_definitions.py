@@ -15,10 +15,10 @@ from builder import paths
 from builder.bundle import activations, model, nodes
 from builder.bundle.kinds import known
 from builder.bundle.storage import read
-from builder.inside import fold
+from builder.inside import fold, operators
 from builder.inside.fold import nodes as fold_nodes
 from builder.inside.predict import nodes as predict_nodes
-from builder.inside.predict.definitions import ACTIVATIONS, NODES, Array, Number
+from builder.inside.predict.definitions import ACTIVATION_FUNCTIONS, OPERATOR_FUNCTIONS, Array, Number
 from tests.support import bundles, clones, node_lists
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ TAKES = {"one": "1", "alike": "2 or more of one width", "joined": "2 or more"}
 
 def test_the_documentation_lists_every_operator_and_activation() -> None:
     text = (clones.ROOT / "docs" / "bundle.md").read_text(encoding="utf-8")
-    operators = table(
+    expected = table(
         "| op | result | nodes that it takes | arrays | options | activation |",
         (
             (
@@ -61,10 +61,10 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
                 ", ".join(map(option_text, one.options.items())),
                 "yes" if one.activated else "",
             )
-            for name, one in model.OPERATORS.items()
+            for name, one in operators.OPERATORS.items()
         ),
     )
-    assert operators in text
+    assert expected in text
     listed = table(
         "| activation | the same as | constants (default) |",
         (
@@ -73,7 +73,7 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
                 one.same_as if one.same_as == "no activation" else f"`{one.same_as}`",
                 ", ".join(f"`{key}` ({number.default:g})" for key, number in one.constants.items()),
             )
-            for name, one in activations.DEFINITIONS.items()
+            for name, one in operators.ACTIVATIONS.items()
         ),
     )
     assert listed in text
@@ -87,9 +87,9 @@ def test_every_kind_is_read_folded_and_predicted() -> None:
 
 
 def test_what_is_defined_predicts() -> None:
-    assert NODES.keys() == model.OPERATORS.keys()
-    assert ACTIVATIONS.keys() == activations.DEFINITIONS.keys()
-    for definition in model.OPERATORS.values():
+    assert OPERATOR_FUNCTIONS.keys() == operators.OPERATORS.keys()
+    assert ACTIVATION_FUNCTIONS.keys() == operators.ACTIVATIONS.keys()
+    for definition in operators.OPERATORS.values():
         assert definition.activated or not definition.trained
         assert len({one.stem or one.name for one in definition.arrays}) == len(definition.arrays)
         assert not {"op", "from", "activation"} & {*definition.options}
@@ -97,7 +97,7 @@ def test_what_is_defined_predicts() -> None:
 
 @settings(max_examples=10)
 @given(seed=SEEDS)
-@pytest.mark.parametrize("op", model.OPERATORS)
+@pytest.mark.parametrize("op", operators.OPERATORS)
 def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bounds(op: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     one = node_lists.node(random, op, -1, {-1: 4}, "float64")
@@ -113,12 +113,12 @@ def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bound
     np.testing.assert_array_equal(values, before)
 
 
-@pytest.mark.parametrize("name", activations.DEFINITIONS)
+@pytest.mark.parametrize("name", operators.ACTIVATIONS)
 def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_says_so(name: str) -> None:
-    definition, one = activations.DEFINITIONS[name], activations.Activation(name=name)
+    definition, one = operators.ACTIVATIONS[name], activations.Activation(name=name)
     x = np.concatenate([np.linspace(-80, 80, 1_000), [-1e-9, 0.0, 1e-9]])
     given_values = x.copy()
-    found = ACTIVATIONS[name](given_values, one.constants)
+    found = ACTIVATION_FUNCTIONS[name](given_values, one.constants)
     assert np.shares_memory(found, given_values) == definition.in_place
     if definition.bounds is not None:
         low, high = (one.constants[bound] if isinstance(bound, str) else bound for bound in definition.bounds)
@@ -127,7 +127,7 @@ def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_s
         assert activations.is_bounded(one) == (low >= 0 and high <= 1)
 
 
-@pytest.mark.parametrize("name", [name for name, one in activations.DEFINITIONS.items() if one.constants])
+@pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if one.constants])
 def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, tmp_path: Path) -> None:
     made = bundles.bundle(3, network=bundles.mlp(3, widths=(4,), names=(name,)))
     folder = bundles.written(tmp_path / "net", made)

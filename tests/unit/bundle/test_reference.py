@@ -17,10 +17,11 @@ from sklearn.neural_network import MLPRegressor
 
 from builder import reference
 from builder.bundle import activations, model
+from builder.inside import operators
 from tests.support import bundles
 
 Formula = Callable[[reference.Array], reference.Array]
-BETWEEN_LAYERS = [name for name, one in activations.DEFINITIONS.items() if not one.for_targets]
+BETWEEN_LAYERS = [name for name, one in operators.ACTIVATIONS.items() if not one.for_targets]
 X = np.concatenate([np.linspace(-12, 12, 241), [-745.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0]])
 
 # Each in another form than the module's own, and from scipy where it has one.
@@ -67,10 +68,10 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", activations.DEFINITIONS)
+@pytest.mark.parametrize("name", operators.ACTIVATIONS)
 def test_each_activation_is_its_formula(name: str) -> None:
     constants, formula = FORMULAS[name]
-    x = X[X < 700] if activations.DEFINITIONS[name].for_targets else X
+    x = X[X < 700] if operators.ACTIVATIONS[name].for_targets else X
     ours = reference.activations.activate(activations.Activation(name=name, constants=constants), x)
     np.testing.assert_allclose(ours, formula(x), rtol=1e-12, atol=1e-14)
 
