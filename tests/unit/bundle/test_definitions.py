@@ -11,18 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import paths
+from builder import errors, paths
 from builder.bundle import activations, model, nodes
 from builder.bundle.kinds import known
-from builder.bundle.storage import read
+from builder.bundle.storage import read, write
 from builder.inside import fold, operators
 from builder.inside.fold import nodes as fold_nodes
+from builder.inside.predict import definitions
 from builder.inside.predict import nodes as predict_nodes
 from builder.inside.predict.definitions import ACTIVATION_FUNCTIONS, OPERATOR_FUNCTIONS, Array, Number
 from tests.support import bundles, clones, node_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -162,3 +163,52 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
 def test_a_node_is_refused_with_what_its_operator_takes(op: str, values: dict[str, Any], says: str) -> None:
     with pytest.raises(TypeError, match=says):
         model.node(op, **values)
+
+
+@pytest.fixture
+def weigh() -> Iterator[str]:
+    """Define an operator and an activation as the predict source does."""
+
+    def half(values: Any, constants: Any) -> Any:
+        return values * constants["share"]
+
+    def node(folded: Any, taken: Any) -> Any:
+        return taken[0] * folded["factor"][:, None] + folded["more"]
+
+    definitions.ActivationDefinition(same_as="", constants={"share": Number(default=0.5, least=0, most=1)})(half)
+    definitions.OperatorDefinition(
+        name="weigh",
+        formula="x * factor + more",
+        arrays=(Array(name="factor", is_divisor=True),),
+        options={"more": Number(least=0, most=9)},
+        activated=True,
+        trained=True,
+    )(node)
+    yield "weigh"
+    for table in (definitions.OPERATORS, definitions.OPERATOR_FUNCTIONS):
+        del table["weigh"]
+    for functions in (definitions.ACTIVATIONS, definitions.ACTIVATION_FUNCTIONS):
+        del functions["half"]
+
+
+def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh: str, tmp_path: Path) -> None:
+    half = activations.Activation(name="half")
+    layers = (
+        model.node(weigh, factor=np.array([2.0, 3.0]), more=1, activation=half),
+        model.node("dense", weights=np.ones((2, 1)), bias=np.zeros(1)),
+    )
+    made = model.Mlp(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
+    golden = model.Golden(inputs=np.ones((1, 2)), predictions=np.array([(2 + 1) / 2 + (3 + 1) / 2]))
+    folder = tmp_path / "net"
+    write.write(folder, model.Bundle(features=("a", "b"), model=made, golden=golden))
+    back = read.read(folder).model
+    assert nodes.as_data(back.layers)[0] == {"op": weigh, "more": 1.0, "activation": "half", "share": 0.5}
+    assert known.parameters(back) == 2 + 3
+    folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.arrays_of(back.layers))
+    assert predict_nodes.run_nodes(folded, golden.inputs.T).tolist() == [golden.predictions.tolist()]
+
+    bundles.edit_json(folder, lambda data: data["layers"][0].update(more=10, shear=0.5))
+    with pytest.raises(errors.BundleError) as caught:
+        read.read(folder)
+    assert "layers.0: weigh: more: 10; a number from 0 to 9 is needed" in str(caught.value)
+    assert "layers.0: half has no constant 'shear'; it takes share from 0 to 1 (default 0.5)" in str(caught.value)
