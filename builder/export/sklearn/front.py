@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +20,15 @@ from builder.bundle.kinds import scaling
 from builder.export.sklearn import flow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.export.converted import Array
+
+
+_NEUTRAL: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {"scale": {"centre": 0.0, "scale": 1.0}, "affine": {"gain": 1.0, "shift": 0.0}}
+)
+"""What does nothing, of the steps that columns side by side may have together, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,55 +198,31 @@ def _given_quantiles(quantiles: Array, units: _Units, known: Sequence[_Known], b
 
 
 def _merged(first: flow.Expression, second: flow.Expression) -> flow.InputColumns | None:
-    """Return two runs of columns as one, where both have at most a ``Scale`` and then an ``Affine``."""
+    """Return two runs of columns as one, where both have at most a ``scale`` and then an ``affine``."""
     if not (isinstance(first, flow.InputColumns) and isinstance(second, flow.InputColumns)):
         return None
-    kinds = [_form(one.steps) for one in (first, second)]
-    if kinds[0] is None or kinds[1] is None:
-        return None
-    steps: list[flow.Step] = []
-    if kinds[0][0] or kinds[1][0]:
-        parts = [step or _no_scale(one) for step, one in ((kinds[0][0], first), (kinds[1][0], second))]
-        steps.append(
-            bundle_model.node(
-                "scale",
-                centre=np.concatenate([part["centre"] for part in parts]),
-                scale=np.concatenate([part["scale"] for part in parts]),
-            )
-        )
-    if kinds[0][1] or kinds[1][1]:
-        moved = [step or _no_affine(one) for step, one in ((kinds[0][1], first), (kinds[1][1], second))]
-        steps.append(
-            bundle_model.node(
-                "affine",
-                gain=np.concatenate([part["gain"] for part in moved]),
-                shift=np.concatenate([part["shift"] for part in moved]),
-            )
-        )
+    both = [{step.op: step for step in one.steps} for one in (first, second)]
+    ops = [op for op in _NEUTRAL if any(op in steps for steps in both)]
+    for one, steps in zip((first, second), both, strict=True):
+        if [step.op for step in one.steps] != [op for op in ops if op in steps]:
+            return None
+    parts = {op: [both[0].get(op) or _neutral(op, first), both[1].get(op) or _neutral(op, second)] for op in ops}
     return flow.InputColumns(
         sources=np.concatenate([first.sources, second.sources]),
         imputation=np.concatenate([first.imputation, second.imputation]),
-        steps=tuple(steps),
+        steps=tuple(
+            bundle_model.Node(
+                op=op, arrays={name: np.concatenate([part[name] for part in parts[op]]) for name in _NEUTRAL[op]}
+            )
+            for op in ops
+        ),
     )
 
 
-def _form(steps: tuple[flow.Step, ...]) -> tuple[flow.Step | None, flow.Step | None] | None:
-    """Return the ``Scale`` and the ``Affine`` that the steps are, either of which may be absent; None for others."""
-    scale = steps[0] if steps and steps[0].op == "scale" else None
-    rest = steps[1:] if scale else steps
-    if not rest:
-        return scale, None
-    if len(rest) == 1 and rest[0].op == "affine":
-        return scale, rest[0]
-    return None
-
-
-def _no_scale(columns: flow.InputColumns) -> flow.Step:
-    return bundle_model.node("scale", centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
-
-
-def _no_affine(columns: flow.InputColumns) -> flow.Step:
-    return bundle_model.node("affine", gain=np.ones(len(columns.sources)), shift=np.zeros(len(columns.sources)))
+def _neutral(op: str, columns: flow.InputColumns) -> flow.Step:
+    """Return a step that does nothing to the columns."""
+    count = len(columns.sources)
+    return bundle_model.Node(op=op, arrays={name: np.full(count, number) for name, number in _NEUTRAL[op].items()})
 
 
 def _leaves(expression: flow.Expression) -> list[flow.InputColumns]:
@@ -308,7 +291,7 @@ def _scale_first(leaf: flow.InputColumns) -> tuple[flow.Step, tuple[flow.Step, .
     """Return the ``Scale`` that some columns begin with, one that does nothing where there is none, and the rest."""
     if leaf.steps and leaf.steps[0].op == "scale":
         return leaf.steps[0], leaf.steps[1:]
-    return _no_scale(leaf), leaf.steps
+    return _neutral("scale", leaf), leaf.steps
 
 
 @dataclass(kw_only=True, eq=False)
