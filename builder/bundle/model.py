@@ -56,8 +56,7 @@ class Node:
         definition = OPERATORS.get(self.op)
         if definition is None:
             raise TypeError(f"no operator {self.op!r}; one of {', '.join(OPERATORS)}")
-        defaults = {name: value for name, value in definition.options.items() if isinstance(value, bool)}
-        options = {**defaults, **self.options}
+        options = {**definition.defaults, **self.options}
         expected = [*(one.name for one in definition.arrays), *definition.options]
         if sorted([*self.arrays, *options]) != sorted(expected):
             raise TypeError(

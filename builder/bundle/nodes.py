@@ -128,7 +128,7 @@ def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple
     options: dict[str, Any] = {}
     found = []
     for key, kind in operator.options.items():
-        value: Any = entry.get(key, kind if isinstance(kind, bool) else kind.default)
+        value: Any = entry.get(key, operator.defaults.get(key))
         if isinstance(value, bool) if isinstance(kind, bool) else activations.fits(value, kind):
             options[key] = value if isinstance(kind, bool) else float(value)
             continue

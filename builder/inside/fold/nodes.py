@@ -52,7 +52,7 @@ def read_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, An
         definition = OPERATORS[op]
         constants = sorted(ACTIVATIONS[activation].constants.items())
         node = {"op": op, "from": [int(source) for source in entry.get("from") or [index - 1]]}
-        node |= {name: entry.get(name, default) for name, default in definition.options.items()}
+        node |= {**definition.defaults, **{name: entry[name] for name in definition.options if name in entry}}
         for one in definition.arrays:
             values = arrays[one.key(prefix, index)]
             node[one.name] = values if one.is_index else values.astype(np.float64)

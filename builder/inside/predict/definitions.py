@@ -141,6 +141,12 @@ class OperatorDefinition:
         OPERATOR_FUNCTIONS[self.name] = predict
         return predict
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The options that need not be given."""
+        defaults = {name: one if isinstance(one, bool) else one.default for name, one in self.options.items()}
+        return {name: default for name, default in defaults.items() if default is not None}
+
     def width(self, taken: list[Any], counts: Mapping[str, Any]) -> Any:
         """Return how many values a row a node gives, from those of the nodes it takes and what its arrays count.
 

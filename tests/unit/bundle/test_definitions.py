@@ -173,14 +173,14 @@ def weigh() -> Iterator[str]:
         return values * constants["share"]
 
     def node(folded: Any, taken: Any) -> Any:
-        return taken[0] * folded["factor"][:, None] + folded["more"]
+        return taken[0] * folded["factor"][:, None] + (folded["more"] - folded["less"]) * (1 + folded["twice"])
 
     definitions.ActivationDefinition(same_as="", constants={"share": Number(default=0.5, least=0, most=1)})(half)
     definitions.OperatorDefinition(
         name="weigh",
-        formula="x * factor + more",
+        formula="",
         arrays=(Array(name="factor", is_divisor=True),),
-        options={"more": Number(least=0, most=9)},
+        options={"more": Number(least=0, most=9), "less": Number(default=0, least=0, most=9), "twice": False},
         activated=True,
         trained=True,
     )(node)
@@ -202,10 +202,25 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
     folder = tmp_path / "net"
     write.write(folder, model.Bundle(features=("a", "b"), model=made, golden=golden))
     back = read.read(folder).model
-    assert nodes.as_data(back.layers)[0] == {"op": weigh, "more": 1.0, "activation": "half", "share": 0.5}
+    assert nodes.as_data(back.layers)[0] == {
+        "op": weigh,
+        "more": 1.0,
+        "less": 0.0,
+        "twice": False,
+        "activation": "half",
+        "share": 0.5,
+    }
     assert known.parameters(back) == 2 + 3
     folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.arrays_of(back.layers))
     assert predict_nodes.run_nodes(folded, golden.inputs.T).tolist() == [golden.predictions.tolist()]
+
+    def cut(data: dict[str, Any]) -> None:
+        data["layers"][0] = {"op": weigh, "more": 1.0, "activation": "half"}
+
+    bundles.edit_json(folder, cut)
+    assert nodes.as_data(read.read(folder).model.layers) == nodes.as_data(back.layers)
+    short = json.loads((folder / "bundle.json").read_bytes())["layers"]
+    assert predict_nodes.run_nodes(fold_nodes.fold_nodes(short, nodes.arrays_of(back.layers)), golden.inputs.T) == 3.5
 
     bundles.edit_json(folder, lambda data: data["layers"][0].update(more=10, shear=0.5))
     with pytest.raises(errors.BundleError) as caught:
