@@ -54,7 +54,8 @@ def _bundle() -> model.Bundle:
     names = tuple(f"feature_{place:04d}" for place in range(_COLUMNS))
     random = np.random.default_rng(8)
     layers = tuple(
-        model.Layer(
+        model.node(
+            "dense",
             weights=random.normal(0, 0.2, shape).astype(np.float32),
             bias=np.zeros(shape[1], dtype=np.float32),
             activation=activations.Activation(name=name),

@@ -93,7 +93,7 @@ def _onnx(bundle: model.Bundle) -> bytes:
     network: Any = bundle.model
     nodes, constants, name = [], [], "x"
     for place, layer in enumerate(network.layers):
-        weights, bias = layer.weights.astype(np.float64), layer.bias.astype(np.float64)
+        weights, bias = layer["weights"].astype(np.float64), layer["bias"].astype(np.float64)
         if place == 0:
             weights = weights / network.scale[:, None]
             bias = bias - network.centre @ weights

@@ -85,7 +85,8 @@ def big_bundle() -> model.Bundle:
     """Return a network of today's width with random weights, float32, from a fixed seed."""
     random = np.random.default_rng(5)
     layers = tuple(
-        model.Layer(
+        model.node(
+            "dense",
             weights=random.normal(0, 1 / np.sqrt(n_in), (n_in, n_out)).astype(np.float32),
             bias=random.normal(0, 0.1, n_out).astype(np.float32),
             activation=activations.Activation(name="relu" if n_out > 1 else "identity"),

@@ -1,7 +1,7 @@
 """A model as numbers, without code: a folder of ``bundle.json``, ``arrays.npz`` and ``golden.npz``, or it in one zip.
 
 ====================== ==========================================================================================
-``bundle.model``       the types: ``Bundle``, ``Mlp``, ``Layer``, ``Golden``, ``parameters``; shapes and dtypes
+``bundle.model``       the types: ``Bundle``, ``Mlp``, ``Node``, ``Golden``, ``parameters``; shapes and dtypes
 ``bundle.activations`` ``Activation``: names and constants
 ``bundle.write``       ``write(path, bundle)``, a folder or ``NAME.bundle.zip``, with an example
 ``bundle.read``        ``read(folder)``: every check, all faults at once

@@ -1,36 +1,6 @@
-"""The activations that a layer may have, and the constants of each; imports no numpy.
+"""The activation of a node: its name, its constants, and what is wrong with them.
 
-What each computes, with its constants, in the words of ``builder.reference``, which has the formulas:
-
-================ ======================================= ===========================
-name             constants (default)                     the same as
-================ ======================================= ===========================
-``identity``                                             no activation
-``relu``                                                 ``torch.nn.ReLU``
-``leaky_relu``   ``slope`` (0.01), that of ``x < 0``     ``torch.nn.LeakyReLU``
-``elu``          ``alpha`` (1)                           ``torch.nn.ELU``
-``selu``                                                 ``torch.nn.SELU``
-``gelu``                                                 ``torch.nn.GELU()``, by erf
-``gelu_tanh``                                            ``torch.nn.GELU("tanh")``
-``silu``                                                 ``torch.nn.SiLU``, swish
-``mish``                                                 ``torch.nn.Mish``
-``tanh``                                                 ``torch.nn.Tanh``
-``sigmoid``                                              ``torch.nn.Sigmoid``
-``softplus``     ``beta`` (1), ``threshold`` (20)        ``torch.nn.Softplus``
-``relu6``                                                ``torch.nn.ReLU6``
-``hardtanh``     ``low`` (-1), ``high`` (1)              ``torch.nn.Hardtanh``
-``hardsigmoid``                                          ``torch.nn.Hardsigmoid``
-``hardswish``                                            ``torch.nn.Hardswish``
-``celu``         ``alpha`` (1)                           ``torch.nn.CELU``
-``logsigmoid``                                           ``torch.nn.LogSigmoid``
-``softsign``                                             ``torch.nn.Softsign``
-``tanhshrink``                                           ``torch.nn.Tanhshrink``
-``exp``                                                  ``numpy.exp``
-``expm1``                                                ``numpy.expm1``
-``square``                                               ``numpy.square``
-================ ======================================= ===========================
-
-The last three are for targets that were transformed, and have to be brought back.
+What each computes, and the range of its constants, is defined in ``builder.inside.predict.activations``.
 """
 
 from __future__ import annotations
@@ -40,59 +10,14 @@ import math
 import numbers
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-
-@dataclass(frozen=True, kw_only=True)
-class Constant:
-    """What one constant of an activation may be: a number in [``least``, ``most``]."""
-
-    default: float
-    least: float
-    most: float
-
-
-_NONE: Mapping[str, Constant] = MappingProxyType({})
-
-CONSTANTS: Mapping[str, Mapping[str, Constant]] = MappingProxyType(
-    {
-        "identity": _NONE,
-        "relu": _NONE,
-        "leaky_relu": {"slope": Constant(default=0.01, least=-100, most=100)},
-        "elu": {"alpha": Constant(default=1, least=-100, most=100)},
-        "selu": _NONE,
-        "gelu": _NONE,
-        "gelu_tanh": _NONE,
-        "silu": _NONE,
-        "mish": _NONE,
-        "tanh": _NONE,
-        "sigmoid": _NONE,
-        "softplus": {
-            "beta": Constant(default=1, least=1e-3, most=1e3),
-            "threshold": Constant(default=20, least=0, most=1e3),
-        },
-        "relu6": _NONE,
-        "hardtanh": {
-            "low": Constant(default=-1, least=-1e9, most=1e9),
-            "high": Constant(default=1, least=-1e9, most=1e9),
-        },
-        "hardsigmoid": _NONE,
-        "hardswish": _NONE,
-        "celu": {"alpha": Constant(default=1, least=1e-3, most=1e3)},
-        "logsigmoid": _NONE,
-        "softsign": _NONE,
-        "tanhshrink": _NONE,
-        "exp": _NONE,
-        "expm1": _NONE,
-        "square": _NONE,
-    }
-)
-
-FOR_TARGETS = ("exp", "expm1", "square")
-"""Those that bring a transformed target back: between layers their values leave any range."""
+    from builder.inside.predict.definitions import Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +25,7 @@ class Activation:
     """What a layer does to each of its outputs.
 
     Attributes:
-        name: One of ``CONSTANTS``.
+        name: One of ``inside.operators.ACTIVATIONS``.
         constants: Value by name; those left out have their defaults, so that every constant of the activation is
             there. Nothing is checked here: ``faults`` does.
     """
@@ -109,8 +34,8 @@ class Activation:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        known = CONSTANTS.get(self.name, _NONE)
-        filled = {name: constant.default for name, constant in known.items()} | dict(self.constants)
+        known = ACTIVATIONS[self.name].constants if self.name in ACTIVATIONS else {}
+        filled = {name: number.default for name, number in known.items()} | dict(self.constants)
         given = {name: _plain(filled[name]) for name in sorted(filled)}
         object.__setattr__(self, "constants", MappingProxyType(given))
 
@@ -144,34 +69,38 @@ def faults(activation: Activation) -> list[str]:
 
 def is_bounded(activation: Activation) -> bool:
     """Tell whether all that an activation gives lies in [0, 1]."""
-    if activation.name == "hardtanh":
-        return 0 <= activation.constants["low"] <= activation.constants["high"] <= 1
-    return activation.name in {"sigmoid", "hardsigmoid"}
+    bounds = ACTIVATIONS[activation.name].bounds
+    if bounds is None:
+        return False
+    low, high = (activation.constants[bound] if isinstance(bound, str) else bound for bound in bounds)
+    return 0 <= low <= high <= 1
 
 
-def _plain(value: float) -> float:
+def _plain(value: Any) -> Any:
     """Return numbers as float, so that 1 and 1.0 are the same bundle; leave the rest for ``faults`` to name."""
     return float(value) if is_number(value) else value
 
 
 def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
-    known = CONSTANTS.get(name)
-    if known is None:
-        near = difflib.get_close_matches(name, CONSTANTS, n=1)
+    definition = ACTIVATIONS.get(name)
+    if definition is None:
+        near = difflib.get_close_matches(name, ACTIVATIONS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         return [f"unknown activation {name!r}{hint}; {_valid()}"]
+    known = definition.constants
     takes = ", ".join(_rule(key, constant) for key, constant in known.items()) or "no constants"
     found = []
     for key in sorted(constants):
         if key not in known:
             found.append(f"{name} has no constant {key!r}; it takes {takes}")
-        elif not _fits(constants[key], known[key]):
+        elif not fits(constants[key], known[key]):
             found.append(f"{name}: {key} is {constants[key]!r}; it takes {takes}")
     return found
 
 
-def _fits(value: object, constant: Constant) -> bool:
-    return is_number(value) and constant.least <= value <= constant.most
+def fits(value: object, number: Number) -> TypeGuard[float]:
+    """Tell whether a value is a number of the range."""
+    return is_number(value) and number.least <= value <= number.most
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -184,9 +113,9 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def _rule(name: str, constant: Constant) -> str:
-    return f"{name} from {constant.least:g} to {constant.most:g} (default {constant.default:g})"
+def _rule(name: str, number: Number) -> str:
+    return f"{name} from {number.least:g} to {number.most:g} (default {number.default:g})"
 
 
 def _valid() -> str:
-    return "valid: " + ", ".join(CONSTANTS)
+    return "valid: " + ", ".join(ACTIVATIONS)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder.bundle import header as bundle_header
+from builder.bundle import model as bundle_model
 from builder.bundle import nodes
 from builder.schema import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.bundle import model as bundle_model
     from builder.bundle.storage import npz
+    from builder.inside.predict.definitions import Array
 
 DIVERGED = "export a model whose training has not diverged"
 
@@ -44,11 +45,7 @@ class Chain:
 
     def names(self) -> list[str]:
         """Return the names of the arrays that the list must have."""
-        found = []
-        for place, entry in enumerate(self.entries):
-            op = nodes.OPS.get(str(entry.get("op", "dense")))
-            found += [f"{self.prefix}{part.stem}{place}" for part in op.parts] if op else []
-        return found
+        return [name for index, _ in enumerate(self.entries) for name in self._arrays(index)]
 
     def faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
@@ -75,23 +72,18 @@ class Chain:
         """Return what is wrong with the numbers of those arrays that could be read."""
         widths = self._widths(declared)
         found = []
-        for place, entry in enumerate(self.entries):
-            op = nodes.OPS.get(str(entry.get("op", "dense")))
-            for part in op.parts if op else ():
-                name = f"{self.prefix}{part.stem}{place}"
+        for index, entry in enumerate(self.entries):
+            for name, part in self._arrays(index).items():
                 if name not in arrays:
                     continue
                 array = arrays[name]
-                if part.whole:
-                    width = widths[_sources(entry, place)[0]]
+                if part.is_index:
+                    width = widths[_sources(entry, index)[0]]
                     most = np.iinfo(np.int32).max if width is None else width - 1
                     cure = f"from 0 to {most:,} is needed: a place among the values that it takes"
                     found += bundle_header.bad_numbers(name, array, (array < 0) | (array > most), cure)
                 else:
-                    found += bundle_header.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
-                    found += _order_faults(part.stem, name, array)
-                    if part.stem == "scale":
-                        found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")
+                    found += _number_faults(name, part, array)
         return found
 
     def built(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:
@@ -101,73 +93,64 @@ class Chain:
             read = nodes.read_entry(entry, place)
             if isinstance(read, list):  # faults() has said so
                 raise TypeError(read[0])
-            made.append(read.node(arrays, place, self.prefix))
+            own = {array.name: arrays[name] for name, array in self._arrays(place).items()}
+            made.append(bundle_model.Node(arrays=own, **read))
         return tuple(made)
+
+    def _arrays(self, index: int) -> dict[str, Array]:
+        """Return the arrays of the node at an index by their names in the bundle; none if there is no such op."""
+        operator = nodes.definition_of(self.entries[index])
+        return {array.key(self.prefix, index): array for array in operator.arrays} if operator else {}
 
     def _widths(self, declared: Mapping[str, npz.Declared]) -> dict[int, int | None]:
         """Return how many values a row each node gives, -1 being what the list is given; None where none can tell."""
         widths = {-1: self.inputs}
-        for place, entry in enumerate(self.entries):
-            given = [widths.get(source) for source in _sources(entry, place)]
-            op = nodes.OPS.get(str(entry.get("op", "dense")))
-            counted = [
-                self._dimension(declared, f"{self.prefix}{part.stem}{place}", part, "out")
-                for part in (op.parts if op else ())
-                if "out" in part.shape
-            ]
-            if op is None:
-                widths[place] = None
-            elif counted:
-                widths[place] = next((count for count in counted if count is not None), None)
-            elif entry.get("op") == "concat":
-                known = [width for width in given if width is not None]
-                widths[place] = sum(known) if len(known) == len(given) else None
-            else:
-                widths[place] = next((width for width in given if width is not None), None)
+        for index, entry in enumerate(self.entries):
+            operator = nodes.definition_of(entry)
+            counts: dict[str, int] = {}
+            for name, array in reversed(self._arrays(index).items()):  # the first of several decides
+                if name in declared and len(declared[name].shape) == len(array.shape):
+                    counts |= zip(array.shape, declared[name].shape, strict=True)
+            given = [widths.get(source) for source in _sources(entry, index)]
+            widths[index] = operator.width(given, counts) if operator else None
         return widths
-
-    def _dimension(
-        self, declared: Mapping[str, npz.Declared], name: str, part: nodes.Part, dimension: str
-    ) -> int | None:
-        if name not in declared or len(declared[name].shape) != len(part.shape):
-            return None
-        return declared[name].shape[part.shape.index(dimension)]
 
     def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
         widths = self._widths(declared)
         found = []
-        for place, entry in enumerate(self.entries):
-            op = nodes.OPS.get(str(entry.get("op", "dense")))
-            if op is None:
+        for index, entry in enumerate(self.entries):
+            operator = nodes.definition_of(entry)
+            if operator is None:
                 continue
-            sources = _sources(entry, place)
-            if entry.get("op") == "sum":
-                found += self._sum_faults(place, sources, widths, declared)
+            sources = _sources(entry, index)
+            if operator.takes == "alike":
+                found += self._unlike_faults(index, sources, widths, declared)
             known: dict[str, tuple[int, str]] = {}
             width = widths.get(sources[0])
             if width is not None:
                 known["in"] = (width, self._said(sources[0], width, declared))
-            for part in op.parts:
-                name = f"{self.prefix}{part.stem}{place}"
+            for name, array in self._arrays(index).items():
                 if name in declared:
-                    found += self._part_faults(name, part, declared[name], known, sources[0])
+                    found += self._part_faults(name, array, declared[name], known, sources[0])
         given = widths[len(self.entries) - 1]
         if self.outputs is not None and given is not None and given != self.outputs:
             found.append(self._output_fault(given, declared))
         return found
 
     def _part_faults(
-        self, name: str, part: nodes.Part, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
+        self, name: str, part: Array, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
     ) -> list[parse.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
         found = []
-        if (one.dtype != "int32") if part.whole else (not one.dtype.startswith("float")):
-            needed = "int32" if part.whole else "float32 or float64"
+        if (one.dtype != "int32") if part.is_index else (not one.dtype.startswith("float")):
+            needed = "int32" if part.is_index else "float32 or float64"
             found.append(parse.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
         at: parse.Place = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
-                "(inputs, outputs)" if part.stem == "w" else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
+                "(inputs, outputs)"
+                if part.shape == ("in", "out")
+                else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
             )
             return [*found, parse.Problem(path=at, text=f"{one.shape}; {needed} is needed")]
         for dimension, count in zip(part.shape, one.shape, strict=True):
@@ -178,7 +161,7 @@ class Chain:
                 text = f"{said}, but {name} {one.shape} takes {count:,}; make them agree"
                 found.append(parse.Problem(path=self.said_at, text=text))
             elif dimension == "in":
-                what = "rows" if part.stem == "w" else "values"
+                what = "rows" if part.shape == ("in", "out") else "values"
                 text = f"{said} to {name} {one.shape} does not chain; {name} needs {wanted:,} {what}"
                 found.append(parse.Problem(path=at, text=text))
             else:
@@ -186,7 +169,7 @@ class Chain:
                 found.append(parse.Problem(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
         return found
 
-    def _sum_faults(
+    def _unlike_faults(
         self,
         place: int,
         sources: Sequence[int],
@@ -227,14 +210,15 @@ def _sources(entry: Mapping[str, object], place: int) -> tuple[int, ...]:
     return tuple(one for one in listed if type(one) is int and -1 <= one < place) or (place - 1,)
 
 
-def _order_faults(stem: str, name: str, array: bundle_model.Numbers) -> list[str]:
-    """Return the fault of quantiles or their references that do not rise."""
-    if stem not in {"quantiles", "references"}:
-        return []
-    found = []
-    falls = np.zeros(array.shape, dtype=bool)
-    falls[1:] = np.diff(array, axis=0) < 0
-    found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
-    if stem == "references":
+def _number_faults(name: str, part: Array, array: bundle_model.Numbers) -> list[str]:
+    """Return what is wrong with the numbers of an array that is none of indices."""
+    found = bundle_header.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
+    if part.rises:
+        falls = np.zeros(array.shape, dtype=bool)
+        falls[1:] = np.diff(array, axis=0) < 0
+        found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
+    if part.is_share:
         found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
+    if part.is_divisor:
+        found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")
     return found

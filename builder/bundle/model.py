@@ -9,13 +9,14 @@ their places (-1: the network's inputs), and gives so many values a row; the las
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import activations
+from builder.inside.operators import OPERATORS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,146 +32,68 @@ Fact = str | int | float | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """One dense layer: ``activation(x @ weights + bias)``.
+class Node:
+    """One node: what its operator computes, and then its activation. ``node`` is the short way to make one.
 
     Attributes:
-        weights: float32 or float64 (n_in, n_out). PyTorch and ONNX's Gemm keep the transpose of it.
-        bias: float32 or float64 (n_out,).
-        activation: What is done to each output.
-        sources: The one node it takes; empty: the one before.
+        op: The operator, of those that ``builder.inside.predict.nodes`` defines: ``dense`` is ``x @ weights + bias``.
+        arrays: Its arrays by name, float32 or float64, but for indices, which are int32; ``node[name]`` is one.
+        options: Its other values by name; those that are left out have their defaults; ``node[name]`` is one.
+        activation: What is done to each value; only some operators have one.
+        sources: The nodes that it takes; empty: the one before.
+
+    Raises:
+        TypeError: There is no such operator, or it has other arrays or options, or no activation.
     """
 
-    weights: Floats
-    bias: Floats
-    activation: activations.Activation
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Affine:
-    """Each value by itself: ``activation(x * gain + shift)``. A BatchNorm1d in evaluation is one; so is MinMaxScaler.
-
-    Attributes:
-        gain: float32 or float64 (n_in,).
-        shift: float32 or float64 (n_in,).
-        activation: What is done to each output.
-        sources: The one node it takes; empty: the one before.
-    """
-
-    gain: Floats
-    shift: Floats
+    op: str
+    arrays: Mapping[str, Numbers] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     activation: activations.Activation = activations.Activation(name="identity")
     sources: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        definition = OPERATORS.get(self.op)
+        if definition is None:
+            raise TypeError(f"no operator {self.op!r}; one of {', '.join(OPERATORS)}")
+        options = {**definition.defaults, **self.options}
+        expected = [*(one.name for one in definition.arrays), *definition.options]
+        if sorted([*self.arrays, *options]) != sorted(expected):
+            raise TypeError(
+                f"{self.op} takes {', '.join(expected) or 'nothing'}, not {', '.join([*self.arrays, *options])}"
+            )
+        if self.activation.name != "identity" and not definition.activated:
+            raise TypeError(f"{self.op} has no activation; put {self.activation.name} into a node after it")
+        object.__setattr__(self, "options", options)
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Scale:
-    """``(x - centre) / scale`` of each value, in this order: what a scaler does, to the last bit.
+    def __getitem__(self, name: str) -> Any:
+        return self.arrays[name] if name in self.arrays else self.options[name]
 
-    ``Affine`` would be one product and one sum, whose last bits are others: trees may put a row on another side then.
+    def with_arrays(self, **arrays: Numbers) -> Node:
+        """Return the node with other arrays."""
+        return replace(self, arrays={**self.arrays, **arrays})
 
-    Attributes:
-        centre: float32 or float64 (n_in,).
-        scale: float32 or float64 (n_in,), not 0.
-        sources: The one node it takes; empty: the one before.
+
+def node(
+    op: str,
+    *,
+    activation: activations.Activation = activations.Activation(name="identity"),
+    sources: tuple[int, ...] = (),
+    **values: Any,
+) -> Node:
+    """Return a node from its arrays and options: ``node("dense", weights=..., bias=...)``.
+
+    Raises:
+        TypeError: As of ``Node``.
     """
-
-    centre: Floats
-    scale: Floats
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Norm:
-    """LayerNorm: ``activation((x - mean) / sqrt(variance + epsilon) * gain + shift)``, over the values of each row.
-
-    Attributes:
-        gain: float32 or float64 (n_in,).
-        shift: float32 or float64 (n_in,).
-        epsilon: Added to the variance (of all values: divided by n_in).
-        activation: What is done to each output.
-        sources: The one node it takes; empty: the one before.
-    """
-
-    gain: Floats
-    shift: Floats
-    epsilon: float
-    activation: activations.Activation = activations.Activation(name="identity")
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sum:
-    """``activation(a + b + ...)`` of two or more nodes of one width: a residual connection."""
-
-    sources: tuple[int, ...]
-    activation: activations.Activation = activations.Activation(name="identity")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Concat:
-    """``activation`` of the values of two or more nodes, side by side."""
-
-    sources: tuple[int, ...]
-    activation: activations.Activation = activations.Activation(name="identity")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Select:
-    """Some of the values, in an order of their own.
-
-    Attributes:
-        places: int32 (n_out,): where each stands in what is taken.
-        sources: The one node it takes; empty: the one before.
-    """
-
-    places: Integers
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clip:
-    """Each value held to ``[low, high]``.
-
-    Attributes:
-        low: float32 or float64 (n_in,).
-        high: float32 or float64 (n_in,).
-        sources: The one node it takes; empty: the one before.
-    """
-
-    low: Floats
-    high: Floats
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Quantiles:
-    """scikit-learn's QuantileTransformer: each value's place among quantiles, or the way back from it.
-
-    Attributes:
-        quantiles: float64 (q, n_in), sorted along the first axis.
-        references: float64 (q,): the share of the training rows below each, 0 to 1.
-        normal: Whether the result is that of a normal distribution, not of a uniform one.
-        inverse: Whether it is the way back (of TransformedTargetRegressor).
-        sources: The one node it takes; empty: the one before.
-    """
-
-    quantiles: Floats
-    references: Floats
-    normal: bool = False
-    inverse: bool = False
-    sources: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Softmax:
-    """``exp(x) / sum(exp(x))`` over the values of each row."""
-
-    sources: tuple[int, ...] = ()
-
-
-Node = Layer | Affine | Scale | Norm | Sum | Concat | Select | Clip | Quantiles | Softmax
+    options = OPERATORS[op].options if op in OPERATORS else {}
+    return Node(
+        op=op,
+        arrays={name: value for name, value in values.items() if name not in options},
+        options={name: value for name, value in values.items() if name in options},
+        activation=activation,
+        sources=sources,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -225,7 +225,7 @@ def _finish(classes: tuple[float, ...] | None) -> tuple[bundle_model.Node, ...]:
     else:
         weights, bias = [[one] for one in classes], [0.0]
     identity = activations.Activation(name="identity")
-    return (bundle_model.Layer(weights=np.array(weights), bias=np.array(bias), activation=identity),)
+    return (bundle_model.node("dense", weights=np.array(weights), bias=np.array(bias), activation=identity),)
 
 
 def _predictor(

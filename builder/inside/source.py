@@ -18,40 +18,24 @@ if TYPE_CHECKING:
 
 MODULE = "numerai_builder_model"
 
-# What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
-FIRST = ("threads.py", "runners.py", "inputs.py")
-KIND_FILES = {
-    "ensemble": ("rank.py", "gaussianize.py", "ensemble.py"),
-    "mlp": ("activations.py", "nodes.py", "network.py"),
-    "linear": ("activations.py", "nodes.py", "network.py"),
-    "trees": ("activations.py", "nodes.py", "trees.py"),
-    "lightgbm": ("activations.py", "nodes.py", "boosters.py"),
-    "custom": ("custom.py",),
-}
-STEP_FILES = {
-    "rank": ("rank.py",),
-    "gaussianize": ("rank.py", "gaussianize.py"),
-    "standardize": ("rank.py", "standardize.py"),
-    "neutralize": ("rank.py", "benchmark_columns.py", "neutralize.py"),
-    "blend": ("rank.py", "gaussianize.py", "benchmark_columns.py", "blend.py"),
-    "clip": ("clip.py",),
-}
-LAST = ("entry.py",)
+LAST = "entry.py"
 
 
-def files_of(kinds: Iterable[str], steps: Iterable[str]) -> tuple[str, ...]:
-    """Return the files of the predict source that a model of these kinds, with these steps, is made of.
+def files_of(names: Iterable[str], folder: Path) -> list[str]:
+    """Return files of the predict source, those that they import before them, and :data:`LAST`."""
+    found: dict[str, None] = {}
 
-    Raises:
-        ValueError: there is no such kind or step.
-    """
-    wanted, used = set(kinds), set(steps)
-    unknown = sorted((wanted - KIND_FILES.keys()) | (used - STEP_FILES.keys()))
-    if unknown:
-        raise ValueError(f"no file does {', '.join(unknown)}")
-    named = [name for kind, names in KIND_FILES.items() if kind in wanted for name in names]
-    named += [name for step, names in STEP_FILES.items() if step in used for name in names]
-    return (*FIRST, *dict.fromkeys(named), *LAST)
+    def add(name: str) -> None:
+        if name not in found:
+            for node in ast.parse((folder / name).read_bytes()).body:
+                if isinstance(node, ast.ImportFrom) and node.level:
+                    for module in [node.module] if node.module else [alias.name for alias in node.names]:
+                        add(f"{module}.py")
+            found[name] = None
+
+    for name in (*names, LAST):
+        add(name)
+    return list(found)
 
 
 def compile_file(path: Path) -> types.CodeType:

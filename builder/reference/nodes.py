@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from functools import singledispatch
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.bundle import model as bundle_model
 from builder.reference import activations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from builder.bundle import model as bundle_model
 
 Array = NDArray[np.float64]
 
@@ -32,9 +33,8 @@ def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
     """
     results = {-1: values}
     for place, node in enumerate(nodes):
-        result = _compute(node, [results[source] for source in node.sources or (place - 1,)])
-        activation = getattr(node, "activation", None)
-        results[place] = result if activation is None else activations.activate(activation, result)
+        result = _OPS[node.op](node, [results[source] for source in node.sources or (place - 1,)])
+        results[place] = activations.activate(node.activation, result)
     return results[len(nodes) - 1]
 
 
@@ -54,69 +54,53 @@ def scaled(
     return (values - _wide(centre)) / _wide(scale)
 
 
-@singledispatch
-def _compute(node: object, given: list[Array]) -> Array:  # noqa: ARG001 - the kinds of node below take both
-    """Return what a node makes of what it takes, before its activation: float64 (rows, n_out)."""
-    raise TypeError(f"{type(node).__name__} is no node")
+def _layer(node: bundle_model.Node, given: list[Array]) -> Array:
+    return given[0] @ _wide(node["weights"]) + _wide(node["bias"])
 
 
-@_compute.register
-def _layer(node: bundle_model.Layer, given: list[Array]) -> Array:
-    return given[0] @ _wide(node.weights) + _wide(node.bias)
+def _affine(node: bundle_model.Node, given: list[Array]) -> Array:
+    return given[0] * _wide(node["gain"]) + _wide(node["shift"])
 
 
-@_compute.register
-def _affine(node: bundle_model.Affine, given: list[Array]) -> Array:
-    return given[0] * _wide(node.gain) + _wide(node.shift)
+def _scale(node: bundle_model.Node, given: list[Array]) -> Array:
+    return (given[0] - _wide(node["centre"])) / _wide(node["scale"])
 
 
-@_compute.register
-def _scale(node: bundle_model.Scale, given: list[Array]) -> Array:
-    return (given[0] - _wide(node.centre)) / _wide(node.scale)
-
-
-@_compute.register
-def _norm(node: bundle_model.Norm, given: list[Array]) -> Array:
+def _norm(node: bundle_model.Node, given: list[Array]) -> Array:
     mean: Array = given[0].mean(axis=1, keepdims=True)
     variance: Array = ((given[0] - mean) ** 2).mean(axis=1, keepdims=True)
-    spread: Array = np.sqrt(variance + node.epsilon)
-    result: Array = (given[0] - mean) / spread * _wide(node.gain) + _wide(node.shift)
+    spread: Array = np.sqrt(variance + node["epsilon"])
+    result: Array = (given[0] - mean) / spread * _wide(node["gain"]) + _wide(node["shift"])
     return result
 
 
-@_compute.register
-def _sum(node: bundle_model.Sum, given: list[Array]) -> Array:  # noqa: ARG001
+def _sum(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
     return sum(given[1:], start=given[0])
 
 
-@_compute.register
-def _concat(node: bundle_model.Concat, given: list[Array]) -> Array:  # noqa: ARG001
+def _concat(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
     return np.concatenate(given, axis=1)
 
 
-@_compute.register
-def _select(node: bundle_model.Select, given: list[Array]) -> Array:
-    chosen: Array = given[0][:, node.places]
+def _select(node: bundle_model.Node, given: list[Array]) -> Array:
+    chosen: Array = given[0][:, node["places"]]
     return chosen
 
 
-@_compute.register
-def _clip(node: bundle_model.Clip, given: list[Array]) -> Array:
-    return np.minimum(np.maximum(given[0], _wide(node.low)), _wide(node.high))
+def _clip(node: bundle_model.Node, given: list[Array]) -> Array:
+    return np.minimum(np.maximum(given[0], _wide(node["low"])), _wide(node["high"]))
 
 
-@_compute.register
-def _quantiles(node: bundle_model.Quantiles, given: list[Array]) -> Array:
-    quantiles, references = _wide(node.quantiles), _wide(node.references)
-    turn = _from_quantiles if node.inverse else _to_quantiles
+def _quantiles(node: bundle_model.Node, given: list[Array]) -> Array:
+    quantiles, references = _wide(node["quantiles"]), _wide(node["references"])
+    turn = _from_quantiles if node["inverse"] else _to_quantiles
     columns = [
-        turn(column, quantiles[:, place], references, normal=node.normal) for place, column in enumerate(given[0].T)
+        turn(column, quantiles[:, place], references, normal=node["normal"]) for place, column in enumerate(given[0].T)
     ]
     return np.stack(columns, axis=1)
 
 
-@_compute.register
-def _softmax(node: bundle_model.Softmax, given: list[Array]) -> Array:  # noqa: ARG001
+def _softmax(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
     powers = np.exp(given[0] - given[0].max(axis=1, keepdims=True))  # less the largest: none overflows
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -152,3 +136,19 @@ def _from_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bo
 
 def _wide(array: bundle_model.Floats) -> Array:
     return array.astype(np.float64)
+
+
+_OPS: Mapping[str, Callable[[bundle_model.Node, list[Array]], Array]] = MappingProxyType(
+    {
+        "dense": _layer,
+        "affine": _affine,
+        "scale": _scale,
+        "norm": _norm,
+        "sum": _sum,
+        "concat": _concat,
+        "select": _select,
+        "clip": _clip,
+        "quantiles": _quantiles,
+        "softmax": _softmax,
+    }
+)

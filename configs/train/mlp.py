@@ -112,7 +112,7 @@ def export(steps: pipeline.Pipeline, rows: pd.DataFrame, facts: dict[str, model.
     imputer, scaler, network = (step for _, step in steps.steps)
     names = [network.activation] * (len(network.coefs_) - 1) + [network.out_activation_]
     layers = tuple(
-        model.Layer(weights=weights, bias=bias, activation=activations.Activation(name=name))
+        model.node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
         for weights, bias, name in zip(network.coefs_, network.intercepts_, names, strict=True)
     )
     return model.Bundle(

@@ -38,7 +38,8 @@ def network(generator: np.random.Generator) -> model.Mlp:
     Features are 0 to 4 and a missing one is 2; the benchmark is in [0, 1] and a missing one is 0.5.
     """
     layers = tuple(
-        model.Layer(
+        model.node(
+            "dense",
             weights=(generator.standard_normal((wide, narrow)) * np.sqrt(2.0 / wide)).astype(np.float32),
             bias=(generator.standard_normal(narrow) * 0.1).astype(np.float32),
             activation=activations.Activation(name="identity" if narrow == 1 else "relu"),
@@ -67,8 +68,8 @@ def forward(mlp: Any, rows: NDArray[np.float32]) -> Array:
     values = (values - mlp.centre.astype(np.float64)) / mlp.scale.astype(np.float64)
     for layer in mlp.layers:
         # einsum sums without BLAS: nothing here is shared with what these numbers will prove.
-        products = np.einsum("ij,jk->ik", values, layer.weights.astype(np.float64))
-        values = products + layer.bias.astype(np.float64)
+        products = np.einsum("ij,jk->ik", values, layer["weights"].astype(np.float64))
+        values = products + layer["bias"].astype(np.float64)
         if layer.activation.name == "relu":
             values = np.maximum(values, 0.0)
     return values[:, 0].copy()

@@ -32,7 +32,8 @@ def mlp(
     random = np.random.default_rng(seed)
     sizes = [inputs, *widths, 1]
     layers = tuple(
-        model.Layer(
+        model.node(
+            "dense",
             weights=random.normal(size=(sizes[place], sizes[place + 1])).astype(dtype),
             bias=random.normal(size=sizes[place + 1]).astype(dtype),
             activation=activations.Activation(name=name),
@@ -112,7 +113,7 @@ def arrays_of(made: model.Bundle) -> dict[str, NDArray[Any]]:
         "predictions": made.golden.predictions,
     }
     for place, layer in enumerate(made.model.layers):
-        found |= {f"w{place}": layer.weights, f"b{place}": layer.bias}
+        found |= {f"w{place}": layer["weights"], f"b{place}": layer["bias"]}
     return found
 
 

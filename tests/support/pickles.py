@@ -145,17 +145,17 @@ def _nodes() -> bundle_model.Bundle:
     """Return a network with a norm, a residual sum and a concatenation."""
     random, wide = np.random.default_rng(2), activations.Activation(name="tanh")
 
-    def dense(inputs: int, outputs: int, *sources: int) -> bundle_model.Layer:
+    def dense(inputs: int, outputs: int, *sources: int) -> bundle_model.Node:
         weights, bias = random.normal(size=(inputs, outputs)) / inputs**0.5, random.normal(size=outputs)
-        return bundle_model.Layer(weights=weights, bias=bias, activation=wide, sources=sources)
+        return bundle_model.node("dense", weights=weights, bias=bias, activation=wide, sources=sources)
 
     network = bundle_model.Mlp(
         layers=(
             dense(12, 8),
-            bundle_model.Norm(gain=random.normal(size=8), shift=random.normal(size=8), epsilon=1e-5),
+            bundle_model.node("norm", gain=random.normal(size=8), shift=random.normal(size=8), epsilon=1e-5),
             dense(8, 8),
-            bundle_model.Sum(sources=(1, 2)),
-            bundle_model.Concat(sources=(3, -1)),
+            bundle_model.node("sum", sources=(1, 2)),
+            bundle_model.node("concat", sources=(3, -1)),
             dense(20, 1),
         ),
         imputation=np.full(12, 2.0),

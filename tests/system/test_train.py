@@ -178,8 +178,8 @@ def test_the_wide_bundle_is_remade_the_same(tmp_path: Path) -> None:
     assert (remade.features, remade.benchmarks) == (committed.features, committed.benchmarks)
     assert (len(remade.features), remade.benchmarks) == (2748, wide.BENCHMARKS)
     for ours, theirs in zip(remade.model.layers, committed.model.layers, strict=True):
-        np.testing.assert_array_equal(ours.weights, theirs.weights)
-        np.testing.assert_array_equal(ours.bias, theirs.bias)
+        np.testing.assert_array_equal(ours["weights"], theirs["weights"])
+        np.testing.assert_array_equal(ours["bias"], theirs["bias"])
     np.testing.assert_array_equal(remade.golden.inputs, committed.golden.inputs)
     np.testing.assert_allclose(remade.golden.predictions, committed.golden.predictions, rtol=1e-12, atol=1e-12)
 

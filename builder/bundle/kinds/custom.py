@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
+from builder.inside import source
+from builder.inside.custom import MAIN, MODULE
 from builder.schema import parse, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MAIN = "code/model.py"
 MOST_CODE = 1 << 24
 """Bytes of one code file; data belongs into ``files/``."""
 
 _CODE, _FILES = "code/", "files/"
-_TAKEN = frozenset({"model", "inside", "numerai_builder_custom", "numerai_builder_model", "numpy", "pandas"})
+_TAKEN = frozenset({"model", "inside", MODULE, source.MODULE, "numpy", "pandas"})
 _LOAD = "def load(bundle): ...; return predict"
 
 Module = Annotated[

@@ -14,6 +14,7 @@ from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
 from builder.bundle.storage import files
+from builder.inside.fold.lightgbm import FILE
 from builder.schema import parse, types
 from builder.text import listed
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-FILE = "model.txt.gz"
 FINISH = "finish."
 
 _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder.inside.fold.nodes import SCALING
 from builder.schema import parse
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ MOST_INPUT = 1e6
 SCALES = (1e-9, 1e9)
 """Beyond these, a weight divided by the scale leaves float32."""
 
-NAMES = ("imputation", "centre", "scale")
+NAMES = SCALING
 
 
 def arrays_of(

@@ -18,6 +18,7 @@ from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import prepare
+from builder.inside.fold.trees import NODE_ARRAYS, TREE_ARRAYS
 from builder.schema import parse, types
 
 if TYPE_CHECKING:
@@ -26,18 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_NODE = MappingProxyType(
-    {
-        "feature": "int32",
-        "threshold": "float64",
-        "left": "int32",
-        "right": "int32",
-        "missing_left": "uint8",
-        "value": "float64",
-    }
-)
-_TREE = MappingProxyType({"roots": "int32", "output": "int32"})
-_TYPES = MappingProxyType({**_NODE, **_TREE, "base": "float64"})
+_TYPES = MappingProxyType({**NODE_ARRAYS, **TREE_ARRAYS, "base": "float64"})
 
 _FINISH = "finish."
 
@@ -98,7 +88,8 @@ class TreesHeader(bundle_header.BundleHeader):
                 found.append(parse.Problem(path=("arrays", name, "dtype"), text=text))
         found += self.prepare.faults(self) if self.prepare else []
         found += self._finish().faults(self.arrays) if self.finish else []
-        return found + self._shape_faults(_NODE, "node") + self._shape_faults(_TREE, "tree") + self._base_faults()
+        found += self._shape_faults(NODE_ARRAYS, "node") + self._shape_faults(TREE_ARRAYS, "tree")
+        return found + self._base_faults()
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the numbers that are out of their range, and nodes whose walks would not end."""
@@ -127,15 +118,7 @@ class TreesHeader(bundle_header.BundleHeader):
     ) -> bundle_model.Trees:
         """Return the model."""
         return bundle_model.Trees(
-            feature=arrays["feature"],
-            threshold=arrays["threshold"],
-            left=arrays["left"],
-            right=arrays["right"],
-            missing_left=arrays["missing_left"],
-            value=arrays["value"],
-            roots=arrays["roots"],
-            output=arrays["output"],
-            base=arrays["base"],
+            **{name: arrays[name] for name in _TYPES},
             rounded=self.rounded,
             averaged=self.averaged,
             prepare=self.prepare.prepare(self, arrays) if self.prepare else None,

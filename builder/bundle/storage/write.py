@@ -7,12 +7,14 @@ A network of two layers over two features, from whatever trained it::
     >>> from builder.bundle import activations, model, post
     >>> from builder.bundle.kinds import known
     >>> from builder.bundle.storage import write
-    >>> hidden = model.Layer(
+    >>> hidden = model.node(
+    ...     "dense",
     ...     weights=np.array([[0.5, -0.25, 0.125], [-0.5, 0.25, 1.0]], dtype=np.float32),  # (2 inputs, 3 outputs)
     ...     bias=np.zeros(3, dtype=np.float32),
     ...     activation=activations.Activation(name="leaky_relu", constants={"slope": 0.01}),
     ... )
-    >>> output = model.Layer(
+    >>> output = model.node(
+    ...     "dense",
     ...     weights=np.array([[0.5], [0.25], [-0.5]], dtype=np.float32),  # (3 inputs, 1 output)
     ...     bias=np.array([0.5], dtype=np.float32),
     ...     activation=activations.Activation(name="identity"),

@@ -12,6 +12,7 @@ import torch
 from builder.bundle import activations
 from builder.export.pytorch import graph as torch_graph
 from builder.export.pytorch.graph import Value
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 _SELU = (1.6732632423543772, 1.0507009873554805)
 
 
-def _activation(name: str, **keys: str) -> Callable[[Graph, Call], Value]:
-    """Return the handler of an activation, whose constants are these arguments of the operator."""
+def _activation(name: str) -> Callable[[Graph, Call], Value]:
+    """Return the handler of an activation, whose constants are arguments of the operator."""
+    arguments = {key: number.aten or key for key, number in ACTIVATIONS[name].constants.items()}
 
     def handle(graph: Graph, call: Call) -> Value:
-        return _activate(graph, call, name, **{ours: call.given[theirs] for ours, theirs in keys.items()})
+        return _activate(graph, call, name, **{ours: call.given[theirs] for ours, theirs in arguments.items()})
 
     return handle
 
@@ -353,24 +355,9 @@ _MOVES = """
 OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
     {
         **dict.fromkeys(_MOVES.split(), torch_graph.Graph.moved),
-        "relu": _activation("relu"),
-        "relu6": _activation("relu6"),
-        "leaky_relu": _activation("leaky_relu", slope="negative_slope"),
+        **{one.aten: _activation(name) for name, one in ACTIVATIONS.items() if one.aten},
         "elu": _elu,
-        "selu": _activation("selu"),
-        "celu": _activation("celu", alpha="alpha"),
         "gelu": _gelu,
-        "silu": _activation("silu"),
-        "mish": _activation("mish"),
-        "tanh": _activation("tanh"),
-        "sigmoid": _activation("sigmoid"),
-        "softplus": _activation("softplus", beta="beta", threshold="threshold"),
-        "hardsigmoid": _activation("hardsigmoid"),
-        "hardswish": _activation("hardswish"),
-        "log_sigmoid": _activation("logsigmoid"),
-        "exp": _activation("exp"),
-        "expm1": _activation("expm1"),
-        "square": _activation("square"),
         "rrelu": _rrelu,
         "prelu": _prelu,
         "_prelu_kernel": _prelu,

@@ -90,9 +90,9 @@ def expected(values: Array) -> Tail:
         values: float64 (classes,). With two there is one score, of the second; with more, one each.
     """
     if len(values) > 2:
-        last = bundle_model.Layer(weights=values[:, None].copy(), bias=np.zeros(1), activation=flow.IDENTITY)
-        return (bundle_model.Softmax(), last)
-    share = bundle_model.Affine(gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
+        last = bundle_model.node("dense", weights=values[:, None].copy(), bias=np.zeros(1), activation=flow.IDENTITY)
+        return (bundle_model.node("softmax"), last)
+    share = bundle_model.node("affine", gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
     return (share, *between(*values))
 
 
@@ -100,7 +100,7 @@ def between(low: float, high: float) -> Tail:
     """Return the nodes from the share of the second of two classes to their expected value."""
     if (low, high) == (0, 1):
         return ()
-    return (bundle_model.Affine(gain=np.array([high - low]), shift=np.array([low])),)
+    return (bundle_model.node("affine", gain=np.array([high - low]), shift=np.array([low])),)
 
 
 def linear(model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: Tail, at: str) -> bundle_model.Model:
@@ -135,14 +135,14 @@ def perceptron(model: Any, expression: flow.Expression, inputs: flow.Inputs, tai
     if isinstance(model, neural_network.MLPClassifier):
         values = class_values(model, at)
         if (
-            layers[-1].weights.shape[1] != (1 if len(values) == 2 else len(values))
+            layers[-1]["weights"].shape[1] != (1 if len(values) == 2 else len(values))
             or model.out_activation_ == "identity"
         ):
             raise several_outputs(model, at)
         if model.out_activation_ == "logistic" and len(values) > 2:  # several labels at once
             raise several_outputs(model, at)
         return network(expression, inputs, (*layers, *expected(values), *tail))
-    if layers[-1].weights.shape[1] != 1:
+    if layers[-1]["weights"].shape[1] != 1:
         raise several_outputs(model, at)
     out = activations.Activation(name=_ACTIVATIONS[model.out_activation_])
     layers[-1] = dataclasses.replace(layers[-1], activation=out)
@@ -159,17 +159,17 @@ def network(
     flow.require(expression, inputs)
     front = sklearn_front.finish(expression, inputs, exact=False)
     first, *rest = _folded(nodes)
-    if not front.nodes and isinstance(first, bundle_model.Layer):
+    if not front.nodes and first.op == "dense":
         # Inputs that the pipeline drops have no weight.
-        weights = np.zeros((len(inputs.names), first.weights.shape[1]))
-        np.add.at(weights, front.sources, first.weights)
-        first = dataclasses.replace(first, weights=weights)
+        weights = np.zeros((len(inputs.names), first["weights"].shape[1]))
+        np.add.at(weights, front.sources, first["weights"])
+        first = first.with_arrays(weights=weights)
     imputation = np.where(np.isnan(front.imputation), inputs.imputation, front.imputation)
     linear_kinds = ("identity", "sigmoid")
-    if not (front.nodes or rest) and isinstance(first, bundle_model.Layer) and first.activation.name in linear_kinds:
+    if not (front.nodes or rest) and first.op == "dense" and first.activation.name in linear_kinds:
         return bundle_model.Linear(
-            weights=np.ascontiguousarray(first.weights[:, 0]),
-            bias=first.bias,
+            weights=np.ascontiguousarray(first["weights"][:, 0]),
+            bias=first["bias"],
             activation=first.activation,
             imputation=imputation,
             centre=front.centre,
@@ -179,11 +179,12 @@ def network(
     return bundle_model.Mlp(layers=layers, imputation=imputation, centre=front.centre, scale=front.scale)
 
 
-def _layer(weights: Any, bias: Any, activation: str = "identity") -> bundle_model.Layer:
+def _layer(weights: Any, bias: Any, activation: str = "identity") -> bundle_model.Node:
     """Return a dense layer in float64; scikit-learn trains in float32 where it is given that."""
     bias = np.asarray(bias, dtype=np.float64)
     weights = np.ascontiguousarray(weights, dtype=np.float64)
-    return bundle_model.Layer(
+    return bundle_model.node(
+        "dense",
         weights=weights,
         bias=np.broadcast_to(bias, weights.shape[1:]).copy(),  # fit_intercept=False leaves one zero
         activation=activations.Activation(name=_ACTIVATIONS[activation]),
@@ -194,18 +195,12 @@ def _folded(nodes: Sequence[bundle_model.Node]) -> list[bundle_model.Node]:
     """Return the nodes with what is affine after a layer taken into it."""
     found: list[bundle_model.Node] = []
     for node in nodes:
-        before = found[-1] if found else None
-        if (
-            isinstance(node, bundle_model.Affine)
-            and isinstance(before, bundle_model.Layer)
-            and before.activation.name == "identity"
-        ):
-            found[-1] = dataclasses.replace(
-                before,
-                weights=before.weights * node.gain,
-                bias=before.bias * node.gain + node.shift,
-                activation=node.activation,
+        before = found[-1] if found else node
+        if node.op == "affine" and before.op == "dense" and before.activation.name == "identity":
+            joined = before.with_arrays(
+                weights=before["weights"] * node["gain"], bias=before["bias"] * node["gain"] + node["shift"]
             )
+            found[-1] = dataclasses.replace(joined, activation=node.activation)
         else:
             found.append(node)
     return found

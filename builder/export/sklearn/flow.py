@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
+from builder.inside.operators import OPERATORS
+from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +30,8 @@ Places = NDArray[np.intp]
 IDENTITY = activations.Activation(name="identity")
 
 
-Step = bundle_model.Scale | bundle_model.Affine | bundle_model.Clip | bundle_model.Quantiles
-"""What is done to each column by itself."""
+Step = bundle_model.Node
+"""``scale``, ``affine``, ``clip`` or ``quantiles``: what is done to each column by itself."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +53,7 @@ class InputColumns:
 class Apply:
     """A node (its own ``sources`` left empty) on what an expression gives."""
 
-    node: bundle_model.Layer | bundle_model.Select | Step
+    node: bundle_model.Node
     before: Expression
     width: int
 
@@ -97,10 +99,10 @@ def missing(expression: Expression) -> NDArray[np.bool_]:
         return np.isnan(expression.imputation)
     if isinstance(expression, Join):
         return np.concatenate([missing(part) for part in expression.parts])
-    if isinstance(expression.node, bundle_model.Layer):
+    if expression.node.op == "dense":
         return np.zeros(expression.width, dtype=bool)
     before = missing(expression.before)
-    return before[expression.node.places] if isinstance(expression.node, bundle_model.Select) else before
+    return before[expression.node["places"]] if expression.node.op == "select" else before
 
 
 def mixed(expression: Expression) -> NDArray[np.bool_]:
@@ -109,10 +111,10 @@ def mixed(expression: Expression) -> NDArray[np.bool_]:
         return np.zeros(len(expression.sources), dtype=bool)
     if isinstance(expression, Join):
         return np.concatenate([mixed(part) for part in expression.parts])
-    if isinstance(expression.node, bundle_model.Layer):
+    if expression.node.op == "dense":
         return np.ones(expression.width, dtype=bool)
     before = mixed(expression.before)
-    return before[expression.node.places] if isinstance(expression.node, bundle_model.Select) else before
+    return before[expression.node["places"]] if expression.node.op == "select" else before
 
 
 def require(expression: Expression, inputs: Inputs) -> None:
@@ -149,9 +151,9 @@ def pick(expression: Expression, places: Places) -> Expression:
             cuts = _cuts(expression)
             kept = [(part, places[owner == at] - cuts[at][0]) for at, part in enumerate(expression.parts)]
             return join([pick(part, wanted) for part, wanted in kept if len(wanted)])
-    if isinstance(expression, Apply) and isinstance(expression.node, bundle_model.Select):
-        return pick(expression.before, expression.node.places[places].astype(np.intp))
-    return Apply(node=bundle_model.Select(places=places.astype(np.int32)), before=expression, width=len(places))
+    if isinstance(expression, Apply) and expression.node.op == "select":
+        return pick(expression.before, expression.node["places"][places].astype(np.intp))
+    return Apply(node=bundle_model.node("select", places=places.astype(np.int32)), before=expression, width=len(places))
 
 
 def join(parts: Sequence[Expression]) -> Expression:
@@ -180,27 +182,23 @@ def impute(expression: Expression, values: Array, where: str) -> Expression:
         raise errors.ExportError(f"{where} comes after steps that cannot be undone; put the imputer first")
     wished = values
     for step in reversed(expression.steps):
-        if isinstance(step, bundle_model.Scale):
-            values = values * step.scale + step.centre
-        elif isinstance(step, bundle_model.Affine):
-            values = (values - step.shift) / step.gain
+        if step.op == "scale":
+            values = values * step["scale"] + step["centre"]
+        elif step.op == "affine":
+            values = (values - step["shift"]) / step["gain"]
         else:
-            name = "a QuantileTransformer" if isinstance(step, bundle_model.Quantiles) else "a clipped scaler"
+            name = "a QuantileTransformer" if step.op == "quantiles" else "a clipped scaler"
             raise errors.ExportError(f"{where} comes after {name}, which cannot be undone; put the imputer first")
     values = _to_the_last_digit(values, wished, expression.steps)
     return dataclasses.replace(expression, imputation=np.where(wanted, values, expression.imputation))
 
 
 def moved(values: Array, steps: Sequence[Step]) -> Array:
-    """Return what steps, none of them quantiles, make of values of each column: (w,), or (rows, w)."""
+    """Return what steps make of values of each column: (w,), or (rows, w)."""
+    made: Array = np.atleast_2d(values).T
     for step in steps:
-        if isinstance(step, bundle_model.Scale):
-            values = (values - step.centre) / step.scale
-        elif isinstance(step, bundle_model.Affine):
-            values = values * step.gain + step.shift
-        elif isinstance(step, bundle_model.Clip):
-            values = np.clip(values, step.low, step.high)
-    return values
+        made = OPERATOR_FUNCTIONS[step.op]({**step.arrays, **step.options}, [made])
+    return made.T.reshape(values.shape)
 
 
 def _to_the_last_digit(values: Array, wished: Array, steps: Sequence[Step]) -> Array:
@@ -222,10 +220,9 @@ def _cuts(expression: Join) -> list[Places]:
 
 def _of_columns(step: Step, places: Places) -> Step:
     """Return a step for some of its columns."""
-    if isinstance(step, bundle_model.Scale):
-        return bundle_model.Scale(centre=step.centre[places], scale=step.scale[places])
-    if isinstance(step, bundle_model.Affine):
-        return dataclasses.replace(step, gain=step.gain[places], shift=step.shift[places])
-    if isinstance(step, bundle_model.Clip):
-        return dataclasses.replace(step, low=step.low[places], high=step.high[places])
-    return dataclasses.replace(step, quantiles=np.ascontiguousarray(step.quantiles[:, places]))
+    arrays = {
+        one.name: np.ascontiguousarray(step[one.name][..., places])
+        for one in OPERATORS[step.op].arrays
+        if one.shape[-1] == "in"
+    }
+    return step.with_arrays(**arrays)

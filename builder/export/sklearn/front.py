@@ -9,22 +9,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from builder import errors
 from builder.bundle import model as bundle_model
+from builder.bundle.kinds import scaling
 from builder.export.sklearn import flow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from builder.export.converted import Array
 
-MOST_CENTRE = 1e6
-SCALES = (1e-9, 1e9)
-"""What the front of a bundle takes; what lies beyond it becomes a node."""
+
+_NEUTRAL: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {"scale": {"centre": 0.0, "scale": 1.0}, "affine": {"gain": 1.0, "shift": 0.0}}
+)
+"""What does nothing, of the steps that columns side by side may have together, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,16 +103,16 @@ def _simplified(expression: flow.Expression, done: dict[int, flow.Expression], *
 
 def _composed(columns: flow.InputColumns) -> flow.InputColumns:
     """Return the columns with their first affine steps as one, or taken into what they are followed by."""
-    if any(isinstance(step, bundle_model.Quantiles) for step in columns.steps):
+    if any(step.op == "quantiles" for step in columns.steps):
         return _in_given_units(columns)
     units = _Units(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
     place = 0
-    while place < len(columns.steps) and isinstance(columns.steps[place], bundle_model.Scale | bundle_model.Affine):
+    while place < len(columns.steps) and columns.steps[place].op in {"scale", "affine"}:
         units.move(columns.steps[place])
         place += 1
     if not place:
         return columns
-    steps = (bundle_model.Scale(centre=units.centre, scale=units.scale), *columns.steps[place:])
+    steps = (bundle_model.node("scale", centre=units.centre, scale=units.scale), *columns.steps[place:])
     return dataclasses.replace(columns, steps=steps)
 
 
@@ -123,14 +127,14 @@ def _in_given_units(columns: flow.InputColumns) -> flow.InputColumns:
     known = [_Known(given=imputation, place=0, value=imputation)]
     steps: list[flow.Step] = []
     for place, step in enumerate(columns.steps):
-        if isinstance(step, bundle_model.Clip):
-            low, high = units.back(step.low), units.back(step.high)
-            for given, value in ((low, step.low), (high, step.high)):
+        if step.op == "clip":
+            low, high = units.back(step["low"]), units.back(step["high"])
+            for given, value in ((low, step["low"]), (high, step["high"])):
                 known.insert(0, _Known(given=given, place=place, value=value.astype(np.float64)))
-            steps.append(dataclasses.replace(step, low=low, high=high))
-        elif isinstance(step, bundle_model.Quantiles):
-            quantiles = _given_quantiles(step.quantiles.astype(np.float64), units, known, columns.steps[:place])
-            steps += [dataclasses.replace(step, quantiles=quantiles), *columns.steps[place + 1 :]]
+            steps.append(step.with_arrays(low=low, high=high))
+        elif step.op == "quantiles":
+            quantiles = _given_quantiles(step["quantiles"].astype(np.float64), units, known, columns.steps[:place])
+            steps += [step.with_arrays(quantiles=quantiles), *columns.steps[place + 1 :]]
             break
         else:
             units.move(step)
@@ -161,10 +165,10 @@ class _Units:
 
     def move(self, step: flow.Step) -> None:
         """Take in another affine step."""
-        if isinstance(step, bundle_model.Scale):
-            self.centre, self.scale = self.centre + self.scale * step.centre, self.scale * step.scale
-        elif isinstance(step, bundle_model.Affine):
-            self.centre, self.scale = self.centre - self.scale * step.shift / step.gain, self.scale / step.gain
+        if step.op == "scale":
+            self.centre, self.scale = self.centre + self.scale * step["centre"], self.scale * step["scale"]
+        elif step.op == "affine":
+            self.centre, self.scale = self.centre - self.scale * step["shift"] / step["gain"], self.scale / step["gain"]
 
     def back(self, values: bundle_model.Floats) -> Array:
         """Return values in the inputs' own units."""
@@ -194,53 +198,31 @@ def _given_quantiles(quantiles: Array, units: _Units, known: Sequence[_Known], b
 
 
 def _merged(first: flow.Expression, second: flow.Expression) -> flow.InputColumns | None:
-    """Return two runs of columns as one, where both have at most a ``Scale`` and then an ``Affine``."""
+    """Return two runs of columns as one, where both have at most a ``scale`` and then an ``affine``."""
     if not (isinstance(first, flow.InputColumns) and isinstance(second, flow.InputColumns)):
         return None
-    kinds = [_form(one.steps) for one in (first, second)]
-    if kinds[0] is None or kinds[1] is None:
-        return None
-    steps: list[flow.Step] = []
-    if kinds[0][0] or kinds[1][0]:
-        parts = [step or _no_scale(one) for step, one in ((kinds[0][0], first), (kinds[1][0], second))]
-        steps.append(
-            bundle_model.Scale(
-                centre=np.concatenate([part.centre for part in parts]),
-                scale=np.concatenate([part.scale for part in parts]),
-            )
-        )
-    if kinds[0][1] or kinds[1][1]:
-        moved = [step or _no_affine(one) for step, one in ((kinds[0][1], first), (kinds[1][1], second))]
-        steps.append(
-            bundle_model.Affine(
-                gain=np.concatenate([part.gain for part in moved]),
-                shift=np.concatenate([part.shift for part in moved]),
-            )
-        )
+    both = [{step.op: step for step in one.steps} for one in (first, second)]
+    ops = [op for op in _NEUTRAL if any(op in steps for steps in both)]
+    for one, steps in zip((first, second), both, strict=True):
+        if [step.op for step in one.steps] != [op for op in ops if op in steps]:
+            return None
+    parts = {op: [both[0].get(op) or _neutral(op, first), both[1].get(op) or _neutral(op, second)] for op in ops}
     return flow.InputColumns(
         sources=np.concatenate([first.sources, second.sources]),
         imputation=np.concatenate([first.imputation, second.imputation]),
-        steps=tuple(steps),
+        steps=tuple(
+            bundle_model.Node(
+                op=op, arrays={name: np.concatenate([part[name] for part in parts[op]]) for name in _NEUTRAL[op]}
+            )
+            for op in ops
+        ),
     )
 
 
-def _form(steps: tuple[flow.Step, ...]) -> tuple[bundle_model.Scale | None, bundle_model.Affine | None] | None:
-    """Return the ``Scale`` and the ``Affine`` that the steps are, either of which may be absent; None for others."""
-    scale = steps[0] if steps and isinstance(steps[0], bundle_model.Scale) else None
-    rest = steps[1:] if scale else steps
-    if not rest:
-        return scale, None
-    if len(rest) == 1 and isinstance(rest[0], bundle_model.Affine):
-        return scale, rest[0]
-    return None
-
-
-def _no_scale(columns: flow.InputColumns) -> bundle_model.Scale:
-    return bundle_model.Scale(centre=np.zeros(len(columns.sources)), scale=np.ones(len(columns.sources)))
-
-
-def _no_affine(columns: flow.InputColumns) -> bundle_model.Affine:
-    return bundle_model.Affine(gain=np.ones(len(columns.sources)), shift=np.zeros(len(columns.sources)))
+def _neutral(op: str, columns: flow.InputColumns) -> flow.Step:
+    """Return a step that does nothing to the columns."""
+    count = len(columns.sources)
+    return bundle_model.Node(op=op, arrays={name: np.full(count, number) for name, number in _NEUTRAL[op].items()})
 
 
 def _leaves(expression: flow.Expression) -> list[flow.InputColumns]:
@@ -282,11 +264,13 @@ def _front(leaves: Sequence[flow.InputColumns], count: int) -> tuple[Array, Arra
     used, agreed = np.zeros(count, dtype=bool), np.ones(count, dtype=bool)
     for leaf in leaves:
         first, _ = _scale_first(leaf)
-        for source, its_centre, its_scale in zip(leaf.sources, first.centre, first.scale, strict=True):
+        for source, its_centre, its_scale in zip(leaf.sources, first["centre"], first["scale"], strict=True):
             if used[source]:
                 agreed[source] &= centre[source] == its_centre and scale[source] == its_scale
             centre[source], scale[source], used[source] = its_centre, its_scale, True
-    fits = (np.abs(centre) <= MOST_CENTRE) & (scale >= SCALES[0]) & (scale <= SCALES[1])
+    # What lies beyond what the front of a bundle takes becomes a node.
+    low, high = scaling.SCALES
+    fits = (np.abs(centre) <= scaling.MOST_INPUT) & (scale >= low) & (scale <= high)
     keep = agreed & fits
     return np.where(keep, centre, 0.0), np.where(keep, scale, 1.0)
 
@@ -294,18 +278,20 @@ def _front(leaves: Sequence[flow.InputColumns], count: int) -> tuple[Array, Arra
 def _left_over(leaf: flow.InputColumns, centre: Array, scale: Array) -> list[flow.Step]:
     """Return the steps of some columns that the front has not done."""
     first, rest = _scale_first(leaf)
-    done = (centre[leaf.sources] == first.centre) & (scale[leaf.sources] == first.scale)
+    done = (centre[leaf.sources] == first["centre"]) & (scale[leaf.sources] == first["scale"])
     if not done.all():
-        part = bundle_model.Scale(centre=np.where(done, 0.0, first.centre), scale=np.where(done, 1.0, first.scale))
+        part = bundle_model.node(
+            "scale", centre=np.where(done, 0.0, first["centre"]), scale=np.where(done, 1.0, first["scale"])
+        )
         return [part, *rest]
     return list(rest)
 
 
-def _scale_first(leaf: flow.InputColumns) -> tuple[bundle_model.Scale, tuple[flow.Step, ...]]:
+def _scale_first(leaf: flow.InputColumns) -> tuple[flow.Step, tuple[flow.Step, ...]]:
     """Return the ``Scale`` that some columns begin with, one that does nothing where there is none, and the rest."""
-    if leaf.steps and isinstance(leaf.steps[0], bundle_model.Scale):
+    if leaf.steps and leaf.steps[0].op == "scale":
         return leaf.steps[0], leaf.steps[1:]
-    return _no_scale(leaf), leaf.steps
+    return _neutral("scale", leaf), leaf.steps
 
 
 @dataclass(kw_only=True, eq=False)
@@ -327,13 +313,13 @@ class _Writer:
     def _write(self, expression: flow.Expression) -> int:
         if isinstance(expression, flow.Join):
             places = tuple(self.write(part) for part in expression.parts)
-            self.nodes.append(bundle_model.Concat(sources=places))
+            self.nodes.append(bundle_model.node("concat", sources=places))
             return len(self.nodes) - 1
         if isinstance(expression, flow.Apply):
             return self._add(self._as_node(expression.node), self.write(expression.before))
         place = -1
         if not np.array_equal(expression.sources, np.arange(len(self.centre))):
-            place = self._add(bundle_model.Select(places=expression.sources.astype(np.int32)), place)
+            place = self._add(bundle_model.node("select", places=expression.sources.astype(np.int32)), place)
         for step in _left_over(expression, self.centre, self.scale):
             place = self._add(self._as_node(step), place)
         return place
@@ -344,6 +330,6 @@ class _Writer:
         return len(self.nodes) - 1
 
     def _as_node(self, step: bundle_model.Node) -> bundle_model.Node:
-        if isinstance(step, bundle_model.Scale) and not self.exact:
-            return bundle_model.Affine(gain=1 / step.scale, shift=-step.centre / step.scale)
+        if step.op == "scale" and not self.exact:
+            return bundle_model.node("affine", gain=1 / step["scale"], shift=-step["centre"] / step["scale"])
         return step

@@ -195,7 +195,7 @@ class _Walk:
                 imputation=front.imputation,
                 centre=front.centre,
                 scale=front.scale,
-                layers=(bundle_model.Select(places=front.sources.astype(np.int32)),),
+                layers=(bundle_model.node("select", places=front.sources.astype(np.int32)),),
             )
         return dataclasses.replace(made, prepare=prepared, finish=(*made.finish, *tail))
 

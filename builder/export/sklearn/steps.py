@@ -18,6 +18,7 @@ from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import overrides
 from builder.export.sklearn import flow
+from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -79,12 +80,12 @@ def way_back(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
         return _undo_function(transformer, at)
     if isinstance(transformer, preprocessing.MinMaxScaler):
         gain = 1 / _floats(transformer.scale_)
-        return (bundle_model.Affine(gain=gain, shift=-_floats(transformer.min_) * gain),)
+        return (bundle_model.node("affine", gain=gain, shift=-_floats(transformer.min_) * gain),)
     if isinstance(transformer, preprocessing.QuantileTransformer):
         return (_quantiles(transformer, inverse=True),)
     if isinstance(transformer, _SCALERS):
         step = _scale_of(transformer)
-        return (bundle_model.Affine(gain=step.scale, shift=step.centre),)
+        return (bundle_model.node("affine", gain=step["scale"], shift=step["centre"]),)
     raise errors.ExportError(f"the target's {place(transformer, at)} cannot be expressed in a bundle; {WAY_OUT}")
 
 
@@ -134,7 +135,7 @@ def _scale(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str)
     return flow.each(expression, _scale_of(step))
 
 
-def _scale_of(step: Any) -> bundle_model.Scale:
+def _scale_of(step: Any) -> bundle_model.Node:
     """Return what a scaler does: ``(x - centre) / scale``."""
     centre = scale = None
     if isinstance(step, preprocessing.StandardScaler):
@@ -143,24 +144,25 @@ def _scale_of(step: Any) -> bundle_model.Scale:
         centre, scale = (step.center_ if step.with_centering else None), (step.scale_ if step.with_scaling else None)
     else:
         scale = step.scale_
-    return bundle_model.Scale(
+    return bundle_model.node(
+        "scale",
         centre=np.zeros(step.n_features_in_) if centre is None else _floats(centre),
         scale=np.ones(step.n_features_in_) if scale is None else _floats(scale),
     )
 
 
 def _range(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    moved = flow.each(expression, bundle_model.Affine(gain=_floats(step.scale_), shift=_floats(step.min_)))
+    moved = flow.each(expression, bundle_model.node("affine", gain=_floats(step.scale_), shift=_floats(step.min_)))
     if not step.clip:
         return moved
     low, high = (np.full(step.n_features_in_, float(bound)) for bound in step.feature_range)
-    return flow.each(moved, bundle_model.Clip(low=low, high=high))
+    return flow.each(moved, bundle_model.node("clip", low=low, high=high))
 
 
 def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
     made = _quantiles(step, inverse=False)
-    steps = np.diff(made.quantiles, axis=0)
-    alike = (steps <= _ALIKE * np.ptp(made.quantiles, axis=0)).any(axis=0)
+    steps = np.diff(made["quantiles"], axis=0)
+    alike = (steps <= _ALIKE * np.ptp(made["quantiles"], axis=0)).any(axis=0)
     if (alike & flow.mixed(expression)).any():
         raise errors.ExportError(
             f"{place(step, at)} comes after a PCA, and some values that it was fitted on repeat, so that their last "
@@ -169,8 +171,9 @@ def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.
     return flow.each(expression, made)
 
 
-def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Quantiles:
-    return bundle_model.Quantiles(
+def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Node:
+    return bundle_model.node(
+        "quantiles",
         quantiles=np.ascontiguousarray(step.quantiles_, dtype=np.float64),
         references=_floats(step.references_),
         normal=step.output_distribution == "normal",
@@ -185,7 +188,7 @@ def _project(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: st
         spread = np.sqrt(step.explained_variance_)
         weights = weights / np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)  # never in place
     bias = -(_floats(step.mean_) @ weights)
-    layer = bundle_model.Layer(weights=np.ascontiguousarray(weights), bias=bias, activation=flow.IDENTITY)
+    layer = bundle_model.node("dense", weights=np.ascontiguousarray(weights), bias=bias, activation=flow.IDENTITY)
     return flow.Apply(node=layer, before=expression, width=len(bias))
 
 
@@ -256,13 +259,15 @@ def _undo_function(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
             f"one of {known} itself can; otherwise {WAY_OUT}"
         )
     one = np.ones(1)
-    return (bundle_model.Affine(gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),)
+    return (bundle_model.node("affine", gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),)
 
 
 _ALIKE = 1e-9
 """Quantiles nearer than this part of their range are one value that repeats."""
 
-_UFUNCS: Mapping[np.ufunc, str] = MappingProxyType({np.exp: "exp", np.expm1: "expm1", np.square: "square"})
+_UFUNCS: Mapping[np.ufunc, str] = MappingProxyType(
+    {getattr(np, name): name for name, one in ACTIVATIONS.items() if one.for_targets}
+)
 """The functions that a target may be brought back by, and the activations that do the same."""
 
 _SCALERS = (preprocessing.StandardScaler, preprocessing.RobustScaler, preprocessing.MaxAbsScaler)

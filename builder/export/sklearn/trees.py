@@ -125,11 +125,11 @@ def _after_boosting(model: Any, at: str) -> estimators.Tail:
     if hasattr(model, "classes_"):
         finish = estimators.expected(estimators.class_values(model, at))
         if model.loss == "exponential":  # the share of the second class is 1 / (1 + exp(-2 x))
-            return (bundle_model.Affine(gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
+            return (bundle_model.node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
         return finish
     if model.loss in {"poisson", "gamma"}:  # both have a logarithm as their link
         exp = activations.Activation(name="exp")
-        return (bundle_model.Affine(gain=np.ones(1), shift=np.zeros(1), activation=exp),)
+        return (bundle_model.node("affine", gain=np.ones(1), shift=np.zeros(1), activation=exp),)
     return ()
 
 

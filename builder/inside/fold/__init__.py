@@ -3,27 +3,58 @@
 No BLAS and no transcendental function here: their results differ between CPUs, and these numbers go into the pickle.
 Elementwise products and ``sum(axis=0)`` do not.
 
-A kind's fold is a function from ``bundle.json``, the arrays and the folder of the bundle to a tree of dicts, lists,
-strings, bytes, Python numbers and arrays that are contiguous, owned and little-endian.
+What is folded is a tree of dicts, lists, strings, bytes, Python numbers and arrays that are contiguous, owned and
+little-endian.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import custom
 from . import ensemble, lightgbm, network, trees
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of model.
+
+    Attributes:
+        summary: What it is; for the documentation.
+        fold: The function from ``bundle.json``, the arrays and the folder of the bundle to what ``predict`` takes.
+        predict: The file of the predict source that enters the kind into ``RUNNERS``.
+    """
+
+    summary: str
+    fold: Callable[[dict[str, Any], dict[str, Any], Path], dict[str, Any]]
+    predict: str
+
+
 KINDS = {
-    "ensemble": ensemble.fold_ensemble,
-    "mlp": network.fold_mlp,
-    "linear": network.fold_linear,
-    "trees": trees.fold_trees,
-    "lightgbm": lightgbm.fold_lightgbm,
-    "custom": custom.fold_custom,
+    "mlp": Kind(
+        summary="a network: dense layers, normalisation, residual sums, concatenations; imputed, centred and scaled "
+        "inputs",
+        fold=network.fold_mlp,
+        predict="network.py",
+    ),
+    "linear": Kind(summary="one weight an input", fold=network.fold_linear, predict="network.py"),
+    "trees": Kind(summary="a forest as flat arrays", fold=trees.fold_trees, predict="trees.py"),
+    "lightgbm": Kind(
+        summary="a booster in the library's own text, loaded by the image's library",
+        fold=lightgbm.fold_lightgbm,
+        predict="boosters.py",
+    ),
+    "ensemble": Kind(
+        summary="a weighted sum of the others, each raw, ranked or gaussianised first",
+        fold=ensemble.fold_ensemble,
+        predict="ensemble.py",
+    ),
+    "custom": Kind(summary="a function of your own", fold=custom.fold_custom, predict="custom.py"),
 }
 
 
@@ -47,5 +78,5 @@ def fold_model(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
         "kind": header["kind"],
         "features": list(header["features"]),
         "benchmarks": list(header["benchmarks"]),
-        **KINDS[header["kind"]](header, arrays, folder),
+        **KINDS[header["kind"]].fold(header, arrays, folder),
     }

@@ -11,6 +11,8 @@ from . import nodes
 if TYPE_CHECKING:
     from pathlib import Path
 
+FILE = "model.txt.gz"
+
 # So many leaves, with the splits above them, stay in half a megabyte: a core's own cache.
 _CACHED = 16_000
 
@@ -36,7 +38,7 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
     """
     prepare = nodes.fold_prepare(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
-    text = (folder / f"{header.get('prefix', '')}model.txt.gz").read_bytes()
+    text = (folder / f"{header.get('prefix', '')}{FILE}").read_bytes()
     return {
         "text": text,
         "step": steps(header),

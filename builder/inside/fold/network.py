@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .nodes import finished, plain, read_nodes, row_bytes
+from ..operators import OPERATORS
+from .nodes import SCALING, finished, plain, read_nodes, row_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,7 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
     inputs have its bias as a further column, then columns of zeros, and its ``bias`` is None. Where something else
     takes the inputs too, a node of its own scales them, and no layer has its bias so.
     """
-    imputation, centre, scale = (arrays[name].astype(np.float64) for name in ("imputation", "centre", "scale"))
+    imputation, centre, scale = (arrays[name].astype(np.float64) for name in SCALING)
     is_far = np.abs(centre) > _FAR * scale
     near_centre = np.where(is_far, 0.0, centre)
     nodes = read_nodes(header["layers"], arrays)
@@ -83,15 +84,15 @@ def number_type(weights: Any, *more: Any) -> str:
 
 
 def _exact(nodes: list[dict[str, Any]]) -> set[int]:
-    """Return the places of nodes whose results quantiles are looked up in, -1 too if it is one of them.
+    """Return the indices of nodes whose last digit an exact operator goes by, -1 too if it is one of them.
 
     Where quantiles repeat, the last digit of a value decides whether it is one of them: a float32 has another. What a
     layer sums has no such digit.
     """
     found: set[int] = set()
     for place in range(len(nodes) - 1, -1, -1):
-        op = nodes[place]["op"]
-        if op == "quantiles" or (place in found and op != "dense"):
+        definition = OPERATORS[nodes[place]["op"]]
+        if definition.exact or (place in found and not definition.casts):
             found.update(nodes[place]["from"])
     return found
 
@@ -100,9 +101,10 @@ def _kind_of(node: dict[str, Any], given: list[str]) -> str:
     """Return the type of a node's numbers: a layer's own, else that of what it takes."""
     if node["op"] == "dense":
         return number_type(node["weights"], node["bias"])
-    if node["op"] == "quantiles" or "<f8" in given:
+    definition = OPERATORS[node["op"]]
+    if definition.exact or "<f8" in given:
         return "<f8"
-    held = [node[key] for key in ("gain", "shift", "centre", "scale", "low", "high") if key in node]
+    held = [node[one.name] for one in definition.arrays if not one.is_index]
     if any(float(np.abs(one).max()) > float(np.finfo(np.float32).max) for one in held):
         return "<f8"
     return "<f4" if given else ("<f8" if held and held[0].size <= _FEW_INPUTS else "<f4")

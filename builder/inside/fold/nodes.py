@@ -1,6 +1,6 @@
 """Nodes: from entries and arrays by name to dicts, with what each takes and what nothing takes after it.
 
-``bundle.json`` has been checked; the table of ops is in ``builder.bundle.nodes``.
+``bundle.json`` has been checked; what an op is, is in ``inside.predict.nodes``.
 """
 
 from __future__ import annotations
@@ -9,24 +9,10 @@ from typing import Any
 
 import numpy as np
 
-# By op: its arrays, as (key, stem of the name).
-_ARRAYS = {
-    "dense": (("weights", "w"), ("bias", "b")),
-    "affine": (("gain", "gain"), ("shift", "shift")),
-    "scale": (("centre", "centre"), ("scale", "scale")),
-    "norm": (("gain", "gain"), ("shift", "shift")),
-    "sum": (),
-    "concat": (),
-    "select": (("places", "places"),),
-    "clip": (("low", "low"), ("high", "high")),
-    "quantiles": (("quantiles", "quantiles"), ("references", "references")),
-    "softmax": (),
-}
-_KEYS: dict[str, dict[str, Any]] = {"norm": {"epsilon": None}, "quantiles": {"normal": False, "inverse": False}}
+from ..operators import ACTIVATIONS, OPERATORS
 
-_IN_PLACE = ("exp", "expm1", "hardtanh", "identity", "relu", "relu6", "square", "tanh")
-# Arrays as large as its result that an op needs beside what it takes and gives.
-_BESIDE = {"norm": 1, "softmax": 1}
+# One number for each input: what it is if it is missing, what is taken off it, and by what it is divided then.
+SCALING = ("imputation", "centre", "scale")
 
 
 def fold_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, Any]]:
@@ -44,7 +30,7 @@ def fold_prepare(entry: Any, arrays: Any, prefix: str = "prepare.") -> dict[str,
     """
     if entry is None:
         return None
-    imputation, centre, scale = (plain(arrays[prefix + name], "<f8") for name in ("imputation", "centre", "scale"))
+    imputation, centre, scale = (plain(arrays[prefix + name], "<f8") for name in SCALING)
     return {
         "imputation": None if np.isnan(imputation).all() else imputation,
         "centre": centre if centre.any() else None,
@@ -61,21 +47,18 @@ def prepare_bytes(prepare: dict[str, Any] | None, inputs: int) -> int:
 def read_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, Any]]:
     """Return nodes with all that their entries say and their arrays in float64, the way these have them."""
     found = []
-    for place, entry in enumerate(entries):
-        op = entry.get("op", "dense")
-        keys = _KEYS.get(op, {})
-        numbers = {key: arrays[f"{prefix}{stem}{place}"] for key, stem in _ARRAYS[op]}
-        rest = sorted(set(entry) - {"op", "from", "activation", *keys})
-        found.append(
-            {
-                "op": op,
-                "from": [int(source) for source in entry.get("from") or [place - 1]],
-                **{key: entry.get(key, default) for key, default in keys.items()},
-                **{key: array if key == "places" else array.astype(np.float64) for key, array in numbers.items()},
-                "activation": entry.get("activation", "identity"),
-                "constants": {name: float(entry[name]) for name in rest},
-            }
-        )
+    for index, entry in enumerate(entries):
+        op, activation = entry.get("op", "dense"), entry.get("activation", "identity")
+        definition = OPERATORS[op]
+        constants = sorted(ACTIVATIONS[activation].constants.items())
+        node = {"op": op, "from": [int(source) for source in entry.get("from") or [index - 1]]}
+        node |= {**definition.defaults, **{name: entry[name] for name in definition.options if name in entry}}
+        for one in definition.arrays:
+            values = arrays[one.key(prefix, index)]
+            node[one.name] = values if one.is_index else values.astype(np.float64)
+        node["activation"] = activation
+        node["constants"] = {name: float(entry.get(name, one.default)) for name, one in constants}
+        found.append(node)
     return found
 
 
@@ -84,17 +67,19 @@ def finished(nodes: list[dict[str, Any]], kinds: list[str] | None = None) -> lis
 
     Args:
         nodes: Of ``read_nodes``.
-        kinds: The type of each node's numbers; float64 unless given. Quantiles and references are always float64.
+        kinds: The type of each node's numbers; float64 unless given. Those of an exact op are always float64.
     """
     last = {-1: -1}
     for place, node in enumerate(nodes):
         last.update(dict.fromkeys(node["from"], place))
     found = []
     for place, node in enumerate(nodes):
-        kind = kinds[place] if kinds else "<f8"
+        definition = OPERATORS[node["op"]]
+        kind = "<f8" if definition.exact or not kinds else kinds[place]
         made = {**node, "free": sorted(source for source in set(node["from"]) if last[source] == place)}
-        for key, _ in _ARRAYS[node["op"]]:
-            made[key] = None if node[key] is None else _array(key, node[key], kind)
+        for one in definition.arrays:
+            if node[one.name] is not None:
+                made[one.name] = plain(node[one.name].T, "<i4" if one.is_index else kind)
         found.append(made)
     return found
 
@@ -111,17 +96,18 @@ def row_bytes(nodes: list[dict[str, Any]], inputs: int, itemsize: int = 8) -> in
     live: dict[int, int] = {}
     most = 0
     for place, node in enumerate(nodes):
-        width[place] = _width(node, [width[source] for source in node["from"]])
-        size[place] = max([_itemsize(node), *(size[source] for source in node["from"] if node["op"] != "dense")])
+        definition = OPERATORS[node["op"]]
+        width[place] = definition.width([width[source] for source in node["from"]], _counts(node))
+        size[place] = max([_itemsize(node), *(size[source] for source in node["from"] if not definition.casts)])
         out = width[place] * size[place]
         source = node["from"][0]
-        turned = width[source] * size[place] if node["op"] == "dense" and size[source] != size[place] else 0
-        beside = out * _BESIDE.get(node["op"], 0)
+        turned = width[source] * size[place] if definition.casts and size[source] != size[place] else 0
+        beside = out * definition.more_arrays
         computing = sum(live.values()) + turned + beside + out
         live[place] = out
         for gone in node["free"]:
             live.pop(gone, None)
-        own = 0 if node["activation"] in _IN_PLACE else 2 * out
+        own = 0 if ACTIVATIONS[node["activation"]].in_place else 2 * out
         most = max(most, computing, sum(live.values()) + own)
     return most
 
@@ -131,27 +117,19 @@ def plain(values: Any, kind: Any) -> Any:
     return np.array(values, dtype=kind, order="C")
 
 
-def _array(key: str, values: Any, kind: str) -> Any:
-    if key == "places":
-        return plain(values, "<i4")
-    if key in ("quantiles", "references"):
-        return plain(values.T, "<f8")
-    return plain(values.T, kind)
-
-
 def _itemsize(node: dict[str, Any]) -> int:
     """Return the bytes of each value that a node makes of those no wider than it."""
-    if node["op"] == "quantiles":
-        return 8
-    return max(
-        (node[key].itemsize for key, _ in _ARRAYS[node["op"]] if key != "places" and node[key] is not None), default=0
-    )
+    definition = OPERATORS[node["op"]]
+    held = [node[one.name].itemsize for one in definition.arrays if not one.is_index and node[one.name] is not None]
+    return max(held, default=0)
 
 
-def _width(node: dict[str, Any], given: list[int]) -> int:
-    """Return how many values a row a node gives."""
-    if node["op"] == "concat":
-        return sum(given)
-    if node["op"] in ("dense", "select"):
-        return len(node["weights"] if node["op"] == "dense" else node["places"])
-    return given[0]
+def _counts(node: dict[str, Any]) -> dict[str, int]:
+    """Return what the arrays of a finished node count, by the words of their shapes."""
+    arrays = [(one.shape, node[one.name]) for one in OPERATORS[node["op"]].arrays]
+    return {
+        word: count
+        for shape, array in arrays
+        if array is not None
+        for word, count in zip(reversed(shape), array.shape, strict=True)
+    }

@@ -15,7 +15,19 @@ import numpy as np
 from .nodes import fold_nodes, fold_prepare, plain, prepare_bytes, row_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+# The types of the arrays of a bundle: a value for each node, a value for each tree.
+NODE_ARRAYS: Mapping[str, str] = {
+    "feature": "int32",
+    "threshold": "float64",
+    "left": "int32",
+    "right": "int32",
+    "missing_left": "uint8",
+    "value": "float64",
+}
+TREE_ARRAYS: Mapping[str, str] = {"roots": "int32", "output": "int32"}
 
 # What predict takes for a row, in picoseconds (measured): to ask a question, to choose between the answers of two
 # nodes, to look up a node. Only their proportions matter.

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .definitions import ActivationDefinition, Number
+
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 GELU_SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi)
 
@@ -26,32 +28,42 @@ def softplus_of(hidden: Any, beta: float, threshold: float) -> Any:
     return np.where(scaled > threshold, hidden, soft)
 
 
+@ActivationDefinition(same_as="no activation", in_place=True)
 def identity(hidden: Any, constants: Any) -> Any:
     """Return x."""
     return hidden
 
 
+@ActivationDefinition(same_as="torch.nn.ReLU", aten="relu", in_place=True)
 def relu(hidden: Any, constants: Any) -> Any:
     """Return max(x, 0)."""
     return np.maximum(hidden, 0, out=hidden)
 
 
+@ActivationDefinition(
+    same_as="torch.nn.LeakyReLU",
+    aten="leaky_relu",
+    constants={"slope": Number(default=0.01, least=-100, most=100, aten="negative_slope")},
+)
 def leaky_relu(hidden: Any, constants: Any) -> Any:
     """Return x, or slope * x below zero."""
     return np.maximum(hidden, 0) + constants["slope"] * np.minimum(hidden, 0)
 
 
+@ActivationDefinition(same_as="torch.nn.ELU", constants={"alpha": Number(default=1, least=-100, most=100)})
 def elu(hidden: Any, constants: Any) -> Any:
     """Return x, or alpha * (exp(x) - 1) below zero."""
     return np.maximum(hidden, 0) + constants["alpha"] * np.expm1(np.minimum(hidden, 0))
 
 
+@ActivationDefinition(same_as="torch.nn.SELU", aten="selu")
 def selu(hidden: Any, constants: Any) -> Any:
     """Return the self-normalising elu."""
     bent = SELU_ALPHA * np.expm1(np.minimum(hidden, 0))
     return SELU_SCALE * (np.maximum(hidden, 0) + bent)
 
 
+@ActivationDefinition(same_as="torch.nn.GELU")
 def gelu(hidden: Any, constants: Any) -> Any:
     """Return x times the normal distribution's share below x; scipy, slow to load, only where this is used."""
     from scipy import special
@@ -59,114 +71,115 @@ def gelu(hidden: Any, constants: Any) -> Any:
     return 0.5 * hidden * special.erfc(hidden * -0.7071067811865476)
 
 
+@ActivationDefinition(same_as='torch.nn.GELU("tanh")')
 def gelu_tanh(hidden: Any, constants: Any) -> Any:
     """Return gelu by its tanh approximation: (1 + tanh(x)) / 2 is the sigmoid of 2 x."""
     return hidden * sigmoid_of(GELU_SLOPE * (hidden + 0.044715 * hidden * hidden * hidden))
 
 
+@ActivationDefinition(same_as="torch.nn.SiLU", aten="silu")
 def silu(hidden: Any, constants: Any) -> Any:
     """Return x * sigmoid(x)."""
     return hidden * sigmoid_of(hidden)
 
 
+@ActivationDefinition(same_as="torch.nn.Mish", aten="mish")
 def mish(hidden: Any, constants: Any) -> Any:
     """Return x * tanh(softplus(x))."""
     return hidden * np.tanh(softplus_of(hidden, 1.0, 20.0))
 
 
+@ActivationDefinition(same_as="torch.nn.Tanh", aten="tanh", in_place=True)
 def tanh(hidden: Any, constants: Any) -> Any:
     """Return the hyperbolic tangent."""
     return np.tanh(hidden, out=hidden)
 
 
+@ActivationDefinition(same_as="torch.nn.Sigmoid", aten="sigmoid", bounds=(0, 1))
 def sigmoid(hidden: Any, constants: Any) -> Any:
     """Return 1 / (1 + exp(-x))."""
     return sigmoid_of(hidden)
 
 
+@ActivationDefinition(
+    same_as="torch.nn.Softplus",
+    aten="softplus",
+    constants={"beta": Number(default=1, least=1e-3, most=1e3), "threshold": Number(default=20, least=0, most=1e3)},
+)
 def softplus(hidden: Any, constants: Any) -> Any:
     """Return log(1 + exp(beta x)) / beta."""
     return softplus_of(hidden, constants["beta"], constants["threshold"])
 
 
+@ActivationDefinition(same_as="torch.nn.ReLU6", aten="relu6", in_place=True, bounds=(0, 6))
 def relu6(hidden: Any, constants: Any) -> Any:
     """Return x held to [0, 6]."""
     return np.clip(hidden, 0, 6, out=hidden)
 
 
+@ActivationDefinition(
+    same_as="torch.nn.Hardtanh",
+    constants={"low": Number(default=-1, least=-1e9, most=1e9), "high": Number(default=1, least=-1e9, most=1e9)},
+    in_place=True,
+    bounds=("low", "high"),
+)
 def hardtanh(hidden: Any, constants: Any) -> Any:
     """Return x held to [low, high]."""
     return np.clip(hidden, constants["low"], constants["high"], out=hidden)
 
 
+@ActivationDefinition(same_as="torch.nn.Hardsigmoid", aten="hardsigmoid", bounds=(0, 1))
 def hardsigmoid(hidden: Any, constants: Any) -> Any:
     """Return a line from 0 at -3 to 1 at 3."""
     return np.clip(hidden + 3, 0, 6) / 6
 
 
+@ActivationDefinition(same_as="torch.nn.Hardswish", aten="hardswish")
 def hardswish(hidden: Any, constants: Any) -> Any:
     """Return x times its hardsigmoid."""
     return hidden * hardsigmoid(hidden, constants)
 
 
+@ActivationDefinition(
+    same_as="torch.nn.CELU", aten="celu", constants={"alpha": Number(default=1, least=1e-3, most=1e3)}
+)
 def celu(hidden: Any, constants: Any) -> Any:
     """Return x, or alpha * (exp(x / alpha) - 1) below zero."""
     return np.maximum(hidden, 0) + constants["alpha"] * np.expm1(np.minimum(hidden, 0) / constants["alpha"])
 
 
+@ActivationDefinition(same_as="torch.nn.LogSigmoid", aten="log_sigmoid")
 def logsigmoid(hidden: Any, constants: Any) -> Any:
     """Return log(sigmoid(x))."""
     return np.minimum(hidden, 0) - np.log1p(np.exp(-np.abs(hidden)))
 
 
+@ActivationDefinition(same_as="torch.nn.Softsign")
 def softsign(hidden: Any, constants: Any) -> Any:
     """Return x / (1 + |x|)."""
     return hidden / (1 + np.abs(hidden))
 
 
+@ActivationDefinition(same_as="torch.nn.Tanhshrink")
 def tanhshrink(hidden: Any, constants: Any) -> Any:
     """Return x - tanh(x), by float64: the two are nearly alike where x is small."""
     exact = hidden.astype(np.float64, copy=False)
     return (exact - np.tanh(exact)).astype(hidden.dtype, copy=False)
 
 
+@ActivationDefinition(same_as="numpy.exp", aten="exp", in_place=True, for_targets=True)
 def exp(hidden: Any, constants: Any) -> Any:
     """Return the exponential."""
     return np.exp(hidden, out=hidden)
 
 
+@ActivationDefinition(same_as="numpy.expm1", aten="expm1", in_place=True, for_targets=True)
 def expm1(hidden: Any, constants: Any) -> Any:
     """Return the exponential, less one."""
     return np.expm1(hidden, out=hidden)
 
 
+@ActivationDefinition(same_as="numpy.square", aten="square", in_place=True, for_targets=True)
 def square(hidden: Any, constants: Any) -> Any:
     """Return x * x."""
     return np.multiply(hidden, hidden, out=hidden)
-
-
-ACTIVATIONS = {
-    "celu": celu,
-    "elu": elu,
-    "exp": exp,
-    "expm1": expm1,
-    "gelu": gelu,
-    "gelu_tanh": gelu_tanh,
-    "hardsigmoid": hardsigmoid,
-    "hardswish": hardswish,
-    "hardtanh": hardtanh,
-    "identity": identity,
-    "leaky_relu": leaky_relu,
-    "logsigmoid": logsigmoid,
-    "mish": mish,
-    "relu": relu,
-    "relu6": relu6,
-    "selu": selu,
-    "sigmoid": sigmoid,
-    "silu": silu,
-    "softplus": softplus,
-    "softsign": softsign,
-    "square": square,
-    "tanh": tanh,
-    "tanhshrink": tanhshrink,
-}

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .activations import ACTIVATIONS
+from . import activations  # noqa: F401 - it enters them into ACTIVATION_FUNCTIONS
+from .definitions import ACTIVATION_FUNCTIONS, OPERATOR_FUNCTIONS, Array, Number, OperatorDefinition, always, as_given
 
 EDGE = 1e-7  # nearer the lowest or highest quantile than this is that quantile, where normal ones come out
 
@@ -22,10 +23,10 @@ def run_nodes(nodes: Any, values: Any) -> Any:
         given = [kept[source] for source in node["from"]]
         for gone in node["free"]:
             del kept[gone]
-        kept[place] = NODES[node["op"]](node, given)
+        kept[place] = OPERATOR_FUNCTIONS[node["op"]](node, given)
         del given
         # Put back at once: the activation may be the same array, and what it was made of is not needed.
-        kept[place] = ACTIVATIONS[node["activation"]](kept[place], node["constants"])
+        kept[place] = ACTIVATION_FUNCTIONS[node["activation"]](kept[place], node["constants"])
     return kept[len(nodes) - 1]
 
 
@@ -48,6 +49,14 @@ def prepared(prepare: Any, values: Any) -> Any:
     return run_nodes(prepare["layers"], values)
 
 
+@OperatorDefinition(
+    name="dense",
+    formula="x @ weights + bias",
+    arrays=(Array(name="weights", stem="w", shape=("in", "out")), Array(name="bias", stem="b", shape=("out",))),
+    activated=True,
+    trained=True,
+    casts=True,
+)
 def dense_node(node: Any, given: Any) -> Any:
     """Return the weighted sums; a bias of None is a column of the weights, to which what is given has ones."""
     weights = node["weights"]
@@ -57,6 +66,13 @@ def dense_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+@OperatorDefinition(
+    name="affine",
+    formula="x * gain + shift",
+    arrays=(Array(name="gain"), Array(name="shift")),
+    activated=True,
+    trained=True,
+)
 def affine_node(node: Any, given: Any) -> Any:
     """Return each value times its gain, plus its shift."""
     hidden = given[0] * node["gain"][:, None]
@@ -64,6 +80,9 @@ def affine_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+@OperatorDefinition(
+    name="scale", formula="(x - centre) / scale", arrays=(Array(name="centre"), Array(name="scale", is_divisor=True))
+)
 def scale_node(node: Any, given: Any) -> Any:
     """Return each value less its centre, by its scale: no product instead, whose last bit may be another."""
     hidden = given[0] - node["centre"][:, None]
@@ -71,6 +90,15 @@ def scale_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+@OperatorDefinition(
+    name="norm",
+    formula="(x - mean) / sqrt(variance + epsilon) * gain + shift, over the values of each row",
+    arrays=(Array(name="gain"), Array(name="shift")),
+    options={"epsilon": Number(least=1e-30, most=1e6)},
+    activated=True,
+    trained=True,
+    more_arrays=1,
+)
 def norm_node(node: Any, given: Any) -> Any:
     """Return the values less their mean, by their standard deviation; sums of squares in float64."""
     kind = given[0].dtype
@@ -83,6 +111,7 @@ def norm_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+@OperatorDefinition(name="sum", formula="a + b + ...", takes="alike", activated=True)
 def sum_node(node: Any, given: Any) -> Any:
     """Return the sum of two or more."""
     hidden = given[0] + given[1]
@@ -91,21 +120,45 @@ def sum_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+@OperatorDefinition(
+    name="concat",
+    formula="the values of a, b and so on, one after the other",
+    takes="joined",
+    activated=True,
+    bounded=as_given,
+)
 def concat_node(node: Any, given: Any) -> Any:
     """Return the values of two or more, one after the other."""
     return np.concatenate(given)
 
 
+@OperatorDefinition(
+    name="select", formula="x[places]", arrays=(Array(name="places", shape=("out",), is_index=True),), bounded=as_given
+)
 def select_node(node: Any, given: Any) -> Any:
     """Return some of the values."""
     return given[0][node["places"]]
 
 
+def clips_to_shares(node: Any, given: list[bool]) -> bool:
+    """Tell whether all bounds lie in [0, 1]."""
+    return bool(min(node["low"].min(), node["high"].min()) >= 0 and max(node["low"].max(), node["high"].max()) <= 1)
+
+
+@OperatorDefinition(
+    name="clip",
+    formula="x held to [low, high]",
+    arrays=(Array(name="low"), Array(name="high")),
+    bounded=clips_to_shares,
+)
 def clip_node(node: Any, given: Any) -> Any:
     """Return each value held to its range."""
     return np.clip(given[0], node["low"][:, None], node["high"][:, None])
 
 
+@OperatorDefinition(
+    name="softmax", formula="exp(x) / sum(exp(x)), over the values of each row", more_arrays=1, bounded=always
+)
 def softmax_node(node: Any, given: Any) -> Any:
     """Return the exponentials, by their sum."""
     hidden = np.exp(given[0] - given[0].max(axis=0))
@@ -113,6 +166,24 @@ def softmax_node(node: Any, given: Any) -> Any:
     return hidden
 
 
+def quantiles_are_shares(node: Any, given: list[bool]) -> bool:
+    """Tell whether the result is a share, or a quantile that lies in [0, 1]."""
+    if node["inverse"]:
+        return bool(node["quantiles"].min() >= 0 and node["quantiles"].max() <= 1)
+    return not node["normal"]
+
+
+@OperatorDefinition(
+    name="quantiles",
+    formula="scikit-learn's QuantileTransformer: the share of quantiles below x; with inverse the way back",
+    arrays=(
+        Array(name="quantiles", shape=("quantiles", "in"), rises=True),
+        Array(name="references", shape=("quantiles",), is_share=True, rises=True),
+    ),
+    options={"normal": False, "inverse": False},
+    exact=True,
+    bounded=quantiles_are_shares,
+)
 def quantiles_node(node: Any, given: Any) -> Any:
     """Return each value's place among quantiles, or the value at its place: float64, as scikit-learn has it."""
     hidden = np.empty(given[0].shape)
@@ -149,17 +220,3 @@ def value_at(row: Any, quantiles: Any, node: Any) -> Any:
     value[share + EDGE > 1] = quantiles[-1]
     value[share - EDGE < 0] = quantiles[0]
     return value
-
-
-NODES = {
-    "affine": affine_node,
-    "clip": clip_node,
-    "concat": concat_node,
-    "dense": dense_node,
-    "norm": norm_node,
-    "quantiles": quantiles_node,
-    "scale": scale_node,
-    "select": select_node,
-    "softmax": softmax_node,
-    "sum": sum_node,
-}

@@ -57,7 +57,7 @@ def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
 def test_layout_in_memory_and_nan_bits_do_not_reach_the_bytes(tmp_path: Path) -> None:
     plain = bundles.bundle()
     layers = tuple(
-        replace(layer, weights=np.asfortranarray(layer.weights), bias=layer.bias.astype(">f4"))
+        layer.with_arrays(weights=np.asfortranarray(layer["weights"]), bias=layer["bias"].astype(">f4"))
         for layer in plain.model.layers
     )
     inputs = plain.golden.inputs.astype(np.float64)
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
 def test_writing_refuses_what_reading_would_and_leaves_nothing(tmp_path: Path) -> None:
     good = bundles.bundle()
     layer = good.model.layers[0]
-    bad = replace(layer, weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
+    bad = layer.with_arrays(weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
     made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "mlp", made)

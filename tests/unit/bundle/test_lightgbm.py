@@ -276,9 +276,9 @@ def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:
         imputation=np.array([2.0, np.nan, np.nan, 1.0, 3.0]),
         centre=np.array([0.0, 1.0, 0.0, 0.0, 0.5]),
         scale=np.array([1.0, 2.0, 1.0, 0.5, 1.0]),
-        layers=(model.Select(places=np.array([4, 1, 0, 3], dtype=np.int32)),),
+        layers=(model.node("select", places=np.array([4, 1, 0, 3], dtype=np.int32)),),
     )
-    finish = (model.Affine(gain=np.array([0.5]), shift=np.array([1.0]), activation=identity),)
+    finish = (model.node("affine", gain=np.array([0.5]), shift=np.array([1.0]), activation=identity),)
     of = kind_of(
         small.model_to_string(),
         prepare=prepare,

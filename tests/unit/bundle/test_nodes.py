@@ -70,19 +70,21 @@ def test_any_nodes_predict_what_the_reference_does(seed: int, inputs: int, count
 def test_wide_nodes_in_float32_are_near_the_reference(seed: int, *, dense_first: bool) -> None:
     random = np.random.default_rng(seed)
     inputs, width = 300, 200
-    first: list[model.Node] = [] if dense_first else [model.Norm(gain=np.ones(300), shift=np.zeros(300), epsilon=1e-5)]
+    first: list[model.Node] = (
+        [] if dense_first else [model.node("norm", gain=np.ones(300), shift=np.zeros(300), epsilon=1e-5)]
+    )
     weights = (random.normal(size=(inputs, width)) / np.sqrt(inputs)).astype(np.float32)
     bias, act = random.normal(size=width).astype(np.float32), activations.Activation(name="silu")
-    first.append(model.Layer(weights=weights, bias=bias, activation=act))
-    first.append(model.Norm(gain=1 + 0.1 * bias, shift=bias, epsilon=1e-5, activation=act))
+    first.append(model.node("dense", weights=weights, bias=bias, activation=act))
+    first.append(model.node("norm", gain=1 + 0.1 * bias, shift=bias, epsilon=1e-5, activation=act))
     square = (random.normal(size=(width, width)) / np.sqrt(width)).astype(np.float32)
-    first.append(model.Layer(weights=square, bias=bias, activation=act))
-    first.append(model.Sum(sources=(len(first) - 1, len(first) - 2)))
-    first.append(model.Affine(gain=1 + bias / 9, shift=bias, activation=act))
-    first.append(model.Concat(sources=(len(first) - 1, 0)))
+    first.append(model.node("dense", weights=square, bias=bias, activation=act))
+    first.append(model.node("sum", sources=(len(first) - 1, len(first) - 2)))
+    first.append(model.node("affine", gain=1 + bias / 9, shift=bias, activation=act))
+    first.append(model.node("concat", sources=(len(first) - 1, 0)))
     wide = width + (width if dense_first else inputs)
     last = (random.normal(size=(wide, 1)) / np.sqrt(wide)).astype(np.float32)
-    first.append(model.Layer(weights=last, bias=bias[:1], activation=IDENTITY))
+    first.append(model.node("dense", weights=last, bias=bias[:1], activation=IDENTITY))
     made = network(random, inputs, tuple(first))
     bundle = bundles.bundle(inputs, network=made)
     folded = pickles.folded(bundle)
@@ -127,7 +129,9 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
     theirs = QuantileTransformer(n_quantiles=30, output_distribution="normal" if normal else "uniform").fit(rows)
     x = np.concatenate([rows[:50], rows[:50] + random.normal(size=(50, 3)), [[np.nan] * 3]])
     x = theirs.transform(x) if inverse else x
-    node = model.Quantiles(quantiles=theirs.quantiles_, references=theirs.references_, normal=normal, inverse=inverse)
+    node = model.node(
+        "quantiles", quantiles=theirs.quantiles_, references=theirs.references_, normal=normal, inverse=inverse
+    )
     expected = theirs.inverse_transform(x) if inverse else theirs.transform(x)
     np.testing.assert_allclose(reference.nodes.run_nodes([node], x), expected, rtol=1e-12, atol=1e-12)
     folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.arrays_of([node]))
@@ -154,10 +158,10 @@ def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, t
 def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
     ones = np.ones(3)
     listed: list[model.Node] = [
-        model.Affine(gain=ones, shift=ones),
-        model.Affine(gain=ones, shift=ones, sources=(-1,)),
-        model.Sum(sources=(1, 0)),
-        model.Sum(sources=(2, 2, 0)),
+        model.node("affine", gain=ones, shift=ones),
+        model.node("affine", gain=ones, shift=ones, sources=(-1,)),
+        model.node("sum", sources=(1, 0)),
+        model.node("sum", sources=(2, 2, 0)),
     ]
     folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.arrays_of(listed))
     assert [node["free"] for node in folded] == [[], [-1], [1], [0, 2]]
@@ -204,14 +208,24 @@ def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 BOUNDED: list[tuple[list[model.Node], bool]] = [
-    ([model.Clip(low=np.zeros(1), high=np.ones(1))], True),
-    ([model.Clip(low=np.zeros(1), high=np.full(1, 2.0))], False),
-    ([model.Softmax(), model.Select(places=np.array([0], dtype=np.int32))], True),
-    ([model.Softmax(), model.Sum(sources=(0, 0))], False),
-    ([model.Quantiles(quantiles=np.zeros((2, 1)), references=np.array([0.0, 1.0]))], True),
-    ([model.Quantiles(quantiles=np.full((2, 1), 3.0), references=np.array([0.0, 1.0]), inverse=True)], False),
-    ([model.Affine(gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardsigmoid"))], True),
-    ([model.Affine(gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardtanh"))], False),
+    ([model.node("clip", low=np.zeros(1), high=np.ones(1))], True),
+    ([model.node("clip", low=np.zeros(1), high=np.full(1, 2.0))], False),
+    ([model.node("softmax"), model.node("select", places=np.array([0], dtype=np.int32))], True),
+    ([model.node("softmax"), model.node("sum", sources=(0, 0))], False),
+    ([model.node("quantiles", quantiles=np.zeros((2, 1)), references=np.array([0.0, 1.0]))], True),
+    ([model.node("quantiles", quantiles=np.full((2, 1), 3.0), references=np.array([0.0, 1.0]), inverse=True)], False),
+    (
+        [
+            model.node(
+                "affine", gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardsigmoid")
+            )
+        ],
+        True,
+    ),
+    (
+        [model.node("affine", gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardtanh"))],
+        False,
+    ),
     ([], False),
 ]
 

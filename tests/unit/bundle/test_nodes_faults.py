@@ -24,16 +24,16 @@ def every_op() -> model.Bundle:
     random = np.random.default_rng(1)
     four = random.normal(size=4)
     layers: tuple[model.Node, ...] = (
-        model.Layer(weights=random.normal(size=(3, 4)), bias=four, activation=IDENTITY),
-        model.Affine(gain=four, shift=four),
-        model.Norm(gain=four, shift=four, epsilon=1e-5),
-        model.Sum(sources=(1, 2)),
-        model.Clip(low=-np.ones(4), high=np.ones(4)),
-        model.Quantiles(quantiles=np.sort(random.normal(size=(5, 4)), axis=0), references=np.linspace(0, 1, 5)),
-        model.Softmax(),
-        model.Concat(sources=(6, 3)),
-        model.Select(places=np.array([7, 0], dtype=np.int32)),
-        model.Layer(weights=random.normal(size=(2, 1)), bias=np.zeros(1), activation=IDENTITY),
+        model.node("dense", weights=random.normal(size=(3, 4)), bias=four, activation=IDENTITY),
+        model.node("affine", gain=four, shift=four),
+        model.node("norm", gain=four, shift=four, epsilon=1e-5),
+        model.node("sum", sources=(1, 2)),
+        model.node("clip", low=-np.ones(4), high=np.ones(4)),
+        model.node("quantiles", quantiles=np.sort(random.normal(size=(5, 4)), axis=0), references=np.linspace(0, 1, 5)),
+        model.node("softmax"),
+        model.node("concat", sources=(6, 3)),
+        model.node("select", places=np.array([7, 0], dtype=np.int32)),
+        model.node("dense", weights=random.normal(size=(2, 1)), bias=np.zeros(1), activation=IDENTITY),
     )
     ones = np.ones(3)
     return bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
@@ -107,8 +107,8 @@ def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None
 def test_a_scale_of_0_divides_nothing(tmp_path: Path) -> None:
     ones = np.ones(3)
     layers = (
-        model.Scale(centre=ones, scale=ones),
-        model.Layer(weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
+        model.node("scale", centre=ones, scale=ones),
+        model.node("dense", weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
     )
     made = bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
     folder = bundles.written(tmp_path / "net", made)

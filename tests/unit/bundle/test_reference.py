@@ -17,9 +17,11 @@ from sklearn.neural_network import MLPRegressor
 
 from builder import reference
 from builder.bundle import activations, model
+from builder.inside import operators
 from tests.support import bundles
 
 Formula = Callable[[reference.Array], reference.Array]
+BETWEEN_LAYERS = [name for name, one in operators.ACTIVATIONS.items() if not one.for_targets]
 X = np.concatenate([np.linspace(-12, 12, 241), [-745.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0]])
 
 # Each in another form than the module's own, and from scipy where it has one.
@@ -66,10 +68,10 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize("name", activations.CONSTANTS)
+@pytest.mark.parametrize("name", operators.ACTIVATIONS)
 def test_each_activation_is_its_formula(name: str) -> None:
     constants, formula = FORMULAS[name]
-    x = X[X < 700] if name in activations.FOR_TARGETS else X
+    x = X[X < 700] if operators.ACTIVATIONS[name].for_targets else X
     ours = reference.activations.activate(activations.Activation(name=name, constants=constants), x)
     np.testing.assert_allclose(ours, formula(x), rtol=1e-12, atol=1e-14)
 
@@ -85,7 +87,7 @@ def test_softplus_is_the_line_above_its_threshold() -> None:
     np.testing.assert_array_equal(reference.activations.activate(activation, np.array([1.5, 3.0])), [1.5, 3.0])
 
 
-@pytest.mark.parametrize("name", [name for name in activations.CONSTANTS if name not in activations.FOR_TARGETS])
+@pytest.mark.parametrize("name", BETWEEN_LAYERS)
 @settings(max_examples=25)
 @given(x=st_numpy.arrays(np.float64, 5, elements=st.floats(-1e6, 1e6)))
 def test_activations_stay_finite_and_do_not_write_to_their_input(name: str, x: reference.Array) -> None:
@@ -104,7 +106,7 @@ def test_a_network_predicts_what_scikit_learn_does(ours: str, theirs: str) -> No
         regressor.fit(x, y)
     names = [ours, ours, "identity"]
     layers = tuple(
-        model.Layer(weights=weights, bias=bias, activation=activations.Activation(name=name))
+        model.node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
         for weights, bias, name in zip(regressor.coefs_, regressor.intercepts_, names, strict=True)
     )
     centre, scale = np.linspace(1, 2, 6), np.linspace(0.5, 3, 6)
@@ -125,8 +127,11 @@ def test_missing_values_are_the_imputation_in_raw_units(data: st.DataObject) -> 
 
 
 def test_one_row_by_hand() -> None:
-    layer = model.Layer(
-        weights=np.array([[2.0], [-1.0]]), bias=np.array([0.25]), activation=activations.Activation(name="relu")
+    layer = model.node(
+        "dense",
+        weights=np.array([[2.0], [-1.0]]),
+        bias=np.array([0.25]),
+        activation=activations.Activation(name="relu"),
     )
     network = model.Mlp(
         layers=(layer,), imputation=np.array([2.0, 4.0]), centre=np.array([1.0, 2.0]), scale=np.array([0.5, 4.0])

@@ -114,13 +114,17 @@ def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[
     random = np.random.default_rng(seed)
     outputs = int(random.integers(1, 4))
     imputation = np.where(random.random(INPUTS) < 0.5, np.nan, 1.0)
-    mixed = model.Layer(
+    mixed = model.node(
+        "dense",
         weights=random.normal(size=(INPUTS, INPUTS)),
         bias=random.normal(size=INPUTS),
         activation=activations.Activation(name="identity"),
     )
-    last = model.Layer(
-        weights=random.normal(size=(outputs, 1)), bias=np.ones(1), activation=activations.Activation(name="sigmoid")
+    last = model.node(
+        "dense",
+        weights=random.normal(size=(outputs, 1)),
+        bias=np.ones(1),
+        activation=activations.Activation(name="sigmoid"),
     )
     changed = dataclasses.replace(
         trees,
@@ -130,7 +134,7 @@ def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[
             imputation=imputation,
             centre=np.array([0.5, 0, 1, 2]),
             scale=np.array([1.0, 2, 0.25, 3]),
-            layers=(model.Select(places=np.array([2, 0, 3, 1], dtype=np.int32)),) if seed % 2 else (mixed,),
+            layers=(model.node("select", places=np.array([2, 0, 3, 1], dtype=np.int32)),) if seed % 2 else (mixed,),
         ),
         finish=(last,),
     )
@@ -202,7 +206,7 @@ def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
 @given(cases())
 def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.Trees, NDArray[np.float64]]) -> None:
     trees, _ = case
-    last = model.Affine(gain=np.ones(1), shift=np.ones(1))
+    last = model.node("affine", gain=np.ones(1), shift=np.ones(1))
     before = model.Prepare(imputation=np.full(INPUTS, np.nan), centre=np.zeros(INPUTS), scale=np.ones(INPUTS))
     for one in (trees, dataclasses.replace(trees, prepare=before, finish=(last,))):
         folder = tmp_path_factory.mktemp("trees") / "bundle"
@@ -255,7 +259,7 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
         "threshold.dtype: float32; float64 is needed",
     ),
     "finish": (
-        lambda trees: dataclasses.replace(trees, finish=(model.Affine(gain=np.ones(2), shift=np.ones(2)),)),
+        lambda trees: dataclasses.replace(trees, finish=(model.node("affine", gain=np.ones(2), shift=np.ones(2)),)),
         "finish.gain0",
     ),
 }

@@ -434,7 +434,7 @@ def test_bundles_are_shown_and_checked_where_only_numpy_is(copied: Path) -> None
         done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
         assert done.returncode == 0, done.stderr
     quantiles = np.sort(np.random.default_rng(1).normal(size=(5, 4)), axis=0)
-    looked_up = model.Quantiles(quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,))
+    looked_up = model.node("quantiles", quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,))
     network = bundles.mlp(3)
     network = dataclasses.replace(network, layers=(network.layers[0], looked_up, network.layers[1]))
     bundles.written(copied / "quantiles", bundles.bundle(network=network))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from builder import reference
 from builder.bundle import activations, model
+from builder.inside import operators
 from tests.support import bundles, pickles
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROWS = 40
-BETWEEN_LAYERS = sorted(set(activations.CONSTANTS) - set(activations.FOR_TARGETS))
+BETWEEN_LAYERS = sorted(name for name, one in operators.ACTIVATIONS.items() if not one.for_targets)
 DTYPES = ("float32", "float64")
 EXPONENTS = st.floats(-8.9, 8.9)  # of a scale, from 1e-9 to 1e9
 
@@ -31,7 +32,8 @@ EXPONENTS = st.floats(-8.9, 8.9)  # of a scale, from 1e-9 to 1e9
 def activation(name: str, draw: st.DrawFn, *, moderate: bool) -> activations.Activation:
     """Draw the constants of an activation: within all that a bundle may have, or what people train with."""
     constants = {}
-    for key, allowed in activations.CONSTANTS[name].items():
+    for key, allowed in operators.ACTIVATIONS[name].constants.items():
+        assert allowed.default is not None
         near = sorted((allowed.default / 2, allowed.default * 2))
         least, most = near if moderate or name == "hardtanh" else (allowed.least, allowed.most)
         constants[key] = draw(st.floats(least, most))
@@ -48,7 +50,8 @@ def draw_layers(draw: st.DrawFn, sizes: list[int], random: np.random.Generator, 
     last = ("identity", "sigmoid") if moderate else tuple(BETWEEN_LAYERS)
     names = [draw(st.sampled_from(BETWEEN_LAYERS)) for _ in sizes[2:]] + [draw(st.sampled_from(last))]
     return tuple(
-        model.Layer(
+        model.node(
+            "dense",
             weights=(random.normal(size=(wide, narrow)) * math.sqrt(2 / wide)).astype(kind),
             bias=random.normal(size=narrow).astype(kind),
             activation=activation(name, draw, moderate=moderate),
@@ -164,22 +167,22 @@ def test_an_input_far_from_zero_keeps_its_digits() -> None:
 
 def test_weights_beyond_float32_are_kept() -> None:
     made = bundles.bundle(400, network=bundles.mlp(400, widths=(100,)))
-    made.model.layers[0].weights[:] *= np.float32(1e35)
+    made.model.layers[0]["weights"][:] *= np.float32(1e35)
     made.model.scale[:] = 1e-9
-    made.model.layers[1].weights[:] *= np.float32(1e-35)
+    made.model.layers[1]["weights"][:] *= np.float32(1e-35)
     assert_near_the_reference(made, np.random.default_rng(1).integers(0, 5, size=(ROWS, 400)).astype(float))
 
 
-@pytest.mark.parametrize("name", activations.CONSTANTS)
+@pytest.mark.parametrize("name", operators.ACTIVATIONS)
 @pytest.mark.parametrize(("dtype", "digits"), [("float32", 2e-6), ("float64", 1e-13)])
 def test_each_activation_keeps_its_digits(name: str, dtype: str, digits: float) -> None:
     """Where the result is tiny as well; the reference's own tanh forms lose theirs below its epsilon."""
     sizes = 10.0 ** np.linspace(-30, 6, 200)
-    sizes = sizes[sizes < 80] if name in activations.FOR_TARGETS else sizes  # e**88 is beyond float32
+    sizes = sizes[sizes < 80] if operators.ACTIVATIONS[name].for_targets else sizes  # e**88 is beyond float32
     hidden = np.concatenate([sizes, -sizes, np.linspace(-12, 12, 101)]).astype(dtype)
     one = activations.Activation(name=name)
     namespace = pickles.predict_of(bundles.bundle(1)).__globals__
-    found = namespace["ACTIVATIONS"][name](hidden.copy(), dict(one.constants))
+    found = namespace["ACTIVATION_FUNCTIONS"][name](hidden.copy(), dict(one.constants))
     assert found.dtype == dtype
     expected = reference.activations.activate(one, hidden.astype(np.float64))
     # The smallest float32 is 1e-45; exp of what is rounded to float32 is off by the exponent's size times its step.
