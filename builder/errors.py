@@ -162,6 +162,12 @@ class ExportError(BuilderError):
     exit_code = 2
 
 
+class MissingLibraryError(BuilderError):
+    """A library that this model takes to predict is not installed here."""
+
+    exit_code = 2
+
+
 class DataError(ProblemsError):
     """Live data that cannot be read, or that lacks what the model needs."""
 

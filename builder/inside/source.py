@@ -8,6 +8,7 @@ dropped because all of them share one namespace.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import types
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ def files_of(kinds: Iterable[str], steps: Iterable[str]) -> tuple[str, ...]:
     return (*FIRST, *dict.fromkeys(named), *LAST)
 
 
+@functools.cache
 def compile_file(path: Path) -> types.CodeType:
     """Compile one file of the predict source, its relative imports left out."""
     text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from builder.bundle import post
-from builder.reference import post as reference
 from tests.support import bundles
+from tests.support.formulas import post as reference
 
 if TYPE_CHECKING:
     from pathlib import Path

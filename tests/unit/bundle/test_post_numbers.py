@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.bundle import post
-from builder.reference import post as reference
 from builder.schema import parse
 from tests.support import bundles, pickles, post_case, post_steps
+from tests.support.formulas import post as reference
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.bundle import model as bundle_model
-from builder.reference import activations
+from tests.support.formulas import activations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ def scaled(
 
 
 @singledispatch
-def _compute(node: object, given: list[Array]) -> Array:  # noqa: ARG001 - the kinds of node below take both
+def _compute(node: object, given: list[Array]) -> Array:
     """Return what a node makes of what it takes, before its activation: float64 (rows, n_out)."""
     raise TypeError(f"{type(node).__name__} is no node")
 
@@ -85,12 +85,12 @@ def _norm(node: bundle_model.Norm, given: list[Array]) -> Array:
 
 
 @_compute.register
-def _sum(node: bundle_model.Sum, given: list[Array]) -> Array:  # noqa: ARG001
+def _sum(node: bundle_model.Sum, given: list[Array]) -> Array:
     return sum(given[1:], start=given[0])
 
 
 @_compute.register
-def _concat(node: bundle_model.Concat, given: list[Array]) -> Array:  # noqa: ARG001
+def _concat(node: bundle_model.Concat, given: list[Array]) -> Array:
     return np.concatenate(given, axis=1)
 
 
@@ -116,7 +116,7 @@ def _quantiles(node: bundle_model.Quantiles, given: list[Array]) -> Array:
 
 
 @_compute.register
-def _softmax(node: bundle_model.Softmax, given: list[Array]) -> Array:  # noqa: ARG001
+def _softmax(node: bundle_model.Softmax, given: list[Array]) -> Array:
     powers = np.exp(given[0] - given[0].max(axis=1, keepdims=True))  # less the largest: none overflows
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -124,7 +124,7 @@ def _softmax(node: bundle_model.Softmax, given: list[Array]) -> Array:  # noqa: 
 
 def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
     """Return each value's share; where several quantiles are alike, the middle of theirs."""
-    from scipy import special  # noqa: PLC0415 - 0.5 s that only this node need pay
+    from scipy import special
 
     upper = np.interp(x, quantiles, references)
     lower = -np.interp(-x, -quantiles[::-1], -references[::-1])
@@ -141,7 +141,7 @@ def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool
 
 def _from_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
     """Return the value whose share is given."""
-    from scipy import special  # noqa: PLC0415 - as above
+    from scipy import special
 
     share = special.ndtr(x) if normal else x
     edge = EDGE if normal else 0.0
