@@ -68,7 +68,7 @@ def _bundle() -> model.Bundle:
         features=names[:_INPUTS],
         model=network,
         golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
-        post=(post.Neutralize(features=names, scope="frame"), post.Rank()),
+        post=(post.step("neutralize", features=names, scope="frame"), post.step("rank")),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )
 

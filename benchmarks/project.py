@@ -86,6 +86,6 @@ def big_bundle() -> model.Bundle:
         features=tuple(f"feature_{place:04d}" for place in range(count)),
         model=network,
         golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
-        post=(post.Rank(),),
+        post=(post.step("rank"),),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )

@@ -11,15 +11,17 @@ import ast
 import functools
 import sys
 import types
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
 MODULE = "numerai_builder_model"
 
-# What every pickle has, what each kind and each post-processing step adds, and the end; in the order of compiling.
+PREDICT = Path(__file__).resolve().parent / "predict"
+
+# What every pickle has, what each kind adds, and the end; in the order of compiling. A step adds the file of its name.
 FIRST = ("threads.py", "runners.py", "inputs.py")
 KIND_FILES = {
     "ensemble": ("rank.py", "gaussianize.py", "ensemble.py"),
@@ -29,30 +31,48 @@ KIND_FILES = {
     "lightgbm": ("activations.py", "nodes.py", "boosters.py"),
     "custom": ("custom.py",),
 }
-STEP_FILES = {
-    "rank": ("rank.py",),
-    "gaussianize": ("rank.py", "gaussianize.py"),
-    "standardize": ("rank.py", "standardize.py"),
-    "neutralize": ("rank.py", "benchmark_columns.py", "neutralize.py"),
-    "blend": ("rank.py", "gaussianize.py", "benchmark_columns.py", "blend.py"),
-    "clip": ("clip.py",),
-}
 LAST = ("entry.py",)
 
 
-def files_of(kinds: Iterable[str], steps: Iterable[str]) -> tuple[str, ...]:
+@functools.cache
+def steps() -> dict[str, dict[str, Any]]:
+    """Return the definition of each post-processing step by its name, in the order of the names.
+
+    It is the literal ``NAME_STEP`` of ``NAME.py`` (``predict/runners.py`` says what is in it). The files are read, not
+    run: numpy and pandas take longer to load than a command that changes nothing may run.
+    """
+    found = {}
+    for path in sorted(PREDICT.glob("*.py")):
+        text, name = path.read_text(encoding="utf-8"), f"{path.stem.upper()}_STEP"
+        if f"\n{name} = " not in text:
+            continue
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+                found[path.stem] = ast.literal_eval(node.value)
+    return found
+
+
+def files_of(kinds: Iterable[str], used: Iterable[str]) -> tuple[str, ...]:
     """Return the files of the predict source that a model of these kinds, with these steps, is made of.
 
     Raises:
         ValueError: there is no such kind or step.
     """
-    wanted, used = set(kinds), set(steps)
-    unknown = sorted((wanted - KIND_FILES.keys()) | (used - STEP_FILES.keys()))
+    wanted, used = set(kinds), set(used)
+    unknown = sorted((wanted - KIND_FILES.keys()) | (used - steps().keys()))
     if unknown:
         raise ValueError(f"no file does {', '.join(unknown)}")
     named = [name for kind, names in KIND_FILES.items() if kind in wanted for name in names]
-    named += [name for step, names in STEP_FILES.items() if step in used for name in names]
-    return (*FIRST, *dict.fromkeys(named), *LAST)
+    named += [name for step in sorted(used) for name in _with_imports(f"{step}.py")]
+    return tuple(dict.fromkeys([*FIRST, *named, *LAST]))
+
+
+def _with_imports(name: str) -> Iterator[str]:
+    """Yield the files that a file imports, those that they import before them, and it."""
+    for node in ast.parse((PREDICT / name).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield from _with_imports(f"{node.module}.py")
+    yield name
 
 
 @functools.cache

@@ -84,7 +84,7 @@ def make(out: Path) -> model.Bundle:
         benchmarks=BENCHMARKS,
         model=mlp,
         golden=model.Golden(inputs=rows, predictions=forward(mlp, rows)),
-        post=(post.Rank(scope="era", ties="average"),),
+        post=(post.step("rank", scope="era", ties="average"),),
         trained={
             "framework": "numpy",
             "version": np.__version__,

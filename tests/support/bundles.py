@@ -58,7 +58,7 @@ def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.
         benchmarks=tuple(benchmarks),
         model=network,
         golden=model.Golden(inputs=inputs, predictions=formulas.predict(network, inputs)),
-        post=(post.Rank(),),
+        post=(post.step("rank"),),
         trained={"framework": "numpy", "version": "2", "seed": 1, "score": 0.5, "early": False, "eras": ("1", "2")},
     )
 

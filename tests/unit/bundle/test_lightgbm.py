@@ -63,7 +63,7 @@ def bundle(of: model.LightGbm, features: int = 4) -> model.Bundle:
         features=tuple(f"feature_{place}" for place in range(features)),
         model=of,
         golden=model.Golden(inputs=inputs, predictions=formulas.predict(of, inputs)),
-        post=(post.Rank(),),
+        post=(post.step("rank"),),
     )
 
 

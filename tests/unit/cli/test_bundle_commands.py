@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest_socket
 from builder.build import artifact
 from builder.bundle import model
 from builder.bundle.storage import files, write
-from tests.support import bundles, command, ensembles, http_files
+from tests.support import bundles, command, ensembles, http_files, pickles
 from tests.support.command import call, loaded, said
 
 if TYPE_CHECKING:
@@ -111,6 +112,25 @@ def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
     err = said(capsys)[1]
     assert f"{folder}/golden.npz: predictions: the model's own numbers give up to 1 away" in err
     assert "(row 3), " in err
+
+
+def test_a_booster_is_compared_by_its_library_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pickles.scenario_bundle("lightgbm")
+    good, bad = bundles.written(tmp_path / "good", made), tmp_path / "bad"
+    golden = dataclasses.replace(made.golden, predictions=made.golden.predictions + 1)
+    write.write(bad, dataclasses.replace(made, golden=golden))
+    assert call("bundle", "check", str(good)) == 0
+    assert said(capsys)[1] == ""
+    assert call("bundle", "check", str(bad)) == 2
+    assert "export the model again" in said(capsys)[1]
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert call("bundle", "check", str(bad), "--json") == 0
+    out, err = said(capsys)
+    assert json.loads(out)["good"]
+    assert err.startswith("note: the golden rows are not compared: lightgbm is not installed")
+    assert "pip install lightgbm" in err
 
 
 def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from builder.inside import source
 from tests.support import pickles
 
 FOLDER = paths.inside_folder() / "predict"
-ORDER = source.files_of(source.KIND_FILES, source.STEP_FILES)
+ORDER = source.files_of(source.KIND_FILES, source.steps())
 FILES = sorted(ORDER)
 AT_THE_TOP = {"__future__", "typing", "numpy", "pandas"}
 LATER = {"lightgbm", "scipy", "threadpoolctl", "zlib"}  # slow to load, or not in every image
