@@ -47,7 +47,8 @@ def predict(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> A
         float64 (rows,). Not finite where the numbers leave float64's range: the caller judges that.
 
     Raises:
-        errors.MissingLibraryError: pandas is not installed, or a library that this model needs.
+        errors.LibraryError: pandas is not installed, or a library that this model needs.
+        errors.BundleError: LightGBM refuses the booster's text.
     """
     if isinstance(model, bundle_model.Ensemble):
         return combine(model.members, _member_predictions(model, inputs), eras=eras)
@@ -80,7 +81,7 @@ def predict_with_bounds(model: bundle_model.Model, inputs: Array, *, eras: Eras 
 def golden_bounds(model: bundle_model.Model, golden: bundle_model.Golden) -> Array:
     """Return how far a pickle's predictions of the golden rows may be from the framework's: float64 (rows,).
 
-    A member of an ensemble that cannot run here, for want of its library, may be three rank steps away.
+    A member of an ensemble that does not run here, above all for want of its library, may be three rank steps away.
     """
     if not isinstance(model, bundle_model.Ensemble):
         return np.full(len(golden.predictions), bound(golden.predictions))
@@ -88,7 +89,7 @@ def golden_bounds(model: bundle_model.Model, golden: bundle_model.Golden) -> Arr
     for member in model.members:
         try:
             values.append(_member_prediction(member, model, golden.inputs.astype(np.float64)))
-        except errors.MissingLibraryError:
+        except (errors.LibraryError, errors.BundleError):
             values.append(None)
     return _ensemble_bounds(model.members, values, golden.predictions, None)
 
@@ -102,7 +103,7 @@ def combine(members: Sequence[bundle_model.Member], predictions: Sequence[Array]
         eras: As of ``predict``.
 
     Raises:
-        errors.MissingLibraryError: pandas is not installed; or SciPy, where a member is gaussianised.
+        errors.LibraryError: pandas is not installed; or SciPy, where a member is gaussianised.
     """
     folded = {
         "kind": "ensemble",
@@ -193,9 +194,17 @@ def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
             predictions: Array = module.predict_raw(live, benchmarks)
     except ModuleNotFoundError as error:
         library = str(error.name).partition(".")[0]
-        raise errors.MissingLibraryError(
-            f"{library} is not installed, and this model does not predict without it; pip install {library}"
+        raise errors.LibraryError(
+            f"{library} is not installed, and this model does not predict without it; run `pip install {library}`"
         ) from error
+    except (ImportError, OSError) as error:
+        raise errors.LibraryError(
+            f"a library that this model takes to predict does not load: {error}; install it again"
+        ) from error
+    except Exception as error:
+        if not type(error).__module__.startswith("lightgbm."):
+            raise
+        raise errors.BundleError([f"LightGBM refuses the booster's text: {error}; export the model again"]) from error
     return predictions
 
 

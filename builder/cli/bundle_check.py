@@ -56,9 +56,12 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
     said = bundle.golden.predictions
     try:
         expected, bounds = exact.predict_with_bounds(bundle.model, bundle.golden.inputs.astype(np.float64))
-    except errors.MissingLibraryError as error:
-        print(f"note: the golden rows are not compared: {error}; `validate` compares them too", file=sys.stderr)
+    except errors.LibraryError as error:
+        note = f"note: the golden rows are not compared: {error}; `validate` compares them too"
+        print(escape(note), file=sys.stderr)
         return
+    except errors.BundleError as error:
+        raise errors.BundleError([f"{folder}: {fault}" for fault in error.faults]) from error
     difference, bound = exact.compare(said, expected, bounds)
     if not difference <= bound:
         with np.errstate(invalid="ignore"):

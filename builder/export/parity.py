@@ -39,7 +39,7 @@ def compare(
 
     Raises:
         errors.ExportError: The difference is beyond the bound.
-        errors.MissingLibraryError: A library that the model takes to predict is not installed.
+        errors.LibraryError: A library that the model takes to predict is not installed.
     """
     if isinstance(model, bundle_model.Custom):
         return None

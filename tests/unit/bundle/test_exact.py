@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import sys
 import warnings
 from typing import Any
@@ -133,8 +134,16 @@ def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
 def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     booster = pickles.scenario_bundle("lightgbm")
     without(monkeypatch, "lightgbm")
-    with pytest.raises(errors.MissingLibraryError, match=r"^lightgbm is not installed.*pip install lightgbm$"):
+    with pytest.raises(errors.LibraryError, match=r"^lightgbm is not installed.*run `pip install lightgbm`$"):
         exact.predict(booster.model, np.zeros((2, 12)))
+
+
+def test_a_text_that_lightgbm_refuses_is_a_fault_of_the_bundle() -> None:
+    booster: Any = pickles.scenario_bundle("lightgbm").model
+    text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
+    booster = dataclasses.replace(booster, text=gzip.compress(text, mtime=0))
+    with pytest.raises(errors.BundleError, match="LightGBM refuses the booster's text: Unknown objective"):
+        exact.predict(booster, np.zeros((2, 12)))
 
 
 @pytest.mark.parametrize("transform", ["raw", "rank", "gaussian"])
