@@ -164,9 +164,17 @@ class ExportError(BuilderError):
 
 
 class LibraryError(BuilderError):
-    """A library that this model takes to predict is not installed here, or does not load."""
+    """A library that this model takes to predict is not installed here, or does not load.
+
+    Attributes:
+        library: Its name; None where several may be meant.
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str, *, library: str | None = None) -> None:
+        super().__init__(text)
+        self.library = library
 
 
 class DataError(ProblemsError):

@@ -195,7 +195,8 @@ def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
     except ModuleNotFoundError as error:
         library = str(error.name).partition(".")[0]
         raise errors.LibraryError(
-            f"{library} is not installed, and this model does not predict without it; run `pip install {library}`"
+            f"{library} is not installed, and this model does not predict without it; run `pip install {library}`",
+            library=library,
         ) from error
     except (ImportError, OSError) as error:
         raise errors.LibraryError(
