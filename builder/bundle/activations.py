@@ -1,6 +1,6 @@
 """The activations that a layer may have, and the constants of each; imports no numpy.
 
-What each computes, with its constants:
+What each computes, with its constants, in the words of ``builder.reference``, which has the formulas:
 
 ================ ======================================= ===========================
 name             constants (default)                     the same as

@@ -20,7 +20,7 @@ op            further keys                     arrays: a stem, and the node's pl
 ============= ================================ ==============================================
 
 The second layer of a network has ``w1`` and ``b1``; a list inside something has a prefix: ``finish.w1``. What each op
-computes is said in ``builder.bundle.model``.
+computes is said in ``builder.bundle.model``, in the words of ``builder.reference.nodes``, which has the formulas.
 """
 
 from __future__ import annotations
