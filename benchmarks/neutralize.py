@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import in_container, project, table
-from builder import paths, reference
-from builder.bundle import activations, model, post
+from builder import paths
+from builder.bundle import activations, exact, model, post
 from builder.bundle.storage import write
 from builder.validate import data
 
@@ -68,8 +68,8 @@ def _bundle() -> model.Bundle:
     return model.Bundle(
         features=names[:_INPUTS],
         model=network,
-        golden=model.Golden(inputs=rows, predictions=reference.predict(network, rows)),
-        post=(post.Neutralize(features=names, scope="frame"), post.Rank()),
+        golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
+        post=(post.step("neutralize", features=names, scope="frame"), post.step("rank")),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import reference
-from builder.bundle import activations, model, post
+from builder.bundle import activations, exact, model, post
 from builder.bundle.storage import write
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def big_bundle() -> model.Bundle:
     return model.Bundle(
         features=tuple(f"feature_{place:04d}" for place in range(count)),
         model=network,
-        golden=model.Golden(inputs=rows, predictions=reference.predict(network, rows)),
-        post=(post.Rank(),),
+        golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
+        post=(post.step("rank"),),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )

@@ -73,7 +73,7 @@ def _bundle(inputs: NDArray[Any]) -> model.Bundle:
         features=tuple(f"feature_{place:02d}" for place in range(_FEATURES)),
         model=model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True),
         golden=model.Golden(inputs=rows, predictions=forest.predict(rows)),
-        post=(post.Rank(),),
+        post=(post.step("rank"),),
         trained={"framework": "scikit-learn", "note": "made-up rows, for speed"},
     )
 

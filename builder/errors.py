@@ -7,6 +7,7 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── ConfigError     2    a config file
     ├── BundleError     2    a model bundle
     ├── ExportError     2    a trained model that cannot be expressed
+    ├── LibraryError    2    a library that predicting takes is not installed, or does not load
     ├── DataError       2    live data to predict on
     ├── ArtifactError   2    dist/NAME: absent, cut short, edited, or not what this tool writes
     │   └── FileKindError  2  a file there is a link, a device, too large, or one too many
@@ -160,6 +161,20 @@ class ExportError(BuilderError):
     """A trained model has a part that no bundle can hold, or comes without what an export takes."""
 
     exit_code = 2
+
+
+class LibraryError(BuilderError):
+    """A library that this model takes to predict is not installed here, or does not load.
+
+    Attributes:
+        library: Its name; None where several may be meant.
+    """
+
+    exit_code = 2
+
+    def __init__(self, text: str, *, library: str | None = None) -> None:
+        super().__init__(text)
+        self.library = library
 
 
 class DataError(ProblemsError):

@@ -1,8 +1,7 @@
 """Post-processing steps as values, shared by configs and bundles.
 
 Written as a list of mappings with one key each, ``- rank: {scope: era, ties: average}``; ``- rank: {}`` means the
-defaults. To add a step: one frozen dataclass here, one entry in ``KINDS``, one alternative in ``Step``, and what it
-does in ``builder.reference.post`` and ``builder/inside/predict``.
+defaults. What a step is called, takes and does is defined in its file of ``builder/inside/predict`` alone.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from builder.inside import source
 from builder.schema import parse
 from builder.text import listed
 
@@ -22,128 +22,83 @@ Column = Annotated[
 ]
 """The name of a feature or of a benchmark model."""
 Columns = Annotated[tuple[Column, ...], parse.length(1, 100_000)]
-Scope = Literal["era", "frame"]
 
 BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
 """The steps whose results are in [0, 1] whatever comes before them, as a message offers them."""
 
 _OTHER_COLUMNS = frozenset({"id", "era", "data_type"})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Rank:
-    """Replace predictions by their percent ranks in (0, 1].
-
-    Attributes:
-        scope: Rank the rows of each era by themselves, or the whole frame at once.
-        ties: Equal predictions get the mean of their ranks, or ranks in the order of the rows.
-    """
-
-    scope: Scope = "era"
-    ties: Literal["average", "first"] = "average"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Gaussianize:
-    """Replace predictions by normal quantiles of their ranks: (rank - 1/2) / rows, ties sharing the mean rank.
-
-    Attributes:
-        scope: Within each era, or over the whole frame.
-    """
-
-    scope: Scope = "era"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Standardize:
-    """Bring predictions to mean 0 and standard deviation 1 (of all rows: divided by their number); equal ones to 0.
-
-    Attributes:
-        scope: Within each era, or over the whole frame.
-    """
-
-    scope: Scope = "era"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Neutralize:
-    """Take off a part of what least squares with an intercept explains by some columns; name one sort of them.
-
-    Attributes:
-        features: Feature columns.
-        group: A feature set of the tournament's features.json, such as medium; its names go into the pickle.
-        benchmarks: Benchmark columns.
-        proportion: How much of the explained part is taken off: 1 is all of it.
-        scope: Within each era, or over the whole frame as in the official example.
-    """
-
-    features: Columns | None = None
-    group: Annotated[str, parse.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")] | None = (
-        None
-    )
-    benchmarks: Columns | None = None
-    proportion: Annotated[float, parse.between(0, 1)] = 1.0
-    scope: Scope = "era"
-
-    def __post_init__(self) -> None:
-        given = [key for key in ("features", "group", "benchmarks") if getattr(self, key) is not None]
-        if len(given) != 1:
-            came = " and ".join(given) if given else "no columns"
-            raise ValueError(f"{came} stand here; one of features, group, benchmarks is needed")
-        names = self.features or self.benchmarks or ()
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ValueError(f"{given[0]} has {listed(twice)} more than once; leave one of each")
-        other = [name for name in names if name in _OTHER_COLUMNS or name.startswith("target")]
-        if other:
-            raise ValueError(f"{listed(other)} cannot be neutralised to; {given[0]} are needed")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Blend:
-    """Mix predictions with a benchmark model's: (1 - weight) * predictions + weight * benchmark.
-
-    Attributes:
-        benchmark: The benchmark's column.
-        weight: The benchmark's part.
-        transform: What is done to both first: rank (percent ranks), gaussian (normal quantiles of them), raw (nothing).
-        scope: Within what they are ranked, and whose mean stands in for a benchmark that a row lacks.
-    """
-
-    benchmark: Column
-    weight: Annotated[float, parse.between(0, 1)] = 0.5
-    transform: Literal["rank", "gaussian", "raw"] = "rank"
-    scope: Scope = "era"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
-    """Hold predictions to [low, high].
-
-    Attributes:
-        low: What is below becomes this.
-        high: What is above becomes this.
-    """
-
-    low: Annotated[float, parse.between(-1_000_000_000, 1_000_000_000)] = 0.0
-    high: Annotated[float, parse.between(-1_000_000_000, 1_000_000_000)] = 1.0
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(f"low is {self.low:g} and high {self.high:g}; low has to be below high")
-
-
-KINDS: dict[str, type] = {
-    "rank": Rank,
-    "gaussianize": Gaussianize,
-    "standardize": Standardize,
-    "neutralize": Neutralize,
-    "blend": Blend,
-    "clip": Clip,
+_LISTS = ("features", "benchmarks")
+_TYPES: dict[str, Any] = {
+    "scope": Literal["era", "frame"],
+    "features": Columns,
+    "benchmarks": Columns,
+    "benchmark": Column,
+    "group": Annotated[str, parse.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
 }
+"""Types of options that are the same in every step; ``builder/inside/predict/runners.py`` describes them."""
+
+
+def _kind(name: str, definition: Mapping[str, Any]) -> type:
+    """Return the dataclass of a step, whose fields are its options."""
+    one_of = definition.get("one_of", ())
+    fields = []
+    for option, entry in definition["options"].items():
+        kind, default = _type(entry), entry.get("default", dataclasses.MISSING)
+        if entry["type"] == "scope":
+            default = "era"
+        elif option in one_of:
+            kind, default = kind | None, None
+        fields.append((option, kind, dataclasses.field(default=default)))
+    attributes = "".join(f"    {option}: {entry['text']}\n" for option, entry in definition["options"].items())
+    namespace = {
+        "__doc__": f"{definition['text']}\n\nAttributes:\n{attributes}",
+        "__module__": __name__,
+        "__post_init__": _check,
+    }
+    return dataclasses.make_dataclass(name.capitalize(), fields, namespace=namespace, frozen=True, kw_only=True)
+
+
+def _type(entry: Mapping[str, Any]) -> Any:
+    literal: Any = Literal
+    match entry["type"]:
+        case "choice":
+            return literal[tuple(entry["choices"])]
+        case "number":
+            return Annotated[float, parse.between(entry["least"], entry["most"])]
+        case shared:
+            return _TYPES[shared]
+
+
+def _check(step: Step) -> None:
+    """Make sure that a step's options agree with one another.
+
+    Raises:
+        ValueError: They do not.
+    """
+    definition = definition_of(step)
+    one_of = definition.get("one_of", ())
+    given = [option for option in one_of if getattr(step, option) is not None]
+    if one_of and len(given) != 1:
+        came = " and ".join(given) if given else "no columns"
+        raise ValueError(f"{came} stand here; one of {', '.join(one_of)} is needed")
+    for option, entry in definition["options"].items():
+        names = getattr(step, option) if entry["type"] in _LISTS else None
+        twice = [name for name, count in Counter(names or ()).items() if count > 1]
+        if twice:
+            raise ValueError(f"{option} has {listed(twice)} more than once; leave one of each")
+        other = [name for name in names or () if name in _OTHER_COLUMNS or name.startswith("target")]
+        if other:
+            raise ValueError(f"{listed(other)} cannot be neutralised to; {option} are needed")
+    if isinstance(definition["range"], list):
+        (low, least), (high, most) = ((option, getattr(step, option)) for option in definition["range"])
+        if not least < most:
+            raise ValueError(f"{low} is {least:g} and {high} {most:g}; {low} has to be below {high}")
+
+
+KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.steps().items()}
 """Every step by its key."""
 
-Step = Annotated[Rank | Gaussianize | Standardize | Neutralize | Blend | Clip, parse.Keyed(kinds=KINDS)]
+Step = Annotated[Any, parse.Keyed(kinds=KINDS)]
 """One step; in a file, a mapping with the one key that names it."""
 
 
@@ -178,9 +133,35 @@ def as_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
     return [parse.as_data(Step, step) for step in steps]
 
 
+def step(name: str, **options: object) -> Step:
+    """Return a step with these options and the defaults of the others: ``step("rank", scope="frame")``.
+
+    Raises:
+        ValueError: There is no such step or option, or a value is invalid.
+    """
+    data = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
+    parsed = parse.parse(Steps, {"post": [{name: data}]})
+    if isinstance(parsed, list):
+        texts = (f"{'.'.join(map(str, problem.path[2:]))}: {problem.text}" for problem in parsed)
+        raise ValueError("; ".join(texts))  # noqa: TRY004 - a value in it is at fault
+    return parsed.post[0]
+
+
 def name_of(step: Step) -> str:
     """Return the key that a step has in a file."""
     return next(name for name, kind in KINDS.items() if type(step) is kind)
+
+
+def definition_of(step: Step) -> Mapping[str, Any]:
+    """Return what the step's file says of it; ``builder/inside/predict/runners.py`` describes the keys."""
+    return source.steps()[name_of(step)]
+
+
+def _given(step: Step, kind: str) -> dict[str, Any]:
+    """Return the options of a type that a step has, by name."""
+    options = definition_of(step)["options"].items()
+    found = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
+    return {option: value for option, value in found.items() if value is not None}
 
 
 def needs(steps: Sequence[Step]) -> Needs:
@@ -188,22 +169,21 @@ def needs(steps: Sequence[Step]) -> Needs:
     features: dict[str, None] = {}
     benchmarks: dict[str, None] = {}
     for step in steps:
-        if isinstance(step, Neutralize):
-            features |= dict.fromkeys(step.features or ())
-            benchmarks |= dict.fromkeys(step.benchmarks or ())
-        elif isinstance(step, Blend):
-            benchmarks[step.benchmark] = None
+        for names in _given(step, "features").values():
+            features |= dict.fromkeys(names)
+        for names in _given(step, "benchmarks").values():
+            benchmarks |= dict.fromkeys(names)
+        benchmarks |= dict.fromkeys(_given(step, "benchmark").values())
     return Needs(
         features=tuple(features),
         benchmarks=tuple(benchmarks),
-        era=any(getattr(step, "scope", "frame") == "era" for step in steps),
+        era=any("era" in _given(step, "scope").values() for step in steps),
     )
 
 
 def groups(steps: Sequence[Step]) -> dict[int, str]:
     """Return the feature groups that are named, by the place of their step."""
-    found = {place: step.group for place, step in enumerate(steps) if isinstance(step, Neutralize)}
-    return {place: group for place, group in found.items() if group is not None}
+    return {place: group for place, step in enumerate(steps) for group in _given(step, "group").values()}
 
 
 def with_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
@@ -212,12 +192,13 @@ def with_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> 
     Raises:
         KeyError: A group is not among ``names``.
     """
-    return tuple(
-        dataclasses.replace(step, group=None, features=names[step.group])
-        if isinstance(step, Neutralize) and step.group is not None
-        else step
-        for step in steps
-    )
+    named = []
+    for step in steps:
+        changes: dict[str, Any] = {}
+        for option, group in _given(step, "group").items():
+            changes = {option: None, "features": names[group]}
+        named.append(dataclasses.replace(step, **changes))
+    return tuple(named)
 
 
 def unbounded(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
@@ -234,22 +215,26 @@ def unbounded(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
     """
     place = None if model_bounded else -1
     for at, step in enumerate(steps):
-        match step:
-            case Rank():
+        match _range(step):
+            case "unit":
                 place = None
-            case Clip(low=low, high=high):
-                inside = low >= 0 and high <= 1
-                if inside:
-                    place = None
-                elif low > 1 or high < 0:
-                    place = at
-            case Blend(transform="rank"):
-                place = None
-            case Blend(transform="raw"):
-                pass
-            case _:
+            case "any":
                 place = at
     return place
+
+
+def _range(step: Step) -> str:
+    """Return where a step's results lie: ``unit``, in [0, 1]; ``kept``, in it if what it is given does; ``any``."""
+    said = definition_of(step)["range"]
+    if isinstance(said, list):
+        low, high = (getattr(step, option) for option in said)
+        if low >= 0 and high <= 1:
+            return "unit"
+        return "any" if low > 1 or high < 0 else "kept"
+    if isinstance(said, dict):
+        ((option, words),) = said.items()
+        said = words[getattr(step, option)]
+    return str(said)
 
 
 def unbounded_fault(steps: Sequence[Step], *, model_bounded: bool) -> str | None:

@@ -16,10 +16,10 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-BASE = ("numpy",)
+BASE = ("numpy", "pandas")
 BUILD = ("docker", "dotenv", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy", "yaml")
 """What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""
-ALL = (*BASE, *BUILD)
+ALL = tuple(dict.fromkeys((*BASE, *BUILD)))
 
 
 def missing(modules: Iterable[str] = ALL) -> list[str]:

@@ -115,7 +115,7 @@ def steps_of(bundle: bundle_model.Bundle) -> PostSection:
             note=note,
         )
     if fault:
-        added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.Rank()])[0])]
+        added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.step("rank")])[0])]
         return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
     if not data:
         return PostSection(lines=(f"{head}: nothing, since the model's own lie in [0, 1].", "post: []"))

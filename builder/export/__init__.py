@@ -1,8 +1,7 @@
 """From a trained model to a bundle, where it was trained: ``export(model, "mymodel.bundle.zip", sample=X)``.
 
-Imports nothing but numpy and the framework of the model it is given; pandas for a frame, a model that was trained on
-one, or a function. A framework is a module here that has what ``frameworks.Framework`` declares, and a line in
-``known.MODULES``.
+Imports nothing but numpy, pandas and the framework of the model it is given; SciPy where the model takes it to predict.
+A framework is a module here that has what ``frameworks.Framework`` declares, and a line in ``known.MODULES``.
 """
 
 from __future__ import annotations

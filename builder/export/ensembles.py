@@ -6,7 +6,6 @@ Each member is translated by its own framework's module, over the columns that i
 from __future__ import annotations
 
 import difflib
-import statistics
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import numpy as np
 
 from builder import errors
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.export import arguments, converted, frameworks, known, parity
 from builder.text import listed
@@ -296,11 +296,8 @@ def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Ar
     """Return the frameworks' predictions put together, all rows being one era."""
 
     def predict(inputs: Array) -> Array:
-        total = np.zeros(len(inputs))
-        for part in parts:
-            values = _predict(part.found, inputs[:, part.places], imputation[part.places])
-            total += part.member.weight * _transformed(part.member.transform, values)
-        return total / sum(abs(part.member.weight) for part in parts)
+        values = [_predict(part.found, inputs[:, part.places], imputation[part.places]) for part in parts]
+        return exact.combine([part.member for part in parts], values)
 
     return predict
 
@@ -316,20 +313,6 @@ def _predict(found: converted.Translated, inputs: Array, imputation: Array) -> A
             f"{int((~np.isfinite(values)).sum()):,} of them not finite; one finite number a row is needed"
         )
     return values
-
-
-def _transformed(transform: str, values: Array) -> Array:
-    if transform == "raw":
-        return values
-    _, order, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - (counts - 1) / 2  # of each different value; ties share the mean of theirs
-    if transform == "rank":
-        ranked: Array = (ranks / len(values))[order]
-        return ranked
-    normal = statistics.NormalDist()
-    quantiles = np.array([normal.inv_cdf(share) for share in (ranks - 0.5) / len(values)])[order]
-    standardised: Array = (quantiles - quantiles.mean()) / (quantiles.std() or 1.0)
-    return standardised
 
 
 def _facts(names: Sequence[str], parts: Sequence[_Part]) -> dict[str, bundle_model.Fact]:

@@ -1,4 +1,4 @@
-"""Whether the numbers of a model predict what the framework does: the bundle's reference, run where it was trained."""
+"""Whether a bundle predicts what the framework does: the predict source in float64, run where the model was trained."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import errors, reference
+from builder import errors
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.export import converted
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from builder.export.converted import Array
 
 CHECKED_ROWS = 2_000
-"""Rows of the sample that the reference is run on at once."""
+"""Rows of the sample that are compared."""
 
 
 def checked(sample: Array) -> Array:
@@ -28,7 +29,7 @@ def checked(sample: Array) -> Array:
 def compare(
     model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
 ) -> converted.Compared | None:
-    """Return how near the reference is to the framework; None where the kind has no reference.
+    """Return how near the bundle is to the framework; None for a custom model, which is compared in its own way.
 
     Args:
         model: What the framework's object was translated to.
@@ -38,11 +39,12 @@ def compare(
 
     Raises:
         errors.ExportError: The difference is beyond the bound.
+        errors.LibraryError: A library that the model takes to predict is not installed.
     """
-    if not reference.has(model):
+    if isinstance(model, bundle_model.Custom):
         return None
-    expected, bounds = reference.predict_within(model, inputs)
-    difference, bound = reference.compare(framework_says, expected, bounds)
+    expected, bounds = exact.predict_with_bounds(model, inputs)
+    difference, bound = exact.compare(framework_says, expected, bounds)
     if not difference <= bound:
         _check_steady(model, inputs, framework_says, predict, bound)
         raise errors.ExportError(

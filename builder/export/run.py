@@ -9,7 +9,7 @@ import subprocess
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -48,9 +48,8 @@ class Exported:
         kind: Of the model.
         features: How many feature columns it takes.
         parameters: How many trained numbers it has.
-        compared: On which rows of the sample, how near, and how near they have to be. Compared is the framework with
-            the bundle's float64 reference; a function, which has none, with the bundle run by itself. None where the
-            model is too large for the reference.
+        compared: On how many rows of the sample, how near, and how near they have to be. The framework is compared with
+            what the bundle predicts in float64; a function with the bundle run in a process of its own.
         notes: What a person should know of it, a line each.
     """
 
@@ -58,16 +57,14 @@ class Exported:
     kind: str
     features: int
     parameters: int
-    compared: converted.Compared | None
+    compared: converted.Compared
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return a line for a person, and one for each note."""
         what = f"{self.kind}, {self.features:,} features, {self.parameters:,} parameters"
-        near = "too large to be compared with the reference here, `validate` compares its golden rows"
-        if self.compared is not None:
-            near = f"largest difference {self.compared.difference:.2g} of {self.compared.bound:.2g} allowed"
-            near = f"on {self.compared.rows:,} rows of the sample, {near}"
+        near = f"largest difference {self.compared.difference:.2g} of {self.compared.bound:.2g} allowed"
+        near = f"on {self.compared.rows:,} rows of the sample, {near}"
         line = f"{self.path}: {what}; {near}"
         return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
@@ -187,7 +184,7 @@ def _given(
 
 def _compared(
     found: converted.Translated, given: converted.Given, *, in_range: bool
-) -> tuple[bundle_model.Golden, converted.Compared | None]:
+) -> tuple[bundle_model.Golden, converted.Compared]:
     """Return the golden rows, and how near the bundle is to the framework on rows of the sample.
 
     Raises:
@@ -198,7 +195,10 @@ def _compared(
     framework_says = predict(checked)
     if in_range:
         _check_range(framework_says)
-    compared = parity.compare(found.model, checked, framework_says, predict) or found.compared
+    # One of the two: a function has been compared already, any other model has not.
+    compared = cast(
+        "converted.Compared", found.compared or parity.compare(found.model, checked, framework_says, predict)
+    )
     golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
     golden_says = predict(golden)
     parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has

@@ -8,16 +8,18 @@ dropped because all of them share one namespace.
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 import types
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 MODULE = "numerai_builder_model"
 
+PREDICT = Path(__file__).resolve().parent / "predict"
 LAST = "entry.py"
 
 
@@ -38,6 +40,25 @@ def files_of(names: Iterable[str], folder: Path) -> list[str]:
     return list(found)
 
 
+@functools.cache
+def steps() -> dict[str, dict[str, Any]]:
+    """Return the definition of each post-processing step by its name, in the order of the names.
+
+    It is the literal ``NAME_STEP`` of ``NAME.py`` (``predict/runners.py`` says what is in it). The files are read, not
+    run: numpy and pandas take longer to load than a command that changes nothing may run.
+    """
+    found = {}
+    for path in sorted(PREDICT.glob("*.py")):
+        text, name = path.read_text(encoding="utf-8"), f"{path.stem.upper()}_STEP"
+        if f"\n{name} = " not in text:
+            continue
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
+                found[path.stem] = ast.literal_eval(node.value)
+    return found
+
+
+@functools.cache
 def compile_file(path: Path) -> types.CodeType:
     """Compile one file of the predict source, its relative imports left out."""
     text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import commands, errors, paths, reference
+from builder import commands, errors, paths
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.engine import protocol as engine
 from builder.engine import tar_stream
@@ -429,24 +430,10 @@ def _judge_golden(task: ValidationTask, predicted: list[float] | None) -> list[C
     golden = task.bundle.golden
     if predicted is None:
         return [Check(name="golden rows", good=False, detail="the pickle is not of this tool's making: no way to them")]
-    got = np.array(predicted)
-    if not reference.has(task.bundle.model):
-        bounds = np.full(len(golden.predictions), reference.bound(golden.predictions))
-        return [_parity("golden rows: framework", got, golden.predictions, bounds)]
-    exact, bounds = reference.predict_within(task.bundle.model, golden.inputs.astype(np.float64))
-    return [
-        _parity("golden rows: framework", got, golden.predictions, bounds),
-        _parity("golden rows: float64", got, exact, bounds),
-    ]
-
-
-def _parity(name: str, got: Any, expected: Any, bounds: Any) -> Check:
+    got, expected = np.array(predicted), golden.predictions
+    name = "golden rows: framework"
     if got.shape != expected.shape:
-        return Check(name=name, good=False, detail=f"{len(got)} predictions for {len(expected)} rows")
-    difference, bound = reference.compare(got, expected, bounds)
-    # A NaN is larger than nothing: it must fail too.
-    return Check(
-        name=name,
-        good=difference <= bound,
-        detail=f"{len(got)} rows, largest difference {difference:.2g}, bound {bound:.2g}",
-    )
+        return [Check(name=name, good=False, detail=f"{len(got)} predictions for {len(expected)} rows")]
+    difference, bound = exact.compare(got, expected, exact.golden_bounds(task.bundle.model, golden))
+    detail = f"{len(got)} rows, largest difference {difference:.2g}, bound {bound:.2g}"
+    return [Check(name=name, good=difference <= bound, detail=detail)]  # False for NaN

@@ -119,7 +119,7 @@ def export(steps: pipeline.Pipeline, rows: pd.DataFrame, facts: dict[str, model.
         features=feature_names(rows),
         model=model.Mlp(layers=layers, imputation=imputer.statistics_, centre=scaler.mean_, scale=scaler.scale_),
         golden=golden(steps, inputs(rows)),
-        post=(post.Rank(scope="era", ties="average"),),
+        post=(post.step("rank", scope="era", ties="average"),),
         trained=facts,
     )
 

@@ -63,7 +63,7 @@ def golden_inputs(generator: np.random.Generator) -> NDArray[np.float32]:
 
 
 def forward(mlp: Any, rows: NDArray[np.float32]) -> Array:
-    """Predict in plain float64, as ``builder.reference`` does but not with its code: the framework here is numpy."""
+    """Predict in plain float64, with no code of the tool: the framework here is numpy."""
     values: Array = np.where(np.isnan(rows), mlp.imputation, rows).astype(np.float64)
     values = (values - mlp.centre.astype(np.float64)) / mlp.scale.astype(np.float64)
     for layer in mlp.layers:
@@ -85,7 +85,7 @@ def make(out: Path) -> model.Bundle:
         benchmarks=BENCHMARKS,
         model=mlp,
         golden=model.Golden(inputs=rows, predictions=forward(mlp, rows)),
-        post=(post.Rank(scope="era", ties="average"),),
+        post=(post.step("rank", scope="era", ties="average"),),
         trained={
             "framework": "numpy",
             "version": np.__version__,

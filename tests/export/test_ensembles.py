@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm
 
-from builder import errors, reference
+from builder import errors
+from builder.bundle import exact
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.export import export
@@ -94,10 +95,10 @@ def test_framework_reference_and_pickle_agree(
     eras = [f"{era:04}" for era in np.random.default_rng(count).integers(1, 4, size=count)]
     predictions = [model.predict(live[columns(model)]) for model in models]
     expected = ensembles.by_pandas(made, predictions, eras)
-    exact, bounds = reference.predict_within(
+    predicted, bounds = exact.predict_with_bounds(
         made.model, live[list(made.features)].to_numpy("float64"), eras=np.array(eras)
     )
-    assert (np.abs(exact - expected) <= bounds).all()
+    assert (np.abs(predicted - expected) <= bounds).all()
     predict = pickles.raw_of(pickles.predict_of(made))
     for frame in (live, live.astype(np.int8), live.iloc[:, ::-1]):
         got = predict(frame.assign(era=eras), None)
@@ -168,7 +169,7 @@ def test_members_without_names_take_what_they_are_said_to(tmp_path: Path) -> Non
     assert made.features == NAMES[3:] + NAMES[:2]
     inputs = SAMPLE[list(made.features)].to_numpy("float64")
     expected = (plain[0].predict(inputs[:, :3]) + plain[1].predict(inputs[:, 3:])) / 2
-    np.testing.assert_allclose(reference.predict(made.model, inputs), expected, atol=1e-9)
+    np.testing.assert_allclose(exact.predict(made.model, inputs), expected, atol=1e-9)
 
 
 def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) -> None:

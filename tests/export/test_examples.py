@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import reference
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.bundle.storage import read
 from builder.config import model as config
@@ -108,7 +108,7 @@ def test_the_configs_say_what_the_bundles_say(name: str) -> None:
 @each
 def test_the_bundles_predict_their_golden_rows(name: str) -> None:
     made = read.read(bundle_of(chosen(name)))
-    expected, bounds = reference.predict_within(made.model, made.golden.inputs.astype(np.float64))
+    expected, bounds = exact.predict_with_bounds(made.model, made.golden.inputs.astype(np.float64))
     assert (np.abs(made.golden.predictions - expected) <= bounds).all()
     assert np.isnan(made.golden.inputs).any()
 

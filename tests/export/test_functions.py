@@ -143,7 +143,7 @@ def test_steps_come_on_top_when_they_are_asked_for(tmp_path: Path) -> None:
     said = refusal(predict, tmp_path)
     assert "it predicts 0 to 40 on the sample, and the tournament takes [0, 1]: pass rank=" in said
     _, made = exported(predict, tmp_path, rank="era")
-    assert made.post == (post.Rank(),)
+    assert made.post == (post.step("rank"),)
     frame = sample(30)
     expected = frame["feature_0"].rank(pct=True)
     np.testing.assert_allclose(raw(made)(frame, None)["prediction"], expected)

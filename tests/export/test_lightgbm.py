@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors, reference
+from builder import errors
+from builder.bundle import exact
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.export import export
@@ -114,8 +115,7 @@ def test_framework_reference_and_pickle_agree(
     odd[::7] = random.choice([np.nan, 0.0, -0.0, 1e-36, -1e-30, 1e9, -3.0, 64.0, 200.0], size=odd[::7].shape)
     for inputs in (x, odd, odd[:1], odd.astype(np.float32), np.nan_to_num(x).clip(0, 100).astype(np.int8)):
         theirs = expected(booster, inputs)
-        exact = reference.predict(bundle.model, inputs.astype(np.float64))
-        np.testing.assert_allclose(exact, theirs, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(exact.predict(bundle.model, inputs.astype(np.float64)), theirs)
         np.testing.assert_array_equal(raw(frame_of(inputs), None), theirs)
     assert kinds.is_bounded(bundle.model) == (str(booster.params["objective"]) in {"binary", "cross_entropy"})
 
@@ -182,10 +182,8 @@ def test_pandas_categories_are_known_by_their_values(tmp_path: Path) -> None:
     taken["feature_3"] = pd.Categorical(x["feature_3"], categories=[3, 1, 4, 0])  # 2 is missing
     booster = lgb.train({**QUIET, "max_cat_to_onehot": 1}, lgb.Dataset(taken, y), 20)
     export(booster, tmp_path / "it", sample=taken)
-    bundle = read.read(tmp_path / "it")
     theirs = booster.predict(taken)
     np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), theirs)
-    np.testing.assert_array_equal(reference.predict(bundle.model, x.to_numpy(np.float64)), theirs)
     strange = x.astype(np.float64)
     strange.loc[:50, "feature_1"] = [2.5, np.nan, 9.0] * 17
     as_frame = strange.assign(
@@ -305,18 +303,6 @@ def test_a_wrapper_that_leaves_out_trees(tmp_path: Path) -> None:
     assert "LGBMClassifier has pred_early_stop, so that its predict leaves out trees" in refused(tmp_path, fitted, x)
     export(fitted.set_params(pred_early_stop=False), tmp_path / "it", sample=x)
     np.testing.assert_allclose(raw_of(tmp_path / "it")(x, None), fitted.predict_proba(x)[:, 1], rtol=1e-12)
-
-
-def test_a_booster_that_is_too_large_for_the_reference_is_said_to_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    x, y = rows()
-    booster = lgb.train(QUIET, lgb.Dataset(x, y), 2)
-    assert "largest difference" in str(export(booster, tmp_path / "small", sample=x))
-    monkeypatch.setattr("builder.reference.lightgbm_text.MOST_LEAVES", 3)
-    said = str(export(booster, tmp_path / "large", sample=x))
-    assert "too large to be compared with the reference here, `validate` compares its golden rows" in said
-    assert "largest difference" not in said
 
 
 def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import ensemble, tree
 
-from builder import errors, reference
-from builder.bundle import model
+from builder import errors
+from builder.bundle import exact, model
 from builder.bundle.storage import read, write
 from builder.export.sklearn import tree_arrays
 from tests.support import bundles, pickles
@@ -83,7 +83,7 @@ def assert_all_agree(fitted: Any, inputs: NDArray[np.float64]) -> None:
     """Compare the framework, the reference, and the pickle on many rows and on one: to the last bit."""
     trees = trees_of(fitted)
     expected = said_by(fitted, inputs)
-    np.testing.assert_array_equal(reference.predict(trees, inputs), expected)
+    np.testing.assert_array_equal(exact.predict(trees, inputs), expected)
     made = bundles.bundle(inputs.shape[1], network=trees)
     raw = pickles.raw_of(pickles.predict_of(made))
     live = pd.DataFrame(inputs, columns=list(made.features))
@@ -146,4 +146,4 @@ def test_a_bundle_keeps_the_forest(tmp_path: Path) -> None:
     made = bundles.bundle(6, network=trees_of(trained("RandomForestRegressor", inputs, target)))
     write.write(tmp_path / "b", made)
     back = read.read(tmp_path / "b")
-    np.testing.assert_array_equal(reference.predict(back.model, inputs), reference.predict(made.model, inputs))
+    np.testing.assert_array_equal(exact.predict(back.model, inputs), exact.predict(made.model, inputs))

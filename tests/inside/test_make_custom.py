@@ -93,7 +93,7 @@ def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_
 
 
 def test_what_it_prints_is_what_the_host_reads(tmp_path: Path) -> None:
-    pickles.rendered(tmp_path, custom.bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.Rank(),)))
+    pickles.rendered(tmp_path, custom.bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.step("rank"),)))
     done = make(tmp_path)
     report = engine_build._read_report(done.stdout)
     assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())

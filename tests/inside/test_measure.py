@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import paths, reference
+from builder import paths
+from builder.bundle import exact
 from builder.inside import measure
 from tests.support import bundles, csv_facts, pickles
 
@@ -106,7 +107,7 @@ def test_golden_rows_are_predicted_before_the_steps(tmp_path: Path) -> None:
     np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs, predictions=made.golden.predictions)
     found = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"))
     assert found is not None
-    bound = reference.bound(made.golden.predictions)
+    bound = exact.bound(made.golden.predictions)
     assert np.abs(np.array(found) - made.golden.predictions).max() <= bound
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import reference
 from builder.bundle import activations, model, post
 from builder.bundle.storage import write
+from tests.support import formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,8 +58,8 @@ def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.
         features=tuple(f"feature_{place}" for place in range(features)),
         benchmarks=tuple(benchmarks),
         model=network,
-        golden=model.Golden(inputs=inputs, predictions=reference.predict(network, inputs)),
-        post=(post.Rank(),),
+        golden=model.Golden(inputs=inputs, predictions=formulas.predict(network, inputs)),
+        post=(post.step("rank"),),
         trained={"framework": "numpy", "version": "2", "seed": 1, "score": 0.5, "early": False, "eras": ("1", "2")},
     )
 

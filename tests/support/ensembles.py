@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from builder import reference
 from builder.bundle import model
-from tests.support import bundles
+from tests.support import bundles, formulas
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,7 @@ def bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] | Non
         features=ensemble.features,
         benchmarks=ensemble.benchmarks,
         model=ensemble,
-        golden=model.Golden(inputs=inputs, predictions=reference.predict(ensemble, inputs)),
+        golden=model.Golden(inputs=inputs, predictions=formulas.predict(ensemble, inputs)),
         trained={"framework": "numpy"},
     )
 

@@ -7,24 +7,22 @@ import pickle
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import paths, reference
+from builder import paths
 from builder.build import render
-from builder.bundle import activations, post
+from builder.bundle import activations, exact, post
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import write
 from builder.export import converted, lightgbm_models
 from builder.export.sklearn import tree_arrays
-from builder.inside import fold, make
+from builder.inside import make
 from builder.inside import pickled as inside_pickled
-from tests.support import bundles
+from tests.support import bundles, formulas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,20 +32,9 @@ SCENARIO_BUNDLES = ("narrow", "linear", "wide", "nodes", "trees", "lightgbm", "e
 
 def folded(made: bundle_model.Bundle) -> dict[str, Any]:
     """Return what the predict source takes: the bundle's numbers folded."""
-    kind = kinds.KINDS[kinds.name_of(made.model)]
-    header = {
-        "kind": kinds.name_of(made.model),
-        "features": made.features,
-        "benchmarks": made.benchmarks,
-        **kind.own_keys(made.model),
-    }
+    model = exact.fold_model(made.model, features=made.features, benchmarks=made.benchmarks)
     steps: list[Any] = list(post.as_data(made.post))
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in kind.own_files(made.model).items():
-            path = Path(folder) / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-        return fold.fold(header, dict(kind.own_arrays(made.model)), steps, Path(folder))
+    return {**model, "post": [[name, options] for step in steps for name, options in step.items()]}
 
 
 def pickled(made: bundle_model.Bundle) -> bytes:
@@ -203,7 +190,7 @@ def write_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Pa
     random = np.random.default_rng(11)
     features = random.integers(0, 5, size=(rows, len(made.features))).astype(np.float64)
     inputs = np.concatenate([features, random.random((rows, len(made.benchmarks)))], axis=1)
-    expected = reference.predict(made.model, inputs)
+    expected = formulas.predict(made.model, inputs)
     (folder / "model.pkl").write_bytes(pickled(made))
-    np.savez(folder / "case.npz", inputs=inputs, expected=expected, bound=reference.bound(expected))
+    np.savez(folder / "case.npz", inputs=inputs, expected=expected, bound=exact.bound(expected))
     return folder

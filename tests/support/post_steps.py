@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from builder.bundle import post
-from builder.reference import post as reference
 from tests.support import bundles
+from tests.support.formulas import post as reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 NAMES = tuple(f"feature_{place}" for place in range(8))
 STEPS: tuple[post.Step, ...] = (
-    post.Rank(),
-    post.Rank(scope="frame", ties="first"),
-    post.Gaussianize(),
-    post.Standardize(),
-    post.Neutralize(features=NAMES),
-    post.Neutralize(features=NAMES, scope="frame", proportion=0.5),
-    post.Neutralize(benchmarks=("bench_a", "bench_b")),
-    post.Blend(benchmark="bench_a"),
-    post.Blend(benchmark="bench_a", transform="gaussian", scope="frame"),
-    post.Blend(benchmark="bench_b", transform="raw"),
-    post.Clip(low=0.4, high=0.6),
+    post.step("rank"),
+    post.step("rank", scope="frame", ties="first"),
+    post.step("gaussianize"),
+    post.step("standardize"),
+    post.step("neutralize", features=NAMES),
+    post.step("neutralize", features=NAMES, scope="frame", proportion=0.5),
+    post.step("neutralize", benchmarks=("bench_a", "bench_b")),
+    post.step("blend", benchmark="bench_a"),
+    post.step("blend", benchmark="bench_a", transform="gaussian", scope="frame"),
+    post.step("blend", benchmark="bench_b", transform="raw"),
+    post.step("clip", low=0.4, high=0.6),
 )
 
 
 def bundle() -> model.Bundle:
     """Return a bundle whose pickle has every step."""
-    return dataclasses.replace(bundles.bundle(), post=(*STEPS, post.Rank()))
+    return dataclasses.replace(bundles.bundle(), post=(*STEPS, post.step("rank")))
 
 
 def write(folder: Path) -> Path:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
-from builder import reference
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.bundle.storage import read
 from builder.export import export
@@ -106,12 +106,12 @@ def assert_agree(model: Any, sample: pd.DataFrame, *others: pd.DataFrame, **opti
     raw = pickles.raw_of(pickles.predict_of(bundle))
     order = [*bundle.features, *bundle.benchmarks]
     expected = framework_says(model, sample)
-    bound = reference.bound(expected)
+    bound = exact.bound(expected)
     for frame in (sample, sample.iloc[:1], *others):
         says = framework_says(model, frame)
         inputs = frame[order].to_numpy(np.float64)
-        np.testing.assert_allclose(reference.predict(bundle.model, inputs), says, rtol=0, atol=bound)
+        np.testing.assert_allclose(exact.predict(bundle.model, inputs), says, rtol=0, atol=bound)
         live = frame[list(bundle.features)]
         benchmarks = frame[list(bundle.benchmarks)] if bundle.benchmarks else None
-        np.testing.assert_allclose(raw(live, benchmarks), says, rtol=0, atol=max(bound, reference.bound(says)))
+        np.testing.assert_allclose(raw(live, benchmarks), says, rtol=0, atol=max(bound, exact.bound(says)))
     return bundle

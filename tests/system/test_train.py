@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import errors, reference
+from builder import errors
+from builder.bundle import exact
 from builder.bundle.storage import read
 from configs.train import mlp, rows, wide
 
@@ -48,13 +49,13 @@ def unseen(folder: Path) -> pd.DataFrame:
 
 def score(bundle: model.Bundle, frame: pd.DataFrame) -> mlp.Score:
     inputs = frame[list(bundle.features)].to_numpy("float64")
-    return mlp.score(frame, reference.predict(bundle.model, inputs))
+    return mlp.score(frame, exact.predict(bundle.model, inputs))
 
 
 def parity(bundle: model.Bundle) -> tuple[float, float]:
     """Return the largest difference of the golden predictions from the reference, and what is allowed."""
-    expected = reference.predict(bundle.model, bundle.golden.inputs.astype(np.float64))
-    return float(np.abs(bundle.golden.predictions - expected).max()), reference.bound(expected)
+    expected = exact.predict(bundle.model, bundle.golden.inputs.astype(np.float64))
+    return float(np.abs(bundle.golden.predictions - expected).max()), exact.bound(expected)
 
 
 @pytest.mark.parametrize(

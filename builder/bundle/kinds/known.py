@@ -2,7 +2,7 @@
 
 A kind is a subclass of ``header.BundleHeader``: the keys it adds to ``bundle.json``, the arrays and files it has and
 their rules. Each is a module beside ``mlp``, a type in ``model.Model`` and a line here, or in ``single`` where an
-ensemble may have it; how it predicts is in ``builder.reference`` and, for the pickle, in ``builder.inside``.
+ensemble may have it; how it predicts is in ``builder.inside``.
 """
 
 from __future__ import annotations

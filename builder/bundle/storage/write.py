@@ -31,7 +31,7 @@ A network of two layers over two features, from whatever trained it::
     ...         inputs=np.array([[2.0, 2.0], [np.nan, 2.0]]),  # raw, as in live data; NaN where missing
     ...         predictions=np.array([0.5, 0.5]),  # from the framework itself, before the rank
     ...     ),
-    ...     post=(post.Rank(),),
+    ...     post=(post.step("rank"),),
     ...     trained={"framework": "by hand", "version": "1", "seed": 7},
     ... )
     >>> write.write(Path("bundles/tiny"), bundle)

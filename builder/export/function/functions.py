@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from builder import errors, paths, reference
+from builder import errors, paths
+from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
@@ -208,7 +209,7 @@ def _compare(predict: _Predict, alone: _Predict, given: converted.Given) -> conv
     # A second time too: a function that keeps a state agrees with its copy as long as both begin anew.
     again = [alone(inputs)] if predict is alone else [alone(inputs), predict(inputs)]
     difference = max(float(np.abs(one - expected).max()) for one in again)
-    bound = reference.bound(expected)
+    bound = exact.bound(expected)
     if not difference <= bound:
         raise errors.ExportError(
             f"export: saved, or run again, the function predicts up to {difference:.2g} away from what it predicted "
@@ -237,7 +238,7 @@ def _compare_whole(predict: _Predict, given: converted.Given, name: str) -> None
     expected = predict(inputs, dtype="int16")
     if not np.isfinite(expected).all():
         return
-    difference, bound = float(np.abs(predict(inputs, dtype="int8") - expected).max()), reference.bound(expected)
+    difference, bound = float(np.abs(predict(inputs, dtype="int8") - expected).max()), exact.bound(expected)
     if not difference <= bound:
         raise errors.ExportError(
             f"export: {name} predicts up to {difference:.2g} away from what it says when features come as int8, which "

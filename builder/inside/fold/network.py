@@ -32,7 +32,8 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
     Of an input whose centre is far away, only the scale is: predict takes the centre off it first, in float64. ``far``
     lists those, each as [place, imputation, centre]. Weights are (units, inputs); those of a layer that takes the
     inputs have its bias as a further column, then columns of zeros, and its ``bias`` is None. Where something else
-    takes the inputs too, a node of its own scales them, and no layer has its bias so.
+    takes the inputs too, a node of its own scales them, and no layer has its bias so. A header with ``exact`` keeps
+    every number float64: the host compares with that.
     """
     imputation, centre, scale = (arrays[name].astype(np.float64) for name in SCALING)
     is_far = np.abs(centre) > _FAR * scale
@@ -48,7 +49,8 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
             node["weights"] = node["weights"] / scale[:, None]
             node["bias"] = node["bias"] - (near_centre[:, None] * node["weights"]).sum(axis=0)
         given = [kinds[source] for source in node["from"] if source >= 0]
-        kinds.append("<f8" if place in exact and node["op"] != "dense" else _kind_of(node, given))
+        wide = header.get("exact") or (place in exact and node["op"] != "dense")
+        kinds.append("<f8" if wide else _kind_of(node, given))
         if place in first:
             node["weights"], node["bias"] = with_bias(node["weights"], node["bias"]), None
     folded = finished(nodes, kinds)
@@ -67,7 +69,7 @@ def fold_mlp(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> di
 def fold_linear(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return a linear model as the network of one layer that it is."""
     layer = {"w0": arrays["weights"][:, None], "b0": arrays["bias"]}
-    return fold_mlp({"layers": [header["output"]]}, {**arrays, **layer}, folder)
+    return fold_mlp({**header, "layers": [header["output"]]}, {**arrays, **layer}, folder)
 
 
 def with_bias(weights: Any, bias: Any) -> Any:

@@ -11,6 +11,25 @@ from .gaussianize import gaussianized
 from .rank import ranked, scope_codes
 from .runners import STEPS
 
+BLEND_STEP = {
+    "text": "Mix predictions with a benchmark model's: (1 - weight) * predictions + weight * benchmark.",
+    "range": {"transform": {"rank": "unit", "gaussian": "any", "raw": "kept"}},
+    "options": {
+        "benchmark": {"type": "benchmark", "text": "The benchmark's column."},
+        "weight": {"type": "number", "least": 0, "most": 1, "default": 0.5, "text": "The benchmark's part."},
+        "transform": {
+            "type": "choice",
+            "choices": ["rank", "gaussian", "raw"],
+            "default": "rank",
+            "text": "Done to both first: rank (percent ranks), gaussian (normal quantiles of them), raw (nothing).",
+        },
+        "scope": {
+            "type": "scope",
+            "text": "Within what they are ranked, and whose mean stands in for a benchmark that a row lacks.",
+        },
+    },
+}
+
 
 def with_means(values: Any, codes: Any) -> Any:
     """Return ``values`` with NaN replaced by the mean of its scope, or of all where the scope has none."""

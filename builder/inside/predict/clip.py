@@ -8,6 +8,27 @@ import numpy as np
 
 from .runners import STEPS
 
+CLIP_STEP = {
+    "text": "Hold predictions to [low, high].",
+    "range": ["low", "high"],
+    "options": {
+        "low": {
+            "type": "number",
+            "least": -1_000_000_000,
+            "most": 1_000_000_000,
+            "default": 0.0,
+            "text": "What is below becomes this.",
+        },
+        "high": {
+            "type": "number",
+            "least": -1_000_000_000,
+            "most": 1_000_000_000,
+            "default": 1.0,
+            "text": "What is above becomes this.",
+        },
+    },
+}
+
 
 def clip_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return ``values`` held to [low, high]."""

@@ -9,6 +9,12 @@ import pandas as pd
 from .rank import scope_codes
 from .runners import STEPS
 
+GAUSSIANIZE_STEP = {
+    "text": "Replace predictions by normal quantiles of their ranks: (rank - 1/2) / rows, ties sharing the mean rank.",
+    "range": "any",
+    "options": {"scope": {"type": "scope", "text": "Within each era, or over the whole frame."}},
+}
+
 
 def gaussianized(values: Any, codes: Any) -> Any:
     """Return the normal quantile of (rank - 1/2) / rows within each scope: float64 (rows,), NaN where ``values`` is.

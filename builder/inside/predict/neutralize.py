@@ -25,6 +25,28 @@ GOOD_CONDITION = 1e9
 ONLY_ROUNDING = 1e-10
 KEPT_BYTES = 30_000_000
 
+NEUTRALIZE_STEP = {
+    "text": "Take off a part of what least squares with an intercept explains by some columns; name one sort of them.",
+    "range": "any",
+    "one_of": ["features", "group", "benchmarks"],
+    "options": {
+        "features": {"type": "features", "text": "Feature columns."},
+        "group": {
+            "type": "group",
+            "text": "A feature set of the tournament's features.json, such as medium; its names go into the pickle.",
+        },
+        "benchmarks": {"type": "benchmarks", "text": "Benchmark columns."},
+        "proportion": {
+            "type": "number",
+            "least": 0,
+            "most": 1,
+            "default": 1.0,
+            "text": "How much of the explained part is taken off: 1 is all of it.",
+        },
+        "scope": {"type": "scope", "text": "Within each era, or over the whole frame as in the official example."},
+    },
+}
+
 
 def neutralizers(options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return where the columns are: the frame, their places in it, and whether all of them are plain numbers.

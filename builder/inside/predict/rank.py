@@ -9,6 +9,20 @@ import pandas as pd
 
 from .runners import STEPS
 
+RANK_STEP = {
+    "text": "Replace predictions by their percent ranks in (0, 1].",
+    "range": "unit",
+    "options": {
+        "scope": {"type": "scope", "text": "Rank the rows of each era by themselves, or the whole frame at once."},
+        "ties": {
+            "type": "choice",
+            "choices": ["average", "first"],
+            "default": "average",
+            "text": "Equal predictions get the mean of their ranks, or ranks in the order of the rows.",
+        },
+    },
+}
+
 
 def scope_codes(live_features: Any, scope: str) -> Any:
     """Return a number for each row, the same for rows of one scope: intp (rows,), from 0 on in order of appearance.

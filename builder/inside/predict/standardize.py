@@ -9,6 +9,12 @@ import numpy as np
 from .rank import scope_codes
 from .runners import STEPS
 
+STANDARDIZE_STEP = {
+    "text": "Bring predictions to mean 0 and standard deviation 1 (divided by the number of rows); equal ones to 0.",
+    "range": "any",
+    "options": {"scope": {"type": "scope", "text": "Within each era, or over the whole frame."}},
+}
+
 
 def standardized(values: Any, codes: Any) -> Any:
     """Return (value - mean) / standard deviation within each scope: float64 (rows,).

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as npy_format
 
-from builder import errors, reference
+from builder import errors
 from builder.bundle import activations, model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files, read, write
-from tests.support import bundles
+from tests.support import bundles, formulas
 
 FILES = ("bundle.json", "arrays.npz", "golden.npz")
 
@@ -104,7 +104,7 @@ def test_the_docstring_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert outcome.failed == 0
     back = read.read(Path("bundles/tiny"))
     np.testing.assert_allclose(
-        reference.predict(back.model, np.asarray(back.golden.inputs, dtype=np.float64)), back.golden.predictions
+        formulas.predict(back.model, np.asarray(back.golden.inputs, dtype=np.float64)), back.golden.predictions
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder import errors, paths, reference
+from builder import errors, paths
 from builder.bundle import model as bundle_model
 from builder.bundle import post
 from builder.bundle.kinds import known as kinds
@@ -49,7 +49,6 @@ def test_code_files_and_arrays_come_back(tmp_path: Path) -> None:
     write.write(tmp_path / "again", again)
     assert files.content_hash(tmp_path / "again") == files.content_hash(tmp_path / "bundle")
     assert kinds.name_of(model) == "custom"
-    assert not reference.has(model)
     assert kinds.is_bounded(model), "only running it can tell"
 
 
@@ -170,7 +169,7 @@ def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
 
 @pytest.mark.parametrize("rows", [1, 6, 50])
 def test_steps_are_done_to_what_it_returns(rows: int) -> None:
-    raw, ranked = pickles.predict_of(custom.bundle()), pickles.predict_of(custom.bundle(post=(post.Rank(),)))
+    raw, ranked = pickles.predict_of(custom.bundle()), pickles.predict_of(custom.bundle(post=(post.step("rank"),)))
     frame = live(rows)
     expected = raw(frame)["prediction"].rank(pct=True)
     pd.testing.assert_series_equal(ranked(frame, None)["prediction"], expected)
@@ -186,7 +185,7 @@ def test_two_frames_are_handed_to_a_function_of_two() -> None:
             return values.to_frame("prediction").sort_values("prediction")
         return predict
     """
-    predict = pickles.predict_of(custom.bundle(code, benchmarks=("bench",), post=(post.Rank(),)))
+    predict = pickles.predict_of(custom.bundle(code, benchmarks=("bench",), post=(post.step("rank"),)))
     frame = live(4)
     benchmarks = pd.DataFrame({"era": "X", "bench": [0.4, 0.1, 0.3, 0.2]}, index=frame.index)
     answer = predict(frame, benchmarks.iloc[::-1])
@@ -203,7 +202,7 @@ def test_two_frames_are_handed_to_a_function_of_two() -> None:
 )
 def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> None:
     code = f"def load(bundle):\n    return predict\n\ndef predict(live_features):\n    return {returned}\n"
-    predict = pickles.predict_of(custom.bundle(code, post=(post.Rank(),)))
+    predict = pickles.predict_of(custom.bundle(code, post=(post.step("rank"),)))
     with pytest.raises(ValueError, match=re.escape(says)):
         predict(live(), None)
 
@@ -214,7 +213,7 @@ def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> N
 COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []}
 
 
-@pytest.mark.parametrize("steps", [(), (post.Rank(),)])
+@pytest.mark.parametrize("steps", [(), (post.step("rank"),)])
 def test_golden_rows_are_what_the_function_predicts(steps: tuple[Any, ...], tmp_path: Path) -> None:
     made = custom.bundle(post=steps)
     np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)

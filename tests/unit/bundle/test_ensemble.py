@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors, reference
-from builder.bundle import activations, model
+from builder import errors
+from builder.bundle import activations, exact, model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read, write
 from builder.inside import measure
-from tests.support import bundles, ensembles, pickles
+from tests.support import bundles, ensembles, formulas, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,9 +70,9 @@ def test_pickle_reference_and_pandas_agree(
         inputs[random.random(inputs.shape) < 0.2] = np.nan
     eras = eras_of(rows, seed)
     got = pickles.raw_of(pickles.predict_of(made))(*ensembles.frames(made, inputs, eras))
-    expected, bounds = reference.predict_within(made.model, inputs, eras=np.array(eras))
+    expected, bounds = exact.predict_with_bounds(made.model, inputs, eras=np.array(eras))
     assert (np.abs(got - expected) <= bounds).all()
-    alone = [reference.predict(one.model, columns(made, one, inputs)) for one in parts]
+    alone = [formulas.predict(one.model, columns(made, one, inputs)) for one in parts]
     np.testing.assert_allclose(expected, ensembles.by_pandas(made, alone, eras), atol=1e-12)
 
 
@@ -110,7 +110,7 @@ def test_a_constant_member_counts_for_nothing_when_gaussianised() -> None:
     inputs = np.random.default_rng(1).normal(2, 1, size=(40, 3))
     frames = ensembles.frames(made, inputs, eras_of(40, 2))
     got = pickles.raw_of(pickles.predict_of(made))(*frames)
-    np.testing.assert_allclose(got, reference.predict(other.model, inputs) / 2, atol=1e-6)
+    np.testing.assert_allclose(got, formulas.predict(other.model, inputs) / 2, atol=1e-6)
 
 
 def test_a_gaussianised_member_is_standardised_with_ties_too() -> None:
@@ -118,7 +118,7 @@ def test_a_gaussianised_member_is_standardised_with_ties_too() -> None:
     made = ensembles.bundle([ensembles.member("ab", transform="gaussian")])
     inputs = np.array([[0.0, 0.0]] * 30 + [[float(one), 1.0] for one in range(10)])
     live, benchmarks = ensembles.frames(made, inputs, ["0001"] * 40)
-    for got in (pickles.raw_of(pickles.predict_of(made))(live, benchmarks), reference.predict(made.model, inputs)):
+    for got in (pickles.raw_of(pickles.predict_of(made))(live, benchmarks), formulas.predict(made.model, inputs)):
         np.testing.assert_allclose([got.mean(), got.std()], [0, 1], atol=1e-12)
 
 
@@ -163,7 +163,7 @@ def test_an_ensemble_that_ranks_over_the_frame_needs_no_era() -> None:
     assert not kinds.needs_era(made.model)
     inputs = np.random.default_rng(1).normal(size=(20, 2))
     got = pickles.predict_of(made)(*ensembles.frames(made, inputs))["prediction"]
-    assert np.abs(got - reference.predict(made.model, inputs)).max() < 1e-6
+    assert np.abs(got - formulas.predict(made.model, inputs)).max() < 1e-6
 
 
 def test_golden_rows_are_one_era_to_the_pickle(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_what_is_called_bounded_stays_in_0_to_1(weights: list[float], rows: int)
 def test_the_bound_is_wide_where_ranks_are_open_and_nowhere_else() -> None:
     made = ensembles.bundle([ensembles.member("a", transform="rank", scope="frame")])
     inputs = np.array([[0.0], [1.0], [2.0], [2.0 + 1e-9], [3.0], [4.0]])
-    _, bounds = reference.predict_within(made.model, inputs)
+    _, bounds = exact.predict_with_bounds(made.model, inputs)
     open_rows = bounds > 0.1
     assert open_rows.tolist() == [False, False, True, True, False, False]
     assert bounds[~open_rows].max() < 1e-4
@@ -248,9 +248,9 @@ def test_members_that_cancel_have_the_bound_of_what_they_are() -> None:
     one = ensembles.member("ab")
     made = ensembles.bundle([one, dataclasses.replace(one, weight=-1.0)])
     inputs = np.random.default_rng(1).normal(size=(30, 2))
-    expected, bounds = reference.predict_within(made.model, inputs)
+    expected, bounds = exact.predict_with_bounds(made.model, inputs)
     assert not expected.any()
-    assert bounds.min() >= reference.bound(reference.predict(one.model, inputs)) / 2
+    assert bounds.min() >= exact.bound(formulas.predict(one.model, inputs)) / 2
 
 
 def test_the_members_features_are_written_once() -> None:

@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
-from builder import reference
-from builder.bundle import activations, model, nodes
+from builder.bundle import activations, exact, model, nodes
 from builder.bundle.kinds import known as kinds
 from builder.bundle.kinds import prepare
 from builder.bundle.storage import read, write
 from builder.inside.fold import nodes as fold_nodes
 from builder.inside.predict import nodes as predict_nodes
-from tests.support import bundles, node_lists, pickles
+from tests.support import bundles, formulas, node_lists, pickles
 
 ROWS = 40
 SEEDS = st.integers(0, 2**32)
@@ -34,23 +33,23 @@ def network(random: np.random.Generator, inputs: int, layers: tuple[model.Node, 
     )
 
 
-def inputs_of(made: model.Mlp | model.Linear, random: np.random.Generator, rows: int = ROWS) -> reference.Array:
+def inputs_of(made: model.Mlp | model.Linear, random: np.random.Generator, rows: int = ROWS) -> formulas.Array:
     inputs = made.centre + made.scale * random.normal(size=(rows, len(made.centre)))
     inputs[random.random(inputs.shape) < 0.05] = np.nan
     return np.asarray(inputs, dtype=np.float64)
 
 
-def frame(made: model.Bundle, inputs: reference.Array) -> pd.DataFrame:
+def frame(made: model.Bundle, inputs: formulas.Array) -> pd.DataFrame:
     index = pd.Index([f"n{row}" for row in range(len(inputs))], name="id")
     return pd.DataFrame(inputs, index=index, columns=list(made.features))
 
 
-def assert_near(made: model.Bundle, inputs: reference.Array) -> None:
-    expected = reference.predict(made.model, inputs)
+def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
+    expected = formulas.predict(made.model, inputs)
     raw = pickles.raw_of(pickles.predict_of(made))
     live = frame(made, inputs)
     found = raw(live, None)
-    bound = reference.bound(expected)
+    bound = exact.bound(expected)
     assert np.abs(found - expected).max() <= bound
     assert np.abs(raw(live.iloc[[2]], None) - expected[[2]]).max() <= bound
     raw.__globals__["BLOCK_BYTES"] = 0
@@ -110,8 +109,8 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     inputs = random.normal(size=(ROWS, width))
     inputs[random.random(inputs.shape) < 0.1] = np.nan
     found = predict_nodes.prepared(folded, inputs.T.copy())
-    np.testing.assert_allclose(found.T, reference.nodes.prepared(made, inputs), rtol=1e-9, atol=1e-9)
-    assert np.isnan(found).any() == np.isnan(reference.nodes.prepared(made, inputs)).any()
+    np.testing.assert_allclose(found.T, formulas.nodes.prepared(made, inputs), rtol=1e-9, atol=1e-9)
+    assert np.isnan(found).any() == np.isnan(formulas.nodes.prepared(made, inputs)).any()
 
 
 def test_what_does_nothing_is_not_done() -> None:
@@ -133,7 +132,7 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
         "quantiles", quantiles=theirs.quantiles_, references=theirs.references_, normal=normal, inverse=inverse
     )
     expected = theirs.inverse_transform(x) if inverse else theirs.transform(x)
-    np.testing.assert_allclose(reference.nodes.run_nodes([node], x), expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(formulas.nodes.run_nodes([node], x), expected, rtol=1e-12, atol=1e-12)
     folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.arrays_of([node]))
     np.testing.assert_allclose(predict_nodes.run_nodes(folded, x.T).T, expected, rtol=1e-12, atol=1e-12)
 
@@ -185,7 +184,7 @@ def test_linear_models_predict_what_the_reference_does(seed: int, inputs: int, k
     by_hand = (np.where(np.isnan(rows), 2.0, rows) - made.centre) / made.scale @ made.weights + made.bias
     if made.activation.name == "sigmoid":
         by_hand = 1 / (1 + np.exp(-by_hand))
-    np.testing.assert_allclose(reference.predict(made, rows), by_hand, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(formulas.predict(made, rows), by_hand, rtol=1e-10, atol=1e-10)
     assert_near(bundle, rows)
     assert kinds.parameters(made) == inputs + 1
     assert kinds.is_bounded(made) == (made.activation.name == "sigmoid")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from typing import Any
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from builder.bundle import post
-from builder.schema import parse
+from builder.inside import source
+from builder.schema import json_schema, parse
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_steps_are_written_with_all_defaults() -> None:
     steps = parse.parse(tuple[post.Step, ...], [{"rank": {}}, {"rank": {"scope": "frame", "ties": "first"}}])
-    assert steps == (post.Rank(), post.Rank(scope="frame", ties="first"))
+    assert steps == (post.step("rank"), post.step("rank", scope="frame", ties="first"))
     assert isinstance(steps, tuple)
     assert post.as_data(steps) == [
         {"rank": {"scope": "era", "ties": "average"}},
@@ -23,14 +32,14 @@ def test_steps_are_written_with_all_defaults() -> None:
 
 def test_every_step_is_written_and_read_back() -> None:
     steps = (
-        post.Rank(scope="frame", ties="first"),
-        post.Gaussianize(),
-        post.Standardize(scope="frame"),
-        post.Neutralize(features=("a", "b"), proportion=0.25),
-        post.Neutralize(group="medium"),
-        post.Neutralize(benchmarks=("c",), scope="frame"),
-        post.Blend(benchmark="c", weight=0.1, transform="raw"),
-        post.Clip(low=-1, high=2),
+        post.step("rank", scope="frame", ties="first"),
+        post.step("gaussianize"),
+        post.step("standardize", scope="frame"),
+        post.step("neutralize", features=("a", "b"), proportion=0.25),
+        post.step("neutralize", group="medium"),
+        post.step("neutralize", benchmarks=("c",), scope="frame"),
+        post.step("blend", benchmark="c", weight=0.1, transform="raw"),
+        post.step("clip", low=-1, high=2),
     )
     written = json.loads(json.dumps(post.as_data(steps)))
     assert parse.parse(post.Steps, {"post": written}) == post.Steps(post=steps)
@@ -39,27 +48,36 @@ def test_every_step_is_written_and_read_back() -> None:
 
 def test_what_steps_read() -> None:
     steps = (
-        post.Neutralize(features=("a", "b"), scope="frame"),
-        post.Neutralize(features=("b", "c"), scope="frame"),
-        post.Neutralize(benchmarks=("x",), scope="frame"),
-        post.Blend(benchmark="y", scope="frame"),
-        post.Blend(benchmark="x", scope="frame"),
-        post.Clip(),
+        post.step("neutralize", features=("a", "b"), scope="frame"),
+        post.step("neutralize", features=("b", "c"), scope="frame"),
+        post.step("neutralize", benchmarks=("x",), scope="frame"),
+        post.step("blend", benchmark="y", scope="frame"),
+        post.step("blend", benchmark="x", scope="frame"),
+        post.step("clip"),
     )
     assert post.needs(steps) == post.Needs(features=("a", "b", "c"), benchmarks=("x", "y"), era=False)
-    for step in (post.Rank(), post.Gaussianize(), post.Standardize(), post.Blend(benchmark="x")):
+    for step in (
+        post.step("rank"),
+        post.step("gaussianize"),
+        post.step("standardize"),
+        post.step("blend", benchmark="x"),
+    ):
         assert post.needs((*steps, step)).era
     assert post.needs(()) == post.Needs(features=(), benchmarks=(), era=False)
 
 
 def test_groups_become_names() -> None:
-    steps = (post.Neutralize(group="small", proportion=0.5), post.Rank(), post.Neutralize(group="tiny", scope="frame"))
+    steps = (
+        post.step("neutralize", group="small", proportion=0.5),
+        post.step("rank"),
+        post.step("neutralize", group="tiny", scope="frame"),
+    )
     assert post.groups(steps) == {0: "small", 2: "tiny"}
     named = post.with_groups(steps, {"small": ("a", "b"), "tiny": ("c",)})
     assert named == (
-        post.Neutralize(features=("a", "b"), proportion=0.5),
-        post.Rank(),
-        post.Neutralize(features=("c",), scope="frame"),
+        post.step("neutralize", features=("a", "b"), proportion=0.5),
+        post.step("rank"),
+        post.step("neutralize", features=("c",), scope="frame"),
     )
     assert post.groups(named) == {}
 
@@ -69,18 +87,18 @@ def test_groups_become_names() -> None:
     [
         ((), True, None),
         ((), False, -1),
-        ((post.Clip(low=-1, high=2),), False, -1),
-        ((post.Clip(low=-1, high=2),), True, None),
-        ((post.Clip(low=0.1, high=0.9),), False, None),
-        ((post.Clip(low=1.5, high=2),), True, 0),
-        ((post.Rank(), post.Gaussianize()), True, 1),
-        ((post.Gaussianize(), post.Rank()), False, None),
-        ((post.Rank(), post.Standardize()), False, 1),
-        ((post.Rank(), post.Neutralize(features=("a",)), post.Clip(low=-1, high=1)), False, 1),
-        ((post.Blend(benchmark="x"),), False, None),
-        ((post.Blend(benchmark="x", transform="raw"),), False, -1),
-        ((post.Blend(benchmark="x", transform="raw"),), True, None),
-        ((post.Rank(), post.Blend(benchmark="x", transform="gaussian")), True, 1),
+        ((post.step("clip", low=-1, high=2),), False, -1),
+        ((post.step("clip", low=-1, high=2),), True, None),
+        ((post.step("clip", low=0.1, high=0.9),), False, None),
+        ((post.step("clip", low=1.5, high=2),), True, 0),
+        ((post.step("rank"), post.step("gaussianize")), True, 1),
+        ((post.step("gaussianize"), post.step("rank")), False, None),
+        ((post.step("rank"), post.step("standardize")), False, 1),
+        ((post.step("rank"), post.step("neutralize", features=("a",)), post.step("clip", low=-1, high=1)), False, 1),
+        ((post.step("blend", benchmark="x"),), False, None),
+        ((post.step("blend", benchmark="x", transform="raw"),), False, -1),
+        ((post.step("blend", benchmark="x", transform="raw"),), True, None),
+        ((post.step("rank"), post.step("blend", benchmark="x", transform="gaussian")), True, 1),
     ],
 )
 def test_where_predictions_leave_the_range(steps: tuple[post.Step, ...], bounded_model: Any, place: int | None) -> None:
@@ -100,8 +118,73 @@ def test_unknown_steps_and_words_are_refused() -> None:
     ]
 
 
-def test_keys_that_contradict_one_another_are_refused_in_python_too() -> None:
+def test_what_is_refused_in_a_file_is_refused_in_python_too() -> None:
+    with pytest.raises(ValueError, match="rnak: unknown key; did you mean rank"):
+        post.step("rnak")
+    with pytest.raises(ValueError, match=r"clip\.low: "):
+        post.step("clip", low="0")
     with pytest.raises(ValueError, match="low has to be below high"):
-        post.Clip(low=0.5, high=0.5)
+        post.step("clip", low=0.5, high=0.5)
     with pytest.raises(ValueError, match="features and benchmarks stand here"):
-        post.Neutralize(features=("a",), benchmarks=("b",))
+        post.step("neutralize", features=("a",), benchmarks=("b",))
+
+
+NEW_STEP = """
+import numpy as np
+
+from .rank import ranked
+from .runners import STEPS
+
+SHIFT_STEP = {
+    "text": "Add to the ranks, and to a benchmark.",
+    "range": ["low", "high"],
+    "one_of": ["benchmark", "names"],
+    "options": {
+        "benchmark": {"type": "benchmark", "text": "One."},
+        "names": {"type": "benchmarks", "text": "Some."},
+        "low": {"type": "number", "least": -1, "most": 1, "default": 0.0, "text": "What is added."},
+        "high": {"type": "number", "least": -1, "most": 2, "default": 1.0, "text": "What is not."},
+        "scope": {"type": "scope", "text": "Within what."},
+    },
+}
+
+
+def shift_step(values, options, live_features, live_benchmark_models):
+    return ranked(values, live_features, options["scope"], "average") + options["low"]
+
+
+STEPS["shift"] = shift_step
+"""
+
+
+def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(source.PREDICT, tmp_path / "predict")
+    (folder / "shift.py").write_text(NEW_STEP)
+    monkeypatch.setattr(source, "PREDICT", folder)
+    monkeypatch.setattr(source, "steps", source.steps.__wrapped__)
+    spec = importlib.util.spec_from_file_location("post_with_shift", str(post.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    again: Any = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, again)
+    spec.loader.exec_module(again)
+    faults = parse.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
+    assert isinstance(faults, list)
+    assert [fault.path[1:] for fault in faults] == [(0, "shift", "low"), (1, "shift"), (2, "shfit")]
+    made = again.step("shift", benchmark="bench", low=0.5)
+    assert again.as_data([made]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
+    assert again.needs([made]) == again.Needs(features=(), benchmarks=("bench",), era=True)
+    assert again.unbounded([made], model_bounded=False) is None
+    keys = json_schema.json_schema(again.Steps, title="")["properties"]["post"]["items"]["properties"]["shift"]
+    assert keys["properties"]["low"] == {
+        "type": "number",
+        "minimum": -1,
+        "maximum": 1,
+        "default": 0.0,
+        "description": "What is added.",
+    }
+    files = source.files_of(["shift.py"], folder)
+    assert files.index("rank.py") < files.index("shift.py")
+    run = source.load(files, folder).STEPS["shift"]
+    live = pd.DataFrame({"era": ["1", "1"]})
+    assert run(np.array([0.1, 0.2]), again.as_data([made])[0]["shift"], live, None).tolist() == [1.0, 1.5]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.bundle import post
-from builder.reference import post as reference
 from builder.schema import parse
 from tests.support import bundles, pickles, post_case, post_steps
+from tests.support.formulas import post as reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 FEATURES = 8
 BENCHMARKS = ("bench_a", "bench_b")
 STEPS = (
-    post.Rank(),
-    post.Rank(scope="frame", ties="first"),
-    post.Gaussianize(),
-    post.Standardize(),
-    post.Neutralize(features=("feature_1",)),
-    post.Blend(benchmark="bench_a"),
-    post.Clip(low=0.2, high=0.7),
+    post.step("rank"),
+    post.step("rank", scope="frame", ties="first"),
+    post.step("gaussianize"),
+    post.step("standardize"),
+    post.step("neutralize", features=("feature_1",)),
+    post.step("blend", benchmark="bench_a"),
+    post.step("clip", low=0.2, high=0.7),
 )
 
 
@@ -89,29 +89,32 @@ def frames(draw: st.DrawFn) -> tuple[NDArray[np.float64], pd.DataFrame, pd.DataF
 SCOPES = st.sampled_from(["era", "frame"])
 NAMES = st.lists(st.integers(0, FEATURES - 1), min_size=1, max_size=FEATURES, unique=True)
 ANY_STEP = st.one_of(
-    st.builds(post.Rank, scope=SCOPES, ties=st.sampled_from(["average", "first"])),
-    st.builds(post.Gaussianize, scope=SCOPES),
-    st.builds(post.Standardize, scope=SCOPES),
+    st.builds(post.step, st.just("rank"), scope=SCOPES, ties=st.sampled_from(["average", "first"])),
+    st.builds(post.step, st.just("gaussianize"), scope=SCOPES),
+    st.builds(post.step, st.just("standardize"), scope=SCOPES),
     st.builds(
-        post.Neutralize,
+        post.step,
+        st.just("neutralize"),
         features=NAMES.map(lambda places: tuple(f"feature_{place}" for place in places)),
         proportion=st.sampled_from([0.0, 0.5, 1.0]),
         scope=SCOPES,
     ),
     st.builds(
-        post.Neutralize,
+        post.step,
+        st.just("neutralize"),
         benchmarks=st.sampled_from([("bench_a",), BENCHMARKS]),
         proportion=st.floats(0, 1),
         scope=SCOPES,
     ),
     st.builds(
-        post.Blend,
+        post.step,
+        st.just("blend"),
         benchmark=st.sampled_from(BENCHMARKS),
         weight=st.floats(0, 1),
         transform=st.sampled_from(["rank", "gaussian", "raw"]),
         scope=SCOPES,
     ),
-    st.builds(post.Clip, low=st.floats(-1, 0.4), high=st.floats(0.5, 2)),
+    st.builds(post.step, st.just("clip"), low=st.floats(-1, 0.4), high=st.floats(0.5, 2)),
 )
 
 
@@ -125,7 +128,7 @@ def test_each_step_is_its_reference(
     found = applied((step,), values, live, benchmarks)
     expected = reference.apply_steps((step,), values, live, benchmarks)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(values).max())))
-    if isinstance(step, post.Rank | post.Clip):
+    if post.name_of(step) in {"rank", "clip"}:
         np.testing.assert_array_equal(found, expected)
     # What was handed over is as it was.
     pd.testing.assert_frame_equal(live, before[0])
@@ -161,7 +164,7 @@ def official(values: NDArray[Any], columns: NDArray[Any], proportion: float = 1.
 
 def neutral(values: NDArray[Any], columns: NDArray[Any], **options: Any) -> NDArray[Any]:
     names = tuple(f"feature_{place}" for place in range(columns.shape[1]))
-    step = post.Neutralize(features=names, scope="frame", **options)
+    step = post.step("neutralize", features=names, scope="frame", **options)
     return applied((step,), values, pd.DataFrame(columns, columns=list(names)), None)
 
 
@@ -244,17 +247,17 @@ def test_nullable_columns_are_numbers_too(kind: str) -> None:
     columns, values = random.integers(0, 2, (50, 4)), random.normal(size=50)
     names = tuple(f"feature_{place}" for place in range(4))
     live = pd.DataFrame(columns, columns=list(names)).astype(kind)
-    step = post.Neutralize(features=names, scope="frame")
+    step = post.step("neutralize", features=names, scope="frame")
     np.testing.assert_allclose(applied((step,), values, live, None), neutral(values, columns), rtol=0, atol=1e-14)
 
 
 def test_equal_predictions_stay_equal() -> None:
     live = pd.DataFrame({f"feature_{place}": np.arange(6) % (place + 2) for place in range(3)}).assign(era="X")
     for step, left in (
-        (post.Standardize(), 0.0),
-        (post.Gaussianize(), 0.0),
-        (post.Neutralize(features=("feature_0", "feature_1")), 0.0),
-        (post.Rank(), 3.5 / 6),
+        (post.step("standardize"), 0.0),
+        (post.step("gaussianize"), 0.0),
+        (post.step("neutralize", features=("feature_0", "feature_1")), 0.0),
+        (post.step("rank"), 3.5 / 6),
     ):
         assert applied((step,), np.full(6, 0.1), live, None).tolist() == [left] * 6
 
@@ -262,7 +265,7 @@ def test_equal_predictions_stay_equal() -> None:
 def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     live = pd.DataFrame({"era": ["1", "1", "1", "2", "2"]}, index=list("abcde"))
     benchmarks = pd.DataFrame({"bench": [0.2, 0.6, np.inf]}, index=list("abd"))
-    step = post.Blend(benchmark="bench", weight=1.0, transform="raw")
+    step = post.step("blend", benchmark="bench", weight=1.0, transform="raw")
     found = applied((step,), np.arange(5.0), live, benchmarks)
     assert found.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
     said = "numerai-builder: 3 of 5 rows have no bench; the others' mean stands in\n"
@@ -273,7 +276,7 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
     """A function of the user's own can give NaN, which the tournament refuses: no step makes a number of it."""
     live = pd.DataFrame({"feature_1": [1, 2, 3, 5, 4], "era": "X"})
     values = np.array([0.1, np.nan, 0.3, 0.7, 0.2])
-    for step in (*STEPS[:5], STEPS[6], post.Neutralize(features=("feature_1",), scope="frame")):
+    for step in (*STEPS[:5], STEPS[6], post.step("neutralize", features=("feature_1",), scope="frame")):
         assert np.isnan(applied((step,), values, live, None)[1])
 
 
@@ -281,17 +284,22 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
     ("step", "live", "benchmarks", "said"),
     [
         (
-            post.Neutralize(features=("a", "b")),
+            post.step("neutralize", features=("a", "b")),
             {"era": ["1"], "b": [1]},
             None,
             "live_features lacks 1 of 2 columns: 'a'",
         ),
-        (post.Neutralize(features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
-        (post.Neutralize(benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
-        (post.Blend(benchmark="x"), {"era": ["1"]}, {"y": [0.5]}, "live_benchmark_models lacks 1 of 1 columns: 'x'"),
-        (post.Blend(benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
-        (post.Gaussianize(), {"a": [1]}, None, "live_features lacks the column 'era'"),
-        (post.Standardize(), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.step("neutralize", features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.step("neutralize", benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
+        (
+            post.step("blend", benchmark="x"),
+            {"era": ["1"]},
+            {"y": [0.5]},
+            "live_benchmark_models lacks 1 of 1 columns: 'x'",
+        ),
+        (post.step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
+        (post.step("gaussianize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.step("standardize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
     ],
 )
 def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, said: str) -> None:
@@ -303,13 +311,13 @@ def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, s
 def test_a_whole_pickle_with_every_step() -> None:
     """From frames to the frame that the tournament takes; ids of features that the model does not have are read too."""
     steps = (
-        post.Gaussianize(),
-        post.Standardize(),
-        post.Neutralize(features=("feature_0", "riskiest"), proportion=0.5),
-        post.Neutralize(benchmarks=("bench",), scope="frame"),
-        post.Blend(benchmark="bench", weight=0.25, transform="gaussian"),
-        post.Clip(low=-3, high=3),
-        post.Rank(scope="frame"),
+        post.step("gaussianize"),
+        post.step("standardize"),
+        post.step("neutralize", features=("feature_0", "riskiest"), proportion=0.5),
+        post.step("neutralize", benchmarks=("bench",), scope="frame"),
+        post.step("blend", benchmark="bench", weight=0.25, transform="gaussian"),
+        post.step("clip", low=-3, high=3),
+        post.step("rank", scope="frame"),
     )
     predict = pickles.predict_of(dataclasses.replace(bundles.bundle(3), post=steps))
     random = np.random.default_rng(10)

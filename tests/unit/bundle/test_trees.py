@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors, reference
+from builder import errors
 from builder.bundle import activations, model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read, write
-from tests.support import bundles, pickles
+from tests.support import bundles, formulas, pickles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def assert_predicts(trees: model.Trees, inputs: NDArray[np.float64]) -> None:
     made = bundles.bundle(inputs.shape[1], network=trees)
     raw = pickles.raw_of(pickles.predict_of(made))
     live = pd.DataFrame(inputs, columns=list(made.features))
-    expected = reference.predict(trees, inputs)
+    expected = formulas.predict(trees, inputs)
     near: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13} if trees.finish else {"rtol": 0, "atol": 0}
     np.testing.assert_allclose(raw(live, None), expected, **near)
     np.testing.assert_allclose(raw(live.iloc[[-1]], None), expected[[-1]], **near)
@@ -151,7 +151,7 @@ def test_parts_of_rows_and_groups_of_questions_do_not_show() -> None:
     raw = pickles.raw_of(pickles.predict_of(bundles.bundle(INPUTS, network=trees)))
     raw.__globals__["PART"] = 64
     live = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(INPUTS)])
-    np.testing.assert_allclose(raw(live, None), reference.predict(trees, inputs), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(raw(live, None), formulas.predict(trees, inputs), rtol=1e-12, atol=1e-13)
 
 
 def test_more_questions_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> None:

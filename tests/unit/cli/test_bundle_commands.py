@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest_socket
 
 from builder.build import artifact
 from builder.bundle import model
+from builder.bundle.kinds import lightgbm_text
 from builder.bundle.storage import files, write
-from tests.support import bundles, command, ensembles, http_files
+from tests.support import bundles, command, ensembles, http_files, pickles
 from tests.support.command import call, loaded, said
 
 if TYPE_CHECKING:
@@ -111,6 +114,32 @@ def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
     err = said(capsys)[1]
     assert f"{folder}/golden.npz: predictions: the model's own numbers give up to 1 away" in err
     assert "(row 3), " in err
+
+
+def test_a_booster_is_compared_by_its_library_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pickles.scenario_bundle("lightgbm")
+    booster: Any = made.model
+    good, bad = bundles.written(tmp_path / "good", made), tmp_path / "bad"
+    golden = dataclasses.replace(made.golden, predictions=made.golden.predictions + 1)
+    write.write(bad, dataclasses.replace(made, golden=golden))
+    assert call("bundle", "check", str(good)) == 0
+    assert said(capsys)[1] == ""
+    assert call("bundle", "check", str(bad)) == 2
+    assert "export the model again" in said(capsys)[1]
+    text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
+    smaller = lightgbm_text.make_smaller(text.decode())
+    nonsense = dataclasses.replace(booster, text=smaller.text, objective="nonsense")
+    write.write(tmp_path / "nonsense", dataclasses.replace(made, model=nonsense))
+    assert call("bundle", "check", str(tmp_path / "nonsense")) == 2
+    assert f"{tmp_path / 'nonsense'}: LightGBM refuses the booster's text" in said(capsys)[1]
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    assert call("bundle", "check", str(bad), "--json") == 0
+    out, err = said(capsys)
+    assert json.loads(out)["good"]
+    assert err.startswith("note: the golden rows are not compared: lightgbm is not installed")
+    assert "pip install lightgbm" in err
 
 
 def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,7 +122,7 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
         assert call("render", "configs/small.yaml") == 2
         assert said(capsys)[1] == f"error: {fault}"
     # The bundle's own steps, where the config has none.
-    made = dataclasses.replace(bundles.bundle(), post=(post.Rank(), post.Standardize()))
+    made = dataclasses.replace(bundles.bundle(), post=(post.step("rank"), post.step("standardize")))
     write.write(project / "configs" / "bundles" / "small", made)
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
@@ -130,10 +130,14 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
 
 
 def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
-    steps = (post.Neutralize(features=("risk",), proportion=0.5), post.Blend(benchmark="bench"), post.Rank())
+    steps = (
+        post.step("neutralize", features=("risk",), proportion=0.5),
+        post.step("blend", benchmark="bench"),
+        post.step("rank"),
+    )
     made = dataclasses.replace(bundles.bundle(), post=steps)
     assert read.read(bundles.written(tmp_path / "whole", made)).post == steps
-    grouped = dataclasses.replace(made, post=(post.Rank(), post.Neutralize(group="medium")))
+    grouped = dataclasses.replace(made, post=(post.step("rank"), post.step("neutralize", group="medium")))
     fault = (
         'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
         "a group belongs in a config"
@@ -151,7 +155,7 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
 
 def test_export_reads_steps_as_a_config_does() -> None:
     steps = export_run._steps(None, "era", {"features": ["a"], "proportion": 0.5})
-    assert steps == (post.Neutralize(features=("a",), proportion=0.5), post.Rank())
+    assert steps == (post.step("neutralize", features=("a",), proportion=0.5), post.step("rank"))
     with pytest.raises(errors.ExportError, match="export: neutralize: the feature group 'medium' is known by name"):
         export_run._steps(None, "era", {"group": "medium"})
     with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):

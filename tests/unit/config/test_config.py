@@ -27,7 +27,7 @@ SAID_OF_SECRETS = (
     "and if this file was ever shared, make a new key"
 )
 MINIMAL = f"name: mlp\nimage: {{ref: {REF}}}\nbundle: bundles/mlp\n"
-STEPS = "rank, gaussianize, standardize, neutralize, blend, clip"
+STEPS = "blend, clip, gaussianize, neutralize, rank, standardize"
 KEYS = "name, image, bundle, post, data_version, validate, upload"
 NO_TWO = "one mapping (key: value) is expected"
 
@@ -478,7 +478,7 @@ def test_example_loads_as_it_is_printed(root: Path) -> None:
         name="mlp",
         image=config.ImageConfig(ref=REF, stand_in="3.11"),
         bundle=root / "configs" / "bundles" / "mlp",
-        post=(post.Rank(scope="era", ties="average"),),
+        post=(post.step("rank", scope="era", ties="average"),),
         data_version="v5.2",
         validate=config.Validate(
             data="shaped", rows=6_000, limits=config.Limits(cpus=1.0, memory=4 << 30, seconds=600)
@@ -637,7 +637,7 @@ def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path)
     sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["a", "b", "c"]}, "targets": []}')
     path = write(root, MINIMAL + "post:\n  - neutralize: {group: small, proportion: 0.5}\n  - rank: {}\n")
     loaded = config.load(path)
-    assert loaded.post == (post.Neutralize(features=("a", "b"), proportion=0.5), post.Rank())
+    assert loaded.post == (post.step("neutralize", features=("a", "b"), proportion=0.5), post.step("rank"))
     first = config.build_inputs(loaded)
     assert first["post"][0] == {"neutralize": {"features": ["a", "b"], "proportion": 0.5, "scope": "era"}}
     sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["x"]}, "more": {}}')
@@ -652,7 +652,7 @@ def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path)
 
 def test_whether_a_lone_blend_is_bounded_depends_on_the_model(root: Path) -> None:
     path = write(root, MINIMAL + "post:\n  - blend: {benchmark: a, transform: raw}\n")
-    assert config.load(path).post == (post.Blend(benchmark="a", transform="raw"),)
+    assert config.load(path).post == (post.step("blend", benchmark="a", transform="raw"),)
 
 
 def test_committed_schema_is_up_to_date() -> None:

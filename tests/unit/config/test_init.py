@@ -75,7 +75,7 @@ def test_the_config_is_complete_and_says_what_it_is_of(root: Path) -> None:
     assert loaded.bundle == written.bundle == one
     assert loaded.image == config.ImageConfig(ref=init_text.REFERENCE)
     assert loaded.image.stand_in is None
-    assert loaded.post == (post.Rank(),)
+    assert loaded.post == (post.step("rank"),)
     assert loaded.validate == config.Validate()
     assert loaded.upload is None
     assert "stand_in" not in text
@@ -178,10 +178,13 @@ def test_a_features_file_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
 def test_what_does_not_bound_the_predictions_gets_a_rank_and_why(root: Path) -> None:
     for steps, why in (
         ((), "no step follows the model, whose predictions can leave [0, 1]"),
-        ((post.Rank(), post.Neutralize(features=("feature_1",))), "nothing after neutralize keeps the predictions"),
+        (
+            (post.step("rank"), post.step("neutralize", features=("feature_1",))),
+            "nothing after neutralize keeps the predictions",
+        ),
     ):
         written, loaded, text = made(root, put(root / "mine.bundle.zip", post=steps), force=True)
-        assert loaded.post == (*steps, post.Rank())
+        assert loaded.post == (*steps, post.step("rank"))
         assert f"  # Added by `init`: {why}" in text
         assert any(note.startswith(f"post: a rank was added: {why}") for note in written.notes)
 
@@ -201,12 +204,12 @@ def test_a_model_that_is_bounded_by_itself_needs_no_step(root: Path) -> None:
 def test_all_steps_are_written_out_with_their_defaults(root: Path) -> None:
     names = tuple(f"feature_{place}" for place in range(700))
     steps = (
-        post.Gaussianize(),
-        post.Neutralize(features=names, proportion=0.5),
-        post.Neutralize(benchmarks=("v52_lgbm_ender20",), proportion=1e-7),
-        post.Blend(benchmark="v52_lgbm_ender20", weight=0.25),
-        post.Clip(low=-1e-12, high=2e8),
-        post.Rank(scope="frame", ties="first"),
+        post.step("gaussianize"),
+        post.step("neutralize", features=names, proportion=0.5),
+        post.step("neutralize", benchmarks=("v52_lgbm_ender20",), proportion=1e-7),
+        post.step("blend", benchmark="v52_lgbm_ender20", weight=0.25),
+        post.step("clip", low=-1e-12, high=2e8),
+        post.step("rank", scope="frame", ties="first"),
     )
     _, loaded, text = made(root, put(root / "mine.bundle.zip", post=steps))
     assert loaded.post == steps
@@ -367,7 +370,7 @@ def test_whatever_the_names_the_config_loads(
     features = [name for name in features if name not in {"id", "era", "data_type"} and not name.startswith("target")]
     features = features or ["a"]
     plain = bundles.bundle(len(features))
-    steps = (post.Neutralize(features=tuple(features)), post.Rank())
+    steps = (post.step("neutralize", features=tuple(features)), post.step("rank"))
     write.write(folder / "plain.bundle.zip", dataclasses.replace(plain, features=tuple(features), post=steps))
     try:
         one = (folder / "plain.bundle.zip").rename(folder / "mine" / f"{stem}.bundle.zip")

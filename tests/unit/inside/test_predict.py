@@ -39,7 +39,7 @@ def test_the_scenarios_see_a_fault(case: scenarios.Case) -> None:
 @pytest.mark.parametrize("ties", ["average", "first"])
 @pytest.mark.parametrize("scope", ["era", "frame"])
 def test_ranks_by_scope_and_ties(scope: Literal["era", "frame"], ties: Literal["average", "first"]) -> None:
-    made = dataclasses.replace(bundles.bundle(3), post=(post.Rank(scope=scope, ties=ties),))
+    made = dataclasses.replace(bundles.bundle(3), post=(post.step("rank", scope=scope, ties=ties),))
     predict = pickles.predict_of(made)
     live = pd.DataFrame({f"feature_{place}": [1, 1, place, 1, 0] for place in range(3)}, index=list("abcde"))
     raw = pd.Series(pickles.raw_of(predict)(live, None), index=live.index)
@@ -58,7 +58,9 @@ def test_without_steps_the_raw_predictions_come_out() -> None:
 
 def test_steps_are_done_in_their_order() -> None:
     """Ranks of ranks: within eras first, so that every era's highest row ties over the whole frame."""
-    made = dataclasses.replace(bundles.bundle(2), post=(post.Rank(scope="era"), post.Rank(scope="frame")))
+    made = dataclasses.replace(
+        bundles.bundle(2), post=(post.step("rank", scope="era"), post.step("rank", scope="frame"))
+    )
     live = pd.DataFrame({"feature_0": [0, 1, 2, 3], "feature_1": [4, 0, 4, 0], "era": ["1", "1", "2", "2"]})
     assert sorted(pickles.predict_of(made)(live, None)["prediction"]) == [0.375, 0.375, 0.875, 0.875]
 

@@ -13,10 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import reference
-from builder.bundle import activations, model
+from builder.bundle import activations, exact, model
 from builder.inside import operators
-from tests.support import bundles, pickles
+from tests.support import bundles, formulas, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,10 +115,10 @@ def frames(made: model.Bundle, inputs: NDArray[np.float64]) -> tuple[pd.DataFram
 
 
 def assert_near_the_reference(made: model.Bundle, inputs: NDArray[np.float64]) -> None:
-    expected = reference.predict(made.model, inputs)
+    expected = formulas.predict(made.model, inputs)
     raw = pickles.raw_of(pickles.predict_of(made))
     live, benchmarks = frames(made, inputs)
-    bound = reference.bound(expected)
+    bound = exact.bound(expected)
     found = raw(live, benchmarks)
     assert np.isfinite(found).all()
     assert np.abs(found - expected).max() <= bound
@@ -148,9 +147,9 @@ def test_blocks_of_rows_do_not_show(case: tuple[model.Bundle, NDArray[np.float64
     raw = pickles.raw_of(pickles.predict_of(made))
     raw.__globals__["BLOCK_BYTES"] = 0
     live, benchmarks = frames(made, np.tile(inputs, (times, 1))[: 200 + rows])
-    expected = reference.predict(made.model, inputs)
+    expected = formulas.predict(made.model, inputs)
     found = raw(live, benchmarks)
-    assert np.abs(found - np.tile(expected, times)[: 200 + rows]).max() <= reference.bound(expected)
+    assert np.abs(found - np.tile(expected, times)[: 200 + rows]).max() <= exact.bound(expected)
 
 
 def test_an_input_far_from_zero_keeps_its_digits() -> None:
@@ -184,7 +183,7 @@ def test_each_activation_keeps_its_digits(name: str, dtype: str, digits: float) 
     namespace = pickles.predict_of(bundles.bundle(1)).__globals__
     found = namespace["ACTIVATION_FUNCTIONS"][name](hidden.copy(), dict(one.constants))
     assert found.dtype == dtype
-    expected = reference.activations.activate(one, hidden.astype(np.float64))
+    expected = formulas.activations.activate(one, hidden.astype(np.float64))
     # The smallest float32 is 1e-45; exp of what is rounded to float32 is off by the exponent's size times its step.
     np.testing.assert_allclose(found, expected, rtol=digits, atol=1e-15 if dtype == "float64" else 1e-14)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.reference import activations
+from tests.support.formulas import activations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,11 +74,11 @@ def _norm(node: bundle_model.Node, given: list[Array]) -> Array:
     return result
 
 
-def _sum(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
+def _sum(node: bundle_model.Node, given: list[Array]) -> Array:
     return sum(given[1:], start=given[0])
 
 
-def _concat(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
+def _concat(node: bundle_model.Node, given: list[Array]) -> Array:
     return np.concatenate(given, axis=1)
 
 
@@ -100,7 +100,7 @@ def _quantiles(node: bundle_model.Node, given: list[Array]) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _softmax(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG001
+def _softmax(node: bundle_model.Node, given: list[Array]) -> Array:
     powers = np.exp(given[0] - given[0].max(axis=1, keepdims=True))  # less the largest: none overflows
     shares: Array = powers / powers.sum(axis=1, keepdims=True)
     return shares
@@ -108,7 +108,7 @@ def _softmax(node: bundle_model.Node, given: list[Array]) -> Array:  # noqa: ARG
 
 def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
     """Return each value's share; where several quantiles are alike, the middle of theirs."""
-    from scipy import special  # noqa: PLC0415 - 0.5 s that only this node need pay
+    from scipy import special
 
     upper = np.interp(x, quantiles, references)
     lower = -np.interp(-x, -quantiles[::-1], -references[::-1])
@@ -125,7 +125,7 @@ def _to_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool
 
 def _from_quantiles(x: Array, quantiles: Array, references: Array, *, normal: bool) -> Array:
     """Return the value whose share is given."""
-    from scipy import special  # noqa: PLC0415 - as above
+    from scipy import special
 
     share = special.ndtr(x) if normal else x
     edge = EDGE if normal else 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.reference import activations, nodes
+from tests.support.formulas import activations, nodes
 
 if TYPE_CHECKING:
     from builder.bundle import model as bundle_model

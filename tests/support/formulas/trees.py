@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.reference import nodes
+from tests.support.formulas import nodes
 
 if TYPE_CHECKING:
     from builder.bundle import model as bundle_model

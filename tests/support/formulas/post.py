@@ -47,18 +47,21 @@ def apply_steps(
 
 
 def _apply(step: post.Step, values: Array, live: pd.DataFrame, benchmarks: pd.DataFrame | None) -> Array:
-    if isinstance(step, post.Clip):
-        return np.minimum(np.maximum(values, step.low), step.high)
+    name = post.name_of(step)
+    if name == "clip":
+        held: Array = np.minimum(np.maximum(values, step.low), step.high)
+        return held
     result = np.empty(len(values))
     for rows in _scopes(step.scope, live):
-        match step:
-            case post.Rank(ties=ties):
-                result[rows] = stats.rankdata(values[rows], "average" if ties == "average" else "ordinal") / len(rows)
-            case post.Gaussianize():
+        match name:
+            case "rank":
+                ties = "average" if step.ties == "average" else "ordinal"
+                result[rows] = stats.rankdata(values[rows], ties) / len(rows)
+            case "gaussianize":
                 result[rows] = _gaussianized(values[rows])
-            case post.Standardize():
+            case "standardize":
                 result[rows] = _standardized(values[rows])
-            case post.Neutralize():
+            case "neutralize":
                 columns = (
                     _columns(step.benchmarks, live, benchmarks) if step.benchmarks else live[list(step.features or ())]
                 )
@@ -66,14 +69,14 @@ def _apply(step: post.Step, values: Array, live: pd.DataFrame, benchmarks: pd.Da
                     columns.to_numpy(dtype=np.float64, na_value=np.nan)[rows], values[rows]
                 )
                 result[rows] = values[rows] - step.proportion * fitted
-            case post.Blend():
+            case "blend":
                 other = _columns((step.benchmark,), live, benchmarks).to_numpy(dtype=np.float64, na_value=np.nan)[:, 0]
                 result[rows] = (1 - step.weight) * _transformed(step, values[rows])
                 result[rows] += step.weight * _transformed_other(step, other, rows, live)
     return result
 
 
-def _scopes(scope: post.Scope, live: pd.DataFrame) -> Iterator[NDArray[np.intp]]:
+def _scopes(scope: str, live: pd.DataFrame) -> Iterator[NDArray[np.intp]]:
     """Yield the places of the rows of each scope; those without an era are one."""
     if scope == "frame":
         yield np.arange(len(live))
@@ -126,14 +129,14 @@ def _unexplained(columns: Array, values: Array) -> Array:
     return left
 
 
-def _transformed(step: post.Blend, values: Array) -> Array:
+def _transformed(step: post.Step, values: Array) -> Array:
     if step.transform == "rank":
         ranks: Array = stats.rankdata(values) / len(values)
         return ranks
     return _gaussianized(values) if step.transform == "gaussian" else values
 
 
-def _transformed_other(step: post.Blend, other: Array, rows: NDArray[np.intp], live: pd.DataFrame) -> Array:
+def _transformed_other(step: post.Step, other: Array, rows: NDArray[np.intp], live: pd.DataFrame) -> Array:
     """Return the benchmark of one scope, its values that are missing replaced by the mean of the others.
 
     Where a scope has none, it is the mean over all the scopes.
