@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from builder.bundle import model as bundle_model
-    from builder.bundle.storage import npz
+    from builder.bundle.storage import tensors
 
 DIVERGED = "export a model whose training has not diverged"
 
@@ -50,7 +50,7 @@ class Chain:
             found += [f"{self.prefix}{part.stem}{place}" for part in op.parts] if op else []
         return found
 
-    def faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
+    def faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
         found = []
         taken: set[int] = set()
@@ -65,12 +65,12 @@ class Chain:
                 found.append(parse.Problem(path=(*self.place, place), text=text))
         return found + self._shape_faults(declared)
 
-    def width(self, declared: Mapping[str, npz.Declared]) -> int | None:
+    def width(self, declared: Mapping[str, tensors.Declared]) -> int | None:
         """Return how many values a row the list gives; None where that cannot be told."""
         return self._widths(declared)[len(self.entries) - 1]
 
     def value_faults(
-        self, declared: Mapping[str, npz.Declared], arrays: Mapping[str, bundle_model.Numbers]
+        self, declared: Mapping[str, tensors.Declared], arrays: Mapping[str, bundle_model.Numbers]
     ) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
         widths = self._widths(declared)
@@ -104,7 +104,7 @@ class Chain:
             made.append(read.node(arrays, place, self.prefix))
         return tuple(made)
 
-    def _widths(self, declared: Mapping[str, npz.Declared]) -> dict[int, int | None]:
+    def _widths(self, declared: Mapping[str, tensors.Declared]) -> dict[int, int | None]:
         """Return how many values a row each node gives, -1 being what the list is given; None where none can tell."""
         widths = {-1: self.inputs}
         for place, entry in enumerate(self.entries):
@@ -127,13 +127,13 @@ class Chain:
         return widths
 
     def _dimension(
-        self, declared: Mapping[str, npz.Declared], name: str, part: nodes.Part, dimension: str
+        self, declared: Mapping[str, tensors.Declared], name: str, part: nodes.Part, dimension: str
     ) -> int | None:
         if name not in declared or len(declared[name].shape) != len(part.shape):
             return None
         return declared[name].shape[part.shape.index(dimension)]
 
-    def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
+    def _shape_faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
         widths = self._widths(declared)
         found = []
         for place, entry in enumerate(self.entries):
@@ -157,7 +157,7 @@ class Chain:
         return found
 
     def _part_faults(
-        self, name: str, part: nodes.Part, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
+        self, name: str, part: nodes.Part, one: tensors.Declared, known: dict[str, tuple[int, str]], source: int
     ) -> list[parse.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
         found = []
@@ -191,7 +191,7 @@ class Chain:
         place: int,
         sources: Sequence[int],
         widths: Mapping[int, int | None],
-        declared: Mapping[str, npz.Declared],
+        declared: Mapping[str, tensors.Declared],
     ) -> list[parse.Problem]:
         known = [(source, width) for source in sources if (width := widths.get(source)) is not None]
         if len({width for _, width in known}) < 2:
@@ -199,7 +199,7 @@ class Chain:
         text = "; ".join(dict.fromkeys(self._said(source, width, declared) for source, width in known))
         return [parse.Problem(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
 
-    def _output_fault(self, given: int, declared: Mapping[str, npz.Declared]) -> parse.Problem:
+    def _output_fault(self, given: int, declared: Mapping[str, tensors.Declared]) -> parse.Problem:
         last = len(self.entries) - 1
         name = f"{self.prefix}w{last}"
         wanted = f"the last layer gives {self.outputs:,}"
@@ -209,7 +209,7 @@ class Chain:
         at = (*self.place, last) if last >= 0 else self.said_at
         return parse.Problem(path=at, text=f"gives {given:,} values a row; {wanted}")
 
-    def _said(self, source: int, width: int, declared: Mapping[str, npz.Declared]) -> str:
+    def _said(self, source: int, width: int, declared: Mapping[str, tensors.Declared]) -> str:
         """Return who gives so many values: for a dense layer, its weights."""
         if source == -1:
             return self.said

@@ -1,4 +1,4 @@
-"""Lists of nodes in ``bundle.json`` and in ``arrays.npz``: those of a network, of what is done before and after trees.
+"""Lists of nodes in ``bundle.json``, with their arrays: those of a network, of what is done before and after trees.
 
 An entry of such a list says its ``op``; without one it is a dense layer. ``from`` lists the nodes that it takes, by
 their places in the list, -1 for what the list as a whole is given; without it, it takes the node before. The constants
@@ -50,7 +50,7 @@ class Part:
 
     Attributes:
         field: The attribute of the node that it is.
-        stem: Its name in ``arrays.npz``, before the node's place.
+        stem: Its name in ``arrays.safetensors``, before the node's place.
         shape: What its dimensions count: ``in``, ``out``, or something of its own.
         whole: Whether it holds int32, and not float32 or float64.
     """

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 
 import builder
 from builder import errors
@@ -262,6 +263,7 @@ JSON_COMMANDS = [
     ("query", "--json", "{"),
     ("images", "--json"),
     ("bundle", "show", "--json", "no.bundle.zip"),
+    ("bundle", "convert", "--json", "no.bundle.zip"),
 ]
 OWN_OBJECT = {"doctor", "bundle check"}
 """They report what they found as findings, whatever fails."""
@@ -424,11 +426,12 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path)
     )
 
 
-def test_bundles_are_shown_and_checked_where_only_numpy_is(copied: Path) -> None:
+def test_bundles_are_shown_and_checked_where_only_numpy_and_safetensors_are(copied: Path) -> None:
     site = copied / "site"
     site.mkdir()
-    for folder in Path(np.__file__).parents[1].glob("numpy*"):
-        (site / folder.name).symlink_to(folder)
+    for package in (np, safetensors):
+        for folder in Path(str(package.__file__)).parents[1].glob(f"{package.__name__}*"):
+            (site / folder.name).symlink_to(folder)
     for command_name in ("show", "check"):
         done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
         assert done.returncode == 0, done.stderr
