@@ -49,7 +49,7 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
         name: The model's name, for the first line.
         base: What FROM names: ``repository@digest``, or a tag that this tool made.
         plan: What to make of the bundle.
-        bundle_files: ``bundle.json``, ``arrays.npz``, ...: taken as they are, with the folders they lie in.
+        bundle_files: ``bundle.json``, ``arrays.safetensors``, ...: taken as they are, with the folders they lie in.
 
     Raises:
         errors.ImageError: ``base`` is no image reference.

@@ -1,4 +1,4 @@
-"""A model as numbers, without code: a folder of ``bundle.json``, ``arrays.npz`` and ``golden.npz``, or it in one zip.
+"""A model as numbers, without code: ``bundle.json``, ``arrays.safetensors``, ``golden.safetensors``; a folder or a zip.
 
 ====================== ==========================================================================================
 ``bundle.model``       the types: ``Bundle``, ``Mlp``, ``Node``, ``Golden``, ``parameters``; shapes and dtypes

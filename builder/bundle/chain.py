@@ -15,7 +15,7 @@ from builder.schema import parse
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.bundle.storage import npz
+    from builder.bundle.storage import tensors
     from builder.inside.predict.definitions import Array
 
 DIVERGED = "export a model whose training has not diverged"
@@ -47,7 +47,7 @@ class Chain:
         """Return the names of the arrays that the list must have."""
         return [name for index, _ in enumerate(self.entries) for name in self._arrays(index)]
 
-    def faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
+    def faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
         found = []
         taken: set[int] = set()
@@ -62,12 +62,12 @@ class Chain:
                 found.append(parse.Problem(path=(*self.place, place), text=text))
         return found + self._shape_faults(declared)
 
-    def width(self, declared: Mapping[str, npz.Declared]) -> int | None:
+    def width(self, declared: Mapping[str, tensors.Declared]) -> int | None:
         """Return how many values a row the list gives; None where that cannot be told."""
         return self._widths(declared)[len(self.entries) - 1]
 
     def value_faults(
-        self, declared: Mapping[str, npz.Declared], arrays: Mapping[str, bundle_model.Numbers]
+        self, declared: Mapping[str, tensors.Declared], arrays: Mapping[str, bundle_model.Numbers]
     ) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
         widths = self._widths(declared)
@@ -102,7 +102,7 @@ class Chain:
         operator = nodes.definition_of(self.entries[index])
         return {array.key(self.prefix, index): array for array in operator.arrays} if operator else {}
 
-    def _widths(self, declared: Mapping[str, npz.Declared]) -> dict[int, int | None]:
+    def _widths(self, declared: Mapping[str, tensors.Declared]) -> dict[int, int | None]:
         """Return how many values a row each node gives, -1 being what the list is given; None where none can tell."""
         widths = {-1: self.inputs}
         for index, entry in enumerate(self.entries):
@@ -115,7 +115,7 @@ class Chain:
             widths[index] = operator.width(given, counts) if operator else None
         return widths
 
-    def _shape_faults(self, declared: Mapping[str, npz.Declared]) -> list[parse.Problem]:
+    def _shape_faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
         widths = self._widths(declared)
         found = []
         for index, entry in enumerate(self.entries):
@@ -138,7 +138,7 @@ class Chain:
         return found
 
     def _part_faults(
-        self, name: str, part: Array, one: npz.Declared, known: dict[str, tuple[int, str]], source: int
+        self, name: str, part: Array, one: tensors.Declared, known: dict[str, tuple[int, str]], source: int
     ) -> list[parse.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
         found = []
@@ -174,7 +174,7 @@ class Chain:
         place: int,
         sources: Sequence[int],
         widths: Mapping[int, int | None],
-        declared: Mapping[str, npz.Declared],
+        declared: Mapping[str, tensors.Declared],
     ) -> list[parse.Problem]:
         known = [(source, width) for source in sources if (width := widths.get(source)) is not None]
         if len({width for _, width in known}) < 2:
@@ -182,7 +182,7 @@ class Chain:
         text = "; ".join(dict.fromkeys(self._said(source, width, declared) for source, width in known))
         return [parse.Problem(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
 
-    def _output_fault(self, given: int, declared: Mapping[str, npz.Declared]) -> parse.Problem:
+    def _output_fault(self, given: int, declared: Mapping[str, tensors.Declared]) -> parse.Problem:
         last = len(self.entries) - 1
         name = f"{self.prefix}w{last}"
         wanted = f"the last layer gives {self.outputs:,}"
@@ -192,7 +192,7 @@ class Chain:
         at = (*self.place, last) if last >= 0 else self.said_at
         return parse.Problem(path=at, text=f"gives {given:,} values a row; {wanted}")
 
-    def _said(self, source: int, width: int, declared: Mapping[str, npz.Declared]) -> str:
+    def _said(self, source: int, width: int, declared: Mapping[str, tensors.Declared]) -> str:
         """Return who gives so many values: for a dense layer, its weights."""
         if source == -1:
             return self.said

@@ -26,7 +26,8 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
     """Return what the data of a ``bundle.json`` says, or what keeps it from saying anything."""
     version = data.get("format")
     if version != files.FORMAT and isinstance(version, int):
-        return [f"{path}: format: {version}; this tool reads format {files.FORMAT}: update it, or export again with it"]
+        cure = "export the model again" if version < files.FORMAT else "update this tool, or export again with it"
+        return [f"{path}: format: {version}; this version reads format {files.FORMAT}: {cure}"]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
         came = "missing" if kind is None else show(kind)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from builder.bundle import post as postprocessing
-from builder.bundle.storage import files, npz
+from builder.bundle.storage import files, tensors
 from builder.schema import parse, types
 from builder.text import listed, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -29,25 +29,34 @@ if TYPE_CHECKING:
 
 Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
+Sha256 = Annotated[str, types.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
 
 _RESERVED = frozenset({"id", "era", "data_type"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenHeader:
-    """What ``golden.npz`` holds.
+    """What ``golden.safetensors`` holds.
 
     Attributes:
         inputs: float32 or float64 (rows, n).
         predictions: float64 (rows,).
     """
 
-    inputs: npz.Declared
-    predictions: npz.Declared
+    inputs: tensors.Declared
+    predictions: tensors.Declared
 
-    def arrays(self) -> dict[str, npz.Declared]:
+    def arrays(self) -> dict[str, tensors.Declared]:
         """Return the arrays by name."""
         return {"inputs": self.inputs, "predictions": self.predictions}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checksums:
+    """The sha256 of the files of arrays, in hexadecimal: safetensors has no checksum of its own."""
+
+    arrays: Sha256
+    golden: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +68,7 @@ class FileHeader:
         size: Its bytes.
     """
 
-    sha256: Annotated[str, types.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+    sha256: Sha256
     size: Annotated[int, types.between(0, files.MOST_FILE)]
 
 
@@ -73,23 +82,25 @@ class BundleHeader(abc.ABC):
         features: Feature columns, the first inputs of the model.
         benchmarks: Benchmark columns, the inputs after them.
         post: Steps done to the predictions.
-        arrays: What ``arrays.npz`` holds, by name.
+        arrays: What ``arrays.safetensors`` holds, by name.
         files: What lies beside it, by name.
-        golden: What ``golden.npz`` holds.
+        golden: What ``golden.safetensors`` holds.
+        checksums: Of the two files of arrays; without them, damage to a number goes unseen.
         trained: Where the model came from; no path, user or host.
     """
 
     MODEL: ClassVar[type]
     """The class of the models of this kind."""
 
-    format: Literal[1]
+    format: Literal[2]
     kind: str
     features: Annotated[tuple[Name, ...], types.length(1, 100_000)]
     benchmarks: Annotated[tuple[Name, ...], types.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], types.length(0, 100)] = ()
-    arrays: dict[str, npz.Declared]
+    arrays: dict[str, tensors.Declared]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
+    checksums: Checksums | None = None
     trained: dict[str, Fact] = field(default_factory=dict)
 
     @classmethod
@@ -100,7 +111,7 @@ class BundleHeader(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def own_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
-        """Return what ``arrays.npz`` holds for a model of this kind, as it came."""
+        """Return what ``arrays.safetensors`` holds for a model of this kind, as it came."""
 
     @classmethod
     def own_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
@@ -155,6 +166,7 @@ class BundleHeader(abc.ABC):
             *_shared(self.features, self.benchmarks),
             *_groups(self.post),
             *self.own_faults(),
+            *_metadata_faults(self.arrays),
             *_file_name_faults(self.files),
             *self._golden_faults(),
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
@@ -227,6 +239,13 @@ def _file_name_faults(names: Iterable[str]) -> list[parse.Problem]:
             text = f"{show(min(above))} is a file, and {show(name)} lies in it; rename one"
             found.append(parse.Problem(path=("files",), text=text))
     return found
+
+
+def _metadata_faults(names: Container[str]) -> list[parse.Problem]:
+    """Return the problem of an array whose name means something else in a safetensors file."""
+    if "__metadata__" not in names:
+        return []
+    return [parse.Problem(path=("arrays", "__metadata__"), text="not a name for an array in safetensors; rename it")]
 
 
 def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Problem]:

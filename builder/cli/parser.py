@@ -159,11 +159,14 @@ def _add_bundles(commands: _Commands) -> None:
     init.add_argument("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
     init.add_argument("--force", action="store_true", help="replace the config that is there")
     init.add_argument("--json", action="store_true", help="print one JSON object")
-    bundle = commands.group("bundle", "show what is in a bundle, or check it")
+    bundle = commands.group("bundle", "show what is in a bundle, check it, or convert an old one")
     for name, text in (("show", "print what is in BUNDLE"), ("check", "print every fault of BUNDLE")):
         added = bundle.add(name, text, json=False, base=True)
         added.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
         added.add_argument("--json", action="store_true", help="print one JSON object")
+    convert = bundle.add("convert", "write BUNDLE, of format 1, in the present format", base=True)
+    convert.add_argument("bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+    convert.add_argument("new", nargs="?", metavar="NEW", help="where to write it; default: in its place")
 
 
 def _add_deploying(commands: _Commands) -> None:

@@ -41,7 +41,7 @@ class CustomBundle:
     Attributes:
         features: Names of the feature columns.
         benchmarks: Names of the benchmark columns.
-        arrays: What ``arrays.npz`` holds, by name.
+        arrays: What ``arrays.safetensors`` holds, by name.
     """
 
     def __init__(self, header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> None:
@@ -117,7 +117,7 @@ def load(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> 
 
     Args:
         header: ``bundle.json``.
-        arrays: ``arrays.npz``.
+        arrays: ``arrays.safetensors``.
         folder: Where ``code/`` and ``files/`` lie.
 
     Raises:

@@ -1,9 +1,10 @@
 """Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.make``.
 
 Reads, below the working directory, ``plan.json`` (``post``: the steps in force), the bundle's ``bundle/bundle.json``,
-``bundle/arrays.npz`` and what lies beside them; writes ``out/model.pkl``. Prints one line, ``numerai-builder: `` and a
-JSON object: ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``,
-each finding ``{"file", "line", "text"}``: why a model of the user's own may have other bytes in another make.
+``bundle/arrays.safetensors`` and what lies beside them; writes ``out/model.pkl``. Prints one line,
+``numerai-builder: `` and a JSON object:
+``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``, each finding
+``{"file", "line", "text"}``: why a model of the user's own may have other bytes in another make.
 Needs numpy, pandas and cloudpickle. Ends with a traceback and exit code 1 on anything unforeseen: the host has checked
 the bundle, so a failure here is the image's or ours. Where the user's own code is at fault, its lines and exit code 1.
 """

@@ -1,8 +1,8 @@
 """Measure a run of the entry point, and predict the golden rows: ``python measure.py PLAN``, in the image.
 
-``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npz), "columns", "out"}``, where
-``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others, and ``golden`` is
-null for a pickle that comes without its bundle; ``OUT`` gets::
+``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npy), "columns", "out"}``, where
+``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others, and ``golden``
+holds the rows' inputs, or is null for a pickle that comes without its bundle; ``OUT`` gets::
 
     {"format": 1,
      "csv": null, or {"rows", "columns", "index_equal", "duplicate_ids", "first_duplicate", "missing_ids", "extra_ids",
@@ -74,8 +74,7 @@ def predict_golden(predict: Any, path: str, columns: dict[str, list[str]] | None
     ours = model is not None and "predict_raw" in known
     if not ours and columns is None:
         return None
-    with np.load(path, allow_pickle=False) as stored:
-        inputs = stored["inputs"]
+    inputs = np.load(path, allow_pickle=False)
     names: Any = model if ours else columns
     given = frames(inputs, names["features"], names["benchmarks"])
     return [float(value) for value in (known["predict_raw"](*given) if ours else call(predict, *given))]

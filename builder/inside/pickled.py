@@ -7,9 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-import numpy as np
 
-from . import custom, fold, source
+from . import custom, fold, source, tensors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +20,7 @@ def build(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
     """Return the pickle of the plan and bundle in ``folder``, and the names of its parameters."""
     plan = json.loads((folder / "plan.json").read_bytes())
     header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
-    with np.load(folder / "bundle" / "arrays.npz", allow_pickle=False) as stored:
-        arrays: dict[str, Any] = {name: stored[name] for name in sorted(stored.files)}
+    arrays = tensors.read(folder / "bundle" / "arrays.safetensors")
     return dump(fold.fold(header, arrays, plan["post"], folder / "bundle"), predict_folder)
 
 

@@ -261,17 +261,22 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
 
 
 def _entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
-    inside, bundle = paths.inside_folder(), task.artifact.folder / "context" / "bundle"
     named: dict[str, bytes | Path] = {
-        "measure.py": inside / "measure.py",
+        "measure.py": paths.inside_folder() / "measure.py",
         "measure.json": json.dumps(_measure_plan(task)).encode(),
         "model.pkl": task.artifact.pickle,
         "live.parquet": task.files.live,
         # The runner wants a file. Where none is named the model takes no benchmark: any frame with these ids will do.
         "benchmarks.parquet": task.files.benchmarks or task.files.live,
-        "golden.npz": bundle / "golden.npz",
+        "golden.npy": _npy(task.bundle.golden.inputs),  # not what is expected for them
     }
     return _named(named)
+
+
+def _npy(array: bundle_model.Floats) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
@@ -313,7 +318,7 @@ def _measure_plan(task: ValidationTask) -> dict[str, object]:
         "model": f"{_BOX}/model.pkl",
         "features": f"{_BOX}/live.parquet",
         "csv_folder": _CSV_FOLDER,
-        "golden": f"{_BOX}/golden.npz",
+        "golden": f"{_BOX}/golden.npy",
         # A function of the user's own does not say what it takes.
         "columns": {"features": list(bundle.features), "benchmarks": list(bundle.benchmarks)} if own else None,
         "out": f"{_BOX}/out/measured.json",

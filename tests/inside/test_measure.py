@@ -104,28 +104,28 @@ def test_figures_come_back_to_the_last_digit(tmp_path: Path, live: str) -> None:
 
 def test_golden_rows_are_predicted_before_the_steps(tmp_path: Path) -> None:
     made = pickles.scenario_bundle("narrow")
-    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs, predictions=made.golden.predictions)
-    found = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"))
+    np.save(tmp_path / "golden.npy", made.golden.inputs)
+    found = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npy"))
     assert found is not None
     bound = exact.bound(made.golden.predictions)
     assert np.abs(np.array(found) - made.golden.predictions).max() <= bound
 
 
 def test_a_foreign_pickle_has_no_golden_rows(tmp_path: Path) -> None:
-    assert measure.predict_golden(lambda live: live, str(tmp_path / "absent.npz")) is None
+    assert measure.predict_golden(lambda live: live, str(tmp_path / "absent.npy")) is None
 
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_as_a_script(tmp_path: Path, live: str, foreign: bool) -> None:  # noqa: FBT001
     made = bundles.bundle(1)
-    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
+    np.save(tmp_path / "golden.npy", made.golden.inputs)
     content = cloudpickle.dumps(lambda features: features) if foreign else pickles.pickled(made)
     (tmp_path / "model.pkl").write_bytes(content)
     plan = {
         "model": str(tmp_path / "model.pkl"),
         "features": live,
         "csv_folder": str(tmp_path),
-        "golden": str(tmp_path / "golden.npz"),
+        "golden": str(tmp_path / "golden.npy"),
         "out": str(tmp_path / "out.json"),
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import safetensors.numpy
 
 from builder.bundle import activations, model, post
-from builder.bundle.storage import write
+from builder.bundle.storage import files, tensors, write
 from tests.support import formulas
 
 if TYPE_CHECKING:
@@ -91,16 +91,16 @@ def pack(path: Path, contents: Mapping[str, bytes], *, compression: int = zipfil
             archive.writestr(name, raw)
 
 
-def npy(array: NDArray[Any]) -> bytes:
-    """Return an array as ``numpy.save`` writes it, pickled objects and all."""
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=True)
-    return stream.getvalue()
-
-
 def replace_array(path: Path, name: str, array: NDArray[Any]) -> None:
-    """Put another array in place of one, or beside the others."""
-    pack(path, {**members(path), f"{name}.npy": npy(array)})
+    """Put another array in place of one, or beside the others; the checksum is right."""
+    tensors.write(path, {**safetensors.numpy.load_file(path), name: array})
+    seal(path)
+
+
+def seal(path: Path) -> None:
+    """Write the checksum of a file of arrays into ``bundle.json``."""
+    digest, _ = files.hash_content(path)
+    edit_json(path.parent, lambda data: data["checksums"].update({path.stem: digest}))
 
 
 def arrays_of(made: model.Bundle) -> dict[str, NDArray[Any]]:

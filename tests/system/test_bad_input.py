@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from tests.support import clones
+from tests.support import bundles, clones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,15 +32,8 @@ def edit_config(old: str, new: str) -> Callable[[Path], None]:
 
 def edit_array(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.generic]]) -> Callable[[Path], None]:
     def change(clone: Path) -> None:
-        path = clone / BUNDLE / "arrays.npz"
-        with np.load(path) as stored:
-            arrays = dict(stored)
-        arrays[name] = edit(arrays[name])
-        with zipfile.ZipFile(path, "w") as archive:
-            for key, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, array, allow_pickle=True)
-                archive.writestr(f"{key}.npy", buffer.getvalue())
+        path = clone / BUNDLE / "arrays.safetensors"
+        bundles.replace_array(path, name, edit(safetensors.numpy.load_file(path)[name]))
 
     return change
 
@@ -57,7 +49,7 @@ def edit_json(edit: Callable[[dict[str, list[str]]], object]) -> Callable[[Path]
 
 
 def truncate(clone: Path) -> None:
-    path = clone / BUNDLE / "arrays.npz"
+    path = clone / BUNDLE / "arrays.safetensors"
     path.write_bytes(path.read_bytes()[:-2000])
 
 
@@ -72,9 +64,13 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
     "version without quotes": (edit_config('"3.11"', "3.10"), "configs/mlp.yaml:8: image.stand_in:", ['"3.10"']),
     "wrong value": (edit_config("cpus: 1", "cpus: -1"), "configs/mlp.yaml:16: validate.limits.cpus:", ["-1"]),
     "bundle is not there": (edit_config("bundles/mlp", "bundles/none"), "configs/mlp.yaml:9: bundle:", ["not exist"]),
-    "truncated arrays": (truncate, f"{BUNDLE}/arrays.npz", [".npz"]),
-    "object array": (edit_array("w0", lambda array: array.astype(object)), f"{BUNDLE}/arrays.npz: w0", ["object"]),
-    "NaN in weights": (edit_array("w1", with_nan), f"{BUNDLE}/arrays.npz: w1", ["[3, 2]", "1"]),
+    "truncated arrays": (truncate, f"{BUNDLE}/arrays.safetensors", ["not a valid safetensors file"]),
+    "array of whole numbers": (
+        edit_array("w0", lambda array: array.astype(np.int64)),
+        f"{BUNDLE}/arrays.safetensors: w0",
+        ["I64"],
+    ),
+    "NaN in weights": (edit_array("w1", with_nan), f"{BUNDLE}/arrays.safetensors: w1", ["[3, 2]", "1"]),
     "shapes that do not chain": (edit_array("w1", lambda array: array[1:]), BUNDLE, ["w1"]),
     "features twice": (
         edit_json(lambda data: data["features"].__setitem__(1, data["features"][0])),

@@ -23,7 +23,7 @@ import pytest_socket
 import yaml
 
 from builder import errors
-from builder.bundle.storage import archive, npz
+from builder.bundle.storage import archive
 from builder.engine import tar_stream
 from builder.net import http
 from builder.schema import yaml_read
@@ -45,10 +45,8 @@ CAUGHT: list[tuple[ModuleType, tuple[type[BaseException], ...]]] = [
     (yaml.reader, (yaml.reader.ReaderError,)),
     (yaml.scanner, (yaml.MarkedYAMLError,)),
     (yaml.parser, (yaml.MarkedYAMLError,)),
-    (zipfile, npz._DAMAGE),
-    (zipfile, archive._DAMAGE),
-    (zlib, npz._DAMAGE),
-    (zlib, archive._DAMAGE),
+    (zipfile, archive.DAMAGE),
+    (zlib, archive.DAMAGE),
     (graphql.error.syntax_error, (graphql.error.GraphQLSyntaxError,)),
 ]
 # Classes that cannot come, each for its reason.

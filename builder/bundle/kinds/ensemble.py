@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FIT = types.Rule(text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9)
-_OF_THE_BUNDLE = frozenset({"format", "post", "arrays", "files", "golden", "trained"})
+_OF_THE_BUNDLE = frozenset({"format", "post", "arrays", "files", "golden", "checksums", "trained"})
 _SHARE = ("weight", "transform", "scope")
 
 
@@ -227,7 +227,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
             "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
             "predictions": {"dtype": "float64", "shape": [1]},
         }
-        return {"format": 1, "arrays": declared, "files": files, "golden": golden}
+        return {"format": 2, "arrays": declared, "files": files, "golden": golden}
 
     def _stray_faults(self) -> list[parse.Problem]:
         """Return the faults of arrays and files that no member has."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from builder.bundle import header as bundle_header
     from builder.bundle import model as bundle_model
-    from builder.bundle.storage import npz
+    from builder.bundle.storage import tensors
 
 MOST_INPUT = 1e6
 """Imputations and centres lie within this of zero: a live feature is 0 to 4, a benchmark 0 to 1."""
@@ -51,7 +51,7 @@ def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[pars
     return found
 
 
-def float_faults(name: str, declared: npz.Declared) -> list[parse.Problem]:
+def float_faults(name: str, declared: tensors.Declared) -> list[parse.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []

@@ -42,8 +42,7 @@ _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
 
-# What zipfile and zlib raise on bytes that are no zip, or a damaged one.
-_DAMAGE = (
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -57,6 +56,7 @@ _DAMAGE = (
     NotImplementedError,
     OSError,  # a damaged offset makes a seek that the system refuses
 )
+"""What zipfile and zlib raise on bytes that are no zip, or a damaged one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,13 @@ def pack(folder: Path, file: IO[bytes]) -> None:
                 shutil.copyfileobj(source, member, _CHUNK)
 
 
-def look(path: Path, file: IO[bytes]) -> Packed:
+def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> Packed:
     """Look through a zip; nothing of its members is read.
 
     Args:
         path: Where it is, for messages.
         file: The same, open and seekable.
+        names: The three files that every bundle has, in its format.
 
     Raises:
         errors.BundleError: All that is wrong with it: no zip, cut short, a name that no bundle has, a link, a name that
@@ -118,7 +119,7 @@ def look(path: Path, file: IO[bytes]) -> Packed:
         raise errors.BundleError([f"{path}: {fault}"])
     try:
         archive = zipfile.ZipFile(file)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {_AGAIN}"]) from error
     members: dict[str, zipfile.ZipInfo] = {}
     found: list[str] = []
@@ -128,7 +129,7 @@ def look(path: Path, file: IO[bytes]) -> Packed:
         name = member.orig_filename
         if _is_folder(member):
             continue
-        if not files.is_name(name):
+        if not files.is_name(name, names):
             foreign.append(name)
         elif name in members:
             found.append(f"{path}: {name}: is there twice; one file a name")
@@ -136,10 +137,10 @@ def look(path: Path, file: IO[bytes]) -> Packed:
             members[name] = member
             found += [f"{path}: {name}: {text}" for text in _member_faults(name, member)]
     found += _foreign_faults(path, foreign)
-    if foreign and not members and _wrapping(foreign):
+    if files.is_format_1(foreign) or (foreign and not members and _wrapping(foreign)):
         raise errors.BundleError(found)
-    missing = [name for name in files.NAMES if name not in members]
-    found += [f"{path}: {name}: is missing; a bundle has {', '.join(files.NAMES)}" for name in missing]
+    missing = [name for name in names if name not in members]
+    found += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
     found += [
         f"{path}: {name}: is a file, and {below} lies below it; {_AGAIN}"
         for below in members
@@ -184,7 +185,7 @@ def is_unpacked(packed: Packed, folder: Path) -> bool:
         return sizes == {name: member.file_size for name, member in packed.members.items()} and all(
             _is_same(packed.archive, member, there[name]) for name, member in packed.members.items()
         )
-    except (errors.BundleError, OSError, *_DAMAGE):
+    except (errors.BundleError, OSError, *DAMAGE):
         return False
 
 
@@ -202,13 +203,13 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[by
     left = member.file_size
     try:
         source = archive.open(member)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         return _damaged(error)
     with source:
         while True:
             try:
                 chunk = source.read(_CHUNK)
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 return _damaged(error)
             left -= len(chunk)
             if not chunk or left < 0:
@@ -278,6 +279,8 @@ def _member_faults(name: str, member: zipfile.ZipInfo) -> list[str]:
 def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
     if not foreign:
         return []
+    if files.is_format_1(foreign):
+        return [files.format_1(path)]
     folder = _wrapping(foreign)
     if folder:
         shown = show(folder)

@@ -10,18 +10,20 @@ import re
 import stat
 from typing import IO, TYPE_CHECKING
 
-from builder import errors
+from builder import commands, errors
 from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 JSON = "bundle.json"
-ARRAYS = "arrays.npz"
-GOLDEN = "golden.npz"
+ARRAYS = "arrays.safetensors"
+GOLDEN = "golden.safetensors"
 NAMES = (JSON, ARRAYS, GOLDEN)
+NAMES_1 = (JSON, "arrays.npz", "golden.npz")
+"""Of format 1, which :mod:`builder.bundle.storage.convert` alone reads."""
 MOST_FILE = 1 << 32
 """Bytes of one file beside these."""
 MOST_FILES = 10_000
@@ -56,8 +58,12 @@ def content_hash(folder: Path) -> str:
     return total.hexdigest()
 
 
-def check(folder: Path) -> tuple[str, ...]:
+def check(folder: Path, names: tuple[str, ...] = NAMES) -> tuple[str, ...]:
     """Make sure that the folder holds the files of a bundle and nothing else.
+
+    Args:
+        folder: The bundle's.
+        names: The three files that every bundle has, in its format.
 
     Returns:
         The names of the files beside the three, sorted: a booster's text, or what a model of the user's own brings.
@@ -65,7 +71,7 @@ def check(folder: Path) -> tuple[str, ...]:
     Raises:
         errors.BundleError: All that is missing, extra, a link or no plain file.
     """
-    found, extra = _look(folder)
+    found, extra = _look(folder, names)
     if found:
         raise errors.BundleError(found)
     return extra
@@ -81,17 +87,28 @@ def paths(folder: Path) -> list[Path]:
 
 
 def foreign(folder: Path) -> list[str]:
-    """Return the names of what is in a folder and can be no part of a bundle.
+    """Return the names of what is in a folder and can be no part of a bundle, of format 1 neither.
 
     Raises:
         OSError: It cannot be listed.
     """
-    return _foreign(_entries(folder))
+    return _foreign(_entries(folder), NAMES + NAMES_1)
 
 
-def is_name(name: str) -> bool:
+def is_name(name: str, names: tuple[str, ...] = NAMES) -> bool:
     """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
-    return name in NAMES or is_beside(name)
+    return name in names or is_beside(name)
+
+
+def is_format_1(foreign: Iterable[str]) -> bool:
+    """Tell whether a bundle is of format 1, by the names of its files that are not of this format."""
+    return set(foreign) >= {*NAMES_1} - {JSON}
+
+
+def format_1(path: Path) -> str:
+    """Return the problem of a bundle of format 1, folder or zip."""
+    command = commands.with_folder("bundle convert", path)
+    return f"{path}: is a bundle of format 1, and this version reads format {FORMAT}; convert it: `{command}`"
 
 
 def is_beside(name: str) -> bool:
@@ -127,9 +144,9 @@ def unreadable(path: Path, error: OSError) -> str:
     return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
 
 
-def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+def _look(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
     """Return what is wrong with the folder, and the names of the files beside the three."""
-    whole = f"a bundle is a folder with {', '.join(NAMES)}"
+    whole = f"a bundle is a folder with {', '.join(names)}"
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             return [f"{folder}: is not a folder; {whole}"], ()
@@ -138,17 +155,19 @@ def _look(folder: Path) -> tuple[list[str], tuple[str, ...]]:
         return [f"{folder}: does not exist; {whole}, made by builder.bundle.storage.write"], ()
     except OSError as error:
         return [unreadable(folder, error)], ()
-    found = [f"{folder / name}: is missing; {whole}" for name in NAMES if name not in entries]
-    foreign = _foreign(entries)
+    foreign = _foreign(entries, names)
+    if is_format_1(foreign):
+        return [format_1(folder)], ()
+    found = [f"{folder / name}: is missing; {whole}" for name in names if name not in entries]
     for name in sorted(set(entries) - set(foreign)):
         found += _entry_faults(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
         found.append(f"{folder}: also holds {listed(foreign)}; {whole} and nothing else: move the rest away")
-    return found, tuple(sorted(set(entries) - set(NAMES)))
+    return found, tuple(sorted(set(entries) - set(names)))
 
 
-def _foreign(names: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if not is_name(name))
+def _foreign(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in entries if not is_name(name, names))
 
 
 def _entries(folder: Path) -> dict[str, int]:

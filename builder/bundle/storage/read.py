@@ -9,7 +9,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import check, header
 from builder.bundle import model as bundle_model
-from builder.bundle.storage import files, npz
+from builder.bundle.storage import files, tensors
 from builder.schema import json_read
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def read(folder: Path) -> bundle_model.Bundle:
     """Read a bundle.
 
     Args:
-        folder: Holds ``bundle.json``, ``arrays.npz`` and ``golden.npz``, and the files that the first one declares.
+        folder: Holds the three files that every bundle has, and those that ``bundle.json`` declares.
 
     Returns:
         The bundle; its arrays are as ``bundle.json`` says, C-contiguous and in the machine's byte order.
@@ -34,10 +34,11 @@ def read(folder: Path) -> bundle_model.Bundle:
     there = files.check(folder)
     described = _read_header(folder / files.JSON)
     if isinstance(described, list):
-        damage = [fault for name in (files.ARRAYS, files.GOLDEN) for fault in npz.damage(folder / name)]
+        damage = (fault for name in files.NAMES[1:] for fault in tensors.read(folder / name, None).faults)
         raise errors.BundleError([*described, *damage])
-    arrays = npz.read(folder / files.ARRAYS, described.arrays, limit=npz.MOST_ARRAYS)
-    golden = npz.read(folder / files.GOLDEN, described.golden.arrays(), limit=npz.MOST_GOLDEN)
+    sums = described.checksums
+    arrays = tensors.read(folder / files.ARRAYS, described.arrays, sha256=sums.arrays if sums else None)
+    golden = tensors.read(folder / files.GOLDEN, described.golden.arrays(), sha256=sums.golden if sums else None)
     beside = {name: folder / name for name in there}
     found = [
         *check.placed(folder / files.JSON, described.faults()),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from builder.bundle.storage import archive
 
-_FOLDER = "bundles"
+FOLDER = "bundles"
 _UNUSED_DAYS, _DAY = 30, 86_400.0
 
 
@@ -41,7 +41,7 @@ def folder_of(path: Path, cache: Path, *, sha256: str | None = None) -> Path:
         return path
     try:
         with path.open("rb") as file:
-            return _unpacked(path, file, cache / _FOLDER, sha256)
+            return _unpacked(path, file, cache / FOLDER, sha256)
     except FileNotFoundError as error:
         whole = f"name a folder with {', '.join(files.NAMES)}, or a NAME.bundle.zip"
         raise errors.BundleError([f"{path}: does not exist; {whole}"]) from error

@@ -26,7 +26,7 @@ MOST_TEXT = 2_000
 """Characters of a value that stands in the code; a longer one gets a file, if JSON can hold it."""
 
 _PLAIN = (type(None), bool, int, str, bytes)
-_NPZ_TYPES = frozenset({"float32", "float64", "int32", "uint8"})
+_ARRAY_TYPES = frozenset({"float32", "float64", "int32", "uint8"})
 _DATA = "numbers, strings, lists, dicts, numpy arrays and pandas frames can be taken in"
 
 
@@ -35,7 +35,7 @@ class Data:
     """The data of a bundle as it is gathered.
 
     Attributes:
-        arrays: For ``arrays.npz``.
+        arrays: For ``arrays.safetensors``.
         files: For ``files/``, by their names there.
         imports: Modules that the expressions take.
     """
@@ -105,7 +105,7 @@ class Data:
             self.imports.add("numpy")
             return f"numpy.array({self.expression(value.tolist(), name)}, dtype=object)"
         plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")).reshape(value.shape)
-        if plain.dtype.name in _NPZ_TYPES and plain.ndim in (1, 2) and plain.size:
+        if plain.dtype.name in _ARRAY_TYPES and plain.ndim in (1, 2) and plain.size:
             key = _free(_tidy(name), self.arrays)
             self.arrays[key] = plain
             return f'bundle.arrays["{key}"]'

@@ -28,7 +28,7 @@ from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
-from builder.bundle.storage import npz
+from builder.bundle.storage import tensors
 from builder.export import converted, frameworks, parity
 from builder.export.function import private_text, trial
 from builder.export.function import source as function_source
@@ -264,7 +264,7 @@ def _try(model: bundle_model.Custom, given: converted.Given, inputs: Array, *, d
         folder = Path(name)
         header = {"features": given.features, "benchmarks": given.benchmarks, "modules": model.modules, "dtype": dtype}
         (folder / "bundle.json").write_text(json.dumps(header))
-        npz.write(folder / "arrays.npz", model.arrays)
+        tensors.write(folder / "arrays.safetensors", model.arrays)
         np.save(folder / "inputs.npy", inputs)
         for file, content in model.files.items():
             path = folder / file

@@ -1,9 +1,9 @@
 """Run a custom bundle where it was exported, in a process of its own: ``python -B -P trial.py INSIDE FOLDER``.
 
-``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.npz``, ``code/``,
-``files/`` and ``inputs.npy``, float64 (rows, n), whose features are handed over as the ``dtype`` of ``bundle.json``.
-Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3: the code was refused, or raised something, and
-the last line on stderr says so. Nothing of the notebook is here: what the bundle lacks is missing.
+``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.safetensors``,
+``code/``, ``files/`` and ``inputs.npy``, float64 (rows, n), whose features are handed over as the ``dtype`` of
+``bundle.json``. Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3: the code was refused, or raised
+something, and the last line on stderr says so. Nothing of the notebook is here: what the bundle lacks is missing.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def main(inside: str, folder: Path) -> int:
     sys.path.append(inside)
     custom: Any = importlib.import_module("inside.custom")
     measure: Any = importlib.import_module("inside.measure")
+    tensors: Any = importlib.import_module("inside.tensors")
     sys.path.remove(inside)
     header = json.loads((folder / "bundle.json").read_bytes())
-    with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = tensors.read(folder / "arrays.safetensors")
     live, benchmarks = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
     live = live.astype(dict.fromkeys(header["features"], header["dtype"]))
     try:

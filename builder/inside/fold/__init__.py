@@ -63,7 +63,7 @@ def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, An
 
     Args:
         header: ``bundle.json``.
-        arrays: ``arrays.npz``.
+        arrays: ``arrays.safetensors``.
         post: The post-processing steps in force, each a mapping of one name to its options.
         folder: Where the bundle's other files lie.
     """

@@ -172,9 +172,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "the pickle a FIFO": (replace("model.pkl", os.mkfifo), r"model\.pkl: is a FIFO"),
     "the pickle a link": (replace("model.pkl", lambda path: path.symlink_to("/dev/zero")), r"model\.pkl: is a link"),
     "the pickle endless": (replace("model.pkl", grow(1 << 40)), r"model\.pkl: is larger than"),
-    "a FIFO in the bundle": (replace("context/bundle/arrays.npz", os.mkfifo), r"arrays\.npz: is a FIFO"),
+    "a FIFO in the bundle": (
+        replace("context/bundle/arrays.safetensors", os.mkfifo),
+        r"arrays\.safetensors: is a FIFO",
+    ),
     "a socket in the context": (replace("context/x", bind), "x: is a device or a socket"),
-    "arrays without end": (replace("context/bundle/arrays.npz", grow(1 << 40)), r"arrays\.npz: is larger than"),
+    "arrays without end": (
+        replace("context/bundle/arrays.safetensors", grow(1 << 40)),
+        r"arrays\.safetensors: is larger than",
+    ),
     "a plan without end": (replace("context/plan.json", grow(1 << 40)), r"plan\.json: is larger than"),
     "too many files": (many, "holds more than 20,000 files"),
     "folders without end": (deep, "is over 16 folders deep"),

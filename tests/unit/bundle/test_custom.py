@@ -57,6 +57,18 @@ def test_it_needs_no_arrays(tmp_path: Path) -> None:
     assert dict(read.read(tmp_path / "bundle").model.arrays) == {}
 
 
+def test_an_array_whose_name_safetensors_keeps_for_itself_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: not a name"):
+        write.write(tmp_path / "bundle", custom.bundle(arrays={"__metadata__": custom.WEIGHTS}))
+
+
+def test_more_numbers_than_are_read_are_not_written(tmp_path: Path) -> None:
+    two_gigabytes = np.broadcast_to(np.float64(0), (1 << 13, 1 << 15))
+    with pytest.raises(errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; at most 1,073,741,"):
+        write.write(tmp_path / "bundle", custom.bundle(arrays={"large": two_gigabytes}))
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
     code = custom.CODE + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n"
     write.write(tmp_path / "bundle", custom.bundle(code))
@@ -216,8 +228,8 @@ COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []
 @pytest.mark.parametrize("steps", [(), (post.step("rank"),)])
 def test_golden_rows_are_what_the_function_predicts(steps: tuple[Any, ...], tmp_path: Path) -> None:
     made = custom.bundle(post=steps)
-    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
-    found: Any = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"), COLUMNS)
+    np.save(tmp_path / "golden.npy", made.golden.inputs)
+    found: Any = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npy"), COLUMNS)
     np.testing.assert_allclose(found, made.golden.predictions)
 
 
@@ -229,28 +241,28 @@ def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
         assert live_features.index.name == "id"
         return live_features[["feature_0"]].iloc[::-1]
 
-    np.savez(tmp_path / "golden.npz", inputs=np.arange(6.0).reshape(2, 3))
-    assert measure.predict_golden(predict, str(tmp_path / "golden.npz"), COLUMNS) == [0, 3]
+    np.save(tmp_path / "golden.npy", np.arange(6.0).reshape(2, 3))
+    assert measure.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS) == [0, 3]
 
 
 @pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
 def test_a_function_that_returns_something_else_has_none(returned: str, tmp_path: Path) -> None:
     predict = eval(f"lambda live: {returned}")
-    np.savez(tmp_path / "golden.npz", inputs=np.ones((2, 3)))
+    np.save(tmp_path / "golden.npy", np.ones((2, 3)))
     with pytest.raises(ValueError, match="predict returned"):
-        measure.predict_golden(predict, str(tmp_path / "golden.npz"), COLUMNS)
+        measure.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS)
 
 
 def test_measuring_one_as_a_script(tmp_path: Path) -> None:
     made = custom.bundle()
-    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
+    np.save(tmp_path / "golden.npy", made.golden.inputs)
     live().to_parquet(tmp_path / "live.parquet")
     (tmp_path / "model.pkl").write_bytes(pickles.pickled(made))
     plan = {
         "model": str(tmp_path / "model.pkl"),
         "features": str(tmp_path / "live.parquet"),
         "csv_folder": str(tmp_path),
-        "golden": str(tmp_path / "golden.npz"),
+        "golden": str(tmp_path / "golden.npy"),
         "columns": COLUMNS,
         "out": str(tmp_path / "out.json"),
     }

@@ -169,8 +169,8 @@ def test_an_ensemble_that_ranks_over_the_frame_needs_no_era() -> None:
 def test_golden_rows_are_one_era_to_the_pickle(tmp_path: Path) -> None:
     made = ensembles.bundle([ensembles.member("ab", "x", transform="rank"), ensembles.member("c", seed=3)])
     assert kinds.needs_era(made.model)
-    np.savez(tmp_path / "golden.npz", inputs=made.golden.inputs)
-    got = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npz"))
+    np.save(tmp_path / "golden.npy", made.golden.inputs)
+    got = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npy"))
     np.testing.assert_allclose(np.array(got), made.golden.predictions, atol=1e-6)
 
 
@@ -191,7 +191,7 @@ def test_a_bundle_comes_back_as_it_was_written(tmp_path: Path) -> None:
         for first, second in zip(ours.model.layers, theirs.model.layers, strict=True):
             np.testing.assert_array_equal(first["weights"], second["weights"])
     write.write(tmp_path / "two", back)
-    for name in ("bundle.json", "arrays.npz", "golden.npz"):
+    for name in ("bundle.json", "arrays.safetensors", "golden.safetensors"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert kinds.name_of(back.model) == "ensemble"
     assert kinds.parameters(back.model) == 2 * 17 + 4

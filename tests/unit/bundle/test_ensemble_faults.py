@@ -46,7 +46,7 @@ def test_all_faults_of_all_members_at_once(folder: Path) -> None:
     assert [fault for fault in found if fault.startswith("bundle.json: members.0.weight: 0 will not do; a number of a")]
     assert [fault for fault in found if "members.1.transform" in fault and 'did you mean "rank"?' in fault]
     assert [fault for fault in found if "members.1.colour: unknown key" in fault]
-    assert [fault for fault in found if fault.startswith("arrays.npz: m1.w1: is float32 (4, 1)")]
+    assert [fault for fault in found if fault.startswith("arrays.safetensors: m1.w1: is float32 (4, 1)")]
 
 
 def test_shapes_are_held_against_the_members_own_columns(folder: Path) -> None:
@@ -62,11 +62,11 @@ def test_shapes_are_held_against_the_members_own_columns(folder: Path) -> None:
 
 
 def test_numbers_are_named_by_their_member(folder: Path) -> None:
-    bundles.replace_array(folder / "arrays.npz", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
-    bundles.replace_array(folder / "arrays.npz", "m0.scale", np.array([1, 0], dtype=np.float32))
+    bundles.replace_array(folder / "arrays.safetensors", "m1.b0", np.array([1, np.nan, 2, 3], dtype=np.float32))
+    bundles.replace_array(folder / "arrays.safetensors", "m0.scale", np.array([1, 0], dtype=np.float32))
     found = faults(folder)
-    assert [fault for fault in found if fault.startswith("arrays.npz: m1.b0: nan at [1]")]
-    assert [fault for fault in found if fault.startswith("arrays.npz: m0.scale: 0.0 for feature_b")]
+    assert [fault for fault in found if fault.startswith("arrays.safetensors: m1.b0: nan at [1]")]
+    assert [fault for fault in found if fault.startswith("arrays.safetensors: m0.scale: 0.0 for feature_b")]
 
 
 def change(**keys: Any) -> Callable[[dict[str, Any]], object]:

@@ -17,7 +17,7 @@ from builder.bundle import activations
 from builder.bundle.kinds import ensemble
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
-from builder.inside import fold
+from builder.inside import fold, tensors
 from builder.inside.fold import lightgbm, network
 from builder.schema import types
 from tests.support import bundles, custom, pickles
@@ -77,8 +77,7 @@ def unsaid(kind: type, data: dict[str, Any]) -> dict[str, Any]:
 def folded(bundle: Path) -> Any:
     """Return what a bundle is folded to, as plain values that compare."""
     header = json.loads((bundle / "bundle.json").read_bytes())
-    with np.load(bundle / "arrays.npz") as arrays:
-        return plain(fold.fold(header, dict(arrays), [], bundle))
+    return plain(fold.fold(header, tensors.read(bundle / "arrays.safetensors"), [], bundle))
 
 
 def plain(tree: Any) -> Any:

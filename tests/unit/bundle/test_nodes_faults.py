@@ -50,7 +50,7 @@ def array(name: str, numbers: Any) -> Callable[[Path], object]:
         made = np.asarray(numbers)
         declared = {"dtype": made.dtype.name, "shape": list(made.shape)}
         bundles.edit_json(folder, lambda data: data["arrays"].update({name: declared}))
-        bundles.replace_array(folder / "arrays.npz", name, made)
+        bundles.replace_array(folder / "arrays.safetensors", name, made)
 
     return damage
 
@@ -80,14 +80,22 @@ CASES: list[tuple[Callable[[Path], object], str, str]] = [
     (array("w9", np.ones((3, 1))), "arrays.w9.shape", r"layers\.8 \(select, 2 values\) to w9 \(3, 1\) does not chain"),
     (array("scale", np.ones(3, dtype=np.int32)), "arrays.scale.dtype", "int32; float32 or float64 is needed"),
     (array("gian1", np.ones(4)), "arrays.gian1", r"an mlp of 10 layers has no such array; did you mean gain1\?"),
-    (array("places8", np.array([8, 0], dtype=np.int32)), "arrays.npz: places8", r"8 at \[0\].*from 0 to 7 is needed"),
-    (array("shift2", np.array([1, np.nan, 1, 1])), "arrays.npz: shift2", r"nan at \[1\]"),
+    (
+        array("places8", np.array([8, 0], dtype=np.int32)),
+        "arrays.safetensors: places8",
+        r"8 at \[0\].*from 0 to 7 is needed",
+    ),
+    (array("shift2", np.array([1, np.nan, 1, 1])), "arrays.safetensors: shift2", r"nan at \[1\]"),
     (
         array("references5", np.array([0, 0.5, 0.4, 1, 1])),
-        "arrays.npz: references5",
+        "arrays.safetensors: references5",
         r"0\.4 at \[2\].*the one before it",
     ),
-    (array("references5", np.array([0, 0.5, 0.6, 1, 2])), "arrays.npz: references5", r"2\.0 at \[4\].*from 0 to 1"),
+    (
+        array("references5", np.array([0, 0.5, 0.6, 1, 2])),
+        "arrays.safetensors: references5",
+        r"2\.0 at \[4\].*from 0 to 1",
+    ),
 ]
 
 

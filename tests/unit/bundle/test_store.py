@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-FILES = {"bundle.json": b"{}", "arrays.npz": b"a", "golden.npz": b"g"}
+FILES = {"bundle.json": b"{}", "arrays.safetensors": b"a", "golden.safetensors": b"g"}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_zip_is_the_folder_in_one_file(tmp_path: Path, cache: Path) -> None:
     assert files.content_hash(unpacked) == files.content_hash(folder)
     bundles.assert_same(read.read(unpacked), made)
     with zipfile.ZipFile(one) as packed:
-        assert packed.namelist() == ["bundle.json", "arrays.npz", "golden.npz"]
+        assert packed.namelist() == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
         for member in packed.infolist():
             assert member.date_time == (1980, 1, 1, 0, 0, 0)
             assert member.compress_type == zipfile.ZIP_STORED
@@ -135,16 +135,16 @@ def test_what_is_damaged_in_the_cache_is_unpacked_again(tmp_path: Path, cache: P
     one = tmp_path / "one.bundle.zip"
     write.write(one, bundles.bundle())
     folder = store.folder_of(one, cache)
-    raw = (folder / "arrays.npz").read_bytes()
-    (folder / "arrays.npz").unlink()
+    raw = (folder / "arrays.safetensors").read_bytes()
+    (folder / "arrays.safetensors").unlink()
     if damage == "edited":  # as long as it was: the zip's hash still says what is meant
-        (folder / "arrays.npz").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+        (folder / "arrays.safetensors").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     elif damage == "cut":
-        (folder / "arrays.npz").write_bytes(b"PK")
+        (folder / "arrays.safetensors").write_bytes(b"PK")
     elif damage == "more":
         (folder / "stray").write_bytes(b"")
     assert store.folder_of(one, cache) == folder
-    assert (folder / "arrays.npz").read_bytes() == raw
+    assert (folder / "arrays.safetensors").read_bytes() == raw
     bundles.assert_same(read.read(folder), bundles.bundle())
     assert [path.name for path in (cache / "bundles").iterdir()] == [folder.name]
 
@@ -234,7 +234,7 @@ def test_a_nul_does_not_hide_the_rest_of_a_name(tmp_path: Path, cache: Path) -> 
     assert "no part of a bundle" in fault
 
 
-def edited(offset: int, form: str, value: int, name: bytes = b"arrays.npz") -> Callable[[bytes], bytes]:
+def edited(offset: int, form: str, value: int, name: bytes = b"arrays.safetensors") -> Callable[[bytes], bytes]:
     """Change a field of a member's entry in the directory."""
 
     def change(raw: bytes) -> bytes:
@@ -246,7 +246,7 @@ def edited(offset: int, form: str, value: int, name: bytes = b"arrays.npz") -> C
 
 
 def flipped(raw: bytes) -> bytes:
-    at = raw.index(b"arrays.npz") + len(b"arrays.npz")
+    at = raw.index(b"arrays.safetensors") + len(b"arrays.safetensors")
     return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
 
 
@@ -260,14 +260,14 @@ def flipped(raw: bytes) -> bytes:
         (lambda raw: raw[: len(raw) // 2], "is a zip that was cut short"),
         (lambda raw: raw + b"more", "is a zip that was cut short or added to"),
         (lambda raw: raw[:-2] + b"\4\0note", "is a zip that was cut short or added to"),
-        (flipped, "arrays.npz: is damaged (Bad CRC-32"),
-        (edited(38, "<L", (stat.S_IFLNK | 0o777) << 16), "arrays.npz: is a link; put the file itself there"),
-        (edited(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.npz: is no plain file"),
-        (edited(8, "<H", 1), "arrays.npz: is encrypted"),
-        (edited(10, "<H", 14), "arrays.npz: is compressed by method 14; store it plainly or deflate it"),
-        (edited(24, "<L", 3 << 30), "arrays.npz: claims 3,221,225,472 bytes; at most"),
-        (edited(24, "<L", 1 << 20), "arrays.npz: holds other than the 1,048,576 bytes that it claims"),
-        (edited(42, "<L", 1 << 20), "arrays.npz: is damaged"),
+        (flipped, "arrays.safetensors: is damaged (Bad CRC-32"),
+        (edited(38, "<L", (stat.S_IFLNK | 0o777) << 16), "arrays.safetensors: is a link; put the file itself there"),
+        (edited(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is no plain file"),
+        (edited(8, "<H", 1), "arrays.safetensors: is encrypted"),
+        (edited(10, "<H", 14), "arrays.safetensors: is compressed by method 14; store it plainly or deflate it"),
+        (edited(24, "<L", 3 << 30), "arrays.safetensors: claims 3,221,225,472 bytes; at most"),
+        (edited(24, "<L", 1 << 20), "arrays.safetensors: holds other than the 1,048,576 bytes that it claims"),
+        (edited(42, "<L", 1 << 20), "arrays.safetensors: is damaged"),
         (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
         (lambda raw: raw[:-10] + struct.pack("<L", 1 << 30) + raw[-6:], "in a directory of 1,073,741,824 bytes"),
         (lambda raw: raw[:-6] + struct.pack("<L", 7) + raw[-2:], "is damaged"),
@@ -306,14 +306,14 @@ def test_a_file_that_is_there_twice_or_missing_and_the_rest_are_told_together(tm
         packed.writestr("bundle.json", b"{}")
         with pytest.warns(UserWarning, match="Duplicate"):
             packed.writestr("bundle.json", b"{ }")
-        packed.writestr("arrays.npz", b"")
+        packed.writestr("arrays.safetensors", b"")
         packed.writestr("evil.sh", b"")
         packed.writestr("files/a", b"")
         packed.writestr("files/a/b", b"")
     assert faults_of(one, cache) == [
         "ZIP: bundle.json: is there twice; one file a name",
         'ZIP: holds "evil.sh", which is no part of a bundle; copy or fetch it again, or export the model again',
-        "ZIP: golden.npz: is missing; a bundle has bundle.json, arrays.npz, golden.npz",
+        "ZIP: golden.safetensors: is missing; a bundle has bundle.json, arrays.safetensors, golden.safetensors",
         "ZIP: files/a: is a file, and files/a/b lies below it; copy or fetch it again, or export the model again",
     ]
 
@@ -335,10 +335,12 @@ def test_no_more_is_inflated_than_is_read(tmp_path: Path, cache: Path, monkeypat
 
 
 def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, cache: Path) -> None:
-    one = zipped(tmp_path / "x.bundle.zip", {**FILES, "arrays.npz": bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED)
+    one = zipped(
+        tmp_path / "x.bundle.zip", {**FILES, "arrays.safetensors": bytes(1 << 20)}, compression=zipfile.ZIP_DEFLATED
+    )
     one.write_bytes(edited(24, "<L", 100)(one.read_bytes()))
     (fault,) = faults_of(one, cache)
-    assert "arrays.npz: is damaged" in fault
+    assert "arrays.safetensors: is damaged" in fault
 
 
 def test_nothing_there_and_what_is_no_file_are_told(tmp_path: Path, cache: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert answer["trained"]["evil"] == trained["evil"]
     assert answer["sha256"] == files.hash_content(one)[0]
     assert answer["golden"]["rows"] == 6
-    assert list(answer["files"]) == ["bundle.json", "arrays.npz", "golden.npz"]
+    assert list(answer["files"]) == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
 
     folder = bundles.written(tmp_path / "mine", made)
     assert call("bundle", "show", str(folder), "--json") == 0
@@ -112,7 +112,7 @@ def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
     folder = bundles.written(tmp_path / "mine", dataclasses.replace(made, golden=golden))
     assert call("bundle", "check", str(folder)) == 2
     err = said(capsys)[1]
-    assert f"{folder}/golden.npz: predictions: the model's own numbers give up to 1 away" in err
+    assert f"{folder}/golden.safetensors: predictions: the model's own numbers give up to 1 away" in err
     assert "(row 3), " in err
 
 

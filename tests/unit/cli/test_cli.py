@@ -263,6 +263,7 @@ JSON_COMMANDS = [
     ("query", "--json", "{"),
     ("images", "--json"),
     ("bundle", "show", "--json", "no.bundle.zip"),
+    ("bundle", "convert", "--json", "no.bundle.zip"),
 ]
 OWN_OBJECT = {"doctor", "bundle check"}
 """They report what they found as findings, whatever fails."""
@@ -428,7 +429,7 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path)
 def test_bundles_are_shown_and_checked_where_only_numpy_and_pandas_are(copied: Path) -> None:
     site = copied / "site"
     site.mkdir()
-    for name in ("numpy*", "pandas*", "dateutil", "pytz", "six.py", "tzdata"):
+    for name in ("numpy*", "pandas*", "dateutil", "pytz", "six.py", "tzdata", "safetensors*"):
         for folder in Path(np.__file__).parents[1].glob(name):
             (site / folder.name).symlink_to(folder)
     for command_name in ("show", "check"):

@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import errors, progress
-from builder.build import artifact
 from builder.bundle import exact
 from builder.config import model as config
 from builder.engine import protocol as engine
@@ -66,9 +65,6 @@ def on(tmp_path: Path) -> FakeEngine:
 def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.ValidationTask:
     folder = tmp_path / "dist"
     made = manifests.commit(folder, b"pickle")
-    bundles.written(tmp_path / "written", bundle)
-    golden = folder / artifact.CONTEXT / "bundle" / "golden.npz"
-    golden.write_bytes((tmp_path / "written" / "golden.npz").read_bytes())
     live = tmp_path / "live.parquet"
     ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
     pd.DataFrame({"era": "X", "feature_0": 1.0}, index=ids).to_parquet(live)

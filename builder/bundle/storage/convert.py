@@ -1,0 +1,138 @@
+"""Converts bundles of format 1, whose arrays are in ``arrays.npz`` and ``golden.npz``; nothing else reads them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import tokenize
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from builder import errors
+from builder.bundle import check
+from builder.bundle.storage import archive, files, read, store, tensors, write
+from builder.schema import json_read
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TYPES = ("float32", "float64", "int32", "uint8")
+_AGAIN = "copy or fetch it again, or export the model again"
+
+# What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
+_DAMAGE = (*archive.DAMAGE, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
+
+
+def convert(old: Path, new: Path, cache: Path) -> bool:
+    """Write the bundle at ``old`` in the present format to ``new``, which may be the same place.
+
+    Args:
+        old: A folder, or a zip.
+        new: A folder, or ``NAME.bundle.zip``.
+        cache: Where zips are unpacked to.
+
+    Returns:
+        Whether it was of format 1; if not, it is left as it is.
+
+    Raises:
+        errors.BundleError: All that is wrong with the bundle; ``new`` cannot be written.
+        errors.RefusedError: ``new`` exists and is another place than ``old``.
+        OSError: The cache cannot be written.
+    """
+    is_same = os.path.realpath(old) == os.path.realpath(new)
+    if os.path.lexists(new) and not is_same:
+        raise errors.RefusedError(f"{new}: exists and is not replaced; name a new folder or file")
+    if not _is_format_1(old, cache):
+        if not is_same:
+            raise errors.BundleError([f"{old}: is of format {files.FORMAT} already; copy it to {new}"])
+        return False
+    (cache / store.FOLDER).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=cache / store.FOLDER) as name:
+        source, made = Path(name) / "old", Path(name) / "new"
+        if old.is_dir():
+            source = old
+        else:
+            source.mkdir()
+            with old.open("rb") as file:
+                archive.unpack(archive.look(old, file, files.NAMES_1), source)
+        with store.named(old, source):
+            _rewrite(source, made)
+        try:
+            bundle = read.read(made)
+        except errors.BundleError as error:
+            raise errors.BundleError([_rename(fault, made, old) for fault in error.faults]) from error
+        write.write(new, bundle)
+    return True
+
+
+def _is_format_1(path: Path, cache: Path) -> bool:
+    try:
+        files.check(store.folder_of(path, cache))
+    except errors.BundleError as error:
+        if list(error.faults) == [files.format_1(path)]:
+            return True
+        raise
+    return False
+
+
+def _rewrite(source: Path, made: Path) -> None:
+    """Write the files of format 2 for those of format 1, as they are: whoever reads them finds what is wrong."""
+    beside = files.check(source, files.NAMES_1)
+    path = source / files.JSON
+    with path.open("rb") as file:
+        raw = file.read(read.MOST_TEXT + 1)
+    data = json_read.read(raw[: read.MOST_TEXT])
+    found = check.placed(path, data) if isinstance(data, list) else []
+    if isinstance(data, dict) and data.get("format") != 1:
+        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {_AGAIN}")
+    contents = {}
+    for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
+        contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
+        found += faults
+    if found or not isinstance(data, dict):
+        raise errors.BundleError(found)
+    made.mkdir()
+    for name, arrays in contents.items():
+        tensors.write(made / name, arrays)
+    (made / files.JSON).write_bytes(json_read.canonical({**data, "format": files.FORMAT}))
+    for name in beside:
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, made / name)
+
+
+def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """Return the arrays of an ``.npz``, and what is wrong with it. Nothing is unpickled."""
+    arrays: dict[str, NDArray[Any]] = {}
+    found = []
+    name = ""
+    try:
+        with zipfile.ZipFile(path) as stored:
+            claimed = sum(member.file_size for member in stored.infolist())
+        if claimed > limit + read.MOST_TEXT:
+            return {}, [f"{path}: claims {claimed:,} bytes; at most {limit:,} are read: make the model smaller"]
+        with np.load(path, allow_pickle=False) as stored, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged headers
+            for name in stored.files:
+                array = stored[name]
+                if name in arrays:
+                    found.append(f"{path}: {name}: there twice; expected one array a name")
+                elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in _TYPES:
+                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(_TYPES)}")
+                else:
+                    arrays[name] = array
+    except _DAMAGE as error:
+        where = f"{path}: {name}" if name else f"{path}"
+        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {_AGAIN}")
+    return arrays, found
+
+
+def _rename(fault: str, made: Path, old: Path) -> str:
+    """Return a problem of what was made, in the names of what it was made from."""
+    for name, old_name in zip(files.NAMES, files.NAMES_1, strict=True):
+        fault = fault.replace(str(made / name), str(old / old_name))
+    return fault.replace(str(made), str(old))

@@ -1,0 +1,278 @@
+"""Bundles of format 1: converted by one command, refused with its name by every other."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import errors
+from builder.bundle.storage import archive, convert, files, read, store, write
+from tests.support import bundles, custom
+from tests.support.command import call, said
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parents[3]
+OLD = ROOT / "tests" / "data" / "format_1" / "mlp"
+"""The example as it was before format 2."""
+NEW = ROOT / "configs" / "bundles" / "mlp"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def npy(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+def pack(path: Path, arrays: dict[str, Any], **options: Any) -> None:
+    bundles.pack(path, {f"{name}.npy": npy(array) for name, array in arrays.items()}, **options)
+
+
+def downgrade(folder: Path) -> Path:
+    """Make a bundle of format 1 of one of format 2."""
+    for name in ("arrays", "golden"):
+        path = folder / f"{name}.safetensors"
+        pack(folder / f"{name}.npz", safetensors.numpy.load_file(path))
+        path.unlink()
+    bundles.edit_json(folder, lambda data: data.update(format=1) or data.pop("checksums"))
+    return folder
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return shutil.copytree(OLD, tmp_path / "mine")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+# ---- converted
+
+
+def test_the_example_of_format_1_becomes_that_of_format_2(old: Path, cache: Path) -> None:
+    before = contents(old)
+    assert convert.convert(old, old.with_name("new"), cache)
+    assert contents(old.with_name("new")) == contents(NEW)
+    assert contents(old) == before
+    assert convert.convert(old, old, cache), "in its place"
+    assert contents(old) == contents(NEW)
+    assert not convert.convert(old, old, cache), "once"
+    assert contents(old) == contents(NEW)
+    assert sorted(path.name for path in old.parent.iterdir()) == ["cache", "mine", "new"]
+    assert list((cache / "bundles").iterdir()) == []
+
+
+def test_a_zip_becomes_the_zip_that_export_writes(old: Path, cache: Path) -> None:
+    one = old.with_name("one.bundle.zip")
+    with zipfile.ZipFile(one, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, raw in contents(old).items():
+            packed.writestr(name, raw)
+    stream = io.BytesIO()
+    archive.pack(NEW, stream)
+    assert convert.convert(one, old.with_name("two.bundle.zip"), cache)
+    assert old.with_name("two.bundle.zip").read_bytes() == stream.getvalue()
+    assert convert.convert(one, old.with_name("folder"), cache)
+    assert contents(old.with_name("folder")) == contents(NEW)
+    assert convert.convert(one, one, cache)
+    assert one.read_bytes() == stream.getvalue()
+    assert not convert.convert(one, one, cache)
+
+
+def test_code_and_files_and_names_are_kept(tmp_path: Path, cache: Path) -> None:
+    made = custom.bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
+    write.write(tmp_path / "new", made)
+    write.write(tmp_path / "old", made)
+    assert convert.convert(downgrade(tmp_path / "old"), tmp_path / "old", cache)
+    assert contents(tmp_path / "old") == contents(tmp_path / "new")
+
+
+def test_other_layouts_of_the_same_numbers_are_converted(old: Path, cache: Path) -> None:
+    with np.load(old / "arrays.npz") as stored:
+        arrays = {name: np.asfortranarray(array.astype(">f8")) for name, array in stored.items()}
+    pack(old / "arrays.npz", arrays, compression=zipfile.ZIP_DEFLATED)
+    convert.convert(old, old, cache)
+    assert contents(old) == contents(NEW)
+
+
+# ---- refused
+
+
+def test_what_is_there_is_not_replaced(old: Path, cache: Path) -> None:
+    for name in ("folder", "file.bundle.zip"):
+        there = old.with_name(name)
+        write.write(there, bundles.bundle())
+        before = there.read_bytes() if there.is_file() else contents(there)
+        with pytest.raises(errors.RefusedError, match=f"{name}: exists and is not replaced"):
+            convert.convert(old, there, cache)
+        assert (there.read_bytes() if there.is_file() else contents(there)) == before
+        with pytest.raises(errors.BundleError, match="is of format 2 already; copy it to"):
+            convert.convert(there, old.with_name("other"), cache)
+    assert contents(old) == contents(OLD)
+
+
+def members(change: Callable[[dict[str, bytes]], object], name: str = "arrays.npz") -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        packed = bundles.members(folder / name)
+        change(packed)
+        bundles.pack(folder / name, packed)
+
+    return damage
+
+
+def link(folder: Path) -> None:
+    (folder / "golden.npz").unlink()
+    (folder / "golden.npz").symlink_to(OLD / "golden.npz")
+
+
+def duplicate(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "arrays.npz", "a") as packed, pytest.warns(UserWarning, match="Duplicate"):
+        packed.writestr("w0.npy", npy(np.zeros((50, 64))))
+
+
+def flip(folder: Path) -> None:
+    path = folder / "arrays.npz"
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"w0.npy") + 1000] ^= 1
+    path.write_bytes(bytes(raw))
+
+
+def claim(folder: Path) -> None:
+    """Have the directory claim more than is read."""
+    path = folder / "arrays.npz"
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"PK\x01\x02") + 24
+    raw[at : at + 4] = (3 << 30).to_bytes(4, "little")
+    path.write_bytes(bytes(raw))
+
+
+HUGE = npy(np.zeros((50, 64))).replace(b"(50, 64), }                    ", b"(1048576, 1048576), }          ")
+assert b"(1048576, 1048576)" in HUGE
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "objects": (members(lambda packed: packed.update({"w0.npy": npy(np.array([{}]))})), "arrays.npz: w0: is damaged"),
+    "strings": (members(lambda packed: packed.update({"w0.npy": npy(np.array(["a"]))})), "arrays.npz: w0: is not an"),
+    "text": (members(lambda packed: packed.update({"w0.npy": b"no array"})), "arrays.npz: w0: is not an array"),
+    "4 TB": (members(lambda packed: packed.update({"w0.npy": HUGE})), "arrays.npz: w0: is damaged"),
+    "cut": (members(lambda packed: packed.update({"w0.npy": packed["w0.npy"][:-9]})), "arrays.npz: w0: is damaged"),
+    "another": (members(lambda packed: packed.update({"x.npy": packed["w0.npy"]})), 'arrays.npz: "x": not declared'),
+    "missing": (members(lambda packed: packed.pop("w0.npy")), "arrays.npz: w0: missing"),
+    "another type": (
+        members(lambda packed: packed.update({"w0.npy": npy(np.ones((50, 64), "f4"))})),
+        "npz: w0: is float",
+    ),
+    "NaN": (members(lambda packed: packed.update({"b0.npy": npy(np.full(64, np.nan))})), "arrays.npz: b0: nan at [0]"),
+    "twice": (duplicate, "arrays.npz: w0: there twice"),
+    "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
+    "3 GB": (claim, "arrays.npz: claims 3,2"),
+    "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
+    "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
+    "not a zip": (lambda folder: (folder / "arrays.npz").write_bytes(npy(np.ones(3))), "arrays.npz: is damaged"),
+    "no JSON": (lambda folder: (folder / "bundle.json").write_text("{"), "bundle.json: line 1, column 2"),
+    "format": (lambda folder: bundles.edit_json(folder, lambda data: data.update(format=7)), "bundle.json: format: 7"),
+    "key": (lambda folder: bundles.edit_json(folder, lambda data: data.update(x=7)), "bundle.json: x: unknown key"),
+    "link": (link, "golden.npz: is a link"),
+    "stray": (lambda folder: (folder / "notes.txt").write_text("x"), "also holds notes.txt"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_fault_names_its_file_and_nothing_is_written(name: str, old: Path, cache: Path) -> None:
+    damage, text = FAULTS[name]
+    damage(old)
+    before = contents(old)
+    with pytest.raises(errors.BundleError) as caught:
+        convert.convert(old, old, cache)
+    assert any(text in fault for fault in caught.value.faults), caught.value.faults
+    assert all(fault.startswith(str(old)) for fault in caught.value.faults)
+    assert contents(old) == before
+    assert not list((cache / "bundles").iterdir())
+
+
+@settings(max_examples=60)
+@given(
+    name=st.sampled_from(["arrays.npz", "golden.npz"]),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
+    cut=st.sampled_from([1.0, 0.9, 0.5]),
+)
+def test_whatever_is_damaged_is_a_fault_or_harmless(
+    tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[float, int]], cut: float
+) -> None:
+    old = tmp_path_factory.mktemp("fuzz") / "mlp"
+    downgrade(bundles.written(old))
+    raw = bytearray((old / name).read_bytes())
+    for place, octet in edits:
+        raw[int(place * (len(raw) - 1))] = octet
+    (old / name).write_bytes(bytes(raw[: round(cut * len(raw))]))
+    try:
+        convert.convert(old, old, old.parent / "cache")
+    except errors.BundleError:
+        return
+    bundles.assert_same(read.read(old), bundles.bundle())
+
+
+def test_format_1_is_refused_with_the_command_that_converts_it(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one = tmp_path / "one.bundle.zip"
+    bundles.pack(one, contents(old))
+    for path in (old, one):
+        fault = f"{path}: is a bundle of format 1, and this version reads format 2; convert it: "
+        for command in (["bundle", "show"], ["bundle", "check"], ["init", "--root", str(tmp_path), "--from"]):
+            assert call(*command, str(path)) == 2
+            _, err = said(capsys)
+            assert err == f"error: {fault}`python -m builder bundle convert {path}`\n"
+        with pytest.raises(errors.BundleError, match="is a bundle of format 1"):
+            files.content_hash(store.folder_of(path, tmp_path / "cache"))
+
+
+def test_exporting_a_model_again_replaces_its_bundle_of_format_1(old: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one.bundle.zip"
+    bundles.pack(one, contents(old))
+    for path in (old, one):
+        write.write(path, bundles.bundle())
+        bundles.assert_same(read.read(store.folder_of(path, tmp_path / "cache")), bundles.bundle())
+
+
+# ---- by the command
+
+
+def test_the_command_prints_what_configs_need(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one = tmp_path / "one.bundle.zip"
+    digest = files.content_hash(NEW)
+    assert call("bundle", "convert", str(old), str(one)) == 0
+    out, err = said(capsys)
+    sha256 = files.hash_content(one)[0]
+    assert err == ""
+    assert out.splitlines() == [
+        f"converted: {one}: {digest}",
+        f"sha256 of the zip, for {{url, sha256}} in a config: {sha256}",
+    ]
+    assert call("bundle", "convert", "--json", str(old)) == 0
+    expected = {"format": 1, "path": str(old), "converted": True, "hash": digest, "sha256": None}
+    assert json.loads(said(capsys)[0]) == expected
+    assert call("bundle", "convert", str(old)) == 0
+    assert said(capsys)[0] == f"nothing to do, is of format 2: {old}: {digest}\n"
+    assert call("bundle", "convert", str(tmp_path / "absent")) == 2
+    assert "absent: does not exist; name a folder" in said(capsys)[1]
+    assert call("bundle", "convert", str(old), str(one)) == 5
+    assert "one.bundle.zip: exists and is not replaced" in said(capsys)[1]
