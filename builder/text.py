@@ -31,12 +31,6 @@ def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
     return str(value)
 
 
-def sort_of(value: object) -> str:
-    """Return the sort of a value as a noun: ``text``, ``a whole number``."""
-    sorts = {str: "text", bool: "a truth value", int: "a whole number", float: "a decimal number"}
-    return sorts.get(type(value), show(value))
-
-
 def listed(names: Sequence[object], *, most: int = 5) -> str:
     """Return the first few of several, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""

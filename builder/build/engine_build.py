@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from builder import errors
+from builder import errors, schema
 from builder.build import manifest, render
 from builder.engine import tar_stream
-from builder.schema import json_read, parse
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -60,14 +59,13 @@ def _read_report(log: str) -> manifest.PickleRecord:
             f"It printed last: {log[-300:]}"
         )
     # A custom model's code can print such a line too.
-    data = json_read.read(reports[-1].encode(errors="replace"))
+    data = schema.read_json(reports[-1].encode(errors="replace"))
     if isinstance(data, dict):
         data.pop("format", None)
-    report = data if isinstance(data, list) else parse.parse(manifest.PickleRecord, data)
+    report = data if isinstance(data, list) else schema.parse(manifest.PickleRecord, data)
     if isinstance(report, list):
-        fault = f"{'.'.join(map(str, report[0].path))}: {report[0].text}"
         raise errors.BuildError(
-            f"the build's report is not one of this tool ({escape(fault[:300])}), so its result is not "
+            f"the build's report is not one of this tool ({escape(str(report[0])[:300])}), so its result is not "
             f"taken; remove what prints a line with {_MARK!r} from the model's code"
         )
     return report

@@ -7,13 +7,12 @@ import hashlib
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from builder import commands, errors
+from builder import commands, errors, schema
 from builder.build import untrusted
 from builder.config import values as config_values  # noqa: TC001 - annotations are read at run time
 from builder.image import runner_image  # noqa: TC001 - annotations are read at run time
-from builder.schema import json_read, parse
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_BYTES = 1 << 22
 """Of the file: a hundred times what an image with 500 packages takes."""
-Hash = Annotated[str, parse.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
-Count = Annotated[int, parse.between(0, 1 << 53)]
+Hash = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
+Count = Annotated[int, schema.between(0, 1 << 53)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class Finding:
 
     file: runner_image.Line
     line: Count
-    text: Annotated[str, parse.line(2_000)]
+    text: Annotated[str, schema.line(2_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +97,9 @@ class PickleRecord:
 
     sha256: Hash
     size: Count
-    protocol: Annotated[int, parse.between(0, 5)]
-    parameters: Annotated[tuple[runner_image.Line, ...], parse.length(0, 100)]
-    findings: Annotated[tuple[Finding, ...], parse.length(0, 1_000)] = ()
+    protocol: Annotated[int, schema.between(0, 5)]
+    parameters: Annotated[tuple[runner_image.Line, ...], schema.length(0, 100)]
+    findings: Annotated[tuple[Finding, ...], schema.length(0, 1_000)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +116,7 @@ class Manifest:
         pickle: The result.
     """
 
-    format: Literal[1] = 1
+    format: Annotated[int, schema.exactly(1)] = 1
     name: config_values.Name
     tool: Tool
     image: runner_image.RunnerImage
@@ -138,27 +137,21 @@ def read(path: Path) -> Manifest:
         errors.ArtifactError: it is not a manifest of format 1, or no plain file.
         OSError: it cannot be read.
     """
-    data = json_read.read(untrusted.read_bytes(path, most=MOST_BYTES))
+    data = schema.read_json(untrusted.read_bytes(path, most=MOST_BYTES))
     # A list is faults, never a manifest: the JSON reader's, or the types'.
-    value: Any = data if isinstance(data, list) else parse.parse(Manifest, data)
+    value: Any = data if isinstance(data, list) else schema.parse(Manifest, data)
     if isinstance(value, Manifest):
         return value
-    faults = "; ".join(f"{_place(fault.path)}: {escape(fault.text[:500])}" for fault in value[:3])
+    faults = "; ".join(escape(str(fault)[:500]) for fault in value[:3])
     raise errors.ArtifactError(
         f"{escape(path)}: is not a manifest of format {FORMAT} ({faults}); {commands.build_again(path.parent)}"
     )
 
 
-def _place(path: parse.Place) -> str:
-    return escape(".".join(str(part)[:60] for part in path))
-
-
 def schema_text() -> str:
     """Return the JSON Schema of a manifest, as ``builder/build/manifest.schema.json`` holds it."""
-    from builder.schema import json_schema  # noqa: PLC0415 - no run needs it
-
-    schema = json_schema.json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
-    return json.dumps(schema, indent=2) + "\n"
+    found = schema.json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
+    return json.dumps(found, indent=2) + "\n"
 
 
 def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
@@ -175,7 +168,7 @@ def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
 
 def config_hash(build_inputs: object) -> str:
     """Return the hash of the part of a config that a build depends on."""
-    return hashlib.sha256(json_read.canonical(build_inputs)).hexdigest()
+    return hashlib.sha256(schema.canonical_json(build_inputs)).hexdigest()
 
 
 if __name__ == "__main__":

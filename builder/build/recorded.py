@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import builder
-from builder import commands, errors
+from builder import commands, errors, schema
 from builder.build import artifact, manifest, render, untrusted
 from builder.bundle import post
 from builder.bundle.storage import archive, files, read
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.schema import json_read, parse
 from builder.text import escape, listed
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
         changed.append(_BUNDLE)
     raw = untrusted.read_bytes(made.folder / artifact.CONTEXT / render.PLAN, most=_MOST_PLAN)
     data = _config_part(raw, said)
-    parsed = None if data is None else parse.parse(_Schema, data)
+    parsed = None if data is None else schema.parse(_Schema, data)
     # What `default` stood for is in no config; the manifest's word for it is all there is.
     refs = {config_values.DEFAULT_IMAGE, config.canonical_reference(said.image.ref)}
     if changed or data is None or not isinstance(parsed, _Schema) or parsed.image.ref not in refs:
@@ -174,7 +173,7 @@ def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
 
 def _config_part(raw: bytes, said: manifest.Manifest) -> dict[str, Any] | None:
     """Return the config's part in a ``plan.json``; None if it is not the one that the manifest names."""
-    plan = json_read.read(raw)
+    plan = schema.read_json(raw)
     data = plan.get("config") if isinstance(plan, dict) else None
     return data if isinstance(data, dict) and manifest.config_hash(data) == said.config.hash else None
 

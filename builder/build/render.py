@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors, paths
+from builder import errors, paths, schema
 from builder.engine import tar_stream
-from builder.schema import json_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +75,7 @@ def use_source(rendered: Rendered, *, base: str, source: str) -> Rendered:
 
 def plan_bytes(plan: BuildPlan) -> bytes:
     """Return ``plan.json``."""
-    return json_read.canonical({"format": 1, "post": list(plan.post), "config": plan.config})
+    return schema.canonical_json({"format": 1, "post": list(plan.post), "config": plan.config})
 
 
 def inside_entries() -> list[tar_stream.TarEntry]:

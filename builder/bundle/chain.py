@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder import schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle import nodes
-from builder.schema import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,30 +36,30 @@ class Chain:
     """
 
     entries: Sequence[Mapping[str, object]]
-    place: parse.Place
+    place: schema.Place
     prefix: str = ""
     inputs: int | None
     said: str
-    said_at: parse.Place
+    said_at: schema.Place
     outputs: int | None = 1
 
     def names(self) -> list[str]:
         """Return the names of the arrays that the list must have."""
         return [name for index, _ in enumerate(self.entries) for name in self._arrays(index)]
 
-    def faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
+    def faults(self, declared: Mapping[str, tensors.Declared]) -> list[schema.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
         found = []
         taken: set[int] = set()
         for place, entry in enumerate(self.entries):
             read = nodes.read_entry(entry, place)
             if isinstance(read, list):
-                found += [parse.Problem(path=(*self.place, place), text=text) for text in read]
+                found += [schema.Problem(path=(*self.place, place), text=text) for text in read]
             taken |= set(_sources(entry, place))
         for place in range(len(self.entries) - 1):
             if place not in taken:
                 text = "nothing takes its result; take it out, or name it in the `from` of a later one"
-                found.append(parse.Problem(path=(*self.place, place), text=text))
+                found.append(schema.Problem(path=(*self.place, place), text=text))
         return found + self._shape_faults(declared)
 
     def width(self, declared: Mapping[str, tensors.Declared]) -> int | None:
@@ -115,7 +115,7 @@ class Chain:
             widths[index] = operator.width(given, counts) if operator else None
         return widths
 
-    def _shape_faults(self, declared: Mapping[str, tensors.Declared]) -> list[parse.Problem]:
+    def _shape_faults(self, declared: Mapping[str, tensors.Declared]) -> list[schema.Problem]:
         widths = self._widths(declared)
         found = []
         for index, entry in enumerate(self.entries):
@@ -139,34 +139,34 @@ class Chain:
 
     def _part_faults(
         self, name: str, part: Array, one: tensors.Declared, known: dict[str, tuple[int, str]], source: int
-    ) -> list[parse.Problem]:
+    ) -> list[schema.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
         found = []
         if (one.dtype != "int32") if part.is_index else (not one.dtype.startswith("float")):
             needed = "int32" if part.is_index else "float32 or float64"
-            found.append(parse.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
-        at: parse.Place = ("arrays", name, "shape")
+            found.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
+        at: schema.Place = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
                 "(inputs, outputs)"
                 if part.shape == ("in", "out")
                 else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
             )
-            return [*found, parse.Problem(path=at, text=f"{one.shape}; {needed} is needed")]
+            return [*found, schema.Problem(path=at, text=f"{one.shape}; {needed} is needed")]
         for dimension, count in zip(part.shape, one.shape, strict=True):
             wanted, said = known.get(dimension, (count, ""))
             if wanted == count:
                 known.setdefault(dimension, (count, f"{name} {one.shape}"))
             elif dimension == "in" and source == -1:
                 text = f"{said}, but {name} {one.shape} takes {count:,}; make them agree"
-                found.append(parse.Problem(path=self.said_at, text=text))
+                found.append(schema.Problem(path=self.said_at, text=text))
             elif dimension == "in":
                 what = "rows" if part.shape == ("in", "out") else "values"
                 text = f"{said} to {name} {one.shape} does not chain; {name} needs {wanted:,} {what}"
-                found.append(parse.Problem(path=at, text=text))
+                found.append(schema.Problem(path=at, text=text))
             else:
                 needed = f"({wanted},)" if len(part.shape) == 1 else f"{wanted:,}"
-                found.append(parse.Problem(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
+                found.append(schema.Problem(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
         return found
 
     def _unlike_faults(
@@ -175,22 +175,22 @@ class Chain:
         sources: Sequence[int],
         widths: Mapping[int, int | None],
         declared: Mapping[str, tensors.Declared],
-    ) -> list[parse.Problem]:
+    ) -> list[schema.Problem]:
         known = [(source, width) for source in sources if (width := widths.get(source)) is not None]
         if len({width for _, width in known}) < 2:
             return []
         text = "; ".join(dict.fromkeys(self._said(source, width, declared) for source, width in known))
-        return [parse.Problem(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
+        return [schema.Problem(path=(*self.place, place), text=f"a sum of unlike widths: {text}; make them agree")]
 
-    def _output_fault(self, given: int, declared: Mapping[str, tensors.Declared]) -> parse.Problem:
+    def _output_fault(self, given: int, declared: Mapping[str, tensors.Declared]) -> schema.Problem:
         last = len(self.entries) - 1
         name = f"{self.prefix}w{last}"
         wanted = f"the last layer gives {self.outputs:,}"
         if last >= 0 and "op" not in self.entries[last] and name in declared:
             text = f"{declared[name].shape} gives {given:,} values a row; {wanted}"
-            return parse.Problem(path=("arrays", name, "shape"), text=text)
+            return schema.Problem(path=("arrays", name, "shape"), text=text)
         at = (*self.place, last) if last >= 0 else self.said_at
-        return parse.Problem(path=at, text=f"gives {given:,} values a row; {wanted}")
+        return schema.Problem(path=at, text=f"gives {given:,} values a row; {wanted}")
 
     def _said(self, source: int, width: int, declared: Mapping[str, tensors.Declared]) -> str:
         """Return who gives so many values: for a dense layer, its weights."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder import schema
 from builder.bundle import header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
-from builder.schema import parse as typed
 from builder.text import show
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
         near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
-    parsed = typed.parse(kinds.KINDS[kind], data)
+    parsed = schema.parse(kinds.KINDS[kind], data)
     return placed(path, parsed) if isinstance(parsed, list) else parsed
 
 
-def placed(path: Path, faults: Iterable[typed.Problem]) -> list[str]:
+def placed(path: Path, faults: Iterable[schema.Problem]) -> list[str]:
     """Return faults with their file and key path."""
     return [": ".join([str(path), *_key_path(fault.path), fault.text]) for fault in faults]
 
@@ -86,5 +86,5 @@ def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
     return found
 
 
-def _key_path(place: typed.Place) -> list[str]:
+def _key_path(place: schema.Place) -> list[str]:
     return [".".join(map(str, place))] if place else []

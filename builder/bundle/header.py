@@ -10,13 +10,13 @@ import abc
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
+from builder import schema
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, tensors
-from builder.schema import parse, types
 from builder.text import listed, show
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
-Sha256 = Annotated[str, types.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+Sha256 = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 
 _RESERVED = frozenset({"id", "era", "data_type"})
 
@@ -69,7 +69,7 @@ class FileHeader:
     """
 
     sha256: Sha256
-    size: Annotated[int, types.between(0, files.MOST_FILE)]
+    size: Annotated[int, schema.between(0, files.MOST_FILE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +92,11 @@ class BundleHeader(abc.ABC):
     MODEL: ClassVar[type]
     """The class of the models of this kind."""
 
-    format: Literal[2]
+    format: Annotated[int, schema.exactly(2)]
     kind: str
-    features: Annotated[tuple[Name, ...], types.length(1, 100_000)]
-    benchmarks: Annotated[tuple[Name, ...], types.length(0, 1_000)] = ()
-    post: Annotated[tuple[postprocessing.Step, ...], types.length(0, 100)] = ()
+    features: Annotated[tuple[Name, ...], schema.length(1, 100_000)]
+    benchmarks: Annotated[tuple[Name, ...], schema.length(0, 1_000)] = ()
+    post: Annotated[tuple[postprocessing.Step, ...], schema.length(0, 100)] = ()
     arrays: dict[str, tensors.Declared]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
@@ -134,7 +134,7 @@ class BundleHeader(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
 
     @abc.abstractmethod
@@ -156,7 +156,7 @@ class BundleHeader(abc.ABC):
         """The model's inputs: features, then benchmarks."""
         return self.features + self.benchmarks
 
-    def faults(self) -> list[parse.Problem]:
+    def faults(self) -> list[schema.Problem]:
         """Return all that is wrong with the text, taken by itself."""
         return [
             *_repeats(("features",), self.features),
@@ -172,19 +172,19 @@ class BundleHeader(abc.ABC):
             *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
         ]
 
-    def _golden_faults(self) -> list[parse.Problem]:
+    def _golden_faults(self) -> list[schema.Problem]:
         found = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
         if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
             text = f"{inputs.shape}; (rows, {wanted}) is needed: a column for each feature, then each benchmark"
-            found.append(parse.Problem(path=("golden", "inputs", "shape"), text=text))
+            found.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
             text = f"{predictions.shape}; {inputs.shape[:1]} is needed: one for each row of the golden inputs"
-            found.append(parse.Problem(path=("golden", "predictions", "shape"), text=text))
+            found.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
             text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
-            found.append(parse.Problem(path=("golden", "predictions", "dtype"), text=text))
+            found.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
         return found
 
 
@@ -198,61 +198,61 @@ def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], 
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
 
 
-def _reserved(path: parse.Place, names: tuple[str, ...]) -> list[parse.Problem]:
+def _reserved(path: schema.Place, names: tuple[str, ...]) -> list[schema.Problem]:
     """Return a fault when a name is that of another column of the tournament's frames."""
     found = [name for name in names if name in _RESERVED or name.startswith("target")]
     if not found:
         return []
     said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
-    return [parse.Problem(path=path, text=said)]
+    return [schema.Problem(path=path, text=said)]
 
 
-def _repeats(path: parse.Place, names: Sequence[str]) -> list[parse.Problem]:
+def _repeats(path: schema.Place, names: Sequence[str]) -> list[schema.Problem]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return []
     text = (
         f"{len(twice):,} of {len(set(names)):,} names are there more than once: {listed(twice)}; each input has its own"
     )
-    return [parse.Problem(path=path, text=text)]
+    return [schema.Problem(path=path, text=text)]
 
 
-def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[parse.Problem]:
+def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
     both = sorted(set(features) & set(benchmarks))
     if not both:
         return []
     text = f"{listed(both)}: among the features too; a column is one or the other"
-    return [parse.Problem(path=("benchmarks",), text=text)]
+    return [schema.Problem(path=("benchmarks",), text=text)]
 
 
-def _file_name_faults(names: Iterable[str]) -> list[parse.Problem]:
+def _file_name_faults(names: Iterable[str]) -> list[schema.Problem]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
     found = []
     for name in sorted(names):
         if not files.is_beside(name):
             text = f"{show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
-            found.append(parse.Problem(path=("files",), text=text))
+            found.append(schema.Problem(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
             text = f"{show(min(above))} is a file, and {show(name)} lies in it; rename one"
-            found.append(parse.Problem(path=("files",), text=text))
+            found.append(schema.Problem(path=("files",), text=text))
     return found
 
 
-def _metadata_faults(names: Container[str]) -> list[parse.Problem]:
+def _metadata_faults(names: Container[str]) -> list[schema.Problem]:
     """Return the problem of an array whose name means something else in a safetensors file."""
     if "__metadata__" not in names:
         return []
-    return [parse.Problem(path=("arrays", "__metadata__"), text="not a name for an array in safetensors; rename it")]
+    return [schema.Problem(path=("arrays", "__metadata__"), text="not a name for an array in safetensors; rename it")]
 
 
-def _groups(steps: Sequence[postprocessing.Step]) -> list[parse.Problem]:
+def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        parse.Problem(path=("post", place, "neutralize", "group"), text=f"{show(group)}; {text}")
+        schema.Problem(path=("post", place, "neutralize", "group"), text=f"{show(group)}; {text}")
         for place, group in postprocessing.groups(steps).items()
     ]
 
@@ -263,22 +263,24 @@ _TRACES = frozenset(
 )
 
 
-def _trace_faults(key: str, value: object) -> list[parse.Problem]:
+def _trace_faults(key: str, value: object) -> list[schema.Problem]:
     """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
     if not (key.isprintable() and 0 < len(key) <= 200):
-        return [parse.Problem(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")]
+        return [
+            schema.Problem(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")
+        ]
     if key.lower() in _TRACES:
-        return [parse.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
+        return [schema.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
     texts = value if isinstance(value, tuple) else (value,)
     for text in texts:
         if not isinstance(text, str):
             continue
         shown = show(text)
         if _SURROGATE.search(text):
-            return [parse.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
+            return [schema.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
-            return [parse.Problem(path=("trained", key), text=reason)]
+            return [schema.Problem(path=("trained", key), text=reason)]
     return []
 
 

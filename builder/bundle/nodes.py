@@ -14,10 +14,10 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Any
 
+from builder import schema
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.inside.operators import OPERATORS
-from builder.schema import parse
 from builder.text import listed, show
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> b
 
 def name_faults(
     declared: Iterable[str], wanted: Sequence[str], *, what: str, cure: str = "remove it, or add its layer"
-) -> list[parse.Problem]:
+) -> list[schema.Problem]:
     """Return the faults of arrays that are missing or that nothing has.
 
     Args:
@@ -83,11 +83,11 @@ def name_faults(
     found = []
     if missing:
         said = f"{listed(missing)}: missing; {what} has {listed(wanted)}"
-        found.append(parse.Problem(path=("arrays",), text=said))
+        found.append(schema.Problem(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
         near = difflib.get_close_matches(name[:40], missing or wanted, n=1)
         hint = f"did you mean {near[0]}?" if near else cure
-        found.append(parse.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
+        found.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
     return found
 
 

@@ -10,18 +10,18 @@ import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from builder import schema
 from builder.inside import source
-from builder.schema import parse
 from builder.text import listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Column = Annotated[
-    str, parse.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character")
+    str, schema.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character")
 ]
 """The name of a feature or of a benchmark model."""
-Columns = Annotated[tuple[Column, ...], parse.length(1, 100_000)]
+Columns = Annotated[tuple[Column, ...], schema.length(1, 100_000)]
 
 BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
 """The steps whose results are in [0, 1] whatever comes before them, as a message offers them."""
@@ -33,7 +33,7 @@ _TYPES: dict[str, Any] = {
     "features": Columns,
     "benchmarks": Columns,
     "benchmark": Column,
-    "group": Annotated[str, parse.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
+    "group": Annotated[str, schema.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
 }
 """Types of options that are the same in every step; ``builder/inside/predict/runners.py`` describes them."""
 
@@ -64,7 +64,7 @@ def _type(entry: Mapping[str, Any]) -> Any:
         case "choice":
             return literal[tuple(entry["choices"])]
         case "number":
-            return Annotated[float, parse.between(entry["least"], entry["most"])]
+            return Annotated[float, schema.between(entry["least"], entry["most"])]
         case shared:
             return _TYPES[shared]
 
@@ -98,7 +98,7 @@ def _check(step: Step) -> None:
 KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.steps().items()}
 """Every step by its key."""
 
-Step = Annotated[Any, parse.Keyed(kinds=KINDS)]
+Step = Annotated[Any, schema.Keyed(kinds=KINDS)]
 """One step; in a file, a mapping with the one key that names it."""
 
 
@@ -130,7 +130,7 @@ class Needs:
 
 def as_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Return the steps as JSON has them, every default written out."""
-    return [parse.as_data(Step, step) for step in steps]
+    return [schema.as_data(Step, step) for step in steps]
 
 
 def step(name: str, **options: object) -> Step:
@@ -140,7 +140,7 @@ def step(name: str, **options: object) -> Step:
         ValueError: There is no such step or option, or a value is invalid.
     """
     data = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
-    parsed = parse.parse(Steps, {"post": [{name: data}]})
+    parsed = schema.parse(Steps, {"post": [{name: data}]})
     if isinstance(parsed, list):
         texts = (f"{'.'.join(map(str, problem.path[2:]))}: {problem.text}" for problem in parsed)
         raise ValueError("; ".join(texts))  # noqa: TRY004 - a value in it is at fault

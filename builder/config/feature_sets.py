@@ -9,11 +9,12 @@ import difflib
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from builder import schema
 from builder.bundle import post
-from builder.schema import json_read, parse
 from builder.text import listed, show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 FILE = "features.json"
@@ -39,23 +40,23 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
         raise ValueError(f"{path} cannot be read ({error.strerror}); make it readable, or fetch it again") from error
     if len(content) > MOST_BYTES:
         raise ValueError(f"{path} is over {MOST_BYTES:,} bytes; fetch it again")
-    data = json_read.read(content)
+    data = schema.read_json(content)
     if isinstance(data, list):
-        raise _refused(path, [_placed(fault) for fault in data])
+        raise _refused(path, map(str, data))
     if "feature_sets" not in data:
-        raise _refused(path, ["feature_sets: missing; a mapping of names to lists of features is needed"])
-    parsed = parse.parse(dict[str, tuple[post.Column, ...]], data["feature_sets"])
+        raise _refused(path, ["feature_sets: missing; expected a mapping of names to lists of features"])
+    parsed = schema.parse(dict[str, dict[str, tuple[post.Column, ...]]], {"feature_sets": data["feature_sets"]})
     if isinstance(parsed, list):
-        raise _refused(path, [_placed(fault, "feature_sets") for fault in parsed])
-    found = []
-    for name, features in parsed.items():
+        raise _refused(path, map(str, parsed))
+    found, sets = [], parsed["feature_sets"]
+    for name, features in sets.items():
         twice = [feature for feature, count in Counter(features).items() if count > 1]
         if twice:
             shown = listed(twice, most=3)
-            found.append(f"feature_sets.{name}: {shown} there more than once; one of each is needed")
+            found.append(f"feature_sets.{name}: {shown} more than once; leave one of each")
     if found:
         raise _refused(path, found)
-    return parsed
+    return sets
 
 
 def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
     found = sets.get(name, ())
     if not found:
         near = difflib.get_close_matches(name[:40], [one for one in sets if one != name], n=1)
-        what = "has no features in" if name in sets else "is no feature set of"
+        what = "has no features in" if name in sets else "is not a feature set of"
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sets) or 'none'}"
         raise ValueError(f"{show(name)} {what} {path}; {hint}")
     return found
@@ -91,10 +92,7 @@ def _places(root: Path, data_version: str) -> tuple[Path, Path]:
     return root / data_version / FILE, root / FILE
 
 
-def _placed(fault: parse.Problem, *above: str) -> str:
-    return ": ".join(filter(None, [".".join(map(str, (*above, *fault.path))), fault.text]))
-
-
-def _refused(path: Path, faults: list[str]) -> ValueError:
+def _refused(path: Path, problems: Iterable[str]) -> ValueError:
+    faults = list(problems)
     more = f"; and {len(faults) - 10:,} more faults" if len(faults) > 10 else ""
     return ValueError(f"{path} has faults ({'; '.join(faults[:10])}{more}); fetch it again")

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder import errors, paths
+from builder import errors, paths, secret_scan
 from builder.bundle import post
 from builder.bundle.storage import archive, files, read, store
-from builder.config import feature_match, init_text
+from builder.config import feature_match, init_text, yaml
 from builder.config import model as config
-from builder.schema import secret_scan, yaml_scalar
 from builder.text import show
 
 if TYPE_CHECKING:
@@ -114,16 +113,16 @@ def init(wish: InitRequest, *, cache: Path) -> InitResult:
 
 def _check_folders(root: Path, configs: Path) -> None:
     if not root.is_dir():
-        raise errors.UsageError(f"{root}: is no folder; name the one that holds configs/, or will, by --root")
+        raise errors.UsageError(f"{root}: is not a folder; name the one that holds configs/, or will, by --root")
     if os.path.lexists(configs) and (not configs.is_dir() or configs.resolve() != configs):
-        raise errors.UsageError(f"{configs}: is a link or no folder; move it away, or name another folder by --root")
+        raise errors.UsageError(f"{configs}: is a link or not a folder; move it away, or name another folder by --root")
 
 
 def _name(wish: InitRequest) -> str:
     if wish.name is not None:
         if not _NAME.fullmatch(wish.name):
             shown = show(wish.name)
-            raise errors.UsageError(f"--name {shown}: cannot name a config; 1 to 40 of a-z 0-9 _ - are needed")
+            raise errors.UsageError(f"--name {shown}: cannot name a config; expected 1 to 40 of a-z 0-9 _ -")
         return wish.name
     stem = Path(os.path.realpath(wish.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
     return re.sub(r"[^a-z0-9_-]+", "_", stem.lower())[:40].strip("_-") or "model"
@@ -144,7 +143,7 @@ def _can_be_named(bundle: Path, root: Path, configs: Path) -> bool:
     if not bundle.is_dir() and bundle.suffix != ".zip":
         return False
     relative = _relative(bundle, configs)
-    return not (yaml_scalar.UNPRINTABLE.search(relative) or secret_scan.find({"bundle": relative}, {}))
+    return not (yaml.UNPRINTABLE.search(relative) or secret_scan.find({"bundle": relative}, {}))
 
 
 def _relative(bundle: Path, configs: Path) -> str:
@@ -153,8 +152,8 @@ def _relative(bundle: Path, configs: Path) -> str:
 
 def _check_target(target: Path, *, force: bool) -> None:
     if os.path.lexists(target) and not (target.is_file() and force):
-        forced = "pass --force to write it anew, or --name for another"
-        cure = forced if target.is_file() else "it is no plain file: move it away, or pass --name for another"
+        forced = "pass --force to write it again, or --name for another"
+        cure = forced if target.is_file() else "it is not a plain file: move it away, or pass --name for another"
         raise errors.RefusedError(f"{target}: is there already and is not replaced; {cure}")
 
 
@@ -162,8 +161,8 @@ def _check_place(place: Path, folder: Path, wish: InitRequest, cache: Path) -> N
     """Refuse to copy a bundle over what is none, over another one unasked, or to where a link leads."""
     if os.path.lexists(place.parent) and (not place.parent.is_dir() or place.parent.resolve() != place.parent):
         raise errors.RefusedError(
-            f"{place.parent}: is a link or no folder, and the bundle would be copied into it; move it away, or put the "
-            f"bundle below {place.parent.parent.parent} yourself"
+            f"{place.parent}: is a link or not a folder, and the bundle would be copied into it; move it away, or put "
+            f"the bundle below {place.parent.parent.parent} yourself"
         )
     if not os.path.lexists(place):
         return

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from builder import secret_scan
 from builder.bundle import post
 from builder.bundle.kinds import known as kinds
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.schema import secret_scan, yaml_read, yaml_write
+from builder.config import yaml
 from builder.text import escape, listed
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ REFERENCE = config_values.DEFAULT_IMAGE
 """The image that the tournament runs a pickle in unless another is asked for, in 2026."""
 
 _WIDTH = 110
-_MOST_STEPS = yaml_read.SIZE // 2
+_MOST_STEPS = yaml.SIZE // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +65,18 @@ def render(
         "# Written by `init`: what could be found out is filled in. Change what you like: each use checks it.",
         *(f"# {line}" for line in about(bundle)),
         f"# {match.text}",
-        f"name: {yaml_write.scalar(name)}",
+        f"name: {yaml.flow(name)}",
         "image:",
         "  # What makes the pickle and what runs it: what the tournament names, kept by its digest in",
         "  # builder.lock.yaml once it was asked for. Or another one by tag or digest (`images` lists them).",
         f"  ref: {REFERENCE}",
-        f"bundle: {yaml_write.scalar(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
+        f"bundle: {yaml.flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
         f"data_version: {version}{why}",
         "validate:",
         "  data: shaped  # made in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {plain.rows}",
-        f"  limits: {yaml_write.flow(limits)}  # the tournament's",
+        f"  limits: {yaml.flow(limits)}  # the tournament's",
         "# upload:",
         "#   model: my_slot  # the slot's name, or its id",
     ]
@@ -125,13 +126,5 @@ def steps_of(bundle: bundle_model.Bundle) -> PostSection:
 def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a step: one, or one a key with long lists broken."""
     ((name, keys),) = step.items()
-    line = f"  - {name}: {yaml_write.flow(keys)}"
-    if len(line) <= _WIDTH:
-        return [line]
-    lines = [f"  - {name}:"]
-    for key, value in keys.items():
-        if isinstance(value, list):
-            lines += [f"      {key}:", *(f"        - {yaml_write.scalar(item)}" for item in value)]
-        else:
-            lines.append(f"      {key}: {yaml_write.flow(value)}")
-    return lines
+    line = f"  - {name}: {yaml.flow(keys)}"
+    return [line] if len(line) <= _WIDTH else [f"  {row}" for row in yaml.write([step]).splitlines()]

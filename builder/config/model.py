@@ -12,25 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import errors
+from builder import errors, schema, secret_scan
 from builder.bundle import post as postprocessing
-from builder.config import feature_sets
+from builder.config import feature_sets, yaml
 from builder.config import values as config_values
 from builder.net import address
 from builder.registry import reference
-from builder.schema import parse, secret_scan, yaml_read
 from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from builder.schema.parse import Place
 
 _FOLDER = "configs"
 
-RelativePath = Annotated[
-    Path, parse.Reads(source=str, parse=Path, text="a path relative to this file", schema={"minLength": 1})
-]
+RelativePath = Annotated[Path, schema.Reads(parse=Path, text="a path relative to this file", schema={"minLength": 1})]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +42,7 @@ class ImageConfig:
 
     ref: Annotated[
         str,
-        parse.Reads(
-            source=str,
+        schema.Reads(
             parse=config_values.read_reference,
             text="an image reference (registry/repository:tag, or default)",
             schema={"minLength": 1},
@@ -63,28 +58,24 @@ class Fetched:
     Attributes:
         url: Where NAME.bundle.zip is: an https address, or a file (a path relative to this file, or file:).
         sha256: Of that file; nothing else is taken.
-        file: Where it is when it is a file, links resolved. Not a key.
     """
 
     url: Annotated[
         str,
-        parse.Reads(
-            source=str,
+        schema.Reads(
             parse=address.read_address,
-            text="an https address, or the path of a file relative to this one,",
+            text="an https address, or the path of a file relative to this one",
             schema={"minLength": 1},
         ),
     ] = dataclasses.field(repr=False)
     sha256: Annotated[
         str,
-        parse.Reads(
-            source=str,
+        schema.Reads(
             parse=config_values.read_sha256,
             text="a sha256 in hexadecimal",
             schema={"pattern": "^(sha256:)?[0-9a-fA-F]{64}$"},
         ),
     ]
-    file: Path | None = dataclasses.field(default=None, metadata=parse.NOT_A_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,18 +101,16 @@ class Limits:
         seconds: Seconds for the whole run.
     """
 
-    cpus: Annotated[float, parse.above(0, 64)] = 1.0
+    cpus: Annotated[float, schema.above(0, 64)] = 1.0
     memory: Annotated[
         int,
-        parse.Reads(
-            source=str,
+        schema.Reads(
             parse=config_values.read_memory,
-            write=config_values.write_memory,
-            text="an amount of memory, like 4g or 512m,",
+            text="an amount of memory, like 4g or 512m",
             schema={"pattern": r"^[0-9]+(\.[0-9]+)?[bkmgBKMG]$"},
         ),
     ] = 4 << 30
-    seconds: Annotated[int, parse.between(1, 86_400)] = 600
+    seconds: Annotated[int, schema.between(1, 86_400)] = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +126,12 @@ class Validate:
     data: (
         Annotated[
             Literal["shaped"],
-            parse.Reads(source=str, parse=config_values.read_data_word, text='"shaped"', schema={"const": "shaped"}),
+            schema.Reads(parse=config_values.read_data_word, text='"shaped"', schema={"const": "shaped"}),
         ]
         | LivePaths
     ) = "shaped"
-    rows: Annotated[int, parse.between(1, 1_000_000)] = 6_000
-    limits: Limits = Limits()
+    rows: Annotated[int, schema.between(1, 1_000_000)] = 6_000
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +145,7 @@ class Upload:
     model: (
         Annotated[
             str,
-            parse.Reads(
-                source=str,
+            schema.Reads(
                 parse=config_values.read_model,
                 text="a slot's name or a model id",
                 schema={"pattern": "^[A-Za-z0-9_-]+$"},
@@ -168,8 +156,8 @@ class Upload:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """A checked config; its paths are absolute, with links resolved.
+class ConfigFile:
+    """A model's config, as its file says it.
 
     Attributes:
         name: The file's name without .yaml; names dist/NAME. 1 to 40 of a-z 0-9 _ -
@@ -179,19 +167,28 @@ class Config:
         data_version: The tournament's data version: one name for live data, the feature check and the upload.
         validate: What the pickle is proved on.
         upload: Where the pickle goes.
-        file: The config file, links resolved. Not a key.
-        root: The folder that holds configs/; every path is below it. Not a key.
     """
 
     name: config_values.Name
     image: ImageConfig
     bundle: RelativePath | Fetched
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, parse.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
-    validate: Validate = Validate()
+    data_version: Annotated[str, schema.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
+    validate: Validate = dataclasses.field(default_factory=Validate)
     upload: Upload | None = None
-    file: Path = dataclasses.field(default=Path(), metadata=parse.NOT_A_KEY)
-    root: Path = dataclasses.field(default=Path(), metadata=parse.NOT_A_KEY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ConfigFile):
+    """A checked config; its paths are absolute, with links resolved.
+
+    Attributes:
+        file: The config file.
+        root: The folder that holds configs/; every path is below it.
+    """
+
+    file: Path = Path()
+    root: Path = Path()
 
 
 def load(path: Path) -> Config:
@@ -200,12 +197,12 @@ def load(path: Path) -> Config:
     Raises:
         errors.ConfigError: Everything that is wrong with it.
     """
-    document = yaml_read.read(_read_bytes(path))
+    document = yaml.read(_read_bytes(path))
     found = _Findings(path, document)
-    if any(not fault.path for fault in document.faults):
+    if any(not fault.path for _, fault in document.faults):
         # What follows a break in the syntax is not known: no key can be said to be missing.
         raise found.error()
-    parsed = parse.parse(Config, document.data, spelling=document.spelling)
+    parsed = schema.parse(ConfigFile, document.data, spelling=document.spelling)
     if isinstance(parsed, list):
         for fault in parsed:
             found.add(fault.path, fault.text)
@@ -236,26 +233,25 @@ def canonical_reference(ref: str) -> str:
 
 def schema_text() -> str:
     """Return the text of ``configs/schema.json``: the JSON Schema that editors check a config with as it is typed."""
-    from builder.schema import json_schema  # noqa: PLC0415 - no run needs it
-
-    schema = json_schema.json_schema(Config, title="A model's config for numerai-builder")
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    found = schema.json_schema(ConfigFile, title="A model's config for numerai-builder")
+    found["$defs"]["Limits"]["properties"]["memory"]["default"] = "4g"  # as it is written
+    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 class _Findings:
     """What is wrong with one file, with its place in it; secrets are taken out of what is said."""
 
-    def __init__(self, path: Path, document: yaml_read.Document) -> None:
+    def __init__(self, path: Path, document: yaml.Document) -> None:
         self._path = path
         self._document = document
         self._secrets = secret_scan.find(document.data, document.spelling)
-        self._found: list[tuple[tuple[int, int], Place, str]] = []
-        for fault in document.faults:
-            self._add((fault.line, fault.column), fault.path, fault.text)
+        self._found: list[tuple[tuple[int, int], schema.Place, str]] = []
+        for at, fault in document.faults:
+            self._add(at, fault.path, fault.text)
         for place in self._secrets:
             self._found.append((document.position(place), place, secret_scan.SAID))
 
-    def add(self, place: Place, text: str) -> None:
+    def add(self, place: schema.Place, text: str) -> None:
         """Add a fault, unless its value is a fault already: what is made of such a value means nothing."""
         if not any(
             known[: len(place)] == place or place[: len(known)] == known for _, known, _ in self._found if known
@@ -270,11 +266,11 @@ class _Findings:
         """Return the error with all faults in the order of the file."""
         return errors.ConfigError([self._line(*found) for found in sorted(self._found, key=lambda found: found[0])])
 
-    def _add(self, at: tuple[int, int], place: Place, text: str) -> None:
+    def _add(self, at: tuple[int, int], place: schema.Place, text: str) -> None:
         if not secret_scan.covers(self._secrets, place):
             self._found.append((at, place, text))
 
-    def _line(self, at: tuple[int, int], place: Place, text: str) -> str:
+    def _line(self, at: tuple[int, int], place: schema.Place, text: str) -> str:
         key_path = "".join(_part(part) for part in place).removeprefix(".")
         return f"{self._path}:{at[0]}: {key_path + ': ' if key_path else ''}{text}"
 
@@ -294,7 +290,7 @@ def _read_bytes(path: Path) -> bytes:
             what = "a folder" if path.is_dir() else "not a file"
             raise errors.ConfigError([f"{path}: is {what}; name a config file, such as {_FOLDER}/mlp.yaml"])
         with path.open("rb") as file:
-            return file.read(yaml_read.SIZE + 1)
+            return file.read(yaml.SIZE + 1)
     except FileNotFoundError as error:
         beside = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
         there = (
@@ -310,7 +306,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _check_name(name: object, file: Path, found: _Findings) -> None:
     if isinstance(name, str) and name != file.stem:
-        text = f"{show(name)} is not the name of this file; {show(file.stem)} is needed"
+        text = f"{show(name)} is not the name of this file; expected {show(file.stem)}"
         found.add(("name",), f"{text}, or rename the file")
 
 
@@ -324,7 +320,7 @@ def _find_root(file: Path, found: _Findings) -> Path | None:
     return None
 
 
-def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tuple[postprocessing.Step, ...] | None:
+def _resolved_steps(config: ConfigFile, root: Path | None, found: _Findings) -> tuple[postprocessing.Step, ...] | None:
     """Return the steps with feature groups replaced by their names, so that all that follows goes by the names."""
     steps = config.post
     if not steps:
@@ -343,7 +339,7 @@ def _resolved_steps(config: Config, root: Path | None, found: _Findings) -> tupl
     return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 
-_PATHS: Mapping[Place, config_values.Sort] = {
+_PATHS: Mapping[schema.Place, config_values.Sort] = {
     ("bundle",): "bundle",
     ("bundle", "url"): "archive",
     ("validate", "data", "live"): "parquet",
@@ -351,7 +347,7 @@ _PATHS: Mapping[Place, config_values.Sort] = {
 }
 
 
-def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
+def _resolve(place: schema.Place, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
     """Return the path that is written at a place, absolute and without links."""
     for key in place:
         data = data.get(key) if isinstance(data, dict) else None
@@ -370,7 +366,7 @@ def _resolve(place: Place, data: Any, file: Path, root: Path, found: _Findings) 
     return path
 
 
-def _as_path(place: Place, data: Any, found: _Findings) -> Path | None:
+def _as_path(place: schema.Place, data: Any, found: _Findings) -> Path | None:
     """Return the path that is written at a place, as written; None where there is no path, or one with a fault."""
     if not isinstance(data, str):
         return None
@@ -385,22 +381,24 @@ def _as_path(place: Place, data: Any, found: _Findings) -> Path | None:
     return Path(data)
 
 
-def _resolved(config: Config, file: Path, root: Path, paths: Mapping[Place, Path | None]) -> Config:
+def _resolved(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.Place, Path | None]) -> Config:
     data = config.validate.data
     if isinstance(data, LivePaths):
         live, benchmarks = (paths["validate", "data", name] for name in ("live", "benchmarks"))
         data = LivePaths(live=live or data.live, benchmarks=benchmarks)
     bundle = config.bundle
     if isinstance(bundle, Fetched):
-        bundle = dataclasses.replace(bundle, file=paths["bundle", "url"])
+        bundle = dataclasses.replace(bundle, url=str(paths["bundle", "url"] or bundle.url))
     else:
         bundle = paths["bundle",] or bundle
-    return dataclasses.replace(
-        config,
+    return Config(
+        **{
+            **vars(config),
+            "bundle": bundle,
+            "validate": dataclasses.replace(config.validate, data=data),
+        },
         file=file,
         root=root,
-        bundle=bundle,
-        validate=dataclasses.replace(config.validate, data=data),
     )
 
 

@@ -10,7 +10,7 @@ from builder import errors
 from builder.bundle.storage import files, store
 from builder.config import fetch
 from builder.config import model as config
-from builder.net import http
+from builder.net import address, http
 
 if TYPE_CHECKING:
     from builder.progress import Progress
@@ -44,12 +44,13 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
     bundle = chosen.bundle
     if isinstance(bundle, Path):
         return Obtained(folder=store.folder_of(bundle, cache), said=str(bundle))
-    if bundle.file is not None:
-        path, said = bundle.file, str(bundle.file)
+    path = address.file_path(bundle.url)
+    if path is not None:
+        said = str(path)
         found = _hash(path)
         if found != bundle.sha256:
             raise errors.BundleError(
-                [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; mend whichever is wrong"]
+                [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; fix whichever is wrong"]
             )
     else:
         path, said = fetch.kept(bundle.sha256, cache), http.shown(bundle.url)

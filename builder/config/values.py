@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+from builder import schema
 from builder.registry import reference
-from builder.schema import parse
 from builder.text import show
 
-Name = Annotated[str, parse.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
+Name = Annotated[str, schema.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
 """A model's name: of its config, its manifest and its folder below ``dist``."""
 
 Sort = Literal["bundle", "archive", "parquet"]
@@ -24,7 +24,7 @@ _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
 _LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
 _SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
-_DATA_NEEDED = '"shaped", or a mapping with the keys live, benchmarks'
+_DATA_EXPECTED = '"shaped", or a mapping with the keys live, benchmarks'
 
 
 def read_reference(text: str) -> str:
@@ -49,7 +49,7 @@ def read_memory(text: str) -> int:
         raise ValueError(f"{show(text)} is not an amount of memory; write it like 4g or 512m")
     size = int(float(match[1]) * _UNITS[match[2].lower()])
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
-        raise ValueError(f"{show(text)} will not do; from 64m to 1024g is needed")
+        raise ValueError(f"{show(text)} is invalid; expected from 64m to 1024g")
     return size
 
 
@@ -66,9 +66,11 @@ def read_data_word(text: str) -> str:
         ValueError: It is another word.
     """
     if text == "live":
-        raise ValueError(f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_NEEDED}')
+        raise ValueError(
+            f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_EXPECTED}'
+        )
     if text != "shaped":
-        raise ValueError(f"{show(text)} will not do; {_DATA_NEEDED} is needed")
+        raise ValueError(f"{show(text)} is invalid; expected {_DATA_EXPECTED}")
     return text
 
 
@@ -89,7 +91,7 @@ def path_fault(path: Path, *, sort: Sort) -> str:
     if not there:
         return f"does not exist; name {good}"
     if not is_file or path.suffix != ".zip":
-        return f"is no {'folder and no ' if sort == 'bundle' else ''}.zip; name {good}"
+        return f"is not {'a folder or ' if sort == 'bundle' else ''}a .zip; name {good}"
     return ""
 
 
@@ -102,7 +104,7 @@ def read_sha256(text: str) -> str:
     found = text.lower().removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]{64}", found):
         shown = show(text)
-        raise ValueError(f"{shown} is no sha256; 64 digits 0-9 a-f are needed, as `sha256sum NAME.bundle.zip` prints")
+        raise ValueError(f"{shown} is not a sha256; expected 64 digits 0-9 a-f, as `sha256sum NAME.bundle.zip` prints")
     return found
 
 
@@ -118,5 +120,5 @@ def read_model(text: str) -> str:
     if re.fullmatch(r"\w{21,}", text, re.ASCII):
         raise ValueError(f"{shown} has {len(text)} characters; a slot's name has at most 20")
     if "-" in text:
-        raise ValueError(f"{shown} is no model id; a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name is needed")
-    raise ValueError(f"{shown} is no slot's name; 1 to 20 of A-Z a-z 0-9 _ are needed, or a model id (a UUID)")
+        raise ValueError(f"{shown} is not a model id; expected a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name")
+    raise ValueError(f"{shown} is not a slot's name; expected 1 to 20 of A-Z a-z 0-9 _, or a model id (a UUID)")

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import write
 from builder.export import arguments, converted, ensembles, known, parity
-from builder.schema import parse
 from builder.text import listed
 
 if TYPE_CHECKING:
@@ -212,7 +211,7 @@ def _steps(
     if post is None:
         post = [{"neutralize": neutralize}] if neutralize else []
         post += [{"rank": {"scope": rank}}] if rank else []
-    parsed = parse.parse(postprocessing.Steps, {"post": post})
+    parsed = schema.parse(postprocessing.Steps, {"post": post})
     if isinstance(parsed, list):
         faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
         raise errors.ExportError(f"export: {faults}")

@@ -11,20 +11,18 @@ import dataclasses
 import datetime as dt
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
-from builder import errors, locks, paths
+from builder import errors, locks, paths, schema
 from builder.config import values as config_values
+from builder.config import yaml
 from builder.registry import reference
-from builder.schema import parse as typed
-from builder.schema import yaml_read, yaml_write
 from builder.text import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from builder.schema.parse import Place
 
 NAME = "builder.lock.yaml"
 _HEAD = """\
@@ -36,8 +34,8 @@ _LOCK = "dist/.builder.lock"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _MOST_LABELS, _LONGEST = 20, 200
 
-Digest = Annotated[str, typed.pattern(_DIGEST, "sha256: and 64 hexadecimal digits")]
-Hash = Annotated[str, typed.pattern(r"[0-9a-f]{64}", "a sha256 in hexadecimal")]
+Digest = Annotated[str, schema.pattern(_DIGEST, "that is sha256: and 64 hexadecimal digits")]
+Hash = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 
 
 def _is_day(text: str) -> bool:
@@ -47,16 +45,16 @@ def _is_day(text: str) -> bool:
         return False
 
 
-Day = Annotated[str, typed.Rule(text='like "2026-11-24"', holds=_is_day)]
+Day = Annotated[str, schema.Rule(text='like "2026-11-24"', holds=_is_day)]
 
 
 def _full_reference(text: str) -> str:
     if reference.parse(text).tag is None:
-        raise ValueError(f"{show(text)} has no tag; registry/repository:tag is needed")
+        raise ValueError(f"{show(text)} has no tag; expected registry/repository:tag")
     return text
 
 
-_Reference = Annotated[str, typed.Reads(source=str, parse=_full_reference, text="an image reference with a tag")]
+_Reference = Annotated[str, schema.Reads(parse=_full_reference, text="an image reference with a tag")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +101,7 @@ class Lock:
         models: What was made, by the config's name.
     """
 
-    format: Literal[1] = 1
+    format: Annotated[int, schema.exactly(1)] = 1
     images: dict[str, Pin] = field(default_factory=dict)
     models: dict[str, LockedModel] = field(default_factory=dict)
 
@@ -138,7 +136,7 @@ def read(root: Path) -> Lock:
     path = root / NAME
     try:
         with path.open("rb") as file:
-            text = file.read(yaml_read.SIZE + 1)
+            text = file.read(yaml.SIZE + 1)
     except FileNotFoundError:
         return Lock()
     return parse(text, str(path))
@@ -154,17 +152,18 @@ def parse(text: bytes, shown: str) -> Lock:
     Raises:
         errors.ConfigError: Everything that is wrong with it.
     """
-    document = yaml_read.read(text)
-    faults = [((one.line, one.column), one.path, one.text) for one in document.faults]
-    found = typed.parse(Lock, document.data, spelling=document.spelling)
-    if not any(not path for _, path, _ in faults):
+    document = yaml.read(text)
+    faults = list(document.faults)
+    found = schema.parse(Lock, document.data, spelling=document.spelling)
+    if all(fault.path for _, fault in faults):
         wrong = found if isinstance(found, list) else _wrong_keys(found)
         if "format" not in document.data:
-            wrong = [typed.Problem(path=("format",), text="missing; 1 is needed"), *wrong]
-        known = {path for _, path, _ in faults}
-        faults += [(document.position(one.path), one.path, one.text) for one in wrong if one.path not in known]
+            wrong = [schema.Problem(path=("format",), text="missing; expected 1"), *wrong]
+        known = {fault.path for _, fault in faults}
+        faults += [(document.position(fault.path), fault) for fault in wrong if fault.path not in known]
     if faults or isinstance(found, list):
-        lines = [f"{shown}:{at[0]}: {_place(path)}{said}" for at, path, said in sorted(faults, key=lambda one: one[0])]
+        faults.sort(key=lambda fault: fault[0])
+        lines = [f"{shown}:{at[0]}: {_place(fault.path)}{fault.text}" for at, fault in faults]
         raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: fix it, or remove it and run that"])
     return found
 
@@ -194,13 +193,13 @@ def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str],
 
 def to_bytes(lock: Lock) -> bytes:
     """Return the file: sorted, one way to write each value."""
-    data = typed.as_data(Lock, lock)
-    lines = [f"format: {lock.format}"]
-    for section in ("images", "models"):
-        if data[section]:
-            lines.append(f"{section}:")
-            lines += [line for key in sorted(data[section]) for line in _entry(key, data[section][key])]
-    return (_HEAD + "\n".join(lines) + "\n").encode()
+    data = schema.as_data(Lock, lock)
+    pins = {
+        key: _without_empty({**pin, "labels": dict(sorted(pin["labels"].items()))})
+        for key, pin in data["images"].items()
+    }
+    sections = {"images": dict(sorted(pins.items())), "models": dict(sorted(data["models"].items()))}
+    return (_HEAD + yaml.write({"format": lock.format, **_without_empty(sections)})).encode()
 
 
 def added_lines(before: Lock, after: Lock) -> str:
@@ -212,32 +211,25 @@ def added_lines(before: Lock, after: Lock) -> str:
     return to_bytes(added).decode().removeprefix(f"{_HEAD}format: {added.format}\n").rstrip("\n")
 
 
-def _entry(key: str, values: Mapping[str, Any]) -> list[str]:
-    lines = [f"  {yaml_write.scalar(key)}:"]
-    for name, value in values.items():
-        if not isinstance(value, dict):
-            lines.append(f"    {name}: {yaml_write.scalar(value)}")
-        elif value:
-            lines.append(f"    {name}:")
-            lines += [f"      {yaml_write.scalar(one)}: {yaml_write.scalar(value[one])}" for one in sorted(value)]
-    return lines
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value != {}}
 
 
 def _is_short(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and text.isprintable()
 
 
-def _wrong_keys(lock: Lock) -> list[typed.Problem]:
+def _wrong_keys(lock: Lock) -> list[schema.Problem]:
     """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
     faults = []
     for key, one in lock.images.items():
         is_default = key == config_values.DEFAULT_IMAGE
         if not is_default and (said := _wrong_reference(key)):
-            faults.append(typed.Problem(path=("images", key), text=said))
+            faults.append(schema.Problem(path=("images", key), text=said))
         if is_default and one.ref is None:
-            faults.append(typed.Problem(path=("images", key), text="has no ref; what it stood for is needed"))
+            faults.append(schema.Problem(path=("images", key), text="has no ref; expected what it stood for"))
         if not is_default and one.ref is not None:
-            faults.append(typed.Problem(path=("images", key, "ref"), text="only default has one; leave it out"))
+            faults.append(schema.Problem(path=("images", key, "ref"), text="only default has one; leave it out"))
     return faults
 
 
@@ -246,9 +238,9 @@ def _wrong_reference(key: str) -> str:
         full = str(reference.parse(key))
     except ValueError as error:
         return str(error)
-    return "" if full == key else f"is not written in full; {full} is needed"
+    return "" if full == key else f"is not written in full; expected {full}"
 
 
-def _place(path: Place) -> str:
+def _place(path: schema.Place) -> str:
     parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else show(part) for part in path]
     return f"{'.'.join(map(str, parts))}: " if parts else ""

@@ -17,12 +17,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from builder import errors, paths
+from builder import errors, paths, schema
 from builder.engine import protocol as engine
 from builder.engine import tar_stream
 from builder.image import lockfile, runner_image, stand_in
 from builder.registry import reference
-from builder.schema import parse
 from builder.tournament import settings
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ _SMALL = engine.ContainerLimits(cpus=1, memory=1 << 30)
 class Inventory:
     """What an image holds: its Python (``3.11.2``) and every installed distribution."""
 
-    python: Annotated[str, parse.line(40)]
-    packages: dict[str, Annotated[str, parse.line(500)]]
+    python: Annotated[str, schema.line(40)]
+    packages: dict[str, Annotated[str, schema.line(500)]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,7 +325,7 @@ def _ask_image(image: ResolvedImage, on: engine.Engine, run: str) -> dict[str, A
 
 def _read_inventory(answer: Any) -> Inventory:
     """Check an answer, which came out of a container; raises ValueError, LookupError or TypeError if it is no such."""
-    found = parse.parse(Inventory, {"python": answer["python"], "packages": answer["packages"]})
+    found = schema.parse(Inventory, {"python": answer["python"], "packages": answer["packages"]})
     if isinstance(found, list):
         raise ValueError(found[0].text)  # noqa: TRY004 - the list is of faults
     return found

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from builder import schema
 from builder.config import values as config_values
 from builder.image import stand_in
 from builder.registry import reference
-from builder.schema import parse
 
 _MOST_PACKAGES = 10_000
 NEEDED = ("numpy", "pandas", "cloudpickle")
 """Packages without which an image cannot run a pickle."""
 
 
-Identity = Annotated[str, parse.pattern(r"sha256:[0-9a-f]{64}", "sha256: and 64 hexadecimal digits")]
+Identity = Annotated[str, schema.pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
 
 
-Line = Annotated[str, parse.line(500)]
+Line = Annotated[str, schema.line(500)]
 
 
 def _is_reference(text: str) -> bool:
@@ -29,7 +29,7 @@ def _is_reference(text: str) -> bool:
     return True
 
 
-Reference = Annotated[str, parse.Rule(text="that is an image reference", holds=_is_reference)]
+Reference = Annotated[str, schema.Rule(text="that is an image reference", holds=_is_reference)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,8 @@ class RunnerImage:
     ref: Reference
     base: Reference
     identity: Identity
-    platform: Annotated[str, parse.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
-    python: Annotated[str, parse.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
+    platform: Annotated[str, schema.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
+    python: Annotated[str, schema.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
     packages: dict[str, Line]
 
     def __post_init__(self) -> None:

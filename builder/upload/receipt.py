@@ -7,9 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder import errors
+from builder import errors, schema
 from builder.build import artifact, untrusted
-from builder.schema import json_read
 from builder.upload import journal
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def read_all(root: Path) -> list[tuple[Path, dict[str, Any]]]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json_read.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+        data = schema.read_json(untrusted.read_bytes(path, most=_MOST_BYTES))
     except (OSError, errors.ArtifactError):
         return {}
     return data if isinstance(data, dict) and data.get("format") == FORMAT and _is_plain(data) else {}

@@ -8,9 +8,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from builder import errors, paths
+from builder import errors, paths, schema
 from builder.build import artifact, untrusted
-from builder.schema import json_read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +40,7 @@ def read(path: Path) -> dict[str, Any] | None:
         errors.ArtifactError: It cannot be read, or is not a plain file of a size that this tool writes.
     """
     try:
-        data = json_read.read(untrusted.read_bytes(path, most=_MOST_BYTES))
+        data = schema.read_json(untrusted.read_bytes(path, most=_MOST_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -24,9 +24,9 @@ import yaml
 
 from builder import errors
 from builder.bundle.storage import archive
+from builder.config import yaml as config_yaml
 from builder.engine import tar_stream
 from builder.net import http
-from builder.schema import yaml_read
 from builder.tournament import query_check, settings
 from builder.validate import live_check, rerun
 from builder.validate import run as validate
@@ -145,7 +145,7 @@ def test_what_a_container_leaves_in_place_of_a_json_object_is_none(content: byte
 def test_a_damaged_config_is_a_fault_of_it() -> None:
     text = b"name: a\nimage: {ref: 'x', stand_in: \"3.11\"}\npost:\n  - rank: {scope: era}\n# caf\xc3\xa9\n"
     for content in damaged(text, 1000):
-        yaml_read.read(content)  # a fault is a value
+        config_yaml.read(content)  # a fault is a value
 
 
 def test_a_damaged_query_is_an_error_of_its_use() -> None:

@@ -52,13 +52,3 @@ def test_listed_counts_what_it_leaves_out() -> None:
 )
 def test_show(value: object, shown: str) -> None:
     assert text.show(value) == shown
-
-
-def test_sort_of_names_plain_types() -> None:
-    assert [text.sort_of(value) for value in ("a", True, 1, 1.5, [1])] == [
-        "text",
-        "a truth value",
-        "a whole number",
-        "a decimal number",
-        "a list",
-    ]

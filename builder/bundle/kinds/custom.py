@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from builder import schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.inside import source
 from builder.inside.custom import MAIN, MODULE
-from builder.schema import parse, types
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,8 +32,8 @@ _LOAD = "def load(bundle): ...; return predict"
 
 Module = Annotated[
     str,
-    types.pattern(
-        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "that is a module's dotted name, such as a.b,"
+    schema.pattern(
+        r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "that is a module's dotted name, such as a.b"
     ),
 ]
 
@@ -49,8 +49,8 @@ class CustomHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.Custom
 
-    modules: Annotated[tuple[Module, ...], types.length(0, 1_000)] = ()
-    said_parameters: Annotated[int, types.between(0, 1 << 50)] = 0
+    modules: Annotated[tuple[Module, ...], schema.length(0, 1_000)] = ()
+    said_parameters: Annotated[int, schema.between(0, 1 << 50)] = 0
 
     @classmethod
     def own_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
@@ -77,17 +77,17 @@ class CustomHeader(bundle_header.BundleHeader):
         """Return True: only running it can tell, and ``validate`` does."""
         return True
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with the names of modules and files."""
         found = []
         for place, name in enumerate(self.modules):
             text = self._name_fault(place, name)
             if text is not None:
-                found.append(parse.Problem(path=("modules", place), text=text))
+                found.append(schema.Problem(path=("modules", place), text=text))
         for name in self.files:
             if not name.startswith((_CODE, _FILES)):
                 text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
-                found.append(parse.Problem(path=("files", name), text=text))
+                found.append(schema.Problem(path=("files", name), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows

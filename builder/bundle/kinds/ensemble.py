@@ -14,11 +14,10 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import single
-from builder.schema import parse, types
 from builder.text import listed, show
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FIT = types.Rule(text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9)
+_FIT = schema.Rule(text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9)
 _OF_THE_BUNDLE = frozenset({"format", "post", "arrays", "files", "golden", "checksums", "trained"})
 _SHARE = ("weight", "transform", "scope")
 
@@ -56,7 +55,7 @@ class _Parsed:
 
     header: bundle_header.BundleHeader | None
     share: Share | None
-    faults: tuple[parse.Problem, ...]
+    faults: tuple[schema.Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.Ensemble
 
-    members: Annotated[tuple[dict[str, object], ...], types.length(1, 1_000)]
+    members: Annotated[tuple[dict[str, object], ...], schema.length(1, 1_000)]
 
     @classmethod
     def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
@@ -118,11 +117,11 @@ class EnsembleHeader(bundle_header.BundleHeader):
         """Tell whether a member is ranked or gaussianised within eras."""
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
         for place, member in enumerate(self._parsed):
-            found += [parse.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
+            found += [schema.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
             found += [_placed(place, fault) for fault in (member.header.faults() if member.header else ())]
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
@@ -173,9 +172,9 @@ class EnsembleHeader(bundle_header.BundleHeader):
         """Read one member as the bundle it would be by itself."""
         foreign = [key for key in entry if key in _OF_THE_BUNDLE]
         faults = [
-            parse.Problem(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign
+            schema.Problem(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign
         ]
-        share = parse.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
+        share = schema.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
@@ -183,8 +182,8 @@ class EnsembleHeader(bundle_header.BundleHeader):
             near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             valid = ", ".join(single.KINDS)
-            faults.append(parse.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
-            header: bundle_header.BundleHeader | list[parse.Problem] = []
+            faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
+            header: bundle_header.BundleHeader | list[schema.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
             header = self._parse_header(single.KINDS[kind], {**own, **self._lent(place, entry)})
@@ -196,7 +195,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     def _parse_header(
         self, kind: type[bundle_header.BundleHeader], data: Mapping[str, object]
-    ) -> bundle_header.BundleHeader | list[parse.Problem]:
+    ) -> bundle_header.BundleHeader | list[schema.Problem]:
         """Read a member's header.
 
         Names that are the bundle's have been read with it: to read thousands again for each member takes seconds.
@@ -208,7 +207,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
             and names
             and all(_is_among(name, self._names) for name in names)
         }
-        header = parse.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
+        header = schema.parse(kind, {**data, **{key: list(names[:1]) for key, names in known.items()}})
         return header if isinstance(header, list) else dataclasses.replace(header, **known)
 
     @functools.cached_property
@@ -229,17 +228,17 @@ class EnsembleHeader(bundle_header.BundleHeader):
         }
         return {"format": 2, "arrays": declared, "files": files, "golden": golden}
 
-    def _stray_faults(self) -> list[parse.Problem]:
+    def _stray_faults(self) -> list[schema.Problem]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
         hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {listed(prefixes)}"
         return [
-            parse.Problem(path=(key, name), text=hint)
+            schema.Problem(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
             for name in [name for name in names if not name.startswith(prefixes)][:10]
         ]
 
-    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[parse.Problem]:
+    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[schema.Problem]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
         headers = [member.header for member in self._parsed]
         if None in headers:
@@ -252,14 +251,14 @@ class EnsembleHeader(bundle_header.BundleHeader):
         found = []
         if lacking:
             text = f"lacks {listed(lacking)}, which members take; all that members take are listed here"
-            found.append(parse.Problem(path=(key,), text=text))
+            found.append(schema.Problem(path=(key,), text=text))
         if idle:
             text = f"no member takes {listed(idle)}; leave out what nothing reads"
-            found.append(parse.Problem(path=(key,), text=text))
+            found.append(schema.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
-            found.append(parse.Problem(path=(key, at), text=text))
+            found.append(schema.Problem(path=(key, at), text=text))
         return found
 
 
@@ -299,10 +298,10 @@ def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _placed(place: int, fault: parse.Problem) -> parse.Problem:
+def _placed(place: int, fault: schema.Problem) -> schema.Problem:
     """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
     if fault.path[0] in {"arrays", "files"}:
         key, *rest = fault.path
         name = f"m{place}.{rest[0]}" if rest else f"m{place}"
-        return parse.Problem(path=(key, name, *rest[1:]), text=fault.text)
-    return parse.Problem(path=("members", place, *fault.path), text=fault.text)
+        return schema.Problem(path=(key, name, *rest[1:]), text=fault.text)
+    return schema.Problem(path=("members", place, *fault.path), text=fault.text)

@@ -9,13 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from builder import schema
 from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
+from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
 from builder.bundle.storage import files
 from builder.inside.fold.lightgbm import FILE
-from builder.schema import parse, types
 from builder.text import listed
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class CategoriesHeader:
         values: The list; an input that is none of them is missing.
     """
 
-    inputs: Annotated[tuple[Annotated[int, types.between(0, 1 << 31)], ...], types.length(1, 100_000)]
-    values: Annotated[tuple[float, ...], types.length(1, 100_000)]
+    inputs: Annotated[tuple[Annotated[int, schema.between(0, 1 << 31)], ...], schema.length(1, 100_000)]
+    values: Annotated[tuple[float, ...], schema.length(1, 100_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +59,14 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.LightGbm
 
-    objective: Annotated[str, types.length(0, 200)]
-    outputs: Annotated[int, types.between(1, 10_000)]
-    trees: Annotated[int, types.between(1, 100_000_000)]
-    leaves: Annotated[int, types.between(1, 1 << 40)]
+    objective: Annotated[str, schema.length(0, 200)]
+    outputs: Annotated[int, schema.between(1, 10_000)]
+    trees: Annotated[int, schema.between(1, 100_000_000)]
+    leaves: Annotated[int, schema.between(1, 1 << 40)]
     averaged: bool = False
-    categories: Annotated[tuple[CategoriesHeader, ...], types.length(0, 100_000)] = ()
-    prepare: prepare.PrepareHeader | None = None
-    finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
+    categories: Annotated[tuple[CategoriesHeader, ...], schema.length(0, 100_000)] = ()
+    prepare: PrepareHeader | None = None
+    finish: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
@@ -102,7 +103,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
         """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
         return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with the files' names, the categories, and the nodes before and after."""
         finish = self._finish()
         wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
@@ -174,30 +175,30 @@ class LightGbmHeader(bundle_header.BundleHeader):
         """Return how many values a row the booster is given; None where a fault hides it."""
         return self.prepare.width(self) if self.prepare else len(self.columns)
 
-    def _declared_faults(self) -> list[parse.Problem]:
+    def _declared_faults(self) -> list[schema.Problem]:
         found = [
-            parse.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+            schema.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
-            found.append(parse.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
+            found.append(schema.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
         return found
 
-    def _category_faults(self) -> list[parse.Problem]:
+    def _category_faults(self) -> list[schema.Problem]:
         width = self._width()
         found = []
         for place, group in enumerate(self.categories):
             beyond = [one for one in group.inputs if width is not None and one >= width]
             if beyond:
                 text = f"{beyond[0]:,}; from 0 to {(width or 1) - 1:,}, the inputs, is needed"
-                found.append(parse.Problem(path=("categories", place, "inputs"), text=text))
+                found.append(schema.Problem(path=("categories", place, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
                 text = "a value is there twice; each has its own place"
-                found.append(parse.Problem(path=("categories", place, "values"), text=text))
+                found.append(schema.Problem(path=("categories", place, "values"), text=text))
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
             text = f"{listed(twice)}: there more than once; an input has one list"
-            found.append(parse.Problem(path=("categories",), text=text))
+            found.append(schema.Problem(path=("categories",), text=text))
         return found

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
+from builder import schema
 from builder.bundle import activations, chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import scaling
-from builder.schema import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,10 +55,10 @@ class LinearHeader(bundle_header.BundleHeader):
         """Tell whether the activation keeps the sum in [0, 1]."""
         return activations.is_bounded(model.activation)
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with the activation, and with the names, types and shapes of the arrays."""
         read = activations.from_data(self.output)
-        found = [parse.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        found = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
         found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
         found += scaling.faults(self)
         wanted = {"weights": len(self.columns), "bias": 1}
@@ -68,7 +68,7 @@ class LinearHeader(bundle_header.BundleHeader):
             if declared.shape != (wanted[name],):
                 why = f"{scaling.counted(self)}: " if name == "weights" else ""
                 text = f"{declared.shape}; {why}({wanted[name]},) is needed"
-                found.append(parse.Problem(path=("arrays", name, "shape"), text=text))
+                found.append(schema.Problem(path=("arrays", name, "shape"), text=text))
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from builder import schema
 from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import scaling
-from builder.schema import parse, types
 from builder.text import listed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class MlpHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.Mlp
 
-    layers: Annotated[tuple[dict[str, object], ...], types.length(1, 1_000)]
+    layers: Annotated[tuple[dict[str, object], ...], schema.length(1, 1_000)]
 
     @classmethod
     def own_keys(cls, model: bundle_model.Mlp) -> dict[str, object]:
@@ -54,7 +54,7 @@ class MlpHeader(bundle_header.BundleHeader):
         """Tell whether what is last lies in [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with the nodes, and with the names, types and shapes of the arrays."""
         listed = self._chain()
         what = f"an mlp of {len(self.layers)} layers"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from builder import schema
 from builder.bundle import chain, nodes
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import scaling
-from builder.schema import parse, types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +26,13 @@ class PrepareHeader:
         layers: The nodes, as of a network; often none.
     """
 
-    layers: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
+    layers: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
 
     def names(self, header: bundle_header.BundleHeader) -> list[str]:
         """Return the names of the arrays that there must be."""
         return [*(PREFIX + name for name in scaling.NAMES), *self._chain(header).names()]
 
-    def faults(self, header: bundle_header.BundleHeader) -> list[parse.Problem]:
+    def faults(self, header: bundle_header.BundleHeader) -> list[schema.Problem]:
         """Return what is wrong with the nodes, and with the types and shapes of the arrays that are there."""
         return scaling.faults(header, prefix=PREFIX) + self._chain(header).faults(header.arrays)
 

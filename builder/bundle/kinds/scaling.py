@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from builder import schema
 from builder.inside.fold.nodes import SCALING
-from builder.schema import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def counted(header: bundle_header.BundleHeader) -> str:
     return f"{features:,} features and {benchmarks:,} benchmarks make {len(header.columns):,} inputs"
 
 
-def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[parse.Problem]:
+def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
     """Return what is wrong with the types and shapes of the three."""
     count = len(header.columns)
     found = []
@@ -47,16 +47,16 @@ def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[pars
         found += float_faults(name, header.arrays[name])
         if header.arrays[name].shape != (count,):
             said = f"{header.arrays[name].shape}; {counted(header)}: ({count},) is needed"
-            found.append(parse.Problem(path=("arrays", name, "shape"), text=said))
+            found.append(schema.Problem(path=("arrays", name, "shape"), text=said))
     return found
 
 
-def float_faults(name: str, declared: tensors.Declared) -> list[parse.Problem]:
+def float_faults(name: str, declared: tensors.Declared) -> list[schema.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []
     said = f"{declared.dtype}; float32 or float64 is needed"
-    return [parse.Problem(path=("arrays", name, "dtype"), text=said)]
+    return [schema.Problem(path=("arrays", name, "dtype"), text=said)]
 
 
 def value_faults(

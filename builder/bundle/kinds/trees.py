@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import numpy as np
 
+from builder import schema
 from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import prepare
+from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
 from builder.inside.fold.trees import NODE_ARRAYS, TREE_ARRAYS
-from builder.schema import parse, types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +50,8 @@ class TreesHeader(bundle_header.BundleHeader):
 
     rounded: bool
     averaged: bool = False
-    prepare: prepare.PrepareHeader | None = None
-    finish: Annotated[tuple[dict[str, object], ...], types.length(0, 1_000)] = ()
+    prepare: PrepareHeader | None = None
+    finish: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
@@ -79,13 +80,13 @@ class TreesHeader(bundle_header.BundleHeader):
         low, high = _extremes(model)
         return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
-    def own_faults(self) -> list[parse.Problem]:
+    def own_faults(self) -> list[schema.Problem]:
         """Return what is wrong with the names, types and shapes of the arrays."""
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; {_TYPES[name]} is needed"
-                found.append(parse.Problem(path=("arrays", name, "dtype"), text=text))
+                found.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
         found += self.prepare.faults(self) if self.prepare else []
         found += self._finish().faults(self.arrays) if self.finish else []
         found += self._shape_faults(NODE_ARRAYS, "node") + self._shape_faults(TREE_ARRAYS, "tree")
@@ -144,23 +145,23 @@ class TreesHeader(bundle_header.BundleHeader):
             entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
         )
 
-    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[parse.Problem]:
+    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[schema.Problem]:
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
         said = f"{wanted} is needed, as of the others" if wanted else "(count,) is needed"
         return [
-            parse.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
             for name, shape in shapes.items()
             if shape != wanted
         ]
 
-    def _base_faults(self) -> list[parse.Problem]:
+    def _base_faults(self) -> list[schema.Problem]:
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
         text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
-        return [parse.Problem(path=("arrays", "base", "shape"), text=text)]
+        return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""

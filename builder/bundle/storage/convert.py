@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle import check
 from builder.bundle.storage import archive, files, read, store, tensors, write
-from builder.schema import json_read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +85,7 @@ def _rewrite(source: Path, made: Path) -> None:
     path = source / files.JSON
     with path.open("rb") as file:
         raw = file.read(read.MOST_TEXT + 1)
-    data = json_read.read(raw[: read.MOST_TEXT])
+    data = schema.read_json(raw[: read.MOST_TEXT])
     found = check.placed(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
         found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {_AGAIN}")
@@ -99,7 +98,7 @@ def _rewrite(source: Path, made: Path) -> None:
     made.mkdir()
     for name, arrays in contents.items():
         tensors.write(made / name, arrays)
-    (made / files.JSON).write_bytes(json_read.canonical({**data, "format": files.FORMAT}))
+    (made / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT}))
     for name in beside:
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, made / name)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle import check, header
 from builder.bundle import model as bundle_model
 from builder.bundle.storage import files, tensors
-from builder.schema import json_read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,5 +69,5 @@ def _read_header(path: Path) -> header.BundleHeader | list[str]:
         return [files.unreadable(path, error)]
     if len(raw) > MOST_TEXT:
         return [f"{path}: is over {MOST_TEXT:,} bytes; it holds names and shapes alone, numbers are in {files.ARRAYS}"]
-    data = json_read.read(raw)
+    data = schema.read_json(raw)
     return check.placed(path, data) if isinstance(data, list) else check.parse(path, data)

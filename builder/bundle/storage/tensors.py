@@ -16,8 +16,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from builder import schema
 from builder.bundle.storage import files
-from builder.schema import types
 from builder.text import listed, show
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Declared:
     """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
 
     dtype: Literal["float32", "float64", "int32", "uint8"]
-    shape: Annotated[tuple[Annotated[int, types.between(1, 1 << 40)], ...], types.length(1, 2)]
+    shape: Annotated[tuple[Annotated[int, schema.between(1, 1 << 40)], ...], schema.length(1, 2)]
 
     @property
     def size(self) -> int:

@@ -54,13 +54,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle import check
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import archive, files, tensors
-from builder.schema import json_read
 from builder.text import listed
 
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ def _write_files(folder: Path, contents: _Contents) -> None:
         "arrays": files.hash_content(folder / files.ARRAYS)[0],
         "golden": files.hash_content(folder / files.GOLDEN)[0],
     }
-    (folder / files.JSON).write_bytes(json_read.canonical({**contents.data, "checksums": sums}) + b"\n")
+    (folder / files.JSON).write_bytes(schema.canonical_json({**contents.data, "checksums": sums}) + b"\n")
     for name, content in contents.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from builder import errors
+from builder import errors, secret_scan
 from builder.bundle import header as bundle_header
-from builder.schema import secret_scan
 from builder.text import show
 
 if TYPE_CHECKING:

@@ -85,9 +85,9 @@ def test_a_pickle_of_another_size_is_not_read_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "manifest.json: is not a manifest of format 1 (: line 1"),
+        (b"", "manifest.json: is not a manifest of format 1 (line 1"),
         (b"{}", "name: "),
-        (b"[]", "holds no object"),
+        (b"[]", "does not hold an object"),
         (b'{"format": 2}', "format: "),
         (b"\xff", "is not UTF-8"),
     ],

@@ -13,11 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors, paths
+from builder import errors, paths, schema
 from builder.build import manifest
 from builder.image import resolve as image
 from builder.image import runner_image
-from builder.schema import json_read
 from tests.support import manifests
 
 if TYPE_CHECKING:
@@ -143,4 +142,4 @@ def test_equal_manifests_are_equal_bytes_whatever_the_order_of_the_packages() ->
 def test_the_hash_of_a_config_is_of_its_values_not_their_order(data: dict[str, object]) -> None:
     assert manifest.config_hash(data) == manifest.config_hash(dict(reversed(data.items())))
     assert manifest.config_hash(data) != manifest.config_hash({**data, "one more": "key"})
-    assert json_read.canonical(data)
+    assert schema.canonical_json(data)

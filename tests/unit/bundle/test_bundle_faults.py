@@ -500,7 +500,7 @@ CASES = [
         name="duplicate key",
         damage=text('"dtype":"float32",', '"dtype":"float32","dtype":"float64",'),
         file="bundle.json: arrays.b0.dtype",
-        says=("twice",),
+        says=("duplicate key",),
     ),
     Case(
         row=24,

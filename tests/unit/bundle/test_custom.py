@@ -120,7 +120,7 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
         ({"modules": ("numpy",)}, "modules.0: numpy is the name of another module in the image; rename yours"),
         ({"modules": ("a", "a")}, "modules.1: a is there twice; list it once"),
         ({"modules": ("a.class",)}, "modules.0: a.class has a word of Python's own in it; rename the module"),
-        ({"modules": ("a/b",)}, "text that is a module's dotted name, such as a.b, is needed"),
+        ({"modules": ("a/b",)}, "expected text that is a module's dotted name, such as a.b"),
         ({"files": {"code/model.py": b"\xff"}}, "code/model.py: is not UTF-8 (byte 0); save it as UTF-8"),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "code/more.py": b""}},

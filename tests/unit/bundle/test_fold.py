@@ -19,7 +19,6 @@ from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.inside import fold, tensors
 from builder.inside.fold import lightgbm, network
-from builder.schema import types
 from tests.support import bundles, custom, pickles
 
 if TYPE_CHECKING:
@@ -64,9 +63,10 @@ def test_scaling_and_bias_are_inside_the_first_layers_weights(
 def unsaid(kind: type, data: dict[str, Any]) -> dict[str, Any]:
     """Return what a bundle says without the keys that need not be there and say what is so without them."""
     told = {}
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     for key, value in data.items():
-        field = types.keys(kind)[key][1] if key in types.keys(kind) else None
-        if field is not None and not types.is_required(field):
+        field = fields.get(key)
+        if field is not None and field.default is not field.default_factory:  # both MISSING: it is required
             default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
             if value == (list(default) if isinstance(default, tuple) else default):
                 continue

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from builder import schema
 from builder.bundle import post
 from builder.inside import source
-from builder.schema import json_schema, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_steps_are_written_with_all_defaults() -> None:
-    steps = parse.parse(tuple[post.Step, ...], [{"rank": {}}, {"rank": {"scope": "frame", "ties": "first"}}])
+    steps = schema.parse(tuple[post.Step, ...], [{"rank": {}}, {"rank": {"scope": "frame", "ties": "first"}}])
     assert steps == (post.step("rank"), post.step("rank", scope="frame", ties="first"))
     assert isinstance(steps, tuple)
     assert post.as_data(steps) == [
@@ -42,7 +42,7 @@ def test_every_step_is_written_and_read_back() -> None:
         post.step("clip", low=-1, high=2),
     )
     written = json.loads(json.dumps(post.as_data(steps)))
-    assert parse.parse(post.Steps, {"post": written}) == post.Steps(post=steps)
+    assert schema.parse(post.Steps, {"post": written}) == post.Steps(post=steps)
     assert {post.name_of(step) for step in steps} == set(post.KINDS)
 
 
@@ -109,12 +109,12 @@ def test_where_predictions_leave_the_range(steps: tuple[post.Step, ...], bounded
 
 
 def test_unknown_steps_and_words_are_refused() -> None:
-    faults = parse.parse(tuple[post.Step, ...], [{"rank": {"scope": "row"}}, {"rnak": {}}, {"rank": None}])
+    faults = schema.parse(tuple[post.Step, ...], [{"rank": {"scope": "row"}}, {"rnak": {}}, {"rank": None}])
     assert isinstance(faults, list)
     assert [(fault.path, fault.text) for fault in faults] == [
-        ((0, "rank", "scope"), '"row" will not do; "era" or "frame" is needed'),
+        ((0, "rank", "scope"), "\"row\" is invalid; expected 'era' or 'frame'"),
         ((1, "rnak"), "unknown key; did you mean rank?"),
-        ((2, "rank"), "nothing stands here; a mapping with the keys scope, ties is needed"),
+        ((2, "rank"), "null is invalid; expected a mapping with the keys scope, ties"),
     ]
 
 
@@ -168,14 +168,14 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     again: Any = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, again)
     spec.loader.exec_module(again)
-    faults = parse.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
+    faults = schema.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
     assert isinstance(faults, list)
     assert [fault.path[1:] for fault in faults] == [(0, "shift", "low"), (1, "shift"), (2, "shfit")]
     made = again.step("shift", benchmark="bench", low=0.5)
     assert again.as_data([made]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
     assert again.needs([made]) == again.Needs(features=(), benchmarks=("bench",), era=True)
     assert again.unbounded([made], model_bounded=False) is None
-    keys = json_schema.json_schema(again.Steps, title="")["properties"]["post"]["items"]["properties"]["shift"]
+    keys = schema.json_schema(again.Steps, title="")["$defs"]["Shift"]
     assert keys["properties"]["low"] == {
         "type": "number",
         "minimum": -1,

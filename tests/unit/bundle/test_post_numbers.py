@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builder import schema
 from builder.bundle import post
-from builder.schema import parse
 from tests.support import bundles, pickles, post_case, post_steps
 from tests.support.formulas import post as reference
 
@@ -143,7 +143,7 @@ def test_steps_follow_one_another(
 ) -> None:
     """Each takes what the one before it gave; a bounded list keeps to [0, 1], and what bounds it is said truly."""
     values, live, benchmarks = case
-    made = parse.parse(post.Steps, {"post": post.as_data(steps)})
+    made = schema.parse(post.Steps, {"post": post.as_data(steps)})
     assert isinstance(made, post.Steps)
     found = applied(made.post, values, live, benchmarks)
     expected = values

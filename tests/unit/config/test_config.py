@@ -27,8 +27,8 @@ SAID_OF_SECRETS = (
     "and if this file was ever shared, make a new key"
 )
 MINIMAL = f"name: mlp\nimage: {{ref: {REF}}}\nbundle: bundles/mlp\n"
-STEPS = "blend, clip, gaussianize, neutralize, rank, standardize"
 KEYS = "name, image, bundle, post, data_version, validate, upload"
+A_NUMBER = "write a number like 12, 0.5 or 1.0e-3"
 NO_TWO = "one mapping (key: value) is expected"
 
 
@@ -75,19 +75,14 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "3 version unquoted",
         change("image", f"{{ref: {REF}, stand_in: 3.10}}"),
-        [
-            (
-                'FILE:3: image.stand_in: 3.10 is a decimal number; "3.10" or "3.11" or "3.12" or "3.13" is needed: '
-                'quote it, "3.10"'
-            )
-        ],
+        [("FILE:3: image.stand_in: 3.10 is invalid; expected '3.10', '3.11', '3.12' or '3.13': quote it, \"3.10\"")],
     ),
     (
         "3 version not known",
         change("image", f'{{ref: {REF}, stand_in: "3.1"}}'),
         [
             (
-                'FILE:3: image.stand_in: "3.1" will not do; "3.10" or "3.11" or "3.12" or "3.13" is needed; '
+                "FILE:3: image.stand_in: \"3.1\" is invalid; expected '3.10', '3.11', '3.12' or '3.13'; "
                 'did you mean "3.13"?'
             )
         ],
@@ -95,37 +90,32 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "4 a number that reads as text",
         MINIMAL + "validate:\n  limits: {cpus: 1e-1}\n",
-        ['FILE:5: validate.limits.cpus: 1e-1 reads as text; write 1.0e-1, or "1e-1" if it is text'],
+        [f'FILE:5: validate.limits.cpus: 1e-1 is not allowed without quotes; {A_NUMBER}, or "1e-1" if it is text'],
     ),
     (
         "4 octal",
         MINIMAL + "validate: {rows: 0123}\n",
-        [
-            (
-                "FILE:4: validate.rows: 0123 is not the same number to every YAML reader; "
-                'write it like 12 or 0.5, or "0123" if it is text'
-            )
-        ],
+        [(f'FILE:4: validate.rows: 0123 is not allowed without quotes; {A_NUMBER}, or "0123" if it is text')],
     ),
     (
         "4 base 60",
         MINIMAL + "validate: {limits: {seconds: 10:00}}\n",
         [
             (
-                "FILE:4: validate.limits.seconds: 10:00 is a number to base 60 to some YAML readers; "
-                'write "10:00" if it is text'
+                "FILE:4: validate.limits.seconds: 10:00 is not allowed without quotes; "
+                f'{A_NUMBER}, or "10:00" if it is text'
             )
         ],
     ),
     (
         "4 a truth value",
         MINIMAL + "upload: {model: NO}\n",
-        ['FILE:4: upload.model: NO is a truth value to some YAML readers; write true or false, or "NO" if it is text'],
+        ['FILE:4: upload.model: NO is not allowed without quotes; write true or false, or "NO" if it is text'],
     ),
     (
         "5 tab",
         "name: mlp\nimage:\n\tref: x:1\n",
-        ["FILE:3: column 1: a tab stands where spaces are needed; indent with spaces"],
+        ["FILE:3: column 1: a tab stands where spaces are expected; indent with spaces"],
     ),
     (
         "5 indent",
@@ -150,7 +140,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         "name: " + "[" * 2_000,
         ["FILE:1: column 38: lists and mappings nest deeper than 32; no config needs that"],
     ),
-    ("7 two documents", MINIMAL + "---\na: 1\n", [f"FILE:4: a second document starts here; {NO_TWO}"]),
+    ("7 two documents", MINIMAL + "---\na: 1\n", [f"FILE:4: column 1: a second document starts here; {NO_TWO}"]),
     ("7 empty", "", [f"FILE:1: the file is empty; {NO_TWO}"]),
     ("7 comments only", "# mlp\n", [f"FILE:1: the file is empty; {NO_TWO}"]),
     (
@@ -201,12 +191,12 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "11 name is not the stem",
         change("name", "other"),
-        ['FILE:3: name: "other" is not the name of this file; "mlp" is needed, or rename the file'],
+        ['FILE:3: name: "other" is not the name of this file; expected "mlp", or rename the file'],
     ),
     (
         "11 name is not safe",
         change("name", "../mlp"),
-        ['FILE:3: name: "../mlp" will not do; text of 1 to 40 characters a-z 0-9 _ - is needed'],
+        ['FILE:3: name: "../mlp" is invalid; expected text of 1 to 40 characters a-z 0-9 _ -'],
     ),
     (
         "11 slot's name too long",
@@ -218,8 +208,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         MINIMAL + "upload: {model: 1234-5678}\n",
         [
             (
-                'FILE:4: upload.model: "1234-5678" is no model id; '
-                "a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name is needed"
+                'FILE:4: upload.model: "1234-5678" is not a model id; '
+                "expected a UUID (8-4-4-4-12 digits 0-9 a-f) or a slot's name"
             )
         ],
     ),
@@ -228,8 +218,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         MINIMAL + "upload: {model: my slot}\n",
         [
             (
-                'FILE:4: upload.model: "my slot" is no slot\'s name; '
-                "1 to 20 of A-Z a-z 0-9 _ are needed, or a model id (a UUID)"
+                'FILE:4: upload.model: "my slot" is not a slot\'s name; '
+                "expected 1 to 20 of A-Z a-z 0-9 _, or a model id (a UUID)"
             )
         ],
     ),
@@ -263,7 +253,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         change("bundle", "mlp.yaml"),
         [
             (
-                'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is no folder and no .zip; '
+                'FILE:3: bundle: "mlp.yaml" is ROOT/configs/mlp.yaml, which is not a folder or a .zip; '
                 "name the folder that holds bundle.json, or a NAME.bundle.zip, relative to ROOT/configs"
             )
         ],
@@ -306,27 +296,27 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "rows",
         MINIMAL + "validate: {rows: 0}\n",
-        ["FILE:4: validate.rows: 0 will not do; a whole number from 1 to 1,000,000 is needed"],
+        ["FILE:4: validate.rows: 0 is invalid; expected an integer from 1 to 1,000,000"],
     ),
     (
         "cpus",
         MINIMAL + "validate: {limits: {cpus: 0}}\n",
-        ["FILE:4: validate.limits.cpus: 0 will not do; a number above 0 and at most 64 is needed"],
+        ["FILE:4: validate.limits.cpus: 0 is invalid; expected a number above 0 and at most 64"],
     ),
     (
         "memory without a unit",
         MINIMAL + "validate: {limits: {memory: 4}}\n",
-        ["FILE:4: validate.limits.memory: 4 is a whole number; an amount of memory, like 4g or 512m, is needed"],
+        ["FILE:4: validate.limits.memory: 4 is invalid; expected an amount of memory, like 4g or 512m"],
     ),
     (
         "memory too small",
         MINIMAL + "validate: {limits: {memory: 63m}}\n",
-        ['FILE:4: validate.limits.memory: "63m" will not do; from 64m to 1024g is needed'],
+        ['FILE:4: validate.limits.memory: "63m" is invalid; expected from 64m to 1024g'],
     ),
     (
         "data version",
         MINIMAL + "data_version: 5.2\n",
-        ["FILE:4: data_version: 5.2 is a decimal number; text like v5.2 is needed"],
+        ["FILE:4: data_version: 5.2 is invalid; expected text like v5.2"],
     ),
     (
         "step",
@@ -336,7 +326,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "gaussianize",
         post_of("gaussianize: {scope: eras}"),
-        ['FILE:5: post[0].gaussianize.scope: "eras" will not do; "era" or "frame" is needed; did you mean "era"?'],
+        ["FILE:5: post[0].gaussianize.scope: \"eras\" is invalid; expected 'era' or 'frame'; did you mean \"era\"?"],
     ),
     (
         "standardize",
@@ -366,23 +356,15 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "neutralize, an empty list",
         post_of("neutralize: {features: []}"),
-        [
-            (
-                "FILE:5: post[0].neutralize.features: a list will not do; a list (of text of 1 to 200 characters, "
-                "none a control character) of 1 to 100,000 items is needed"
-            )
-        ],
+        ["FILE:5: post[0].neutralize.features: a list is invalid; expected a list of 1 to 100,000 items"],
     ),
     (
         "neutralize, one name",
         post_of("neutralize: {features: a, proportion: 2, scope: row}"),
         [
-            (
-                'FILE:5: post[0].neutralize.features: "a" is text; a list (of text of 1 to 200 characters, none a '
-                "control character) of 1 to 100,000 items is needed"
-            ),
-            "FILE:5: post[0].neutralize.proportion: 2 will not do; a number from 0 to 1 is needed",
-            'FILE:5: post[0].neutralize.scope: "row" will not do; "era" or "frame" is needed',
+            'FILE:5: post[0].neutralize.features: "a" is invalid; expected a list',
+            "FILE:5: post[0].neutralize.proportion: 2 is invalid; expected a number from 0 to 1",
+            "FILE:5: post[0].neutralize.scope: \"row\" is invalid; expected 'era' or 'frame'",
         ],
     ),
     (
@@ -400,11 +382,11 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         "blend",
         post_of("blend: {benchmrk: a, weight: 1.5, transform: ranks}"),
         [
-            "FILE:5: post[0].blend.benchmark: missing; text of 1 to 200 characters, none a control character is needed",
+            "FILE:5: post[0].blend.benchmark: missing; expected text of 1 to 200 characters, none a control character",
             "FILE:5: post[0].blend.benchmrk: unknown key; did you mean benchmark?",
-            "FILE:5: post[0].blend.weight: 1.5 will not do; a number from 0 to 1 is needed",
+            "FILE:5: post[0].blend.weight: 1.5 is invalid; expected a number from 0 to 1",
             (
-                'FILE:5: post[0].blend.transform: "ranks" will not do; "rank" or "gaussian" or "raw" is needed; '
+                "FILE:5: post[0].blend.transform: \"ranks\" is invalid; expected 'rank', 'gaussian' or 'raw'; "
                 'did you mean "rank"?'
             ),
         ],
@@ -418,8 +400,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         "clip, no number",
         post_of("clip: {low: .inf, high: a}"),
         [
-            'FILE:5: post[0].clip.low: .inf is not a finite number; write one, or ".inf" if it is text',
-            'FILE:5: post[0].clip.high: "a" is text; a number from -1,000,000,000 to 1,000,000,000 is needed',
+            f'FILE:5: post[0].clip.low: .inf is not allowed without quotes; {A_NUMBER}, or ".inf" if it is text',
+            'FILE:5: post[0].clip.high: "a" is invalid; expected a number from -1,000,000,000 to 1,000,000,000',
         ],
     ),
     (
@@ -453,13 +435,13 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         post: rank
         """,
         [
-            'FILE:1: name: "Mlp" will not do; text of 1 to 40 characters a-z 0-9 _ - is needed',
-            "FILE:1: bundle: missing; a path relative to this file or a mapping with the keys url, sha256 is needed",
-            "FILE:2: image.ref: missing; an image reference (registry/repository:tag, or default) is needed",
+            'FILE:1: name: "Mlp" is invalid; expected text of 1 to 40 characters a-z 0-9 _ -',
+            "FILE:1: bundle: missing; expected a path relative to this file or a mapping with the keys url, sha256",
+            "FILE:2: image.ref: missing; expected an image reference (registry/repository:tag, or default)",
             "FILE:2: image.rf: unknown key; did you mean ref?",
-            'FILE:4: validate.data.live: 3 is a whole number; a path relative to this file is needed: quote it, "3"',
-            'FILE:5: validate.rows: "many" is text; a whole number from 1 to 1,000,000 is needed',
-            f'FILE:6: post: "rank" is text; a list (of a mapping with one key ({STEPS})) is needed',
+            'FILE:4: validate.data.live: 3 is invalid; expected a path relative to this file: quote it, "3"',
+            'FILE:5: validate.rows: "many" is invalid; expected an integer from 1 to 1,000,000',
+            'FILE:6: post: "rank" is invalid; expected a list',
         ],
     ),
 ]
@@ -646,7 +628,7 @@ def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path)
     assert config.build_inputs(config.load(path)) != first
     sets.write_text('{"feature_sets": {"smoll": ["a", "c"]}}')
     assert faults_of(path) == [
-        'FILE:5: post[0].neutralize.group: "small" is no feature set of ROOT/v5.2/features.json; did you mean smoll?'
+        'FILE:5: post[0].neutralize.group: "small" is not a feature set of ROOT/v5.2/features.json; did you mean smoll?'
     ]
 
 

@@ -40,8 +40,8 @@ def test_the_data_versions_own_file_comes_first(file: Path) -> None:
 
 def test_no_such_set(file: Path) -> None:
     for name, said in (
-        ("medum", f'"medum" is no feature set of {file}; did you mean medium?'),
-        ("zzz", f'"zzz" is no feature set of {file}; there are small, medium, empty'),
+        ("medum", f'"medum" is not a feature set of {file}; did you mean medium?'),
+        ("zzz", f'"zzz" is not a feature set of {file}; there are small, medium, empty'),
         ("empty", f'"empty" has no features in {file}; there are small, medium, empty'),
     ):
         with pytest.raises(ValueError, match=r"feature set|has no features") as raised:
@@ -59,13 +59,13 @@ def test_no_file_says_how_to_fetch_it(tmp_path: Path) -> None:
     ("content", "said"),
     [
         ("{", "line 1, column 2: not valid JSON"),
-        ("[]", "the file holds no object"),
-        ("{}", "feature_sets: missing; a mapping of names to lists of features is needed"),
-        ('{"feature_sets": ["a"]}', "feature_sets: a list stands here"),
-        ('{"feature_sets": {"a": ["x", 1], "b": "x"}}', "feature_sets.a.1: 1 is a whole number"),
-        ('{"feature_sets": {"a": ["x", 1], "b": "x"}}', 'feature_sets.b: "x" is text; a list'),
-        ('{"feature_sets": {"a": ["x", "y", "x"]}}', "feature_sets.a: x there more than once"),
-        ('{"feature_sets": {"a": [], "a": []}}', "feature_sets.a: this key stands here twice"),
+        ("[]", "the file does not hold an object"),
+        ("{}", "feature_sets: missing; expected a mapping of names to lists of features"),
+        ('{"feature_sets": ["a"]}', "feature_sets: a list is invalid"),
+        ('{"feature_sets": {"a": ["x", 1], "b": "x"}}', "feature_sets.a.1: 1 is invalid"),
+        ('{"feature_sets": {"a": ["x", 1], "b": "x"}}', 'feature_sets.b: "x" is invalid; expected a list'),
+        ('{"feature_sets": {"a": ["x", "y", "x"]}}', "feature_sets.a: x more than once"),
+        ('{"feature_sets": {"a": [], "a": []}}', "feature_sets.a: duplicate key"),
         ('{"feature_sets": {"a": ["x\\n"]}}', "feature_sets.a.0: "),
     ],
 )

@@ -292,7 +292,7 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
         ("/etc/passwd", "is not a relative path"),
         ("absent.bundle.zip", "does not exist; name a NAME.bundle.zip"),
         ("folder", "is a folder; name a NAME.bundle.zip"),
-        ("a.yaml", "is no .zip; name a NAME.bundle.zip"),
+        ("a.yaml", "is not a .zip; name a NAME.bundle.zip"),
         ("", "bundle.url: this is no address"),
     ],
 )
@@ -306,7 +306,7 @@ def test_an_address_that_will_not_do_is_told_without_its_secret(tmp_path: Path, 
 
 
 def test_an_address_for_a_path_and_a_wrong_hash_are_told(tmp_path: Path) -> None:
-    with pytest.raises(errors.ConfigError, match=r'bundle\.sha256: "12" is no sha256; 64 digits'):
+    with pytest.raises(errors.ConfigError, match=r'bundle\.sha256: "12" is not a sha256; expected 64 digits'):
         chosen(tmp_path, "https://example.org/x", "12")
     path = tmp_path / "configs" / "a.yaml"
     path.write_text(f"name: a\nimage: {{ref: runner:1}}\nbundle: https://u:{TOKEN}@example.org/x.bundle.zip\n")

@@ -20,7 +20,7 @@ from builder.bundle import activations, post
 from builder.bundle.storage import write
 from builder.config import feature_match, init, init_text
 from builder.config import model as config
-from builder.schema import yaml_read, yaml_write
+from builder.config import yaml as config_yaml
 from tests.support import bundles
 from tests.support.command import ROOT, call, said
 
@@ -284,7 +284,9 @@ def test_a_config_that_is_there_is_not_replaced_unasked(root: Path) -> None:
 def test_a_config_that_is_a_folder_is_not_replaced(root: Path, tmp_path: Path) -> None:
     (root / "configs" / "mine.yaml").mkdir(parents=True)
     for force in (False, True):
-        with pytest.raises(errors.RefusedError, match=r"mine\.yaml: is there already .* it is no plain file: move it"):
+        with pytest.raises(
+            errors.RefusedError, match=r"mine\.yaml: is there already .* it is not a plain file: move it"
+        ):
             made(root, put(tmp_path / "mine.bundle.zip"), force=force)
     assert [path.name for path in (root / "configs").iterdir()] == ["mine.yaml"]
 
@@ -294,7 +296,7 @@ def test_no_bundle_is_copied_through_a_link_or_over_what_is_none(root: Path, tmp
     (tmp_path / "outside").mkdir()
     (root / "configs").mkdir()
     (root / "configs" / "bundles").symlink_to(tmp_path / "outside")
-    with pytest.raises(errors.RefusedError, match="bundles: is a link or no folder, and the bundle would be copied"):
+    with pytest.raises(errors.RefusedError, match="bundles: is a link or not a folder, and the bundle would be copied"):
         made(root, one, force=True)
     assert list((tmp_path / "outside").iterdir()) == []
     (root / "configs" / "bundles").unlink()
@@ -339,7 +341,7 @@ def test_what_cannot_be_is_told_and_nothing_is_written(root: Path) -> None:
     ):
         with pytest.raises(errors.UsageError, match=match):
             made(root, one, **wishes)
-    with pytest.raises(errors.UsageError, match="absent: is no folder; name the one that holds configs/"):
+    with pytest.raises(errors.UsageError, match="absent: is not a folder; name the one that holds configs/"):
         made(root / "absent", one)
     (root / "broken.bundle.zip").write_bytes(b"PK")
     with pytest.raises(errors.BundleError, match="is not a zip"):
@@ -348,7 +350,7 @@ def test_what_cannot_be_is_told_and_nothing_is_written(root: Path) -> None:
         made(root, root / "nothing.bundle.zip")
     assert not (root / "configs").exists()
     (root / "configs").write_text("")
-    with pytest.raises(errors.UsageError, match="configs: is a link or no folder"):
+    with pytest.raises(errors.UsageError, match="configs: is a link or not a folder"):
         made(root, one)
 
 
@@ -394,7 +396,7 @@ def test_whatever_the_names_the_config_loads(
 @example(value=-0.0)
 @example(value="4g")
 def test_any_value_is_read_back(value: object) -> None:
-    document = yaml_read.read(f"key: {yaml_write.scalar(value)}\n".encode())
+    document = config_yaml.read(f"key: {config_yaml.flow(value)}\n".encode())
     assert document.faults == ()
     assert document.data == {"key": value}
     assert type(document.data["key"]) is type(value)

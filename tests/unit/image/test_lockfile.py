@@ -89,8 +89,8 @@ def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
 def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
     text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, lockfile.pin(DIGEST, day=DAY))).decode()
     (fault,) = said(text.replace(DAY, day))
-    assert f"{day!s} will not do" in fault.replace('"', "")
-    assert 'text like "2026-11-24" is needed' in fault
+    assert f"{day!s} is invalid" in fault.replace('"', "")
+    assert 'expected text like "2026-11-24"' in fault
 
 
 @given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
@@ -137,10 +137,10 @@ images:
 modles: {{}}
 """)
     assert faults == [
-        "LOCK:1: format: 2 will not do; 1 is needed",
-        f'LOCK:3: images."{OTHER}".pinned: missing; text like "2026-11-24" is needed',
+        "LOCK:1: format: 2 is invalid; expected an integer equal to 1",
+        f'LOCK:3: images."{OTHER}".pinned: missing; expected text like "2026-11-24"',
         f'LOCK:3: images."{OTHER}".pined: unknown key; did you mean pinned?',
-        'LOCK:4: images.default.digest: "sha256:1" will not do; text sha256: and 64 hexadecimal digits is needed',
+        'LOCK:4: images.default.digest: "sha256:1" is invalid; expected text that is sha256: and 64 hexadecimal digits',
         "LOCK:6: modles: unknown key; did you mean models?",
     ]
 
@@ -149,8 +149,8 @@ def test_keys_that_mean_nothing_are_told() -> None:
     entry = f'digest: "{DIGEST}", pinned: "{DAY}"'
     text = f"format: 1\nimages:\n  runner:1: {{{entry}}}\n  default: {{{entry}}}\n  {REF}: {{{entry}, ref: {OTHER}}}\n"
     assert said(text) == [
-        'LOCK:3: images."runner:1": is not written in full; docker.io/library/runner:1 is needed',
-        "LOCK:4: images.default: has no ref; what it stood for is needed",
+        'LOCK:3: images."runner:1": is not written in full; expected docker.io/library/runner:1',
+        "LOCK:4: images.default: has no ref; expected what it stood for",
         f'LOCK:5: images."{REF}".ref: only default has one; leave it out',
     ]
 

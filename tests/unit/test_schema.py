@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.schema import json_schema, parse
+from builder import schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class Circle:
         radius: In metres.
     """
 
-    radius: Annotated[float, parse.above(0, 10)]
+    radius: Annotated[float, schema.above(0, 10)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +42,21 @@ class Drawing:
         shapes: In ``order``.
     """
 
-    title: Annotated[str, parse.pattern("[a-z]+", "of letters a-z")]
-    shapes: tuple[Annotated[Circle | Square, parse.Keyed(kinds={"circle": Circle, "square": Square})], ...] = ()
-    scale: Annotated[int, parse.between(1, 1_000)] = 1
+    title: Annotated[str, schema.pattern("[a-z]+", "of letters a-z")]
+    shapes: tuple[Annotated[Circle | Square, schema.Keyed(kinds={"circle": Circle, "square": Square})], ...] = ()
+    scale: Annotated[int, schema.between(1, 1_000)] = 1
     colour: Literal["red", "green"] | None = None
     sizes: dict[str, float] = field(default_factory=dict)
-    code: Annotated[
-        int, parse.Reads(source=str, parse=lambda text: int(text, 16), write=lambda value: f"{value:x}", text="hex")
-    ] = 255
-    points: Annotated[tuple[int, ...], parse.length(0, 3)] = ()
+    code: Annotated[str, schema.Reads(parse=lambda text: f"{int(text, 16):x}", text="hex")] = "ff"
+    points: Annotated[tuple[int, ...], schema.length(0, 3)] = ()
+    version: Annotated[int, schema.exactly(1)] = 1
     extra: object = None
     visible: bool = True
-    either: Circle | Square | str | None = None
-    origin: str = field(default="code", metadata=parse.NOT_A_KEY)
+    either: Square | str | None = None
 
 
 def texts_of(data: object, **spelling: str) -> list[str]:
-    parsed = parse.parse(Drawing, data, spelling={(key,): text for key, text in spelling.items()})
+    parsed = schema.parse(Drawing, data, spelling={(key,): text for key, text in spelling.items()})
     assert isinstance(parsed, list), parsed
     return ["/".join(map(str, fault.path)) + ": " + fault.text for fault in parsed]
 
@@ -70,27 +68,29 @@ def test_good_data_of_every_sort() -> None:
         "scale": 7,
         "colour": "red",
         "sizes": {"a": 1, "b": 2.5},
-        "code": "ff0",
+        "code": "FF0",
         "points": [1, 2],
         "extra": [{"anything": None}],
         "visible": False,
         "either": {"side": 3},
     }
-    drawing = parse.parse(Drawing, data)
+    drawing = schema.parse(Drawing, data)
     assert drawing == Drawing(
         title="abc",
         shapes=(Circle(radius=2.0), Square(side=1.0)),
         scale=7,
         colour="red",
         sizes={"a": 1.0, "b": 2.5},
-        code=0xFF0,
+        code="ff0",
         points=(1, 2),
         extra=[{"anything": None}],
         visible=False,
         either=Square(side=3.0),
     )
-    assert parse.as_data(Drawing, drawing) == {
+    assert schema.as_data(Drawing, drawing) == {
         **data,
+        "code": "ff0",
+        "version": 1,
         "shapes": [{"circle": {"radius": 2.0}}, {"square": {"side": 1.0}}],
     }
     assert isinstance(drawing, Drawing)
@@ -101,43 +101,46 @@ def test_good_data_of_every_sort() -> None:
 @pytest.mark.parametrize(
     ("given_", "said"),
     [
-        ({"title": 3}, "title: 3 is a whole number; text of letters a-z is needed"),
-        ({"title": "A"}, 'title: "A" will not do; text of letters a-z is needed'),
-        ({"title": "a\n"}, 'title: "a\\n" will not do; text of letters a-z is needed'),
-        ({"title": None}, "title: nothing stands here; text of letters a-z is needed"),
-        ({"title": ["a"]}, "title: a list stands here; text of letters a-z is needed"),
-        ({"scale": True}, "scale: true is a truth value; a whole number from 1 to 1,000 is needed"),
-        ({"scale": 1.0}, "scale: 1.0 is a decimal number; a whole number from 1 to 1,000 is needed"),
-        ({"scale": "1"}, 'scale: "1" is text; a whole number from 1 to 1,000 is needed'),
-        ({"scale": 1001}, "scale: 1001 will not do; a whole number from 1 to 1,000 is needed"),
-        ({"scale": 10**5000}, "scale: a huge number will not do; a whole number from 1 to 1,000 is needed"),
-        ({"colour": "gren"}, 'colour: "gren" will not do; "red" or "green" is needed; did you mean "green"?'),
-        ({"colour": 1}, 'colour: 1 is a whole number; "red" or "green" is needed'),
-        ({"visible": 1}, "visible: 1 is a whole number; true or false is needed"),
+        ({"title": 3}, "title: 3 is invalid; expected text of letters a-z"),
+        ({"title": "A"}, 'title: "A" is invalid; expected text of letters a-z'),
+        ({"title": "a\n"}, 'title: "a\\n" is invalid; expected text of letters a-z'),
+        ({"title": None}, "title: null is invalid; expected text of letters a-z"),
+        ({"title": ["a"]}, "title: a list is invalid; expected text of letters a-z"),
+        ({"scale": True}, "scale: true is invalid; expected an integer from 1 to 1,000"),
+        ({"scale": 1.0}, "scale: 1.0 is invalid; expected an integer from 1 to 1,000"),
+        ({"scale": "1"}, 'scale: "1" is invalid; expected an integer from 1 to 1,000'),
+        ({"scale": 1001}, "scale: 1001 is invalid; expected an integer from 1 to 1,000"),
+        ({"scale": 10**300}, "scale: a huge number is invalid; expected an integer from 1 to 1,000"),
+        ({"colour": "gren"}, "colour: \"gren\" is invalid; expected 'red' or 'green'; did you mean \"green\"?"),
+        ({"version": True}, "version: true is invalid; expected an integer equal to 1"),
+        ({"version": 1.0}, "version: 1.0 is invalid; expected an integer equal to 1"),
+        ({"colour": 1}, "colour: 1 is invalid; expected 'red' or 'green'"),
+        ({"visible": 1}, "visible: 1 is invalid; expected true or false"),
         ({"code": "xyz"}, "code: invalid literal for int() with base 16: 'xyz'"),
-        ({"code": []}, "code: a list stands here; hex is needed"),
-        ({"code": 12}, 'code: 12 is a whole number; hex is needed: quote it, "12"'),
-        ({"points": [1, 2, 3, 4]}, "points: a list will not do; a list (of a whole number) of 0 to 3 items is needed"),
-        ({"points": [1, "x"]}, 'points/1: "x" is text; a whole number is needed'),
-        ({"points": {}}, "points: a mapping stands here; a list (of a whole number) of 0 to 3 items is needed"),
-        ({"sizes": {"a": math.inf}}, "sizes/a: inf is too large; a finite number is needed"),
-        ({"sizes": {"a": 10**400}}, "sizes/a: a huge number is too large; a finite number is needed"),
-        ({"sizes": []}, "sizes: a list stands here; a mapping (to a number) is needed"),
-        ({"shapes": [{}]}, "shapes/0: 0 keys stand here; a mapping with one key (circle, square) is needed"),
+        ({"code": []}, "code: a list is invalid; expected hex"),
+        ({"code": 12}, 'code: 12 is invalid; expected hex: quote it, "12"'),
+        ({"points": [1, 2, 3, 4]}, "points: a list is invalid; expected a list of 0 to 3 items"),
+        ({"points": [1, "x"]}, 'points/1: "x" is invalid; expected an integer'),
+        ({"points": {}}, "points: a mapping is invalid; expected a list"),
+        ({"sizes": {"a": math.inf}}, "sizes/a: inf is invalid; expected a finite number"),
+        ({"sizes": {"a": 10**400}}, "sizes/a: a huge number is invalid; expected a finite number"),
+        ({"sizes": []}, "sizes: a list is invalid; expected a mapping"),
+        ({"shapes": [{}]}, "shapes/0: 0 keys; expected exactly one of circle, square"),
         (
             {"shapes": [{"circle": {"radius": 1}, "square": {}}]},
-            "shapes/0: 2 keys stand here; a mapping with one key (circle, square) is needed",
+            "shapes/0: 2 keys; expected exactly one of circle, square",
         ),
         ({"shapes": [{"cirle": {}}]}, "shapes/0/cirle: unknown key; did you mean circle?"),
-        ({"shapes": [{"circle": {}}]}, "shapes/0/circle/radius: missing; a number above 0 and at most 10 is needed"),
-        ({"shapes": ["circle"]}, 'shapes/0: "circle" is text; a mapping with one key (circle, square) is needed'),
-        ({"either": {"radius": 0}}, "either/radius: 0 will not do; a number above 0 and at most 10 is needed"),
+        ({"shapes": [{"circle": {}}]}, "shapes/0/circle/radius: missing; expected a number above 0 and at most 10"),
+        ({"shapes": ["circle"]}, 'shapes/0: "circle" is invalid; expected a mapping with the keys circle, square'),
+        ({"either": {"side": "x"}}, 'either/side: "x" is invalid; expected a number'),
+        ({"either": 1}, 'either: 1 is invalid; expected a mapping with the keys side or text: quote it, "1"'),
         ({"titel": "a"}, "titel: unknown key; did you mean title?"),
         (
-            {"origin": "file"},
+            {"zzz": "file"},
             (
-                "origin: unknown key; the keys here are title, shapes, scale, colour, sizes, code, "
-                "points, extra, visible, either"
+                "zzz: unknown key; the keys here are title, shapes, scale, colour, sizes, code, points, version, "
+                "extra, visible, either"
             ),
         ),
     ],
@@ -148,13 +151,17 @@ def test_bad_data_is_refused_in_these_words(given_: dict[str, object], said: str
 
 def test_all_faults_come_at_once() -> None:
     said = texts_of({"scale": 0, "points": ["x", 1, None], "colour": "blue"})
-    assert [text.partition(":")[0] for text in said] == ["scale", "points/0", "points/2", "colour", "title"]
+    assert sorted(text.partition(":")[0] for text in said) == ["colour", "points/0", "points/2", "scale", "title"]
 
 
 def test_values_are_shown_as_they_were_written() -> None:
     assert texts_of({"title": "a", "colour": 3.1}, colour="3.10") == [
-        'colour: 3.10 is a decimal number; "red" or "green" is needed'
+        "colour: 3.10 is invalid; expected 'red' or 'green'"
     ]
+
+
+def test_not_every_problem_of_other_data_is_explained() -> None:
+    assert len(schema.parse(tuple[Square, ...], [None] * 2_000)) == 1_000
 
 
 def test_long_text_is_cut() -> None:
@@ -179,7 +186,7 @@ FIELDS = ["title", "shapes", "scale", "colour", "sizes", "points", "extra", "vis
 @given(data=st.dictionaries(st.sampled_from(FIELDS), PLAIN) | PLAIN)
 @settings(max_examples=50)
 def test_any_plain_data_gives_a_value_or_faults(data: Any) -> None:
-    parsed = parse.parse(Drawing, data)
+    parsed = schema.parse(Drawing, data)
     if isinstance(parsed, list):
         assert parsed
         assert all(fault.text and "_FAILED" not in fault.text for fault in parsed)
@@ -197,36 +204,34 @@ DRAWINGS = st.builds(
     scale=st.integers(1, 1_000),
     colour=st.sampled_from(["red", "green", None]),
     sizes=st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
-    code=st.integers(0, 2**40),
+    code=st.integers(0, 2**40).map("{:x}".format),
     points=st.lists(st.integers(), max_size=3).map(tuple),
     visible=st.booleans(),
-    either=SHAPES | st.text(),
+    either=st.builds(Square) | st.text(),
 )
 
 
-VALIDATOR = jsonschema.Draft202012Validator(json_schema.json_schema(Drawing, title="Drawing"))
+VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema(Drawing, title="Drawing"))
 
 
 @given(drawing=DRAWINGS)
 @settings(max_examples=50)
 def test_what_is_written_is_read_back_and_fits_the_schema(drawing: Drawing) -> None:
-    data = parse.as_data(Drawing, drawing)
-    assert parse.parse(Drawing, data) == drawing
+    data = schema.as_data(Drawing, drawing)
+    assert schema.parse(Drawing, data) == drawing
     VALIDATOR.validate(data)
 
 
 def test_schema_says_what_the_types_say() -> None:
-    schema = json_schema.json_schema(Drawing, title="Drawing")
-    assert schema["required"] == ["title"]
-    assert schema["additionalProperties"] is False
-    assert schema["properties"]["title"] == {
+    found = schema.json_schema(Drawing, title="Drawing")
+    assert (found["title"], found["required"], found["additionalProperties"]) == ("Drawing", ["title"], False)
+    assert found["properties"]["title"] == {
         "type": "string",
         "pattern": "^(?:[a-z]+)$",
         "description": "What it is called; on two lines.",
     }
-    assert schema["properties"]["shapes"]["description"] == "In order."
-    assert schema["properties"]["code"] == {"type": "string", "default": "ff"}
-    assert "origin" not in schema["properties"]
+    assert found["properties"]["shapes"]["description"] == "In order."
+    assert found["properties"]["code"] == {"type": "string", "default": "ff"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +252,7 @@ class Span:
 
 
 def test_keys_that_must_agree_are_a_fault_at_their_mapping() -> None:
-    assert parse.parse(tuple[Span, ...], [{"first": 1}]) == (Span(first=1),)
-    assert parse.parse(tuple[Span, ...], [{"first": 1}, {"first": 3, "last": 2}]) == [
-        parse.Problem(path=(1,), text="3 is after 2; first has to come first")
+    assert schema.parse(tuple[Span, ...], [{"first": 1}]) == (Span(first=1),)
+    assert schema.parse(tuple[Span, ...], [{"first": 1}, {"first": 3, "last": 2}]) == [
+        schema.Problem(path=(1,), text="3 is after 2; first has to come first")
     ]

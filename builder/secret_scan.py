@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from builder.schema.parse import Place
+    from builder.schema import Place
 
 SAID = (
     "a secret does not belong in a config; use the environment (NUMERAI_PUBLIC_ID and NUMERAI_SECRET_KEY), "

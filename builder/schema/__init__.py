@@ -1,1 +1,0 @@
-"""Typed values out of YAML and JSON."""
