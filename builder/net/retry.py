@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import stamina
-from stamina.instrumentation import set_on_retry_hooks
-
 from builder import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
-
-# Its own hook prints the error's repr, which may hold an address, to standard error. What a person reads comes from
-# `before`.
-set_on_retry_hooks([])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +43,11 @@ def retry(
     Raises:
         errors.UnansweredError: The last attempt's, with its number as ``attempt``.
     """
+    import stamina  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+    from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415
+
+    # The library's own hook prints the error's repr, which may hold an address, to standard error.
+    set_on_retry_hooks([])
 
     def pause(error: Exception) -> bool | float:
         if not isinstance(error, errors.UnansweredError):
