@@ -184,7 +184,11 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
     ("match", "action", "said"),
     [
         ("account", faults.data_null(), "no data"),
-        ("computePickleUploadAuth", faults.without("computePickleUploadAuth", "url"), "no url, but filename"),
+        (
+            "computePickleUploadAuth",
+            faults.without("computePickleUploadAuth", "url"),
+            "computePickleUploadAuth.url: missing; it has filename",
+        ),
         ("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None), "no url, but nothing"),
         (
             "computePickleUploadAuth",
