@@ -86,7 +86,7 @@ def download(
     at = f"{http.shown(url)}: {what}" if what else http.shown(url)
     if not address.is_safe(url):
         raise errors.NetworkError(
-            f"{at}: is not fetched from there: only https is, so that nobody on the way changes it"
+            f"{at}: is not fetched from there: only https is, so that nobody on the way changes it; {fix}"
         )
     ends = time.monotonic() + MOST_SECONDS
 
@@ -99,7 +99,7 @@ def download(
                 return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
 
             answer = http.follow(url, send, refuse=http.only_https, fix=fix, at=at)
-            _check_status(answer.status_code, at, reasons, fix)
+            _check_status(answer, at, reasons, fix)
             sha256, size = _receive(answer, out, at=at, most=most, ends=ends, progress=progress, fix=fix)
             check(sha256)
             os.fchmod(out.fileno(), 0o644)
@@ -160,9 +160,13 @@ def _receive(
     return digest.hexdigest(), done
 
 
-def _check_status(status: int, at: str, reasons: Mapping[int, str], fix: str) -> None:
+def _check_status(answer: http.Response, at: str, reasons: Mapping[int, str], fix: str) -> None:
+    status = answer.status_code
     if status in http.BUSY:
         busy = "the server was asked too often" if status == 429 else "the server failed"
-        raise errors.UnansweredError(f"{at}: HTTP {status}, {busy}", remedy=f"{fix} later", sent=True)
+        after = http.retry_after(answer.headers)
+        raise errors.UnansweredError(
+            f"{at}: HTTP {status}, {busy}", remedy=f"wait a little, then {fix}", sent=True, after=after
+        )
     if status != 200:
         raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, fix)}")

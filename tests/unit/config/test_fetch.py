@@ -147,8 +147,8 @@ def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, sa
         (404, "HTTP 404, the file is not there: check the address"),
         (418, "HTTP 418, run it again, or fetch"),
         (206, "HTTP 206, run it again, or fetch"),
-        (429, "HTTP 429, the server was asked too often; run it again"),
-        (503, "HTTP 503, the server failed; run it again"),
+        (429, "HTTP 429, the server was asked too often; wait a little, then run it again"),
+        (503, "HTTP 503, the server failed; wait a little, then run it again"),
     ],
 )
 def test_an_answer_that_is_no_file_says_what_to_do(body: bytes, cache: Path, code: int, says: str) -> None:

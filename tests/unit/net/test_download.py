@@ -104,7 +104,7 @@ def test_a_file_is_fetched_from_where_it_was_moved_to(fetch: Callable[..., Path]
 @pytest.mark.parametrize(
     ("answers", "says"),
     [
-        ([status(500)] * 3, "HTTP 500, the server failed; run it again later"),
+        ([status(500)] * 3, "HTTP 500, the server failed; wait a little, then run it again"),
         ([status(403)], "HTTP 403, the address has expired or its signature is refused"),
         ([status(404)], "HTTP 404, it is not stored there"),
         ([status(302, Location="http://192.0.2.2/?SECRET")], "redirects to http://192.0.2.2/; only https is followed"),
