@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import errno
-import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
+
+import filelock
 
 from builder import errors
 
@@ -36,20 +37,14 @@ def hold(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
     Raises:
         errors.LockError: The file cannot be created or locked.
     """
+    lock = filelock.FileLock(path, mode=0o644, on_acquired=_sign)
     with contextlib.ExitStack() as undo:
         with _translated(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = _open(path)
-            undo.callback(os.close, handle)
-            holder = _take(handle)
+            holder = _take(lock, undo)
         if holder is not None:
             busy(holder)
             with _translated(path):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        with _translated(path):
-            now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}, since {now}".encode(), 0)
+                undo.enter_context(lock.acquire())
         yield
 
 
@@ -59,34 +54,34 @@ def is_held(path: Path) -> bool:
     Raises:
         errors.LockError: The file cannot be opened or locked.
     """
-    with _translated(path):
-        try:
-            handle = _open(path, create=False)
-        except FileNotFoundError:
-            return False
-        try:
-            return _take(handle) is not None
-        finally:
-            os.close(handle)
+    with _translated(path), contextlib.ExitStack() as undo:
+        return path.exists() and _take(filelock.FileLock(path, fallback_to_soft=False), undo) is not None
 
 
-def _open(path: Path, *, create: bool = True) -> int:
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-    handle = os.open(path, flags, 0o644)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
-    return handle
-
-
-def _take(handle: int) -> str | None:
+def _take(lock: filelock.BaseFileLock, undo: contextlib.ExitStack) -> str | None:
     """Lock it if it is free, else return who has it."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.pread(handle, _HOLDER_BYTES, 0).decode(errors="replace").strip()
+        undo.enter_context(lock.acquire(blocking=False))
+    except filelock.Timeout:
+        said = ""
+        with contextlib.suppress(FileNotFoundError), open(lock.lock_file, "rb", opener=_open) as file:  # it just ended
+            said = (file.read(_HOLDER_BYTES) or b"").decode(errors="replace").strip()
         return said if said and said.isprintable() else "another process"
     return None
+
+
+def _open(path: str, flags: int) -> int:
+    """Open what may be a stranger's file without following a link or waiting."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _sign(handle: int) -> None:
+    """Write down who holds the lock."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()}, since {now}".encode(), 0)
 
 
 @contextlib.contextmanager

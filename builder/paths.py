@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
+import platformdirs
+
 PACKAGE = Path(__file__).resolve().parent
+_APP = "numerai-builder"
 
 
 def docker_folder() -> Path:
@@ -24,17 +28,25 @@ def inside_folder() -> Path:
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again (wheels, image inventories, shaped data), created on first use."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "numerai-builder"
+    folder = _moved(platformdirs.user_cache_path(_APP), "XDG_CACHE_HOME", ".cache")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def state_folder() -> Path:
     """Return the folder for what this machine must remember (what slots ran before), made on first use, private."""
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    folder = Path(base) / "numerai-builder"
+    folder = _moved(platformdirs.user_state_path(_APP), "XDG_STATE_HOME", ".local/state")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _moved(folder: Path, variable: str, earlier: str) -> Path:
+    """Move what 0.1 kept below ``~/earlier`` on every system to the folder that this system has for it; return that."""
+    old = Path.home() / earlier / _APP
+    if not os.environ.get(variable) and old != folder and old.is_dir() and not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just moved it
+            old.rename(folder)
     return folder
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import tenacity.nap
 
 from builder.sandbox.words import VOCABULARIES, Words
 
@@ -60,6 +62,14 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds of each pause before a request was sent again in this process, where none is really made."""
+    pauses: list[float] = []
+    monkeypatch.setattr(tenacity.nap, "time", types.SimpleNamespace(sleep=pauses.append))
+    return pauses
 
 
 @pytest.fixture

@@ -66,6 +66,28 @@ def file_path(address: str) -> Path | None:
     return Path(path)
 
 
+def is_safe(url: str) -> bool:
+    """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if not host or parts.username is not None or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def origin(url: str) -> tuple[str, str | None, int | None] | None:
+    """Return what two addresses of one server have in common; None for what is no address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this computer itself."""
     import ipaddress  # noqa: PLC0415 - most configs have no address

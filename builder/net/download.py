@@ -1,7 +1,7 @@
-"""A file of the tournament's storage, streamed to disk: an uploaded pickle, live data.
+"""A file fetched over the network, streamed to disk: a bundle, an uploaded pickle, live data.
 
-The address is presigned: no token is sent to it and it is never shown; whoever calls this asks for another when it has
-expired. What arrives is hashed on the way and takes its name only when it is whole.
+The address may be presigned: no token is sent to it and no message shows it. What arrives is hashed on the way and
+takes its name only when it is whole.
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder import errors
-from builder.net import http, retry
+from builder.net import address, http, retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from builder.progress import Progress
 
 MOST_BYTES = 1 << 34
+PRESIGNED = {
+    403: "the address has expired or its signature is refused: run it again; if it stays so, look at this computer's "
+    "clock (`make doctor`)",
+    404: "it is not stored there: whoever registered it never sent its bytes",
+}
+"""What statuses of the tournament's storage mean."""
 _POLICY = retry.RetryPolicy(attempts=3, first=1.0, longest=2.0)
 MOST_SECONDS = 3_600.0
 """How long a download may take."""
@@ -43,34 +49,63 @@ class Downloaded:
     size: int
 
 
+class TooLargeError(errors.NetworkError):
+    """A file has more bytes than are fetched."""
+
+
 def download(
-    url: str, target: Path, *, what: str, progress: Progress, sleep: Callable[[float], None] = time.sleep
+    url: str,
+    target: Path,
+    *,
+    what: str = "",
+    progress: Progress,
+    most: int = MOST_BYTES,
+    reasons: Mapping[int, str] = PRESIGNED,
+    fix: str = "run it again",
+    check: Callable[[str], None] = lambda _: None,
+    seconds: float = http.SECONDS,
 ) -> Downloaded:
     """Stream a file to its place; what was there before is replaced when all of it is here.
 
     Args:
-        url: A presigned address.
+        url: Where it is; redirects are followed to https alone.
         target: Where it goes; its folder is there.
         what: What it is, for messages.
         progress: Told how far it is.
-        sleep: Waits between attempts.
+        most: Bytes that are taken at most.
+        reasons: What a status means, with what to do next.
+        fix: What to do next about anything else, as the end of a sentence.
+        check: Called with its sha256 before it takes its place, which it does not if this raises.
+        seconds: How long the other side may be silent.
 
     Raises:
+        TooLargeError: It has more bytes than are taken.
         errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
         OSError: It cannot be written.
     """
-    if not http.is_safe(url):
+    at = f"{http.shown(url)}: {what}" if what else http.shown(url)
+    if not address.is_safe(url):
         raise errors.NetworkError(
-            f"{http.shown(url)}: {what}: is not fetched from there: only https is, so that nobody on the way changes "
-            "it; run it again, or ask Numerai's support"
+            f"{at}: is not fetched from there: only https is, so that nobody on the way changes it; {fix}"
         )
     ends = time.monotonic() + MOST_SECONDS
-    return retry.retry(
-        lambda: _once(url, target, what, progress, ends),
-        _POLICY,
-        before=lambda _: progress.step(f"fetching {what} again"),
-        sleep=sleep,
-    )
+
+    def fetch() -> Downloaded:
+        with _beside(target) as out, http.translated(at, remedy=fix, seconds=seconds), contextlib.ExitStack() as stack:
+
+            def send(url: str) -> http.Response:
+                client = stack.enter_context(http.client(url, seconds=seconds))
+                # As it is, not compressed on the way: a hash and a length are of the file itself.
+                return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
+
+            answer = http.follow(url, send, refuse=http.only_https, fix=fix, at=at)
+            _check_status(answer, at, reasons, fix)
+            sha256, size = _receive(answer, out, at=at, most=most, ends=ends, progress=progress, fix=fix)
+            check(sha256)
+            os.fchmod(out.fileno(), 0o644)
+        return Downloaded(path=target, sha256=sha256, size=size)
+
+    return retry.retry(fetch, _POLICY, before=lambda *_: progress.step(f"fetching {what or at} again"))
 
 
 def digits_of(filename: str) -> str | None:
@@ -89,7 +124,7 @@ def local_name(filename: str) -> str:
 
 
 @contextlib.contextmanager
-def beside(target: Path) -> Iterator[BinaryIO]:
+def _beside(target: Path) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of another when the context ends, and is removed if it ends by an error."""
     handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=target.parent)
     path = Path(name)
@@ -103,66 +138,35 @@ def beside(target: Path) -> Iterator[BinaryIO]:
         path.unlink(missing_ok=True)
 
 
-def request(client: http.Client, url: str) -> contextlib.AbstractContextManager[http.Response]:
-    """Ask for a file as it is, not compressed on the way: a hash and a length are of the file itself."""
-    return client.stream("GET", url, headers={"Accept-Encoding": "identity"})
-
-
-def length(answer: http.Response) -> int | None:
-    """Return the bytes that an answer claims to have; None if it does not say."""
-    claimed = answer.headers.get("content-length", "")
-    return int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
-
-
-def receive(
-    answer: http.Response,
-    out: BinaryIO,
-    *,
-    at: str,
-    most: int,
-    ends: float,
-    progress: Progress,
-    remedy: str = "run it again",
-    too_large: Callable[[str], errors.BuilderError] = errors.NetworkError,
+def _receive(
+    answer: http.Response, out: BinaryIO, *, at: str, most: int, ends: float, progress: Progress, fix: str
 ) -> tuple[str, int]:
-    """Write the body of a good answer to a file until ``ends`` by ``time.monotonic``; returns its sha256 and its bytes.
-
-    Raises:
-        errors.NetworkError: It is not done in time; ``remedy`` is the end of its sentence.
-        errors.BuilderError: It has more than ``most`` bytes: what ``too_large`` makes of the message.
-    """
-    digest, done, total = hashlib.sha256(), 0, length(answer)
+    """Write the body of a good answer to a file, until ``ends`` by ``time.monotonic``; return its sha256 and bytes."""
+    claimed = answer.headers.get("content-length", "")
+    total = int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
+    if total is not None and total > most:
+        raise TooLargeError(f"{at}: has {total:,} bytes; at most {most:,} are fetched")
+    digest, done = hashlib.sha256(), 0
     # As it comes, not in pieces of one size: a server that drips would never fill one.
     for chunk in answer.iter_raw():
         done += len(chunk)
         if time.monotonic() > ends:
-            raise errors.NetworkError(f"{at}: not done after {MOST_SECONDS / 60:.0f} minutes; {remedy}")
+            raise errors.NetworkError(f"{at}: not done after {MOST_SECONDS / 60:.0f} minutes; {fix}")
         if done > most:
-            raise too_large(f"{at}: goes on after {most:,} bytes, which is all that is fetched")
+            raise TooLargeError(f"{at}: goes on after {most:,} bytes; no more are fetched")
         digest.update(chunk)
         out.write(chunk)
         progress.amount(done, total)
     return digest.hexdigest(), done
 
 
-def _once(url: str, target: Path, what: str, progress: Progress, ends: float) -> Downloaded:
-    at = f"{http.shown(url)}: {what}"
-    with beside(target) as out, http.translated(at), http.client(url) as client, request(client, url) as answer:
-        _check_status(answer, at)
-        sha256, size = receive(answer, out, at=at, most=MOST_BYTES, ends=ends, progress=progress)
-        os.fchmod(out.fileno(), 0o644)
-    return Downloaded(path=target, sha256=sha256, size=size)
-
-
-def _check_status(answer: http.Response, at: str) -> None:
+def _check_status(answer: http.Response, at: str, reasons: Mapping[int, str], fix: str) -> None:
     status = answer.status_code
-    if status == 200:
-        return
-    if status >= 500 or status == 429:
-        raise errors.UnansweredError(f"{at}: HTTP {status}, the storage failed; run it again later", sent=True)
-    reasons = {
-        403: "the address has expired or its signature is refused: run it again; if it stays so, look at this "
-        "computer's clock (`make doctor`)",
-        404: "it is not stored there: whoever registered it never sent its bytes",
-    }
-    raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, 'run it again')}")
+    if status in http.BUSY:
+        busy = "the server was asked too often" if status == 429 else "the server failed"
+        after = http.retry_after(answer.headers)
+        raise errors.UnansweredError(
+            f"{at}: HTTP {status}, {busy}", remedy=f"wait a little, then {fix}", sent=True, after=after
+        )
+    if status != 200:
+        raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, fix)}")

@@ -19,15 +19,15 @@ import ssl
 import threading
 import time
 import urllib.parse
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from builder import errors
 from builder.net import address
 from builder.text import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import httpx
 
@@ -36,19 +36,35 @@ if TYPE_CHECKING:
 
 SECONDS = 30.0
 """How long the other side may be silent."""
+MOST_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses of a server that may answer the same request well a little later."""
 _MOST_SAID = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
+class Answer(Protocol):
+    """What every response says before its body is read."""
+
+    @property
+    def status_code(self) -> int: ...  # noqa: D102
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+A = TypeVar("A", bound=Answer)
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """What came back, the headers by their names in lower case; of the text no more than its beginning."""
+    """What came back; the names of the headers in lower case."""
 
-    status: int
+    status_code: int
     headers: Mapping[str, str]
-    text: str
+    body: bytes = field(repr=False)
 
 
 def client(url: str, *, seconds: float = SECONDS) -> Client:
@@ -93,6 +109,9 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
         length: Its bytes.
         ends: When the connection is cut, by ``time.monotonic``, whatever comes over it.
         seconds: How long the other side may take none of it, and how long it may be silent afterwards.
+
+    Returns:
+        The answer, with no more than the beginning of its body.
     """
     headers = {"Content-Length": str(length)}
     with (
@@ -100,13 +119,78 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
         _cut_at(ends) as trace,
         http.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as answer,
     ):
-        said = bytearray()
+        body = bytearray()
         for piece in answer.iter_raw():
-            said += piece
-            if len(said) >= _MOST_SAID or time.monotonic() > ends:
+            body += piece
+            if len(body) >= _MOST_SAID or time.monotonic() > ends:
                 break
-        headers = {name.lower(): value for name, value in answer.headers.items()}
-        return HttpResponse(status=answer.status_code, headers=headers, text=said[:_MOST_SAID].decode(errors="replace"))
+        return _response(answer, body[:_MOST_SAID])
+
+
+def get(client: Client, url: str, headers: Mapping[str, str], *, most: int, at: str) -> HttpResponse:
+    """Return a whole answer; redirects are the caller's business.
+
+    Raises:
+        errors.NetworkError: It has more than ``most`` bytes; ``at`` is what was asked for.
+    """
+    with client.stream("GET", url, headers=headers) as answer:
+        body = bytearray()
+        for piece in answer.iter_bytes():
+            body += piece
+            if len(body) > most:
+                raise errors.NetworkError(f"{at}: the answer goes on after {most:,} bytes; look at it")
+        return _response(answer, body)
+
+
+def _response(answer: Response, body: bytearray) -> HttpResponse:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return HttpResponse(status_code=answer.status_code, headers=headers, body=bytes(body))
+
+
+def follow(
+    url: str,
+    send: Callable[[str], A],
+    *,
+    refuse: Callable[[str, str], str],
+    fix: str,
+    at: str = "",
+    statuses: Collection[int] = REDIRECTS,
+) -> A:
+    """Send a request to where it goes after redirects.
+
+    Args:
+        url: Where to at first.
+        send: Sends it to an address once.
+        refuse: Says why an answer from one address may not redirect to another; nothing where it may.
+        fix: What to do next, as the end of a sentence.
+        at: What is asked for, as a message may show it; the address by default.
+        statuses: Of redirects.
+
+    Raises:
+        errors.NetworkError: It is redirected to where it may not go, or too often.
+    """
+    for _ in range(MOST_REDIRECTS + 1):
+        answer = send(url)
+        if answer.status_code not in statuses:
+            return answer
+        there = _location(url, answer.headers)
+        if reason := refuse(url, there):
+            where = shown(there) if there else "no address"
+            raise errors.NetworkError(
+                f"{at or shown(url)}: HTTP {answer.status_code}, redirects to {where}; {reason}; {fix}"
+            )
+        url = there
+    raise errors.NetworkError(f"{at or shown(url)}: redirects more than {MOST_REDIRECTS} times; {fix}")
+
+
+def only_https(url: str, there: str) -> str:
+    """Say why what is fetched from one address may not be fetched from another; nothing where it may.
+
+    Never from https to anything else, and to this computer itself only from there.
+    """
+    is_https = urllib.parse.urlsplit(url).scheme == "https"
+    may = address.is_safe(there) and not (is_https and urllib.parse.urlsplit(there).scheme != "https")
+    return "" if may else "only https is followed"
 
 
 @contextlib.contextmanager
@@ -157,21 +241,11 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return max(0.0, (then - now).total_seconds())
 
 
-def location(url: str, headers: Mapping[str, str]) -> str:
+def _location(url: str, headers: Mapping[str, str]) -> str:
     """Return where an answer redirects to, as a whole address; nothing if it names none that parses."""
     with contextlib.suppress(ValueError):
         return urllib.parse.urljoin(url, headers.get("location", ""))
     return ""
-
-
-def is_safe(url: str) -> bool:
-    """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_local(url)))
 
 
 def is_local(url: str) -> bool:

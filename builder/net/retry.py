@@ -31,28 +31,42 @@ class RetryPolicy:
 
 
 def retry(
-    request: Callable[[], T], policy: RetryPolicy, *, before: Callable[[float], None], sleep: Callable[[float], None]
+    request: Callable[[], T], policy: RetryPolicy, *, before: Callable[[float, errors.UnansweredError], None]
 ) -> T:
     """Send a request until it is answered.
 
     Args:
         request: Sends it once; raises ``errors.UnansweredError`` if it may be sent again.
         policy: How often and how long.
-        before: Called with the seconds of each pause.
-        sleep: Waits.
+        before: Called before each pause, with its seconds and what it is made for; what it raises ends this.
 
     Raises:
         errors.UnansweredError: The last attempt's, with its number as ``attempt``.
     """
-    attempt, wait = 1, policy.first
-    while True:
-        try:
+    import stamina  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+    from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415
+
+    # The library's own hook prints the error's repr, which may hold an address, to standard error.
+    set_on_retry_hooks([])
+
+    def pause(error: Exception) -> bool | float:
+        if not isinstance(error, errors.UnansweredError):
+            return False
+        error.attempt = attempt.num
+        if error.is_last(attempt.num, policy.attempts) or not (error.sent or policy.unsent):
+            return False
+        seconds = min(max(attempt.next_wait, error.after), policy.longest)
+        before(seconds, error)
+        return seconds
+
+    for attempt in stamina.retry_context(
+        on=pause,
+        attempts=policy.attempts,
+        timeout=None,
+        wait_initial=policy.first,
+        wait_max=policy.longest,
+        wait_jitter=0,
+    ):
+        with attempt:
             return request()
-        except errors.UnansweredError as error:
-            error.attempt = attempt
-            if error.is_last(attempt, policy.attempts) or not (error.sent or policy.unsent):
-                raise
-            pause = min(max(wait, error.after), policy.longest)
-        before(pause)
-        sleep(pause)
-        attempt, wait = attempt + 1, 2 * wait
+    raise AssertionError  # the loop returns or raises

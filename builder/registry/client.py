@@ -11,9 +11,7 @@ import contextlib
 import functools
 import json
 import re
-import time
 import urllib.parse
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from builder import errors
@@ -32,29 +30,10 @@ _ACCEPT = (
 )
 _HUB = "registry-1.docker.io"  # where docker.io really is
 _MOST_BYTES = 8 << 20  # of a manifest or an image's configuration; real ones have some kilobytes
-_MOST_REDIRECTS = 4
 # A host that is not reached at all is not there; a connection that was cut may hold the next time.
 _POLICY = retry.RetryPolicy(attempts=3, first=0.5, longest=20.0, unsent=False)
-_AGAIN = frozenset({429, 500, 502, 503, 504})
 _SCHEME = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9-]*)(?=\s*(?:,|$)|\s+\w+\s*=)")
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,"]+))')
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegistryResponse:
-    """A whole answer; the names of its headers in small letters."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-
-class _BusyError(errors.UnansweredError):
-    """The registry could not answer now: an answer in the end, if it stays so."""
-
-    def __init__(self, answer: RegistryResponse, after: float) -> None:
-        super().__init__(f"HTTP {answer.status}", sent=True, after=after)
-        self.answer = answer
 
 
 class RegistryClient:
@@ -65,7 +44,6 @@ class RegistryClient:
         find_login: Returns what ``docker login`` keeps for it, or None; called once the registry asks for a login.
         progress: Told when something is asked again, and of a login that cannot be read.
         seconds: How long it may be silent.
-        sleep: Waits; a test may look on.
     """
 
     def __init__(
@@ -75,15 +53,14 @@ class RegistryClient:
         progress: Progress,
         *,
         seconds: float = http.SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._find_login, self._progress, self._seconds, self._sleep = find_login, progress, seconds, sleep
+        self._find_login, self._progress, self._seconds = find_login, progress, seconds
         self._no_login = f"run `docker login {host}`"  # what to do where a login is required
         self._shown = host
-        self._base = f"{'http' if _is_local(host) else 'https'}://{_HUB if host == 'docker.io' else host}"
+        self._base = f"{'http' if http.is_local(f'//{host}') else 'https'}://{_HUB if host == 'docker.io' else host}"
         self._authorization: dict[str, str] = {}  # by repository
         self._clients = contextlib.ExitStack()
-        self._http: dict[str, http.Client] = {}
+        self._http: dict[object, http.Client] = {}  # by origin
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +68,7 @@ class RegistryClient:
     def __exit__(self, *_: object) -> None:
         self._clients.close()
 
-    def get(self, repository: str, path: str, at: str) -> RegistryResponse:
+    def get(self, repository: str, path: str, at: str) -> http.HttpResponse:
         """Return a good answer; a token is fetched where one is asked for.
 
         Args:
@@ -105,24 +82,20 @@ class RegistryClient:
         """
         url = f"{self._base}/v2/{repository}/{path}"
         answer = self._patiently(url, self._authorization.get(repository, ""), at)
-        if answer.status == 401:
+        if answer.status_code == 401:
             self._authorization[repository] = self._authorize(answer.headers, repository, at)
             answer = self._patiently(url, self._authorization[repository], at)
-        if answer.status == 200:
+        if answer.status_code == 200:
             return answer
         said = _words(answer.body)
-        if answer.status in {401, 403}:
+        if answer.status_code in {401, 403}:
             raise errors.NetworkError(f"{at}: the registry requires a login{said}: {self._no_login}")
-        if answer.status == 404:
+        if answer.status_code == 404:
             raise errors.AbsentImageError(
                 f"{at}: the registry has no such {'digest' if '@' in at else 'tag'}{said}; look at the reference "
                 "(`python -m builder images` lists the tournament's)"
             )
-        if answer.status == 429:
-            raise errors.NetworkError(f"{at}: the registry was asked too often (HTTP 429); run it again later")
-        if answer.status >= 500:
-            raise errors.NetworkError(f"{at}: HTTP {answer.status}, the registry failed; run it again later")
-        raise errors.NetworkError(f"{at}: HTTP {answer.status}{said}; look at the reference")
+        raise errors.NetworkError(f"{at}: HTTP {answer.status_code}{said}; look at the reference")
 
     @functools.cached_property
     def _login(self) -> docker_config.Login | None:
@@ -135,57 +108,42 @@ class RegistryClient:
             return None
         return found if found and found.user else None  # an identity token is for engines only
 
-    def _patiently(self, url: str, authorization: str, at: str) -> RegistryResponse:
+    def _patiently(self, url: str, authorization: str, at: str) -> http.HttpResponse:
         """Ask, and ask again where the registry says that it could not answer now."""
 
-        def ask() -> RegistryResponse:
-            answer = self._follow(url, authorization, at)
-            asked = http.retry_after(answer.headers)
-            if answer.status in _AGAIN and asked <= _POLICY.longest:
-                raise _BusyError(answer, asked)
-            return answer
-
-        def tell(pause: float) -> None:
+        def tell(pause: float, _: object) -> None:
             self._progress.step(f"asking the registry again for {at} in {pause:.0f} s")
 
-        try:
-            return retry.retry(ask, _POLICY, before=tell, sleep=self._sleep)
-        except _BusyError as error:
-            return error.answer
+        return retry.retry(lambda: self._ask(url, authorization, at), _POLICY, before=tell)
 
-    def _follow(self, url: str, authorization: str, at: str) -> RegistryResponse:
-        """Follow redirects: blobs often lie at a storage, which is sent no token and no login."""
-        for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._send(url, authorization, at)
-            if answer.status not in http.REDIRECTS:
-                return answer
-            there = http.location(url, answer.headers)
-            if not _is_safe(there, like=self._base):
-                where = http.shown(there) if there else "no address"
-                raise errors.NetworkError(f"{at}: redirects to {where}, which is not asked: only https is")
-            if _origin(there) != _origin(url):
-                authorization = ""
-            url = there
-        raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; look at the reference")
+    def _ask(self, url: str, authorization: str, at: str) -> http.HttpResponse:
+        """Ask once; blobs often lie at a storage, which is sent no token and no login."""
+        own = address.origin(url)
 
-    def _send(self, url: str, authorization: str, at: str) -> RegistryResponse:
+        def send(url: str) -> http.HttpResponse:
+            nonlocal authorization
+            if address.origin(url) != own:
+                authorization = ""  # nor after a way back from there
+            return self._send(url, authorization, at)
+
+        answer = http.follow(url, send, refuse=http.only_https, fix="look at the reference", at=at)
+        if answer.status_code not in http.BUSY:
+            return answer
+        said = "was asked too often" if answer.status_code == 429 else "failed"
+        text, after = f"{at}: the registry {said} (HTTP {answer.status_code})", http.retry_after(answer.headers)
+        if after > _POLICY.longest:
+            raise errors.NetworkError(f"{text}; run it again later")
+        raise errors.UnansweredError(text, remedy="run it again later", sent=True, after=after)
+
+    def _send(self, url: str, authorization: str, at: str) -> http.HttpResponse:
         headers = {"Accept": _ACCEPT} | ({"Authorization": authorization} if authorization else {})
         with http.translated(at, seconds=self._seconds):
-            client = self._http.get(_origin(url))
+            origin = address.origin(url)
+            client = self._http.get(origin)
             if client is None:
                 client = self._clients.enter_context(http.client(url, seconds=self._seconds))
-                self._http[_origin(url)] = client
-            with client.stream("GET", url, headers=headers) as answer:
-                body = b""
-                for chunk in answer.iter_bytes():
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise errors.NetworkError(f"{at}: the answer goes on after {_MOST_BYTES:,} bytes; look at it")
-                return RegistryResponse(
-                    status=answer.status_code,
-                    headers={name.lower(): value for name, value in answer.headers.items()},
-                    body=body,
-                )
+                self._http[origin] = client
+            return http.get(client, url, headers, most=_MOST_BYTES, at=at)
 
     def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
         """Return what a challenge asks for; of several, a token, which may be had without a login."""
@@ -197,7 +155,7 @@ class RegistryClient:
         realm = asked.get("realm", "")
         if not realm:
             raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
-        if not _is_safe(realm, like=self._base):
+        if http.only_https(self._base, realm):
             raise errors.NetworkError(
                 f"{at}: the registry sends to {http.shown(realm)} for a token, which is not asked: only https is"
             )
@@ -206,38 +164,17 @@ class RegistryClient:
         url = f"{realm}{'&' if urllib.parse.urlsplit(realm).query else '?'}{query}"
         said = f"{at}: a token of {http.shown(realm)}"
         answer = self._patiently(url, _basic(login) if login else "", said)
-        if answer.status in {401, 403} and login:
+        if answer.status_code in {401, 403} and login:
             raise errors.NetworkError(f"{said}: the login is refused: run `docker login {self._shown}` again")
-        if answer.status in {401, 403}:
+        if answer.status_code in {401, 403}:
             raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
-        if answer.status != 200:
-            raise errors.NetworkError(f"{said}: HTTP {answer.status}; run it again later")
+        if answer.status_code != 200:
+            raise errors.NetworkError(f"{said}: HTTP {answer.status_code}; run it again later")
         data = read_object(answer.body, said)
         token = data.get("token") or data.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
             raise errors.NetworkError(f"{said}: there is none in the answer; run it again later")
         return f"Bearer {token}"
-
-
-def _is_local(host: str) -> bool:
-    return address.is_loopback(urllib.parse.urlsplit(f"//{host}").hostname or "")
-
-
-def _is_safe(url: str, *, like: str) -> bool:
-    """Tell whether an address may be asked: by https, or from this computer itself to this computer itself."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return False
-    if not host or parts.username is not None or not url.isprintable() or " " in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and http.is_local(url) and like.startswith("http:"))
-
-
-def _origin(url: str) -> str:
-    parts = urllib.parse.urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _challenges(text: str) -> dict[str, dict[str, str]]:

@@ -23,7 +23,7 @@ from builder.text import escape
 from builder.tournament import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from builder.progress import Progress
 
@@ -65,7 +65,6 @@ class ApiClient:
         token: Sent with every one of them, and to no other host; None asks without.
         progress: Told when something is asked again.
         patience: How often and how long.
-        sleep: Waits; a test may look on.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class ApiClient:
         progress: Progress,
         *,
         patience: ApiPolicy | None = None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.token = token
         self.clock_ahead: float | None = None
@@ -83,7 +81,7 @@ class ApiClient:
         self._answered: tuple[dt.datetime, float] | None = None
         """The server's time of its last answer, and when that came by a clock that nobody sets."""
         self._url, self._progress = url, progress
-        self._patience, self._sleep = patience or ApiPolicy(), sleep
+        self._patience = patience or ApiPolicy()
         self._http: http.Client | None = None
 
     def __enter__(self) -> Self:
@@ -139,13 +137,11 @@ class ApiClient:
             errors.NetworkError: No answer after all attempts, or one that is no GraphQL.
         """
 
-        def tell(pause: float) -> None:
+        def tell(pause: float, _: object) -> None:
             self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
 
         try:
-            return retry.retry(
-                lambda: self._send(text, variables, what), self._patience, before=tell, sleep=self._sleep
-            )
+            return retry.retry(lambda: self._send(text, variables, what), self._patience, before=tell)
         except errors.UnansweredError as error:
             raise self._told(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
 

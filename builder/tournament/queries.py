@@ -1,6 +1,8 @@
-"""The GraphQL texts that this tool sends, by name, and what each must bring back."""
+"""The GraphQL texts that this tool sends, by name, and the fields of the answer that each asks for."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 _TRIGGER = "id type status roundId submissionId insertedAt statuses { status description insertedAt }"
 _PICKLE = f"""
@@ -8,89 +10,79 @@ _PICKLE = f"""
     runtime validationStatus triggerStatus diagnosticsStatus diagnosticsStatusDescription insertedAt updatedAt
     triggers {{ {_TRIGGER} }}
 """
-_SLOT = """
-    id name username tournament archived computeEnabled submissionWebhook %s
-    latestSubmissionV2 { id filename status insertedAt }
+_SLOT = f"""
+    id name username tournament archived computeEnabled submissionWebhook v2Stake {{ status %s }}
+    latestSubmissionV2 {{ id filename status insertedAt }} computePickleUpload {{ {_PICKLE} }}
 """
-_STAKES, _NO_STAKES = "v2Stake { status latestValue }", "v2Stake { status }"
+_ACCOUNT = f"id username maxModelSlots models {{ {_SLOT} }}"
 _IMAGE = "id name image tag insertedAt default deprecated experimental"
 _DATA = "id name version type default deprecated experimental"
-_AUTH = "filename url"
+_OFFERED = {"offered": "false", "deprecated": "true"}
 
 
-def _account(name: str, stakes: str) -> str:
-    return (
-        f"query {name} {{ account {{ id username maxModelSlots models {{ {_SLOT % stakes} "
-        f"computePickleUpload {{ {_PICKLE} }} }} }} }}"
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A text with one operation; ``roots`` are the fields of its answer."""
+
+    name: str
+    roots: tuple[str, ...]
+    text: str
+
+
+def _query(name: str, root: str, fields: str = "", /, *, kind: str = "query", **variables: str) -> Query:
+    """Return the query of one field, whose arguments are variables of the same names."""
+    types = f"({', '.join(f'${key}: {value}' for key, value in variables.items())})" if variables else ""
+    arguments = f"({', '.join(f'{key}: ${key}' for key in variables)})" if variables else ""
+    selection = f" {{ {fields} }}" if fields else ""
+    return Query(name=name, roots=(root,), text=f"{kind} {name}{types} {{ {root}{arguments}{selection} }}")
+
+
+def _mutation(name: str, root: str, fields: str = "", /, **variables: str) -> Query:
+    return _query(name, root, fields, kind="mutation", **variables)
+
+
+def _offered(name: str, root: str, fields: str) -> Query:
+    """Return the query of what is offered and of what no longer is."""
+    parts = (f"{key}: {root}(deprecated: {value}) {{ {fields} }}" for key, value in _OFFERED.items())
+    return Query(name=name, roots=tuple(_OFFERED), text=f"query {name} {{ {' '.join(parts)} }}")
+
+
+QUERIES = {
+    query.name: query
+    for query in (
+        _query("token_info", "apiTokenInfo", "accountUsername name publicId scopes"),
+        _query("scopes", "apiTokenScopes", "name description"),
+        _query("account", "account", _ACCOUNT % "latestValue"),
+        _query("account_without_stakes", "account", _ACCOUNT % ""),
+        _offered("images", "computePickleDockerImages", _IMAGE),
+        _offered("data_versions", "computePickleDataVersions", _DATA),
+        _query("pickle", "computePickles", _PICKLE, id="ID"),
+        _query("pickles", "computePickles", _PICKLE, modelId="ID", unassigned="Boolean! = false"),
+        _query("upload_auth", "computePickleUploadAuth", "filename url", filename="String", modelId="ID"),
+        _query("download_auth", "computePickleDownloadAuth", "filename url", modelId="ID!", pickleId="ID"),
+        _query("trigger_logs", "triggerLogs", "timestamp message", triggerId="ID!"),
+        _query("diagnostics_logs", "diagnosticsTriggerLogs", "timestamp message", pickleId="ID!"),
+        _query("rounds", "rounds", "number openTime closeTime closeStakingTime", number="Int", tournament="Int"),
+        _query("name_available", "modelNameAvailable", name="String!", tournament="Int!"),
+        _query("datasets", "listDatasets", tournament="Int"),
+        _query("dataset", "dataset", filename="String!", tournament="Int"),
+        _mutation(
+            "create_pickle",
+            "createComputePickleUpload",
+            "id",
+            filename="String!",
+            tournament="Int!",
+            modelId="ID",
+            dockerImageId="ID",
+            dataVersionId="ID",
+            source="String",
+        ),
+        _mutation("assign", "assignPickleToModel", modelId="String", pickleId="ID"),
+        _mutation(
+            "trigger", "triggerComputePickleUpload", _PICKLE, modelId="ID", pickleId="ID", triggerValidation="Boolean"
+        ),
+        _mutation("label", "updatePickleLabel", "id", pickleId="ID!", label="String"),
+        _mutation("set_webhook", "setSubmissionWebhook", modelId="String", newSubmissionWebhook="String"),
+        _mutation("add_model", "addModel", _SLOT % "", name="String!", tournament="Int!"),
     )
-
-
-TEXTS = {
-    "token_info": "query token_info { apiTokenInfo { accountUsername name publicId scopes } }",
-    "scopes": "query scopes { apiTokenScopes { name description } }",
-    "account": _account("account", _STAKES),
-    "account_without_stakes": _account("account_without_stakes", _NO_STAKES),
-    "images": f"""query images {{
-        offered: computePickleDockerImages(deprecated: false) {{ {_IMAGE} }}
-        deprecated: computePickleDockerImages(deprecated: true) {{ {_IMAGE} }} }}""",
-    "data_versions": f"""query data_versions {{
-        offered: computePickleDataVersions(deprecated: false) {{ {_DATA} }}
-        deprecated: computePickleDataVersions(deprecated: true) {{ {_DATA} }} }}""",
-    "pickle": f"query pickle($id: ID) {{ computePickles(id: $id) {{ {_PICKLE} }} }}",
-    "pickles": f"""query pickles($modelId: ID, $unassigned: Boolean! = false) {{
-        computePickles(modelId: $modelId, unassigned: $unassigned) {{ {_PICKLE} }} }}""",
-    "upload_auth": f"""query upload_auth($filename: String, $modelId: ID) {{
-        computePickleUploadAuth(filename: $filename, modelId: $modelId) {{ {_AUTH} }} }}""",
-    "download_auth": f"""query download_auth($modelId: ID!, $pickleId: ID) {{
-        computePickleDownloadAuth(modelId: $modelId, pickleId: $pickleId) {{ {_AUTH} }} }}""",
-    "trigger_logs": "query trigger_logs($triggerId: ID!) { triggerLogs(triggerId: $triggerId) { timestamp message } }",
-    "diagnostics_logs": """query diagnostics_logs($pickleId: ID!) {
-        diagnosticsTriggerLogs(pickleId: $pickleId) { timestamp message } }""",
-    "rounds": """query rounds($number: Int, $tournament: Int) {
-        rounds(number: $number, tournament: $tournament) { number openTime closeTime closeStakingTime } }""",
-    "name_available": """query name_available($name: String!, $tournament: Int!) {
-        modelNameAvailable(name: $name, tournament: $tournament) }""",
-    "datasets": "query datasets($tournament: Int) { listDatasets(tournament: $tournament) }",
-    "dataset": """query dataset($filename: String!, $tournament: Int) {
-        dataset(filename: $filename, tournament: $tournament) }""",
-    "create_pickle": """mutation create_pickle($filename: String!, $tournament: Int!, $modelId: ID, $dockerImageId: ID,
-            $dataVersionId: ID, $source: String) {
-        createComputePickleUpload(filename: $filename, tournament: $tournament, modelId: $modelId,
-            dockerImageId: $dockerImageId, dataVersionId: $dataVersionId, source: $source) { id } }""",
-    "assign": """mutation assign($modelId: String, $pickleId: ID) {
-        assignPickleToModel(modelId: $modelId, pickleId: $pickleId) }""",
-    "trigger": f"""mutation trigger($modelId: ID, $pickleId: ID, $triggerValidation: Boolean) {{
-        triggerComputePickleUpload(modelId: $modelId, pickleId: $pickleId, triggerValidation: $triggerValidation) {{
-            {_PICKLE} }} }}""",
-    "label": """mutation label($pickleId: ID!, $label: String) {
-        updatePickleLabel(pickleId: $pickleId, label: $label) { id label } }""",
-    "set_webhook": """mutation set_webhook($modelId: String, $newSubmissionWebhook: String) {
-        setSubmissionWebhook(modelId: $modelId, newSubmissionWebhook: $newSubmissionWebhook) }""",
-    "add_model": f"""mutation add_model($name: String!, $tournament: Int!) {{
-        addModel(name: $name, tournament: $tournament) {{ {_SLOT % _NO_STAKES} }} }}""",
-}
-
-ROOTS = {
-    "token_info": ("apiTokenInfo",),
-    "scopes": ("apiTokenScopes",),
-    "account": ("account",),
-    "account_without_stakes": ("account",),
-    "images": ("offered", "deprecated"),
-    "data_versions": ("offered", "deprecated"),
-    "pickle": ("computePickles",),
-    "pickles": ("computePickles",),
-    "upload_auth": ("computePickleUploadAuth",),
-    "download_auth": ("computePickleDownloadAuth",),
-    "trigger_logs": ("triggerLogs",),
-    "diagnostics_logs": ("diagnosticsTriggerLogs",),
-    "rounds": ("rounds",),
-    "name_available": ("modelNameAvailable",),
-    "datasets": ("listDatasets",),
-    "dataset": ("dataset",),
-    "create_pickle": ("createComputePickleUpload",),
-    "assign": ("assignPickleToModel",),
-    "trigger": ("triggerComputePickleUpload",),
-    "label": ("updatePickleLabel",),
-    "set_webhook": ("setSubmissionWebhook",),
-    "add_model": ("addModel",),
 }

@@ -14,7 +14,6 @@ from one of the two: half of one and half of another would be nobody's, or anoth
 from __future__ import annotations
 
 import re
-import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -188,13 +187,7 @@ def _token(public_id: str, secret: str, source: str) -> Token:
 
 
 def _read_api(text: str) -> str:
-    try:
-        parts = urllib.parse.urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        raise errors.UsageError(f"{API}: is no address; write it like {DEFAULT_API}") from error
-    safe = parts.scheme == "https" or (parts.scheme == "http" and address.is_loopback(host))
-    if not safe or not host or parts.username is not None or not text.isprintable() or " " in text:
+    if not address.is_safe(text):
         raise errors.UsageError(
             f"{API}: invalid; expected an https address like {DEFAULT_API}, or http to this computer itself, because a "
             "token is sent there"

@@ -1,13 +1,19 @@
-"""What the tournament's API names, as frozen values. Times are ISO 8601 text, as they come."""
+"""What the tournament's API answers, as frozen values checked by pydantic.
+
+Every field of the schema may be null: text is then empty, a flag false, a list empty; null items of a list are left
+out. What is of another type or missing is refused. Times are ISO 8601 text, as they come.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from pydantic import AliasGenerator, BeforeValidator, ConfigDict, Field, Strict
+from pydantic.alias_generators import to_camel
+from pydantic.dataclasses import dataclass
 
 CLASSIC = 8
 """The one tournament that takes pickles."""
@@ -15,18 +21,54 @@ UPLOAD_SCOPE, DOWNLOAD_SCOPE = "upload_submission", "download_submission"
 
 NO_ROUND = "No currently open rounds!"
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, kw_only=True)
+
+def _default(empty: object) -> BeforeValidator:
+    return BeforeValidator(lambda value: empty if value is None else value)
+
+
+def _text(value: Any) -> Any:
+    """Return text without halves of characters, which a log that was cut has and pydantic refuses."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def _items(value: Any) -> Any:
+    return tuple(item for item in value if item is not None) if isinstance(value, list) else value
+
+
+def _stake(value: Any) -> Any:
+    """Return what is at stake as text, empty for zero: how the API writes an amount is not promised."""
+    if not isinstance(value, dict):
+        return value
+    amount = value.get("latestValue")
+    text = "" if amount is None else str(amount)
+    try:
+        return text if float(text) != 0 else ""
+    except ValueError:
+        # Without a figure, a stake that has a status may be one.
+        return text or str(value.get("status") or "")
+
+
+Text = Annotated[str, Strict(), BeforeValidator(_text), _default("")]
+Flag = Annotated[bool, Strict(), _default(empty=False)]
+Whole = Annotated[int, Strict(), _default(0)]
+Items = Annotated[tuple[T, ...], BeforeValidator(_items), _default(())]
+# By the schema's names from the API, by those of the fields from code.
+_ANSWER = ConfigDict(alias_generator=AliasGenerator(validation_alias=to_camel), populate_by_name=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class TokenInfo:
     """The token in use, without its secret."""
 
-    username: str
-    name: str
-    public_id: str
-    scopes: tuple[str, ...]
+    username: Text = Field(validation_alias="accountUsername")
+    name: Text
+    public_id: Text
+    scopes: Items[Text]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class DockerImage:
     """A runner image that the tournament offers.
 
@@ -36,39 +78,39 @@ class DockerImage:
         name: What people see: ``Python 3.12``.
     """
 
-    id: str
-    name: str
-    image: str
-    tag: str
-    default: bool
-    deprecated: bool
-    experimental: bool
-    inserted_at: str
+    id: Text
+    name: Text
+    image: Text
+    tag: Text
+    default: Flag
+    deprecated: Flag
+    experimental: Flag
+    inserted_at: Text
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class DataVersion:
     """A version of the tournament's data; ``version`` is such as ``v5.2``."""
 
-    id: str
-    name: str
-    version: str
-    type: str
-    default: bool
-    deprecated: bool
-    experimental: bool
+    id: Text
+    name: Text
+    version: Text
+    type: Text
+    default: Flag
+    deprecated: Flag
+    experimental: Flag
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Status:
     """One step of a run."""
 
-    status: str
-    description: str
-    inserted_at: str
+    status: Text
+    description: Text
+    inserted_at: Text
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Trigger:
     """One run of a pickle: for a round, or over the validation data.
 
@@ -77,13 +119,17 @@ class Trigger:
             pickle's ``triggerStatus``.
     """
 
-    id: str
-    type: str
-    status: str
-    round_id: str
-    submission_id: str
-    inserted_at: str
-    statuses: tuple[Status, ...]
+    id: Text
+    type: Text
+    status: Text
+    round_id: Text
+    submission_id: Text
+    inserted_at: Text
+    statuses: Items[Status]
+
+    def __post_init__(self) -> None:
+        if not self.status and self.statuses:
+            object.__setattr__(self, "status", self.statuses[-1].status)
 
     @property
     def descriptions(self) -> tuple[str, ...]:
@@ -91,7 +137,7 @@ class Trigger:
         return tuple(dict.fromkeys(one.description for one in self.statuses if one.description))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class UploadedPickle:
     """An uploaded pickle.
 
@@ -103,24 +149,30 @@ class UploadedPickle:
         trigger: Its ``triggerStatus``: how its newest run stands.
     """
 
-    id: str
-    filename: str
-    label: str
-    owner: str
-    slots: tuple[str, ...]
-    image_id: str
-    image: str
-    image_name: str
-    data_version_id: str
-    data_version: str
-    runtime: str
-    validation: str
-    trigger: str
-    diagnostics: str
-    diagnostics_description: str
-    triggers: tuple[Trigger, ...]
-    inserted_at: str
-    updated_at: str
+    id: Text
+    filename: Text
+    label: Text
+    owner: Text = Field(validation_alias="modelId")
+    slots: Items[Text] = Field(validation_alias="assignedModelSlots")
+    image_id: Text = Field(validation_alias="dockerImageId")
+    image: Text = Field(validation_alias="dockerImage")
+    image_name: Text = Field(validation_alias="dockerImageName")
+    data_version_id: Text
+    data_version: Text
+    runtime: Text
+    validation: Text = Field(validation_alias="validationStatus")
+    trigger: Text = Field(validation_alias="triggerStatus")
+    diagnostics: Text = Field(validation_alias="diagnosticsStatus")
+    diagnostics_description: Text = Field(validation_alias="diagnosticsStatusDescription")
+    triggers: Items[Trigger]
+    inserted_at: Text
+    updated_at: Text
+
+    def __post_init__(self) -> None:
+        last = next(iter(newest(self.triggers)), None)
+        if last is not None and not last.status:
+            named = dataclasses.replace(last, status=self.trigger)
+            object.__setattr__(self, "triggers", tuple(named if run is last else run for run in self.triggers))
 
     @property
     def descriptions(self) -> tuple[str, ...]:
@@ -128,17 +180,17 @@ class UploadedPickle:
         return tuple(dict.fromkeys(text for trigger in self.triggers for text in trigger.descriptions))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Submission:
     """The latest submission of a slot."""
 
-    id: str
-    filename: str
-    status: str
-    inserted_at: str
+    id: Text
+    filename: Text
+    status: Text
+    inserted_at: Text
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Slot:
     """A model slot of the account.
 
@@ -148,19 +200,19 @@ class Slot:
         pickle: The pickle assigned to it, or None.
     """
 
-    id: str
-    name: str
-    username: str
-    tournament: int
-    archived: bool
-    compute: bool
-    webhook: str
-    stake: str
-    submission: Submission | None
-    pickle: UploadedPickle | None
+    id: Text
+    name: Text
+    username: Text
+    tournament: Whole
+    archived: Flag
+    compute: Flag = Field(validation_alias="computeEnabled")
+    webhook: Text = Field(validation_alias="submissionWebhook")
+    stake: Annotated[Text, BeforeValidator(_stake)] = Field(validation_alias="v2Stake")
+    submission: Submission | None = Field(validation_alias="latestSubmissionV2")
+    pickle: UploadedPickle | None = Field(validation_alias="computePickleUpload")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Account:
     """The token's account and all its slots.
 
@@ -168,10 +220,10 @@ class Account:
         most_slots: How many it may have; None where the API does not tell.
     """
 
-    id: str
-    username: str
-    most_slots: int | None
-    slots: tuple[Slot, ...]
+    id: Text
+    username: Text
+    most_slots: Annotated[int, Strict()] | None = Field(validation_alias="maxModelSlots")
+    slots: Items[Slot] = Field(validation_alias="models")
 
     @property
     def taken(self) -> int:
@@ -185,14 +237,14 @@ class Account:
         return f"{self.taken}{of} slots taken"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class Round:
     """A round of the tournament; times are ISO 8601."""
 
-    number: int
-    open_time: str
-    close_time: str
-    close_staking_time: str
+    number: Whole
+    open_time: Text
+    close_time: Text
+    close_staking_time: Text
 
     def is_open(self, now: dt.datetime) -> bool:
         """Tell whether it takes submissions at a time (which has a time zone)."""
@@ -200,23 +252,38 @@ class Round:
         return opens is not None and closes is not None and opens <= now < closes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class FileAuth:
     """Where a file goes or comes from; the address is a secret for as long as it is good."""
 
-    filename: str
-    url: str
+    filename: Text
+    url: Text
 
     def __repr__(self) -> str:
         return f"FileAuth(filename={self.filename!r})"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
+class Scope:
+    """What a token may be allowed to do."""
+
+    name: Text
+    description: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
+class Created:
+    """What a change made, or changed."""
+
+    id: Text
+
+
+@dataclass(frozen=True, kw_only=True, config=_ANSWER)
 class LogLine:
     """A line that a run printed; ``timestamp`` in milliseconds of Unix time, 0 where it has none."""
 
-    timestamp: int
-    message: str
+    timestamp: Whole
+    message: Text
 
 
 def newest(runs: Iterable[Trigger]) -> list[Trigger]:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, tournament
+from builder.net import retry
 from builder.text import one_line
 from builder.tournament.slots import match_slot
 from builder.upload import journal, slot_log
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
 
-_ORDERS = 3
+_ORDER = retry.RetryPolicy(attempts=3, first=0.5, longest=60.0)
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds before each look at the slot: what was written may be read a little later."""
 _HURRY_SECONDS = 5.0
@@ -76,7 +77,7 @@ def changed(
     log = slot_log.of(slot, api.now)
     log.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
     try:
-        _check_answer(_order(api, slot.id, pickle, sleep), slot, pickle)
+        _check_answer(_order(api, slot.id, pickle), slot, pickle)
         yield _read_back(api, slot, pickle, sleep)
     except errors.BuilderError as error:
         with interrupts.held_back():
@@ -150,12 +151,12 @@ def give_back(
     """
     before = identity(slot)
     last: errors.NetworkError | None = None
-    for attempt in range(_ORDERS):
+    for attempt in range(_ORDER.attempts):
         try:
             # Once at least; where that gets no answer either, what the slot is seen to run has to do.
             if (late and not attempt) or identity(find(api, slot)) != before:
                 progress.note(f"giving {slot.name} back what it ran before: wait for that")
-                _order(api, slot.id, before, sleep)
+                _order(api, slot.id, before)
                 _read_back(api, slot, before, sleep)
         except errors.NetworkError as error:
             last = error
@@ -204,16 +205,12 @@ def retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
     return errors.ArtifactError(text)
 
 
-def _order(api: Tournament, slot: str, pickle: str | None, sleep: Callable[[float], None]) -> str:
-    for attempt in range(1, _ORDERS + 1):
-        try:
-            return api.assign(slot, pickle)
-        except errors.UnansweredError as error:
-            if error.is_last(attempt, _ORDERS):
-                # What became of it is seen in the slot, and said by who looks there.
-                raise errors.UnansweredError(f"{error.what} ({attempt} times)", sent=error.sent) from error
-            sleep(max(_PAUSES[attempt], error.after))
-    raise AssertionError  # the loop returns or raises
+def _order(api: Tournament, slot: str, pickle: str | None) -> str:
+    try:
+        return retry.retry(lambda: api.assign(slot, pickle), _ORDER, before=lambda *_: None)
+    except errors.UnansweredError as error:
+        # What became of it is seen in the slot, and said by who looks there.
+        raise errors.UnansweredError(f"{error.what} ({error.attempt} times)", sent=error.sent) from error
 
 
 def _check_answer(answer: str, slot: Slot, pickle: str | None) -> None:

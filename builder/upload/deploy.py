@@ -101,7 +101,7 @@ def deploy(task: UploadTask) -> Done:
     _write_plan(task)
     slot = task.plan.slot or _make_slot(task)
     try:
-        with webhook.taken(task.api, slot, task.progress, sleep=task.sleep):
+        with webhook.taken(task.api, slot, task.progress):
             placed = _assign(task, slot, _validated(task, slot))
     except _FailedError as failed:
         found = waiting.explain(task.api, failed.pickle, task.plan.wish.made.folder)
@@ -334,7 +334,7 @@ def _take_back(task: UploadTask, placed: _Placed, because: str) -> Slot:
         assign.give_back(task.api, placed.before, task.progress, because=because, sleep=task.sleep)
         _unwrite(task, placed.slot, placed.pickle)
         if placed.webhook:
-            webhook.put_back(task.api, placed.slot, placed.webhook, task.progress, sleep=task.sleep)
+            webhook.put_back(task.api, placed.slot, placed.webhook, task.progress)
     return placed.before
 
 

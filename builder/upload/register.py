@@ -142,7 +142,6 @@ def _stored(task: Registering) -> str:
         clock_ahead=task.api.client.clock_ahead,
         renew=lambda: _authorise(task),
         patience=task.terms,
-        sleep=task.sleep,
     )
     task.journal.write(journal.PUT, filename=sent.filename)
     return sent.filename

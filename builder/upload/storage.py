@@ -11,13 +11,12 @@ import contextlib
 import hashlib
 import re
 import time
-import urllib.parse
 from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder import commands, errors
-from builder.net import http
+from builder.net import address, http, retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,11 +26,9 @@ if TYPE_CHECKING:
     from builder.tournament import FileAuth
 
 _CHUNK = 1 << 20
-_MOST_REDIRECTS = 3
 _CLOCK_OFF = 60.0
 _DONE = frozenset({200, 201, 204})
-_MOVED = frozenset({301, 302, 307, 308})
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+_MOVED = http.REDIRECTS - {303}  # which asks for another request than a PUT
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?', re.IGNORECASE)
 _NOTHING = "nothing was registered"
@@ -39,13 +36,10 @@ _RUN_AGAIN = f"run it again: {_NOTHING}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransferPolicy:
+class TransferPolicy(retry.RetryPolicy):
     """How often a file is sent, and how long anything may take.
 
     Attributes:
-        attempts: Times it is sent at most.
-        first: Seconds before the second; each further wait is twice as long.
-        longest: No wait is longer, whatever Retry-After asks for.
         silent: Seconds in which the storage may take nothing and say nothing.
         total: Seconds after which it is given up, whatever still moves.
     """
@@ -76,7 +70,6 @@ def put(
     clock_ahead: float | None,
     renew: Callable[[], FileAuth],
     patience: TransferPolicy | None = None,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Stored:
     """Store a file.
 
@@ -90,7 +83,6 @@ def put(
         clock_ahead: Seconds by which this computer's clock is ahead of the API's, where that is known.
         renew: Asks for another address once this one has expired.
         patience: How often and how long.
-        sleep: Waits between attempts.
 
     Raises:
         errors.ArtifactError: The file is not the one that was promised, or changed while it was sent.
@@ -101,24 +93,21 @@ def put(
         content = _Content(
             file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total
         )
-        pause, mismatches = patience.first, 0
-        for attempt in range(1, patience.attempts + 1):
-            again = f" again ({attempt} of {patience.attempts})" if attempt > 1 else ""
-            progress.step(f"storing {path.name}{again}")
-            try:
-                return Stored(filename=auth.filename, etag=_send(auth.url, content, patience, clock_ahead))
-            except _AgainError as error:
-                mismatches += error.mismatch
-                if error.is_last(attempt, patience.attempts) or mismatches > 1:
-                    raise errors.NetworkError(f"{error} (sent {attempt} times)") from error
-                if error.expired:
-                    auth = renew()
-                    continue  # another address: no reason to wait
-                wait = max(pause, min(error.after, patience.longest))
+
+        def send() -> Stored:
+            progress.step(f"storing {path.name}")
+            return Stored(filename=auth.filename, etag=_send(auth.url, content, patience, clock_ahead))
+
+        def before(wait: float, error: errors.UnansweredError) -> None:
+            nonlocal auth
+            if isinstance(error, _ExpiredError):
+                auth = renew()
             progress.step(f"storing {path.name} again in {wait:.0f} s")
-            sleep(max(0.0, min(wait, content.ends - time.monotonic())))
-            pause = min(2 * pause, patience.longest)
-    raise AssertionError  # the loop returns or raises
+
+        try:
+            return retry.retry(send, patience, before=before)
+        except errors.UnansweredError as error:
+            raise errors.NetworkError(f"{error} (sent {error.attempt} times)") from error
 
 
 def md5_of(path: Path) -> str:
@@ -134,24 +123,8 @@ def md5_of(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-class _AgainError(Exception):
-    """It is not stored, and may be if it is sent again; says what a person reads if it is not."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        expired: bool = False,
-        mismatch: bool = False,
-        after: float = 0.0,
-        unanswered: errors.UnansweredError | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.expired, self.mismatch, self.after, self._unanswered = expired, mismatch, after, unanswered
-
-    def is_last(self, attempt: int, attempts: int) -> bool:
-        """Tell whether to give up after an attempt."""
-        return self._unanswered.is_last(attempt, attempts) if self._unanswered else attempt == attempts
+class _ExpiredError(errors.UnansweredError):
+    """The address is no longer valid: another one has to be asked for."""
 
 
 class _Content:
@@ -174,6 +147,8 @@ class _Content:
         """When it is given up."""
         self.md5 = ""
         """Of what was sent; empty until all of it was."""
+        self.mismatched = False
+        """Something else was stored once."""
         self._file, self._sha256, self._md5, self._progress = file, sha256, md5, progress
         self._total, self._done, self._hashing = total, 0, hashing
 
@@ -245,59 +220,44 @@ def _again(pickle: Path) -> str:
 
 def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: float | None) -> str:
     """Send the file once, to where the storage wants it; returns its ETag."""
-    for _ in range(_MOST_REDIRECTS + 1):
+    at = http.shown(url)
+
+    def send(url: str) -> http.HttpResponse:
+        nonlocal at
         at = http.shown(url)
-        if not http.is_safe(url):
+        if not address.is_safe(url):
             raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
         left = content.ends - time.monotonic()
         if left <= 0:
             raise content.late(at)
         seconds = min(patience.silent, left)
-        try:
-            with http.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
-                answer = http.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
-        except errors.UnansweredError as error:
-            raise _AgainError(str(error), unanswered=error) from error
-        if answer.status not in _MOVED:
-            return _judge(answer, content, at, clock_ahead)
-        url = _moved(url, answer)
-    raise errors.NetworkError(f"{at}: redirects more than {_MOST_REDIRECTS} times; {_RUN_AGAIN}")
+        with http.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
+            return http.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
+
+    answer = http.follow(url, send, refuse=_refuse_elsewhere, fix=_RUN_AGAIN, statuses=_MOVED)
+    return _judge(answer, content, at, clock_ahead)
 
 
-def _moved(url: str, answer: http.HttpResponse) -> str:
-    """Return where the body goes instead: elsewhere on the same host, and on no other."""
-    found = http.location(url, answer.headers)
-    if found == url or _origin(found) is None or _origin(found) != _origin(url):
-        raise errors.NetworkError(
-            f"{http.shown(url)}: HTTP {answer.status}, redirects to {http.shown(found) if found else 'no address'}; "
-            f"only the host that the API names is sent a model; {_RUN_AGAIN}"
-        )
-    return found
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None] | None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return None
-    return parts.scheme, parts.hostname, port
+def _refuse_elsewhere(url: str, there: str) -> str:
+    """Say why the body may not go there: elsewhere on the same host, and to no other."""
+    same = there != url and address.origin(there) == address.origin(url)
+    return "" if same else "only the host that the API names is sent a model"
 
 
 def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: float | None) -> str:
     """Return the ETag of a file that is stored; raise for one that is not."""
-    status = answer.status
+    status, text = answer.status_code, answer.body.decode(errors="replace")
     if status in _DONE:
         return _check_etag(answer, content, at)
-    found = _CODE.search(answer.text)
+    found = _CODE.search(text)
     code = found[1] if found else ""
     said = f"{at}: HTTP {status} {code}".rstrip()
-    if status in _AGAIN or code == "RequestTimeout":
-        raise _AgainError(
-            f"{said}, the storage failed or is busy; {_RUN_AGAIN}", after=http.retry_after(answer.headers)
+    if status in http.BUSY or code == "RequestTimeout":
+        raise errors.UnansweredError(
+            f"{said}, the storage failed or is busy; {_RUN_AGAIN}", sent=True, after=http.retry_after(answer.headers)
         )
-    if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in answer.text.lower():
-        raise _AgainError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", expired=True)
+    if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in text.lower():
+        raise _ExpiredError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", sent=True)
     if status == 403:
         raise errors.NetworkError(
             f"{said}, the storage refuses the address that the API signed{_clock_hint(clock_ahead)}; {_NOTHING}: run "
@@ -308,7 +268,9 @@ def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: f
 
 def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
     if not content.md5:
-        raise _AgainError(f"{at}: HTTP {answer.status} before all of the file was sent; {_RUN_AGAIN}")
+        raise errors.UnansweredError(
+            f"{at}: HTTP {answer.status_code} before all of the file was sent; {_RUN_AGAIN}", sent=True
+        )
     etag = answer.headers.get("etag", "")
     found = _MD5.fullmatch(etag.strip())
     # Under a key of its owner an object has an ETag that looks like an MD5 and is none.
@@ -316,10 +278,11 @@ def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
         "x-amz-server-side-encryption-customer-algorithm" in answer.headers
     )
     if found and not keyed and found[1].lower() != content.md5:
-        raise _AgainError(
-            f"{at}: what is stored is not what was sent (ETag {found[1].lower()}, MD5 {content.md5}); {_RUN_AGAIN}",
-            mismatch=True,
-        )
+        text = f"{at}: what is stored is not what was sent (ETag {found[1].lower()}, MD5 {content.md5}); {_RUN_AGAIN}"
+        if content.mismatched:
+            raise errors.NetworkError(f"{text} (sent twice)")
+        content.mismatched = True
+        raise errors.UnansweredError(text, sent=True)
     return etag.strip().strip('"')
 
 

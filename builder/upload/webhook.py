@@ -7,25 +7,23 @@ it is taken away, and what was ordered is read back.
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts
+from builder.net import retry
 from builder.upload import assign, slot_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
 
-_PAUSES = (0.0, 0.5, 1.0, 2.0)
+_POLICY = retry.RetryPolicy(attempts=4, first=0.5, longest=2.0)
 
 
 @contextlib.contextmanager
-def taken(
-    api: Tournament, slot: Slot, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[None]:
+def taken(api: Tournament, slot: Slot, progress: Progress) -> Iterator[None]:
     """Take the slot's webhook away for good, unless this fails: then it is put back.
 
     One that was taken away by an upload that did not end is put back too.
@@ -44,21 +42,19 @@ def taken(
         log.write(slot_log.WEBHOOK_TAKEN, slot=slot.name, address=slot.webhook)
     try:
         if slot.webhook:
-            _set(api, slot, None, sleep)
+            _set(api, slot, None)
         yield
     except BaseException:
         with interrupts.held_back():
-            put_back(api, slot, address, progress, sleep=sleep)
+            put_back(api, slot, address, progress)
         raise
     log.write(slot_log.WEBHOOK_GONE, slot=slot.name)
 
 
-def put_back(
-    api: Tournament, slot: Slot, address: str, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
-) -> None:
+def put_back(api: Tournament, slot: Slot, address: str, progress: Progress) -> None:
     """Give the slot its webhook again; where that cannot be, a note says what to do by hand."""
     try:
-        _set(api, slot, address, sleep)
+        _set(api, slot, address)
     except errors.BuilderError as error:
         progress.note(
             f"note: the webhook of {slot.name} could NOT be put back ({error}); set it by hand at the tournament's "
@@ -70,18 +66,12 @@ def put_back(
     progress.note(f"note: {slot.name} has its webhook again")
 
 
-def _set(api: Tournament, slot: Slot, address: str | None, sleep: Callable[[float], None]) -> None:
+def _set(api: Tournament, slot: Slot, address: str | None) -> None:
     """Order it and read it back; an order whose answer was lost is given again: twice the same changes nothing."""
-    last: errors.NetworkError | None = None
-    for attempt, pause in enumerate(_PAUSES, start=1):
-        sleep(pause)
-        try:
-            api.set_webhook(slot.id, address)
-            if (assign.find(api, slot).webhook or None) == address:
-                return
-            last = errors.ApiError(f"{slot.name}: its webhook is not, read back, what was ordered")
-        except errors.UnansweredError as error:
-            last = error
-            if error.is_last(attempt, len(_PAUSES)):
-                break
-    raise last or AssertionError
+
+    def order() -> None:
+        api.set_webhook(slot.id, address)
+        if (assign.find(api, slot).webhook or None) != address:
+            raise errors.UnansweredError(f"{slot.name}: its webhook is not, read back, what was ordered", sent=True)
+
+    retry.retry(order, _POLICY, before=lambda *_: None)

@@ -24,18 +24,12 @@ ASSIGN = "assignPickleToModel"
 
 
 @pytest.fixture
-def waits() -> list[float]:
-    """The seconds that were waited, which are not waited here."""
-    return []
-
-
-@pytest.fixture
 def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.Tournament]:
     """Ask the stand-in in this process, with the token of full scopes."""
     token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
     patience = api.ApiPolicy(attempts=2, first=0.0, longest=10.0)
     with contextlib.ExitStack() as undo:
-        client = api.ApiClient(sandbox.api_url, token, Silent(), patience=patience, sleep=waits.append)
+        client = api.ApiClient(sandbox.api_url, token, Silent(), patience=patience)
         yield tournament.Tournament(undo.enter_context(client))
 
 

@@ -42,16 +42,16 @@ def project(tmp_path: Path, sandbox: server.Sandbox, images: str) -> uploads.Pro
 
 
 @pytest.fixture
-def ask(sandbox: server.Sandbox) -> Iterator[Asking]:
+def ask(sandbox: server.Sandbox, waits: list[float]) -> Iterator[Asking]:
     """Ask the stand-in, or another address, in this process; what was waited is noted instead."""
     token = sandbox.state.token("full")
     held = settings.Token(public_id=token.public_id, secret=token.secret_key, source="the test")
     with contextlib.ExitStack() as undo:
 
-        def asking(url: str = "", *, silent: float = 30.0, waits: list[float] | None = None) -> tournament.Tournament:
-            noted = waits if waits is not None else []
+        def asking(url: str = "", *, silent: float = 30.0) -> tournament.Tournament:
+            waits.clear()
             patience = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
-            client = api.ApiClient(url or sandbox.api_url, held, Silent(), patience=patience, sleep=noted.append)
+            client = api.ApiClient(url or sandbox.api_url, held, Silent(), patience=patience)
             return tournament.Tournament(undo.enter_context(client))
 
         yield asking

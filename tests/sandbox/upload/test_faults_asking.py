@@ -27,19 +27,17 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("url", "times"), [("http://127.0.0.1:1/", 5), ("https://no-such-host.invalid/", 2)], ids=["refused", "no-name"]
 )
-def test_row_1_the_api_cannot_be_reached(ask: Asking, url: str, times: int) -> None:
+def test_row_1_the_api_cannot_be_reached(ask: Asking, waits: list[float], url: str, times: int) -> None:
     """A name that does not resolve is looked up twice: it is misspelt, or there is no network."""
-    waits: list[float] = []
     with pytest.raises(errors.NetworkError, match=rf"no connection .*\({times} times\)") as caught:
-        ask(url, waits=waits).account()
+        ask(url).account()
     assert len(waits) == times - 1
     assert caught.value.exit_code == 4
 
 
-def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking) -> None:
-    waits: list[float] = []
+def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking, waits: list[float]) -> None:
     with pytest.raises(errors.UnansweredError, match=r"\(2 times\)"):
-        assign._order(ask("https://no-such-host.invalid/"), "slot", None, waits.append)
+        assign._order(ask("https://no-such-host.invalid/"), "slot", None)
     assert len(waits) == 1
 
 
@@ -107,10 +105,9 @@ def _deaf() -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
 
-def test_row_2_no_connection_in_time_is_tried_again(ask: Asking) -> None:
-    waits: list[float] = []
+def test_row_2_no_connection_in_time_is_tried_again(ask: Asking, waits: list[float]) -> None:
     with _deaf() as url, pytest.raises(errors.UnansweredError, match=r"no answer for 0\.2 s") as caught:
-        ask(url, silent=0.2, waits=waits).account()
+        ask(url, silent=0.2).account()
     assert len(waits) == 4
     assert not caught.value.sent
 
@@ -122,10 +119,11 @@ def test_row_3_a_query_without_an_answer_is_asked_again(sandbox: server.Sandbox,
 
 
 @pytest.mark.parametrize(("asked", "waited"), [("3", 3.0), ("86400", 10.0)], ids=["honoured", "capped"])
-def test_row_4_too_many_requests(sandbox: server.Sandbox, ask: Asking, asked: str, waited: float) -> None:
+def test_row_4_too_many_requests(
+    sandbox: server.Sandbox, ask: Asking, waits: list[float], asked: str, waited: float
+) -> None:
     sandbox.faults.add("account", faults.too_many(asked))
-    waits: list[float] = []
-    assert ask(waits=waits).account().username == "sandbox_user"
+    assert ask().account().username == "sandbox_user"
     assert waits == [waited]
 
 
@@ -186,7 +184,11 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
     ("match", "action", "said"),
     [
         ("account", faults.data_null(), "no data"),
-        ("computePickleUploadAuth", faults.without("computePickleUploadAuth", "url"), "no url, but filename"),
+        (
+            "computePickleUploadAuth",
+            faults.without("computePickleUploadAuth", "url"),
+            "computePickleUploadAuth.url: missing; it has filename",
+        ),
         ("computePickleUploadAuth", faults.answers("computePickleUploadAuth", None), "no url, but nothing"),
         (
             "computePickleUploadAuth",

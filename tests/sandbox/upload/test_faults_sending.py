@@ -84,9 +84,7 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
     check_nothing_registered(project)
 
 
-def _send(
-    project: Project, ask: Asking, patience: sending.TransferPolicy, waits: list[float] | None = None
-) -> sending.Stored:
+def _send(project: Project, ask: Asking, patience: sending.TransferPolicy) -> sending.Stored:
     questioned = ask()
     recorded = project.manifest()["pickle"]
 
@@ -103,7 +101,6 @@ def _send(
         clock_ahead=None,
         renew=authorise,
         patience=patience,
-        sleep=([] if waits is None else waits).append,
     )
 
 
@@ -122,10 +119,11 @@ def test_row_16_another_file_is_stored_each_time(project: Project, ask: Asking, 
 
 
 @pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("86400", 30.0)], ids=["honoured", "capped"])
-def test_row_10_a_busy_storage_says_how_long_to_wait(project: Project, ask: Asking, asked: str, waited: float) -> None:
-    waits: list[float] = []
+def test_row_10_a_busy_storage_says_how_long_to_wait(
+    project: Project, ask: Asking, waits: list[float], asked: str, waited: float
+) -> None:
     project.sandbox.faults.add("PUT", faults.too_many(asked))
-    assert _send(project, ask, quick(), waits).filename
+    assert _send(project, ask, quick()).filename
     assert waits == [waited]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
 import threading
+import time
+from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -269,11 +270,18 @@ def test_a_command_waits_for_another_in_the_same_folder(
     forge(project, on)
     leaving(on)
     said(capsys)
-    with contextlib.ExitStack() as held:
-        held.enter_context(artifact.locked(project / "dist" / "small", progress.Silent()))
-        threading.Timer(0.5, held.pop_all().close).start()
+    folder, held = project / "dist" / "small", threading.Event()
+
+    def hold() -> None:
+        with artifact.locked(folder, progress.Silent()):
+            held.set()
+            time.sleep(0.5)
+
+    with futures.ThreadPoolExecutor() as pool:
+        other = pool.submit(hold)
+        assert held.wait(60)
         assert call(verb, "configs/small.yaml") == 0
-    folder = project / "dist" / "small"
+        other.result()
     assert f"waiting for another command that uses {folder} (process {os.getpid()}, since 2" in said(capsys)[1]
 
 
@@ -310,7 +318,8 @@ on.add_image("runner:1", layers=("sha256:1",))
 session.connect = lambda *_, **__: on
 assert main.main(["pickle", "configs/small.yaml"]) == 0
 """
-    assert not {"numpy", "pandas", "pyarrow", "scipy", "jinja2"} & loaded(source, project)
+    heavy = {"numpy", "pandas", "pyarrow", "scipy", "jinja2", "httpx", "stamina", "builder.tournament.types"}
+    assert not heavy & loaded(source, project)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told(

@@ -1,15 +1,25 @@
-"""What a downloaded pickle is called here, and the digits of its hash in the name it is stored under."""
+"""A file of the storage: what it is called here, the digits in its stored name, and what is fetched in the end."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import pytest_socket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builder import errors, progress
 from builder.net import download
+from tests.support import http_files
+from tests.support.http_files import content, status
+
+if TYPE_CHECKING:
+    import http.server
+    from collections.abc import Callable
+
+PRESIGNED = "/models/x.pkl?X-Amz-Signature=SECRET"
 
 
 @pytest.mark.parametrize(
@@ -62,3 +72,51 @@ def test_any_name_is_a_plain_file_name(filename: str) -> None:
     assert Path(name).name == name
     assert not name.startswith(".")
     assert len(name) <= 150
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, waits: list[float]) -> Callable[..., Path]:
+    """Fetch from a server that answers so, one answer after the other."""
+    pytest_socket.enable_socket()
+
+    def fetching(*answers: Callable[[http.server.BaseHTTPRequestHandler], None], **options: Any) -> Path:
+        left = list(answers)
+
+        def next_answer(request: http.server.BaseHTTPRequestHandler) -> None:
+            left.pop(0)(request)
+
+        with http_files.serve({"/models/x.pkl": next_answer, "/y": content(b"all")}) as server:
+            url = f"{server.url}{PRESIGNED}"
+            target = tmp_path / "x.pkl"
+            return download.download(url, target, what="p", progress=progress.Silent(), **options).path
+
+    return fetching
+
+
+def test_a_storage_that_fails_is_asked_again(fetch: Callable[..., Path]) -> None:
+    assert fetch(status(503), status(429), content(b"all")).read_bytes() == b"all"
+
+
+def test_a_file_is_fetched_from_where_it_was_moved_to(fetch: Callable[..., Path]) -> None:
+    assert fetch(status(307, Location="/y")).read_bytes() == b"all"
+
+
+@pytest.mark.parametrize(
+    ("answers", "says"),
+    [
+        ([status(500)] * 3, "HTTP 500, the server failed; wait a little, then run it again"),
+        ([status(403)], "HTTP 403, the address has expired or its signature is refused"),
+        ([status(404)], "HTTP 404, it is not stored there"),
+        ([status(302, Location="http://192.0.2.2/?SECRET")], "redirects to http://192.0.2.2/; only https is followed"),
+        ([lambda request: request.rfile.read(1)] * 3, r"no answer for 0\.2 s"),
+    ],
+)
+def test_what_cannot_be_fetched_leaves_what_was_there(
+    fetch: Callable[..., Path], tmp_path: Path, answers: list[Any], says: str
+) -> None:
+    (tmp_path / "x.pkl").write_bytes(b"before")
+    with pytest.raises(errors.NetworkError, match=says) as raised:
+        fetch(*answers, seconds=0.2)
+    assert str(raised.value).startswith("http://127.0.0.1:")
+    assert "SECRET" not in str(raised.value)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.pkl", b"before")]

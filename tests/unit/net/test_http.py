@@ -1,4 +1,4 @@
-"""How long a server asks to wait."""
+"""How long a server asks to wait, how an address is shown, and where a redirect may lead."""
 
 from __future__ import annotations
 
@@ -26,3 +26,40 @@ def test_a_date_is_one_of_the_servers_own_clock(asked: str, seconds: float) -> N
 
 def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait() -> None:
     assert http.retry_after({"retry-after": _DATE}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "https://user:sesame@example.org:8443/a/b/mine.bundle.zip?token=x#y",
+            "https://example.org:8443/.../mine.bundle.zip",
+        ),
+        ("https://example.org/mine.bundle.zip", "https://example.org/mine.bundle.zip"),
+        ("https://example.org", "https://example.org/"),
+        ("https://[", "an address that does not parse"),
+        ("https://example.org:port/x", "an address that does not parse"),
+    ],
+)
+def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    assert http.shown(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "there", "may"),
+    [
+        ("https://example.org/x", "https://elsewhere.example/y", True),
+        ("http://127.0.0.1/x", "https://example.org/y", True),
+        ("http://127.0.0.1/x", "http://localhost:8080/y", True),
+        ("https://example.org/x", "http://127.0.0.1/y", False),
+        ("HTTPS://example.org/x", "http://127.0.0.1/y", False),
+        ("http://127.0.0.1/x", "http://example.org/y", False),
+        ("https://example.org/x", "https://user@example.org/y", False),
+        ("https://example.org/x", "https://example.org/a b", False),
+        ("https://example.org/x", "https://[bad/", False),
+        ("https://example.org/x", "https:///y", False),
+        ("https://example.org/x", "", False),
+    ],
+)
+def test_what_is_fetched_from_one_address_may_be_redirected_to_https(url: str, there: str, *, may: bool) -> None:
+    assert (http.only_https(url, there) == "") is may

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import errors
+from builder.net import http
 from builder.registry import client as registry_client
 from builder.registry import reference
 from builder.registry import resolve as registry
@@ -47,11 +48,11 @@ class Answers(registry_client.RegistryClient):
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
 
-    def get(self, repository: str, path: str, at: str) -> registry_client.RegistryResponse:
+    def get(self, repository: str, path: str, at: str) -> http.HttpResponse:
         name = path.rpartition("/")[2]
         if name not in self.bodies:
             raise errors.AbsentImageError(f"{repository}: {at} is not there")
-        return registry_client.RegistryResponse(status=200, headers={}, body=self.bodies[name])
+        return http.HttpResponse(status_code=200, headers={}, body=self.bodies[name])
 
 
 def resolve(manifest: Any, config: Any) -> registry.RemoteImage:
@@ -90,9 +91,9 @@ def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> No
     from builder import progress
 
     class Asked(registry_client.RegistryClient):
-        def _patiently(self, url: str, authorization: str, at: str) -> registry_client.RegistryResponse:
+        def _patiently(self, url: str, authorization: str, at: str) -> http.HttpResponse:
             assert url.startswith("https://")
-            return registry_client.RegistryResponse(status=401, headers={"www-authenticate": challenge}, body=b"")
+            return http.HttpResponse(status_code=401, headers={"www-authenticate": challenge}, body=b"")
 
     with pytest.raises(errors.NetworkError) as raised:
         Asked("ghcr.io", lambda: None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")

@@ -104,7 +104,7 @@ def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Pa
         ({settings.API: "http://api.example.org"}, "expected an https address"),
         ({settings.API: f"https://user:{SECRET}@example.org"}, "expected an https address"),
         ({settings.API: "ftp://127.0.0.1"}, "expected an https address"),
-        ({settings.API: "https://[::1"}, "is no address"),
+        ({settings.API: "https://[::1"}, "expected an https address"),
         ({settings.REGISTRY: "https://ghcr.io/numerai"}, "invalid; expected a registry like ghcr.io/numerai"),
     ],
 )

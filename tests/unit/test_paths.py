@@ -1,0 +1,67 @@
+"""Where the cache and the state lie, and that what an earlier version kept elsewhere is found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import platformdirs
+import pytest
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+
+from builder import paths
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FOLDERS = [
+    (paths.cache_folder, "XDG_CACHE_HOME", ".cache", "Library/Caches"),
+    (paths.state_folder, "XDG_STATE_HOME", ".local/state", "Library/Application Support"),
+]
+each = pytest.mark.parametrize("place", FOLDERS)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _, variable, _, _ in FOLDERS:
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+@each
+def test_a_folder_is_where_the_system_has_such_or_where_the_variable_says(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Callable[[], Path], str, str, str]
+) -> None:
+    folder, variable, linux, mac = place
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
+    assert folder() == home / linux / "numerai-builder"
+    monkeypatch.setenv(variable, str(home / "set"))
+    assert folder() == home / "set" / "numerai-builder"
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
+    assert folder() == home / "set" / "numerai-builder"
+    assert folder().is_dir()
+    assert not (home / mac).exists()
+
+
+@each
+def test_what_was_kept_elsewhere_on_macos_is_moved_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Callable[[], Path], str, str, str]
+) -> None:
+    folder, variable, linux, mac = place
+    monkeypatch.setattr(platformdirs, "PlatformDirs", Unix)
+    (folder() / "kept").write_text("before")
+    monkeypatch.setattr(platformdirs, "PlatformDirs", MacOS)
+    monkeypatch.setenv(variable, str(home / "set"))
+    assert list(folder().iterdir()) == []
+    monkeypatch.delenv(variable)
+    assert folder() == home / mac / "numerai-builder"
+    assert (folder() / "kept").read_text() == "before"
+    assert not (home / linux / "numerai-builder").exists()
+    (home / linux / "numerai-builder").mkdir()
+    assert (folder() / "kept").read_text() == "before"
+
+
+def test_the_state_is_private() -> None:
+    assert paths.state_folder().stat().st_mode & 0o777 == 0o700
