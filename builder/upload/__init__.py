@@ -9,6 +9,7 @@
 | ``storage`` | the bytes, to and from presigned addresses |
 | ``register`` | from bytes to one record, whatever answers are lost |
 | ``deploy`` | the steps themselves, each safe to run again |
+| ``runs`` | a run ordered, once |
 | ``waiting`` | a validation, or a run, until it is settled |
 | ``compare`` | the new and the old pickle's predictions |
 | ``assign`` | a slot's pickle changed and read back, or given back |

@@ -14,18 +14,15 @@ from builder import errors, interrupts
 from builder.text import one_line
 from builder.tournament import slots
 from builder.tournament import status as standing
-from builder.upload import assign, checks, receipt, register, slot_log, storage, waiting, webhook
+from builder.upload import assign, checks, receipt, register, runs, slot_log, storage, waiting, webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
     from builder.tournament import LogLine, Slot, Tournament, Trigger, UploadedPickle
     from builder.upload.plan import UploadPlan
     from builder.upload.register import UploadTask
-
-_LOOKS = (0.0, 1.0, 2.0)
-"""Seconds before each look for a run: what was begun may be listed a little later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,42 +284,30 @@ def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
         return None
     if last.step == slot_log.TRIGGERED:
         return last.text("trigger")
-    for pause in _LOOKS:
-        task.sleep(pause)
-        found = _new_run(task.api.pickle(pickle.id), set(last.text("known").split()))
-        if found:
-            task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=found)
-            return found
-    return None
+    run = runs.find(task.api, pickle.id, set(last.text("known").split()), sleep=task.sleep)
+    if run:
+        task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)
+    return run.id if run else None
 
 
 def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
-    """Have it run once; an answer that was lost is looked for, never sent again: each would be a run of its own."""
+    """Have it run once.
+
+    Raises:
+        errors.UnansweredError: Whether it runs is not known.
+    """
     checks.check_agreed(task.api, task.plan, slot, pickle)
-    known = {one.id for one in (task.api.pickle(pickle.id) or pickle).triggers}
-    task.log.write(slot_log.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(known)))
+    pickle = task.api.pickle(pickle.id) or pickle
+    task.log.write(slot_log.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(run.id for run in pickle.triggers)))
     task.progress.step("having the tournament run it")
-    try:
-        found = _new_run(task.api.trigger(pickle.id, slot.id, validation=False), known)
-    except errors.UnansweredError as error:
-        if not error.sent:
-            raise
-        found = None
-    found = found or _new_run(task.api.pickle(pickle.id), known)
-    if not found:
+    run = runs.order(task.api, pickle, slot.id, sleep=task.sleep)
+    if run is None:
         raise errors.UnansweredError(
-            f"whether a run was begun nobody can say: `python -m builder status {slot.name}` shows its runs, "
-            f"`trigger {slot.name}` begins one",
+            f"the run that was begun is not listed yet: `python -m builder status {slot.name}` shows its runs",
             sent=True,
         )
-    task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=found)
-    return found
-
-
-def _new_run(pickle: UploadedPickle | None, known: Collection[str]) -> str | None:
-    """Return the newest run that was not known before."""
-    runs = standing.newest(pickle.triggers if pickle else ())
-    return next((one.id for one in runs if one.id not in known), None)
+    task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)
+    return run.id
 
 
 def _read_log(task: UploadTask, run: str) -> Sequence[LogLine]:

@@ -1,6 +1,6 @@
 """From bytes on this disk to one record at the tournament, whatever answers are lost on the way.
 
-UploadTask has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
+Registering has no key that would make it safe to send twice. So the stored name carries the hash, each step is written
 down before it is done, and after a doubtful registration the server's list is read before anything is sent again.
 Uploads of one pickle to several slots take turns here, and share the record.
 """

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import resource
+from concurrent import futures
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,31 @@ def test_any_bytes_are_some_log(tmp_path_factory: pytest.TempPathFactory, conten
     path.write_bytes(content)
     for entry in slot_log.read(path):
         assert isinstance(entry.text("pickle"), str)
+
+
+@given(cut=st.integers(min_value=0, max_value=2000))
+def test_what_follows_from_a_log_that_was_cut_short(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    log = SlotLog(tmp_path_factory.mktemp("log") / "log.jsonl", sha256=SHA)
+    log.write(slot_log.PLANNED, slot="mine", slot_id="s1")
+    log.write(slot_log.ASSIGNING, before="p1", pickle="p3")
+    log.write(slot_log.READ_BACK, pickle="p3")
+    log.write(slot_log.TRIGGERED, pickle="p3", trigger="t1")
+    log.path.write_bytes(log.path.read_bytes()[:cut])
+    steps = [entry.step for entry in log.entries]
+    assert steps == ["planned", "assigning", "read back", "triggered"][: len(steps)]
+    derived = receipt.derive(log.entries, SHA)
+    assert list(derived["times"]) == steps
+    assert derived["known"] == ("read back" in steps)
+    assert derived["previous"] == ("p1" if "read back" in steps else None)
+    assert derived["trigger"] == ("t1" if "triggered" in steps else None)
+
+
+def test_lines_that_are_written_at_once_are_all_there(tmp_path: Path) -> None:
+    with futures.ThreadPoolExecutor(max_workers=8) as pool:
+        for number in range(200):
+            pool.submit(SlotLog(tmp_path / "log.jsonl").write, slot_log.PUT, filename=f"{number}" * 100)
+    names = {entry.text("filename") for entry in slot_log.read(tmp_path / "log.jsonl")}
+    assert names == {f"{number}" * 100 for number in range(200)}
 
 
 def test_of_a_log_that_has_grown_large_the_end_is_read(tmp_path: Path) -> None:
@@ -266,10 +292,19 @@ def test_journals_and_receipts_of_a_stranger_are_left_out_and_block_nothing(tmp_
     (receipts / "large.json").write_text(json.dumps({**facts, "times": {"assigning": "x" * 100_000}}))
     (receipts / "odd.json").write_text(json.dumps({**facts, "times": {"assigning": ["x"]}}))
     paints = {"format": 1, "at": "1", "step": "assigning", "slot_id": "s1", "pickle": "p3", "before": "\x1b[2J"}
-    (folder / "journal-1-x.jsonl").write_text(json.dumps(paints))
+    calls = {"format": 1, "at": "2", "step": "webhook taken", "slot_id": "s1", "address": "https://theirs.example"}
+    (folder / "journal-1-x.jsonl").write_text(f"{json.dumps(paints)}\n{json.dumps(calls)}\n")
+    (folder / "journal-2-x.jsonl").write_text(json.dumps({**paints, "slot_id": "of another account", "slot": "mine"}))
+    behind = tmp_path / "dist" / "link"
+    behind.mkdir()
+    (behind / "receipts").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "3-x.json").write_text(json.dumps({**facts, "times": {"assigning": "1"}}))
     old_records.move(tmp_path, [SLOT])
     kept: Sequence[LogEntry] = slot_log.of(SLOT).entries
     assert [(entry.step, entry.facts.get("before", "")) for entry in kept] == [("assigning", "")]
+    assert sorted(path.name for path in folder.glob("journal-*")) == ["journal-0-x.jsonl", "journal-2-x.jsonl"]
+    assert (tmp_path / "elsewhere" / "3-x.json").exists()
     assert sorted(path.name for path in receipts.iterdir()) == ["deep.json", "fifo.json", "large.json", "link.json"]
 
 
