@@ -66,18 +66,18 @@ def move(root: Path, slots: Iterable[Slot]) -> None:
     ]
     slots = tuple(slots)
     for folder, key in sorted(set(found)):
-        if not _is_in_use(folder, key):
-            _move(folder, key, slots)
+        used = [folder / f".upload-{key}.lock", folder / f".register-{key[:12]}.lock"]
+        if not any(map(_is_held, used)):  # else such a version is uploading right now
+            _move(folder, key, slots, used)
 
 
-def _is_in_use(folder: Path, key: str) -> bool:
-    """Tell whether such a version is uploading right now."""
+def _is_held(lock: Path) -> bool:
     with contextlib.suppress(errors.LockError):  # it is not a lock file of this tool
-        return locks.is_held(folder / f".upload-{key}.lock")
+        return locks.is_held(lock)
     return False
 
 
-def _move(folder: Path, key: str, slots: Sequence[Slot]) -> None:
+def _move(folder: Path, key: str, slots: Sequence[Slot], used: Sequence[Path]) -> None:
     journal, receipt = folder / f"{_JOURNAL}{key}.jsonl", folder / _RECEIPTS / f"{key}.json"
     kept = _read_receipt(receipt)
     entries = [entry for entry in slot_log.read(journal) if entry.step in _STEPS]
@@ -90,14 +90,14 @@ def _move(folder: Path, key: str, slots: Sequence[Slot]) -> None:
     try:
         paths.write_atomically(path, b"".join(entry.line() + b"\n" for entry in merged))
         path.chmod(0o600)
-        for old in (journal, *([receipt] if kept else []), *folder.glob(f".upload-{key}.lock")):
-            old.unlink(missing_ok=True)
     except OSError as error:
         raise errors.ArtifactError(
-            f"{journal}: cannot be moved into {path} ({error.strerror}); free some space or fix the permissions, then "
-            "run it again"
+            f"{path}: cannot be written ({error.strerror}), and {journal} belongs into it; free some space or fix the "
+            "permissions, then run it again"
         ) from error
-    with contextlib.suppress(OSError):  # others are left there
+    with contextlib.suppress(OSError):  # what is left there is moved once more, which changes nothing
+        for old in (journal, *([receipt] if kept else []), *used):
+            old.unlink(missing_ok=True)
         receipt.parent.rmdir()
 
 

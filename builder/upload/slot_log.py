@@ -64,8 +64,8 @@ _OUTCOMES = {
 }
 """For :meth:`SlotLog.write_once`: the steps of which the newest says what holds now."""
 _RESERVED_BYTES = 1 << 16
-_READ_BYTES = 1 << 22
-"""The end of a log that is read: more than ten thousand lines."""
+_READ_BYTES = 1 << 20
+"""The end of a log that is read: some thousand lines, of hundreds of uploads."""
 # A link is not followed: what it names would be written to. A FIFO is not waited for.
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -202,7 +202,7 @@ def of(
 
 
 def read(path: Path) -> Sequence[LogEntry]:
-    """Return the lines of a log, at least its last ten thousand; what a killed writer left of a line is left out."""
+    """Return the lines of a log (of a large one, its end); half a line that a killed writer left is skipped."""
     try:
         with untrusted.open_file(path, most=sys.maxsize) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
