@@ -26,9 +26,11 @@ def run(options: argparse.Namespace) -> int:
     """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
     from builder.net import download as stage  # noqa: PLC0415 - the network
     from builder.tournament import slots  # noqa: PLC0415
+    from builder.upload import old_records  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = named_pickle.pickle_of(api, slots.find(api, options.name))
+        old_records.move(Path.cwd(), api.seen.slots if api.seen else ())
         target = Path(options.to or stage.local_name(pickle.filename)).absolute()
         if target.is_dir():
             target /= stage.local_name(pickle.filename)
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"{came.path}  ({terminal.size(came.size)})")
     terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
     if all(good is None for good, _ in findings):
-        print("  nothing is on record here to compare it with: no digits of its hash, nothing of it in dist/*/")
+        print("  nothing is on record here to compare it with: no digits of its hash, nothing in dist/*/ or a log")
     print("  it holds code: unpickle it nowhere but in its image (`python -m builder why` runs it there)")
     return 1 if bad else 0
 
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
     """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
     from builder.net import download as stage  # noqa: PLC0415
-    from builder.upload import receipt  # noqa: PLC0415
+    from builder.upload import slot_log  # noqa: PLC0415
 
     root, digits = Path.cwd(), stage.digits_of(pickle.filename)
     if digits and came.sha256.startswith(digits):
@@ -70,10 +72,14 @@ def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Itera
         yield False, f"the digits in its name: {digits}"
     elif digits:
         yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
-    for path, said in receipt.read_all(root):
-        if said.get("pickle") == pickle.id:
-            name = shlex.quote(escape(path.relative_to(root)))
-            yield said.get("sha256") == came.sha256, f"the receipt {name}: {said.get('sha256')}"
+    for path, entries in slot_log.read_all():
+        ran = {
+            entry.text("sha256")
+            for entry in entries
+            if entry.text("pickle") == pickle.id and entry.step == slot_log.READ_BACK
+        }
+        for sha256 in sorted(ran - {""}):
+            yield sha256 == came.sha256, f"the upload log {shlex.quote(escape(path))}: {sha256}"
     for path, found in artifact.recorded(root):
         if found.pickle.sha256 == came.sha256:
             yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"

@@ -93,14 +93,13 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
 
 
 def known_digits(filename: str, root: Path) -> str | None:
-    """Return the digits of the hash in a stored name, where something below ``dist`` says that they are of one."""
+    """Return the digits of the hash in a stored name, if a manifest below ``dist`` or a slot's log has that hash."""
     from builder.net import download as stage  # noqa: PLC0415
-    from builder.upload import receipt  # noqa: PLC0415
+    from builder.upload import slot_log  # noqa: PLC0415
 
     digits = stage.digits_of(filename)
     if digits is None:
         return None
     hashes = [found.pickle.sha256 for _, found in artifact.recorded(root)]
-    hashes += [str(said.get("sha256")) for _, said in receipt.read_all(root)]
-    hashes += [path.name.removeprefix("journal-") for path in (root / "dist").glob(f"*/journal-{digits}-*")]
+    hashes += [entry.text("sha256") for _, entries in slot_log.read_all() for entry in entries]
     return digits if any(sha256.startswith(digits) for sha256 in hashes) else None

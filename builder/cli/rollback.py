@@ -21,28 +21,30 @@ _SHOWN = 10
 
 
 def run(options: argparse.Namespace) -> int:
-    """Have a slot run what it ran before, as its log, receipts and journals say; else what a person chooses."""
+    """Have a slot run what it ran before, as its log says; else what a person chooses."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
-    from builder.upload import assign, history, plan, slot_log, webhook  # noqa: PLC0415
+    from builder.upload import assign, checks, old_records, plan, slot_log, webhook  # noqa: PLC0415
 
     root, name, named_by = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
-        slot = slots.find_slot(api.account(), name, named_by=named_by)
+        account = api.account()
+        slot = slots.find_slot(account, name, named_by=named_by)
         slots.check_usable(slot)
-        known = history.find(root, slot)
+        old_records.move(root, account.slots)
+        log = slot_log.of(slot, api.now)
+        change = slot_log.last_change(log.entries, assign.identity(slot))
         if options.to:
             wanted: str | None = slots.find_pickle(api, options.to).id
-        elif known:
-            wanted = known.pickle
+        elif change:
+            wanted = change.text("before") or None
         else:
-            wanted = _choose(slot, history.earlier(api, slot))
+            wanted = _choose(slot, checks.find_earlier(api, slot))
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
-        facts = slot_change.follows(slot, pickle, source=str(known.source) if known and not options.to else "")
+        facts = slot_change.follows(slot, pickle, source=str(log.path) if change and not options.to else "")
         facts.append("         what was submitted already is not taken back")
         # A slot that ran no pickle may have had a machine called in its place.
-        entries = slot_log.of(slot).entries
-        hook = None if wanted or slot.webhook else slot_log.webhook_before(entries, assign.identity(slot))
+        hook = None if wanted or slot.webhook else slot_log.webhook_before(log.entries, assign.identity(slot))
         if hook:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.identity(slot) == wanted:
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         with assign.reporting(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:
-                webhook.put_back(api, now, hook, progress)
+                webhook.put_back(api, now, hook, progress, log)
     return slot_change.tell(slot, now, said, json_wanted=options.json)
 
 

@@ -8,7 +8,6 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from builder import errors
 from builder.cli import api_session, consent, listing, named_pickle, terminal
 from builder.text import one_line
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from builder import tournament
     from builder.progress import Progress
     from builder.upload import waiting
-
-_LOOKS = (0.0, 1.0, 2.0, 4.0)
-"""Seconds before each look for a run: what was begun may be listed a little later."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -94,46 +90,16 @@ def _begin(
     Raises:
         errors.UnansweredError: The answer was lost, and no new run is listed.
     """
+    from builder.upload import runs  # noqa: PLC0415
+
     try:
-        answer = api.trigger(pickle.id, slot.id if slot else None, validation=validation)
-    except errors.UnansweredError as error:
-        if not error.sent:
-            raise
-        begun = _find_begun(api, pickle, _LOOKS)
-        if begun is None:
-            raise errors.UnansweredError(
-                error.what,
-                remedy="whether a run was begun nobody can say, and none is listed: look again (`python -m builder "
-                f"logs {pickle.id}` names the newest) before another is begun",
-                sent=True,
-            ) from error
-        return begun
+        return runs.order(api, pickle, slot.id if slot else None, validation=validation, sleep=time.sleep)
     except KeyboardInterrupt as stopped:
         stopped.add_note(
             f"whether a run was begun is not known: `python -m builder logs {pickle.id}` names the newest; look before "
             "another is begun"
         )
         raise
-    return _newest_but(pickle, answer) or _find_begun(api, pickle, _LOOKS[:1])
-
-
-def _find_begun(
-    api: tournament.Tournament, before: tournament.UploadedPickle, looks: Sequence[float]
-) -> tournament.Trigger | None:
-    """Look for a run that was not there before."""
-    for pause in looks:
-        time.sleep(pause)
-        begun = _newest_but(before, api.pickle(before.id))
-        if begun is not None:
-            return begun
-    return None
-
-
-def _newest_but(before: tournament.UploadedPickle, now: tournament.UploadedPickle | None) -> tournament.Trigger | None:
-    from builder.tournament import status  # noqa: PLC0415
-
-    known = {one.id for one in before.triggers}
-    return next((one for one in status.newest(now.triggers if now else ()) if one.id not in known), None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

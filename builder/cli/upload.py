@@ -31,7 +31,7 @@ _LOG_LINES = 12
 
 def run(options: argparse.Namespace) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import journal, refusals  # noqa: PLC0415 - the command alone
+    from builder.upload import refusals, slot_log  # noqa: PLC0415 - the command alone
 
     chosen = target.find(project.choose(options.target))
     with terminal.progress() as progress:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
         if options.dry_run:
             return _upload(options, chosen, made, proof, progress)
-        with journal.reserved(made.folder) as spare:
+        with slot_log.reserved() as spare:
             return _upload(options, chosen, made, proof, progress, spare=spare)
 
 
@@ -52,7 +52,7 @@ def _upload(
     *,
     spare: BinaryIO | None = None,
 ) -> int:
-    from builder.upload import assign, checks, deploy, journal, waiting  # noqa: PLC0415
+    from builder.upload import assign, checks, deploy, old_records, slot_log, waiting  # noqa: PLC0415
 
     root = chosen.config.root if chosen.config else Path.cwd()
     with api_session.connect(progress, root=root) as api, connections.connect(progress) as asked:
@@ -63,15 +63,13 @@ def _upload(
         named_by = "" if typed or chosen.config is None else f"upload.model of {chosen.config.file}"
         slot = checks.find_slot(account, wish.slot, create=wish.create, named_by=named_by)
         host = session.read_registry(root)
-        if options.dry_run:
+        if spare is None:
             plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
             _tell_plan(plan, proof.notes, json_wanted=options.json)
             return 0
         name = slot.name if slot else wish.slot
-        with (
-            assign.reporting(api, [slot.id if slot else name]),
-            journal.locked(made.folder, made.manifest.pickle.sha256, name),
-        ):
+        with assign.reporting(api, [slot.id if slot else name]), slot_log.locked(name):
+            old_records.move(root, account.slots)
             plan = _agreed(
                 api,
                 checks.make(api, account, wish, asked, host),
@@ -79,16 +77,8 @@ def _upload(
                 lambda plan: _compared(plan, chosen, api, root, progress),
                 yes=options.yes,
             )
-            path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
-            done = deploy.deploy(
-                deploy.UploadTask(
-                    plan=plan,
-                    api=api,
-                    journal=journal.Journal(path, spare, clock=api.now),
-                    progress=progress,
-                    patience=waiting.PollPolicy(total=options.wait),
-                )
-            )
+            patience = waiting.PollPolicy(total=options.wait)
+            done = deploy.deploy(plan, api, progress, spare=spare, patience=patience)
         plan = _at_the_end(api, plan, done)
     _tell(done, plan, json_wanted=options.json)
     return 1 if done.failure else 0
@@ -228,7 +218,7 @@ def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
             "slot": done.slot.name,
             "pickle": done.pickle.id,
             "good": failure is None,
-            "receipt": done.receipt.data() if done.receipt else None,
+            "receipt": done.receipt,
             "log": list(failure.log if failure else done.log),
             "failure": failure.data() if failure else None,
         }
@@ -280,6 +270,6 @@ def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
         print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
     if run and status.had_no_round(run):
         print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.round_line(plan.round, plan.now)}')
-    if done.receipt and done.receipt.previous:
-        print(f"before: {done.receipt.previous}; back: python -m builder rollback {name}")
+    if done.receipt and done.receipt["previous"]:
+        print(f"before: {one_line(done.receipt['previous'])}; back: python -m builder rollback {name}")
     print(f"{plan.wish.made.folder / 'receipt.json'}")

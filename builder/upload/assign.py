@@ -16,13 +16,14 @@ from builder import errors, interrupts, tournament
 from builder.net import retry
 from builder.text import one_line
 from builder.tournament.slots import match_slot
-from builder.upload import journal, slot_log
+from builder.upload import slot_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
+    from builder.upload.slot_log import SlotLog
 
 _ORDER = retry.RetryPolicy(attempts=3, first=0.5, longest=60.0)
 _PAUSES = (0.0, 0.5, 1.0, 2.0, 4.0)
@@ -61,32 +62,37 @@ def assign_and_read_back(
         errors.NetworkError: The same, for want of an answer.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
     """
-    with changed(api, slot, pickle, progress, sleep=sleep) as now:
+    with changed(api, slot, pickle, progress, slot_log.of(slot, api.now), sleep=sleep) as now:
         return now
 
 
 @contextlib.contextmanager
 def changed(
-    api: Tournament, slot: Slot, pickle: str | None, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
+    api: Tournament,
+    slot: Slot,
+    pickle: str | None,
+    progress: Progress,
+    log: SlotLog,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Slot]:
     """Have a slot run a pickle, and keep to that only if what is done meanwhile holds too.
 
     Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
     it had.
     """
-    log = slot_log.of(slot, api.now)
-    log.write(journal.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
+    log.write(slot_log.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
     try:
         _check_answer(_order(api, slot.id, pickle), slot, pickle)
         yield _read_back(api, slot, pickle, sleep)
     except errors.BuilderError as error:
         with interrupts.held_back():
             late = isinstance(error, errors.UnansweredError) and error.sent
-            give_back(api, slot, progress, because=str(error), late=late, sleep=sleep)
-        raise retold(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
+            give_back(api, slot, progress, log, because=str(error), late=late, sleep=sleep)
+        raise with_message(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.held_back():
-            give_back(api, slot, progress, because="it was interrupted", late=True, sleep=sleep)
+            give_back(api, slot, progress, log, because="it was interrupted", late=True, sleep=sleep)
         error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
 
@@ -130,6 +136,7 @@ def give_back(
     api: Tournament,
     slot: Slot,
     progress: Progress,
+    log: SlotLog,
     *,
     because: str,
     late: bool = False,
@@ -141,6 +148,7 @@ def give_back(
         api: The tournament.
         slot: As it was read.
         progress: Told that this goes on.
+        log: The slot's.
         because: What went wrong, for the message where this does too.
         late: An order without an answer may yet take effect, so that this one is given though the slot still runs
             what it ran.
@@ -163,7 +171,7 @@ def give_back(
             sleep(_PAUSES[attempt + 1])
         else:
             with contextlib.suppress(errors.ArtifactError):  # it is done, and the log merely knows less
-                slot_log.of(slot, api.now).write(journal.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
+                log.write(slot_log.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
     raise NotGivenBackError(
@@ -196,7 +204,7 @@ def find(api: Tournament, slot: Slot) -> Slot:
     return found
 
 
-def retold(error: errors.BuilderError, text: str) -> errors.BuilderError:
+def with_message(error: errors.BuilderError, text: str) -> errors.BuilderError:
     """Return an error that exits as this one does, with another text."""
     if isinstance(error, errors.TokenError):
         return errors.TokenError(text)

@@ -48,14 +48,10 @@ def find_slot(account: Account, wish_slot: str, *, create: bool, named_by: str =
         errors.UsageError: There is none, and none is to be made; or the name will not do.
     """
     if not create:
-        found = slots.match_slot(account, wish_slot)
-        if found is None:
-            source = f" ({named_by})" if named_by else ""
-            raise errors.UsageError(
-                f"{one_line(wish_slot)}{source}: {slots.no_slot(account, wish_slot)}; `--create` (make: CREATE=1) "
-                "makes a new one"
-            )
-        return found
+        try:
+            return slots.find_slot(account, wish_slot, named_by=named_by)
+        except errors.UsageError as error:
+            raise errors.UsageError(f"{error}; `--create` (make: CREATE=1) makes a new one") from error
     # Made by an earlier run that did not end, perhaps: then it is there, and is used.
     classic = [slot for slot in account.slots if slot.tournament == tournament.CLASSIC]  # names are unique in each
     found = slots.match_slot(dataclasses.replace(account, slots=tuple(classic)), wish_slot)
@@ -188,6 +184,12 @@ def find_upload(
     order = {True: 0, None: 1, False: 2}
     ours = slot.id if slot else ""
     return min(matching, key=lambda one: (order[is_good(one)], one.owner != ours), default=None)
+
+
+def find_earlier(api: Tournament, slot: Slot) -> list[UploadedPickle]:
+    """Return the valid pickles that were uploaded for a slot and that it does not run now, the newest first."""
+    now = slot.pickle.id if slot.pickle else None
+    return [one for one in api.pickles(slot.id) if is_good(one) is True and one.id != now]
 
 
 def is_good(pickle: UploadedPickle) -> bool | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -103,7 +104,7 @@ def read_csv(content: bytes) -> dict[str, float]:
 def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Likeness:
     """Correlate two models' predictions of the rows that both predicted."""
     common = sorted(new.keys() & old.keys())
-    first, second = (np.array([one[row] for row in common], dtype=np.float64) for one in (new, old))
+    first, second = (_to_one([predictions[row] for row in common]) for predictions in (new, old))
     return Likeness(
         rows=len(common), pearson=_correlation(first, second), spearman=_correlation(_ranks(first), _ranks(second))
     )
@@ -122,27 +123,21 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _ranks(values: Any) -> Any:
+def _to_one(values: list[float]) -> list[float]:
+    """Scale to 1 at most: squares of very large or very small values would leave the range of a double."""
+    largest = max(map(abs, values), default=0.0) or 1.0
+    return [value / largest for value in values]
+
+
+def _ranks(values: list[float]) -> list[float]:
     """Return average ranks."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, indices, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
-    return (ends - (counts - 1) / 2)[where]
+    return [float(rank) for rank in (ends - (counts - 1) / 2)[indices]]
 
 
-def _correlation(first: Any, second: Any) -> float | None:
-    if len(first) < 2:
+def _correlation(first: list[float], second: list[float]) -> float | None:
+    try:
+        return statistics.correlation(first, second)
+    except statistics.StatisticsError:  # fewer than two rows, or the same value in each
         return None
-    # To one scale first: squares of what is very large or very small would leave the range of a double.
-    centred = [_scaled(one) for one in (first, second)]
-    lengths = [float(np.sqrt(np.dot(one, one))) for one in centred]
-    if min(lengths) <= 0:
-        return None
-    return float(np.clip(np.dot(centred[0], centred[1]) / (lengths[0] * lengths[1]), -1, 1))
-
-
-def _scaled(values: Any) -> Any:
-    if np.ptp(values / 2) == 0:
-        return np.zeros(len(values))
-    halves = values / 2
-    spread = halves - halves.mean()
-    return spread / np.abs(spread).max()

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 
 from builder import errors, locks, tournament
 from builder.text import one_line
-from builder.upload import checks, journal, plan, storage
+from builder.upload import checks, plan, slot_log, storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from builder.progress import Progress
     from builder.tournament import FileAuth, Slot, Tournament, UploadedPickle
-    from builder.upload.journal import Journal
     from builder.upload.plan import UploadPlan
+    from builder.upload.slot_log import LogEntry, SlotLog
+    from builder.upload.waiting import PollPolicy
 
 SOURCE = "numerai-builder"
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
@@ -31,52 +32,60 @@ _SENDINGS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registering:
-    """One pickle on its way to one record.
+class UploadTask:
+    """One pickle on its way into one slot.
 
     Attributes:
-        slot: For which it is registered.
-        sleep: Waits between looks.
+        plan: What was agreed to.
+        slot: As it was planned, or as it was created since.
+        log: The slot's log, for this pickle.
         terms: How patient sending the bytes is.
+        patience: How patient the validation and the run are waited for.
+        sleep: Waits, everywhere else.
     """
 
     plan: UploadPlan
     slot: Slot
     api: Tournament
-    journal: Journal
+    log: SlotLog
     progress: Progress
     terms: storage.TransferPolicy
+    patience: PollPolicy
     sleep: Callable[[float], None]
 
+    @property
+    def sha256(self) -> str:
+        """The pickle's hash."""
+        return self.plan.wish.made.manifest.pickle.sha256
 
-def register(task: Registering) -> str:
+
+def register(task: UploadTask) -> str:
     """Return the id of the record: the one that is there, or a new one.
 
     Raises:
-        errors.ArtifactError: The file changed while it was sent, or the journal cannot be written.
+        errors.ArtifactError: The file changed while it was sent, or the log cannot be written.
         errors.NetworkError: It could not be stored or registered; running again goes on.
         errors.RefusedError: A stake came or a round opened since it was agreed to.
     """
     if task.plan.existing is not None:
-        task.journal.write(journal.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
+        task.log.write_once(slot_log.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
         return task.plan.existing.id
-    made = task.plan.wish.made
-    lock = made.folder / f".register-{made.manifest.pickle.sha256[:12]}.lock"
+    lock = slot_log.registration_lock(task.sha256)
     with locks.hold(
         lock, lambda holder: task.progress.note(f"waiting for another upload of this pickle to register it ({holder})")
     ):
-        return _recover(task) or _made_meanwhile(task) or _create(task, _stored(task))
+        return _recover(task) or _find_concurrent(task) or _create(task, _store(task))
 
 
-def check(task: Registering, pickle: UploadedPickle) -> None:
+def check(task: UploadTask, pickle: UploadedPickle) -> None:
     """Make sure that a record is what was planned, whichever way it was found: else nothing may come to run it.
 
     Raises:
         errors.ApiError: It is of another file, or for another image or data version.
     """
     planned = task.plan
-    stored = {one.text("filename") for one in task.journal.entries if one.step in {journal.PUT, journal.CREATED}}
-    is_ours = planned.wish.made.manifest.pickle.sha256[:12] in pickle.filename or pickle.filename in stored
+    stored = {one.text("filename") for one in task.log.uploads if one.step in {slot_log.PUT, slot_log.CREATED}}
+    is_ours = task.sha256[:12] in pickle.filename or pickle.filename in stored
     if is_ours and _is_for(task, pickle):
         return
     said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
@@ -87,12 +96,12 @@ def check(task: Registering, pickle: UploadedPickle) -> None:
     )
 
 
-def _recover(task: Registering) -> str | None:
-    """Return the record of a registration that the journal says was sent, where the plan's list missed it."""
-    last = _last(task, task.journal.entries)
+def _recover(task: UploadTask) -> str | None:
+    """Return the record of a registration that the log says was sent, where the plan's list missed it."""
+    last = _last(task, task.log.uploads)
     if last is None:
         return None
-    if last.step == journal.CREATE_SENT:
+    if last.step == slot_log.CREATE_SENT:
         return _find(task, last.text("filename"), set(last.text("known").split()))
     if task.plan.wish.again:
         return None
@@ -100,33 +109,31 @@ def _recover(task: Registering) -> str | None:
     return found.id if found is not None and _is_for(task, found) else None
 
 
-def _made_meanwhile(task: Registering) -> str | None:
+def _find_concurrent(task: UploadTask) -> str | None:
     """Return the record that an upload of the same pickle to another slot made since this one was planned."""
-    made = task.plan.wish.made
-    for path in journal.paths(made.folder, made.manifest.pickle.sha256):
-        last = _last(task, journal.read(path)) if path != task.journal.path else None
+    for path, entries in slot_log.read_all():
+        last = _last(task, slot_log.about_pickle(entries, task.sha256)) if path != task.log.path else None
         if last is None:
             continue
-        every = task.api.pickles() if last.step == journal.CREATE_SENT else (task.api.pickle(last.text("pickle")),)
+        every = task.api.pickles() if last.step == slot_log.CREATE_SENT else (task.api.pickle(last.text("pickle")),)
         for one in every:
             if one is None or one.filename != last.text("filename") or not _is_for(task, one):
                 continue
             if not (task.plan.wish.again and checks.is_good(one) is False):
                 task.progress.note(f"another upload of it made {plan.named(one)}, which is used")
-                task.journal.write(journal.CREATED, pickle=one.id, filename=one.filename)
+                task.log.write(slot_log.CREATED, pickle=one.id, filename=one.filename)
                 return one.id
     return None
 
 
-def _last(task: Registering, entries: Sequence[journal.JournalEntry]) -> journal.JournalEntry | None:
+def _last(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
     """Return the newest line on a registration, sent or done, for the same image and data version."""
-    steps = (journal.CREATE_SENT, journal.CREATED)
-    return next((one for one in reversed(_lines(task, entries)) if one.step in steps), None)
+    return slot_log.last(_lines(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
 
 
-def _stored(task: Registering) -> str:
+def _store(task: UploadTask) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = next((one for one in reversed(_lines(task, task.journal.entries)) if one.step == journal.PUT), None)
+    put = slot_log.last(_lines(task, task.log.uploads), slot_log.PUT)
     if put and _age(task, put) < _KEPT_SECONDS and not _is_registered(task, put):
         return put.text("filename")
     recorded = task.plan.wish.made.manifest.pickle
@@ -143,19 +150,19 @@ def _stored(task: Registering) -> str:
         renew=lambda: _authorise(task),
         patience=task.terms,
     )
-    task.journal.write(journal.PUT, filename=sent.filename)
+    task.log.write(slot_log.PUT, filename=sent.filename)
     return sent.filename
 
 
-def _authorise(task: Registering) -> FileAuth:
+def _authorise(task: UploadTask) -> FileAuth:
     auth = task.api.upload_auth(task.plan.filename, task.slot.id)
     if not auth.filename:
         raise errors.ApiError(f"{task.api.client.where}: where to put the pickle: the answer has no filename")
-    task.journal.write(journal.AUTHORISED, filename=auth.filename)
+    task.log.write(slot_log.AUTHORISED, filename=auth.filename)
     return auth
 
 
-def _create(task: Registering, filename: str) -> str:
+def _create(task: UploadTask, filename: str) -> str:
     """Register a stored file; after an answer that was lost, look for the record before anything is sent again."""
     image, data_version = _ids(task)
     looked = 0
@@ -163,7 +170,7 @@ def _create(task: Registering, filename: str) -> str:
     known = {one.id for one in (task.api.pickles(task.slot.id) if task.plan.wish.again else ())}
     for attempt in range(1, _SENDINGS + 1):
         checks.check_agreed(task.api, task.plan, task.slot)
-        task.journal.write(journal.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
+        task.log.write(slot_log.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
         try:
             made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
@@ -179,7 +186,7 @@ def _create(task: Registering, filename: str) -> str:
                 task.sleep(pause)
                 continue
             made = found
-        task.journal.write(journal.CREATED, pickle=made, filename=filename)
+        task.log.write(slot_log.CREATED, pickle=made, filename=filename)
         return made
     raise AssertionError  # the loop returns or raises
 
@@ -195,44 +202,44 @@ def _not_registered(error: errors.UnansweredError, attempt: int, looked: int) ->
     )
 
 
-def _find(task: Registering, filename: str, known: Collection[str]) -> str | None:
+def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None:
     """Return the id of the record with a stored name, if there is a new one for this image and data version."""
     for pause in _LOOKS:
         task.sleep(pause)
         task.progress.step("looking whether it was registered")
         for one in task.api.pickles(task.slot.id):
             if filename and one.filename == filename and one.id not in known and _is_for(task, one):
-                task.journal.write(journal.CREATED, pickle=one.id, filename=filename)
+                task.log.write(slot_log.CREATED, pickle=one.id, filename=filename)
                 return one.id
     return None
 
 
-def _ids(task: Registering) -> tuple[str, str]:
+def _ids(task: UploadTask) -> tuple[str, str]:
     return task.plan.image.id, task.plan.data_version.id
 
 
-def _is_for(task: Registering, pickle: UploadedPickle) -> bool:
+def _is_for(task: UploadTask, pickle: UploadedPickle) -> bool:
     return (pickle.image_id, pickle.data_version_id) == _ids(task)
 
 
-def _lines(task: Registering, entries: Sequence[journal.JournalEntry]) -> list[journal.JournalEntry]:
+def _lines(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
     """Return what was written down for the same image and data version: no record for another is any of ours."""
     found, ours = [], False
     for one in entries:
-        if one.step == journal.PLANNED:
-            ours = (one.text("image"), one.text("data_version")) == _ids(task)
+        if one.step == slot_log.PLANNED:
+            ours = (one.text("image_id"), one.text("data_version_id")) == _ids(task)
         elif ours:
             found.append(one)
     return found
 
 
-def _is_registered(task: Registering, put: journal.JournalEntry) -> bool:
-    """Tell whether the journal knows a record of this file: then it is no longer free to register."""
+def _is_registered(task: UploadTask, put: LogEntry) -> bool:
+    """Tell whether the log knows a record of this file: then it is no longer free to register."""
     name = put.text("filename")
-    return not name or any(one.step == journal.CREATED and one.text("filename") == name for one in task.journal.entries)
+    return not name or any(one.step == slot_log.CREATED and one.text("filename") == name for one in task.log.uploads)
 
 
-def _age(task: Registering, put: journal.JournalEntry) -> float:
+def _age(task: UploadTask, put: LogEntry) -> float:
     """Return how many seconds ago a file was stored, by the API's clock (which expires it)."""
     then = tournament.read_time(put.at)
     return abs((task.api.now() - then).total_seconds()) if then else _KEPT_SECONDS

@@ -106,12 +106,9 @@ def validated(
         identity,
         progress,
         patience,
-        word=lambda pickle: _said(
-            f"validation: {pickle.validation or 'no word yet'}", standing.newest(pickle.triggers)
-        ),
-        status=lambda pickle: pickle.validation,
-        settled=lambda pickle: checks.is_good(pickle) is not None,
-        record=lambda status: record("validation", status),
+        what="validation",
+        view=lambda pickle: _View(pickle.validation, standing.newest(pickle.triggers)[:1], checks.is_good(pickle)),
+        record=record,
     )
 
 
@@ -144,31 +141,12 @@ def run(
     def find(pickle: UploadedPickle) -> Trigger | None:
         return next((one for one in pickle.triggers if one.id == trigger), None)
 
-    def word(pickle: UploadedPickle) -> str:
+    def view(pickle: UploadedPickle) -> _View:
         found = find(pickle)
-        return _said(f"run: {found.status or 'no word yet'}", [found]) if found else "run: not listed"
+        return _View(found.status, [found], standing.judge_run(found)) if found else _View("", [], None, listed=False)
 
-    def status(pickle: UploadedPickle) -> str:
-        found = find(pickle)
-        return found.status if found else ""
-
-    def settled(pickle: UploadedPickle) -> bool:
-        found = find(pickle)
-        return found is not None and standing.judge_run(found) is not None
-
-    found = find(
-        _watch(
-            api,
-            identity,
-            progress,
-            patience,
-            word=word,
-            status=status,
-            settled=settled,
-            record=lambda status: record("run", status),
-            resume=resume,
-        )
-    )
+    settled = _watch(api, identity, progress, patience, what="run", view=view, record=record, resume=resume)
+    found = find(settled)
     if found is None:
         raise AssertionError  # it is settled
     return found
@@ -226,9 +204,19 @@ def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFail
         return ()
 
 
-def _said(word: str, runs: Sequence[Trigger]) -> str:
-    """Return a status, with what the newest of these runs said last."""
-    return "; ".join(map(one_line, (word, *(runs[0].descriptions[-1:] if runs else ()))))
+@dataclass(frozen=True)
+class _View:
+    """What is watched of a pickle: its status, the run that says more, and whether it is good (None: not settled)."""
+
+    status: str
+    runs: Sequence[Trigger]
+    good: bool | None
+    listed: bool = True
+
+    def text(self, what: str) -> str:
+        """Return the status, with what the run said last."""
+        status = f"{what}: {self.status or 'no word yet'}" if self.listed else f"{what}: not listed"
+        return "; ".join(one_line(text) for text in (status, *(self.runs[0].descriptions[-1:] if self.runs else ())))
 
 
 def _watch(
@@ -237,10 +225,9 @@ def _watch(
     progress: Progress,
     patience: PollPolicy,
     *,
-    word: Callable[[UploadedPickle], str],
-    status: Callable[[UploadedPickle], str],
-    settled: Callable[[UploadedPickle], bool],
-    record: Callable[[str], None],
+    what: str,
+    view: Callable[[UploadedPickle], _View],
+    record: Callable[[str, str], None],
     resume: str = _AGAIN,
 ) -> UploadedPickle:
     ends, wait, said, unknown = patience.clock() + patience.total, patience.first, "", ""
@@ -248,14 +235,15 @@ def _watch(
         while True:
             pickle, trouble = _look(api, identity)
             if pickle is not None:
-                text = word(pickle)
+                now = view(pickle)
+                text = now.text(what)
                 if text != said:
                     progress.note(text)
                 said = text
-                if tournament.is_unknown(status(pickle)) and status(pickle) != unknown:
-                    unknown = status(pickle)
-                    record(unknown)
-                if settled(pickle):
+                if tournament.is_unknown(now.status) and now.status != unknown:
+                    unknown = now.status
+                    record(what, unknown)
+                if now.good is not None:
                     return pickle
             progress.step(f"waiting for the tournament: {trouble or said}")
             left = ends - patience.clock()

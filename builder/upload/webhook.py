@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
+    from builder.upload.slot_log import SlotLog
 
 _POLICY = retry.RetryPolicy(attempts=4, first=0.5, longest=2.0)
 
 
 @contextlib.contextmanager
-def taken(api: Tournament, slot: Slot, progress: Progress) -> Iterator[None]:
+def taken(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iterator[None]:
     """Take the slot's webhook away for good, unless this fails: then it is put back.
 
     One that was taken away by an upload that did not end is put back too.
@@ -32,7 +33,6 @@ def taken(api: Tournament, slot: Slot, progress: Progress) -> Iterator[None]:
         errors.ArtifactError: Its address cannot be written down; nothing was changed.
         errors.NetworkError: It could not be taken away.
     """
-    log = slot_log.of(slot, api.now)
     address = slot.webhook or slot_log.pending_webhook(log.entries)
     if not address:
         yield
@@ -46,23 +46,23 @@ def taken(api: Tournament, slot: Slot, progress: Progress) -> Iterator[None]:
         yield
     except BaseException:
         with interrupts.held_back():
-            put_back(api, slot, address, progress)
+            put_back(api, slot, address, progress, log)
         raise
     log.write(slot_log.WEBHOOK_GONE, slot=slot.name)
 
 
-def put_back(api: Tournament, slot: Slot, address: str, progress: Progress) -> None:
+def put_back(api: Tournament, slot: Slot, address: str, progress: Progress, log: SlotLog) -> None:
     """Give the slot its webhook again; where that cannot be, a note says what to do by hand."""
     try:
         _set(api, slot, address)
     except errors.BuilderError as error:
         progress.note(
             f"note: the webhook of {slot.name} could NOT be put back ({error}); set it by hand at the tournament's "
-            f"site: its address is in the last lines of {slot_log.path_of(slot)}"
+            f"site: its address is in the last lines of {log.path}"
         )
         return
     with contextlib.suppress(errors.ArtifactError):  # then it is put back once more the next time
-        slot_log.of(slot, api.now).write(slot_log.WEBHOOK_BACK, slot=slot.name)
+        log.write(slot_log.WEBHOOK_BACK, slot=slot.name)
     progress.note(f"note: {slot.name} has its webhook again")
 
 

@@ -451,7 +451,7 @@ def test_trigger_that_nobody_can_tell_of_is_not_to_be_sent_again_unseen(
     code, out, err = seat("trigger", "staked", "--yes")
     assert (code, out) == (4, "")
     assert "run it again" not in err
-    assert "whether a run was begun nobody can say" in err
+    assert "could not confirm that the run started" in err
     assert f"logs {failed}" in err
     assert seat.changes() == ["triggerComputePickleUpload"]
 

@@ -16,6 +16,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import ssl
 import subprocess
 import sys
@@ -111,14 +112,22 @@ class Project:
         """Return what is registered under this pickle's hash."""
         return [one for one in self.sandbox.state.stored() if self.sha256[:12] in one.filename]
 
-    def journal(self, slot: str = "fresh") -> list[dict[str, Any]]:
-        """Return the journal's lines."""
-        path = self.folder / f"journal-{self.sha256[:12]}-{slot}.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines() if line]
+    def log_path(self, slot: str = "fresh") -> Path:
+        """Return the path of a slot's log."""
+        return self.logs_folder / f"{self.slot(slot).id}.jsonl"
 
-    def logs(self) -> list[Path]:
-        """Return the logs of slots on this machine."""
-        return sorted(Path(os.environ["XDG_STATE_HOME"], "numerai-builder", "slots").glob("*.jsonl"))
+    def log(self, slot: str = "fresh") -> list[dict[str, Any]]:
+        """Return the lines of a slot's log."""
+        return [json.loads(line) for line in self.log_path(slot).read_text().splitlines() if line]
+
+    @property
+    def logs_folder(self) -> Path:
+        """The folder of the slots' logs."""
+        return Path(os.environ["XDG_STATE_HOME"], "numerai-builder", "slots")
+
+    def forget(self) -> None:
+        """Remove the logs, as on another computer."""
+        shutil.rmtree(self.logs_folder, ignore_errors=True)
 
     def receipt(self) -> dict[str, Any]:
         """Return the receipt."""

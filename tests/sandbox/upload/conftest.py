@@ -36,8 +36,9 @@ def images() -> Iterator[str]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, sandbox: server.Sandbox, images: str) -> uploads.Project:
-    """A project, and the stand-in."""
+def project(tmp_path: Path, sandbox: server.Sandbox, images: str, monkeypatch: pytest.MonkeyPatch) -> uploads.Project:
+    """A project, and the stand-in; nothing was recorded on this computer yet."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return uploads.make(tmp_path / "project", sandbox, images)
 
 

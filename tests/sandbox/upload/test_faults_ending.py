@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert f"validation {project.sandbox.state.words.bad}" in out
     assert project.slot("running").pickle_id == before.id
     assert project.sandbox.requests.count(ASSIGN) == 0
-    assert project.journal("running")[-1]["step"] == "failed"
+    assert project.log("running")[-1]["step"] == "failed"
 
 
 def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
@@ -88,7 +89,7 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
         "validation: invalidated",
         f"validation: {project.sandbox.state.words.good}",
     ]
-    recorded = [(one["of"], one["status"]) for one in project.journal() if one["step"] == "unknown status"]
+    recorded = [(one["of"], one["status"]) for one in project.log() if one["step"] == "unknown status"]
     assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
@@ -138,11 +139,11 @@ def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> No
     assert code == 4
     assert "could NOT be given back" in err
     assert f"python -m builder assign running {before.id}" in err
-    assert [line["step"] for line in project.journal("running")][-1] == "assigning"
+    assert [line["step"] for line in project.log("running")][-1] == "assigning"
 
 
 def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
-    """By the journal alone, too: the slot's own log may be on another machine."""
+    """Also when ``dist`` is gone."""
     before = project.running()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
     other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
@@ -151,8 +152,7 @@ def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Proje
     assert (code, "could NOT be given back" in err) == (4, True)
     assert project.slot("running").pickle_id == project.records()[0].id
     project.sandbox.faults.clear()
-    for path in project.logs():
-        path.unlink()
+    shutil.rmtree(project.folder)
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.slot("running").pickle_id == before.id
 
@@ -181,7 +181,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 """
 
 
-def test_row_28_no_space_for_the_journal(project: Project) -> None:
+def test_row_28_no_space_for_the_log(project: Project) -> None:
     done = uploads.python(LITTLE_SPACE, project.root, **project.environment())
     assert done.returncode == 2
     assert "free some space" in done.stderr
@@ -189,10 +189,10 @@ def test_row_28_no_space_for_the_journal(project: Project) -> None:
 
 
 def _kept(project: Project, process: subprocess.Popen[str]) -> int:
-    """Return the bytes on the disk that a process keeps beside the pickle, under a name or none."""
+    """Return the bytes on the disk that a process keeps beside the logs."""
     opened = [one for one in Path(f"/proc/{process.pid}/fd").iterdir() if one.is_file() and one.stat().st_nlink == 0]
-    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.folder}/")]
-    return sum(one.stat().st_size for one in (*nameless, *project.folder.glob(".journal-space*")))
+    nameless = [one for one in opened if str(one.readlink()).startswith(f"{project.logs_folder}/")]
+    return sum(one.stat().st_size for one in nameless)
 
 
 def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) -> None:
@@ -207,7 +207,9 @@ def test_row_28_the_space_is_not_taken_by_one_that_is_refused(project: Project) 
         project.sandbox.faults.release()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert not list(project.folder.glob(".journal-space*"))
+    assert [path.name for path in project.logs_folder.iterdir() if not path.name.startswith(".")] == [
+        project.log_path().name
+    ]
 
 
 @pytest.mark.parametrize("kind", ["signature", "expired"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,10 +61,14 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
 
 
 def test_row_23_the_second_says_who_holds_it(project: Project) -> None:
+    """Also from another copy of the project, and of another pickle: the slot is held."""
+    other = dataclasses.replace(project, root=project.root.with_name("copy"))
+    shutil.copytree(project.root, other.root)
+    other.replace_pickle(b"another pickle")
     project.sandbox.faults.add("PUT", faults.stall())
     with project.start("upload", "configs/small.yaml", "--model", "fresh", "--yes") as process:
         project.sandbox.requests.wait_for("PUT")
-        code, out, err = project.upload()
+        code, out, err = other.upload()
         project.sandbox.faults.release()
         _, first = process.communicate(timeout=60)
     assert (code, out) == (5, "")
@@ -152,7 +158,7 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     assert project.slot().pickle_id not in {None, other.id}
 
 
-def test_a_stored_name_without_the_hash_is_known_by_the_journal(project: Project) -> None:
+def test_a_stored_name_without_the_hash_is_known_by_the_log(project: Project) -> None:
     project.sandbox.state.keeps_names = False
     for _ in range(2):
         code, _, err = project.upload()
@@ -165,8 +171,7 @@ def test_a_stored_name_without_the_hash_is_known_by_the_journal(project: Project
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
 def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0
-    for path in project.folder.glob("journal-*"):
-        path.unlink()
+    project.forget()
     code, out, err = project.upload(slot=slot)
     assert code == 0, err
     assert len(project.records()) == 1

@@ -77,19 +77,24 @@ STATES = {
 }
 
 
-@pytest.fixture(params=["journal kept", "journal gone"])
-def keeps_journal(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param == "journal kept")
+NOTHING_TO_FORGET = {"planning", "authorising", "authorised", "sending"}
 
 
-@pytest.mark.parametrize("state", STATES)
-def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_journal: bool) -> None:
+@pytest.mark.parametrize(
+    ("state", "keeps_log"),
+    [
+        pytest.param(state, keeps_log, id=f"{state}, log {'kept' if keeps_log else 'gone'}")
+        for state in STATES
+        for keeps_log in (True, False)
+        if keeps_log or state not in NOTHING_TO_FORGET
+    ],
+)
+def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log: bool) -> None:
     project.replace_pickle(bytes(range(251)) * (4 * MB // 251))
     before = project.running()
     STATES[state].reach(project, "--no-compare", sent=signal.SIGKILL)
-    if not keeps_journal:
-        for path in project.folder.glob("journal-*"):
-            path.unlink()
+    if not keeps_log:
+        project.forget()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 0, err
     (record,) = project.records()
@@ -97,8 +102,8 @@ def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_jour
     assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
     receipt = project.receipt()
     assert receipt["pickle"] == record.id
-    # What it ran before is lost only where neither the slot nor the journal can say it any more.
-    forgotten = state in {"assigned", "reading back"} and not keeps_journal
+    # What it ran before is lost only where neither the slot nor the log can say it any more.
+    forgotten = state in {"assigned", "reading back"} and not keeps_log
     assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
 
 
@@ -161,7 +166,7 @@ def test_what_is_stored_expires_by_the_apis_clock(project: Project, hours: float
 
 
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) -> None:
-    """The list is empty once more than the plan looks: the journal knows that a registration was sent."""
+    """The list is empty once more than the plan looks: the log knows that a registration was sent."""
     STATES["registered"].reach(project, sent=signal.SIGKILL)
     hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
@@ -172,7 +177,7 @@ def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) ->
 
 
 def test_killed_after_a_registration_and_run_for_another_slot(project: Project) -> None:
-    """The same, and on with another slot: the other slot's journal knows what was sent."""
+    """The same, and on with another slot: the other slot's log knows what was sent."""
     STATES["registered"].reach(project, sent=signal.SIGKILL)
     hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)

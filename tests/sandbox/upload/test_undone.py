@@ -49,6 +49,14 @@ def test_no_slot_is_made_that_could_not_be_given_the_pickle(project: Project, tm
     assert "brand_new" not in {slot.name for slot in project.sandbox.state.slots.values()}
 
 
+def test_killed_while_the_slot_is_created_it_is_created_once(project: Project) -> None:
+    _kill_at(project, "addModel", "--create", slot="brand_new", applied=True)
+    code, _, err = project.upload("--create", slot="brand_new")
+    assert code == 0, err
+    assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
+    assert project.slot("brand_new").pickle_id == project.records()[0].id
+
+
 # ---- the webhook
 
 
@@ -182,8 +190,7 @@ def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: 
 def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
-    for path in (*project.folder.glob("journal-*"), *project.folder.glob("receipts/*"), *project.logs()):
-        path.unlink()
+    project.forget()
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger")
     assert code == 1
@@ -254,8 +261,7 @@ def test_what_was_taken_back_leaves_no_receipt(project: Project) -> None:
     judged_from_then_on(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
     assert not (project.folder / "receipt.json").exists()
-    assert not list((project.folder / "receipts").iterdir())
-    assert "given back" in [line["step"] for line in project.journal()]
+    assert "given back" in [line["step"] for line in project.log()]
 
 
 def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project: Project) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,7 +32,7 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     (record,) = project.records()
     assert project.slot().pickle_id == record.id
     assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
-    assert [one["step"] for one in project.journal()] == [
+    assert [one["step"] for one in project.log()] == [
         "planned",
         "authorised",
         "put",
@@ -49,9 +51,7 @@ def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
     """Which of two changes was the last is told by them, on this computer and on others."""
     project.sandbox.state.clock_offset = dt.timedelta(days=-40)
     assert project.upload()[0] == 0
-    (log,) = [path for path in project.logs() if path.stem == project.slot().id]
-    at = [json.loads(line)["at"] for line in log.read_text().splitlines() if line]
-    at += [one["at"] for one in project.journal()] + list(project.receipt()["times"].values())
+    at = [one["at"] for one in project.log()] + list(project.receipt()["times"].values())
     assert {time[:10] for time in at} == {f"{project.sandbox.state.now():%Y-%m-%d}"}
 
 
@@ -388,13 +388,13 @@ def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Pro
     )
     code, _, err = project.upload("--trigger")
     assert (code, "run: un_succeeded_yet" in err) == (0, True), err
-    assert [one["status"] for one in project.journal() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
+    assert [one["status"] for one in project.log() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
 
 
 # ---- and back
 
 
-def test_rollback_by_the_journal(project: Project) -> None:
+def test_rollback_by_the_log(project: Project) -> None:
     before = project.running()
     assert project.upload("--no-compare", slot="running")[0] == 0
     code, out, err = project.run("rollback", "running", "--yes")
@@ -434,28 +434,42 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
     assert "each round from now on" in project.upload("--dry-run", "--again")[1]
 
 
-def test_rollback_by_the_receipt_alone(project: Project) -> None:
+def test_rollback_after_another_pickle_was_built(project: Project) -> None:
     before = project.running()
     assert project.upload("--no-compare", slot="running")[0] == 0
-    for path in project.folder.glob("journal-*"):
-        path.unlink()
     project.replace_pickle(b"another pickle, made since")
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.slot("running").pickle_id == before.id
 
 
-def test_what_it_ran_before_outlives_the_journal(project: Project) -> None:
+def test_the_receipt_is_derived_from_the_log(project: Project) -> None:
     before = project.running()
-    for _ in range(2):
-        assert project.upload("--no-compare", slot="running")[0] == 0
-        assert (project.receipt()["previous"], project.receipt()["known"]) == (before.id, True)
-        for path in project.folder.glob("journal-*"):
-            path.unlink()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    receipt = project.receipt()
+    assert (receipt["previous"], receipt["known"]) == (before.id, True)
+    (project.folder / "receipt.json").unlink()
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    assert project.receipt() == receipt
+
+
+def test_a_download_is_compared_with_the_log(project: Project) -> None:
+    assert project.upload()[0] == 0
+    (record,) = project.records()
+    shutil.rmtree(project.folder)
+    code, out, err = project.run("download", "fresh", "--to", "got.pkl")
+    assert (code, re.findall(r"ok +the upload log .*jsonl: (\w+)", out)) == (0, [_sha256(project, "got.pkl")]), err
+    project.sandbox.storage.path(runs.key(record.filename)).write_bytes(b"something else")
+    code, out, _ = project.run("download", "fresh", "--to", "other.pkl")
+    assert (code, "DIFFERS  the upload log " in out) == (1, True)
+
+
+def _sha256(project: Project, name: str) -> str:
+    return hashlib.sha256((project.root / name).read_bytes()).hexdigest()
 
 
 def test_what_cannot_be_written_down_is_taken_back(project: Project) -> None:
     before = project.running()
-    (project.folder / "receipts").write_text("no folder")
+    (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
     assert "runs what it ran before" in err

@@ -1,13 +1,10 @@
-"""What of an upload needs no network: journal, refusals, plan, likeness, history."""
+"""What of an upload needs no network: refusals, plan, likeness."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
-import multiprocessing
 import os
-import resource
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,167 +15,12 @@ from hypothesis import strategies as st
 
 from builder import errors, tournament
 from builder.build import artifact, manifest
-from builder.upload import compare, history, journal, plan, receipt, refusals, slot_log
+from builder.upload import compare, plan, refusals
 from builder.validate import report
 from tests.support import manifests, seats, uploads
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SHA = "ab" * 32
-
-
-# ---- the journal
-
-
-def test_a_journal_is_read_back(tmp_path: Path) -> None:
-    path = journal.path_of(tmp_path, SHA, "my_slot")
-    written = journal.Journal(path)
-    written.write(journal.PLANNED, before=None, image="i1")
-    written.write(journal.PUT, filename="a.pkl")
-    again = journal.Journal(path)
-    assert again.entries == written.entries
-    assert [one.step for one in again.entries] == ["planned", "put"]
-    found = again.last(journal.PUT, journal.CREATED)
-    assert found is not None
-    assert (found.text("filename"), found.text("nothing")) == ("a.pkl", "")
-    assert path.name == f"journal-{SHA[:12]}-my_slot.jsonl"
-
-
-@given(cut=st.integers(min_value=0, max_value=200), noise=st.binary(max_size=30))
-def test_a_journal_that_a_killed_writer_left(tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes) -> None:
-    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
-    journal.Journal(path).write(journal.PLANNED, image="i1")
-    whole = len(path.read_bytes())
-    journal.Journal(path).write(journal.PUT, filename="a" * 100)
-    path.write_bytes(path.read_bytes()[: whole + cut] + noise)
-    journal.Journal(path).write(journal.CREATED, pickle="p1")
-    steps = [one.step for one in journal.Journal(path).entries]
-    assert (steps[0], steps[-1]) == ("planned", "created")
-    assert set(steps) <= {"planned", "put", "created"}
-
-
-@given(content=st.binary(max_size=300))
-def test_any_bytes_are_some_journal(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.mktemp("journal") / "journal.jsonl"
-    path.write_bytes(content)
-    for entry in journal.read(path):
-        assert isinstance(entry.text("pickle"), str)
-
-
-def test_a_slots_name_cannot_leave_the_folder(tmp_path: Path) -> None:
-    assert journal.path_of(tmp_path, SHA, "../../etc/passwd").parent == tmp_path
-
-
-def test_a_full_disk_stops_it(tmp_path: Path) -> None:
-    written = journal.Journal(tmp_path / "journal.jsonl")
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
-    try:
-        with pytest.raises(errors.ArtifactError, match="free some space"):
-            written.write(journal.PLANNED)
-        with (
-            pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"),
-            journal.reserved(tmp_path),
-        ):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-
-
-def test_each_has_its_own_space_and_gives_it_up_for_its_own_journal(tmp_path: Path) -> None:
-    with journal.reserved(tmp_path) as one, journal.reserved(tmp_path) as other:
-        full = journal.Journal(tmp_path / "journal.jsonl", one)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # takes four bytes, then no more
-        try:
-            with pytest.raises(errors.ArtifactError, match="free some space"):
-                full.write(journal.PLANNED)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert (one.closed, other.closed) == (True, False)
-        assert os.fstat(other.fileno()).st_size == 1 << 16
-    assert [path.name for path in tmp_path.iterdir()] == ["journal.jsonl"]
-
-
-def test_a_journal_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("mine")
-    (tmp_path / "link.jsonl").symlink_to("precious")
-    os.mkfifo(tmp_path / "fifo.jsonl")
-    for name in ("link.jsonl", "fifo.jsonl"):
-        written = journal.Journal(tmp_path / name)
-        assert written.entries == []
-        with pytest.raises(errors.ArtifactError, match=name):
-            written.write(journal.PLANNED)
-    assert (tmp_path / "precious").read_text() == "mine"
-
-
-def test_receipts_are_not_written_to_where_a_link_leads(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / receipt.KEPT).symlink_to("elsewhere")
-    with pytest.raises(errors.ArtifactError, match="receipts: is a link; expected a folder"):
-        journal.make_folder(tmp_path / receipt.KEPT)
-
-
-def test_receipts_and_journals_of_a_stranger_are_left_out_and_block_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "dist" / "theirs" / receipt.KEPT
-    folder.mkdir(parents=True)
-    os.mkfifo(folder / "fifo.json")
-    (folder / "link.json").symlink_to("/proc/self/environ")
-    (folder / "deep.json").write_text("[" * 100_000)
-    (folder / "large.json").write_text(json.dumps({"format": 1, "pickle": "x" * 100_000}))
-    (folder / "paints.json").write_text(json.dumps({"format": 1, "pickle": "\x1b[2J"}))
-    (folder / "good.json").write_text(json.dumps({"format": 1, "pickle": "p1"}))
-    os.mkfifo(folder.parent / "journal-0-x.jsonl")
-    assert [data["pickle"] for _, data in receipt.read_all(tmp_path)] == ["p1"]
-    assert journal.read(folder.parent / "journal-0-x.jsonl") == ()
-
-
-@pytest.mark.parametrize("sort", ["fifo", "link", "large"])
-def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, sort: str) -> None:
-    made = exact(tmp_path)
-    path = tmp_path / artifact.VALIDATION
-    path.unlink(missing_ok=True)
-    if sort == "fifo":
-        os.mkfifo(path)
-    elif sort == "link":
-        path.symlink_to("/dev/zero")
-    else:
-        with path.open("wb") as file:
-            file.truncate(1 << 40)
-    with pytest.raises(errors.ArtifactError, match=artifact.VALIDATION):
-        refusals.check(made, wanted=None)
-
-
-def test_a_limit_that_no_float_holds_is_a_note_too(tmp_path: Path) -> None:
-    made = exact(tmp_path)
-    uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
-    [note] = refusals.check(made, wanted="v5.2").notes
-    assert "1e+15 bytes" in note
-
-
-def _hold(folder: Path, held: Any, done: Any) -> None:
-    with journal.locked(folder, SHA, "slot"):
-        held.set()
-        done.wait(60)
-
-
-def test_a_lock_is_one_processs_and_free_when_that_is_killed(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held, done = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, held, done))
-    process.start()
-    assert held.wait(60)
-    with (
-        pytest.raises(errors.RefusedError, match=rf"process {process.pid}, since "),
-        journal.locked(tmp_path, SHA, "slot"),
-    ):
-        pass
-    process.kill()
-    process.join()
-    with journal.locked(tmp_path, SHA, "slot"):
-        pass
-
 
 # ---- refusals
 
@@ -236,6 +78,29 @@ def test_a_validation_that_proves_nothing(tmp_path: Path, changed: dict[str, Any
         refusals.check(made, wanted="v5.2")
     assert "`make validate CONFIG=" in str(caught.value)
     assert caught.value.exit_code == 5
+
+
+@pytest.mark.parametrize("sort", ["fifo", "link", "large"])
+def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, sort: str) -> None:
+    made = exact(tmp_path)
+    path = tmp_path / artifact.VALIDATION
+    path.unlink(missing_ok=True)
+    if sort == "fifo":
+        os.mkfifo(path)
+    elif sort == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(errors.ArtifactError, match=artifact.VALIDATION):
+        refusals.check(made, wanted=None)
+
+
+def test_a_limit_that_no_float_holds_is_a_note_too(tmp_path: Path) -> None:
+    made = exact(tmp_path)
+    uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
+    [note] = refusals.check(made, wanted="v5.2").notes
+    assert "1e+15 bytes" in note
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{", b"\xff"])
@@ -373,88 +238,3 @@ def test_any_bytes_are_predictions_or_an_error(content: bytes) -> None:
         return
     assert found
     assert all(np.isfinite(value) for value in found.values())
-
-
-# ---- history
-
-
-def test_the_newest_word_on_what_a_slot_ran_counts(tmp_path: Path) -> None:
-    slot = seats.slot("mine", id="s1", pickle=seats.pickle("p3"))
-    folder = tmp_path / "dist" / "mlp"
-    folder.mkdir(parents=True)
-    written = journal.Journal(journal.path_of(folder, SHA, "mine"))
-    assert history.find(tmp_path, slot) is None
-    written.write(journal.ASSIGNING, slot_id="s1", before="p1", pickle="p2")
-    assert history.find(tmp_path, slot) is None
-    written.write(journal.ASSIGNING, slot_id="s1", before="p2", pickle="p3")
-    written.write(journal.ASSIGNING, slot_id="s2", before="p7", pickle="p3")
-    found = history.find(tmp_path, slot)
-    assert found is not None
-    assert found.pickle == "p2"
-
-
-def test_of_two_files_within_a_second_the_slots_own_log_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two commands read the API's clock, which counts whole seconds, apart: their times may be out of order."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    slot = seats.slot("mine", id="s1", pickle=seats.pickle("p3"))
-    folder = tmp_path / "dist" / "mlp"
-    folder.mkdir(parents=True)
-    at = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
-    for path, previous, seconds in (
-        (slot_log.path_of(slot), "p2", 0),
-        (journal.path_of(folder, SHA, "mine"), "p1", 1),
-    ):
-        clock = at + dt.timedelta(seconds=seconds)
-        journal.Journal(path, clock=lambda clock=clock: clock).write(  # type: ignore[misc]
-            journal.ASSIGNING, slot_id="s1", before=previous, pickle="p3"
-        )
-    found = history.find(tmp_path, slot)
-    assert found is not None
-    assert found.pickle == "p2"
-    later = at + dt.timedelta(minutes=1)
-    journal.Journal(journal.path_of(folder, SHA, "mine"), clock=lambda: later).write(
-        journal.ASSIGNING, slot_id="s1", before="p4", pickle="p3"
-    )
-    found = history.find(tmp_path, slot)
-    assert found is not None
-    assert found.pickle == "p4"
-
-
-def test_a_receipt_says_it_where_the_journal_is_gone(tmp_path: Path) -> None:
-    folder = tmp_path / "dist" / "mlp"
-    folder.mkdir(parents=True)
-    made = receipt.Receipt(
-        name="mlp",
-        bundle="3" * 64,
-        sha256=SHA,
-        size=6,
-        image=f"sha256:{'2' * 64}",
-        ref="ghcr.io/numerai/a:b",
-        image_id="i1",
-        data_version="v5.2",
-        data_version_id="d1",
-        pickle="p3",
-        filename="x.pkl",
-        slot="mine",
-        slot_id="s1",
-        account="me",
-        previous=None,
-        known=True,
-        trigger=None,
-        times={},
-    )
-    receipt.write(folder, made)
-    slot = seats.slot("mine", id="s1", pickle=seats.pickle("p3"))
-    found = history.find(tmp_path, slot)
-    assert found is not None
-    assert found.pickle is None
-    receipt.write(folder, dataclasses.replace(made, known=False))
-    assert history.find(tmp_path, slot) is None
-
-    own = (folder / receipt.NAME).read_bytes()
-    (tmp_path / "theirs.json").write_bytes(own)
-    (folder / receipt.NAME).unlink()
-    (folder / receipt.NAME).symlink_to(tmp_path / "theirs.json")
-    receipt.write(folder, dataclasses.replace(made, known=False))
-    assert not (folder / receipt.NAME).is_symlink(), "what a link leads to is not taken for the receipt"
-    assert (folder / receipt.NAME).read_bytes() == own

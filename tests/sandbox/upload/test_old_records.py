@@ -1,0 +1,165 @@
+"""What version 0.1 wrote of an upload is read once and moved into the slot's log; half-done uploads resume by it.
+
+``tests/data/uploads_0_1`` holds the files that version 0.1 wrote beside the pickle (``small/``) and in the state
+folder (``slots/``) in six uploads that ended, or were killed with SIGKILL where the folder's name says. ``ids.json``
+names the ids in them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from builder.sandbox import faults, runs
+
+if TYPE_CHECKING:
+    from builder.sandbox.state import Pickle
+    from tests.support.uploads import Project
+
+DATA = Path(__file__).resolve().parents[2] / "data" / "uploads_0_1"
+CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"
+
+
+def put(project: Project, case: str, **ids: str) -> None:
+    """Put a case's files in place, with this stand-in's ids, and those that are given, for the recorded ones."""
+    recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
+    state = project.sandbox.state
+    (version,) = [one for one in state.data_versions if one.default]
+    slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
+    now = {"sha256": project.sha256, "data_version": version.id, "image": image(project), **slots, **ids}
+    for path in (DATA / case).glob("*/**/*"):
+        if path.is_dir():
+            continue
+        text, name = re.sub(r"127\.0\.0\.1:\d+", project.registry, path.read_text()), path.name
+        for key, value in now.items():
+            text, name = text.replace(recorded[key], value), name.replace(recorded[key], value)
+        name = name.replace(recorded["sha256"][:12], project.sha256[:12])
+        kind = path.relative_to(DATA / case)
+        folder = project.folder if kind.parts[0] == "small" else project.logs_folder
+        target = folder.joinpath(*kind.parts[1:-1], name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+def image(project: Project) -> str:
+    return next(one.id for one in project.sandbox.state.images if one.default)
+
+
+def registered(project: Project, slot: str = "running", *, assign: bool = False) -> Pickle:
+    """Have the stand-in know the record that a case's upload registered, with its bytes."""
+    record = project.sandbox.state.add_pickle(
+        project.slot(slot), f"0f0f0f0f-small-{project.sha256[:12]}.pkl", assign=assign
+    )
+    stored = project.sandbox.storage.path(runs.key(record.filename))
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(project.folder / "model.pkl", stored)
+    return record
+
+
+def check_moved(project: Project) -> None:
+    """Nothing of the old version is left beside the pickle."""
+    left = {path.name for path in project.folder.rglob("*")}
+    assert left <= {"model.pkl", "manifest.json", "validation.json", "receipt.json"}
+
+
+@pytest.mark.parametrize("slot", ["running", "fresh"])
+def test_killed_after_a_registration_that_is_not_listed_yet(project: Project, slot: str) -> None:
+    before, record = project.running(), registered(project)
+    put(project, "registered", before=before.id, record=record.id, stored=record.filename)
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    code, _, err = project.upload("--no-compare", slot=slot)
+    assert code == 0, err
+    assert project.slot(slot).pickle_id == record.id
+    assert (project.sandbox.requests.count(CREATE), project.sandbox.requests.count("PUT")) == (0, 0)
+    check_moved(project)
+
+
+def test_killed_after_a_registration_for_a_slot_whose_id_was_not_known(project: Project) -> None:
+    assert project.run("create-model", "brand_new", "--yes")[0] == 0
+    record = registered(project, "brand_new")
+    put(project, "new_slot", record=record.id, stored=record.filename)
+    hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
+    project.sandbox.faults.add("computePickles", hidden, times=2)
+    assert project.upload("--create", slot="brand_new")[0] == 0
+    assert project.slot("brand_new").pickle_id == record.id
+    assert project.sandbox.requests.count(CREATE) == 0
+    check_moved(project)
+
+
+def test_killed_after_the_assignment(project: Project) -> None:
+    before, record = project.running(), registered(project, assign=True)
+    put(project, "assigned", before=before.id, record=record.id, stored=record.filename)
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    assert project.sandbox.requests.count(ASSIGN) == 0
+    assert (project.receipt()["previous"], project.receipt()["known"]) == (before.id, True)
+    check_moved(project)
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == before.id
+
+
+def test_killed_before_the_run_was_known(project: Project) -> None:
+    before, record = project.running(), registered(project, assign=True)
+    put(project, "triggering", before=before.id, record=record.id, stored=record.filename)
+    project.sandbox.runs.judge = runs.Scripted()
+    assert project.run("trigger", record.id, "--yes")[0] == 0  # the order that the killed upload sent
+    code, out, err = project.upload("--no-compare", "--trigger", slot="running")
+    assert code == 0, err
+    assert f"run {record.triggers[-1].id}" in out
+    assert project.sandbox.requests.count(TRIGGER) == 1
+    check_moved(project)
+
+
+def test_killed_while_the_webhook_was_away(project: Project) -> None:
+    address = project.slot("hooked").webhook
+    project.slot("hooked").webhook = None
+    put(project, "webhook")
+    project.sandbox.state.clock_offset = dt.timedelta(hours=2)  # what was stored has expired
+    project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.")
+    assert project.upload(slot="hooked")[0] == 1
+    assert project.slot("hooked").webhook == address == "https://example.com/hook"
+
+
+@pytest.fixture
+def finished(project: Project) -> tuple[Pickle, Pickle, Pickle]:
+    """An upload that ended, then `assign` of another pickle, of the uploaded one, and of the first, given back."""
+    before, record = project.running(), registered(project, assign=True)
+    other = project.sandbox.state.add_pickle(project.slot("running"), "other-ffffffffffff.pkl")
+    project.slot("fresh").pickle_id = record.id
+    put(project, "finished", before=before.id, other=other.id, record=record.id, stored=record.filename)
+    return before, other, record
+
+
+def test_rollback_goes_by_the_order_of_the_changes_not_by_their_times(
+    project: Project, finished: tuple[Pickle, Pickle, Pickle]
+) -> None:
+    """The times that three commands took from the API's clock, known to a second each, are in the wrong order."""
+    _, other, _ = finished
+    assert project.run("rollback", "running", "--yes")[0] == 0
+    assert project.slot("running").pickle_id == other.id
+    check_moved(project)
+    steps = [line["step"] for line in project.log("running")]
+    assert (steps.count("planned"), steps.count("assigning")) == (1, 5)
+
+
+@pytest.mark.parametrize("left", ["all", "receipts"])
+def test_a_finished_upload_that_is_run_again_leaves_its_receipt(
+    project: Project, finished: tuple[Pickle, Pickle, Pickle], left: str
+) -> None:
+    kept = json.loads(next((project.folder / "receipts").glob("*-fresh.json")).read_bytes())
+    if left == "receipts":
+        project.forget()
+        for path in project.folder.glob("journal-*"):
+            path.unlink()
+    assert project.upload("--no-compare")[0] == 0
+    again = project.receipt()
+    if left == "receipts":  # what it does not say of the validation is written again
+        again["times"]["validated"] = kept["times"]["validated"]
+    assert again == kept
+    check_moved(project)
