@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.cli import terminal
+from builder.text import escape
 from tests.support.command import ROOT, said
 
 WORKING = """
@@ -30,6 +33,10 @@ print("the result")
 """
 
 
+ERASED = "\r\x1b[2K"
+"""What is written before the line is drawn again, and when it is taken away."""
+
+
 def rest_of(leader: int) -> bytes:
     """Return all that is still written to a terminal."""
     shown = b""
@@ -39,41 +46,86 @@ def rest_of(leader: int) -> bytes:
     return shown
 
 
-def test_on_a_terminal_one_line_moves_and_is_taken_away() -> None:
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment of a person at a terminal."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "NO_COLOR", "COLUMNS", "LINES"}}
+    return {**kept, "TERM": "xterm-256color", **changes}
+
+
+def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str) -> tuple[str, str]:
+    """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
     with subprocess.Popen(
-        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
     ) as process:
         os.close(follower)
         shown = rest_of(leader)
         assert process.stdout is not None
-        assert process.stdout.read() == "the result\n"
+        out = process.stdout.read()
     os.close(leader)
-    clear = "\r\x1b[K"
-    parts = shown.decode().split(clear)
-    assert "making the pickle  0 s" in parts
-    assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in parts)
-    assert "a note that stays\r\n" in parts
-    assert max(len(part) for part in parts) <= 112
-    assert shown.decode().endswith(clear)
+    assert process.returncode == 0, shown
+    return shown.decode(), out
+
+
+def plain(text: str) -> str:
+    """Return a text without its colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_on_a_terminal_one_line_moves_and_is_taken_away(columns: int) -> None:
+    shown, out = on_terminal(WORKING, "0.5", columns=columns)
+    assert out == "the result\n"
+    drawn = [plain(part) for part in shown.split(ERASED)]
+    assert "making the pickle  0 s" in drawn
+    assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in drawn)
+    assert any(part.startswith("a note that stays\r\n") for part in drawn)
+    assert any(part.startswith("x" * (columns - 1) + "…") for part in drawn)
+    # Nothing but a note and the end goes to the next line, whether by a line feed or because it is too long.
+    assert max(len(line) for part in drawn for line in part.split("\r\n")) <= columns
+    assert sum(part.count("\n") for part in drawn) == 2
+    assert shown.endswith("\x1b[1A\x1b[2K")
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h"), "the cursor is shown again"
 
 
 def test_a_result_takes_the_line_away_before_it_is_printed() -> None:
     program = WORKING.replace('print("the result")', "").rstrip() + '\n    print("the result")\n    time.sleep(0.5)\n'
-    leader, follower = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", program, "0.3"], cwd=ROOT, stdout=follower, stderr=follower):
-        os.close(follower)
-        shown = rest_of(leader)
-    os.close(leader)
-    before, _, after = shown.decode().partition("the result\r\n")
-    assert before.endswith("\r\x1b[K")
-    assert after == "\r\x1b[K"
+    program = program.replace("import sys, time", "import sys, time; sys.stdout = sys.stderr")
+    shown, _ = on_terminal(program, "0.3")
+    before, _, after = shown.partition("the result\r\n")
+    assert before.endswith("\x1b[1A\x1b[2K")
+    assert plain(after) == ""
+
+
+def test_in_ci_no_line_moves_and_nothing_has_colour() -> None:
+    assert on_terminal(WORKING, "0", CI="true") == ("a note that stays\r\n", "the result\n")
+
+
+@pytest.mark.parametrize(("changes", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"CI": "1"}, False)])
+def test_an_error_has_colour_where_the_terminal_has_it(changes: dict[str, str], *, coloured: bool) -> None:
+    program = "import sys; from builder.cli import main; main.main(['pikle']); main.main(['--help']); sys.exit(0)"
+    shown, help_text = on_terminal(program, columns=80, **changes, GITHUB_ACTIONS="true")
+    assert "\x1b" not in help_text, "it goes to no terminal"
+    assert ("\x1b[1;31merror:" in shown) is coloured
+    assert "error: no such command 'pikle'. Did you mean 'pickle'" in plain(shown)
 
 
 def test_a_terminal_that_is_closed_ends_no_work() -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+        [sys.executable, "-c", WORKING, "0.5"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
     ) as process:
         os.close(follower)
         os.close(leader)
@@ -94,7 +146,7 @@ with terminal.progress() as progress:
 def test_nothing_is_drawn_over_a_question() -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", ASKING], cwd=ROOT, stdin=follower, stdout=follower, stderr=follower
+        [sys.executable, "-c", ASKING], cwd=ROOT, env=environment(), stdin=follower, stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
         shown = b""
@@ -105,8 +157,8 @@ def test_nothing_is_drawn_over_a_question() -> None:
         shown += rest_of(leader)
     os.close(leader)
     assert process.returncode == 0
-    asked = shown.decode().split("asking again for the slots")[-1].partition("\r\x1b[K")[2]
-    assert asked.startswith("  slot  staked\r\nHave it run nothing? [Y/n] y\r\n")
+    asked = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
+    assert asked == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:
@@ -138,17 +190,67 @@ def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> N
     assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
 
 
+IDENTITY = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
+HEAD = ("id", "file", "state", "image", "uploaded")
+ROW = (IDENTITY, "a" * 40, "validated", "b" * 30, "1 hour ago")
+
+
 def test_a_list_fits_the_terminal_and_keeps_ids_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    identity = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
-    head, row = ("id", "file", "state", "image", "uploaded"), (identity, "a" * 40, "validated", "b" * 30, "1 hour ago")
-    terminal.print_list(head, [row])
-    assert capsys.readouterr().out.splitlines()[1].split("  ")[1:] == list(row)
+    terminal.print_list(HEAD, [ROW])
+    assert re.split("  +", capsys.readouterr().out.splitlines()[1].strip()) == list(ROW)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    terminal.print_list(head, [row])
-    lines = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= 80 for line in lines)
-    assert identity in lines[1]
-    assert "…" in lines[1]
+    for columns in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal.print_list(HEAD, [ROW])
+        lines = [plain(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(lines) == 2
+        assert all(len(line) <= columns for line in lines)
+        assert IDENTITY in lines[1]
+        assert ("…" in lines[1]) is (columns < 200)
+
+
+def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.print_table([("sha256", "0" * 64), ("post", "rank, then clip")])
+    assert (
+        plain(said(capsys)[0])
+        == f"  sha256  {'0' * 30}\n          {'0' * 30}\n          0000\n  post    rank, then clip\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "coloured"),
+    [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False), ("CI", "true", False)],
+)
+def test_a_table_has_colour_where_the_terminal_has_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, coloured: bool
+) -> None:
+    for other in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda is_terminal=is_terminal: is_terminal)
+        terminal.print_list(HEAD, [ROW])
+        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+        terminal.print_table([("FAILED", "rows")])
+        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+
+
+@given(cell=st.text(max_size=20))
+def test_what_somebody_else_wrote_is_printed_as_it_is_or_escaped(cell: str) -> None:
+    for text in (cell, f"[red]{cell}[/red]", f":smile:{cell}\x1b[2J"):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            terminal.print_table([("a", text, "b")])
+            terminal.print_list(("x", "y"), [(text, "b")])
+        lines = out.getvalue().splitlines()
+        assert len(lines) == 3
+        assert escape(text).strip() in lines[0]
+        assert escape(text).strip() in lines[2]
+        assert out.getvalue().replace("\n", "").isprintable()
