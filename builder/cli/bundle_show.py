@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import filesize
+
 from builder import paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
@@ -92,7 +94,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("features", f"{len(found['features']):,}: {_listed(found['features'])}"),
         ("benchmarks", _listed(found["benchmarks"]) or "none"),
         ("post", ", then ".join(map(_step_line, found["post"])) or "none"),
-        ("size", f"{terminal.size(found['bytes'])} in {len(found['files']):,} files"),
+        ("size", f"{filesize.decimal(found['bytes'])} in {len(found['files']):,} files"),
         ("golden", f"{golden['rows']:,} rows, {golden['missing']:,} of them with a missing input; {spread}"),
         ("hash", found["hash"]),
     ]

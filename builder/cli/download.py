@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -59,7 +60,7 @@ def run(
         compared = [{"equal": good, "text": text} for good, text in findings]
         print(json.dumps({**answer, "sha256": came.sha256, "size": came.size, "compared": compared}))
         return 1 if bad else 0
-    print(f"{came.path}  ({terminal.size(came.size)})")
+    print(f"{came.path}  ({filesize.decimal(came.size)})")
     terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
     if all(good is None for good, _ in findings):
         print("  nothing is on record here to compare it with: no digits of its hash, nothing of it in dist/*/")

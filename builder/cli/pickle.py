@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+from rich import filesize
 from typer import Option
 
 from builder.build import pipeline
@@ -56,7 +57,7 @@ def _print(build: pipeline.Build, watch: Stopwatch, root: Path) -> None:
             ("", f"{said.image.base}, {said.image.identity[:19]}..., {said.image.platform}"),
             ("python", f"{said.image.python}, {packages}"),
             ("bundle", f"{said.bundle.kind}, {said.bundle.features} features, {said.bundle.parameters:,} parameters"),
-            ("pickle", f"{terminal.size(said.pickle.size)}, protocol {said.pickle.protocol}"),
+            ("pickle", f"{filesize.decimal(said.pickle.size)}, protocol {said.pickle.protocol}"),
             ("sha256", said.pickle.sha256),
             ("seconds", watch.line()),
         ]

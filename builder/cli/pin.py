@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -219,7 +220,7 @@ def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
     if now:
         lines.append(("is", f"{now.digest} ({now.pinned})"))
         python = [f"Python {now.python}"] if now.python else []
-        lines.append(("", ", ".join([*python, f"{terminal.size(one.size)} to pull"])))
+        lines.append(("", ", ".join([*python, f"{filesize.decimal(one.size)} to pull"])))
     lines += [("note", text) for text in one.notes]
     return lines or [("", "is there")]
 

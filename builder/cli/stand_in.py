@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
+from rich import filesize
 from typer import Option
 
 from builder.cli import engine_session, image_kinds, terminal
@@ -25,6 +26,6 @@ def run(
     if json_wanted:
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:
-        print(f"{made.tag}  (spec {made.spec}, {terminal.size(made.image.size)})")
+        print(f"{made.tag}  (spec {made.spec}, {filesize.decimal(made.image.size)})")
         print(image_kinds.warning("stand_in"))
     return 0

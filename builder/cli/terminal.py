@@ -9,6 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from builder.progress import Silent
 from builder.text import escape, escape_lines
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from builder.progress import Progress
+
 _LEAST_CELL, _LEFT_OUT, _WHOLE = 8, ("data", "image", "uploaded"), ("id", "reference")
 _PLAIN_WIDTH = 100_000  # of a line that no terminal cuts
 _STYLES = {
@@ -26,11 +29,11 @@ _STYLES = {
     "FIX": "bold yellow",
 }
 """How a cell that says this and no more is shown where there is colour."""
-_moving: list[TerminalProgress] = []
+_moving: list[_TerminalProgress] = []
 """The line that moves, while one does."""
 
 
-class TerminalProgress:
+class _TerminalProgress:
     """One line on a terminal: the present step, how far it is, and the seconds it has taken."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -46,7 +49,6 @@ class TerminalProgress:
         )
 
     def step(self, text: str, /) -> None:
-        """See :class:`builder.progress.Progress`."""
         self._text, self._amount, self._since = text, "", time.monotonic()
         if text:
             self._live.start()
@@ -55,11 +57,11 @@ class TerminalProgress:
             self._live.stop()
 
     def amount(self, done: int, total: int | None, /) -> None:
-        """See :class:`builder.progress.Progress`."""
-        self._amount = f"{size(done)} of {size(total)}" if total else size(done)
+        from rich.filesize import decimal  # noqa: PLC0415 - a person watches
+
+        self._amount = f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
 
     def note(self, text: str, /) -> None:
-        """See :class:`builder.progress.Progress`."""
         self._live.console.print(escape_lines(text), soft_wrap=True)
 
     def _line(self) -> Text:
@@ -69,47 +71,32 @@ class TerminalProgress:
         return Text(escape("  ".join(part for part in parts if part)), no_wrap=True, overflow="ellipsis")
 
 
-class QuietProgress:
+class _QuietProgress(Silent):
     """For logs: no steps, notes alone."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def step(self, text: str, /) -> None:
-        """Say nothing."""
-
-    def amount(self, done: int, total: int | None, /) -> None:
-        """Say nothing."""
-
     def note(self, text: str, /) -> None:
-        """Write the note."""
-        put(self._stream, f"{escape_lines(text)}\n")
+        put(sys.stderr, f"{escape_lines(text)}\n")
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[TerminalProgress | QuietProgress]:
+def progress() -> Iterator[Progress]:
     """Yield what stages are told to report to; standard output stays for results."""
     if not sys.stderr.isatty() or os.environ.get("CI"):
-        yield QuietProgress(sys.stderr)
+        yield _QuietProgress()
         return
-    shown = TerminalProgress(sys.stderr)
+    shown, out = _TerminalProgress(sys.stderr), sys.stdout
+
+    def write_result(text: str) -> None:
+        _take_away()
+        out.write(text)
+
     _moving.append(shown)
     try:
-        with contextlib.redirect_stdout(cast("TextIO", _Stream(sys.stdout, _write_result(sys.stdout)))):
+        with contextlib.redirect_stdout(cast("TextIO", _Stream(out, write_result))):
             yield shown
     finally:
         _moving.remove(shown)
         shown.step("")
-
-
-def _write_result(stream: TextIO) -> Callable[[str], object]:
-    """Return what writes a result: it takes the line that moves away before."""
-
-    def write(text: str) -> None:
-        _take_away()
-        stream.write(text)
-
-    return write
 
 
 class _Stream:
@@ -140,15 +127,6 @@ def _console(stream: TextIO, *, width: int | None = None) -> Console:
         emoji=False,
         highlight=False,
     )
-
-
-def size(count: float) -> str:
-    """Return bytes as a person reads them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""
 
 
 def _lasting_console(stream: TextIO) -> Console:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
+from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -74,7 +75,7 @@ def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
         used, limits = result.usage, task.limits
         part = used.peak_bytes / limits.memory
         print(
-            f"  used  {terminal.size(used.peak_bytes)} of memory ({part:.0%} of {terminal.size(limits.memory)}), "
+            f"  used  {filesize.decimal(used.peak_bytes)} of memory ({part:.0%} of {filesize.decimal(limits.memory)}), "
             f"{used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s), "
             f"{used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from rich import filesize
 from typer import Option
 
 from builder import errors
@@ -233,7 +234,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
         if here.usage:
             used = here.usage
-            rows.append(("", f"used {terminal.size(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
+            rows.append(("", f"used {filesize.decimal(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
     terminal.print_table(rows)
     print(f"cause: {cause.text}")
     print(f"fix:   {cause.fix}")

@@ -177,14 +177,6 @@ def test_a_question_is_answered_by_enter_yes_or_no(
     assert terminal.confirm("start it?") is answer
 
 
-@given(count=st.integers(0, 10**15))
-def test_sizes_are_read_at_a_glance(count: int) -> None:
-    number, unit = terminal.size(count).split()
-    factor = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
-    assert float(number) <= 1000 or unit == "GB"
-    assert abs(float(number) * factor - count) <= 0.05 * factor + 1e-9 * count
-
-
 def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
     assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
