@@ -9,8 +9,10 @@ from typer import Argument, Option
 
 
 def _complete_config() -> list[str]:
-    """Return what a shell offers for CONFIG: every config below the current folder's ``configs/``."""
-    return sorted(path.as_posix() for path in Path("configs").rglob("*.yaml"))
+    """Return what a shell offers for CONFIG."""
+    from builder.config import project  # noqa: PLC0415 - a shell asks
+
+    return [path.as_posix() for path in project.find_all()]
 
 
 def _complete_target() -> list[str]:
