@@ -335,13 +335,16 @@ def test_every_command_with_json_is_tried() -> None:
 
 
 @pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=lambda words: words[0])
-def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple[str, ...]) -> None:
-    broken = {
-        "DOCKER_HOST": f"unix://{project}/no.sock",
-        "NUMERAI_API_URL": "nowhere",
-        **dict.fromkeys(("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"), ""),
-    }
-    code, out, err = run(*arguments, cwd=project, **broken)
+def test_json_prints_one_error_object_on_failure(
+    project: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = errors.EngineError("no engine answers; start it")
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: raise_(silent))
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
+    for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"):
+        monkeypatch.setenv(name, "")
+    code = call(*arguments)
+    out, err = said(capsys)
     assert code in {2, 3, 4}
     report = json.loads(out)
     assert set(report) == {"format", "error"}
