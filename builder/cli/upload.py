@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
@@ -24,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from builder import tournament
-    from builder.build import artifact
     from builder.progress import Progress
-    from builder.upload import deploy, refusals
-    from builder.upload.plan import UploadPlan, UploadRequest
+    from builder.upload import deploy
+    from builder.upload.plan import UploadPlan
 
 _LOG_LINES = 12
 
@@ -51,88 +49,57 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import journal, plan, refusals  # noqa: PLC0415 - the command alone
+    from builder.upload import assign, checks, deploy, journal, refusals, waiting  # noqa: PLC0415 - the command alone
+    from builder.upload import plan as planning  # noqa: PLC0415
 
     chosen = target.find(project.choose(config))
-    request = functools.partial(
-        plan.UploadRequest, clear_webhook=clear_webhook, trigger=trigger, again=again, compare=not no_compare
-    )
-    with terminal.progress() as progress:
+    root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
+    with terminal.progress() as progress, contextlib.ExitStack() as held:
         made = target.load(chosen, progress, locked=locked)
+        sha256 = made.manifest.pickle.sha256
         proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
-        with contextlib.nullcontext() if dry_run else journal.reserved(made.folder) as spare:
-            return _upload(
-                request,
-                chosen,
-                made,
-                proof,
-                progress,
-                model=model,
-                create=create,
-                dry_run=dry_run,
-                wait=wait,
-                yes=yes,
-                json_wanted=json_wanted,
-                spare=spare,
-            )
-
-
-def _upload(
-    request: Callable[..., UploadRequest],
-    chosen: target.Target,
-    made: artifact.Artifact,
-    proof: refusals.Proof,
-    progress: Progress,
-    *,
-    model: str | None,
-    create: bool,
-    dry_run: bool,
-    wait: float,
-    yes: bool,
-    json_wanted: bool,
-    spare: BinaryIO | None,
-) -> int:
-    from builder.upload import assign, checks, deploy, journal, waiting  # noqa: PLC0415
-
-    root = chosen.config.root if chosen.config else Path.cwd()
-    with api_session.connect(progress, root=root) as api, connections.connect(progress) as asked:
+        spare = None if dry_run else held.enter_context(journal.reserved(made.folder))
+        api = held.enter_context(api_session.connect(progress, root=root))
+        asked = held.enter_context(connections.connect(progress))
         checks.check_token(api)
         account = api.account()
-        configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
-        name = model or configured
-        if name is None:
+        name, named_by = model, ""
+        if not name and chosen.config and configured and configured.model:
+            name, named_by = configured.model, f"upload.model of {chosen.config.file}"
+        if not name:
             name, create = _ask_for_slot(account, create=create)
-        wish = request(made=made, slot=name, data_version=proof.data_version, create=create)
-        typed = model or not configured
-        named_by = "" if typed or chosen.config is None else f"upload.model of {chosen.config.file}"
-        slot = checks.find_slot(account, wish.slot, create=wish.create, named_by=named_by)
+        slot = checks.find_slot(account, name, create=create, named_by=named_by)
+        request = planning.UploadRequest(
+            made=made,
+            slot=name,
+            data_version=proof.data_version,
+            create=create,
+            clear_webhook=clear_webhook,
+            trigger=trigger,
+            again=again,
+            compare=not no_compare,
+        )
         host = session.read_registry(root)
+
+        def compare(plan: UploadPlan) -> UploadPlan:
+            return _compared(plan, chosen, api, root, progress)
+
         if dry_run:
-            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _tell_plan(plan, proof.notes, json_wanted=json_wanted)
+            _tell_plan(compare(checks.make(api, account, request, asked, host)), proof.notes, json_wanted=json_wanted)
             return 0
-        name = slot.name if slot else wish.slot
-        with (
-            assign.reporting(api, [slot.id if slot else name]),
-            journal.locked(made.folder, made.manifest.pickle.sha256, name),
-        ):
-            plan = _agreed(
-                api,
-                checks.make(api, account, wish, asked, host),
-                proof.notes,
-                lambda plan: _compared(plan, chosen, api, root, progress),
-                yes=yes,
-            )
-            path = journal.path_of(made.folder, made.manifest.pickle.sha256, name)
-            done = deploy.deploy(
-                deploy.UploadTask(
-                    plan=plan,
-                    api=api,
-                    journal=journal.Journal(path, spare, clock=api.now),
-                    progress=progress,
-                    patience=waiting.PollPolicy(total=wait),
-                )
-            )
+        if slot:
+            name = slot.name
+        held.enter_context(assign.reporting(api, [slot.id if slot else name]))
+        held.enter_context(journal.locked(made.folder, sha256, name))
+        plan = _agreed(api, checks.make(api, account, request, asked, host), proof.notes, compare, yes=yes)
+        task = deploy.UploadTask(
+            plan=plan,
+            api=api,
+            journal=journal.Journal(journal.path_of(made.folder, sha256, name), spare, clock=api.now),
+            progress=progress,
+            patience=waiting.PollPolicy(total=wait),
+        )
+        done = deploy.deploy(task)
         plan = _at_the_end(api, plan, done)
     _tell(done, plan, json_wanted=json_wanted)
     return 1 if done.failure else 0
