@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand
@@ -109,9 +109,7 @@ def load(name: str) -> TyperCommand:
     module = importlib.import_module(f"builder.cli.{name.replace(' ', '_').replace('-', '_')}")
     alone = _new_app(add_completion=False)
     alone.command(name, help=next(commands[name] for commands in _COMMANDS.values() if name in commands))(module.run)
-    command = typer.main.get_command(alone)
-    assert isinstance(command, TyperCommand)  # noqa: S101 - typer makes one of an app with a single command
-    return command
+    return cast("TyperCommand", typer.main.get_command(alone))  # as of every app with one command
 
 
 class _LazyCommand(TyperCommand):
@@ -171,7 +169,7 @@ def _usage_error(error: Any, path: str) -> errors.UsageError:
     context = getattr(error, "ctx", None)
     if context:
         path = context.command_path
-        sys.stderr.write(f"{context.get_usage()}\n")
+        terminal.put(sys.stderr, f"{context.get_usage()}\n")
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     more = f"`{path} --help`"
