@@ -229,11 +229,10 @@ def test_make_for_real(folder: Path) -> None:
     python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" "$@"\n')
     assert make(folder, "render", "CONFIG=configs/small.yaml") == (0, [], "")
     assert (folder / "dist" / "small" / "Dockerfile").is_file()
-    for target in ("pickle", "upload"):
-        code, _, error = make(folder, target, "CONFIG=configs/small.yaml", LOCKED="1")
-        assert (code, "Error 5" in error) == (2, True)
-        assert f"{folder / 'builder.lock.yaml'}: no such file, and LOCKED=1 (--locked) allows only" in error
-        assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
+    code, _, error = make(folder, "upload", "CONFIG=configs/small.yaml", LOCKED="1")
+    assert (code, "Error 5" in error) == (2, True)
+    assert f"{folder / 'builder.lock.yaml'}: no such file, and LOCKED=1 (--locked) allows only" in error
+    assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
     code, _, error = make(folder, "init")
     assert (code, "name one with BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)
     code, _, error = make(folder, "status", SLOT="x';touch made;'\nsecond", NUMERAI_API_URL="nowhere")
