@@ -7,6 +7,7 @@ import io
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import termios
@@ -143,6 +144,35 @@ def test_a_terminal_that_is_closed_ends_no_work() -> None:
         os.close(leader)
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "the result\n")
+
+
+WAITING = """
+import sys, time
+from builder.cli import engine_session, main
+def connect(progress, *, yes):
+    progress.step("looking for an engine")
+    time.sleep(60)
+engine_session.connect = connect
+sys.exit(main.main(["engine"]))
+"""
+
+
+def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=follower
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while b"looking for an engine" not in shown:
+            shown += os.read(leader, 4096)
+        process.send_signal(signal.SIGINT)
+        shown += rest_of(leader)
+    os.close(leader)
+    assert process.returncode == 130
+    text = shown.decode()
+    assert text.partition("\x1b[1A\x1b[2K")[2] == "interrupted\r\n"
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
 
 
 ASKING = """
