@@ -53,7 +53,7 @@ pin: .venv/.run ## pin the images of all configs in builder.lock.yaml by their d
 init: .venv/.run ## write the config of BUNDLE: configs/NAME.yaml
 engine: .venv/.run ## find a container engine; install and start one where that is possible
 stand-in: .venv/.run ## make a look-alike of the runner image with PYTHON (3.10 to 3.13, oldest, newest)
-sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try pin, pickle and upload without an account
+sandbox: .venv/.run ## run a local sandbox of the tournament until Ctrl-C: to try the tool without an account
 doctor: .venv/.run ## look at the engine, the image, the API, the token and the slot; change nothing
 models: .venv/.run ## list the slots and what runs in each
 status: .venv/.run ## show all slots, what needs attention first, or one slot

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from builder import errors
 from builder.cli import api_session, consent, listing, slot_change, terminal
+from builder.cli.parameters import Json, Pickle, Slot, Yes
 from builder.text import one_line
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: Json = False) -> int:
     """Have a slot run a pickle."""
     from builder.tournament import slots, status  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
-        slot = slots.find_slot(account, options.slot)
+        slot = slots.find_slot(account, slot_name)
         slots.check_usable(slot)
-        pickle = slots.find_pickle(api, options.pickle)
+        pickle = slots.find_pickle(api, pickle_name)
         if slot.pickle and slot.pickle.id == pickle.id:
-            return slot_change.tell(slot, slot, json_wanted=options.json)
+            return slot_change.tell(slot, slot, json_wanted=json_wanted)
         slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
@@ -31,6 +27,6 @@ def run(options: argparse.Namespace) -> int:
             )
         question = f"Have {one_line(slot.name)} run {listing.pickle_line(pickle)}?"
         facts = slot_change.follows(slot, pickle)
-        consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=options.yes)
+        consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=yes)
         now = slot_change.change(api, slot, pickle.id, progress)
-    return slot_change.tell(slot, now, json_wanted=options.json)
+    return slot_change.tell(slot, now, json_wanted=json_wanted)

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.bundle.storage import files, store
+from builder.cli.parameters import BundlePath, Json
 from builder.text import escape
 
 if TYPE_CHECKING:
-    import argparse
-
     from builder.bundle import model as bundle_model
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     """Print every fault of a bundle, or that it has none."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
-    path = Path(options.bundle)
     try:
         folder = store.folder_of(path, paths.cache_folder())
         with store.named(path, folder):
@@ -29,11 +27,11 @@ def run(options: argparse.Namespace) -> int:
             _prove(folder, bundle)
             digest = files.content_hash(folder)
     except errors.BundleError as error:
-        if not options.json:
+        if not json_wanted:
             raise
         print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.faults}))
         return error.exit_code
-    if options.json:
+    if json_wanted:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
     else:
         print(f"good: {escape(str(path))}: {_kind(bundle)}; {digest}")

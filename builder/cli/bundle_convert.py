@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from typer import Argument
 
 from builder import paths
 from builder.bundle.storage import files, store
+from builder.cli.parameters import BundlePath, Json
 from builder.text import escape
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    path: BundlePath,
+    target: Annotated[Path | None, Argument(metavar="NEW", help="where to write it; default: in its place")] = None,
+    json_wanted: Json = False,
+) -> int:
     """Convert a bundle, and print its new hashes."""
     from builder.bundle.storage import convert  # noqa: PLC0415 - numpy
 
-    old, cache = Path(options.bundle), paths.cache_folder()
-    new = Path(options.new) if options.new else old
-    is_converted = convert.convert(old, new, cache)
+    new, cache = target or path, paths.cache_folder()
+    is_converted = convert.convert(path, new, cache)
     digest = files.content_hash(store.folder_of(new, cache))
     sha256 = None if new.is_dir() else files.hash_content(new)[0]
-    if options.json:
+    if json_wanted:
         report = {"format": 1, "path": str(new), "converted": is_converted, "hash": digest, "sha256": sha256}
         print(json.dumps(report))
         return 0

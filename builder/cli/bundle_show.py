@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import filesize
+
 from builder import paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
+from builder.cli.parameters import BundlePath, Json
 from builder.text import escape, listed
 from builder.text import show as show_value
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
 
     from builder.bundle import model as bundle_model
@@ -21,15 +23,14 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     """Print what is in a bundle."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
-    path = Path(options.bundle)
     folder = store.folder_of(path, paths.cache_folder())
     with store.named(path, folder):
         found = _described(path, folder, read.read(folder))
-    if options.json:
+    if json_wanted:
         print(json.dumps(found))
         return 0
     print(escape(str(path)))
@@ -93,7 +94,7 @@ def _rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("features", f"{len(found['features']):,}: {_listed(found['features'])}"),
         ("benchmarks", _listed(found["benchmarks"]) or "none"),
         ("post", ", then ".join(map(_step_line, found["post"])) or "none"),
-        ("size", f"{terminal.size(found['bytes'])} in {len(found['files']):,} files"),
+        ("size", f"{filesize.decimal(found['bytes'])} in {len(found['files']):,} files"),
         ("golden", f"{golden['rows']:,} rows, {golden['missing']:,} of them with a missing input; {spread}"),
         ("hash", found["hash"]),
     ]

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from typer import Argument
 
 from builder import commands
 from builder.cli import api_session, consent, listing, terminal
+from builder.cli.parameters import Json, Yes
 from builder.text import one_line
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    name: Annotated[str, Argument(metavar="NAME", help="1 to 20 of a-z, 0-9 and _")],
+    yes: Yes = False,
+    json_wanted: Json = False,
+) -> int:
     """Make a slot."""
     from builder.tournament import slots  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
-        slots.check_new(api, account, options.name)
+        slots.check_new(api, account, name)
         follows = [
             f"account  {one_line(account.username)}, {account.slots_line}",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
-        consent.ask(f"Make the slot {options.name}?", follows, yes=options.yes)
-        made = slots.create(api, options.name)
-    if options.json:
+        consent.ask(f"Make the slot {name}?", follows, yes=yes)
+        made = slots.create(api, name)
+    if json_wanted:
         print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
     else:
         name = one_line(made.name)

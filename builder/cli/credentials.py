@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from builder.cli import api_session, terminal
+from builder.cli.parameters import Json
 from builder.text import one_line
-
-if TYPE_CHECKING:
-    import argparse
 
 _UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
 _DOWNLOADS = ("download", "why", "comparing in upload")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, json_wanted: Json = False) -> int:
     """Show whose token it is and what it may do; never its secret."""
     from builder import tournament  # noqa: PLC0415 - the API's side of the package
 
@@ -29,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         if scope not in info.scopes
     }
     source = token.source if token else ""
-    if options.json:
+    if json_wanted:
         scopes = {name: known.get(name, "") for name in info.scopes}
         answer = {"format": 1, "account": info.username, "name": info.name, "public_id": info.public_id}
         print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))

@@ -7,19 +7,18 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import terminal
+from builder.cli.parameters import Json
 from builder.tournament import session
 
 if TYPE_CHECKING:
-    import argparse
-
     from builder import tournament
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, json_wanted: Json = False) -> int:
     """List the data versions; takes no token."""
     with terminal.progress() as progress, session.connect(progress) as api:
         found = api.data_versions()
-    if options.json:
+    if json_wanted:
         print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
     elif found:
         rows = [(one.version, one.name, _marks(one), one.id) for one in found]

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from builder.cli import api_session, consent, slot_change, terminal
+from builder.cli.parameters import Json, Slot, Yes
 from builder.text import one_line
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(*, slot_name: Slot, yes: Yes = False, json_wanted: Json = False) -> int:
     """Have a slot run nothing."""
     from builder.tournament import slots  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        slot = slots.find_slot(api.account(), options.slot)
+        slot = slots.find_slot(api.account(), slot_name)
         slots.check_usable(slot)
         if slot.pickle is None:
-            return slot_change.tell(slot, slot, json_wanted=options.json)
+            return slot_change.tell(slot, slot, json_wanted=json_wanted)
         question = f"Have {one_line(slot.name)} run no pickle?"
-        consent.ask_about_slot(api, slot, question, slot_change.follows(slot, None), consent.NO_PICKLE, yes=options.yes)
+        consent.ask_about_slot(api, slot, question, slot_change.follows(slot, None), consent.NO_PICKLE, yes=yes)
         now = slot_change.change(api, slot, None, progress)
-    return slot_change.tell(slot, now, json_wanted=options.json)
+    return slot_change.tell(slot, now, json_wanted=json_wanted)

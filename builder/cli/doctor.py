@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors
 from builder.cli import engine_session, terminal
+from builder.cli.parameters import Config, Json
 from builder.config import model as config
 from builder.config import project
 from builder.config import values as config_values
@@ -19,7 +20,6 @@ from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from builder import doctor as stage
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, config_name: Config = None, json_wanted: Json = False) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
     from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
 
-    path, absent = _choose(options.config)
+    path, absent = _choose(config_name)
     with terminal.progress() as progress:
         lines = _look(path, absent, progress)
     good, verdict = all(line.good is not False for line in lines), stage.verdict(lines)
-    if options.json:
+    if json_wanted:
         found = [dataclasses.asdict(line) for line in lines]
         print(json.dumps({"format": 1, "good": good, "verdict": verdict, "lines": found}))
     else:
         print(verdict)
-        for line in lines:
-            print(f"{_MARKS[line.good]:<3}  {line.name:<8}  {' '.join(line.text.split())}{_fix(line)}")
+        rows = [(_MARKS[line.good], line.name, " ".join(line.text.split()) + _fix(line)) for line in lines]
+        terminal.print_table(rows, indent=0)
     return 0 if good else 1
 
 

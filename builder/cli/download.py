@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from rich import filesize
+from typer import Option
 
 from builder import errors
 from builder.build import artifact
 from builder.cli import api_session, hosted, named_pickle, terminal
+from builder.cli.parameters import Json, SlotOrPickle
 from builder.text import escape, one_line
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator
 
     from builder import tournament
@@ -22,16 +25,23 @@ if TYPE_CHECKING:
 _MARKS = {True: "ok", False: "DIFFERS", None: "note"}
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    name: SlotOrPickle,
+    to: Annotated[
+        str | None, Option("--to", metavar="FILE", help="default: its stored name, in the current folder")
+    ] = None,
+    json_wanted: Json = False,
+) -> int:
     """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
     from builder.net import download as stage  # noqa: PLC0415 - the network
     from builder.tournament import slots  # noqa: PLC0415
     from builder.upload import old_records  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        pickle = named_pickle.pickle_of(api, slots.find(api, options.name))
+        pickle = named_pickle.pickle_of(api, slots.find(api, name))
         old_records.move(Path.cwd(), api.seen.slots if api.seen else ())
-        target = Path(options.to or stage.local_name(pickle.filename)).absolute()
+        target = Path(to or stage.local_name(pickle.filename)).absolute()
         if target.is_dir():
             target /= stage.local_name(pickle.filename)
         if target.exists():
@@ -47,12 +57,12 @@ def run(options: argparse.Namespace) -> int:
             ) from error
     findings = list(_compare(pickle, came))
     bad = [text for good, text in findings if good is False]
-    if options.json:
+    if json_wanted:
         answer = {"format": 1, "pickle": pickle.id, "filename": pickle.filename, "file": str(came.path)}
         compared = [{"equal": good, "text": text} for good, text in findings]
         print(json.dumps({**answer, "sha256": came.sha256, "size": came.size, "compared": compared}))
         return 1 if bad else 0
-    print(f"{came.path}  ({terminal.size(came.size)})")
+    print(f"{came.path}  ({filesize.decimal(came.size)})")
     terminal.print_table([("sha256", came.sha256), *((_MARKS[good], text) for good, text in findings)])
     if all(good is None for good, _ in findings):
         print("  nothing is on record here to compare it with: no digits of its hash, nothing in dist/*/ or a log")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import terminal
+from builder.cli.parameters import Json
 from builder.image import lockfile
 from builder.registry import reference
 from builder.text import escape
@@ -14,24 +15,23 @@ from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from builder.tournament import DockerImage
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, json_wanted: Json = False) -> int:
     """List the tournament's images."""
     root = Path.cwd()
     lock, registry = lockfile.read(root), session.read_registry(root)
     with terminal.progress() as progress, session.connect(progress, root=root) as asked:
         images = asked.images()
     rows = [_row(one, lock, registry) for one in _sorted(images)]
-    if options.json:
+    if json_wanted:
         print(json.dumps({"format": 1, "registry": registry, "images": rows}))
     elif rows:
         cells = [(row["name"], row["reference"], ", ".join(row["state"]), row["pinned"] or "-") for row in rows]
-        terminal.print_table([("name", "reference", "", "pinned here"), *cells])
+        terminal.print_list(("name", "reference", "", "pinned here"), cells)
     else:
         print("the tournament names no image")
     return 0

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from typer import Option
 
 from builder import commands, errors, paths
+from builder.cli.parameters import Json
 from builder.text import escape
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    bundle: Annotated[
+        str | None, Option("--from", "--bundle", metavar="BUNDLE", help="NAME.bundle.zip, or a folder")
+    ] = None,
+    name: Annotated[str | None, Option("--name", metavar="NAME", help="of the config; default: the bundle's")] = None,
+    root: Annotated[str, Option("--root", metavar="FOLDER", help="what holds configs/")] = ".",
+    features: Annotated[
+        str | None, Option("--features", metavar="FILE", help="a features.json; default: FOLDER's own, or its v5.2's")
+    ] = None,
+    force: Annotated[bool, Option("--force", help="replace the config that is there")] = False,
+    json_wanted: Json = False,
+) -> int:
     """Write the config of a bundle and say what to do next."""
     from builder.config import init  # noqa: PLC0415 - numpy
 
-    if not options.bundle:  # Path("") would be the current folder
+    if not bundle:  # Path("") would be the current folder
         raise errors.UsageError(f"no bundle is named; name one with {commands.option('--bundle=mymodel.bundle.zip')}")
     wish = init.InitRequest(
-        bundle=Path(options.bundle),
-        root=Path(options.root),
-        name=options.name,
-        features=Path(options.features) if options.features else None,
-        force=options.force,
+        bundle=Path(bundle),
+        root=Path(root),
+        name=name,
+        features=Path(features) if features else None,
+        force=force,
     )
     done = init.init(wish, cache=paths.cache_folder())
     following = [commands.with_config(name, done.config) for name in ("pickle", "validate")]
-    if options.json:
+    if json_wanted:
         answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}
         print(json.dumps({**answer, "notes": done.notes, "next": following}))
         return 0

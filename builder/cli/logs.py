@@ -6,14 +6,16 @@ import dataclasses
 import datetime as dt
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
 
 from builder import errors
 from builder.cli import api_session, listing, named_pickle, terminal
+from builder.cli.parameters import Json
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from builder import tournament
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
 _MILLISECONDS = 100_000_000_000  # a time above is not in seconds
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    name: Annotated[str, Argument(metavar="SLOT|PICKLE|RUN", help="of a slot or pickle: its newest run")],
+    diagnostics: Annotated[bool, Option("--diagnostics", help="of the run over the validation data")] = False,
+    json_wanted: Json = False,
+) -> int:
     """Print a run's log."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        what, lines = _diagnostics(api, options.name) if options.diagnostics else _run_log(api, options.name)
-    if options.json:
+        what, lines = _diagnostics(api, name) if diagnostics else _run_log(api, name)
+    if json_wanted:
         printed = [dataclasses.asdict(one) for one in lines]
         print(json.dumps({"format": 1, "of": what, "lines": printed}))
         return 0

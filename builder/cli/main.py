@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import io
 import itertools
 import json
@@ -19,12 +18,11 @@ from typing import TYPE_CHECKING, NoReturn
 import builder
 from builder import errors
 from builder import interrupts as interrupting
-from builder.cli import parser, requirements, terminal
+from builder.cli import requirements, terminal
 from builder.text import escape_lines
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import FrameType
 
 _REMINDER_SECONDS = 3.0
@@ -60,10 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
     interrupts = _listen()
     given = sys.argv[1:] if arguments is None else arguments
-    options = itertools.takewhile(lambda part: part != "--", given)
-    json_wanted = any(
-        part.startswith("--") and "--json".startswith(part) for part in options
-    )  # argparse takes --js, too
+    json_wanted = "--json" in itertools.takewhile(lambda part: part != "--", given)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file need not be text
     try:
@@ -98,21 +93,14 @@ class _Failure:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        options = parser.build().parse_args(arguments)
-        with requirements.checked(options.needs):
-            return _find(options.command)(options)
+        from builder.cli import parser  # noqa: PLC0415 - an error that says so where typer is not installed
+
+        return parser.run(arguments)
     finally:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
             terminal.drop(sys.stdout)  # all is done and said: the exit code stands
-
-
-def _find(command: str) -> Callable[[argparse.Namespace], int]:
-    """Import the command's module, which has its name: each command pays for its own imports alone."""
-    module = importlib.import_module(f"builder.cli.{command.replace(' ', '_').replace('-', '_')}")
-    found: Callable[[argparse.Namespace], int] = module.run
-    return found
 
 
 def _listen() -> list[int]:
@@ -140,6 +128,8 @@ def _describe(error: BaseException, *, interrupted: bool) -> _Failure:
         return _describe_interrupt(error)
     if isinstance(error, OSError) and error.errno in _MACHINES_OWN:
         error = errors.UsageError(_refused(error))
+    if isinstance(error, ModuleNotFoundError) and error.name in requirements.ALL:
+        error = requirements.not_installed([error.name])
     if isinstance(error, errors.BuilderError):
         return _Failure(code=error.exit_code, text=f"error: {error}", fix=error.fix)
     return _report_bug(error)
@@ -163,7 +153,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _say(text: str) -> None:
-    terminal.put(sys.stderr, f"{escape_lines(_hide(text))}\n")
+    terminal.put_error(escape_lines(_hide(text)))
 
 
 def _hide(text: str) -> str:

@@ -6,22 +6,21 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import api_session, listing, terminal
+from builder.cli.parameters import Json
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
-
     from builder.tournament import status as standing
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, json_wanted: Json = False) -> int:
     """List the slots."""
     from builder.tournament import status as standing  # noqa: PLC0415 - the API's side of the package
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.account(), api.uploads()
     found = [standing.judge(slot, uploaded) for slot in account.slots]
-    if options.json:
+    if json_wanted:
         slots = [listing.standing_data(one) for one in found]
         print(json.dumps({"format": 1, "account": account.username, "most_slots": account.most_slots, "slots": slots}))
         return 0

@@ -5,31 +5,37 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from rich import filesize
+from typer import Option
 
 from builder.build import pipeline
 from builder.cli import engine_session, findings, image_kinds, terminal
+from builder.cli.parameters import Config, Json, Locked, StartEngine
 from builder.config import model, project
 from builder.image import lockfile
 from builder.progress import Stopwatch
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    config: Config = None,
+    pull: Annotated[bool, Option("--pull", help="ask the registry even if the image is here")] = False,
+    locked: Locked = False,
+    yes: StartEngine = False,
+    json_wanted: Json = False,
+) -> int:
     """Build the pickle of a config, unless the one that is there was built from the same inputs."""
     watch = Stopwatch()
     with terminal.progress() as progress:
         with watch.stage("config"):
-            source = pipeline.find_source(
-                model.load(Path(project.choose(options.config))), locked=options.locked, progress=progress
-            )
+            source = pipeline.find_source(model.load(Path(project.choose(config))), locked=locked, progress=progress)
         with watch.stage("image"):
-            engine = engine_session.connect(progress, yes=options.yes)
-        build = pipeline.build(source, engine, pull=options.pull, locked=options.locked, progress=progress, watch=watch)
+            engine = engine_session.connect(progress, yes=yes)
+        build = pipeline.build(source, engine, pull=pull, locked=locked, progress=progress, watch=watch)
     lock_file = source.config.root / lockfile.NAME
-    if options.json:
+    if json_wanted:
         folder, manifest = str(build.artifact.folder), asdict(build.artifact.manifest)
         entry = {"file": str(lock_file), "lines": build.lock_lines} if build.lock_lines else None
         report = {"format": 1, "made": build.is_new, "folder": folder, "manifest": manifest, "lock": entry}
@@ -51,7 +57,7 @@ def _print(build: pipeline.Build, watch: Stopwatch, root: Path) -> None:
             ("", f"{said.image.base}, {said.image.identity[:19]}..., {said.image.platform}"),
             ("python", f"{said.image.python}, {packages}"),
             ("bundle", f"{said.bundle.kind}, {said.bundle.features} features, {said.bundle.parameters:,} parameters"),
-            ("pickle", f"{terminal.size(said.pickle.size)}, protocol {said.pickle.protocol}"),
+            ("pickle", f"{filesize.decimal(said.pickle.size)}, protocol {said.pickle.protocol}"),
             ("sha256", said.pickle.sha256),
             ("seconds", watch.line()),
         ]

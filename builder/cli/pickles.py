@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
 
 from builder import commands
 from builder.cli import api_session, listing, terminal
+from builder.cli.parameters import AnySlot, Json
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
     import datetime as dt
 
     from builder import tournament
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    slot_name: AnySlot = None,
+    unassigned: Annotated[bool, Option("--unassigned", help="only those that run nowhere")] = False,
+    json_wanted: Json = False,
+) -> int:
     """List uploaded pickles."""
     from builder.tournament import slots  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
-        slot = slots.find_slot(account, options.slot) if options.slot else None
-        found = api.pickles(slot.id if slot else None, unassigned=options.unassigned)
+        slot = slots.find_slot(account, slot_name) if slot_name else None
+        found = api.pickles(slot.id if slot else None, unassigned=unassigned)
         now = api.now()
     names = {one.id: one.name for one in account.slots}
-    if options.json:
+    if json_wanted:
         print(json.dumps({"format": 1, "pickles": [_pickle_data(one, names) for one in found]}))
         return 0
     if not found:
-        kind = "unassigned pickle" if options.unassigned else "pickle"
+        kind = "unassigned pickle" if unassigned else "pickle"
         where = f"was uploaded for {one_line(slot.name)}" if slot else "was uploaded"
         print(f"no {kind} {where}; `{commands.with_config('upload', None, '--model=SLOT')}` uploads one")
         return 0

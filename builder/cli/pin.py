@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from rich import filesize
+from typer import Option
 
 from builder import errors
 from builder.cli import terminal
+from builder.cli.parameters import Configs, Json
 from builder.config import model as config
 from builder.config import project
 from builder.config import values as config_values
@@ -17,7 +21,6 @@ from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping, Sequence
 
     from builder.progress import Progress
@@ -34,13 +37,18 @@ _STATES = {
 _CHECKED = {**_STATES, "new": "NOT PINNED", "moved": "MOVED"}
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    what: Configs = None,
+    check: Annotated[bool, Option("--check", help="change nothing; exit 1 where something moved")] = False,
+    json_wanted: Json = False,
+) -> int:
     """Pin images; exit 1 where one could not be, or, with ``--check``, where one is not pinned as it is now.
 
     Where nobody says what one of them means, all the others are pinned; that one's error names the exit code.
     """
     with terminal.progress() as progress:
-        root, users = _wanted(options.what)
+        root, users = _wanted(what or ())
         lock = lockfile.read(root)
         registry = session.read_registry(root)
         images = _offered(root, progress)
@@ -50,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
                 for key in sorted(users)
             ]
         outcomes = [one for one, _ in answers]
-        if not options.check:
+        if not check:
             changes = {one.key: one.pin for one in outcomes if one.pin}
             lockfile.change(
                 root,
@@ -59,15 +67,15 @@ def run(options: argparse.Namespace) -> int:
             )
     silent = isinstance(images, errors.NetworkError)
     notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
-    if options.json:
-        print(json.dumps(_report(root, outcomes, notes, users, check=options.check)))
+    if json_wanted:
+        print(json.dumps(_report(root, outcomes, notes, users, check=check)))
     else:
-        _tell(root, outcomes, notes, users, check=options.check)
+        _tell(root, outcomes, notes, users, check=check)
     failed = next((error for _, error in answers if error), None)
     if failed:
         return failed.exit_code
-    bad = {"gone", "new", "moved"} if options.check else {"gone"}
-    return 1 if any(one.state in bad or (options.check and one.pin) for one in outcomes) else 0
+    bad = {"gone", "new", "moved"} if check else {"gone"}
+    return 1 if any(one.state in bad or (check and one.pin) for one in outcomes) else 0
 
 
 def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
@@ -212,7 +220,7 @@ def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
     if now:
         lines.append(("is", f"{now.digest} ({now.pinned})"))
         python = [f"Python {now.python}"] if now.python else []
-        lines.append(("", ", ".join([*python, f"{terminal.size(one.size)} to pull"])))
+        lines.append(("", ", ".join([*python, f"{filesize.decimal(one.size)} to pull"])))
     lines += [("note", text) for text in one.notes]
     return lines or [("", "is there")]
 

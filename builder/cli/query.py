@@ -5,29 +5,35 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from typer import Argument, Option
 
 from builder import errors
 from builder.cli import terminal
+from builder.cli.parameters import Json
 from builder.tournament import session
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    query: Annotated[str, Argument(metavar="TEXT|@FILE|-", help="GraphQL, a file that has it, or standard input")],
+    variables: Annotated[str | None, Option("--variables", metavar="JSON|@FILE", help="an object")] = None,
+    write: Annotated[bool, Option("--write", help="let it change something")] = False,
+    json_wanted: Json = False,
+) -> int:
     """Send a GraphQL text of the user's own."""
     from builder.tournament import query_check  # noqa: PLC0415 - a GraphQL parser
 
-    text = _given(options.text)
+    text = _given(query)
     changes = query_check.writes(text)
-    variables = query_check.read_variables(_given(options.variables)) if options.variables else {}
-    if changes and not options.write:
+    values = query_check.read_variables(_given(variables)) if variables else {}
+    if changes and not write:
         raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")
     with terminal.progress() as progress, session.connect(progress) as api:
         send = api.client.mutate if changes else api.client.query
-        data = send(text, variables, what="the query")
-    print(json.dumps({"format": 1, "data": data}) if options.json else json.dumps(data, indent=2, ensure_ascii=False))
+        data = send(text, values, what="the query")
+    print(json.dumps({"format": 1, "data": data}) if json_wanted else json.dumps(data, indent=2, ensure_ascii=False))
     return 0
 
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.build import artifact, pipeline
 from builder.cli import terminal
+from builder.cli.parameters import Config, Locked
 from builder.config import model, project
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(*, config: Config = None, locked: Locked = False) -> int:
     """Write the Dockerfile and its context; takes no engine."""
     with terminal.progress() as progress:
-        source = pipeline.find_source(
-            model.load(Path(project.choose(options.config))), locked=options.locked, progress=progress
-        )
+        source = pipeline.find_source(model.load(Path(project.choose(config))), locked=locked, progress=progress)
         rendering = pipeline.render(source, progress)
     dockerfile, context = rendering.folder / artifact.DOCKERFILE, rendering.folder / artifact.CONTEXT
     print(f"{dockerfile}: builds FROM {rendering.base}")

@@ -6,7 +6,6 @@ trained; the other packages come with the extra ``[build]``.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import sys
 from typing import TYPE_CHECKING
@@ -14,12 +13,15 @@ from typing import TYPE_CHECKING
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-BASE = ("numpy", "pandas")
-BUILD = ("docker", "dotenv", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy", "yaml")
+BASE = ("numpy", "pandas", "pydantic", "rich", "safetensors", "typer")
+BUILD = (
+    *("docker", "dotenv", "filelock", "graphql", "httpx", "jinja2", "platformdirs", "pyarrow", "scipy"),
+    *("stamina", "yaml"),
+)
 """What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""
-ALL = tuple(dict.fromkeys((*BASE, *BUILD)))
+ALL = (*BASE, *BUILD)
 
 
 def missing(modules: Iterable[str] = ALL) -> list[str]:
@@ -27,25 +29,18 @@ def missing(modules: Iterable[str] = ALL) -> list[str]:
     return [name for name in modules if not _is_installed(name)]
 
 
-@contextlib.contextmanager
-def checked(modules: Iterable[str]) -> Iterator[None]:
-    """Check that modules are installed before a command runs.
+def check(modules: Iterable[str]) -> None:
+    """Check that modules are installed before a command is imported.
 
     Raises:
-        errors.UsageError: Some are not, or another one that the command imports while it runs; the message says what
-            to install.
+        errors.UsageError: Some are not; the message says what to install.
     """
     if absent := missing(modules):
-        raise _not_installed(absent)
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name not in ALL:
-            raise
-        raise _not_installed([error.name]) from error
+        raise not_installed(absent)
 
 
-def _not_installed(modules: Iterable[str]) -> errors.UsageError:
+def not_installed(modules: Iterable[str]) -> errors.UsageError:
+    """Return the error that modules are missing."""
     return errors.UsageError(
         f"this command needs packages that are not installed in this Python ({sys.executable}): {', '.join(modules)}; "
         'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"'

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
 
 from builder import errors
 from builder.cli import api_session, consent, slot_change, terminal
+from builder.cli.parameters import ConfigOrSlot, Json, Yes
 from builder.config import model as config
 from builder.config import project
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from builder import tournament
@@ -20,12 +22,20 @@ if TYPE_CHECKING:
 _SHOWN = 10
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    slot_name: ConfigOrSlot = None,
+    to: Annotated[
+        str | None, Option("--to", metavar="PICKLE", help="this one: its id, stored name, digits of its hash, or label")
+    ] = None,
+    yes: Yes = False,
+    json_wanted: Json = False,
+) -> int:
     """Have a slot run what it ran before, as its log says; else what a person chooses."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign, checks, old_records, plan, slot_log, webhook  # noqa: PLC0415
 
-    root, name, named_by = _meant(project.choose(options.slot, alternative=", or a slot (make: MODEL=...)"))
+    root, name, named_by = _meant(project.choose(slot_name, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
         account = api.account()
         slot = slots.find_slot(account, name, named_by=named_by)
@@ -33,32 +43,32 @@ def run(options: argparse.Namespace) -> int:
         old_records.move(root, account.slots)
         log = slot_log.of(slot, api.now)
         change = slot_log.last_change(log.entries, assign.identity(slot))
-        if options.to:
-            wanted: str | None = slots.find_pickle(api, options.to).id
+        if to:
+            wanted: str | None = slots.find_pickle(api, to).id
         elif change:
             wanted = change.text("before") or None
         else:
             wanted = _choose(slot, checks.find_earlier(api, slot))
         pickle = _look_up(api, wanted) if wanted else None
         said = plan.named(pickle) if pickle else "no pickle"
-        facts = slot_change.follows(slot, pickle, source=str(log.path) if change and not options.to else "")
+        facts = slot_change.follows(slot, pickle, source=str(log.path) if change and not to else "")
         facts.append("         what was submitted already is not taken back")
         # A slot that ran no pickle may have had a machine called in its place.
         hook = None if wanted or slot.webhook else slot_log.webhook_before(log.entries, assign.identity(slot))
         if hook:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
         if assign.identity(slot) == wanted:
-            return slot_change.tell(slot, slot, said, json_wanted=options.json)
+            return slot_change.tell(slot, slot, said, json_wanted=json_wanted)
         if wanted:
             slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         question = f"Have {one_line(slot.name)} run {said} again?"
         what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
-        consent.ask_about_slot(api, slot, question, facts, what, yes=options.yes)
+        consent.ask_about_slot(api, slot, question, facts, what, yes=yes)
         with assign.reporting(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:
                 webhook.put_back(api, now, hook, progress, log)
-    return slot_change.tell(slot, now, said, json_wanted=options.json)
+    return slot_change.tell(slot, now, said, json_wanted=json_wanted)
 
 
 def _meant(text: str) -> tuple[Path, str, str]:

@@ -14,7 +14,9 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from typer import Option
 
 from builder import commands, interrupts
 from builder.cli import engine_session, terminal
@@ -24,7 +26,6 @@ from builder.sandbox import state as world
 from builder.sandbox.words import VOCABULARIES
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Mapping
 
     from builder.sandbox import server
@@ -48,13 +49,17 @@ note: a pin that is made with these settings is of an image of this sandbox, and
 """
 
 
-def run(options: argparse.Namespace) -> int:
-    """Run a sandbox."""
-    return serve(env_file=options.env_file, port=options.port, words=options.words, yes=options.yes)
-
-
-def serve(*, env_file: str | None, port: int, words: str, yes: bool) -> int:
-    """Run until a signal ends it; the arguments are the command's options."""
+def run(
+    *,
+    env_file: Annotated[
+        str | None,
+        Option("--env-file", metavar="FILE", help="write the settings there once all is up; removed at the end"),
+    ] = None,
+    port: Annotated[int, Option("--port", help="of the API; default: a free one")] = 0,
+    words: Annotated[Literal["seen", "others"], Option("--words", help="the status words that it speaks")] = "seen",
+    yes: Annotated[bool, Option("--yes", help="install and start an engine without asking")] = False,
+) -> int:
+    """Run a sandbox until a signal ends it."""
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from rich import filesize
+from typer import Option
 
 from builder.cli import engine_session, image_kinds, terminal
+from builder.cli.parameters import Json, StartEngine
 from builder.image import stand_in
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    python: Annotated[str, Option("--python", metavar="PYTHON", help="3.10 to 3.13; oldest or newest packages")],
+    yes: StartEngine = False,
+    json_wanted: Json = False,
+) -> int:
     """Make a look-alike image, unless it is there."""
-    stand_in.check_python(options.python)
+    stand_in.check_python(python)
     with terminal.progress() as progress:
-        made = stand_in.make(engine_session.connect(progress, yes=options.yes), options.python, progress)
-    if options.json:
+        made = stand_in.make(engine_session.connect(progress, yes=yes), python, progress)
+    if json_wanted:
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:
-        print(f"{made.tag}  (spec {made.spec}, {terminal.size(made.image.size)})")
+        print(f"{made.tag}  (spec {made.spec}, {filesize.decimal(made.image.size)})")
         print(image_kinds.warning("stand_in"))
     return 0

@@ -7,10 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, listing, terminal
+from builder.cli.parameters import AnySlot, Json
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _RUNS = 5
 
 
-def run(options: argparse.Namespace) -> int:
+def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
     """Show how all slots stand, or one with its last runs."""
     from builder.tournament import slots  # noqa: PLC0415
     from builder.tournament import status as standing  # noqa: PLC0415
@@ -29,11 +29,11 @@ def run(options: argparse.Namespace) -> int:
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.account(), api.uploads()
         current, now = api.round_now()
-        one = standing.judge(slots.find_slot(account, options.slot), uploaded) if options.slot is not None else None
+        one = standing.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
         failure = _explain(api, one, uploaded) if one else None
     if one is None:
         found, ownerless = standing.judge_all(account.slots, uploaded), standing.find_ownerless(uploaded)
-        if options.json:
+        if json_wanted:
             data = {
                 "slots": [listing.standing_data(each) for each in found],
                 "ownerless": [each.id for each in ownerless],
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
                     f"python -m builder assign SLOT {each.id}"
                 )
         return 0
-    if options.json:
+    if json_wanted:
         shown = {**listing.standing_data(one), "failure": failure.data() if failure else None}
         print(json.dumps({"format": 1, "round": _round_data(current, now), "slot": shown}))
     else:

@@ -6,158 +6,188 @@ import contextlib
 import os
 import shutil
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from builder.text import escape_lines
+from builder.progress import Silent
+from builder.text import escape, escape_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-_TICK = 0.2
-_LEAST_CELL, _LEFT_OUT = 8, ("data", "image", "uploaded")
-_CLEAR = "\r\x1b[K"
-_moving: list[TerminalProgress] = []
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from builder.progress import Progress
+
+_LEAST_CELL, _LEFT_OUT, _WHOLE = 8, ("data", "image", "uploaded"), ("id", "reference")
+_PLAIN_WIDTH = 100_000  # of a line that no terminal cuts
+_STYLES = {
+    **dict.fromkeys(("ok", "validated"), "green"),
+    **dict.fromkeys(("FAILED", "DIFFERS", "GONE", "MOVED", "NOT PINNED", "failed"), "bold red"),
+    "FIX": "bold yellow",
+}
+"""How a cell that says this and no more is shown where there is colour."""
+_moving: list[_TerminalProgress] = []
 """The line that moves, while one does."""
 
 
-class TerminalProgress:
+class _TerminalProgress:
     """One line on a terminal: the present step, how far it is, and the seconds it has taken."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream, self._lock = stream, threading.Lock()
+        from rich.live import Live  # noqa: PLC0415 - a person watches
+
         self._text, self._amount, self._since = "", "", time.monotonic()
-        self._ended = threading.Event()
-        self._ticker = threading.Thread(target=self._tick, daemon=True)
-        self._ticker.start()
+        self._live = Live(
+            console=_lasting_console(stream),
+            get_renderable=self._line,
+            transient=True,
+            redirect_stdout=False,  # rich would send results to this console
+            redirect_stderr=False,
+        )
 
     def step(self, text: str, /) -> None:
-        """See :class:`builder.progress.Progress`."""
-        with self._lock:
-            if self._text and not text:
-                put(self._stream, _CLEAR)
-            self._text, self._amount, self._since = text, "", time.monotonic()
-            self._draw()
+        self._text, self._amount, self._since = text, "", time.monotonic()
+        if text:
+            self._live.start()
+            self._live.refresh()
+        else:
+            self._live.stop()
 
     def amount(self, done: int, total: int | None, /) -> None:
-        """See :class:`builder.progress.Progress`."""
-        with self._lock:
-            self._amount = f"{size(done)} of {size(total)}" if total else size(done)
+        from rich.filesize import decimal  # noqa: PLC0415 - a person watches
+
+        self._amount = f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
 
     def note(self, text: str, /) -> None:
-        """See :class:`builder.progress.Progress`."""
-        with self._lock:
-            put(self._stream, f"{_CLEAR}{escape_lines(text)}\n")
-            self._draw()
+        self._live.console.print(escape_lines(text), soft_wrap=True)
 
-    def close(self) -> None:
-        """Take the line away."""
-        self._ended.set()
-        self._ticker.join()
-        with self._lock:
-            put(self._stream, _CLEAR)
+    def _line(self) -> Text:
+        from rich.text import Text  # noqa: PLC0415 - a person watches
 
-    def _tick(self) -> None:
-        while not self._ended.wait(_TICK):
-            with self._lock:
-                self._draw()
-
-    def _draw(self) -> None:
-        if self._text:
-            parts = (self._text, self._amount, f"{time.monotonic() - self._since:.0f} s")
-            line = "  ".join(part for part in parts if part)
-            put(self._stream, f"{_CLEAR}{line[:110]}")
+        parts = (self._text, self._amount, f"{time.monotonic() - self._since:.0f} s")
+        return Text(escape("  ".join(part for part in parts if part)), no_wrap=True, overflow="ellipsis")
 
 
-class QuietProgress:
+class _QuietProgress(Silent):
     """For logs: no steps, notes alone."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def step(self, text: str, /) -> None:
-        """Say nothing."""
-
-    def amount(self, done: int, total: int | None, /) -> None:
-        """Say nothing."""
-
     def note(self, text: str, /) -> None:
-        """Write the note."""
-        put(self._stream, f"{escape_lines(text)}\n")
+        put(sys.stderr, f"{escape_lines(text)}\n")
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[TerminalProgress | QuietProgress]:
+def progress() -> Iterator[Progress]:
     """Yield what stages are told to report to; standard output stays for results."""
-    if not sys.stderr.isatty():
-        yield QuietProgress(sys.stderr)
+    if not sys.stderr.isatty() or os.environ.get("CI"):
+        yield _QuietProgress()
         return
-    shown = TerminalProgress(sys.stderr)
+    shown, out = _TerminalProgress(sys.stderr), sys.stdout
+
+    def write_result(text: str) -> None:
+        _take_away()
+        out.write(text)
+
     _moving.append(shown)
     try:
-        with contextlib.redirect_stdout(cast("TextIO", _Results(sys.stdout))):
+        with contextlib.redirect_stdout(cast("TextIO", _Stream(out, write_result))):
             yield shown
     finally:
         _moving.remove(shown)
-        shown.close()
+        shown.step("")
 
 
-class _Results:
-    """Standard output while a line moves: a result takes the line away before it is printed."""
+class _Stream:
+    """A stream that writes in another way."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Write a result."""
-        _take_away()
-        return self._stream.write(text)
+    def __init__(self, stream: TextIO, write: Callable[[str], object]) -> None:
+        self._stream, self.write = stream, write
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def size(count: float) -> str:
-    """Return bytes as a person reads them."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return ""
+def has_colour(stream: TextIO) -> bool:
+    """Tell whether colour may be written: to a terminal alone, and not where NO_COLOR or CI is set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not os.environ.get("CI")
+
+
+def _console(stream: TextIO, *, width: int | None = None) -> Console:
+    """Return a console that takes text as it is, with colour if the stream is a terminal that has it."""
+    from rich.console import Console  # noqa: PLC0415 - what prints neither a table nor progress has no use for it
+
+    return Console(
+        file=stream,
+        force_terminal=stream.isatty(),
+        color_system="auto" if has_colour(stream) else None,
+        width=width,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def _lasting_console(stream: TextIO) -> Console:
+    """Return a console that goes on, to nowhere, when its terminal is closed; rich would end the program."""
+    return _console(cast("TextIO", _Stream(stream, lambda text: put(stream, text))))
+
+
+def put_error(text: str) -> None:
+    """Write an error for a person."""
+    if not sys.stderr.isatty():
+        put(sys.stderr, f"{text}\n")
+        return
+    from rich.text import Text  # noqa: PLC0415 - see _console
+
+    shown = Text(text)
+    shown.highlight_regex("^error:", "bold red")
+    _lasting_console(sys.stderr).print(shown, soft_wrap=True)
 
 
 def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with a head, fitted to the terminal if it is one. Ids stay whole, to be copied."""
-    columns = list(zip(head, *rows, strict=True))
-    if sys.stdout.isatty():
-        columns = _fit(columns, shutil.get_terminal_size().columns)
-    print_table(list(zip(*columns, strict=True)))
+    """Print a table with a head, cut to the terminal if it is one. Ids and references stay whole, to be copied."""
+    from rich.table import Table  # noqa: PLC0415 - see _console
+    from rich.text import Text  # noqa: PLC0415
 
-
-def _fit(columns: list[tuple[str, ...]], width: int) -> list[tuple[str, ...]]:
-    """Leave columns out that tell little, then cut the widest cells, until a row of the table fits."""
-    widths = {cells[0]: max(map(len, cells)) for cells in columns}
-    for name in _LEFT_OUT:
-        least = sum(2 + (size if key == "id" else min(size, _LEAST_CELL)) for key, size in widths.items())
-        if least > width:
+    widths = {name: max(map(len, cells)) for name, *cells in zip(head, head, *rows, strict=True)}
+    for name in _LEFT_OUT:  # those that tell little, until the others have room to be read
+        least = sum(2 + (size if key in _WHOLE else min(size, _LEAST_CELL)) for key, size in widths.items())
+        if least > _width():
             widths.pop(name, None)
-    cut = [name for name in widths if name != "id"]
-    while sum(widths.values()) + 2 * len(widths) > width and widths[widest := max(cut, key=widths.__getitem__)] > 2:
-        widths[widest] -= 1
-    return [
-        tuple(cell if len(cell) <= widths[name] else f"{cell[: widths[name] - 1]}…" for cell in (name, *cells))
-        for name, *cells in columns
-        if name in widths
-    ]
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for name in widths:
+        table.add_column(Text(name, no_wrap=True, overflow="ellipsis"), no_wrap=name in _WHOLE)
+    for row in rows:
+        cells = [cell for name, cell in zip(head, row, strict=True) if name in widths]
+        table.add_row(*(Text(escape(cell), _STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in cells))
+    _print(table, indent=2)
 
 
 def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
-    """Print rows in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    """Print rows in columns; on a terminal, a long cell takes several lines of its column."""
+    from rich.table import Table  # noqa: PLC0415 - see _console
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for number in range(len(rows[0])):
+        table.add_column(no_wrap=not number, overflow="fold")
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print(" " * indent + "  ".join([*cells, row[-1]]).rstrip())
+        table.add_row(*(Text(escape(cell), _STYLES.get(cell, "")) for cell in row))
+    _print(table, indent=indent)
+
+
+def _print(table: Table, *, indent: int) -> None:
+    console = _console(sys.stdout, width=_width() - indent)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        print(f"{' ' * indent}{line}".rstrip())
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _PLAIN_WIDTH
 
 
 def tell(text: str) -> None:

@@ -6,13 +6,15 @@ import dataclasses
 import datetime as dt
 import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
 
 from builder.cli import api_session, consent, listing, named_pickle, terminal
+from builder.cli.parameters import Json, SlotOrPickle, Wait, Yes
 from builder.text import one_line
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
     from builder import tournament
@@ -20,14 +22,21 @@ if TYPE_CHECKING:
     from builder.upload import waiting
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    name: SlotOrPickle,
+    validation: Annotated[bool, Option("--validation", help="validate it again too")] = False,
+    wait: Wait = 3600.0,
+    yes: Yes = False,
+    json_wanted: Json = False,
+) -> int:
     """Have a pickle run now."""
     from builder import tournament  # noqa: PLC0415 - the API's side of the package
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import assign  # noqa: PLC0415
 
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find(api, options.name)
+        found = slots.find(api, name)
         slot = found if isinstance(found, tournament.Slot) else None
         pickle = named_pickle.pickle_of(api, found, assigned=True)
         follows = _look_ahead(api, pickle, slot)
@@ -35,13 +44,13 @@ def run(options: argparse.Namespace) -> int:
         if all(one.archived for one in where):
             for one in where:
                 slots.check_usable(one)
-        follows = _agree(api, follows, slot, validation=options.validation, yes=options.yes)
+        follows = _agree(api, follows, slot, validation=validation, yes=yes)
         failure = None
         with assign.reporting(api, [one.id for one in follows.slots]):
-            run = _begin(api, pickle, slot, validation=options.validation)
-            if run is not None and options.wait:
-                run, failure = _wait(api, pickle, run, options.wait, progress)
-    if options.json:
+            run = _begin(api, pickle, slot, validation=validation)
+            if run is not None and wait:
+                run, failure = _wait(api, pickle, run, wait, progress)
+    if json_wanted:
         touched = [{"id": one.id, "name": one.name, "stake": one.stake} for one in follows.slots]
         data = {"run": dataclasses.asdict(run) if run else None, "failure": failure.data() if failure else None}
         print(json.dumps({"format": 1, "pickle": pickle.id, "slots": touched, **data}))

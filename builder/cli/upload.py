@@ -6,81 +6,95 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Option
 
 from builder import errors
 from builder.build import target
 from builder.cli import api_session, consent, terminal
+from builder.cli.parameters import Json, Locked, Target, Wait
 from builder.config import project
 from builder.registry import connections
 from builder.text import one_line
 from builder.tournament import session
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
 
     from builder import tournament
-    from builder.build import artifact
-    from builder.cli.terminal import QuietProgress, TerminalProgress
-    from builder.upload import deploy, refusals
-    from builder.upload.plan import UploadPlan, UploadRequest
+    from builder.progress import Progress
+    from builder.upload import deploy
+    from builder.upload.plan import UploadPlan
 
 _LOG_LINES = 12
 
 
-def run(options: argparse.Namespace) -> int:
-    """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import refusals, slot_log  # noqa: PLC0415 - the command alone
-
-    chosen = target.find(project.choose(options.target))
-    with terminal.progress() as progress:
-        made = target.load(chosen, progress, locked=options.locked)
-        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
-        if options.dry_run:
-            return _upload(options, chosen, made, proof, progress)
-        with slot_log.reserved() as spare:
-            return _upload(options, chosen, made, proof, progress, spare=spare)
-
-
-def _upload(
-    options: argparse.Namespace,
-    chosen: target.Target,
-    made: artifact.Artifact,
-    proof: refusals.Proof,
-    progress: TerminalProgress | QuietProgress,
+def run(
     *,
-    spare: BinaryIO | None = None,
+    config: Target = None,
+    model: Annotated[
+        str | None,
+        Option("--model", metavar="NAME", help="the slot, by name or id; default: the config's upload.model"),
+    ] = None,
+    create: Annotated[bool, Option("--create", help="make the slot where there is none of this name")] = False,
+    clear_webhook: Annotated[bool, Option("--clear-webhook", help="take the slot's webhook away")] = False,
+    trigger: Annotated[bool, Option("--trigger", help="have the tournament run it once it is assigned")] = False,
+    again: Annotated[bool, Option("--again", help="send it again though an upload of it failed there")] = False,
+    no_compare: Annotated[bool, Option("--no-compare", help="do not compare with what the slot runs now")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="read and check everything, change nothing")] = False,
+    wait: Wait = 3600.0,
+    locked: Locked = False,
+    yes: Annotated[bool, Option("--yes", help="yes to every question, a staked submission's too")] = False,
+    json_wanted: Json = False,
 ) -> int:
-    from builder.upload import assign, checks, deploy, old_records, slot_log, waiting  # noqa: PLC0415
+    """Deploy; exit 1 when the tournament finds the pickle bad."""
+    from builder.upload import assign, checks, deploy, old_records, refusals, slot_log, waiting  # noqa: PLC0415
+    from builder.upload import plan as planning  # noqa: PLC0415
 
-    root = chosen.config.root if chosen.config else Path.cwd()
-    with api_session.connect(progress, root=root) as api, connections.connect(progress) as asked:
+    chosen = target.find(project.choose(config))
+    root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
+    with terminal.progress() as progress, contextlib.ExitStack() as held:
+        made = target.load(chosen, progress, locked=locked)
+        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
+        spare = None if dry_run else held.enter_context(slot_log.reserved())
+        api = held.enter_context(api_session.connect(progress, root=root))
+        asked = held.enter_context(connections.connect(progress))
         checks.check_token(api)
         account = api.account()
-        wish = _wish(options, chosen, made, account, proof.data_version)
-        typed = options.model or not (chosen.config and chosen.config.upload and chosen.config.upload.model)
-        named_by = "" if typed or chosen.config is None else f"upload.model of {chosen.config.file}"
-        slot = checks.find_slot(account, wish.slot, create=wish.create, named_by=named_by)
+        name, named_by = model, ""
+        if not name and chosen.config and configured and configured.model:
+            name, named_by = configured.model, f"upload.model of {chosen.config.file}"
+        if not name:
+            name, create = _ask_for_slot(account, create=create)
+        slot = checks.find_slot(account, name, create=create, named_by=named_by)
+        request = planning.UploadRequest(
+            made=made,
+            slot=name,
+            data_version=proof.data_version,
+            create=create,
+            clear_webhook=clear_webhook,
+            trigger=trigger,
+            again=again,
+            compare=not no_compare,
+        )
         host = session.read_registry(root)
+
+        def compare(plan: UploadPlan) -> UploadPlan:
+            return _compared(plan, chosen, api, root, progress)
+
         if spare is None:
-            plan = _compared(checks.make(api, account, wish, asked, host), chosen, api, root, progress)
-            _tell_plan(plan, proof.notes, json_wanted=options.json)
+            _tell_plan(compare(checks.make(api, account, request, asked, host)), proof.notes, json_wanted=json_wanted)
             return 0
-        name = slot.name if slot else wish.slot
-        with assign.reporting(api, [slot.id if slot else name]), slot_log.locked(name):
-            old_records.move(root, account.slots)
-            plan = _agreed(
-                api,
-                checks.make(api, account, wish, asked, host),
-                proof.notes,
-                lambda plan: _compared(plan, chosen, api, root, progress),
-                yes=options.yes,
-            )
-            patience = waiting.PollPolicy(total=options.wait)
-            done = deploy.deploy(plan, api, progress, spare=spare, patience=patience)
+        if slot:
+            name = slot.name
+        held.enter_context(assign.reporting(api, [slot.id if slot else name]))
+        held.enter_context(slot_log.locked(name))
+        old_records.move(root, account.slots)
+        plan = _agreed(api, checks.make(api, account, request, asked, host), proof.notes, compare, yes=yes)
+        done = deploy.deploy(plan, api, progress, spare=spare, patience=waiting.PollPolicy(total=wait))
         plan = _at_the_end(api, plan, done)
-    _tell(done, plan, json_wanted=options.json)
+    _tell(done, plan, json_wanted=json_wanted)
     return 1 if done.failure else 0
 
 
@@ -107,7 +121,7 @@ def _compared(
     chosen: target.Target,
     api: tournament.Tournament,
     root: Path,
-    progress: TerminalProgress | QuietProgress,
+    progress: Progress,
 ) -> UploadPlan:
     """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
     if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
@@ -116,31 +130,6 @@ def _compared(
 
     likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
     return dataclasses.replace(plan, likeness=likeness)
-
-
-def _wish(
-    options: argparse.Namespace,
-    chosen: target.Target,
-    made: artifact.Artifact,
-    account: tournament.Account,
-    data_version: str,
-) -> UploadRequest:
-    from builder.upload import plan  # noqa: PLC0415
-
-    configured = chosen.config.upload.model if chosen.config and chosen.config.upload else None
-    name, create = options.model or configured, options.create
-    if name is None:
-        name, create = _ask_for_slot(account, create=create)
-    return plan.UploadRequest(
-        made=made,
-        slot=name,
-        data_version=data_version,
-        create=create,
-        clear_webhook=options.clear_webhook,
-        trigger=options.trigger,
-        again=options.again,
-        compare=not options.no_compare,
-    )
 
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from rich import filesize
+from typer import Option
 
 from builder import errors
 from builder.build import artifact, target
 from builder.cli import engine_session, image_kinds, terminal
+from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import lockfile
@@ -15,7 +19,6 @@ from builder.validate import diagnose
 from builder.validate import task as tasks
 
 if TYPE_CHECKING:
-    import argparse
     from pathlib import Path
 
     from builder.validate import run as validate
@@ -24,30 +27,39 @@ _LOG_LINES = 12
 _MARKS = {True: "ok", False: "FAILED", None: "note"}
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    config: Target = None,
+    locked: Locked = False,
+    stand_in: Annotated[
+        str | None, Option("--stand-in", metavar="PYTHON", help="run it in this look-alike, not where it was made")
+    ] = None,
+    yes: StartEngine = False,
+    json_wanted: Json = False,
+) -> int:
     """Validate; exit 1 when a check failed."""
     from builder.validate import report  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
-    if options.locked and options.stand_in:
+    if locked and stand_in:
         raise errors.RefusedError(
-            f"--stand-in {options.stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
+            f"--stand-in {stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
             "leave out --stand-in, or LOCKED=1 (--locked)"
         )
-    chosen = target.find(project.choose(options.target))
+    chosen = target.find(project.choose(config))
     watch = Stopwatch()
     with terminal.progress() as progress:
-        target.load(chosen, progress, locked=options.locked)  # what is wrong with it is said before anything is started
-        on = engine_session.connect(progress, yes=options.yes)
+        target.load(chosen, progress, locked=locked)  # what is wrong with it is said before anything is started
+        on = engine_session.connect(progress, yes=yes)
         with artifact.locked(chosen.folder, progress), engine_run.start(on) as identity:
-            made = target.load(chosen, progress, locked=options.locked)
-            task = tasks.gather(made, chosen, on, identity, progress, stand_in_python=options.stand_in)
+            made = target.load(chosen, progress, locked=locked)
+            task = tasks.gather(made, chosen, on, identity, progress, stand_in_python=stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, on, identity, progress)
             content = report.to_bytes(result)
             artifact.write_report(made.folder, artifact.VALIDATION, content)
             report.remember(content)
-    if options.json:
+    if json_wanted:
         print(content.decode(), end="")
     else:
         _tell(result, watch, chosen.root)
@@ -63,7 +75,7 @@ def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
         used, limits = result.usage, task.limits
         part = used.peak_bytes / limits.memory
         print(
-            f"  used  {terminal.size(used.peak_bytes)} of memory ({part:.0%} of {terminal.size(limits.memory)}), "
+            f"  used  {filesize.decimal(used.peak_bytes)} of memory ({part:.0%} of {filesize.decimal(limits.memory)}), "
             f"{used.seconds:.2f} s ({used.seconds / limits.seconds:.1%} of {limits.seconds:g} s), "
             f"{used.cpu_seconds:.2f} s of CPU on {limits.cpus:g}"
         )

@@ -6,25 +6,22 @@ import json
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from builder.build import render, target
 from builder.cli import engine_session, findings, image_kinds, terminal
+from builder.cli.parameters import Json, Locked, StartEngine, Target
 from builder.config import project
 from builder.engine import run as engine_run
 from builder.image import resolve as image
 from builder.progress import Stopwatch
 
-if TYPE_CHECKING:
-    import argparse
 
-
-def run(options: argparse.Namespace) -> int:
+def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = False, json_wanted: Json = False) -> int:
     """Make the pickle again and compare; exit 1 when it differs."""
     from builder.build import recorded  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
-    chosen = target.find(project.choose(options.target))
+    chosen = target.find(project.choose(config))
     watch = Stopwatch()
     with (
         terminal.progress() as progress,
@@ -32,15 +29,15 @@ def run(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory(prefix="numerai-builder-verify-") as work,
     ):
         # Nothing is written to the folder, which may be somebody else's, and everything is copied: so no lock is held.
-        made = target.load(chosen, progress, locked=options.locked)
+        made = target.load(chosen, progress, locked=locked)
         rendered = recorded.read_inputs(made, copy=Path(work))
-        on = engine_session.connect(progress, yes=options.yes)
+        on = engine_session.connect(progress, yes=yes)
         with engine_run.start(on) as identity:
             where = target.find_image(chosen, made, on, progress)
             stage.check_image(made, where, image.inventory(where, on, identity))
             rendered = render.use_source(rendered, base=made.manifest.image.base, source=where.source)
             result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
-    if options.json:
+    if json_wanted:
         print(json.dumps({"format": 1, "equal": result.equal, "image": made.manifest.image.base, **asdict(result)}))
     else:
         print(f"recorded  {result.recorded}\nrebuilt   {result.rebuilt}")

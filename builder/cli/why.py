@@ -7,17 +7,20 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from rich import filesize
+from typer import Option
 
 from builder import errors
 from builder.build import artifact
 from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
+from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.config import model as config
 from builder.text import one_line
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
     from types import ModuleType
 
@@ -40,36 +43,54 @@ class _Case:
     log: tuple[str, ...]
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    *,
+    name: SlotOrPickle,
+    live: Annotated[
+        str | None, Option("--live", metavar="FILE", help="live data to run it on; default: today's, fetched")
+    ] = None,
+    benchmarks: Annotated[
+        str | None, Option("--benchmarks", metavar="FILE", help="live benchmark predictions, with --live")
+    ] = None,
+    stand_in: Annotated[
+        str | None,
+        Option("--stand-in", metavar="PYTHON", help="where the image cannot be had: run it in this look-alike"),
+    ] = None,
+    no_run: Annotated[bool, Option("--no-run", help="read what the tournament says and run nothing")] = False,
+    yes: StartEngine = False,
+    json_wanted: Json = False,
+) -> int:
     """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
     from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
     from builder.upload import waiting  # noqa: PLC0415
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
-    _check_options(options, stage)
+    _check_options(stage, live, benchmarks, stand_in)
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find(api, options.name)
+        found = slots.find(api, name)
         uploaded = api.uploads()
         case = _find_case(api, found, uploaded)
         if case is None:
-            return _tell_good(found, uploaded, json_wanted=options.json)
-        _check_python(case.pickle, options.stand_in)
+            return _tell_good(found, uploaded, json_wanted=json_wanted)
+        _check_python(case.pickle, stand_in)
         here, reason = None, "it was not asked for (--no-run)"
-        if not options.no_run:
+        if not no_run:
             try:
-                here = _run_here(api, case.pickle, options, progress)
+                here = _run_here(
+                    api, case.pickle, progress, live=live, benchmarks=benchmarks, stand_in=stand_in, yes=yes
+                )
             except errors.BuilderError as error:
                 reason = str(error)
     cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
     cause = cause.named(waiting.find_folder(case.pickle))
-    if options.json:
+    if json_wanted:
         print(json.dumps(_data(case, here, reason, cause)))
     else:
         _tell(case, here, reason, cause)
     return 1
 
 
-def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
+def _check_options(stage: ModuleType, live: str | None, benchmarks: str | None, python: str | None) -> None:
     """Refuse what cannot be run with before anything is asked.
 
     Raises:
@@ -78,14 +99,14 @@ def _check_options(options: argparse.Namespace, stage: ModuleType) -> None:
     """
     from builder.image import stand_in  # noqa: PLC0415
 
-    if options.benchmarks and not options.live:
+    if benchmarks and not live:
         raise errors.UsageError("--benchmarks goes with --live FILE, whose rows they are of: name both, or neither")
-    for option, text in (("--live", options.live), ("--benchmarks", options.benchmarks)):
+    for option, text in (("--live", live), ("--benchmarks", benchmarks)):
         if text:
             stage.count_rows(Path(text), option)
-    if options.stand_in:
+    if python:
         try:
-            stand_in.check_python(options.stand_in)
+            stand_in.check_python(python)
         except errors.ImageError as error:
             raise errors.UsageError(f"--stand-in: {error}") from error
 
@@ -130,7 +151,14 @@ def _find_case(
 
 
 def _run_here(
-    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
+    api: tournament.Tournament,
+    pickle: tournament.UploadedPickle,
+    progress: Progress,
+    *,
+    live: str | None,
+    benchmarks: str | None,
+    stand_in: str | None,
+    yes: bool,
 ) -> stage.Rerun:
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
@@ -138,28 +166,26 @@ def _run_here(
 
     ref = hosted.reference(api, pickle)
     content = hosted.fetch(api, pickle, progress)
-    live, benchmarks = _live_files(api, pickle, options, progress)
-    on = engine_session.connect(progress, yes=options.yes)
-    where = image.resolve(image.Wanted(ref=ref, stand_in=options.stand_in), on, pull=False, progress=progress)
+    files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
+    on = engine_session.connect(progress, yes=yes)
+    where = image.resolve(image.Wanted(ref=ref, stand_in=stand_in), on, pull=False, progress=progress)
     with run.start(on) as identity:
         task = stage.RerunTask(
             pickle=content,
             image=where,
             python=image.inventory(where, on, identity).python,
             made_on=_made_on(content),
-            live=live,
-            benchmarks=benchmarks,
+            live=files[0],
+            benchmarks=files[1],
             limits=config.Validate().limits,
         )
         return stage.rerun(task, on, identity, progress)
 
 
-def _live_files(
-    api: tournament.Tournament, pickle: tournament.UploadedPickle, options: argparse.Namespace, progress: Progress
+def _fetch_live(
+    api: tournament.Tournament, pickle: tournament.UploadedPickle, progress: Progress
 ) -> tuple[Path, Path | None]:
-    """Return live data: what the command line names, else today's of the pickle's data version."""
-    if options.live:
-        return Path(options.live), Path(options.benchmarks) if options.benchmarks else None
+    """Return today's live data of the pickle's data version."""
     try:
         return hosted.fetch_live(api, pickle.data_version or "v5.2", progress)
     except errors.NetworkError as error:
@@ -208,7 +234,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
         rows += [("", f"{_MARKS[check.good]}  {check.name}: {check.detail}") for check in here.checks]
         if here.usage:
             used = here.usage
-            rows.append(("", f"used {terminal.size(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
+            rows.append(("", f"used {filesize.decimal(used.peak_bytes)} of memory, {used.seconds:.1f} s"))
     terminal.print_table(rows)
     print(f"cause: {cause.text}")
     print(f"fix:   {cause.fix}")

@@ -137,7 +137,7 @@ def test_without_a_terminal_the_exports_are_alone_and_the_folder_is_told(
     monkeypatch.setattr(sandbox_command, "_start", lambda *_, **__: (sandbox, f"{address}/numerai"))
     monkeypatch.setattr(sandbox_command, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     monkeypatch.setattr(sandbox_command, "_ignore_signals", lambda: None)
-    assert sandbox_command.serve(env_file=None, port=0, words="seen", yes=False) == 0
+    assert sandbox_command.run() == 0
     out, err = capfd.readouterr()
     assert {line.split("=")[0] for line in out.splitlines()} >= {"export NUMERAI_API_URL", "export NUMERAI_REGISTRY"}
     assert all(line.startswith("export ") for line in out.splitlines())

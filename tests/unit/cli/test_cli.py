@@ -1,8 +1,7 @@
-"""The command as a person meets it: verbs, exit codes, one message and never a traceback."""
+"""The command as a person meets it: commands, exit codes, one message and never a traceback."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import errno
 import json
@@ -23,7 +22,7 @@ import pytest
 import builder
 from builder import errors
 from builder.bundle import model
-from builder.cli import engine_session, main, parser, requirements
+from builder.cli import engine_session, parser, requirements
 from tests.support import bundles, command
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
@@ -60,65 +59,125 @@ BY_COMMAND = {
     "query",
     "images",
 }
-"""Verbs that look at something, or that name one slot or pickle: `make` would only be longer to type."""
+"""Commands that look at something, or that name one slot or pickle: `make` would only be longer to type."""
 
 
-# ---- the verbs
+# ---- the commands
 
 
-def verbs_of_help() -> dict[str, str]:
-    code, out, err = run("--help", COLUMNS="200")
-    assert (code, err) == (0, "")
-    return dict(re.findall(r"^    ([a-z-]+)\s+(\S.*)$", out, re.MULTILINE))
-
-
-def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return every command that can be typed, such as ``bundle show``, and its parser."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    if not groups:
-        return {parser.get_default("command"): parser}
-    return {name: one for group in groups for its in group.choices.values() for name, one in commands_of(its).items()}
+def commands_of_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert call("--help") == 0
+    out, err = said(capsys)
+    assert err == ""
+    return dict(re.findall(r"^│ ([a-z][a-z-]*)  +(\S.*?) +│$", out, re.MULTILINE))
 
 
 def makefile() -> str:
     return (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_the_makefile_has_every_verb_and_says_the_same_of_it() -> None:
+def test_the_makefile_has_every_command_and_says_the_same_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     of_make = dict(re.findall(r"^([a-z-]+):[^#]*## (.*)$", makefile(), re.MULTILINE))
-    of_help = verbs_of_help()
+    of_help = commands_of_help(capsys, monkeypatch)
     assert set(of_help) == IN_MAKE | BY_COMMAND
-    assert {verb: of_make.get(verb) for verb in IN_MAKE} == {verb: of_help[verb] for verb in IN_MAKE}
+    assert {name: of_make.get(name) for name in IN_MAKE} == {name: of_help[name] for name in IN_MAKE}
     assert not set(of_make) & BY_COMMAND
+    assert {name.partition(" ")[0] for name in parser.names()} == set(of_help)
 
 
-def test_every_verb_has_help_and_takes_a_config_or_says_what(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb, text in verbs_of_help().items():
-        assert call(verb, "--help") == 0
-        out, _ = said(capsys)
-        assert text in " ".join(out.split())
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in commands_of_help(capsys, monkeypatch).items():
+        assert call(name, "--help") == 0
+        assert text in said(capsys)[0]
+
+
+def test_help_and_a_wrong_name_import_no_command() -> None:
+    lines = ["--help", "--version", "pikle", "bundle shw", "bundle --help", ""]
+    modules = loaded(f"from builder.cli import main\nfor line in {lines}: main.main(line.split())")
+    assert HEAVY & modules == set()
+    names = {f"builder.cli.{name.replace(' ', '_').replace('-', '_')}" for name in parser.names()}
+    assert names & modules == set()
+
+
+def test_a_command_imports_no_other() -> None:
+    modules = loaded("from builder.cli import main; main.main(['models', '--help'])")
+    assert "builder.cli.models" in modules
+    assert not {"builder.cli.pickle", "builder.cli.upload", "docker", "pandas", "pyarrow", "scipy"} & modules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pikle",), "no such command 'pikle'. Did you mean 'pickle', 'pickles'? See `numerai-builder --help`"),
+        (("datversions",), "Did you mean 'data-versions'?"),
+        (("bundle", "shw"), "no such command 'shw'. Did you mean 'show'? See `numerai-builder bundle --help`"),
+        (
+            ("upload", "--dry-rum"),
+            "no such option: --dry-rum (Possible options: --dry-run); see `numerai-builder upload ",
+        ),
+        (("bundle", "show", "x", "--jsn"), "(Possible options: --json); see `numerai-builder bundle show --help`"),
+        (("pickle", "--locked=1"), "option '--locked' does not take a value; see `numerai-builder pickle --help`"),
+        (("pickle", "a", "b"), "got unexpected extra argument(s) (b); see `numerai-builder pickle --help`"),
+        (("stand-in",), "missing option '--python'; see `numerai-builder stand-in --help`"),
+        (("trigger", "slot", "--wait", "nan"), "invalid value for '--wait': "),
+        (("trigger", "slot", "--wait", "-1"), "invalid value for '--wait': "),
+        (("trigger", "slot", "--wait", "604801"), "invalid value for '--wait': "),
+        (("bundle",), "missing command; see `numerai-builder bundle --help`"),
+        ((), "missing command; see `numerai-builder --help`"),
+        (("pickle", "--\x1b[2J"), "no such option: --\\x1b[2J"),
+    ],
+    ids=str,
+)
+def test_a_wrong_command_line_is_usage(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*arguments) == 2
+    out, err = said(capsys)
+    assert out == ""
+    assert message in err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert len(err.splitlines()) <= 2, "the usage and the error"
+
+
+COMPLETED = [
+    ("pi", {"pickle", "pickles", "pin"}),
+    ("bundle ", {"show", "check"}),
+    ("upload --c", {"--create", "--clear-webhook"}),
+    ("pickle ", {"configs/small.yaml"}),
+    ("validate d", {"dist/small"}),
+]
+
+
+@pytest.mark.parametrize(("typed", "offered"), COMPLETED)
+def test_a_shell_completes_commands_options_and_configs(
+    project: Path, typed: str, offered: set[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "dist" / "small").mkdir(parents=True)
+    (project / "dist" / "small" / "manifest.json").touch()
+    monkeypatch.setenv("_NUMERAI_BUILDER_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", f"numerai-builder {typed}")
+    monkeypatch.setenv("COMP_CWORD", str(1 + typed.count(" ")))
+    assert call() == 0
+    assert set(said(capsys)[0].split()) == offered
+
+
+def test_the_script_for_a_shell_is_shown_and_installed(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    code, out, err = run("--show-completion", "bash", HOME=home, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert (code, err) == (0, "")
+    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in out
+    code, _, _ = run("--install-completion", "bash", HOME=home, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert code == 0
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "_NUMERAI_BUILDER_COMPLETE=complete_bash" in written
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version") == 0
     assert said(capsys)[0] == f"numerai-builder {builder.__version__}\n"
-
-
-def test_every_command_is_found_by_its_name() -> None:
-    names = commands_of(parser.build())
-    assert {name.partition(" ")[0] for name in names} == IN_MAKE | BY_COMMAND
-    for name in names:
-        assert callable(main._find(name))
-
-
-@pytest.mark.parametrize(
-    "arguments", [(), ("no-such-verb",), ("pickle", "--no-such-option"), ("stand-in",), ("pickle", "a", "b")], ids=str
-)
-def test_a_wrong_command_line_is_usage(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(*arguments) == 2
-    out, err = said(capsys)
-    assert out == ""
-    assert err.startswith("usage: numerai-builder")
 
 
 # ---- exit codes
@@ -270,23 +329,22 @@ OWN_OBJECT = {"doctor", "bundle check"}
 
 
 def test_every_command_with_json_is_tried() -> None:
-    with_json = {
-        command
-        for command, its in commands_of(parser.build()).items()
-        if any("--json" in action.option_strings for action in its._actions)
-    }
+    with_json = {name for name in parser.names() if any("--json" in one.opts for one in parser.load(name).params)}
     tried = {" ".join(words[: 2 if words[0] == "bundle" else 1]) for words in JSON_COMMANDS}
     assert with_json == tried | OWN_OBJECT
 
 
 @pytest.mark.parametrize("arguments", JSON_COMMANDS, ids=lambda words: words[0])
-def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple[str, ...]) -> None:
-    broken = {
-        "DOCKER_HOST": f"unix://{project}/no.sock",
-        "NUMERAI_API_URL": "nowhere",
-        **dict.fromkeys(("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"), ""),
-    }
-    code, out, err = run(*arguments, cwd=project, **broken)
+def test_json_prints_one_error_object_on_failure(
+    project: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = errors.EngineError("no engine answers; start it")
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: raise_(silent))
+    monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
+    for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"):
+        monkeypatch.setenv(name, "")
+    code = call(*arguments)
+    out, err = said(capsys)
     assert code in {2, 3, 4}
     report = json.loads(out)
     assert set(report) == {"format", "error"}
@@ -298,7 +356,7 @@ def test_json_prints_one_error_object_on_failure(project: Path, arguments: tuple
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--json",), ("no-such", "--json"), ("pickle", "--json", "a", "b"), ("why", "--js"), ("render", "--json")],
+    [("--json",), ("no-such", "--json"), ("pickle", "--json", "a", "b"), ("why", "--json"), ("render", "--json")],
     ids=" ".join,
 )
 def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,7 +364,7 @@ def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest
     out, err = said(capsys)
     error = json.loads(out)["error"]
     assert (error["code"], error["fix"].startswith("see `numerai-builder")) == (2, True)
-    assert err.startswith("usage: numerai-builder")
+    assert err.startswith("Usage: numerai-builder")
     assert err.endswith(f"error: {error['message']}\n")
 
 
@@ -413,36 +471,34 @@ def test_a_python_without_the_packages_hands_over_to_the_checkouts_own(copied: P
     assert (done.returncode, done.stdout) == (0, "-m\nbuilder\nstatus\nmy slot\n")
 
 
+def _install_base(folder: Path) -> Path:
+    """Make a folder for PYTHONPATH with what ``pip install`` of the package without an extra brings."""
+    site = folder / "site"
+    site.mkdir()
+    brought = ("annotated_types", "markdown_it", "mdurl", "pydantic_core", "pygments", "shellingham", "annotated_doc")
+    for name in (*requirements.BASE, *brought, "typing_extensions.py", "typing_inspection", "numpy.libs"):
+        for path in Path(np.__file__).parents[1].glob(name):
+            (site / path.name).symlink_to(path)
+    return site
+
+
 def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path) -> None:
-    assert _run_bare(copied, "--version").stdout == f"numerai-builder {builder.__version__}\n"
-    assert _run_bare(copied, "pickle", "--help").returncode == 0
-    done = _run_bare(copied, "pickle")
-    assert (done.returncode, done.stdout) == (2, "")
+    site = _install_base(copied)
+    assert _run_bare(copied, "--version", PYTHONPATH=str(site)).stdout == f"numerai-builder {builder.__version__}\n"
+    assert _run_bare(copied, "--help", PYTHONPATH=str(site)).returncode == 0
     # docker among them, although the folder docker/ can be imported under that name.
-    names = "numpy, pandas, docker, dotenv, graphql, httpx, jinja2, pyarrow, scipy, yaml"
-    assert done.stderr == (
-        f"error: this command needs packages that are not installed in this Python ({sys.executable}): {names}; "
-        'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"\n'
-    )
+    names = ", ".join(requirements.BUILD)
+    for path, absent in ((str(site), names), ("", "typer")):
+        done = _run_bare(copied, "pickle", PYTHONPATH=path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"error: this command needs packages that are not installed in this Python ({sys.executable}): {absent}; "
+            'run `make setup` in a checkout, or: pip install "./path/to/checkout[build]"\n'
+        )
 
 
 def test_bundles_are_shown_and_checked_without_the_extra(copied: Path) -> None:
-    site = copied / "site"
-    site.mkdir()
-    for name in (
-        "numpy*",
-        "pandas*",
-        "dateutil",
-        "pytz",
-        "six.py",
-        "tzdata",
-        "safetensors*",
-        "pydantic*",
-        "annotated_types",
-        "typing_*",
-    ):
-        for path in Path(np.__file__).parents[1].glob(name):
-            (site / path.name).symlink_to(path)
+    site = _install_base(copied)
     for command_name in ("show", "check"):
         done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
         assert done.returncode == 0, done.stderr
@@ -523,19 +579,3 @@ def test_a_folder_whose_name_is_no_text_is_printed_all_the_same(tmp_path: Path) 
     code, out, err = run("render", "configs/small.yaml", cwd=folder)
     assert (code, err) == (0, "")
     assert "\\udcff/dist/small/Dockerfile" in out
-
-
-# ---- what it costs to start
-
-
-def test_the_command_line_alone_loads_nothing_heavy() -> None:
-    assert HEAVY & loaded("from builder.cli import main, parser; parser.build()") == set()
-
-
-def test_an_unknown_option_prints_the_usage_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (("pickle", "--nope"), ("bundle", "show", "x", "--nope"), ("upload", "--nope", "configs/x.yaml")):
-        assert call(*arguments) == 2
-        err = said(capsys)[1]
-        name = " ".join(arguments[: 2 if arguments[0] == "bundle" else 1])
-        assert err.startswith(f"usage: numerai-builder {name} ")
-        assert err.endswith(f"error: unrecognized arguments: --nope; see `numerai-builder {name} --help`\n")

@@ -39,8 +39,8 @@ def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch:
     config = checkout / "configs" / "a b.yaml"
     command = commands.with_config("pickle", config, "--pull")
     assert command == f"python -m builder pickle {shlex.quote(str(config))} --pull"
-    options = parser.build().parse_args(shlex.split(command)[3:])
-    assert (options.config, options.pull) == (str(config), True)
+    context = parser.load("pickle").make_context("pickle", shlex.split(command)[4:])
+    assert (context.params["config"], context.params["pull"]) == (str(config), True)
     monkeypatch.setattr(sys, "argv", ["/somewhere/numerai-builder"])
     assert commands.with_config("pickle", config).startswith("numerai-builder pickle ")
 

@@ -6,16 +6,20 @@ import contextlib
 import io
 import os
 import pty
+import re
+import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder.cli import terminal
-from tests.support.command import ROOT, said
+from builder.text import escape
+from tests.support.command import ROOT, call, run, said
 
 WORKING = """
 import sys, time
@@ -30,6 +34,10 @@ print("the result")
 """
 
 
+ERASED = "\r\x1b[2K"
+"""What is written before the line is drawn again, and when it is taken away."""
+
+
 def rest_of(leader: int) -> bytes:
     """Return all that is still written to a terminal."""
     shown = b""
@@ -39,46 +47,132 @@ def rest_of(leader: int) -> bytes:
     return shown
 
 
-def test_on_a_terminal_one_line_moves_and_is_taken_away() -> None:
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment of a person at a terminal."""
+    kept = {name: value for name, value in os.environ.items() if name not in {"CI", "NO_COLOR", "COLUMNS", "LINES"}}
+    return {**kept, "TERM": "xterm-256color", **changes}
+
+
+def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str) -> tuple[str, str]:
+    """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, columns))
     with subprocess.Popen(
-        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=environment(**changes),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
     ) as process:
         os.close(follower)
         shown = rest_of(leader)
         assert process.stdout is not None
-        assert process.stdout.read() == "the result\n"
+        out = process.stdout.read()
     os.close(leader)
-    clear = "\r\x1b[K"
-    parts = shown.decode().split(clear)
-    assert "making the pickle  0 s" in parts
-    assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in parts)
-    assert "a note that stays\r\n" in parts
-    assert max(len(part) for part in parts) <= 112
-    assert shown.decode().endswith(clear)
+    assert process.returncode == 0, shown
+    return shown.decode(), out
+
+
+def plain(text: str) -> str:
+    """Return a text without its colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_on_a_terminal_one_line_moves_and_is_taken_away(columns: int) -> None:
+    shown, out = on_terminal(WORKING, "0.5", columns=columns)
+    assert out == "the result\n"
+    drawn = [plain(part) for part in shown.split(ERASED)]
+    assert "making the pickle  0 s" in drawn
+    assert any(part.startswith("making the pickle  1.5 MB of 3.0 MB  ") for part in drawn)
+    assert any(part.startswith("a note that stays\r\n") for part in drawn)
+    assert any(part.startswith("x" * (columns - 1) + "…") for part in drawn)
+    # Nothing but a note and the end goes to the next line, whether by a line feed or because it is too long.
+    assert max(len(line) for part in drawn for line in part.split("\r\n")) <= columns
+    assert sum(part.count("\n") for part in drawn) == 2
+    assert shown.endswith("\x1b[1A\x1b[2K")
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h"), "the cursor is shown again"
 
 
 def test_a_result_takes_the_line_away_before_it_is_printed() -> None:
     program = WORKING.replace('print("the result")', "").rstrip() + '\n    print("the result")\n    time.sleep(0.5)\n'
-    leader, follower = pty.openpty()
-    with subprocess.Popen([sys.executable, "-c", program, "0.3"], cwd=ROOT, stdout=follower, stderr=follower):
-        os.close(follower)
-        shown = rest_of(leader)
-    os.close(leader)
-    before, _, after = shown.decode().partition("the result\r\n")
-    assert before.endswith("\r\x1b[K")
-    assert after == "\r\x1b[K"
+    program = program.replace("import sys, time", "import sys, time; sys.stdout = sys.stderr")
+    shown, _ = on_terminal(program, "0.3")
+    before, _, after = shown.partition("the result\r\n")
+    assert before.endswith("\x1b[1A\x1b[2K")
+    assert plain(after) == ""
+
+
+def test_in_ci_no_line_moves_and_nothing_has_colour() -> None:
+    assert on_terminal(WORKING, "0", CI="true") == ("a note that stays\r\n", "the result\n")
+
+
+def test_help_has_no_colour_where_nobody_looks_whatever_github_sets() -> None:
+    _, out, _ = run("--help", GITHUB_ACTIONS="true", FORCE_COLOR="1")
+    assert "Pipeline" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(("name", "coloured"), [("TERM", True), ("NO_COLOR", False), ("CI", False)])
+def test_an_error_has_colour_where_the_terminal_has_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, coloured: bool
+) -> None:
+    for other in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, "xterm")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert call("pikle") == 2
+    _, err = said(capsys)
+    assert ("\x1b[1;31merror:" in err) is coloured
+    assert "error: no such command 'pikle'. Did you mean 'pickle'" in plain(err)
 
 
 def test_a_terminal_that_is_closed_ends_no_work() -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", WORKING, "0.5"], cwd=ROOT, stdout=subprocess.PIPE, stderr=follower, text=True
+        [sys.executable, "-c", WORKING, "0.5"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        text=True,
     ) as process:
         os.close(follower)
         os.close(leader)
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "the result\n")
+
+
+WAITING = """
+import sys, time
+from builder.cli import engine_session, main
+def connect(progress, *, yes):
+    progress.step("looking for an engine")
+    time.sleep(60)
+engine_session.connect = connect
+sys.exit(main.main(["engine"]))
+"""
+
+
+def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=follower
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while b"looking for an engine" not in shown:
+            shown += os.read(leader, 4096)
+        process.send_signal(signal.SIGINT)
+        shown += rest_of(leader)
+    os.close(leader)
+    assert process.returncode == 130
+    text = shown.decode()
+    assert text.partition("\x1b[1A\x1b[2K")[2] == "interrupted\r\n"
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1
 
 
 ASKING = """
@@ -94,7 +188,7 @@ with terminal.progress() as progress:
 def test_nothing_is_drawn_over_a_question() -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", ASKING], cwd=ROOT, stdin=follower, stdout=follower, stderr=follower
+        [sys.executable, "-c", ASKING], cwd=ROOT, env=environment(), stdin=follower, stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
         shown = b""
@@ -105,8 +199,8 @@ def test_nothing_is_drawn_over_a_question() -> None:
         shown += rest_of(leader)
     os.close(leader)
     assert process.returncode == 0
-    asked = shown.decode().split("asking again for the slots")[-1].partition("\r\x1b[K")[2]
-    assert asked.startswith("  slot  staked\r\nHave it run nothing? [Y/n] y\r\n")
+    asked = shown.decode().split("asking again for the slots")[-1].partition("\x1b[1A\x1b[2K")[2]
+    assert asked == "  slot  staked\r\nHave it run nothing? [Y/n] y\r\n"
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:
@@ -125,30 +219,73 @@ def test_a_question_is_answered_by_enter_yes_or_no(
     assert terminal.confirm("start it?") is answer
 
 
-@given(count=st.integers(0, 10**15))
-def test_sizes_are_read_at_a_glance(count: int) -> None:
-    number, unit = terminal.size(count).split()
-    factor = {"bytes": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
-    assert float(number) <= 1000 or unit == "GB"
-    assert abs(float(number) * factor - count) <= 0.05 * factor + 1e-9 * count
-
-
 def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
     assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
 
 
+IDENTITY = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
+HEAD = ("id", "file", "state", "image", "uploaded")
+ROW = (IDENTITY, "a" * 40, "validated", "b" * 30, "1 hour ago")
+
+
 def test_a_list_fits_the_terminal_and_keeps_ids_whole(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    identity = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
-    head, row = ("id", "file", "state", "image", "uploaded"), (identity, "a" * 40, "validated", "b" * 30, "1 hour ago")
-    terminal.print_list(head, [row])
-    assert capsys.readouterr().out.splitlines()[1].split("  ")[1:] == list(row)
+    terminal.print_list(HEAD, [ROW])
+    assert re.split("  +", capsys.readouterr().out.splitlines()[1].strip()) == list(ROW)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
-    terminal.print_list(head, [row])
-    lines = capsys.readouterr().out.splitlines()
-    assert all(len(line) <= 80 for line in lines)
-    assert identity in lines[1]
-    assert "…" in lines[1]
+    for columns in (60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        terminal.print_list(HEAD, [ROW])
+        lines = [plain(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(lines) == 2
+        assert all(len(line) <= columns for line in lines)
+        assert IDENTITY in lines[1]
+        assert ("…" in lines[1]) is (columns < 200)
+
+
+def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.print_table([("sha256", "0" * 64), ("post", "rank, then clip")])
+    assert (
+        plain(said(capsys)[0])
+        == f"  sha256  {'0' * 30}\n          {'0' * 30}\n          0000\n  post    rank, then clip\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "coloured"),
+    [("TERM", "xterm", True), ("TERM", "dumb", False), ("NO_COLOR", "1", False), ("CI", "true", False)],
+)
+def test_a_table_has_colour_where_the_terminal_has_it(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, coloured: bool
+) -> None:
+    for other in ("NO_COLOR", "CI"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv(name, value)
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda is_terminal=is_terminal: is_terminal)
+        terminal.print_list(HEAD, [ROW])
+        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+        terminal.print_table([("FAILED", "rows")])
+        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+
+
+@settings(max_examples=30)
+@given(cell=st.text(max_size=20))
+def test_what_somebody_else_wrote_is_printed_as_it_is_or_escaped(cell: str) -> None:
+    for text in (cell, f"[red]{cell}[/red]", f":smile:{cell}\x1b[2J"):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            terminal.print_table([("a", text, "b")])
+            terminal.print_list(("x", "y"), [(text, "b")])
+        lines = out.getvalue().splitlines()
+        assert len(lines) == 3
+        assert escape(text).strip() in lines[0]
+        assert escape(text).strip() in lines[2]
+        assert out.getvalue().replace("\n", "").isprintable()
