@@ -15,13 +15,13 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-BASE = ("numpy", "pandas", "pydantic", "rich", "safetensors", "typer")
+BASE = ("numpy", "pandas", "platformdirs", "pydantic", "rich", "safetensors", "typer")
 BUILD = (
-    *("docker", "dotenv", "filelock", "graphql", "httpx", "jinja2", "platformdirs", "pyarrow", "scipy"),
+    *("docker", "dotenv", "filelock", "graphql", "httpx", "jinja2", "pandas", "pyarrow", "scipy"),
     *("stamina", "yaml"),
 )
 """What the extra ``[build]`` of pyproject.toml installs, by the names that are imported."""
-ALL = (*BASE, *BUILD)
+ALL = tuple(dict.fromkeys((*BASE, *BUILD)))
 
 
 def missing(modules: Iterable[str] = ALL) -> list[str]:

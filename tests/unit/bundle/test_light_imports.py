@@ -20,6 +20,6 @@ print(*sorted(loaded - sys.stdlib_module_names))
 """
 
 
-def test_bundles_and_export_import_numpy_and_safetensors_alone() -> None:
+def test_bundles_and_export_import_little() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["builder", "numpy", "safetensors"]
+    assert done.stdout.split() == ["builder", "numpy", "platformdirs", "safetensors"]

@@ -209,7 +209,7 @@ def test_a_bundle_that_cannot_be_fetched_is_the_network(
         (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", bundle))
         assert call("pickle", "configs/small.yaml") == 4
     err = said(capsys)[1]
-    assert "small.bundle.zip: HTTP 404, is not there: look at the address" in err
+    assert "small.bundle.zip: HTTP 404, the file is not there: check the address" in err
     assert "sesame" not in err
     assert on.leftovers() == []
 

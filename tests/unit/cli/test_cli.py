@@ -144,7 +144,7 @@ def test_a_wrong_command_line_is_usage(
 
 COMPLETED = [
     ("pi", {"pickle", "pickles", "pin"}),
-    ("bundle ", {"show", "check"}),
+    ("bundle ", {"show", "check", "convert"}),
     ("upload --c", {"--create", "--clear-webhook"}),
     ("pickle ", {"configs/small.yaml"}),
     ("validate d", {"dist/small"}),
