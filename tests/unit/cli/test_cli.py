@@ -475,7 +475,10 @@ def _install_base(folder: Path) -> Path:
     """Make a folder for PYTHONPATH with what ``pip install`` of the package without an extra brings."""
     site = folder / "site"
     site.mkdir()
-    brought = ("annotated_types", "markdown_it", "mdurl", "pydantic_core", "pygments", "shellingham", "annotated_doc")
+    brought = (
+        *("annotated_types", "markdown_it", "mdurl", "pydantic_core", "pygments", "shellingham", "annotated_doc"),
+        *("dateutil", "pytz", "six.py", "tzdata"),  # of pandas
+    )
     for name in (*requirements.BASE, *brought, "typing_extensions.py", "typing_inspection", "numpy.libs"):
         for path in Path(np.__file__).parents[1].glob(name):
             (site / path.name).symlink_to(path)
@@ -487,7 +490,7 @@ def test_a_command_whose_packages_are_missing_says_what_to_install(copied: Path)
     assert _run_bare(copied, "--version", PYTHONPATH=str(site)).stdout == f"numerai-builder {builder.__version__}\n"
     assert _run_bare(copied, "--help", PYTHONPATH=str(site)).returncode == 0
     # docker among them, although the folder docker/ can be imported under that name.
-    names = ", ".join(requirements.BUILD)
+    names = ", ".join(name for name in requirements.BUILD if name not in requirements.BASE)
     for path, absent in ((str(site), names), ("", "typer")):
         done = _run_bare(copied, "pickle", PYTHONPATH=path)
         assert (done.returncode, done.stdout) == (2, "")
