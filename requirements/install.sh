@@ -3,6 +3,7 @@
 #
 # With uv, which pip installs first; with pip if uv is not available or fails. Every requirement of a FILE has a version
 # and hashes, which both check (uv's --require-hashes would refuse a constraint of pip's that is a range of versions).
+# Both compile what they install, as pip does unasked: some environments forbid Python to write it down later.
 # On a terminal both show their own progress; elsewhere, what pip printed is shown when both fail.
 set -eu
 cd "$(dirname "$0")/.."
@@ -15,7 +16,7 @@ if [ -z "$(find .venv/.uv -newer requirements/uv.txt 2>/dev/null)" ]; then
     logged $python -m pip install --retries 1 --only-binary :all: --require-hashes -r requirements/uv.txt && touch .venv/.uv
 fi || echo 'note: uv is not available: installing with pip' >&2
 if [ -e .venv/.uv ]; then
-    logged $python requirements/uv.py pip install --python $python --verify-hashes "$@" && exit
+    logged $python requirements/uv.py pip install --python $python --compile-bytecode --verify-hashes "$@" && exit
     echo 'note: uv failed: installing with pip' >&2
 fi
 logged $python -m pip install --no-warn-script-location "$@" && exit
