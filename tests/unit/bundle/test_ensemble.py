@@ -55,7 +55,7 @@ def columns(made: model.Bundle, one: model.Member, inputs: Any) -> Any:
     return inputs[:, [everything.index(name) for name in (*one.features, *one.benchmarks)]]
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(parts=members(), rows=st.integers(1, 60), seed=st.integers(0, 9), holes=st.booleans())
 def test_pickle_reference_and_pandas_agree(
     parts: list[model.Member],

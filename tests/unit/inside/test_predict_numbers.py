@@ -126,20 +126,20 @@ def assert_near_the_reference(made: model.Bundle, inputs: NDArray[np.float64]) -
     assert np.abs(one - expected[[3]]).max() <= bound
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(narrow_cases())
 def test_any_small_network_is_the_reference(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
     assert_near_the_reference(*case)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(wide_cases())
 def test_a_wide_network_is_the_reference_though_in_float32(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
     assert pickles.folded(case[0])["layers"][0]["weights"].dtype == np.float32
     assert_near_the_reference(*case)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(narrow_cases(), st.sampled_from([1, 7, ROWS - 1, ROWS, ROWS + 1]))
 def test_blocks_of_rows_do_not_show(case: tuple[model.Bundle, NDArray[np.float64]], rows: int) -> None:
     made, inputs = case
