@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 hypothesis.settings.register_profile(
     "any machine",
     deadline=None,
+    max_examples=30,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("any machine")

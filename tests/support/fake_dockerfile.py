@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from builder import errors
+from tests.support import forked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,14 +137,19 @@ def _copy(stage: Stage, rest: str, context: Path, stages: list[Stage]) -> None:
 def _execute(stage: Stage, rest: str, log: TextIO) -> None:
     """Run a command, a list in JSON or a line for the shell: ``python`` is this one, ``cd /x`` goes below the root."""
     command = json.loads(rest) if rest.startswith("[") else ["/bin/sh", "-c", rest]
-    here = [sys.executable if command[0] == "python" else command[0], *command[1:]]
-    if command[0] == "/bin/sh":
+    here, folder = list(command), stage.path(".")
+    if command[0] == "/bin/sh" and (simple := re.fullmatch(r"cd (/\S+) && (python [^&|;<>$`]+)", command[2])):
+        here, folder = shlex.split(simple[2]), stage.path(simple[1])
+    elif command[0] == "/bin/sh":
         shell = command[2].replace("cd /", f"cd {shlex.quote(str(stage.root))}/")
         here[2] = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; {shell}'
-    done = subprocess.run(
+    if here[0] == "python":
+        here[0] = sys.executable
+    done = forked.run(
         here,
-        cwd=stage.path("."),
-        env={"PATH": os.environ["PATH"], **stage.environment},
+        cwd=folder,
+        env={**_kept(), **stage.environment},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -153,6 +159,15 @@ def _execute(stage: Stage, rest: str, log: TextIO) -> None:
     if done.returncode:
         printed = "".join(f"\n    {line}" for line in done.stdout.splitlines()[-20:])
         raise StepError(f"The command '{' '.join(command)}' returned a non-zero code: {done.returncode}{printed}")
+
+
+def _kept() -> dict[str, str]:
+    """Return what is no image's: where programs are, the language, and the switches of this machine's Python."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(("PATH", "LANG", "LC_", "PYTHON")) and name != "PYTHONPATH"
+    }
 
 
 def _expanded(text: str, known: Mapping[str, str]) -> str:

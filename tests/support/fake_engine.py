@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.engine import protocol as engine
-from tests.support import fake_dockerfile
+from tests.support import fake_dockerfile, forked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -328,13 +328,20 @@ class _Container:
     def _execute(self, seconds: float) -> engine.Exit:
         command = [sys.executable if self._command[0] == "python" else self._command[0]]
         command += [argument.replace(engine.BOX, str(self._box)) for argument in self._command[1:]]
-        process = subprocess.Popen(command, cwd=self._box, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            self._log, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            self._log, _ = process.communicate()
-            return engine.Exit(code=None, out_of_memory=False)
+        with forked.Popen(
+            command,
+            cwd=self._box,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                self._log, _ = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                self._log, _ = process.communicate()
+                return engine.Exit(code=None, out_of_memory=False)
         code = process.returncode
         return engine.Exit(code=128 - code if code < 0 else code, out_of_memory=False)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_socket
+import threadpoolctl
 
 from builder.cli import engine_session
 from builder.registry import connections
@@ -22,8 +23,15 @@ if TYPE_CHECKING:
 pytest.register_assert_rewrite("tests.support.engine_cases")
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Keep the libraries that are loaded to one thread: starting more takes longer than these small numbers do."""
+    with threadpoolctl.threadpool_limits(1):
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _offline(request: pytest.FixtureRequest) -> Iterator[None]:
+def _offline() -> Iterator[None]:
     """Refuse every socket but those of files, which some tests serve to themselves."""
     pytest_socket.disable_socket(allow_unix_socket=True)
     yield

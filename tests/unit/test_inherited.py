@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import hypothesis
-import pytest
 
 from tests.support import command
 
@@ -14,16 +13,15 @@ PROGRAM = """
 import subprocess, sys
 from tests import conftest
 conftest.pytest_configure()
-show = "import signal; print(signal.getsignal({0}) is not signal.SIG_IGN)"
-print(subprocess.run([sys.executable, "-c", show.format(sys.argv[1])], stdout=subprocess.PIPE, text=True).stdout)
+show = "import signal; print([n for n in (1, 2, 3, 15) if signal.getsignal(n) is signal.SIG_IGN])"
+print(subprocess.run([sys.executable, "-c", show], stdout=subprocess.PIPE, text=True).stdout)
 """
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 15])
-def test_a_signal_that_is_ignored_here_is_not_ignored_there(number: int) -> None:
-    shell = f"trap '' {number}; exec {sys.executable} -c \"$0\" {number}"
+def test_a_signal_that_is_ignored_here_is_not_ignored_there() -> None:
+    shell = f"trap '' 1 2 3 15; exec {sys.executable} -c \"$0\""
     done = subprocess.run(["sh", "-c", shell, PROGRAM], cwd=command.ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True"
+    assert done.stdout.strip() == "[]"
 
 
 def test_no_property_has_a_deadline() -> None:

@@ -203,7 +203,7 @@ def read_or_none(folder: Path) -> model.Bundle | None:
 
 EDITS = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4)
 CUTS = st.sampled_from([1.0, 1.0, 1.0, 0.999, 0.9, 0.5, 0.01])
-FUZZ = settings(max_examples=50)
+FUZZ = settings(max_examples=20)
 
 
 @FUZZ

@@ -204,7 +204,7 @@ def test_each_fault_names_its_file_and_nothing_is_written(name: str, old: Path, 
     assert not list((cache / "bundles").iterdir())
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(["arrays.npz", "golden.npz"]),
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),

@@ -55,7 +55,7 @@ def columns(made: model.Bundle, one: model.Member, inputs: Any) -> Any:
     return inputs[:, [everything.index(name) for name in (*one.features, *one.benchmarks)]]
 
 
-@settings(max_examples=30)
+@settings(max_examples=12)
 @given(parts=members(), rows=st.integers(1, 60), seed=st.integers(0, 9), holes=st.booleans())
 def test_pickle_reference_and_pandas_agree(
     parts: list[model.Member],
@@ -227,7 +227,7 @@ def test_a_mean_of_bounded_predictions_is_bounded() -> None:
 
 
 @given(weights=st.lists(WEIGHTS, min_size=1, max_size=9), rows=st.integers(1, 3))
-@settings(max_examples=30)
+@settings(max_examples=10)
 def test_what_is_called_bounded_stays_in_0_to_1(weights: list[float], rows: int) -> None:
     made = ensembles.bundle([ensembles.member("a", transform="rank", weight=weight) for weight in weights])
     got = pickles.predict_of(made)(*ensembles.frames(made, np.ones((rows, 1)) * [[2.0]], ["X"] * rows))

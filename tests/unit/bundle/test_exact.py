@@ -84,7 +84,7 @@ def test_a_network_predicts_what_scikit_learn_does(ours: str, theirs: str) -> No
     np.testing.assert_allclose(exact.predict(network, raw), regressor.predict(x), rtol=1e-12, atol=1e-14)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_missing_values_are_the_imputation_in_raw_units(data: st.DataObject) -> None:
     network = dataclasses.replace(bundles.mlp(4), imputation=np.array([0.5, 1, 3, -2], dtype=np.float32))

@@ -300,21 +300,24 @@ def test_a_bounded_objective_is_known(small: lgb.Booster) -> None:
     assert kinds.is_bounded(kind_of(booster(objective="binary").model_to_string()))
 
 
-def test_deep_texts_are_boosters_of_that_size() -> None:
-    text = deep_lightgbm.deep_text(130, 4, 5, seed=1).decode()
-    made = lgb.Booster(model_str=text)
+@pytest.fixture(scope="module")
+def deep() -> str:
+    """Return the text of a booster that is larger than one step."""
+    return deep_lightgbm.deep_text(130, 4, 5, seed=1).decode()
+
+
+def test_deep_texts_are_boosters_of_that_size(deep: str) -> None:
+    made = lgb.Booster(model_str=deep)
     assert made.num_trees() == 130
     assert made.feature_name() == [f"feature_{place}" for place in range(5)]
-    of = kind_of(text)
+    of = kind_of(deep)
     assert of.trees == 130
     assert 8 * 130 < of.leaves <= 16 * 130
-    assert text == deep_lightgbm.deep_text(130, 4, 5, seed=1).decode()
 
 
-def test_a_large_booster_is_summed_some_trees_at_a_time() -> None:
-    text = deep_lightgbm.deep_text(130, 4, 5, seed=1).decode()
-    made, x = lgb.Booster(model_str=text), rows(60, 5)
-    for step in (1, 7, 129, 130, 500):
+def test_a_large_booster_is_summed_some_trees_at_a_time(deep: str) -> None:
+    made, x = lgb.Booster(model_str=deep), rows(60, 5)
+    for step in (7, 129, 130, 500):
         ours = boosters.block_outputs(made, step, 1, x)
         np.testing.assert_allclose(ours, made.predict(x), rtol=1e-13)
 

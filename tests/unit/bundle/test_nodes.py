@@ -56,7 +56,7 @@ def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
     assert np.abs(raw(pd.concat([live] * 3, ignore_index=True), None) - np.tile(expected, 3)).max() <= bound
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(seed=SEEDS, inputs=st.integers(1, 9), count=st.integers(1, 9))
 def test_any_nodes_predict_what_the_reference_does(seed: int, inputs: int, count: int) -> None:
     random = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_wide_nodes_in_float32_are_near_the_reference(seed: int, *, dense_first:
     assert_near(bundle, inputs_of(made, random))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=SEEDS, count=st.integers(0, 7))
 def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     """What is done to the inputs of trees: the reference to the last digits, a missing input missing where it may."""
@@ -120,7 +120,7 @@ def test_what_does_nothing_is_not_done() -> None:
     assert fold_nodes.fold_prepare(None, {}) is None
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=SEEDS, normal=st.booleans(), inverse=st.booleans())
 def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse: bool) -> None:
     random = np.random.default_rng(seed)
@@ -137,7 +137,7 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
     np.testing.assert_allclose(predict_nodes.run_nodes(folded, x.T).T, expected, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(seed=SEEDS, count=st.integers(1, 9), kind=st.sampled_from(["float32", "float64"]))
 def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, tmp_path_factory: Any) -> None:
     random = np.random.default_rng(seed)
@@ -167,7 +167,7 @@ def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
     assert fold_nodes.row_bytes(folded, 3) == 3 * 3 * 8
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(seed=SEEDS, inputs=st.integers(1, 300), kind=st.sampled_from(["float32", "float64"]))
 def test_linear_models_predict_what_the_reference_does(seed: int, inputs: int, kind: str) -> None:
     random = np.random.default_rng(seed)

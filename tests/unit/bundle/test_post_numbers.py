@@ -118,7 +118,7 @@ ANY_STEP = st.one_of(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(frames(), ANY_STEP)
 def test_each_step_is_its_reference(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], step: post.Step
@@ -136,7 +136,7 @@ def test_each_step_is_its_reference(
     np.testing.assert_array_equal(values, before[2])
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(frames(), st.lists(ANY_STEP, min_size=2, max_size=4))
 def test_steps_follow_one_another(
     case: tuple[NDArray[np.float64], pd.DataFrame, pd.DataFrame], steps: list[post.Step]

@@ -349,7 +349,7 @@ def test_nothing_there_and_what_is_no_file_are_told(tmp_path: Path, cache: Path)
     assert "cannot be read" in faults_of(tmp_path / "loop.bundle.zip", cache)[0]
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_whatever_byte_is_changed_there_is_the_same_bundle_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

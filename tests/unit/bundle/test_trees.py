@@ -101,13 +101,13 @@ def cases(draw: st.DrawFn) -> tuple[model.Trees, NDArray[np.float64]]:
     return forest(trees, rounded=draw(st.booleans()), averaged=draw(st.booleans())), inputs
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(cases())
 def test_any_forest_predicts_what_the_reference_does(case: tuple[model.Trees, NDArray[np.float64]]) -> None:
     assert_predicts(*case)
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(cases(), st.integers(0, 2**20))
 def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[np.float64]], seed: int) -> None:
     trees, inputs = case

@@ -23,7 +23,7 @@ import builder
 from builder import errors
 from builder.bundle import model
 from builder.cli import engine_session, parser, requirements
-from tests.support import bundles, command
+from tests.support import bundles, command, forked
 from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
@@ -430,7 +430,7 @@ sys.exit(main.main(sys.argv[1:]))
 def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, code: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", PRINTING, verb],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},

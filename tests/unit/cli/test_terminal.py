@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from builder.cli import terminal
 from builder.text import escape
+from tests.support import forked
 from tests.support.command import ROOT, call, run, said
 
 WORKING = """
@@ -57,7 +58,7 @@ def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str
     """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, columns))
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         env=environment(**changes),
@@ -132,7 +133,7 @@ def test_an_error_has_colour_where_the_terminal_has_it(
 
 def test_a_terminal_that_is_closed_ends_no_work() -> None:
     leader, follower = pty.openpty()
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", WORKING, "0.5"],
         cwd=ROOT,
         env=environment(),
@@ -159,7 +160,7 @@ sys.exit(main.main(["engine"]))
 
 def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
     leader, follower = pty.openpty()
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", WAITING], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=follower
     ) as process:
         os.close(follower)
@@ -187,7 +188,7 @@ with terminal.progress() as progress:
 
 def test_nothing_is_drawn_over_a_question() -> None:
     leader, follower = pty.openpty()
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", ASKING], cwd=ROOT, env=environment(), stdin=follower, stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
@@ -204,7 +205,7 @@ def test_nothing_is_drawn_over_a_question() -> None:
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:
-    done = subprocess.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = forked.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("the result\n", "a note that stays\n")
 
 

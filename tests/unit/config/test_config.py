@@ -688,7 +688,7 @@ def test_every_key_has_a_description() -> None:
 
 
 @given(text=st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")))
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_whatever_the_bytes_only_a_config_error_comes(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / "fuzz" / "configs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -710,7 +710,7 @@ VALUES = st.recursive(
 
 
 @given(data=st.dictionaries(st.sampled_from(KEYS.split(", ")), VALUES))
-@settings(max_examples=80)
+@settings(max_examples=40)
 def test_whatever_the_values_only_a_config_error_comes(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, object]
 ) -> None:

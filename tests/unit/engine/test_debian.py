@@ -15,6 +15,7 @@ import pytest
 
 from builder import errors, locks, progress
 from builder.engine import debian
+from tests.support import forked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,7 +157,7 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
         f"with locks.hold(pathlib.Path({str(path)!r}), print):\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
+    with forked.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         waited: list[str] = []

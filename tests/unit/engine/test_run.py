@@ -15,7 +15,7 @@ import pytest
 from builder import errors, paths
 from builder.engine import protocol as engine
 from builder.engine import run
-from tests.support import engine_cases
+from tests.support import engine_cases, forked
 from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ with run.start(FakeEngine(Path("unused"))) as identity:
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_live_one_has_is_not(on: FakeEngine) -> None:
-    with subprocess.Popen(
+    with forked.Popen(
         [sys.executable, "-c", HOLDING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None

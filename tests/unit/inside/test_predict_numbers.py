@@ -126,20 +126,20 @@ def assert_near_the_reference(made: model.Bundle, inputs: NDArray[np.float64]) -
     assert np.abs(one - expected[[3]]).max() <= bound
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(narrow_cases())
 def test_any_small_network_is_the_reference(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
     assert_near_the_reference(*case)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(wide_cases())
 def test_a_wide_network_is_the_reference_though_in_float32(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
     assert pickles.folded(case[0])["layers"][0]["weights"].dtype == np.float32
     assert_near_the_reference(*case)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(narrow_cases(), st.sampled_from([1, 7, ROWS - 1, ROWS, ROWS + 1]))
 def test_blocks_of_rows_do_not_show(case: tuple[model.Bundle, NDArray[np.float64]], rows: int) -> None:
     made, inputs = case
@@ -172,16 +172,22 @@ def test_weights_beyond_float32_are_kept() -> None:
     assert_near_the_reference(made, np.random.default_rng(1).integers(0, 5, size=(ROWS, 400)).astype(float))
 
 
+@pytest.fixture(scope="module")
+def functions() -> dict[str, Any]:
+    """Return the activations that a pickle has, by their names."""
+    found: dict[str, Any] = pickles.predict_of(bundles.bundle(1)).__globals__["ACTIVATION_FUNCTIONS"]
+    return found
+
+
 @pytest.mark.parametrize("name", operators.ACTIVATIONS)
 @pytest.mark.parametrize(("dtype", "digits"), [("float32", 2e-6), ("float64", 1e-13)])
-def test_each_activation_keeps_its_digits(name: str, dtype: str, digits: float) -> None:
+def test_each_activation_keeps_its_digits(functions: dict[str, Any], name: str, dtype: str, digits: float) -> None:
     """Where the result is tiny as well; the reference's own tanh forms lose theirs below its epsilon."""
     sizes = 10.0 ** np.linspace(-30, 6, 200)
     sizes = sizes[sizes < 80] if operators.ACTIVATIONS[name].for_targets else sizes  # e**88 is beyond float32
     hidden = np.concatenate([sizes, -sizes, np.linspace(-12, 12, 101)]).astype(dtype)
     one = activations.Activation(name=name)
-    namespace = pickles.predict_of(bundles.bundle(1)).__globals__
-    found = namespace["ACTIVATION_FUNCTIONS"][name](hidden.copy(), dict(one.constants))
+    found = functions[name](hidden.copy(), dict(one.constants))
     assert found.dtype == dtype
     expected = formulas.activations.activate(one, hidden.astype(np.float64))
     # The smallest float32 is 1e-45; exp of what is rounded to float32 is off by the exponent's size times its step.

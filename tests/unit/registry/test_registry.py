@@ -63,7 +63,7 @@ def resolve(manifest: Any, config: Any) -> registry.RemoteImage:
     return registry.Registry(Answers(**{"a78dedd": json.dumps(manifest).encode(), digest: blob})).resolve(REF)
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(manifests, configs)
 def test_whatever_the_manifest_it_is_an_image_or_an_error(manifest: dict[str, Any], config: dict[str, Any]) -> None:
     try:
@@ -77,7 +77,7 @@ def test_whatever_the_manifest_it_is_an_image_or_an_error(manifest: dict[str, An
     assert said.isprintable()
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(configs)
 def test_whatever_an_image_says_of_itself_it_can_be_pinned(config: dict[str, Any]) -> None:
     whole = {"layers": [{"digest": "x", "size": 7}], "config": {"digest": "x", "size": 1}}
@@ -85,7 +85,7 @@ def test_whatever_an_image_says_of_itself_it_can_be_pinned(config: dict[str, Any
     assert (found.size, found.platforms) == (7, ("linux/amd64",))
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(st.text(max_size=80) | st.from_regex(r'Bearer realm="[^"]{0,20}"(,scope=[a-z:]{0,9})?', fullmatch=True))
 def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> None:
     from builder import progress
