@@ -84,7 +84,7 @@ def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> No
         project.sandbox.requests.wait_for("PUT")
         with project.start(*command, "running") as second:
             assert second.stderr is not None
-            said = "".join(itertools.takewhile(lambda line: line != WAITING, second.stderr))
+            said = "".join(itertools.takewhile(lambda line: not line.startswith(WAITING), second.stderr))
             project.sandbox.faults.release()
             _, err = second.communicate(timeout=60)
         first.communicate(timeout=60)
