@@ -12,7 +12,7 @@ import pytest
 from builder import errors, tournament
 from builder.sandbox import faults
 from builder.upload import assign
-from tests.support import command, uploads, words
+from tests.support import command, uploads
 from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -135,7 +135,6 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 """
 
 
-@words.both
 @pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)

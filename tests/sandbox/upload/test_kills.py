@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import faults, runs
-from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +106,6 @@ def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log:
     assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
 
 
-@words.both
 def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None:
     Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", sent=signal.SIGKILL)
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
@@ -217,7 +215,6 @@ def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(proje
     assert (project.slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
 
 
-@words.both
 def test_killed_while_its_failure_is_read(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
     Held(match="triggerLogs").reach(project, sent=signal.SIGKILL)
