@@ -376,19 +376,20 @@ SCENARIOS: dict[str, Callable[[Case], None]] = {
 }
 
 
-def main(folder: str) -> None:
-    """Run every scenario, and print what came of each."""
-    case = load(Path(folder))
-    outcomes: dict[str, str | None] = {}
-    for name, scenario in SCENARIOS.items():
-        try:
-            scenario(case)
-        except Exception:  # noqa: BLE001 - whatever it is, the test on the host shows it
-            outcomes[name] = traceback.format_exc()
-        else:
-            outcomes[name] = None
-    print(json.dumps(outcomes))
+def main(folders: list[str]) -> None:
+    """Run every scenario on the case of each folder, and print what came of them, a line a folder."""
+    for folder in folders:
+        case = load(Path(folder))
+        outcomes: dict[str, str | None] = {}
+        for name, scenario in SCENARIOS.items():
+            try:
+                scenario(case)
+            except Exception:  # noqa: BLE001 - whatever it is, the test on the host shows it
+                outcomes[name] = traceback.format_exc()
+            else:
+                outcomes[name] = None
+        print(json.dumps(outcomes))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
