@@ -196,6 +196,7 @@ def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Do
     assert (project / "asked").read_text() == f"{door.address}\n"
 
 
+@pytest.mark.usefixtures("waits")
 def test_a_helper_that_hangs_is_given_up(
     project: Path, door: token_registry.Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,10 +41,11 @@ def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Pa
         files |= {f"{name}/{one}": (folder / one).read_bytes() for one in ("model.pkl", "case.npz")}
     folders = [f"{engines.BOX}/{name}" for name in pickles.SCENARIO_BUNDLES]
     said = in_container.run(engine, image.image.id, run_id, files, *in_container.STRICT, "scenarios.py", *folders)
-    lines = said.strip().splitlines()[-len(folders) :]
-    for name, outcomes in zip(pickles.SCENARIO_BUNDLES, map(json.loads, lines), strict=True):
-        assert outcomes.keys() == scenarios.SCENARIOS.keys()
-        failed = [f"{name}, {scenario}:\n{text}" for scenario, text in outcomes.items() if text]
+    outcomes: dict[str, dict[str, str | None]] = json.loads(said.strip().splitlines()[-1])
+    assert outcomes.keys() == set(pickles.SCENARIO_BUNDLES)
+    for name, of_name in outcomes.items():
+        assert of_name.keys() == scenarios.SCENARIOS.keys()
+        failed = [f"{name}, {scenario}:\n{text}" for scenario, text in of_name.items() if text]
         assert not failed, "\n".join(failed)
 
 

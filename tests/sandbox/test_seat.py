@@ -15,7 +15,7 @@ from numerapi import base_api
 
 from builder.cli import terminal
 from builder.sandbox import faults, runs, server
-from builder.upload import waiting
+from builder.upload import assign, waiting
 from tests.support import command, manifests, runner_logs, words
 
 if TYPE_CHECKING:
@@ -502,7 +502,10 @@ def test_assign_shows_what_it_replaces_and_reads_it_back(seat: Seat, uploaded: s
     assert seat.data("assign", "staked", uploaded)["changed"] is False
 
 
-def test_assign_gives_back_what_was_there_when_another_is_read_back(seat: Seat, uploaded: str, failed: str) -> None:
+def test_assign_gives_back_what_was_there_when_another_is_read_back(
+    seat: Seat, uploaded: str, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assign, "_PAUSES", (0.0,) * 5)
     other = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("running"), "other.pkl")
     seat.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
     code, _, err = seat("assign", "staked", uploaded, "--yes")

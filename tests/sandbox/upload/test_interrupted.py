@@ -114,11 +114,14 @@ def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
 
 
 def test_stopped_and_not_given_back_ends_with_what_it_runs(project: Project) -> None:
-    project.running()
+    """Ctrl-C after the order took effect, and from then on no order is answered."""
+    before = project.running()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
     (record,) = project.records()
-    assert any("could NOT be given back" in line for line in lines)
+    assert any("running could NOT be given back what it ran before" in line for line in lines)
+    assert any(f"assign running {before.id}" in line for line in lines)
+    assert project.slot("running").pickle_id == record.id
     assert lines[-1] == f"running runs {record.filename} ({record.id})  (read back from the slot)"
 
 

@@ -145,16 +145,6 @@ def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(proj
     assert project.slot("running").pickle_id == before.id
 
 
-def test_stopped_and_not_given_back_is_said(project: Project) -> None:
-    """Ctrl-C after the order took effect, and from then on no order is answered."""
-    before = project.running()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
-    err = STATES["assigned"].reach(project, "--no-compare", sent=signal.SIGINT)
-    assert project.slot("running").pickle_id != before.id
-    assert "running could NOT be given back what it ran before" in err
-    assert f"assign running {before.id}" in err
-
-
 @pytest.mark.parametrize(("hours", "times"), [(0.5, 1), (2, 2)], ids=["kept", "expired"])
 def test_what_is_stored_expires_by_the_apis_clock(project: Project, hours: float, times: int) -> None:
     STATES["registering"].reach(project, sent=signal.SIGKILL)
