@@ -50,11 +50,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process."""
+    """Keep the tests of a file in one process; such files, which take long, come before what fits in anywhere."""
     for item in items:
         path = item.path.relative_to(TESTS)
         if path.parts[0] in TOGETHER:
             item.add_marker(pytest.mark.xdist_group(str(path)))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,7 @@ print(json.dumps(predict(rows)["prediction"].tolist()))
 """
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.13", "oldest", "newest"])
+@pytest.mark.parametrize("python", ["3.13", "oldest", "newest"])
 def test_code_of_every_sort_is_made_and_runs(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
 ) -> None:

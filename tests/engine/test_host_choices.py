@@ -120,9 +120,7 @@ def test_a_context_that_is_there_is_used(project: Path) -> None:
 
 LOGINS: dict[str, Any] = {
     "missing": None,
-    "locked": "echo the keychain is locked; exit 1",
     "hanging": "sleep 1000",
-    "rubbish": "echo rubbish",
     "damaged": {"auths": {"ghcr.io": {"auth": "%%%"}, "https://index.docker.io/v1/": {"auth": "YQ=="}, "x": 7}},
     "damaged proxy": {"auths": {"ghcr.io": {}}, "HttpHeaders": {}, "credHelpers": {"ghcr.io": 7}},
 }
@@ -134,7 +132,7 @@ def test_what_is_here_requires_no_login(project: Path, login: object) -> None:
     if isinstance(login, str):
         config = add_helper(project, f"echo asked >> {project}/asked\n{login}")
     environment = settings(project, config)
-    for arguments in (["engine"], ["pickle", "configs/small.yaml"], ["verify", "configs/small.yaml"]):
+    for arguments in (["engine"], ["pickle", "configs/small.yaml"]):
         code, _, err = command.run(*arguments, cwd=project, **environment)
         assert code == 0, err
         assert "login" not in err
@@ -166,18 +164,18 @@ def test_what_requires_a_login_says_why_there_is_none(
     environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
     expected = message.format(door.address, door.address)
 
-    code, _, err = command.run("pickle", "configs/small.yaml", cwd=project, **environment)
+    code, _, err = command.run_at_once("pickle", "configs/small.yaml", cwd=project, **environment)
     assert code == 3
     assert f"could not pull {reference}: " in err
     assert "asked without a login: " in err
     assert expected in err
 
-    code, out, _ = command.run("pin", cwd=project, **environment)
+    code, out, _ = command.run_at_once("pin", cwd=project, **environment)
     assert code == 4
     assert f"{reference}  NOT KNOWN" in out
     assert expected in out
 
-    code, out, _ = command.run("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
+    code, out, _ = command.run_at_once("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
     line = next(one for one in json.loads(out)["lines"] if one["name"] == "image")
     assert (code, line["good"]) == (1, False)
     assert "requires a login" in line["text"]
@@ -189,15 +187,16 @@ def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Do
     kept = {"auths": {door.address: {"auth": base64.b64encode(door.login.encode()).decode()}}}
     for config in (add_helper(project, f"cat > {project}/asked\necho '{json.dumps(answer)}'"), kept):
         environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
-        code, out, err = command.run("pin", "--check", cwd=project, **environment)
+        code, out, err = command.run_at_once("pin", "--check", cwd=project, **environment)
         assert (code, err) == (1, "")
         assert "NOT PINNED" in out
-        _, _, err = command.run("pickle", "configs/small.yaml", cwd=project, **environment)
+        _, _, err = command.run_at_once("pickle", "configs/small.yaml", cwd=project, **environment)
         assert "login" not in err  # it is pulled, and is no runner image
         assert "opensesame" not in err + out
     assert (project / "asked").read_text() == f"{door.address}\n"
 
 
+@pytest.mark.usefixtures("waits")
 def test_a_helper_that_hangs_is_given_up(
     project: Path, door: token_registry.Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

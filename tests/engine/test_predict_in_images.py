@@ -28,34 +28,35 @@ print(json.dumps({"quota": quota(), "before": before, "within": few(blas), "afte
 """
 
 
-@pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
 @pytest.mark.parametrize("python", ["3.11", "3.13", "oldest", "newest"])
-def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
+def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str) -> None:
     image = stand_in.make(engine, python, progress.Silent())
-    made = pickles.scenario_bundle(name)
-    pickles.write_case(tmp_path, made)
-    rendered = pickles.rendered(tmp_path, made, base=image.tag)
-    engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
-    files = {path.name: path.read_bytes() for path in (tmp_path / "model.pkl", tmp_path / "case.npz")}
-    files["scenarios.py"] = Path(scenarios.__file__).read_bytes()
-    command = (*in_container.STRICT, "scenarios.py", engines.BOX)
-    said = in_container.run(engine, image.image.id, run_id, files, *command)
-    outcomes: dict[str, str | None] = json.loads(said.strip().splitlines()[-1])
-    assert outcomes.keys() == scenarios.SCENARIOS.keys()
-    failed = [f"{scenario}:\n{text}" for scenario, text in outcomes.items() if text]
-    assert not failed, "\n".join(failed)
+    files = {"scenarios.py": Path(scenarios.__file__).read_bytes()}
+    for name in pickles.SCENARIO_BUNDLES:
+        made, folder = pickles.scenario_bundle(name), tmp_path / name
+        folder.mkdir()
+        pickles.write_case(folder, made)
+        rendered = pickles.rendered(folder, made, base=image.tag)
+        engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        files |= {f"{name}/{one}": (folder / one).read_bytes() for one in ("model.pkl", "case.npz")}
+    folders = [f"{engines.BOX}/{name}" for name in pickles.SCENARIO_BUNDLES]
+    said = in_container.run(engine, image.image.id, run_id, files, *in_container.STRICT, "scenarios.py", *folders)
+    outcomes: dict[str, dict[str, str | None]] = json.loads(said.strip().splitlines()[-1])
+    assert outcomes.keys() == set(pickles.SCENARIO_BUNDLES)
+    for name, of_name in outcomes.items():
+        assert of_name.keys() == scenarios.SCENARIOS.keys()
+        failed = [f"{name}, {scenario}:\n{text}" for scenario, text in of_name.items() if text]
+        assert not failed, "\n".join(failed)
 
 
-@pytest.mark.parametrize(("cpus", "threads"), [(1, 1), (1.5, 1), (0.5, 1), (2, 2)])
-def test_as_many_threads_as_the_quota_grants(
-    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, cpus: float, threads: int
-) -> None:
+def test_as_many_threads_as_the_quota_grants(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> None:
     image = stand_in.make(engine, "3.11", progress.Silent())
     rendered = pickles.rendered(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
     engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {"model.pkl": (tmp_path / "model.pkl").read_bytes()}
-    found = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
-    assert found["quota"] == threads
-    assert found["before"]
-    assert found["within"] == [min(threads, before) for before in found["before"]]
-    assert found["after"] == found["before"]
+    for cpus, threads in ((1, 1), (1.5, 1), (0.5, 1), (2, 2)):
+        found = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
+        assert found["quota"] == threads
+        assert found["before"]
+        assert found["within"] == [min(threads, before) for before in found["before"]]
+        assert found["after"] == found["before"]

@@ -16,10 +16,11 @@ from builder import errors, paths, progress
 from builder.engine import docker_engine, tar_stream
 from builder.engine import protocol as engines
 from builder.image import stand_in
+from builder.sandbox import registry as sandbox_registry
 from tests.support import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 PYTHONS = ("3.11", "3.13")  # what can be made where no image can be pulled
 LIMITS = engines.ContainerLimits(cpus=1, memory=1 << 30)
@@ -120,9 +121,24 @@ def test_its_entry_point_predicts(engine: docker_engine.DockerEngine, python: st
         assert written.read() == b"id,feature_a\nn1,0.25\nn2,0.75\n"
 
 
-def test_a_build_that_is_cut_short_leaves_nothing(engine: docker_engine.DockerEngine) -> None:
-    """Late, so that the base, the first stage and a part of the last one are there when it happens."""
+def test_a_build_that_is_cut_short_leaves_nothing(
+    engine: docker_engine.DockerEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Late, so that the base, the first stage and a part of the last one are there when it happens.
+
+    The base is what is in the look-alike: to make one, and to install all packages in it, takes two minutes.
+    """
     kept = stand_in.make(engine, "3.11", progress.Silent())
+
+    def files(_suite: str, _progress: object) -> Iterator[bytes]:
+        with sandbox_registry.engine() as api:
+            container = api.create_container(kept.image.id, "true")["Id"]
+            try:
+                yield from api.export(container)
+            finally:
+                api.remove_container(container)
+
+    monkeypatch.setattr(stand_in, "_root_file_system", files)
     with pytest.raises(KeyboardInterrupt):
         stand_in._build(engine, "3.11", Interrupted("COPY --from=install"))
     assert engine.find_image("numerai-builder/stand-in-base:3.11") is None

@@ -86,8 +86,18 @@ def raw(made: Any) -> Any:
 # ---- what is taken in
 
 
-def test_a_function_predicts_the_same_out_of_its_pickle(tmp_path: Path) -> None:
-    done, made = exported(whole, tmp_path, kind="custom", benchmark="bench")
+@pytest.fixture(scope="module")
+def whole_exported(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what exporting ``whole`` said, the bundle, and its code."""
+    folder = tmp_path_factory.mktemp("whole")
+    done, made = exported(whole, folder, kind="custom", benchmark="bench")
+    text = (folder / "bundle" / "code" / "model.py").read_text()
+    assert str(folder) not in text
+    return done, made, text
+
+
+def test_a_function_predicts_the_same_out_of_its_pickle(whole_exported: Any) -> None:
+    done, made, _ = whole_exported
     assert (done.kind, done.features, done.compared.difference) == ("custom", 4, 0)
     assert made.post == (), "nothing is done to what a function returns unless it is asked for"
     random = np.random.default_rng(8)
@@ -97,16 +107,15 @@ def test_a_function_predicts_the_same_out_of_its_pickle(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(raw(made)(*frames), whole(*frames))
 
 
-def test_golden_rows_are_the_functions_own(tmp_path: Path) -> None:
-    _, made = exported(whole, tmp_path, benchmark="bench")
+def test_golden_rows_are_the_functions_own(whole_exported: Any) -> None:
+    _, made, _ = whole_exported
     frames = measure.frames(made.golden.inputs, FEATURES, ["bench"])
     np.testing.assert_array_equal(whole(*frames)["prediction"], made.golden.predictions)
     assert np.isnan(made.golden.inputs).any(), "it fills what is missing, so some of it is missing"
 
 
-def test_the_code_can_be_read(tmp_path: Path) -> None:
-    exported(whole, tmp_path, benchmark="bench")
-    text = (tmp_path / "bundle" / "code" / "model.py").read_text()
+def test_the_code_can_be_read(whole_exported: Any) -> None:
+    _, _, text = whole_exported
     for part in (
         "import numpy as np\nimport pandas as pd\n",
         "from scipy.stats import rankdata\nimport scipy.stats\n",
@@ -119,7 +128,6 @@ def test_the_code_can_be_read(tmp_path: Path) -> None:
         "    return whole\n",
     ):
         assert part in text
-    assert str(tmp_path) not in text
 
 
 def test_a_closure_is_taken_with_its_values(tmp_path: Path) -> None:
@@ -412,22 +420,24 @@ def test_a_secret_in_a_file_is_not_put_in_a_bundle(tmp_path: Path, name: str, te
     assert "QWERTY" not in said
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("model.yaml", "max_tokens: 4096000000\nn_tokens=1024\ntokenizer: models/bert-base\n"),
-        ("layer.txt", "self.token_embedding = nn.Embedding(n)\nfeature_secretive_x: 0.123456789\ntoken: 0.123456789"),
-        ("special.json", '{"bos_token": "<bos>", "eos_token": "endoftext", "tokenizer_class": "BertTokenizer"}'),
-        ("deep.json", "[" * 300 + "]" * 300),
-    ],
-)
-def test_a_file_that_only_sounds_like_secrets_is_taken(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+def test_files_that_only_sound_like_secrets_are_taken(tmp_path: Path) -> None:
+    texts = {
+        "model.yaml": "max_tokens: 4096000000\nn_tokens=1024\ntokenizer: models/bert-base\n",
+        "layer.txt": ("self.token_embedding = nn.Embedding(n)\nfeature_secretive_x: 0.123456789\ntoken: 0.123456789"),
+        "special.json": '{"bos_token": "<bos>", "eos_token": "endoftext", "tokenizer_class": "BertTokenizer"}',
+        "deep.json": "[" * 300 + "]" * 300,
+        # Such as a model's bytes: to look for a secret from each of its places would take hours.
+        "model.hex": "a1" * 1_000_000,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
 
     def load(bundle: Any) -> Any:
         return lambda live_features: live_features[[bundle.features[0]]] / 8
 
-    assert exported(load, tmp_path, files=[tmp_path / name])[0].kind == "custom"
+    done, made = exported(load, tmp_path, files=[tmp_path / name for name in texts])
+    assert done.notes == ()
+    assert set(made.model.files) == {"code/model.py", *(f"files/{name}" for name in texts)}
 
 
 def test_ties_that_float32_breaks_in_another_way_are_no_overflow(tmp_path: Path) -> None:
@@ -438,16 +448,6 @@ def test_ties_that_float32_breaks_in_another_way_are_no_overflow(tmp_path: Path)
         return product.rank(pct=True).to_frame("prediction")
 
     assert exported(predict, tmp_path)[0].kind == "custom"
-
-
-def test_a_long_line_of_digits_in_a_file_is_looked_through_at_once(tmp_path: Path) -> None:
-    """Such as a model's bytes in hexadecimal: to look for a secret from each of its places would take hours."""
-    (tmp_path / "model.hex").write_text("a1" * 1_000_000)
-
-    def load(bundle: Any) -> Any:
-        return lambda live_features: live_features[[bundle.features[0]]] / 8
-
-    assert exported(load, tmp_path, files=[tmp_path / "model.hex"])[0].notes == ()
 
 
 NUMERAI_SECRET_KEY = "QWERTYUIOPASDFGHJKLZXCVBNM234567" * 2

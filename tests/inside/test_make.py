@@ -25,18 +25,28 @@ DISPATCHED = " ".join(name for name in NUMPY.__cpu_dispatch__ if NUMPY.__cpu_fea
 PLAIN = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
 CHANGES: dict[str, dict[str, str]] = {
     "again, from cached bytecode": {},
-    "a hash seed": {"PYTHONHASHSEED": "1"},
-    "another hash seed": {"PYTHONHASHSEED": "4242"},
-    "no hash seed": {"PYTHONHASHSEED": "random"},
-    "a home": {"HOME": "/nowhere", "USER": "somebody", "LOGNAME": "somebody"},
-    "a time zone": {"TZ": "Asia/Tokyo"},
-    "a language": {"LANG": "tr_TR.UTF-8", "LC_ALL": "C", "PYTHONUTF8": "0"},
-    "an old CPU's products": {"OPENBLAS_CORETYPE": "Prescott"},
-    "another CPU's products": {"OPENBLAS_CORETYPE": "Sandybridge"},
-    "an old CPU's functions": {"NPY_DISABLE_CPU_FEATURES": DISPATCHED},
-    "one thread": {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    "optimised": {"PYTHONOPTIMIZE": "2"},
-    "no bytecode": {"PYTHONDONTWRITEBYTECODE": "1"},
+    "a hash seed, an old CPU's products, one thread": {
+        "PYTHONHASHSEED": "1",
+        "OPENBLAS_CORETYPE": "Prescott",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    },
+    "no hash seed, another CPU's products, a home, a time zone, a language": {
+        "PYTHONHASHSEED": "random",
+        "OPENBLAS_CORETYPE": "Sandybridge",
+        "HOME": "/nowhere",
+        "USER": "somebody",
+        "LOGNAME": "somebody",
+        "TZ": "Asia/Tokyo",
+        "LANG": "tr_TR.UTF-8",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+    },
+    "an old CPU's functions, optimised, no bytecode": {
+        "NPY_DISABLE_CPU_FEATURES": DISPATCHED,
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    },
 }
 
 

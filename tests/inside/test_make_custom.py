@@ -16,7 +16,7 @@ import pytest
 from builder.build import engine_build
 from builder.bundle import post
 from builder.inside import repeat
-from tests.support import custom, pickles
+from tests.support import custom, forked, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ CHANGES: dict[str, dict[str, str]] = {
 
 
 def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-B", "-m", "inside.make"],
         cwd=folder / "context",
         env=PLAIN | environment,

@@ -12,7 +12,7 @@ import pytest
 
 from builder.sandbox import registry, runner, runs, server
 from tests.sandbox import client
-from tests.support import clones, words
+from tests.support import clones
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,6 @@ def last_description(found: Any) -> str:
     return str(found["triggers"][0]["statuses"][-1]["description"])
 
 
-@words.both
 def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickle: bytes) -> None:
     found, logs = run(sandbox, example_pickle)
     spoken = sandbox.state.words
@@ -69,7 +68,6 @@ def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandb
     assert sandbox.state.slot("fresh").latest_submission is None
 
 
-@words.both
 def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
     found, logs = run(sandbox, b"not a pickle")
     assert found["validationStatus"] == sandbox.state.words.bad

@@ -15,7 +15,7 @@ from numerapi import base_api
 
 from builder.cli import terminal
 from builder.sandbox import faults, runs, server
-from builder.upload import waiting
+from builder.upload import assign, waiting
 from tests.support import command, manifests, runner_logs, words
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.sandbox import client
 
 SEGFAULT = runs.SEGMENTATION_FAULT
-pytestmark = words.both
 
 CONTENT = b"the bytes of a pickle, never loaded"
 DIGITS = hashlib.sha256(CONTENT).hexdigest()[:12]
@@ -98,6 +97,7 @@ def failed(seat: Seat, ask: client.Client) -> str:
 # ---- looking
 
 
+@words.both
 def test_models_lists_every_slot_and_what_runs_there(seat: Seat, failed: str) -> None:
     out = seat.good("models")
     assert "sandbox_user: 5 of 10 slots taken" in out
@@ -116,6 +116,7 @@ def test_an_account_without_slots_is_told_what_to_do(seat: Seat) -> None:
     assert "create-model NAME" in seat.good("status")
 
 
+@words.both
 def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     lines = seat.good("status").splitlines()
     assert lines[0].startswith("round 1000 is open until ")
@@ -126,6 +127,7 @@ def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     assert seat.data("status")["slots"][0]["state"] == "failed"
 
 
+@words.both
 def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")
@@ -136,6 +138,7 @@ def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, 
     assert "-> python -m builder why fresh" in seat.good("status", "fresh")
 
 
+@words.both
 def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: str) -> None:
     seat.sandbox.state.close_round()
     out = seat.good("status", "STAKED")
@@ -151,6 +154,7 @@ def test_a_slot_that_is_not_there_is_named_with_those_that_are_near(seat: Seat) 
     assert "did you mean running?" in err
 
 
+@words.both
 def test_pickles_of_all_slots_of_one_and_those_that_run_nowhere(seat: Seat, uploaded: str, failed: str) -> None:
     assert {one["id"] for one in seat.data("pickles")["pickles"]} == {uploaded, failed}
     assert [one["id"] for one in seat.data("pickles", "fresh")["pickles"]] == [uploaded]
@@ -167,6 +171,7 @@ def test_data_versions_take_no_token(seat: Seat, monkeypatch: pytest.MonkeyPatch
     assert seat("models")[0] == 4
 
 
+@words.both
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
@@ -176,6 +181,7 @@ def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_st
     assert f"{seat.words.run_good}, upload" in seat.good("status", "fresh")
 
 
+@words.both
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
@@ -208,6 +214,7 @@ def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed:
 # ---- uploaded and not assigned
 
 
+@words.both
 def test_an_upload_that_is_not_assigned_is_waiting_and_the_shown_command_assigns_it(seat: Seat, uploaded: str) -> None:
     for looking in (("status",), ("status", "fresh"), ("models",)):
         out = seat.good(*looking)
@@ -237,6 +244,7 @@ def test_what_the_official_client_uploads_is_waiting(
     assert "a newer validated pickle is waiting" in found["reason"]
 
 
+@words.both
 def test_an_upload_that_is_being_validated_is_not_an_empty_slot(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted(settles=False)
     made = ask.upload("fresh", CONTENT)["id"]
@@ -267,6 +275,7 @@ def test_an_upload_for_no_slot_is_waiting(seat: Seat, ask: client.Client) -> Non
 # ---- runs
 
 
+@words.both
 def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
     run = seat.sandbox.state.pickles[failed].triggers[0].id
     for name in ("staked", failed, run):
@@ -301,6 +310,7 @@ def test_logs_of_an_empty_slot_by_its_id_say_that_it_runs_nothing(seat: Seat) ->
     assert (code, "fresh: runs no pickle" in err) == (2, True)
 
 
+@words.both
 def test_logs_of_diagnostics(seat: Seat, uploaded: str) -> None:
     assert "no diagnostics" in seat.good("logs", uploaded, "--diagnostics")
 
@@ -329,6 +339,7 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
 
 
+@words.both
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_trigger_ends_when_the_run_does(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
@@ -399,6 +410,7 @@ def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
     assert (code, f"its validation says {seat.words.bad!r}" in err, seat.changes()) == (5, True, [])
 
 
+@words.both
 def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
     seat.sandbox.state.close_round()
     code, out, err = seat("trigger", uploaded, "--yes")
@@ -490,7 +502,10 @@ def test_assign_shows_what_it_replaces_and_reads_it_back(seat: Seat, uploaded: s
     assert seat.data("assign", "staked", uploaded)["changed"] is False
 
 
-def test_assign_gives_back_what_was_there_when_another_is_read_back(seat: Seat, uploaded: str, failed: str) -> None:
+def test_assign_gives_back_what_was_there_when_another_is_read_back(
+    seat: Seat, uploaded: str, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assign, "_PAUSES", (0.0,) * 5)
     other = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("running"), "other.pkl")
     seat.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
     code, _, err = seat("assign", "staked", uploaded, "--yes")
@@ -505,6 +520,7 @@ def test_assign_refuses_a_slot_that_takes_no_pickle(seat: Seat, uploaded: str, s
     assert seat.changes() == []
 
 
+@words.both
 def test_assign_refuses_a_pickle_that_has_not_passed(seat: Seat) -> None:
     made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
     code, _, err = seat("assign", "fresh", made.id, "--yes")

@@ -121,7 +121,6 @@ def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
     assert "fill what is missing" in found["fix"]
 
 
-@words.both
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(
     why: Callable[..., Any], sandbox: server.Sandbox, example_pickle: bytes
 ) -> None:

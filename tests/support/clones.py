@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support import forked
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -42,5 +44,17 @@ def run(folder: Path, *command: str, **changes: str) -> subprocess.CompletedProc
 
 
 def builder(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Run the tool in a folder, with the virtual environment that the tests have."""
-    return run(folder, sys.executable, "-m", "builder", *arguments, **changes)
+    """Run the tool in a folder, with the virtual environment that the tests have, from a process that has it loaded.
+
+    What runs is this repository's: only its files are the folder's. A test of what the clone itself holds runs ``make``
+    or the interpreter.
+    """
+    return forked.run(
+        [sys.executable, "-m", "builder", *arguments],
+        cwd=folder,
+        env=environment(**changes),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )

@@ -41,10 +41,22 @@ def write_project(folder: Path) -> Path:
     return folder
 
 
+AT_ONCE = """
+import sys, time
+time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
+from builder.cli import main
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
+    return _start("-m", "builder", *arguments, cwd=cwd, **environment)
+
+
+def _start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
     return forked.Popen(
-        [sys.executable, "-m", "builder", *arguments],
+        [sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         stdin=subprocess.DEVNULL,
@@ -56,7 +68,16 @@ def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[st
 
 def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
     """Run the command in a process of its own; returns its exit code and what it printed."""
-    with start(*arguments, cwd=cwd, **environment) as process:
+    return _end(start(*arguments, cwd=cwd, **environment))
+
+
+def run_at_once(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
+    """Run the command as :func:`run` does, without waiting between attempts."""
+    return _end(_start("-c", AT_ONCE, *arguments, cwd=cwd, **environment))
+
+
+def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    with process:
         out, err = process.communicate(timeout=60)
     assert "Traceback" not in out + err
     return process.returncode, out, err

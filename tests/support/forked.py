@@ -27,17 +27,21 @@ LOADED = (
     "cloudpickle",
     "docker",
     "graphql",
+    "httpcore",
     "httpx",
     "jinja2",
     "pandas",
     "pyarrow.parquet",
-    "pydantic",
+    "pydantic.main",
     "rich.console",
     "scipy.special",
     "stamina",
-    "typer",
+    "typer._adapters",
     "yaml",
 )
+# Left out: what runs in images, what needs the frameworks, and the upload, which takes ``time.sleep`` when it is
+# imported: a test may have replaced it.
+PACKAGES = ("build", "bundle", "cli", "config", "engine", "image", "net", "registry", "tournament", "validate")
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _SAME = ("LANG", "LC_ALL", "LC_CTYPE", "LD_PRELOAD", "LD_LIBRARY_PATH", "TZ")
 
@@ -257,12 +261,16 @@ def _end() -> None:
 
 
 if __name__ == "__main__":
+    import gc
     import importlib
 
     for one in LOADED:
         importlib.import_module(one)
-    for path in sorted((ROOT / "builder" / "cli").glob("*.py")):
-        importlib.import_module(f"builder.cli.{path.stem}")
+    for package in PACKAGES:
+        for path in sorted((ROOT / "builder" / package).rglob("*.py")):
+            if path.stem != "__init__":
+                importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    gc.freeze()  # what is loaded is not looked through again, nor copied for that, in each process
     door = socket.socket(fileno=int(sys.argv[1]))
     door.send(b"1")
     _serve(door)

@@ -376,19 +376,22 @@ SCENARIOS: dict[str, Callable[[Case], None]] = {
 }
 
 
-def main(folder: str) -> None:
-    """Run every scenario, and print what came of each."""
-    case = load(Path(folder))
-    outcomes: dict[str, str | None] = {}
-    for name, scenario in SCENARIOS.items():
-        try:
-            scenario(case)
-        except Exception:  # noqa: BLE001 - whatever it is, the test on the host shows it
-            outcomes[name] = traceback.format_exc()
-        else:
-            outcomes[name] = None
+def main(folders: list[str]) -> None:
+    """Run every scenario on the case of each folder, and print what came of each."""
+    outcomes: dict[str, dict[str, str | None]] = {}
+    for folder in map(Path, folders):
+        case = load(folder)
+        outcomes[folder.name] = {name: _outcome(scenario, case) for name, scenario in SCENARIOS.items()}
     print(json.dumps(outcomes))
 
 
+def _outcome(scenario: Callable[[Case], None], case: Case) -> str | None:
+    try:
+        scenario(case)
+    except Exception:  # noqa: BLE001 - whatever it is, the test on the host shows it
+        return traceback.format_exc()
+    return None
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 MB = 1 << 20
-WAITING = "waiting for another upload of this pickle to register it\n"
+WAITING = "waiting for another upload of this pickle to register it ("
 CREATE, ASSIGN = "createComputePickleUpload", "assignPickleToModel"
 SEGMENTATION = "Segmentation fault! Ensure python and library versions match our environment."
 

@@ -38,12 +38,6 @@ if TYPE_CHECKING:
 
 QUARTER_OF_AN_HOUR = dt.timedelta(minutes=15)
 IMAGE, TAG = "numerai_predict_py_3_11", "a78dedd"
-_QUICK = """
-import sys, time
-time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
-from builder.cli import main
-sys.exit(main.main(sys.argv[1:]))
-"""
 _PICKLE = b"a pickle of a few bytes, never loaded: " + bytes(range(256)) * 4
 
 
@@ -75,9 +69,7 @@ class Project:
 
     def run(self, *arguments: str, token: str = "full", **environment: str) -> tuple[int, str, str]:
         """Run the tool in a process of its own that does not wait; returns its exit code and what it printed."""
-        done = python(_QUICK, self.root, *arguments, **{**self.environment(token), **environment})
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.returncode, done.stdout, done.stderr
+        return command.run_at_once(*arguments, cwd=self.root, **{**self.environment(token), **environment})
 
     def at_terminal(self, *arguments: str, typed: str, **environment: str) -> tuple[int, str]:
         """Run the tool at a terminal where a person types; returns its exit code and all that the terminal showed."""
@@ -88,7 +80,7 @@ class Project:
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(other, termios.TCSANOW, attributes)
         with forked.Popen(
-            [sys.executable, "-c", _QUICK, *arguments],
+            [sys.executable, "-c", command.AT_ONCE, *arguments],
             cwd=self.root,
             env={**kept, "PYTHONPATH": str(command.ROOT)},
             stdin=other,

@@ -12,7 +12,7 @@ import pytest
 from builder import errors, tournament
 from builder.sandbox import faults
 from builder.upload import assign
-from tests.support import command, uploads, words
+from tests.support import command, uploads
 from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
@@ -54,33 +54,31 @@ def test_row_1_a_storage_whose_name_does_not_resolve_is_tried_twice(
     project.sandbox.faults.add(match, faults.answers(match, {"filename": "x.pkl", "url": url}), times=None)
     more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (made.id, "--to", "got.pkl")
     looked_up = project.root / "looked-up"
-    code, _, err = project.run(*arguments, *more, **counting(project, looked_up))
-    assert code == 4
-    assert "no-such-host.invalid" in err
+    done = uploads.python(counting(looked_up), project.root, *arguments, *more, **project.environment())
+    assert done.returncode == 4
+    assert "no-such-host.invalid" in done.stderr
     assert looked_up.read_text().count("no-such-host.invalid\n") == 2
     assert not (project.root / "got.pkl").exists()
 
 
 def test_row_1_the_command_looks_a_name_up_twice(project: Project) -> None:
     looked_up = project.root / "looked-up"
-    environment = counting(project, looked_up)
-    code, _, err = project.run("status", **{**environment, "NUMERAI_API_URL": "https://no-such-host.invalid/"})
-    assert (code, "(2 times)" in err) == (4, True)
+    environment = {**project.environment(), "NUMERAI_API_URL": "https://no-such-host.invalid/"}
+    done = uploads.python(counting(looked_up), project.root, "status", **environment)
+    assert (done.returncode, "(2 times)" in done.stderr) == (4, True)
     assert looked_up.read_text().splitlines() == ["no-such-host.invalid"] * 2
 
 
-def counting(project: Project, path: Path) -> dict[str, str]:
-    """Return the environment of a process that writes down each name that it looks up."""
-    (project.root / "hooks").mkdir()
-    (project.root / "hooks" / "sitecustomize.py").write_text(
+def counting(path: Path) -> str:
+    """Return a program that runs the command and writes down each name that it looks up."""
+    return (
         "import sys\n"
         "def note(event, arguments):\n"
         "    if event == 'socket.getaddrinfo':\n"
         f"        with open({str(path)!r}, 'a') as file:\n"
         "            file.write(f'{arguments[0]}\\n')\n"
         "sys.addaudithook(note)\n"
-    )
-    return {"PYTHONPATH": f"{project.root / 'hooks'}:{command.ROOT}"}
+    ) + command.AT_ONCE
 
 
 def test_row_1_the_command_says_so_and_changes_nothing(project: Project) -> None:
@@ -135,7 +133,6 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 """
 
 
-@words.both
 @pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)

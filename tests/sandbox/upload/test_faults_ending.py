@@ -52,7 +52,6 @@ def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
     assert f"cause    the tournament says: odd; `python -m builder why {record.id}` runs it here" in out
 
 
-@words.both
 def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
     assert project.upload()[0] == 1
@@ -78,7 +77,6 @@ def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     check_deployed(project)
 
 
-@words.both
 def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted(interim=("pending", "un\x1b[31mvalidated", "invalidated"))
     code, _, err = project.upload()

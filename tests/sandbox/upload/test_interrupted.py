@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import faults, runs
-from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +56,6 @@ def stop_when_said(project: Project, text: str, *arguments: str) -> list[str]:
     return err.splitlines()
 
 
-@words.both
 def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> None:
     before = project.running()
     project.sandbox.runs.judge = ENDLESS
@@ -66,7 +64,6 @@ def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> 
     assert any("run the same command again, which goes on from there" in line for line in lines)
 
 
-@words.both
 def test_upload_stopped_while_its_run_is_waited_for(project: Project) -> None:
     def endless(_state: State, _variables: Mapping[str, Any]) -> None:
         project.sandbox.runs.judge = ENDLESS
@@ -117,11 +114,14 @@ def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
 
 
 def test_stopped_and_not_given_back_ends_with_what_it_runs(project: Project) -> None:
-    project.running()
+    """Ctrl-C after the order took effect, and from then on no order is answered."""
+    before = project.running()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
     (record,) = project.records()
-    assert any("could NOT be given back" in line for line in lines)
+    assert any("running could NOT be given back what it ran before" in line for line in lines)
+    assert any(f"assign running {before.id}" in line for line in lines)
+    assert project.slot("running").pickle_id == record.id
     assert lines[-1] == f"running runs {record.filename} ({record.id})  (read back from the slot)"
 
 
@@ -166,7 +166,6 @@ def test_a_second_run_that_changes_nothing_rewrites_nothing(project: Project, fi
         assert written(project) == before
 
 
-@words.both
 def test_a_run_that_is_ordered_later_changes_its_own_times_alone(project: Project) -> None:
     assert project.upload()[0] == 0
     before = project.receipt()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import faults, runs
-from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,7 +106,6 @@ def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log:
     assert (receipt["previous"], receipt["known"]) == ((None, False) if forgotten else (before.id, True))
 
 
-@words.both
 def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None:
     Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", sent=signal.SIGKILL)
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
@@ -145,16 +143,6 @@ def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(proj
         project.sandbox.faults.release()
         assert process.wait(60) == 130
     assert project.slot("running").pickle_id == before.id
-
-
-def test_stopped_and_not_given_back_is_said(project: Project) -> None:
-    """Ctrl-C after the order took effect, and from then on no order is answered."""
-    before = project.running()
-    project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
-    err = STATES["assigned"].reach(project, "--no-compare", sent=signal.SIGINT)
-    assert project.slot("running").pickle_id != before.id
-    assert "running could NOT be given back what it ran before" in err
-    assert f"assign running {before.id}" in err
 
 
 @pytest.mark.parametrize(("hours", "times"), [(0.5, 1), (2, 2)], ids=["kept", "expired"])
@@ -217,7 +205,6 @@ def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(proje
     assert (project.slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
 
 
-@words.both
 def test_killed_while_its_failure_is_read(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.", "a line")
     Held(match="triggerLogs").reach(project, sent=signal.SIGKILL)

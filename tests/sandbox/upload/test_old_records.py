@@ -27,12 +27,14 @@ CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "t
 
 
 def put(project: Project, case: str, **ids: str) -> None:
-    """Put a case's files in place, with this stand-in's ids, and those that are given, for the recorded ones."""
+    """Put a case's files in place; what is this stand-in's, this project's, or given replaces what was recorded."""
     recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
     state = project.sandbox.state
     (version,) = [one for one in state.data_versions if one.default]
     slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
-    now = {"sha256": project.sha256, "data_version": version.id, "image": image(project), **slots, **ids}
+    bundle = project.manifest()["bundle"]["hash"]
+    now = {"sha256": project.sha256, "bundle": bundle, "data_version": version.id, "image": image(project)}
+    now |= {**slots, **ids}
     for path in (DATA / case).glob("*/**/*"):
         if path.is_dir():
             continue

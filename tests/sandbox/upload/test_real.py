@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import runs, server
-from tests.support import clones, words
+from tests.support import clones
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,6 @@ def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_s
     assert f"{look_alikes}/{OURS}:a78dedd" in said
 
 
-@words.both
 def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(
     clone: Path, sandbox: server.Sandbox, settings: dict[str, str]
 ) -> None:

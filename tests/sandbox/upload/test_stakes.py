@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import faults
-from tests.support import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +59,6 @@ def test_trigger_asks_about_the_stake_of_another_slot(
     assert f"staked has a stake of 12.5, {what} [type yes]" in said
 
 
-@words.both
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
 def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
     code, said = project.at_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
@@ -109,7 +107,6 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
 # ---- upload --trigger
 
 
-@words.both
 def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
     command = (*UPLOAD, "--model", "running", "--trigger")
     code, said = project.at_terminal(*command, typed="y\n\n")

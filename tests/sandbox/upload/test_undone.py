@@ -60,7 +60,6 @@ def test_killed_while_the_slot_is_created_it_is_created_once(project: Project) -
 # ---- the webhook
 
 
-@words.both
 def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
     address = project.slot("hooked").webhook
     judged_from_then_on(project, OUT_OF_MEMORY)
@@ -149,7 +148,6 @@ def test_each_time_it_comes_to_the_slot_it_is_run(project: Project) -> None:
     assert project.receipt()["trigger"] == project.records()[0].triggers[-1].id
 
 
-@words.both
 def test_after_a_run_that_failed_the_next_is_a_new_one(project: Project) -> None:
     judged_from_then_on(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
@@ -186,7 +184,6 @@ def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: 
     assert project.slot(slot).pickle_id == before
 
 
-@words.both
 def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
@@ -238,7 +235,6 @@ def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Proj
     assert project.slot().pickle_id == record.id
 
 
-@words.both
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     before = project.running()
     judged_from_then_on(project, OUT_OF_MEMORY)

@@ -261,7 +261,6 @@ def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     assert not project.slot("hooked").webhook
 
 
-@words.both
 def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
     address = project.slot("hooked").webhook
@@ -320,7 +319,6 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     assert project.slot().pickle_id == project.records()[0].id
 
 
-@words.both
 def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project: Project) -> None:
     project.sandbox.state.no_round_fails = True
 
@@ -333,7 +331,6 @@ def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project
     assert '"No currently open rounds!" is good: the model is valid, and no round is open; round 1001 opens' in out
 
 
-@words.both
 def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
     code, out, _ = project.upload("--trigger")
     assert code == 0
@@ -544,7 +541,6 @@ def test_rollback_reads_back_too(project: Project) -> None:
     assert project.slot("running").pickle_id == ours
 
 
-@words.both
 def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
     code, out, _ = project.upload("--json")
