@@ -7,7 +7,6 @@ A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``),
 from __future__ import annotations
 
 import abc
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -257,7 +256,6 @@ def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
     ]
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRACES = frozenset(
     {"user", "username", "login", "host", "hostname", "node", "cwd", "path", "folder", "directory", "home"}
 )
@@ -276,8 +274,6 @@ def _trace_faults(key: str, value: object) -> list[schema.Problem]:
         if not isinstance(text, str):
             continue
         shown = show(text)
-        if _SURROGATE.search(text):
-            return [schema.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
             return [schema.Problem(path=("trained", key), text=reason)]

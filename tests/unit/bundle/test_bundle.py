@@ -159,6 +159,13 @@ def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
         write.write(tmp_path / "mlp", made)
 
 
+def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
+    made = replace(bundles.bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
+    with pytest.raises(errors.BundleError, match=r"bundle\.json: trained\.score: the type numpy\.float32 is invalid"):
+        write.write(tmp_path / "mlp", made)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("activation", "says"),
     [
