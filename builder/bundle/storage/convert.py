@@ -40,12 +40,14 @@ def convert(old: Path, new: Path, cache: Path) -> bool:
 
     Raises:
         errors.BundleError: All that is wrong with the bundle; ``new`` cannot be written.
-        errors.RefusedError: ``new`` exists and is another place than ``old``.
+        errors.RefusedError: ``new`` exists and is another place than ``old``, or lies in it.
         OSError: The cache cannot be written.
     """
     is_same = os.path.realpath(old) == os.path.realpath(new)
     if os.path.lexists(new) and not is_same:
         raise errors.RefusedError(f"{new}: exists and is not replaced; name a new folder or file")
+    if not is_same and old.resolve() in new.resolve().parents:
+        raise errors.RefusedError(f"{new}: is in {old}, which would be a bundle no more; name a place outside it")
     if not _is_format_1(old, cache):
         if not is_same:
             raise errors.BundleError([f"{old}: is of format {files.FORMAT} already; copy it to {new}"])

@@ -119,6 +119,24 @@ def test_a_bundle_replaces_an_older_one_and_leaves_nothing_beside_it(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
 
 
+def test_an_interrupt_while_it_is_replaced_keeps_the_old_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    before, rename = contents(folder), Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write.write(folder, bundles.bundle(4))
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
