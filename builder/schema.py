@@ -14,9 +14,9 @@ import functools
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from builder.text import show
+from builder.text import nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,6 +193,10 @@ def length(low: int, high: int) -> Rule:
     )
 
 
+Sha256 = Annotated[str, pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
+Digest = Annotated[str, pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
+
+
 def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Problem]:
     """Read plain data into ``kind``: a dataclass, or any type that pydantic takes.
 
@@ -346,7 +350,7 @@ class _Explainer:
         if isinstance(value, bool | int | float) and not after:
             return f'{text}: quote it, "{shown}"'
         words = re.findall("'([^']*)'", error.get("ctx", {}).get("expected", ""))
-        near = _nearest(value, words) if isinstance(value, str) else None
+        near = nearest(value, words) if isinstance(value, str) else None
         return f"{text}; did you mean {show(near)}?" if near else text
 
     def _expected(self, path: Place, errors: Sequence[ErrorDetails]) -> str:
@@ -364,7 +368,7 @@ class _Explainer:
         known = self._known_keys(path[:-1])
         given = functools.reduce(lambda data, part: data[part], path[:-1], cast("Any", self._data))
         # A key that is not there yet is the likelier one to have been meant.
-        near = _nearest(str(path[-1]), [key for key in known if key not in given]) or _nearest(str(path[-1]), known)
+        near = nearest(str(path[-1]), [key for key in known if key not in given]) or nearest(str(path[-1]), known)
         if near:
             return f"unknown key; did you mean {near}?"
         return f"unknown key; {'the keys here are ' + ', '.join(known) if known else 'no key is expected here'}"
@@ -441,16 +445,6 @@ def _with_message(schema: CoreSchema, expected: str) -> Any:
     """Return a schema all of whose errors say what is expected."""
     context = {"text": expected}
     return _core().custom_error_schema(schema, "rule", custom_error_message="{text}", custom_error_context=context)
-
-
-def _nearest(word: str, words: Sequence[str]) -> str | None:
-    # difflib is quadratic, and nobody mistypes a name of hundreds of letters.
-    if len(word) > 40 or not words:
-        return None
-    import difflib  # noqa: PLC0415 - only a problem waits for it
-
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
-    return near[0] if near else None
 
 
 def _descriptions(kind: type) -> tuple[str, dict[str, str]]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Name = postprocessing.Column
 Fact = str | bool | int | float | tuple[str, ...]
-Sha256 = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 
 _RESERVED = frozenset({"id", "era", "data_type"})
 
@@ -54,8 +53,8 @@ class GoldenHeader:
 class Checksums:
     """The sha256 of the files of arrays, in hexadecimal: safetensors has no checksum of its own."""
 
-    arrays: Sha256
-    golden: Sha256
+    arrays: schema.Sha256
+    golden: schema.Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ class FileHeader:
         size: Its bytes.
     """
 
-    sha256: Sha256
+    sha256: schema.Sha256
     size: Annotated[int, schema.between(0, files.MOST_FILE)]
 
 

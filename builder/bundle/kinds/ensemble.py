@@ -9,7 +9,6 @@ benchmarks.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
@@ -18,7 +17,7 @@ from builder import errors, schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import single
-from builder.text import listed, show
+from builder.text import listed, nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,8 +178,8 @@ class EnsembleHeader(bundle_header.BundleHeader):
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
             came = "missing" if kind is None else show(kind)
-            near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(kind, single.KINDS)
+            hint = f"did you mean {near}? " if near else ""
             valid = ", ".join(single.KINDS)
             faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
             header: bundle_header.BundleHeader | list[schema.Problem] = []

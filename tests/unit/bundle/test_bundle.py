@@ -187,7 +187,7 @@ def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("activation", "says"),
     [
-        (activations.Activation(name="swish"), "'swish'"),
+        (activations.Activation(name="swish"), '"swish"'),
         (activations.Activation(name="elu", constants={"alpha": float("nan")}), "alpha is nan"),
         (activations.Activation(name="tanh", constants={"alpha": 1.0}), "it takes no constants"),
     ],
