@@ -71,12 +71,10 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
-        """Return ``members``."""
         return {"members": [_member_keys(place, member) for place, member in enumerate(model.members)]}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Ensemble) -> dict[str, bundle_model.Numbers]:
-        """Return the members' arrays, each name after its member's prefix."""
         return {
             f"m{place}.{name}": array
             for place, member in enumerate(model.members)
@@ -85,7 +83,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_files(cls, model: bundle_model.Ensemble) -> dict[str, bytes | Path]:
-        """Return the members' files, each name after its member's prefix."""
         return {
             f"m{place}.{name}": content
             for place, member in enumerate(model.members)
@@ -94,7 +91,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def parameters(cls, model: bundle_model.Ensemble) -> int:
-        """Return how many trained numbers the members have together."""
         return sum(
             single.KINDS[_kind_of(place, member)].parameters(member.model) for place, member in enumerate(model.members)
         )
@@ -117,7 +113,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
         for place, member in enumerate(self._parsed):
             found += [schema.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
@@ -125,7 +120,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is wrong with the members' numbers."""
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
@@ -134,7 +128,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         ]
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
-        """Return what is wrong inside the members' files."""
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
@@ -145,7 +138,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Ensemble:
-        """Return the model."""
         members = []
         for place, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
@@ -225,7 +217,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
             "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
             "predictions": {"dtype": "float64", "shape": [1]},
         }
-        return {"format": 2, "arrays": declared, "files": files, "golden": golden}
+        return {"format": self.format, "arrays": declared, "files": files, "golden": golden}
 
     def _stray_faults(self) -> list[schema.Problem]:
         """Return the faults of arrays and files that no member has."""
