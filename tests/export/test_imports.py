@@ -21,6 +21,8 @@ class Finder(importlib.machinery.PathFinder):
 
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 
+import platformdirs  # on Windows itself it takes another way
+
 # What Windows does not have either.
 sys.modules |= dict.fromkeys(("fcntl", "pwd", "resource", "termios"))
 del os.geteuid, os.getuid, os.O_NOFOLLOW, os.O_NONBLOCK, signal.SIGHUP, signal.SIGALRM, signal.setitimer
