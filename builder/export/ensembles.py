@@ -15,6 +15,7 @@ import numpy as np
 from builder import errors
 from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import post as postprocessing
 from builder.export import arguments, converted, frameworks, known, parity
 from builder.text import listed, nearest
 
@@ -27,8 +28,6 @@ T = TypeVar("T")
 
 OPTION_HINT = "wrap what belongs to one member, such as centre and scale of a module, into the member itself"
 RANK: frameworks.Rank = "era"
-
-_TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +210,11 @@ def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
             f"export: weights: {weight!r} for member {name}; a number that is not 0 is needed: leave out a member that "
             "counts for nothing"
         )
-    for option, word, words in (("transform", transform, _TRANSFORMS), ("scope", scope, _SCOPES)):
+    for option, word, kind in (
+        ("transform", transform, bundle_model.Transform),
+        ("scope", scope, postprocessing.Scope),
+    ):
+        words = get_args(kind)
         if word not in words:
             near = nearest(word, words)
             hint = f"did you mean {near}? " if near else ""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ca
 from builder import errors, schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
+from builder.bundle import post as postprocessing
 from builder.bundle.kinds import single
 from builder.text import listed, nearest, show
 
@@ -34,12 +35,9 @@ _SHARE = ("weight", "transform", "scope")
 class Share:
     """What an ensemble does with the predictions of one member; as of ``model.Member``."""
 
-    weight: Annotated[
-        float,
-        _FIT,
-    ] = 1.0
-    transform: Literal["raw", "rank", "gaussian"] = "raw"
-    scope: Literal["era", "frame"] = "era"
+    weight: Annotated[float, _FIT] = 1.0
+    transform: bundle_model.Transform = "raw"
+    scope: postprocessing.Scope = "era"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,6 @@ from builder.bundle.storage import archive, files, read, store, tensors, write
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TYPES = ("float32", "float64", "int32", "uint8")
 _AGAIN = "copy or fetch it again, or export the model again"
 
 # What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
@@ -122,8 +121,8 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
                 array = stored[name]
                 if name in arrays:
                     found.append(f"{path}: {name}: there twice; expected one array a name")
-                elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in _TYPES:
-                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(_TYPES)}")
+                elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in tensors.TYPES:
+                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
                 else:
                     arrays[name] = array
     except _DAMAGE as error:
