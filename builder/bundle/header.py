@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from builder import schema
+from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, tensors
 from builder.text import listed, show
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from builder.bundle import model as bundle_model
-
-Name = postprocessing.Column
-Fact = str | bool | int | float | tuple[str, ...]
 
 _RESERVED = frozenset({"id", "era", "data_type"})
 
@@ -92,14 +89,14 @@ class BundleHeader(abc.ABC):
 
     format: Annotated[int, schema.exactly(2)]
     kind: str
-    features: Annotated[tuple[Name, ...], schema.length(1, 100_000)]
-    benchmarks: Annotated[tuple[Name, ...], schema.length(0, 1_000)] = ()
+    features: Annotated[tuple[postprocessing.Column, ...], schema.length(1, 100_000)]
+    benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], schema.length(0, 100)] = ()
     arrays: dict[str, tensors.Declared]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
     checksums: Checksums | None = None
-    trained: dict[str, Fact] = field(default_factory=dict)
+    trained: dict[str, bundle_model.Fact] = field(default_factory=dict)
 
     @classmethod
     @abc.abstractmethod

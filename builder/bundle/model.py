@@ -29,7 +29,7 @@ Integers = NDArray[np.int32]
 Numbers = NDArray[Any]
 """float32, float64, int32 or uint8."""
 Transform = Literal["raw", "rank", "gaussian"]
-Fact = str | int | float | bool | tuple[str, ...]
+Fact = str | bool | int | float | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

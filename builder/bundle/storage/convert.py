@@ -20,7 +20,6 @@ from builder.bundle.storage import archive, files, read, store, tensors, write
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_AGAIN = "copy or fetch it again, or export the model again"
 
 # What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
 _DAMAGE = (*archive.DAMAGE, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
@@ -89,7 +88,7 @@ def _rewrite(source: Path, made: Path) -> None:
     data = schema.read_json(raw[: read.MOST_TEXT])
     found = check.placed(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
-        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {_AGAIN}")
+        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.AGAIN}")
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
         contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
@@ -127,7 +126,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
                     arrays[name] = array
     except _DAMAGE as error:
         where = f"{path}: {name}" if name else f"{path}"
-        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {_AGAIN}")
+        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.AGAIN}")
     return arrays, found
 
 
