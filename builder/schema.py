@@ -14,9 +14,9 @@ import functools
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from builder.text import show
+from builder.text import nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,17 +193,23 @@ def length(low: int, high: int) -> Rule:
     )
 
 
+Sha256 = Annotated[str, pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
+Digest = Annotated[str, pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
+
+
 def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Problem]:
     """Read plain data into ``kind``: a dataclass, or any type that pydantic takes.
 
     Args:
         kind: The type.
-        data: dict, list, str, int, float, bool and None only.
+        data: dict, list, str, int, float, bool and None; anything else is a problem.
         spelling: How values were written where that differs from how Python prints them (``3.10``), by place.
 
     Returns:
         The value, or all that is wrong with the data.
     """
+    if problems := list(_unreadable(data, ())):
+        return problems
     value = _validate(kind, data)
     return _Explainer(kind, data, spelling or {}).problems(value) if isinstance(value, _Errors) else value
 
@@ -297,7 +303,7 @@ def _validate(kind: Any, data: object) -> Any:
 
     try:
         # Through JSON: only there strict means a list for a tuple and a mapping for a dataclass.
-        return _adapter(kind).validate_json(json.dumps([data], default=repr))[0]
+        return _adapter(kind).validate_json(json.dumps([data]))[0]
     except ValidationError as error:
         return _Errors(error.errors(include_url=False))
 
@@ -321,7 +327,7 @@ class _Explainer:
         found = _by_place(errors[:_MOST_PROBLEMS], self._data)
         # What would be right for a missing key is what pydantic says of a null there; and text without its quotes is
         # known by being right with them.
-        trial = json.loads(json.dumps(self._data, default=repr))
+        trial = json.loads(json.dumps(self._data))
         for path, (error, *_) in found.items():
             if error["type"] == "missing":
                 trial = _replaced(trial, path, None)
@@ -344,7 +350,7 @@ class _Explainer:
         if isinstance(value, bool | int | float) and not after:
             return f'{text}: quote it, "{shown}"'
         words = re.findall("'([^']*)'", error.get("ctx", {}).get("expected", ""))
-        near = _nearest(value, words) if isinstance(value, str) else None
+        near = nearest(value, words) if isinstance(value, str) else None
         return f"{text}; did you mean {show(near)}?" if near else text
 
     def _expected(self, path: Place, errors: Sequence[ErrorDetails]) -> str:
@@ -362,7 +368,7 @@ class _Explainer:
         known = self._known_keys(path[:-1])
         given = functools.reduce(lambda data, part: data[part], path[:-1], cast("Any", self._data))
         # A key that is not there yet is the likelier one to have been meant.
-        near = _nearest(str(path[-1]), [key for key in known if key not in given]) or _nearest(str(path[-1]), known)
+        near = nearest(str(path[-1]), [key for key in known if key not in given]) or nearest(str(path[-1]), known)
         if near:
             return f"unknown key; did you mean {near}?"
         return f"unknown key; {'the keys here are ' + ', '.join(known) if known else 'no key is expected here'}"
@@ -441,16 +447,6 @@ def _with_message(schema: CoreSchema, expected: str) -> Any:
     return _core().custom_error_schema(schema, "rule", custom_error_message="{text}", custom_error_context=context)
 
 
-def _nearest(word: str, words: Sequence[str]) -> str | None:
-    # difflib is quadratic, and nobody mistypes a name of hundreds of letters.
-    if len(word) > 40 or not words:
-        return None
-    import difflib  # noqa: PLC0415 - only a problem waits for it
-
-    near = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.6)
-    return near[0] if near else None
-
-
 def _descriptions(kind: type) -> tuple[str, dict[str, str]]:
     """Return the first line of a google-style docstring, and the entries of its ``Attributes:``, each on one line."""
     import inspect  # noqa: PLC0415 - no run needs it
@@ -499,18 +495,41 @@ def _build(raw: Any, path: Place, problems: list[Problem]) -> Any:
             place = (*path, key)
             if key in data:
                 problems.append(Problem(path=place, text="duplicate key; leave one of them"))
-            elif not _is_encodable(key):
-                problems.append(Problem(path=path, text="a key has half a surrogate pair; expected text"))
+            else:
+                problems += _unreadable({key: None}, path)
             data[key] = _build(item, place, problems)
         return data
     if isinstance(raw, list):
         return [_build(item, (*path, index), problems) for index, item in enumerate(raw)]
-    if isinstance(raw, _Refused):
-        shown = raw if len(raw) <= 20 else f"{raw[:17]}..."
-        problems.append(Problem(path=path, text=f"{shown} is not a finite number; expected a number"))
-    elif isinstance(raw, str) and not _is_encodable(raw):
-        problems.append(Problem(path=path, text="the text has half a surrogate pair; expected text"))
+    problems += _unreadable(raw, path)
     return raw
+
+
+def _unreadable(data: object, path: Place) -> Iterator[Problem]:
+    """Yield the problems of values that no file holds which ``read_json`` takes."""
+    if isinstance(data, dict):
+        for key, item in data.items():
+            if text := _value_problem(key) if isinstance(key, str) else "expected text":
+                yield Problem(path=path, text=f"the key {show(key)} is invalid: {text}")
+            yield from _unreadable(item, (*path, key))
+    elif isinstance(data, list | tuple):
+        for index, item in enumerate(data):
+            yield from _unreadable(item, (*path, index))
+    elif text := _value_problem(data):
+        yield Problem(path=path, text=text)
+
+
+def _value_problem(value: object) -> str:
+    if isinstance(value, _Refused):
+        return f"{value if len(value) <= 20 else value[:17] + '...'} is not a finite number; expected a number"
+    if isinstance(value, str):
+        return "" if _is_encodable(value) else "the text has half a surrogate pair; expected text"
+    if isinstance(value, int) and abs(value) >= 10 ** (_DIGITS - 1):
+        return f"{show(value)} is invalid; expected a finite number"
+    if isinstance(value, bool | int | float | None):
+        return ""
+    kind = f"{type(value).__module__}.{type(value).__name__}"
+    return f"the type {kind} is invalid; expected what JSON has: text, a number, a list"
 
 
 def _is_encodable(text: str) -> bool:

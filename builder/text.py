@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _LONGEST_LINE = 300
@@ -35,6 +35,16 @@ def listed(names: Sequence[object], *, most: int = 5) -> str:
     """Return the first few of several, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
+
+
+def nearest(word: object, words: Iterable[str]) -> str | None:
+    """Return the one of some names that a mistyped word was likely meant for."""
+    import difflib  # noqa: PLC0415 - only a problem waits for it
+
+    # difflib is quadratic, and nobody mistypes a name of hundreds of letters.
+    known = {name.lower(): name for name in words}
+    near = difflib.get_close_matches(str(word)[:40].lower(), known, n=1)
+    return known[near[0]] if near else None
 
 
 def escape(text: str | Path) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_BYTES = 1 << 22
 """Of the file: a hundred times what an image with 500 packages takes."""
-Hash = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 Count = Annotated[int, schema.between(0, 1 << 53)]
 
 
@@ -37,7 +36,7 @@ class Tool:
     """
 
     version: runner_image.Line
-    inside: Hash
+    inside: schema.Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class ModelBundle:
         parameters: How many trained numbers it has.
     """
 
-    hash: Hash
+    hash: schema.Sha256
     kind: runner_image.Line
     features: Count
     parameters: Count
@@ -65,7 +64,7 @@ class ConfigPart:
         hash: Hash of its canonical JSON.
     """
 
-    hash: Hash
+    hash: schema.Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,7 @@ class PickleRecord:
         findings: Why another make may give other bytes; only a custom model has any.
     """
 
-    sha256: Hash
+    sha256: schema.Sha256
     size: Count
     protocol: Annotated[int, schema.between(0, 5)]
     parameters: Annotated[tuple[runner_image.Line, ...], schema.length(0, 100)]

@@ -5,7 +5,6 @@ What each computes, and the range of its constants, is defined in ``builder.insi
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from builder.inside.operators import ACTIVATIONS
+from builder.text import nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
     """
     name = data.get("activation")
     if not isinstance(name, str):
-        came = "no activation" if name is None else f"activation {name!r}, which is not a name"
+        came = "no activation" if name is None else f"activation {show(name)}, which is not a name"
         return [f"{came}; {_valid()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
     found = _faults(name, constants)
@@ -84,17 +84,17 @@ def _plain(value: Any) -> Any:
 def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
     definition = ACTIVATIONS.get(name)
     if definition is None:
-        near = difflib.get_close_matches(name, ACTIVATIONS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        return [f"unknown activation {name!r}{hint}; {_valid()}"]
+        near = nearest(name, ACTIVATIONS)
+        hint = f" (did you mean {near}?)" if near else ""
+        return [f"unknown activation {show(name)}{hint}; {_valid()}"]
     known = definition.constants
     takes = ", ".join(_rule(key, constant) for key, constant in known.items()) or "no constants"
     found = []
     for key in sorted(constants):
         if key not in known:
-            found.append(f"{name} has no constant {key!r}; it takes {takes}")
+            found.append(f"{name} has no constant {show(key)}; it takes {takes}")
         elif not fits(constants[key], known[key]):
-            found.append(f"{name}: {key} is {constants[key]!r}; it takes {takes}")
+            found.append(f"{name}: {key} is {show(constants[key])}; it takes {takes}")
     return found
 
 

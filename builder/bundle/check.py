@@ -5,7 +5,6 @@ Each fault is ``folder/file: array or key.path: what; what would be right``.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,7 @@ from builder.bundle import header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import files
-from builder.text import show
+from builder.text import nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,8 +30,8 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
         came = "missing" if kind is None else show(kind)
-        near = difflib.get_close_matches(str(kind)[:40], kinds.KINDS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(kind, kinds.KINDS)
+        hint = f"did you mean {near}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
     parsed = schema.parse(kinds.KINDS[kind], data)
     return placed(path, parsed) if isinstance(parsed, list) else parsed

@@ -7,7 +7,6 @@ A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``),
 from __future__ import annotations
 
 import abc
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from builder import schema
+from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, tensors
 from builder.text import listed, show
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from builder.bundle import model as bundle_model
-
-Name = postprocessing.Column
-Fact = str | bool | int | float | tuple[str, ...]
-Sha256 = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 
 _RESERVED = frozenset({"id", "era", "data_type"})
 
@@ -55,8 +50,8 @@ class GoldenHeader:
 class Checksums:
     """The sha256 of the files of arrays, in hexadecimal: safetensors has no checksum of its own."""
 
-    arrays: Sha256
-    golden: Sha256
+    arrays: schema.Sha256
+    golden: schema.Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +63,7 @@ class FileHeader:
         size: Its bytes.
     """
 
-    sha256: Sha256
+    sha256: schema.Sha256
     size: Annotated[int, schema.between(0, files.MOST_FILE)]
 
 
@@ -94,14 +89,14 @@ class BundleHeader(abc.ABC):
 
     format: Annotated[int, schema.exactly(2)]
     kind: str
-    features: Annotated[tuple[Name, ...], schema.length(1, 100_000)]
-    benchmarks: Annotated[tuple[Name, ...], schema.length(0, 1_000)] = ()
+    features: Annotated[tuple[postprocessing.Column, ...], schema.length(1, 100_000)]
+    benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], schema.length(0, 100)] = ()
     arrays: dict[str, tensors.Declared]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
     checksums: Checksums | None = None
-    trained: dict[str, Fact] = field(default_factory=dict)
+    trained: dict[str, bundle_model.Fact] = field(default_factory=dict)
 
     @classmethod
     @abc.abstractmethod
@@ -257,7 +252,6 @@ def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
     ]
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRACES = frozenset(
     {"user", "username", "login", "host", "hostname", "node", "cwd", "path", "folder", "directory", "home"}
 )
@@ -276,8 +270,6 @@ def _trace_faults(key: str, value: object) -> list[schema.Problem]:
         if not isinstance(text, str):
             continue
         shown = show(text)
-        if _SURROGATE.search(text):
-            return [schema.Problem(path=("trained", key), text=f"{shown} has half a surrogate pair; text is needed")]
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
             return [schema.Problem(path=("trained", key), text=reason)]

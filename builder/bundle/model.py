@@ -28,7 +28,8 @@ Floats = NDArray[np.float32 | np.float64]
 Integers = NDArray[np.int32]
 Numbers = NDArray[Any]
 """float32, float64, int32 or uint8."""
-Fact = str | int | float | bool | tuple[str, ...]
+Transform = Literal["raw", "rank", "gaussian"]
+Fact = str | bool | int | float | tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -255,8 +256,8 @@ class Member:
     features: tuple[str, ...]
     benchmarks: tuple[str, ...] = ()
     weight: float = 1.0
-    transform: Literal["raw", "rank", "gaussian"] = "raw"
-    scope: Literal["era", "frame"] = "era"
+    transform: Transform = "raw"
+    scope: postprocessing.Scope = "era"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

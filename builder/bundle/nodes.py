@@ -11,14 +11,13 @@ computes, and its arrays and options, is defined in ``builder.inside.predict.nod
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Any
 
 from builder import schema
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.inside.operators import OPERATORS
-from builder.text import listed, show
+from builder.text import listed, nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,8 +84,8 @@ def name_faults(
         said = f"{listed(missing)}: missing; {what} has {listed(wanted)}"
         found.append(schema.Problem(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
-        near = difflib.get_close_matches(name[:40], missing or wanted, n=1)
-        hint = f"did you mean {near[0]}?" if near else cure
+        near = nearest(name, missing or wanted)
+        hint = f"did you mean {near}?" if near else cure
         found.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
     return found
 
@@ -102,8 +101,8 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
     operator = definition_of(entry)
     if operator is None:
         name = entry.get("op")
-        near = difflib.get_close_matches(str(name)[:40], OPERATORS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        near = nearest(name, OPERATORS)
+        hint = f"did you mean {near}? " if near else ""
         return [f"unknown op {show(name)}; {hint}valid: {', '.join(OPERATORS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
     found = _source_faults(entry.get("from"), index, operator)

@@ -21,6 +21,7 @@ Column = Annotated[
     str, schema.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character")
 ]
 """The name of a feature or of a benchmark model."""
+Scope = Literal["era", "frame"]
 Columns = Annotated[tuple[Column, ...], schema.length(1, 100_000)]
 
 BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
@@ -29,7 +30,7 @@ BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}
 _OTHER_COLUMNS = frozenset({"id", "era", "data_type"})
 _LISTS = ("features", "benchmarks")
 _TYPES: dict[str, Any] = {
-    "scope": Literal["era", "frame"],
+    "scope": Scope,
     "features": Columns,
     "benchmarks": Columns,
     "benchmark": Column,

@@ -31,7 +31,7 @@ def run(
         report = {"format": 1, "path": str(new), "converted": is_converted, "hash": digest, "sha256": sha256}
         print(json.dumps(report))
         return 0
-    state = "converted" if is_converted else f"nothing to do, is of format {files.FORMAT}"
+    state = "converted" if is_converted else f"already of format {files.FORMAT}"
     print(f"{state}: {escape(str(new))}: {digest}")
     if sha256:
         print(f"sha256 of the zip, for {{url, sha256}} in a config: {sha256}")

@@ -5,13 +5,12 @@ It lies at the root of the configs, as ``v5.2/features.json`` (where ``numerapi`
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from builder import schema
 from builder.bundle import post
-from builder.text import listed, show
+from builder.text import listed, nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,9 +80,9 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
     sets = read(path)
     found = sets.get(name, ())
     if not found:
-        near = difflib.get_close_matches(name[:40], [one for one in sets if one != name], n=1)
+        near = nearest(name, (one for one in sets if one != name))
         what = "has no features in" if name in sets else "is not a feature set of"
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sets) or 'none'}"
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(sets) or 'none'}"
         raise ValueError(f"{show(name)} {what} {path}; {hint}")
     return found
 

@@ -5,7 +5,6 @@ Each member is translated by its own framework's module, over the columns that i
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ import numpy as np
 from builder import errors
 from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import post as postprocessing
 from builder.export import arguments, converted, frameworks, known, parity
-from builder.text import listed
+from builder.text import listed, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 OPTION_HINT = "wrap what belongs to one member, such as centre and scale of a module, into the member itself"
 RANK: frameworks.Rank = "era"
-
-_TRANSFORMS, _SCOPES = ("raw", "rank", "gaussian"), ("era", "frame")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +180,8 @@ def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = Fal
         told = {str(key): item for key, item in value.items()}
         foreign = [key for key in told if key not in names]
         if foreign:
-            near = difflib.get_close_matches(foreign[0], names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the members are {listed(names)}"
+            near = nearest(foreign[0], names)
+            hint = f"did you mean {near}?" if near else f"the members are {listed(names)}"
             raise errors.ExportError(f"export: {option} names {foreign[0]}, which is no member; {hint}")
         absent = [name for name in names if name not in told]
         if absent and not optional:
@@ -212,10 +210,14 @@ def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
             f"export: weights: {weight!r} for member {name}; a number that is not 0 is needed: leave out a member that "
             "counts for nothing"
         )
-    for option, word, words in (("transform", transform, _TRANSFORMS), ("scope", scope, _SCOPES)):
+    for option, word, kind in (
+        ("transform", transform, bundle_model.Transform),
+        ("scope", scope, postprocessing.Scope),
+    ):
+        words = get_args(kind)
         if word not in words:
-            near = difflib.get_close_matches(str(word), words, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(word, words)
+            hint = f"did you mean {near}? " if near else ""
             raise errors.ExportError(f"export: {option}: {word!r} for member {name}; {hint}valid: {', '.join(words)}")
 
 

@@ -6,12 +6,14 @@ A new framework is such a module, and a line in ``known.MODULES``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from builder.bundle import post
 
 if TYPE_CHECKING:
     from builder.export import converted
 
-Rank: TypeAlias = Literal["era", "frame"] | None
+Rank: TypeAlias = post.Scope | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,11 +31,7 @@ _HEAD = """\
 """
 _LOCK = "dist/.builder.lock"
 """Held while the file is changed; ``dist`` is under nobody's version control."""
-_DIGEST = r"sha256:[0-9a-f]{64}"
 _MOST_LABELS, _LONGEST = 20, 200
-
-Digest = Annotated[str, schema.pattern(_DIGEST, "that is sha256: and 64 hexadecimal digits")]
-Hash = Annotated[str, schema.pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
 
 
 def _is_day(text: str) -> bool:
@@ -69,7 +65,7 @@ class Pin:
         ref: The reference that ``default`` stood for; only there.
     """
 
-    digest: Digest
+    digest: schema.Digest
     pinned: Day
     python: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
@@ -82,13 +78,13 @@ class LockedModel:
 
     Attributes:
         image: The image's digest.
-        bundle: Hash of the bundle's files.
+        bundle: schema.Sha256 of the bundle's files.
         pickle: Hash of the pickle.
     """
 
-    image: Digest
-    bundle: Hash
-    pickle: Hash | None = None
+    image: schema.Digest
+    bundle: schema.Sha256
+    pickle: schema.Sha256 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

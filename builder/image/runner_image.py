@@ -15,9 +15,6 @@ NEEDED = ("numpy", "pandas", "cloudpickle")
 """Packages without which an image cannot run a pickle."""
 
 
-Identity = Annotated[str, schema.pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
-
-
 Line = Annotated[str, schema.line(500)]
 
 
@@ -51,7 +48,7 @@ class RunnerImage:
     kind: Literal["exact", "local", "stand_in"]
     ref: Reference
     base: Reference
-    identity: Identity
+    identity: schema.Digest
     platform: Annotated[str, schema.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
     python: Annotated[str, schema.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
     packages: dict[str, Line]

@@ -21,7 +21,7 @@ class Finder(importlib.machinery.PathFinder):
 
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 
-import platformdirs  # which takes the system by its name
+import platformdirs  # on Windows itself it takes another way
 
 # What Windows does not have either.
 sys.modules |= dict.fromkeys(("fcntl", "pwd", "resource", "termios"))

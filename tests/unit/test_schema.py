@@ -169,6 +169,21 @@ def test_long_text_is_cut() -> None:
     assert len(said) < 200
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"sizes": {"a": b"x"}}, "sizes/a: the type builtins.bytes is invalid"),
+        ({"extra": [10**500]}, "extra/0: a huge number is invalid"),
+        ({"title": "a\ud800"}, "title: the text has half a surrogate pair"),
+        ({"extra": {"\ud800": 1}}, 'extra: the key "\\ud800" is invalid'),
+        ({3: 1}, ": the key 3 is invalid"),
+    ],
+)
+def test_values_that_json_does_not_have_are_problems_at_their_place(data: object, said: str) -> None:
+    (text,) = texts_of(data)
+    assert text.startswith(said)
+
+
 @pytest.mark.parametrize("data", [None, [], "x", 1, 1.5, True])
 def test_what_is_no_mapping(data: object) -> None:
     (said,) = texts_of(data)

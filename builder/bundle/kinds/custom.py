@@ -54,22 +54,18 @@ class CustomHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
-        """Return ``modules`` and ``said_parameters``."""
         return {"modules": list(model.modules), "said_parameters": model.parameters}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Custom) -> dict[str, bundle_model.Numbers]:
-        """Return the arrays that ``load`` finds in ``bundle.arrays``."""
         return dict(model.arrays)
 
     @classmethod
     def own_files(cls, model: bundle_model.Custom) -> dict[str, bytes | Path]:
-        """Return the code and the files."""
         return dict(model.files)
 
     @classmethod
     def parameters(cls, model: bundle_model.Custom) -> int:
-        """Return how many trained numbers it is said to have."""
         return model.parameters
 
     @classmethod
@@ -78,7 +74,6 @@ class CustomHeader(bundle_header.BundleHeader):
         return True
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with the names of modules and files."""
         found = []
         for place, name in enumerate(self.modules):
             text = self._name_fault(place, name)
@@ -91,11 +86,10 @@ class CustomHeader(bundle_header.BundleHeader):
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
-        """Return nothing: what the numbers must be, the user's code alone knows."""
+        # What the numbers must be, the user's code alone knows.
         return []
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
-        """Return what is wrong with the code files, each ``code/FILE:LINE: what; what next``."""
         homes = {name: self._home(name, contents) for name in self.modules}
         found = []
         if MAIN not in contents:
@@ -117,7 +111,6 @@ class CustomHeader(bundle_header.BundleHeader):
     def model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Custom:
-        """Return the model."""
         return bundle_model.Custom(
             files=dict(contents), modules=self.modules, arrays=dict(arrays), parameters=self.said_parameters
         )

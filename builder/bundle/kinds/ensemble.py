@@ -9,7 +9,6 @@ benchmarks.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, cast
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar, ca
 from builder import errors, schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
+from builder.bundle import post as postprocessing
 from builder.bundle.kinds import single
-from builder.text import listed, show
+from builder.text import listed, nearest, show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,12 +35,9 @@ _SHARE = ("weight", "transform", "scope")
 class Share:
     """What an ensemble does with the predictions of one member; as of ``model.Member``."""
 
-    weight: Annotated[
-        float,
-        _FIT,
-    ] = 1.0
-    transform: Literal["raw", "rank", "gaussian"] = "raw"
-    scope: Literal["era", "frame"] = "era"
+    weight: Annotated[float, _FIT] = 1.0
+    transform: bundle_model.Transform = "raw"
+    scope: postprocessing.Scope = "era"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +69,10 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
-        """Return ``members``."""
         return {"members": [_member_keys(place, member) for place, member in enumerate(model.members)]}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Ensemble) -> dict[str, bundle_model.Numbers]:
-        """Return the members' arrays, each name after its member's prefix."""
         return {
             f"m{place}.{name}": array
             for place, member in enumerate(model.members)
@@ -86,7 +81,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_files(cls, model: bundle_model.Ensemble) -> dict[str, bytes | Path]:
-        """Return the members' files, each name after its member's prefix."""
         return {
             f"m{place}.{name}": content
             for place, member in enumerate(model.members)
@@ -95,7 +89,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     @classmethod
     def parameters(cls, model: bundle_model.Ensemble) -> int:
-        """Return how many trained numbers the members have together."""
         return sum(
             single.KINDS[_kind_of(place, member)].parameters(member.model) for place, member in enumerate(model.members)
         )
@@ -118,7 +111,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with each member, by the rules of its own kind; and with what they share."""
         found = []
         for place, member in enumerate(self._parsed):
             found += [schema.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
@@ -126,7 +118,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is wrong with the members' numbers."""
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
@@ -135,7 +126,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
         ]
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
-        """Return what is wrong inside the members' files."""
         return [
             f"m{place}.{fault}"
             for place, member in enumerate(self._parsed)
@@ -146,7 +136,6 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Ensemble:
-        """Return the model."""
         members = []
         for place, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
@@ -179,8 +168,8 @@ class EnsembleHeader(bundle_header.BundleHeader):
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
             came = "missing" if kind is None else show(kind)
-            near = difflib.get_close_matches(str(kind)[:40], single.KINDS, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            near = nearest(kind, single.KINDS)
+            hint = f"did you mean {near}? " if near else ""
             valid = ", ".join(single.KINDS)
             faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
             header: bundle_header.BundleHeader | list[schema.Problem] = []
@@ -226,7 +215,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
             "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
             "predictions": {"dtype": "float64", "shape": [1]},
         }
-        return {"format": 2, "arrays": declared, "files": files, "golden": golden}
+        return {"format": self.format, "arrays": declared, "files": files, "golden": golden}
 
     def _stray_faults(self) -> list[schema.Problem]:
         """Return the faults of arrays and files that no member has."""

@@ -70,7 +70,6 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
-        """Return what the booster is, and what is done before and after it."""
         groups = [{"inputs": list(one.inputs), "values": list(one.values)} for one in model.categories]
         return {
             "objective": model.objective,
@@ -85,17 +84,14 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_arrays(cls, model: bundle_model.LightGbm) -> dict[str, bundle_model.Numbers]:
-        """Return the arrays of what is done before and after."""
         return {**prepare.arrays_of(model.prepare), **nodes.arrays_of(model.finish, prefix=FINISH)}
 
     @classmethod
     def own_files(cls, model: bundle_model.LightGbm) -> dict[str, bytes | Path]:
-        """Return the text."""
         return {FILE: model.text}
 
     @classmethod
     def parameters(cls, model: bundle_model.LightGbm) -> int:
-        """Return how many thresholds and leaves there are, and numbers after them."""
         return 2 * model.leaves - model.trees + nodes.parameters(model.finish)
 
     @classmethod
@@ -104,7 +100,6 @@ class LightGbmHeader(bundle_header.BundleHeader):
         return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with the files' names, the categories, and the nodes before and after."""
         finish = self._finish()
         wanted = [*(self.prepare.names(self) if self.prepare else []), *finish.names()]
         found = self._declared_faults()
@@ -113,12 +108,10 @@ class LightGbmHeader(bundle_header.BundleHeader):
         return found + finish.faults(self.arrays) + self._category_faults()
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is wrong with the numbers of the nodes before and after."""
         found = self.prepare.value_faults(self, arrays) if self.prepare else []
         return found + self._finish().value_faults(self.arrays, arrays)
 
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
-        """Return what is wrong inside the text: the first thing, or all that is not as declared."""
         if FILE not in contents:
             return []  # own_faults has said so
         try:
@@ -149,7 +142,6 @@ class LightGbmHeader(bundle_header.BundleHeader):
     def model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.LightGbm:
-        """Return the model."""
         return bundle_model.LightGbm(
             text=contents[FILE],
             objective=self.objective,

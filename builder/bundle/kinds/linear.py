@@ -37,17 +37,14 @@ class LinearHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Linear) -> dict[str, object]:
-        """Return ``output``."""
         return {"output": activations.as_data(model.activation)}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Linear) -> dict[str, bundle_model.Numbers]:
-        """Return the arrays under their names."""
         return {**scaling.arrays_of(model), "weights": model.weights, "bias": model.bias}
 
     @classmethod
     def parameters(cls, model: bundle_model.Linear) -> int:
-        """Return how many weights there are, and the bias."""
         return model.weights.size + model.bias.size
 
     @classmethod
@@ -56,7 +53,6 @@ class LinearHeader(bundle_header.BundleHeader):
         return activations.is_bounded(model.activation)
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with the activation, and with the names, types and shapes of the arrays."""
         read = activations.from_data(self.output)
         found = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
         found += nodes.name_faults(self.arrays, _NAMES, what="a linear model", cure="remove it")
@@ -72,7 +68,6 @@ class LinearHeader(bundle_header.BundleHeader):
         return found
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is not finite or out of its range."""
         found = scaling.value_faults(self.columns, arrays)
         for name in ("weights", "bias"):
             if name in arrays:
@@ -84,7 +79,6 @@ class LinearHeader(bundle_header.BundleHeader):
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Linear:
-        """Return the model."""
         return bundle_model.Linear(
             # own_faults has seen that it is no list of faults.
             activation=cast("activations.Activation", activations.from_data(self.output)),

@@ -36,17 +36,14 @@ class MlpHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Mlp) -> dict[str, object]:
-        """Return ``layers``."""
         return {"layers": nodes.as_data(model.layers)}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Mlp) -> dict[str, bundle_model.Numbers]:
-        """Return the arrays under their names."""
         return {**scaling.arrays_of(model), **nodes.arrays_of(model.layers)}
 
     @classmethod
     def parameters(cls, model: bundle_model.Mlp) -> int:
-        """Return how many weights, biases, gains and shifts there are."""
         return nodes.parameters(model.layers)
 
     @classmethod
@@ -55,14 +52,12 @@ class MlpHeader(bundle_header.BundleHeader):
         return nodes.is_bounded(model.layers)
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with the nodes, and with the names, types and shapes of the arrays."""
         listed = self._chain()
         what = f"an mlp of {len(self.layers)} layers"
         names = nodes.name_faults(self.arrays, [*scaling.NAMES, *listed.names()], what=what)
         return names + scaling.faults(self) + listed.faults(self.arrays)
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return what is not finite or out of its range."""
         return scaling.value_faults(self.columns, arrays) + self._chain().value_faults(self.arrays, arrays)
 
     def model(
@@ -70,7 +65,6 @@ class MlpHeader(bundle_header.BundleHeader):
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Mlp:
-        """Return the model."""
         return bundle_model.Mlp(layers=self._chain().built(arrays), **{name: arrays[name] for name in scaling.NAMES})
 
     def _chain(self) -> chain.Chain:

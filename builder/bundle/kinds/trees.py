@@ -55,14 +55,12 @@ class TreesHeader(bundle_header.BundleHeader):
 
     @classmethod
     def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
-        """Return ``rounded``, and ``averaged``, ``prepare`` and ``finish`` where there are any."""
         averaged = {"averaged": True} if model.averaged else {}
         finish = {"finish": nodes.as_data(model.finish)} if model.finish else {}
         return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.prepare), **finish}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
-        """Return the arrays under their names."""
         return {
             **{name: getattr(model, name) for name in _TYPES},
             **prepare.arrays_of(model.prepare),
@@ -71,7 +69,6 @@ class TreesHeader(bundle_header.BundleHeader):
 
     @classmethod
     def parameters(cls, model: bundle_model.Trees) -> int:
-        """Return how many thresholds and leaves there are."""
         return int(model.feature.size) + nodes.parameters(model.finish)
 
     @classmethod
@@ -81,7 +78,6 @@ class TreesHeader(bundle_header.BundleHeader):
         return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
     def own_faults(self) -> list[schema.Problem]:
-        """Return what is wrong with the names, types and shapes of the arrays."""
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
@@ -93,7 +89,6 @@ class TreesHeader(bundle_header.BundleHeader):
         return found + self._base_faults()
 
     def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return the numbers that are out of their range, and nodes whose walks would not end."""
         found = []
         for name in ("value", "base"):
             if name in arrays:
@@ -117,7 +112,6 @@ class TreesHeader(bundle_header.BundleHeader):
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Trees:
-        """Return the model."""
         return bundle_model.Trees(
             **{name: arrays[name] for name in _TYPES},
             rounded=self.rounded,

@@ -37,7 +37,7 @@ _MOST_OF = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLD
 _MOST_DIRECTORY = 1 << 24
 _MOST_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
 _CHUNK = 1 << 20
-_AGAIN = "copy or fetch it again, or export the model again"
+AGAIN = "copy or fetch it again, or export the model again"
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -120,7 +120,7 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> P
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGE as error:
-        raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {_AGAIN}"]) from error
+        raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {AGAIN}"]) from error
     members: dict[str, zipfile.ZipInfo] = {}
     found: list[str] = []
     foreign: list[str] = []
@@ -142,7 +142,7 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> P
     missing = [name for name in names if name not in members]
     found += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
     found += [
-        f"{path}: {name}: is a file, and {below} lies below it; {_AGAIN}"
+        f"{path}: {name}: is a file, and {below} lies below it; {AGAIN}"
         for below in members
         for name in map(str, PurePosixPath(below).parents)
         if name in members
@@ -215,22 +215,22 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[by
             if not chunk or left < 0:
                 break
             out.write(chunk)
-    return f"holds other than the {member.file_size:,} bytes that it claims; {_AGAIN}" if left else ""
+    return f"holds other than the {member.file_size:,} bytes that it claims; {AGAIN}" if left else ""
 
 
 def _damaged(error: BaseException) -> str:
-    return f"is damaged ({_reason(error)}); {_AGAIN}"
+    return f"is damaged ({_reason(error)}); {AGAIN}"
 
 
 def _directory_fault(file: IO[bytes]) -> str:
     """Return what is wrong with the end of the file, where a zip says how large its directory is."""
     size = file.seek(0, 2)
     if not size:
-        return f"is empty, not a zip; {_AGAIN}"
+        return f"is empty, not a zip; {AGAIN}"
     end = _read_at(file, max(size - _END.size, 0), _END.size)
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         if _read_at(file, 0, 4) == b"PK\x03\x04":
-            return f"is a zip that was cut short or added to: it does not end in its directory; {_AGAIN}"
+            return f"is a zip that was cut short or added to: it does not end in its directory; {AGAIN}"
         return f"is not a zip; a bundle in one file is NAME{SUFFIX}, as export writes it"
     _, _, _, _, count, directory, _, _ = _END.unpack(end)
     place = size - _END.size - _LOCATOR.size
@@ -238,7 +238,7 @@ def _directory_fault(file: IO[bytes]) -> str:
     if locator.startswith(b"PK\x06\x07"):
         offset = place - _END_64.size
         if _LOCATOR.unpack(locator)[2] != offset:
-            return f"is a zip whose directory is not where it says; {_AGAIN}"
+            return f"is a zip whose directory is not where it says; {AGAIN}"
         fields = _END_64.unpack(_read_at(file, offset, _END_64.size))
         count, directory = fields[7], fields[8]
     if count > _MOST_MEMBERS or directory > _MOST_DIRECTORY:
@@ -286,7 +286,7 @@ def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
         shown = show(folder)
         return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
     shown = listed([show(name) for name in foreign])
-    return [f"{path}: holds {shown}, which is no part of a bundle; {_AGAIN}"]
+    return [f"{path}: holds {shown}, which is no part of a bundle; {AGAIN}"]
 
 
 def _wrapping(names: Sequence[str]) -> str:

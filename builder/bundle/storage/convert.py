@@ -20,8 +20,6 @@ from builder.bundle.storage import archive, files, read, store, tensors, write
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TYPES = ("float32", "float64", "int32", "uint8")
-_AGAIN = "copy or fetch it again, or export the model again"
 
 # What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
 _DAMAGE = (*archive.DAMAGE, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
@@ -40,12 +38,14 @@ def convert(old: Path, new: Path, cache: Path) -> bool:
 
     Raises:
         errors.BundleError: All that is wrong with the bundle; ``new`` cannot be written.
-        errors.RefusedError: ``new`` exists and is another place than ``old``.
+        errors.RefusedError: ``new`` exists and is another place than ``old``, or lies in it.
         OSError: The cache cannot be written.
     """
     is_same = os.path.realpath(old) == os.path.realpath(new)
     if os.path.lexists(new) and not is_same:
         raise errors.RefusedError(f"{new}: exists and is not replaced; name a new folder or file")
+    if not is_same and old.resolve() in new.resolve().parents:
+        raise errors.RefusedError(f"{new}: is in {old}, which would be a bundle no more; name a place outside it")
     if not _is_format_1(old, cache):
         if not is_same:
             raise errors.BundleError([f"{old}: is of format {files.FORMAT} already; copy it to {new}"])
@@ -88,7 +88,7 @@ def _rewrite(source: Path, made: Path) -> None:
     data = schema.read_json(raw[: read.MOST_TEXT])
     found = check.placed(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
-        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {_AGAIN}")
+        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.AGAIN}")
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
         contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
@@ -120,13 +120,13 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
                 array = stored[name]
                 if name in arrays:
                     found.append(f"{path}: {name}: there twice; expected one array a name")
-                elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in _TYPES:
-                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(_TYPES)}")
+                elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in tensors.TYPES:
+                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
                 else:
                     arrays[name] = array
     except _DAMAGE as error:
         where = f"{path}: {name}" if name else f"{path}"
-        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {_AGAIN}")
+        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.AGAIN}")
     return arrays, found
 
 

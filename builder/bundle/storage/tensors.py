@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import safetensors
@@ -31,7 +31,9 @@ LIMITS = {files.ARRAYS: 1 << 30, files.GOLDEN: 1 << 28}
 MOST_HEADER = 1 << 24
 """Bytes of a header, the names and shapes of the arrays; the library takes 100 MB."""
 
-_TYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "U8": "uint8"}
+Dtype = Literal["float32", "float64", "int32", "uint8"]
+TYPES = get_args(Dtype)
+_TYPES = dict(zip(("F32", "F64", "I32", "U8"), TYPES, strict=True))
 _GOOD = "write it again with builder.bundle.storage.write"
 
 
@@ -39,7 +41,7 @@ _GOOD = "write it again with builder.bundle.storage.write"
 class Declared:
     """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
 
-    dtype: Literal["float32", "float64", "int32", "uint8"]
+    dtype: Dtype
     shape: Annotated[tuple[Annotated[int, schema.between(1, 1 << 40)], ...], schema.length(1, 2)]
 
     @property

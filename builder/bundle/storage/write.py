@@ -45,6 +45,7 @@ In one file, ``write.write(Path("bundles/tiny.bundle.zip"), bundle)``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -222,12 +223,11 @@ def _pack(folder: Path, target: Path, beside: Path) -> None:
 
 def _replace(target: Path, beside: Path) -> None:
     old = beside / "old"
-    replaced = target.exists()
-    if replaced:
-        target.rename(old)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            target.rename(old)
         (beside / "new").rename(target)
-    except OSError:
-        if replaced:
+    except BaseException:  # an interrupt too
+        if old.exists() and not target.exists():
             old.rename(target)
         raise

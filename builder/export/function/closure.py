@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from builder import errors
+from builder.bundle.storage import tensors
 from builder.export import known
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ MOST_TEXT = 2_000
 """Characters of a value that stands in the code; a longer one gets a file, if JSON can hold it."""
 
 _PLAIN = (type(None), bool, int, str, bytes)
-_ARRAY_TYPES = frozenset({"float32", "float64", "int32", "uint8"})
 _DATA = "numbers, strings, lists, dicts, numpy arrays and pandas frames can be taken in"
 
 
@@ -105,7 +105,7 @@ class Data:
             self.imports.add("numpy")
             return f"numpy.array({self.expression(value.tolist(), name)}, dtype=object)"
         plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")).reshape(value.shape)
-        if plain.dtype.name in _ARRAY_TYPES and plain.ndim in (1, 2) and plain.size:
+        if plain.dtype.name in tensors.TYPES and plain.ndim in (1, 2) and plain.size:
             key = _free(_tidy(name), self.arrays)
             self.arrays[key] = plain
             return f'bundle.arrays["{key}"]'

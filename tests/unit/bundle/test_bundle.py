@@ -119,6 +119,24 @@ def test_a_bundle_replaces_an_older_one_and_leaves_nothing_beside_it(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
 
 
+def test_an_interrupt_while_it_is_replaced_keeps_the_old_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundles.written(tmp_path / "mlp")
+    before, rename = contents(folder), Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write.write(folder, bundles.bundle(4))
+    assert contents(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "thesis"
     folder.mkdir()
@@ -159,10 +177,17 @@ def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
         write.write(tmp_path / "mlp", made)
 
 
+def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
+    made = replace(bundles.bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
+    with pytest.raises(errors.BundleError, match=r"bundle\.json: trained\.score: the type numpy\.float32 is invalid"):
+        write.write(tmp_path / "mlp", made)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("activation", "says"),
     [
-        (activations.Activation(name="swish"), "'swish'"),
+        (activations.Activation(name="swish"), '"swish"'),
         (activations.Activation(name="elu", constants={"alpha": float("nan")}), "alpha is nan"),
         (activations.Activation(name="tanh", constants={"alpha": 1.0}), "it takes no constants"),
     ],

@@ -423,7 +423,7 @@ CASES = [
         name="unknown activation",
         damage=edit(lambda data: data["layers"].__setitem__(0, {"activation": "reluu"})),
         file="bundle.json: layers.0",
-        says=("'reluu'", "did you mean relu?", ACTIVATIONS),
+        says=('"reluu"', "did you mean relu?", ACTIVATIONS),
     ),
     Case(
         row=22,
@@ -437,7 +437,7 @@ CASES = [
         name="unknown constant",
         damage=edit(lambda data: data["layers"].__setitem__(0, {"activation": "elu", "slope": 1})),
         file="bundle.json: layers.0",
-        says=("no constant 'slope'", "alpha from -100 to 100 (default 1)"),
+        says=('no constant "slope"', "alpha from -100 to 100 (default 1)"),
     ),
     Case(
         row=22,
@@ -451,7 +451,7 @@ CASES = [
         name="boolean constant",
         damage=edit(lambda data: data["layers"].__setitem__(0, {"activation": "elu", "alpha": True})),
         file="bundle.json: layers.0",
-        says=("alpha is True",),
+        says=("alpha is true",),
     ),
     Case(
         row=22,

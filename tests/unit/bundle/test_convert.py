@@ -124,6 +124,8 @@ def test_what_is_there_is_not_replaced(old: Path, cache: Path) -> None:
         assert (there.read_bytes() if there.is_file() else contents(there)) == before
         with pytest.raises(errors.BundleError, match="is of format 2 already; copy it to"):
             convert.convert(there, old.with_name("other"), cache)
+    with pytest.raises(errors.RefusedError, match=r"new: is in .*mine, which would be a bundle no more"):
+        convert.convert(old, old / "new", cache)
     assert contents(old) == contents(OLD)
 
 
@@ -271,7 +273,7 @@ def test_the_command_prints_what_configs_need(
     expected = {"format": 1, "path": str(old), "converted": True, "hash": digest, "sha256": None}
     assert json.loads(said(capsys)[0]) == expected
     assert call("bundle", "convert", str(old)) == 0
-    assert said(capsys)[0] == f"nothing to do, is of format 2: {old}: {digest}\n"
+    assert said(capsys)[0] == f"already of format 2: {old}: {digest}\n"
     assert call("bundle", "convert", str(tmp_path / "absent")) == 2
     assert "absent: does not exist; name a folder" in said(capsys)[1]
     assert call("bundle", "convert", str(old), str(one)) == 5

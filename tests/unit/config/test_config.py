@@ -405,6 +405,14 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         ],
     ),
     (
+        "a path that the file system cannot take",
+        MINIMAL.replace("bundle: ", 'bundle: "\\ud800" # ') + 'validate: {data: {live: "\\0"}}\n',
+        [
+            "FILE:3: bundle: the text has a control character in it; remove it",
+            "FILE:4: validate.data.live: the text has a control character in it; remove it",
+        ],
+    ),
+    (
         "nothing bounds the result",
         MINIMAL + "post:\n  - rank: {}\n  - neutralize: {features: [a]}\n  - standardize: {}\n",
         [
