@@ -297,9 +297,9 @@ def newest(runs: Iterable[Trigger]) -> list[Trigger]:
 
 
 def read_time(text: str) -> dt.datetime | None:
-    """Return a time of the API; one without a zone is UTC. None for what is no time."""
+    """Return a time of the API; in UTC, as one without a zone is. None for what is no time."""
     try:
-        found = dt.datetime.fromisoformat(text)
-    except ValueError:
+        time = dt.datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, OverflowError):  # the second of a zone that leads out of all years
         return None
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)

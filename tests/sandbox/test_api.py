@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,6 +57,35 @@ def test_nor_is_it_shown_of_an_answer_of_another_shape(
     with pytest.raises(errors.ApiError, match="no data, but") as caught:
         asked.account()
     assert secret[:4] not in str(caught.value)
+
+
+# ---- answers of a server that is damaged, or another
+
+
+_STRANGE = {
+    "nested": faults.status(200, b"[" * 100_000),
+    "unending": faults.status(200, gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"),
+    "not gzip": faults.status(200, b"{}", Content_Encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("action", _STRANGE.values(), ids=_STRANGE)
+def test_a_strange_answer_is_an_error_of_the_network_and_a_change_is_in_doubt(
+    sandbox: server.Sandbox,
+    asked: tournament.Tournament,
+    monkeypatch: pytest.MonkeyPatch,
+    action: faults.Action,
+) -> None:
+    monkeypatch.setattr(api, "_MOST_BYTES", 1 << 16)
+    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    sandbox.faults.add("account", action, times=9)
+    with pytest.raises(errors.NetworkError, match="the account's slots"):
+        asked.account()
+    sandbox.faults.add("updatePickleLabel", faults.applied(action), times=9)
+    with pytest.raises(errors.UnansweredError, match="it may have been done") as caught:
+        asked.set_label(pickle.id, "mine")
+    assert caught.value.sent
+    assert pickle.label == "mine"
 
 
 # ---- what is the token's fault
