@@ -46,10 +46,7 @@ def run(
 
 def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
-    from builder.tournament import (  # noqa: PLC0415
-        slots,
-        status,
-    )
+    from builder.tournament import slots  # noqa: PLC0415
 
     try:
         found = slots.find(api, name)
@@ -61,7 +58,7 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
             raise
         return f"run {name}", api.trigger_logs(name)
     pickle = named_pickle.pickle_of(api, found)
-    runs = status.newest(pickle.triggers)
+    runs = pickle.runs
     if not runs:
         raise errors.UsageError(
             f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "

@@ -83,7 +83,7 @@ def _meant(text: str) -> tuple[Path, str, str]:
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
-    from builder.upload import checks  # noqa: PLC0415
+    from builder.tournament import status  # noqa: PLC0415
 
     found = api.pickle(identity)
     if found is None:
@@ -91,7 +91,7 @@ def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPi
             f"{identity}: is no longer among the account's pickles; `python -m builder pickles` lists them, and "
             "--to (make: TO=ID) names one"
         )
-    if checks.is_good(found) is not True:
+    if status.judge_validation(found) is not True:
         raise errors.RefusedError(f"{identity}: its validation says {found.validation!r}; only a valid one is assigned")
     return found
 

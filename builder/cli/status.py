@@ -144,10 +144,9 @@ def _tell_one(
 
 
 def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[str]:
-    from builder.tournament import status as standing  # noqa: PLC0415
     from builder.tournament import times  # noqa: PLC0415
 
-    runs = standing.newest(pickle.triggers)
+    runs = pickle.runs
     if not runs:
         yield f"none is listed; the last one: {one_line(pickle.trigger)}" if pickle.trigger else "none yet"
     for run in runs[:_RUNS]:

@@ -111,9 +111,7 @@ def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done)
 
 
 def _last_run(done: deploy.Done) -> tournament.Trigger | None:
-    from builder.tournament import status  # noqa: PLC0415
-
-    return done.run or next(iter(status.newest(done.pickle.triggers)), None)
+    return done.run or next(iter(done.pickle.runs), None)
 
 
 def _compared(
