@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder import errors
@@ -709,6 +709,7 @@ VALUES = st.recursive(
 )
 
 
+@example(data={"name": "fuzz", "bundle": "\0"})
 @given(data=st.dictionaries(st.sampled_from(KEYS.split(", ")), VALUES))
 @settings(max_examples=80)
 def test_whatever_the_values_only_a_config_error_comes(
