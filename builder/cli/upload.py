@@ -236,7 +236,7 @@ def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
         print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
     else:
         print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
-    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
+    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
 
 
 def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:

@@ -99,7 +99,7 @@ def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
     """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
     named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
     return errors.UsageError(
-        f"{shown(url)}: cannot be talked to with what this environment sets: mend or unset {named} (what would do: "
+        f"{shown(url)}: cannot be reached with the settings of this environment: fix or unset {named} (expected "
         f"{usable})"
     )
 

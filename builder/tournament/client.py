@@ -30,7 +30,7 @@ _SCOPE_WORDS = r"(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?
 _UNKNOWN = re.compile(r"(?i)unauthenticated|not authenticated|must be authenticated|invalid (api )?(token|key)")
 """Of a token that nobody knows there, or of none."""
 _TOKEN_WORDS = re.compile(rf"(?i)unauthori[sz]ed|not authori[sz]ed|{_UNKNOWN.pattern[4:]}|{_SCOPE_WORDS}")
-"""Of a token that will not do; the words ``scope`` and ``permission`` alone are said of much else."""
+"""Of a token that is refused; the words ``scope`` and ``permission`` alone are said of much else."""
 _LONGEST = 400
 """Characters of the server's words that are shown."""
 _MOST_BYTES = 1 << 26
@@ -223,7 +223,7 @@ class ApiClient:
         # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
         shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
         return (
-            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; {shows}"
+            f"{at}: the token {self.token.public_id} ({self.token.source}) is refused{words}; {shows}"
             f"{settings.WHERE_TO_MAKE}"
         )
 

@@ -45,7 +45,7 @@ def find_slot(account: Account, wish_slot: str, *, create: bool, named_by: str =
         named_by: What the name comes from if it was not typed, for the message.
 
     Raises:
-        errors.UsageError: There is none, and none is to be made; or the name will not do.
+        errors.UsageError: There is none, and none is to be made; or the name is invalid.
     """
     if not create:
         try:

@@ -26,7 +26,7 @@ ASSIGN = "assignPickleToModel"
 
 @pytest.fixture
 def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.Tournament]:
-    """Ask the stand-in in this process, with the token of full scopes."""
+    """Ask the sandbox in this process, with the token of full scopes."""
     token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
     patience = api.ApiPolicy(attempts=2, first=0.0, longest=10.0)
     with contextlib.ExitStack() as undo:
@@ -121,7 +121,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 )
 def test_what_is_a_fault_of_the_token_is(sandbox: server.Sandbox, asked: tournament.Tournament, said: str) -> None:
     sandbox.faults.add("account", faults.errors(said))
-    with pytest.raises(errors.TokenError, match="will not do"):
+    with pytest.raises(errors.TokenError, match="is refused"):
         asked.account()
 
 

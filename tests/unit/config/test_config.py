@@ -174,7 +174,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 "FILE:3: image.ref: ghcr.io/Numerai/predict:1 has upper case in its repository; "
-                "lower case, digits, and single . _ - / between them are needed"
+                "expected lower case, digits, and single . _ - / between them"
             )
         ],
     ),
