@@ -14,6 +14,7 @@ from builder import errors
 from builder.cli import api_session, listing, named_pickle, terminal
 from builder.cli.parameters import Json
 from builder.text import one_line
+from builder.tournament import slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +47,6 @@ def run(
 
 def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
-    from builder.tournament import slots  # noqa: PLC0415
-
     try:
         found = slots.find(api, name)
     except errors.TokenError:
@@ -69,8 +68,6 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
 
 
 def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    from builder.tournament import slots  # noqa: PLC0415
-
     pickle = named_pickle.pickle_of(api, slots.find(api, name))
     said = " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
     return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
