@@ -187,7 +187,7 @@ def _judge_presence(found: ImageFound) -> DoctorCheck:
     is_gone = has_moved and found.at_registry is not None and found.pinned_there is False
     reason = "it no longer has what is pinned" if is_gone else found.silence
     if found.stand_in is not None:
-        text = f"{found.ref} is not to be had ({reason}): the stand-in {found.stand_in} is used, never uploaded"
+        text = f"{found.ref} is not available ({reason}): the stand-in {found.stand_in} is used, never uploaded"
         return DoctorCheck(name=IMAGE, good=None, text=text)
     where = "not on the engine, and the registry" if found.here is not None else "the registry"
     fix = "look at the reference and the network, or pull it by hand (`docker pull`, `docker load`)"

@@ -6,12 +6,11 @@ from builder import errors
 from builder.cli import api_session, consent, listing, slot_change, terminal
 from builder.cli.parameters import Json, Pickle, Slot, Yes
 from builder.text import one_line
+from builder.tournament import slots, status
 
 
 def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: Json = False) -> int:
     """Have a slot run a pickle."""
-    from builder.tournament import slots, status  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
         slot = slots.find_slot(account, slot_name)

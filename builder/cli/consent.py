@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from builder import commands, errors
 from builder.cli import terminal
 from builder.text import one_line
+from builder.upload import assign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,8 +57,6 @@ def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[s
         errors.RefusedError: The person said no, or nobody is there to say yes.
         errors.NetworkError: The slot cannot be read again.
     """
-    from builder.upload import assign  # noqa: PLC0415 - the API's side of the package
-
     ask(question, facts, yes=yes, stakes=about_stakes([slot], what))
     now = slot if yes else assign.find(api, slot)
     if now.stake != slot.stake:

@@ -11,6 +11,7 @@ from builder import commands
 from builder.cli import api_session, consent, listing, terminal
 from builder.cli.parameters import Json, Yes
 from builder.text import one_line
+from builder.tournament import slots
 
 
 def run(
@@ -20,8 +21,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Make a slot."""
-    from builder.tournament import slots  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
         slots.check_new(api, account, name)

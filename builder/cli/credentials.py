@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from builder import tournament
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json
 from builder.text import one_line
@@ -14,8 +15,6 @@ _DOWNLOADS = ("download", "why", "comparing in upload")
 
 def run(*, json_wanted: Json = False) -> int:
     """Show whose token it is and what it may do; never its secret."""
-    from builder import tournament  # noqa: PLC0415 - the API's side of the package
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         info = api.token_info()
         known = api.scopes()

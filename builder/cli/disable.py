@@ -5,12 +5,11 @@ from __future__ import annotations
 from builder.cli import api_session, consent, slot_change, terminal
 from builder.cli.parameters import Json, Slot, Yes
 from builder.text import one_line
+from builder.tournament import slots
 
 
 def run(*, slot_name: Slot, yes: Yes = False, json_wanted: Json = False) -> int:
     """Have a slot run nothing."""
-    from builder.tournament import slots  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         slot = slots.find_slot(api.account(), slot_name)
         slots.check_usable(slot)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors
+from builder import doctor as stage
 from builder.cli import engine_session, terminal
 from builder.cli.parameters import Config, Json
 from builder.config import model as config
@@ -16,13 +17,13 @@ from builder.config import project
 from builder.config import values as config_values
 from builder.image import lockfile
 from builder.registry import connections
+from builder.tournament import client as door
 from builder.tournament import images as tournament_images
-from builder.tournament import session, settings
+from builder.tournament import session, settings, slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder import doctor as stage
     from builder import tournament
     from builder.engine import protocol as engine
     from builder.progress import Progress
@@ -32,8 +33,6 @@ _MARKS = {True: "ok", False: "FIX", None: "-"}
 
 def run(*, config_name: Config = None, json_wanted: Json = False) -> int:
     """Look at everything and print the verdict first; exit 1 if there is something to fix."""
-    from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
-
     path, absent = _choose(config_name)
     with terminal.progress() as progress:
         lines = _look(path, absent, progress)
@@ -64,8 +63,6 @@ def _choose(named: str | None) -> tuple[Path | None, str]:
 
 def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.DoctorCheck]:
     """Return a line for everything, in the order in which it is needed; ``absent`` says why there is no ``path``."""
-    from builder import doctor as stage  # noqa: PLC0415 - the API's side of the package
-
     progress.step("looking for an engine")
     on, found = _find_engine()
     lines = stage.judge_engine(found)
@@ -90,8 +87,6 @@ def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.Doct
 
 
 def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
-    from builder import doctor as stage  # noqa: PLC0415
-
     try:
         on = engine_session.find()
         return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
@@ -102,9 +97,8 @@ def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.Eng
 def _look_at_image(
     chosen: config.Config, on: engine.Engine | None, account: _Account, progress: Progress
 ) -> list[stage.DoctorCheck]:
-    from builder import doctor as stage  # noqa: PLC0415
-    from builder.image import pinning  # noqa: PLC0415
-    from builder.image import resolve as image  # noqa: PLC0415
+    from builder.image import pinning  # noqa: PLC0415 - numpy
+    from builder.image import resolve as image  # noqa: PLC0415 - numpy
 
     try:
         lock = lockfile.read(chosen.root)
@@ -141,8 +135,6 @@ def _look_at_image(
 
 def _look_on_engine(on: engine.Engine | None, names: Sequence[str]) -> tuple[bool | None, list[stage.DoctorCheck]]:
     """Tell whether the engine has an image; None, and a line, where it no longer answers."""
-    from builder import doctor as stage  # noqa: PLC0415
-
     try:
         return None if on is None else any(on.find_image(name) for name in names), []
     except errors.EngineError as error:
@@ -196,9 +188,6 @@ class _Account:
 
     def look_at_slot(self, chosen: config.Config | None) -> list[stage.DoctorCheck]:
         """Return a line for the config's slot."""
-        from builder import doctor as stage  # noqa: PLC0415
-        from builder.tournament import slots  # noqa: PLC0415
-
         model = chosen.upload.model if chosen and chosen.upload else None
         if chosen is None:
             return []
@@ -217,9 +206,6 @@ class _Account:
         return [stage.judge_slot(slot, chosen.file, self._uploaded)]
 
     def _look(self, root: Path, progress: Progress) -> None:
-        from builder import doctor as stage  # noqa: PLC0415
-        from builder.tournament import client as door  # noqa: PLC0415 - httpx
-
         try:
             self.registry = session.read_registry(root)
             found = session.read_settings(root)
@@ -254,6 +240,4 @@ class _Account:
                 self.lines.append(stage.judge_clock(api.client.clock_ahead))
 
     def _say(self, name: str, *, good: bool, text: str, fix: str = "") -> None:
-        from builder import doctor as stage  # noqa: PLC0415
-
         self.lines.append(stage.DoctorCheck(name=name, good=good, text=text, fix=fix))

@@ -14,13 +14,15 @@ from builder import errors
 from builder.build import artifact
 from builder.cli import api_session, hosted, named_pickle, terminal
 from builder.cli.parameters import Json, SlotOrPickle
+from builder.net import download as stage
 from builder.text import escape, one_line
+from builder.tournament import slots
+from builder.upload import old_records, slot_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from builder import tournament
-    from builder.net import download as stage
 
 _MARKS = {True: "ok", False: "DIFFERS", None: "note"}
 
@@ -34,10 +36,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
-    from builder.net import download as stage  # noqa: PLC0415 - the network
-    from builder.tournament import slots  # noqa: PLC0415
-    from builder.upload import old_records  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = named_pickle.pickle_of(api, slots.find(api, name))
         old_records.move(Path.cwd(), api.seen.slots if api.seen else ())
@@ -72,9 +70,6 @@ def run(
 
 def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
     """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
-    from builder.net import download as stage  # noqa: PLC0415
-    from builder.upload import slot_log  # noqa: PLC0415
-
     root, digits = Path.cwd(), stage.digits_of(pickle.filename)
     if digits and came.sha256.startswith(digits):
         yield True, f"the digits in its name: {digits}"

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from builder import errors, paths
 from builder.build import artifact
+from builder.net import download
+from builder.net import download as stage
 from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import session
+from builder.upload import slot_log
 
 if TYPE_CHECKING:
     from builder import tournament
-    from builder.net import download as stage
     from builder.progress import Progress
 
 
@@ -40,8 +42,6 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
     Raises:
         errors.NetworkError: They cannot be fetched.
     """
-    from builder.net import download  # noqa: PLC0415 - the network
-
     folder = paths.cache_folder() / "pickles"
     folder.mkdir(exist_ok=True)
     kept = folder / download.local_name(f"{pickle.id}.pkl")
@@ -65,8 +65,6 @@ def fetch_pickle(
         errors.TokenError: The token lacks the scope.
         errors.NetworkError: It could not be fetched.
     """
-    from builder.net import download as stage  # noqa: PLC0415
-
     slot = pickle.owner or next(iter(pickle.slots), "")
     where = api.download_auth(slot, pickle.id)
     return stage.download(where.url, target, what=f"the pickle {pickle.id}", progress=progress)
@@ -78,8 +76,6 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     Raises:
         errors.NetworkError: They cannot be fetched.
     """
-    from builder.net import download  # noqa: PLC0415
-
     folder = paths.cache_folder() / "live"
     folder.mkdir(exist_ok=True)
     found = []
@@ -94,9 +90,6 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
 
 def known_digits(filename: str, root: Path) -> str | None:
     """Return the digits of the hash in a stored name, if a manifest below ``dist`` or a slot's log has that hash."""
-    from builder.net import download as stage  # noqa: PLC0415
-    from builder.upload import slot_log  # noqa: PLC0415
-
     digits = stage.digits_of(filename)
     if digits is None:
         return None

@@ -11,6 +11,7 @@ from builder import errors
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json, Pickle
 from builder.text import one_line
+from builder.tournament import slots
 
 
 def run(
@@ -20,8 +21,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Give a pickle a label."""
-    from builder.tournament import slots  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = slots.find_pickle(api, pickle_name)
         api.set_label(pickle.id, text)

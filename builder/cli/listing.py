@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from builder.net import http
 from builder.text import one_line
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ def pickle_line(one: tournament.UploadedPickle) -> str:
 
 def webhook_host(slot: tournament.Slot) -> str:
     """Return a webhook's host: the rest of its address may be a secret."""
-    from builder.net import http  # noqa: PLC0415
-
     return f"{http.shown(slot.webhook).rpartition('/')[0]}/..." if slot.webhook else ""
 
 

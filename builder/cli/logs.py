@@ -14,6 +14,7 @@ from builder import errors
 from builder.cli import api_session, listing, named_pickle, terminal
 from builder.cli.parameters import Json
 from builder.text import one_line
+from builder.tournament import slots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,11 +47,6 @@ def run(
 
 def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
-    from builder.tournament import (  # noqa: PLC0415
-        slots,
-        status,
-    )
-
     try:
         found = slots.find(api, name)
     except errors.TokenError:
@@ -61,7 +57,7 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
             raise
         return f"run {name}", api.trigger_logs(name)
     pickle = named_pickle.pickle_of(api, found)
-    runs = status.newest(pickle.triggers)
+    runs = pickle.runs
     if not runs:
         raise errors.UsageError(
             f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
@@ -72,8 +68,6 @@ def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tourn
 
 
 def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    from builder.tournament import slots  # noqa: PLC0415
-
     pickle = named_pickle.pickle_of(api, slots.find(api, name))
     said = " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
     return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)

@@ -128,6 +128,8 @@ def _describe(error: BaseException, *, interrupted: bool) -> _Failure:
         return _describe_interrupt(error)
     if isinstance(error, OSError) and error.errno in _MACHINES_OWN:
         error = errors.UsageError(_refused(error))
+    if isinstance(error, FileNotFoundError) and error.filename is None:  # as os.getcwd() raises it
+        error = errors.UsageError("the current folder no longer exists; change to another, then run this again")
     if isinstance(error, ModuleNotFoundError) and error.name in requirements.ALL:
         error = requirements.not_installed([error.name])
     if isinstance(error, errors.BuilderError):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import Json
 from builder.text import one_line
-
-if TYPE_CHECKING:
-    from builder.tournament import status as standing
+from builder.tournament import status as standing
 
 
 def run(*, json_wanted: Json = False) -> int:
     """List the slots."""
-    from builder.tournament import status as standing  # noqa: PLC0415 - the API's side of the package
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.account(), api.uploads()
     found = [standing.judge(slot, uploaded) for slot in account.slots]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import commands, errors
+from builder import tournament as types
 from builder.text import one_line
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ def pickle_of(
     Raises:
         errors.UsageError: There is none.
     """
-    from builder import tournament as types  # noqa: PLC0415
-
     if isinstance(found, types.UploadedPickle):
         return found
     if found.pickle is not None:

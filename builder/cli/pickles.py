@@ -12,6 +12,7 @@ from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
 from builder.text import one_line
+from builder.tournament import slots, times
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -26,8 +27,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """List uploaded pickles."""
-    from builder.tournament import slots  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account = api.account()
         slot = slots.find_slot(account, slot_name) if slot_name else None
@@ -48,8 +47,6 @@ def run(
 
 
 def _pickle_row(one: tournament.UploadedPickle, names: dict[str, str], now: dt.datetime) -> tuple[str, ...]:
-    from builder.tournament import times  # noqa: PLC0415
-
     return (
         one.id,
         listing.pickle_line(one),

@@ -13,6 +13,8 @@ from builder.cli.parameters import ConfigOrSlot, Json, Yes
 from builder.config import model as config
 from builder.config import project
 from builder.text import one_line
+from builder.tournament import slots, status
+from builder.upload import assign, checks, old_records, plan, slot_log, webhook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +34,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Have a slot run what it ran before, as its log says; else what a person chooses."""
-    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
-    from builder.upload import assign, checks, old_records, plan, slot_log, webhook  # noqa: PLC0415
-
     root, name, named_by = _meant(project.choose(slot_name, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
         account = api.account()
@@ -83,23 +82,19 @@ def _meant(text: str) -> tuple[Path, str, str]:
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
-    from builder.upload import checks  # noqa: PLC0415
-
     found = api.pickle(identity)
     if found is None:
         raise errors.UsageError(
             f"{identity}: is no longer among the account's pickles; `python -m builder pickles` lists them, and "
             "--to (make: TO=ID) names one"
         )
-    if checks.is_good(found) is not True:
+    if status.judge_validation(found) is not True:
         raise errors.RefusedError(f"{identity}: its validation says {found.validation!r}; only a valid one is assigned")
     return found
 
 
 def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle]) -> str:
     """Have a person choose among the slot's earlier pickles: nothing here says what it ran."""
-    from builder.upload import plan  # noqa: PLC0415
-
     if not earlier:
         raise errors.RefusedError(
             f"{one_line(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "

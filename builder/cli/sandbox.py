@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Option
 
-from builder import commands, interrupts
+from builder import commands, errors, interrupts, paths
 from builder.cli import engine_session, terminal
 from builder.image import stand_in
 from builder.sandbox import session, try_out
@@ -52,14 +52,18 @@ note: a pin that is made with these settings is of an image of this sandbox, and
 def run(
     *,
     env_file: Annotated[
-        str | None,
+        Path | None,
         Option("--env-file", metavar="FILE", help="write the settings there once all is up; removed at the end"),
     ] = None,
-    port: Annotated[int, Option("--port", help="of the API; default: a free one")] = 0,
+    port: Annotated[int, Option("--port", min=0, max=65_535, help="of the API; 0: a free one")] = 0,
     words: Annotated[Literal["seen", "others"], Option("--words", help="the status words that it speaks")] = "seen",
     yes: Annotated[bool, Option("--yes", help="install and start an engine without asking")] = False,
 ) -> int:
     """Run a sandbox until a signal ends it."""
+    if env_file and os.path.lexists(env_file):
+        raise errors.UsageError(f"{env_file}: exists, and would be removed at the end; name a new file with --env-file")
+    if env_file and not env_file.parent.is_dir():
+        raise errors.UsageError(f"{env_file.parent}: is not a folder; create it, or name another with --env-file")
     with contextlib.ExitStack() as undo:
         try:
             sandbox, registry = _start(undo, port=port, words=words, yes=yes)
@@ -90,11 +94,11 @@ def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> t
 
 
 def _print(
-    sandbox: server.Sandbox, settings: Mapping[str, str], env_file: str | None, undo: contextlib.ExitStack
+    sandbox: server.Sandbox, settings: Mapping[str, str], env_file: Path | None, undo: contextlib.ExitStack
 ) -> None:
     if env_file:
-        undo.callback(Path(env_file).unlink, missing_ok=True)
-        _write(Path(env_file), _exports(settings))
+        undo.callback(env_file.unlink, missing_ok=True)
+        paths.write_atomically(env_file, _exports(settings).encode(), mode=0o600)
     if sys.stdout.isatty():
         print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
     elif not env_file:
@@ -106,15 +110,6 @@ def _print(
 
 def _exports(settings: Mapping[str, str]) -> str:
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, for its owner alone."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    part.replace(path)
 
 
 def _ignore_signals() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from builder.cli import listing
 from builder.text import one_line
+from builder.tournament import status
+from builder.upload import assign
 
 if TYPE_CHECKING:
     from builder import tournament
@@ -24,8 +26,6 @@ def change(
         errors.ApiError: Read back, it runs another.
         errors.NetworkError: The API does not answer.
     """
-    from builder.upload import assign  # noqa: PLC0415
-
     with assign.reporting(api, [slot.id]):
         return assign.assign_and_read_back(api, slot, pickle, progress)
 
@@ -38,8 +38,6 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
         pickle: What it is to run; None for no pickle.
         source: What says that it is this pickle; empty where a person does.
     """
-    from builder.tournament import status  # noqa: PLC0415
-
     name, before = one_line(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
     lines = [f"slot     {name}" + (f", stake {one_line(slot.stake)}" if slot.stake else ""), f"runs now {was}"]

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
 from builder.text import one_line
+from builder.tournament import slots, times
+from builder.tournament import status as standing
+from builder.upload import waiting
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
     from builder import tournament
-    from builder.tournament import status as standing
-    from builder.upload import waiting
 
 _RUNS = 5
 
 
 def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
     """Show how all slots stand, or one with its last runs."""
-    from builder.tournament import slots  # noqa: PLC0415
-    from builder.tournament import status as standing  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         account, uploaded = api.account(), api.uploads()
         current, now = api.round_now()
@@ -59,9 +57,6 @@ def _explain(
     api: tournament.Tournament, one: standing.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
 ) -> waiting.Failure | None:
     """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
-    from builder.tournament import status as standing  # noqa: PLC0415
-    from builder.upload import waiting  # noqa: PLC0415
-
     for pickle in (one.slot.pickle, standing.newer_upload(one.slot, uploaded)):
         if one.todo.startswith("why ") and pickle is not None and standing.find_fault(pickle) is not None:
             return waiting.explain(api, pickle)
@@ -69,16 +64,13 @@ def _explain(
 
 
 def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
-    from builder.tournament import status as ranks  # noqa: PLC0415
-    from builder.tournament import times  # noqa: PLC0415
-
     print(times.round_line(current, now))
     if not found:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return
     rows = [
         (
-            ranks.WORDS[one.rank],
+            standing.WORDS[one.rank],
             one_line(one.slot.name),
             f"stake {one_line(one.slot.stake)}" if one.slot.stake else "",
             one_line(one.reason),
@@ -99,11 +91,8 @@ def _tell_one(
     current: tournament.Round | None,
     now: dt.datetime,
 ) -> None:
-    from builder.tournament import status as ranks  # noqa: PLC0415
-    from builder.tournament import times  # noqa: PLC0415
-
     slot = one.slot
-    print(f"{one_line(slot.name)}  {ranks.WORDS[one.rank]}: {one_line(one.reason)}  {_todo(one)}".rstrip())
+    print(f"{one_line(slot.name)}  {standing.WORDS[one.rank]}: {one_line(one.reason)}  {_todo(one)}".rstrip())
     rows = [
         ("slot", slot.id),
         ("stake", one_line(slot.stake) or "none"),
@@ -144,10 +133,7 @@ def _tell_one(
 
 
 def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[str]:
-    from builder.tournament import status as standing  # noqa: PLC0415
-    from builder.tournament import times  # noqa: PLC0415
-
-    runs = standing.newest(pickle.triggers)
+    runs = pickle.runs
     if not runs:
         yield f"none is listed; the last one: {one_line(pickle.trigger)}" if pickle.trigger else "none yet"
     for run in runs[:_RUNS]:

@@ -136,14 +136,15 @@ def _lasting_console(stream: TextIO) -> Console:
 
 def put_error(text: str) -> None:
     """Write an error for a person."""
-    if not sys.stderr.isatty():
-        put(sys.stderr, f"{text}\n")
-        return
-    from rich.text import Text  # noqa: PLC0415 - see _console
+    with contextlib.suppress(ModuleNotFoundError):  # if rich is not installed: that is the error
+        if sys.stderr.isatty():
+            from rich.text import Text  # noqa: PLC0415 - see _console
 
-    shown = Text(text)
-    shown.highlight_regex("^error:", "bold red")
-    _lasting_console(sys.stderr).print(shown, soft_wrap=True)
+            shown = Text(text)
+            shown.highlight_regex("^error:", "bold red")
+            _lasting_console(sys.stderr).print(shown, soft_wrap=True)
+            return
+    put(sys.stderr, f"{text}\n")
 
 
 def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from builder import tournament
 from builder.cli import api_session, consent, listing, named_pickle, terminal
 from builder.cli.parameters import Json, SlotOrPickle, Wait, Yes
 from builder.text import one_line
+from builder.tournament import slots, status, times
+from builder.upload import assign, runs, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder import tournament
     from builder.progress import Progress
-    from builder.upload import waiting
 
 
 def run(
@@ -31,10 +32,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Have a pickle run now."""
-    from builder import tournament  # noqa: PLC0415 - the API's side of the package
-    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
-    from builder.upload import assign  # noqa: PLC0415
-
     with terminal.progress() as progress, api_session.connect(progress) as api:
         found = slots.find(api, name)
         slot = found if isinstance(found, tournament.Slot) else None
@@ -67,9 +64,6 @@ def _wait(
     progress: Progress,
 ) -> tuple[tournament.Trigger, waiting.Failure | None]:
     """Wait until a run has ended; return it, and why it failed if it did."""
-    from builder.tournament import status  # noqa: PLC0415
-    from builder.upload import waiting  # noqa: PLC0415
-
     patience = waiting.PollPolicy(total=seconds)
     resume = "triggering it again would begin another run"
     ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
@@ -99,8 +93,6 @@ def _begin(
     Raises:
         errors.UnansweredError: The answer was lost, and no new run is listed.
     """
-    from builder.upload import runs  # noqa: PLC0415
-
     try:
         return runs.order(api, pickle, slot.id if slot else None, validation=validation, sleep=time.sleep)
     except KeyboardInterrupt as stopped:
@@ -137,11 +129,6 @@ class _Follows:
 
     def lines(self, *, validation: bool) -> list[str]:
         """Return all of it for a person."""
-        from builder.tournament import (  # noqa: PLC0415
-            status,
-            times,
-        )
-
         pickle = self.pickle
         names = ", ".join(one_line(slot.name) for slot in self.slots) or "its slot"
         lines = [
@@ -180,8 +167,6 @@ def _look_ahead(
         pickle: What is run.
         slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
     """
-    from builder.tournament import slots  # noqa: PLC0415
-
     account = api.account()
     current, now = api.round_now()
     where = slots.running(account, pickle)

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from builder import errors
+from builder import errors, tournament
 from builder.build import target
 from builder.cli import api_session, consent, terminal
 from builder.cli.parameters import Json, Locked, Target, Wait
 from builder.config import project
 from builder.registry import connections
 from builder.text import one_line
-from builder.tournament import session
+from builder.tournament import session, slots, status, times
+from builder.upload import assign, checks, deploy, old_records, refusals, slot_log, waiting
+from builder.upload import plan as planning
+from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder import tournament
     from builder.progress import Progress
-    from builder.upload import deploy
     from builder.upload.plan import UploadPlan
 
 _LOG_LINES = 12
@@ -49,9 +50,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    from builder.upload import assign, checks, deploy, old_records, refusals, slot_log, waiting  # noqa: PLC0415
-    from builder.upload import plan as planning  # noqa: PLC0415
-
     chosen = target.find(project.choose(config))
     root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
     with terminal.progress() as progress, contextlib.ExitStack() as held:
@@ -100,9 +98,6 @@ def run(
 
 def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done) -> UploadPlan:
     """Return the plan with the round as it is now, where its times are told: it may have closed since."""
-    from builder.tournament import status  # noqa: PLC0415
-    from builder.upload import checks  # noqa: PLC0415
-
     run = _last_run(done)
     if run and status.had_no_round(run):
         with contextlib.suppress(errors.NetworkError):  # what is done is done
@@ -111,9 +106,7 @@ def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done)
 
 
 def _last_run(done: deploy.Done) -> tournament.Trigger | None:
-    from builder.tournament import status  # noqa: PLC0415
-
-    return done.run or next(iter(status.newest(done.pickle.triggers)), None)
+    return done.run or next(iter(done.pickle.runs), None)
 
 
 def _compared(
@@ -126,7 +119,7 @@ def _compared(
     """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
     if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
         return plan
-    from builder.cli import compare as comparing  # noqa: PLC0415
+    from builder.cli import compare as comparing  # noqa: PLC0415 - numpy, pyarrow
 
     likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
     return dataclasses.replace(plan, likeness=likeness)
@@ -134,9 +127,6 @@ def _compared(
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
     """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
-    from builder import tournament  # noqa: PLC0415
-    from builder.tournament import slots  # noqa: PLC0415
-
     usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
     if not terminal.watched():
         names = ", ".join(slot.name for slot in usable) or "none yet"
@@ -161,8 +151,6 @@ def _agreed(
     yes: bool,
 ) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
-    from builder.upload import checks  # noqa: PLC0415
-
     if not yes and not terminal.watched():
         _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
     plan = checks.read_again(api, compare(plan))
@@ -219,9 +207,6 @@ def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
 
 
 def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
-    from builder.upload import assign  # noqa: PLC0415
-    from builder.validate import diagnose  # noqa: PLC0415
-
     failure = done.failure
     if failure is None:
         return
@@ -238,18 +223,10 @@ def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
         print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
     else:
         print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
-    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it anew")
+    print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
 
 
 def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
-    from builder import tournament  # noqa: PLC0415
-    from builder.tournament import (  # noqa: PLC0415
-        status,
-        times,
-    )
-    from builder.upload import plan as planning  # noqa: PLC0415
-    from builder.validate import diagnose  # noqa: PLC0415
-
     name = one_line(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
     print(f"{name} runs {planning.named(done.pickle)}  ({read})")

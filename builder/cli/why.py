@@ -13,11 +13,14 @@ from rich import filesize
 from typer import Option
 
 from builder import errors
+from builder import tournament as types
 from builder.build import artifact
 from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.config import model as config
 from builder.text import one_line
+from builder.tournament import slots, status
+from builder.upload import waiting
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
     from builder import tournament
     from builder.progress import Progress
-    from builder.tournament import status
     from builder.validate import rerun as stage
 
 _LOG_LINES = 12
@@ -61,8 +63,6 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Say why a slot's pickle failed; exit 1, or 0 where nothing did."""
-    from builder.tournament import slots  # noqa: PLC0415 - the API's side of the package
-    from builder.upload import waiting  # noqa: PLC0415
     from builder.validate import rerun as stage  # noqa: PLC0415 - pyarrow
 
     _check_options(stage, live, benchmarks, stand_in)
@@ -134,10 +134,6 @@ def _find_case(
     uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
-    from builder import tournament as types  # noqa: PLC0415
-    from builder.tournament import status  # noqa: PLC0415
-    from builder.upload import waiting  # noqa: PLC0415
-
     candidates = [found.pickle, status.newer_upload(found, uploaded)] if isinstance(found, types.Slot) else [found]
     for pickle in candidates:
         fault = status.find_fault(pickle) if pickle else None
@@ -205,9 +201,6 @@ def _tell_good(
     *,
     json_wanted: bool,
 ) -> int:
-    from builder import tournament as types  # noqa: PLC0415
-    from builder.tournament import status  # noqa: PLC0415
-
     if isinstance(found, types.Slot):
         name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {one_line(found.name)}"
     else:

@@ -10,8 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.net import download
-from builder.net.http import shown
+from builder.net import download, http
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +52,7 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
         errors.BundleError: What came is another file, or more than is taken.
         OSError: The cache cannot be written.
     """
-    target, at = kept(sha256, cache), shown(url)
+    target, at = kept(sha256, cache), http.shown(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     _forget_unfinished(target.parent)
 
@@ -67,7 +66,7 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
         return download.download(
             url, target, progress=progress, most=most, reasons=_REASONS, fix=_FIX, check=check
         ).path
-    except download.TooLargeError as error:
+    except http.TooLargeError as error:
         raise errors.BundleError([f"{error}: make the model smaller"]) from error
 
 

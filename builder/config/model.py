@@ -369,7 +369,7 @@ def _resolve(place: schema.Place, data: Any, file: Path, root: Path, found: _Fin
 def _as_path(place: schema.Place, data: Any, found: _Findings) -> Path | None:
     """Return the path that is written at a place, as written; None where there is no path, or one with a fault."""
     if not isinstance(data, str) or yaml.UNPRINTABLE.search(data):
-        return None
+        return None  # known already
     if place == ("bundle",) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
         found.add(place, "this is an address, not a path; write it as {url: ..., sha256: ...}")
         return None

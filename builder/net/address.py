@@ -10,7 +10,7 @@ from builder.text import show
 _LONGEST_ADDRESS = 4_000
 
 
-_ADDRESS_NEEDED = "an https address of a NAME.bundle.zip, or the path of one relative to this file, is needed"
+_EXPECTED = "expected an https address of a NAME.bundle.zip, or the path of one relative to this file"
 
 
 def read_address(text: str) -> str:
@@ -23,14 +23,14 @@ def read_address(text: str) -> str:
         parts = urllib.parse.urlsplit(text)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}") from error
+        raise ValueError(f"this is not an address; {_EXPECTED}") from error
     if not text or len(text) > _LONGEST_ADDRESS or not text.isprintable():
-        raise ValueError(f"this is no address; {_ADDRESS_NEEDED}")
+        raise ValueError(f"this is not an address; {_EXPECTED}")
     if parts.scheme in {"", "file"}:
         file_path(text)
         return text
     if "\\" in text or " " in text:
-        raise ValueError(f"an address has no spaces and no backslashes; {_ADDRESS_NEEDED}")
+        raise ValueError(f"an address has no spaces and no backslashes; {_EXPECTED}")
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "an address with a user or a password in it is a secret, which does not belong in a config; put the bundle "
@@ -38,9 +38,9 @@ def read_address(text: str) -> str:
         )
     if parts.scheme not in {"https", "http"} or not host:
         scheme = show(parts.scheme[:20])
-        raise ValueError(f"nothing is fetched by {scheme}; {_ADDRESS_NEEDED}")
+        raise ValueError(f"nothing is fetched by {scheme}; {_EXPECTED}")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"http is not safe from changes on the way; {_ADDRESS_NEEDED}")
+        raise ValueError(f"http is not safe from changes on the way; {_EXPECTED}")
     return text
 
 
@@ -58,11 +58,11 @@ def file_path(address: str) -> Path | None:
     if rest.startswith("//"):
         host, slash, rest = rest[2:].partition("/")
         if host.lower() not in {"", "localhost"} or not slash:
-            raise ValueError(f"a file: address names a file of this computer, file:///folder/name; {_ADDRESS_NEEDED}")
+            raise ValueError(f"a file: address names a file of this computer, file:///folder/name; {_EXPECTED}")
         rest = f"/{rest}"
     path = urllib.parse.unquote(rest)
     if not path or "\0" in path:
-        raise ValueError(f"this names no file; {_ADDRESS_NEEDED}")
+        raise ValueError(f"this names no file; {_EXPECTED}")
     return Path(path)
 
 

@@ -49,10 +49,6 @@ class Downloaded:
     size: int
 
 
-class TooLargeError(errors.NetworkError):
-    """A file has more bytes than are fetched."""
-
-
 def download(
     url: str,
     target: Path,
@@ -79,7 +75,7 @@ def download(
         seconds: How long the other side may be silent.
 
     Raises:
-        TooLargeError: It has more bytes than are taken.
+        http.TooLargeError: It has more bytes than are taken.
         errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
         OSError: It cannot be written.
     """
@@ -145,7 +141,7 @@ def _receive(
     claimed = answer.headers.get("content-length", "")
     total = int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
     if total is not None and total > most:
-        raise TooLargeError(f"{at}: has {total:,} bytes; at most {most:,} are fetched")
+        raise http.TooLargeError(f"{at}: has {total:,} bytes; at most {most:,} are fetched")
     digest, done = hashlib.sha256(), 0
     # As it comes, not in pieces of one size: a server that drips would never fill one.
     for chunk in answer.iter_raw():
@@ -153,7 +149,7 @@ def _receive(
         if time.monotonic() > ends:
             raise errors.NetworkError(f"{at}: not done after {MOST_SECONDS / 60:.0f} minutes; {fix}")
         if done > most:
-            raise TooLargeError(f"{at}: goes on after {most:,} bytes; no more are fetched")
+            raise http.TooLargeError(f"{at}: goes on after {most:,} bytes; no more are fetched")
         digest.update(chunk)
         out.write(chunk)
         progress.amount(done, total)

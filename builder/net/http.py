@@ -58,6 +58,10 @@ class Answer(Protocol):
 A = TypeVar("A", bound=Answer)
 
 
+class TooLargeError(errors.NetworkError):
+    """An answer or a file has more bytes than are taken."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
     """What came back; the names of the headers in lower case."""
@@ -95,7 +99,7 @@ def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
     """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
     named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
     return errors.UsageError(
-        f"{shown(url)}: cannot be talked to with what this environment sets: mend or unset {named} (what would do: "
+        f"{shown(url)}: cannot be reached with the settings of this environment: fix or unset {named} (expected "
         f"{usable})"
     )
 
@@ -127,18 +131,20 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
         return _response(answer, body[:_MOST_SAID])
 
 
-def get(client: Client, url: str, headers: Mapping[str, str], *, most: int, at: str) -> HttpResponse:
-    """Return a whole answer; redirects are the caller's business.
+def send(
+    client: Client, method: str, url: str, headers: Mapping[str, str], *, most: int, at: str, content: bytes = b""
+) -> HttpResponse:
+    """Send a request and return the whole answer; redirects are the caller's business.
 
     Raises:
-        errors.NetworkError: It has more than ``most`` bytes; ``at`` is what was asked for.
+        TooLargeError: It has more than ``most`` bytes; ``at`` is what was asked for.
     """
-    with client.stream("GET", url, headers=headers) as answer:
+    with client.stream(method, url, headers=headers, content=content) as answer:
         body = bytearray()
         for piece in answer.iter_bytes():
             body += piece
             if len(body) > most:
-                raise errors.NetworkError(f"{at}: the answer goes on after {most:,} bytes; look at it")
+                raise TooLargeError(f"{at}: the answer goes on after {most:,} bytes; look at it")
         return _response(answer, body)
 
 
@@ -228,17 +234,17 @@ def retry_after(headers: Mapping[str, str]) -> float:
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,6}", text):
         return float(text)
+    then, now = read_date(text), read_date(headers.get("date", ""))
+    return max(0.0, (then - (now or dt.datetime.now(dt.UTC))).total_seconds()) if then else 0.0
+
+
+def read_date(text: str) -> dt.datetime | None:
+    """Return the time that a header holds, UTC if it names no zone (``-0000``); None if it is not a time."""
     try:
-        then = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0.0
-    try:
-        now = email.utils.parsedate_to_datetime(headers.get("date", ""))
-    except (TypeError, ValueError):
-        now = dt.datetime.now(dt.UTC)
-    # Without a zone (`-0000`) a time is UTC.
-    then, now = (one if one.tzinfo else one.replace(tzinfo=dt.UTC) for one in (then, now))
-    return max(0.0, (then - now).total_seconds())
+        date = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
 
 
 def _location(url: str, headers: Mapping[str, str]) -> str:
@@ -305,7 +311,7 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
             sent=False,
             unresolved=_has_cause(error, socket.gaierror),
         ) from error
-    except httpx.RemoteProtocolError as error:
+    except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
         raise errors.UnansweredError(
             f"{at}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
         ) from error

@@ -143,7 +143,7 @@ class RegistryClient:
             if client is None:
                 client = self._clients.enter_context(http.client(url, seconds=self._seconds))
                 self._http[origin] = client
-            return http.get(client, url, headers, most=_MOST_BYTES, at=at)
+            return http.send(client, "GET", url, headers, most=_MOST_BYTES, at=at)
 
     def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
         """Return what a challenge asks for; of several, a token, which may be had without a login."""

@@ -64,16 +64,16 @@ def parse(text: str) -> ImageRef:
         raise ValueError(f"{shown} is an address; leave out what comes before the registry: {_RIGHT}")
     name, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
-        raise ValueError(f"{shown} has no digest after the @; sha256: and 64 digits 0-9 a-f are needed")
+        raise ValueError(f"{shown} has no digest after the @; expected sha256: and 64 digits 0-9 a-f")
     name, tag = _split_tag(name)
     if tag is not None and not _TAG.fullmatch(tag):
-        raise ValueError(f"{shown} has no tag after the colon; 1 to 128 of A-Z a-z 0-9 _ . - are needed")
+        raise ValueError(f"{shown} has no tag after the colon; expected 1 to 128 of A-Z a-z 0-9 _ . -")
     registry, repository = _split_registry(name)
     if not _DOMAIN.fullmatch(registry):
         raise ValueError(f"{shown} does not start with a registry's host name; {_RIGHT}")
     if not _REPOSITORY.fullmatch(repository) or len(repository) > _LONGEST_NAME:
         why = "upper case in its repository" if repository != repository.lower() else "no valid repository"
-        raise ValueError(f"{shown} has {why}; lower case, digits, and single . _ - / between them are needed")
+        raise ValueError(f"{shown} has {why}; expected lower case, digits, and single . _ - / between them")
     if tag is None and not digest:
         raise ValueError(f"{shown} names neither a tag nor a digest; {_RIGHT}")
     return ImageRef(registry=registry, repository=repository, tag=tag, digest=digest or None)

@@ -104,7 +104,7 @@ def answer(schema: graphql.GraphQLSchema, question: Question, request: resolvers
         return request.state.refusal_status, detail(_NOT_AUTHENTICATED)
     for one in result.errors or ():
         if one.original_error is not None and not isinstance(one.original_error, resolvers.Refused):
-            raise one.original_error  # a fault of this stand-in, not of who asks
+            raise one.original_error  # a fault of this sandbox, not of who asks
     if result.errors:
         return 200, {"data": result.data, "errors": [_shown(one) for one in result.errors]}
     return 200, {"data": result.data}

@@ -12,7 +12,6 @@ with registry.start() as address:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
 import re
@@ -26,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import docker.errors
+import platformdirs
 
-from builder import errors
+from builder import errors, locks
 from builder import progress as reports
 from builder.engine import debian
 
@@ -48,7 +48,7 @@ _REPOSITORIES = ("docker", "registry", "v2", "repositories")
 _running: dict[str, Path] = {}
 """Where the registries that this process started have their repositories, by address."""
 # As it is when this is imported: tests that give the tool a cache of its own share this one all the same.
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+_CACHE = platformdirs.user_cache_path()
 
 
 @contextlib.contextmanager
@@ -193,8 +193,7 @@ def _kept_in_mind(address: str) -> Iterator[None]:
     if repositories is None:
         yield
         return
-    with (kept / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.hold(kept / "lock", lambda _: None):
         _copy_links(kept / "repositories", repositories)
         yield
         _copy_links(repositories, kept / "repositories")

@@ -184,9 +184,9 @@ class Runs:
             slot.submissions.append(made)
 
     def _diagnose(self, pickle: world.Pickle) -> None:
-        """Say that there was a diagnostics run: this stand-in has no validation data, and says that in its log."""
+        """Say that there was a diagnostics run: this sandbox has no validation data, and says that in its log."""
         pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, world.new_id()
-        said = "this stand-in computes no diagnostics"
+        said = "this sandbox computes no diagnostics"
         pickle.diagnostics_logs = [world.Log(timestamp=int(self._state.now().timestamp()), message=said)]
 
     def _no_round(self, trigger: world.Trigger) -> None:

@@ -1,4 +1,4 @@
-"""The stand-in for the tournament, over real sockets: API at ``/``, storage at ``/storage/``.
+"""The sandbox for the tournament, over real sockets: API at ``/``, storage at ``/storage/``.
 
     from builder.sandbox import faults, server
 
@@ -38,7 +38,7 @@ _API_PATHS = ("/", "/graphql")
 
 
 class Sandbox:
-    """A running stand-in.
+    """A running sandbox.
 
     Attributes:
         api_url: Where GraphQL is posted to.
@@ -47,7 +47,7 @@ class Sandbox:
         faults: What is to go wrong.
         storage: The stored objects.
         runs: What runs registered pickles; ``runs.judge`` may be replaced, ``runs.wait()`` waits for what runs.
-        broken: Faults of the stand-in itself; the first is raised when it ends.
+        broken: Faults of the sandbox itself; the first is raised when it ends.
     """
 
     def __init__(self, state: world.State, judge: runs.Judge, data: live.Live) -> None:
@@ -67,7 +67,7 @@ class Sandbox:
         return self.api_url.removeprefix("http://").rstrip("/")
 
     def environment(self, token: str = world.FULL) -> dict[str, str]:
-        """Return the settings of the tool under which it talks to this stand-in, with a token by its name."""
+        """Return the settings of the tool under which it talks to this sandbox, with a token by its name."""
         one = self.state.token(token)
         return {
             "NUMERAI_API_URL": self.api_url,
@@ -99,7 +99,7 @@ class Sandbox:
 def start(
     *, judge: runs.Judge | None = None, data: live.Live | None = None, state: world.State | None = None, port: int = 0
 ) -> Iterator[Sandbox]:
-    """Run a stand-in on the loopback; it is gone afterwards, with all that it stored and ran.
+    """Run a sandbox on the loopback; it is gone afterwards, with all that it stored and ran.
 
     Args:
         judge: Runs what is registered; without one everything that was stored passes at once.

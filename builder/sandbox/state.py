@@ -1,4 +1,4 @@
-"""What the stand-in knows, in memory: accounts, tokens, slots, images, data versions, pickles, rounds.
+"""What the sandbox knows, in memory: accounts, tokens, slots, images, data versions, pickles, rounds.
 
 A test changes any of it directly, holding :attr:`State.lock` only where a request may be under way:
 
@@ -46,7 +46,7 @@ class Account:
 
 @dataclass(kw_only=True)
 class Token:
-    """An API token. The values are this stand-in's own and worth nothing anywhere else."""
+    """An API token. The values are this sandbox's own and worth nothing anywhere else."""
 
     name: str
     account: Account
@@ -330,7 +330,7 @@ FULL, READ_ONLY, REVOKED, STRANGERS = "full", "read only", "revoked", "stranger'
 
 
 def default_world(words: Words | None = None) -> State:
-    """Return the world that a stand-in begins with; it speaks the words seen in public logs unless given others.
+    """Return the world that a sandbox begins with; it speaks the words seen in public logs unless given others.
 
     Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (for a test to assign to), ``hooked`` (a webhook),
     ``old_one`` (archived), ``signals_one`` (of another tournament), ``staked`` (12.5); ``theirs`` is somebody else's.

@@ -1,6 +1,6 @@
-"""A folder with the example's config and bundle, to try the tool with the stand-in's settings; gone afterwards.
+"""A folder with the example's config and bundle, to try the tool with the sandbox's settings; gone afterwards.
 
-It is one of its own because of the lock file: what ``default`` stands for in the stand-in would take the place of what
+It is one of its own because of the lock file: what ``default`` stands for in the sandbox would take the place of what
 it stands for at the tournament.
 """
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         TokenInfo,
         Trigger,
         UploadedPickle,
-        newest,
         read_time,
     )
 
@@ -54,7 +53,6 @@ __all__ = [
     "is_in_progress",
     "is_their_fault",
     "is_unknown",
-    "newest",
     "read_time",
     "verdict",
 ]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-import email.utils
 import json
 import re
 import time
@@ -31,9 +30,11 @@ _SCOPE_WORDS = r"(required|insufficient|missing|lacks?|not have) ([^.;]{0,60} )?
 _UNKNOWN = re.compile(r"(?i)unauthenticated|not authenticated|must be authenticated|invalid (api )?(token|key)")
 """Of a token that nobody knows there, or of none."""
 _TOKEN_WORDS = re.compile(rf"(?i)unauthori[sz]ed|not authori[sz]ed|{_UNKNOWN.pattern[4:]}|{_SCOPE_WORDS}")
-"""Of a token that will not do; the words ``scope`` and ``permission`` alone are said of much else."""
+"""Of a token that is refused; the words ``scope`` and ``permission`` alone are said of much else."""
 _LONGEST = 400
 """Characters of the server's words that are shown."""
+_MOST_BYTES = 1 << 26
+"""Of an answer; real ones have some hundred kilobytes, a log perhaps more."""
 _LOOK_FIRST = (
     "it may have been done all the same: look first (`python -m builder status`, `pickles`), before it is done again"
 )
@@ -162,7 +163,7 @@ class ApiClient:
         except errors.UnansweredError as error:
             remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
             raise self._told(error, error.what, remedy) from error
-        except _UnreadableError as error:
+        except (_UnreadableError, http.TooLargeError) as error:
             raise errors.UnansweredError(str(error), remedy=_LOOK_FIRST, sent=True) from error
 
     def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
@@ -178,15 +179,15 @@ class ApiClient:
         if self.token:
             headers["Authorization"] = self.token.header
         with http.translated(at, seconds=self._patience.silent):
-            answer = self._http.post(self._url, content=content, headers=headers)
-        self._note_clock(answer.headers.get("date", ""))
+            answer = http.send(self._http, "POST", self._url, headers, content=content, most=_MOST_BYTES, at=at)
+        self._note_clock(http.read_date(answer.headers.get("date", "")))
         return self._read(answer, at)
 
-    def _read(self, answer: http.Response, at: str) -> dict[str, Any]:
+    def _read(self, answer: http.HttpResponse, at: str) -> dict[str, Any]:
         status = answer.status_code
         try:
-            body = answer.json() if len(answer.content) else None
-        except ValueError:
+            body = json.loads(answer.body)
+        except (ValueError, RecursionError):
             body = None
         # A secret that is cut in two is none that could be found: it is hidden first.
         said = settings.hide(_words(body))[:_LONGEST]
@@ -222,20 +223,16 @@ class ApiClient:
         # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
         shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
         return (
-            f"{at}: the token {self.token.public_id} ({self.token.source}) will not do{words}; {shows}"
+            f"{at}: the token {self.token.public_id} ({self.token.source}) is refused{words}; {shows}"
             f"{settings.WHERE_TO_MAKE}"
         )
 
-    def _note_clock(self, date: str) -> None:
-        try:
-            theirs = email.utils.parsedate_to_datetime(date)
-        except (TypeError, ValueError):
-            return
-        if theirs.tzinfo is not None:
+    def _note_clock(self, theirs: dt.datetime | None) -> None:
+        if theirs is not None:
             self.clock_ahead = (dt.datetime.now(dt.UTC) - theirs).total_seconds()
             # The header has whole seconds: one that is a part of a second behind says nothing new.
             if self._answered is None or not -1.0 <= (theirs - self.now()).total_seconds() <= 0.0:
-                self._answered = theirs.astimezone(dt.UTC), time.monotonic()
+                self._answered = theirs, time.monotonic()
 
 
 def _encoded(text: str, variables: Mapping[str, Any], what: str) -> bytes:

@@ -23,7 +23,7 @@ def writes(text: str) -> bool:
         document = language.parse(text, no_location=True, max_tokens=20_000)
     except GraphQLSyntaxError as error:
         where = f"line {error.locations[0].line}, column {error.locations[0].column}: " if error.locations else ""
-        said = error.message.removeprefix("Syntax Error: ")[:200]
+        said = error.message.removeprefix("Syntax Error: ")[:200].rstrip(".")
         raise errors.UsageError(
             f"the query: {where}{said}; write it like `query {{ account {{ username }} }}`"
         ) from error

@@ -180,7 +180,7 @@ def _token(public_id: str, secret: str, source: str) -> Token:
     for name, half in (("public id", public_id), ("secret key", secret)):
         if not _HALF.fullmatch(half):
             raise errors.UsageError(
-                f"{source}: the {name} cannot be one ({len(half)} characters; {_SHORTEST} to 200 are needed, letters, "
+                f"{source}: the {name} is invalid ({len(half)} characters; expected {_SHORTEST} to 200 letters, "
                 "digits and . _ ~ + / = -): copy it again, without quotes"
             )
     return Token(public_id=public_id, secret=secret, source=source)

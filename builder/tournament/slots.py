@@ -71,8 +71,8 @@ def name_fault(name: str) -> str | None:
     if _NAME.fullmatch(name):
         return None
     if len(name) > LONGEST_NAME:
-        return f"has {len(name)} characters; {LONGEST_NAME} at most are taken"
-    return "will not do; lower-case letters, digits and _ are taken, 1 to 20 of them"
+        return f"has {len(name)} characters; expected at most {LONGEST_NAME}"
+    return f"is invalid; expected 1 to {LONGEST_NAME} lower-case letters, digits and _"
 
 
 def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
@@ -214,7 +214,7 @@ def check_new(api: tournament.Tournament, account: tournament.Account, name: str
     """Make sure that a slot of this name can be made, as far as the API tells.
 
     Raises:
-        errors.UsageError: The name will not do, or is taken.
+        errors.UsageError: The name is invalid, or is taken.
         errors.RefusedError: The account may have no more slots.
     """
     fault = name_fault(name)

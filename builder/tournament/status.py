@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from builder.tournament import Slot, Trigger, UploadedPickle
 
 
-newest = tournament.newest
-
-
 class SlotState(enum.IntEnum):
     """What a slot asks of a person; the first comes first."""
 
@@ -80,7 +77,7 @@ def judge_validation(pickle: UploadedPickle) -> bool | None:
     said = tournament.verdict(pickle.validation)
     if said is not False:
         return said
-    ended = [run for run in reversed(newest(pickle.triggers)) if judge_run(run) is not None]
+    ended = [run for run in reversed(pickle.runs) if judge_run(run) is not None]
     failed = [run for run in ended if judge_run(run) is False]
     of_the_model = [run for run in failed if not tournament.is_their_fault(run.status)]
     return any(map(had_no_round, ended)) and ended[0] not in failed and not of_the_model
@@ -93,7 +90,7 @@ def had_no_round(run: Trigger) -> bool:
 
 def find_fault(pickle: UploadedPickle) -> PickleFailure | None:
     """Return where a pickle failed last, or None where it did not."""
-    runs = newest(pickle.triggers)
+    runs = pickle.runs
     if judge_validation(pickle) is False:
         bad = next((run for run in runs if judge_run(run) is False), None)
         said = bad.descriptions if bad else ()
@@ -193,7 +190,7 @@ def _judge_pickle(slot: Slot, pickle: UploadedPickle) -> SlotStatus:
     fault = find_fault(pickle)
     if fault is not None:
         return SlotStatus(slot=slot, rank=SlotState.FAILED, reason=_told(fault), todo=f"why {slot.name}")
-    runs = newest(pickle.triggers)
+    runs = pickle.runs
     good = SlotStatus(slot=slot, rank=SlotState.GOOD, reason=_good_reason(pickle, runs))
     return _judge_unsettled(slot, pickle, runs) or good
 

@@ -26,7 +26,7 @@ def relative(text: str, now: dt.datetime) -> str:
 def exact(text: str) -> str:
     """Return a time in UTC: ``2026-03-10 12:00 UTC``; as it came where it is no time."""
     at = tournament.read_time(text)
-    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else text
+    return at.strftime("%Y-%m-%d %H:%M UTC") if at else text
 
 
 def both(text: str, now: dt.datetime) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasGenerator, BeforeValidator, ConfigDict, Field, Strict
@@ -169,10 +168,20 @@ class UploadedPickle:
     updated_at: Text
 
     def __post_init__(self) -> None:
-        last = next(iter(newest(self.triggers)), None)
+        last = next(iter(self.runs), None)
         if last is not None and not last.status:
             named = dataclasses.replace(last, status=self.trigger)
             object.__setattr__(self, "triggers", tuple(named if run is last else run for run in self.triggers))
+
+    @property
+    def runs(self) -> list[Trigger]:
+        """Its runs, the newest first."""
+
+        def age(run: Trigger) -> tuple[float, str]:
+            at = read_time(run.inserted_at)
+            return (at.timestamp() if at else 0.0, run.inserted_at)
+
+        return sorted(self.triggers, key=age, reverse=True)
 
     @property
     def descriptions(self) -> tuple[str, ...]:
@@ -286,20 +295,10 @@ class LogLine:
     message: Text
 
 
-def newest(runs: Iterable[Trigger]) -> list[Trigger]:
-    """Return runs, the newest first."""
-
-    def age(run: Trigger) -> tuple[float, str]:
-        at = read_time(run.inserted_at)
-        return (at.timestamp() if at else 0.0, run.inserted_at)
-
-    return sorted(runs, key=age, reverse=True)
-
-
 def read_time(text: str) -> dt.datetime | None:
-    """Return a time of the API; one without a zone is UTC. None for what is no time."""
+    """Return a time of the API; in UTC, as one without a zone is. None for what is no time."""
     try:
-        found = dt.datetime.fromisoformat(text)
-    except ValueError:
+        time = dt.datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, OverflowError):  # the second of a zone that leads out of all years
         return None
-    return found if found.tzinfo else found.replace(tzinfo=dt.UTC)

@@ -45,7 +45,7 @@ def find_slot(account: Account, wish_slot: str, *, create: bool, named_by: str =
         named_by: What the name comes from if it was not typed, for the message.
 
     Raises:
-        errors.UsageError: There is none, and none is to be made; or the name will not do.
+        errors.UsageError: There is none, and none is to be made; or the name is invalid.
     """
     if not create:
         try:
@@ -88,7 +88,7 @@ def make(
     if version.experimental:
         notes.append(f"data version {wish.data_version} is experimental")
     found = find_upload(api, wish.made.manifest.pickle.sha256, image=image.id, data_version=version.id, slot=slot)
-    if found and is_good(found) is False and wish.again:
+    if found and status.judge_validation(found) is False and wish.again:
         notes.append(f"an earlier upload of it failed: {plan.named(found)}")
         found = None
     current, now = api.round_now()
@@ -183,21 +183,13 @@ def find_upload(
     ]
     order = {True: 0, None: 1, False: 2}
     ours = slot.id if slot else ""
-    return min(matching, key=lambda one: (order[is_good(one)], one.owner != ours), default=None)
+    return min(matching, key=lambda one: (order[status.judge_validation(one)], one.owner != ours), default=None)
 
 
 def find_earlier(api: Tournament, slot: Slot) -> list[UploadedPickle]:
     """Return the valid pickles that were uploaded for a slot and that it does not run now, the newest first."""
     now = slot.pickle.id if slot.pickle else None
-    return [one for one in api.pickles(slot.id) if is_good(one) is True and one.id != now]
-
-
-def is_good(pickle: UploadedPickle) -> bool | None:
-    """Tell whether a pickle is valid; None while that is not settled.
-
-    A validation that ended for want of an open round found the pickle good.
-    """
-    return status.judge_validation(pickle)
+    return [one for one in api.pickles(slot.id) if status.judge_validation(one) is True and one.id != now]
 
 
 def _check_slot(slot: Slot, wish: UploadRequest) -> None:

@@ -125,7 +125,7 @@ def _register_and_validate(task: UploadTask) -> UploadedPickle:
     identity = register.register(task)
     pickle = waiting.validated(task.api, identity, task.progress, task.patience, record=_recorder(task, identity))
     register.check(task, pickle)
-    is_good = checks.is_good(pickle)
+    is_good = standing.judge_validation(pickle)
     task.log.write_once(slot_log.VALIDATED if is_good else slot_log.FAILED, pickle=pickle.id, status=pickle.validation)
     if not is_good:
         raise _FailedError(pickle)

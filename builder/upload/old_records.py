@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import itertools
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, locks, paths, tournament
@@ -86,10 +87,9 @@ def _move(folder: Path, key: str, slots: Sequence[Slot], used: Sequence[Path]) -
         return
     path = slot_log.path_of(slot.id)
     lines = _convert(entries, kept) if entries else _from_receipt(kept)
-    merged = _merge(slot_log.read(path), lines)
+    merged = _merge(slot_log.read(path, most=sys.maxsize), lines)  # it is written again: all of it
     try:
-        paths.write_atomically(path, b"".join(entry.line() + b"\n" for entry in merged))
-        path.chmod(0o600)
+        paths.write_atomically(path, b"".join(entry.line() + b"\n" for entry in merged), mode=0o600)
     except OSError as error:
         raise errors.ArtifactError(
             f"{path}: cannot be written ({error.strerror}), and {journal} belongs into it; free some space or fix the "

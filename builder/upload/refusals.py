@@ -30,7 +30,7 @@ def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
         wanted: The data version that its config names; None: there is no config.
 
     Raises:
-        errors.RefusedError: Everything that speaks against it, each with the command that mends it.
+        errors.RefusedError: Everything that speaks against it, each with the command that fixes it.
     """
     faults = [*_image_faults(made)]
     # A look-alike's validation is worth nothing here, so it is not asked for.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors, locks, tournament
 from builder.text import one_line
+from builder.tournament import status
 from builder.upload import checks, plan, slot_log, storage
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _find_concurrent(task: UploadTask) -> str | None:
         for one in every:
             if one is None or one.filename != last.text("filename") or not _is_for(task, one):
                 continue
-            if not (task.plan.wish.again and checks.is_good(one) is False):
+            if not (task.plan.wish.again and status.judge_validation(one) is False):
                 task.progress.note(f"another upload of it made {plan.named(one)}, which is used")
                 task.log.write(slot_log.CREATED, pickle=one.id, filename=one.filename)
                 return one.id

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.tournament import status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -66,4 +65,4 @@ def find(api: Tournament, identity: str, known: Collection[str], *, sleep: Calla
 
 
 def _newest(pickle: UploadedPickle | None, known: Collection[str]) -> Trigger | None:
-    return next((run for run in status.newest(pickle.triggers if pickle else ()) if run.id not in known), None)
+    return next((run for run in (pickle.runs if pickle else ()) if run.id not in known), None)

@@ -201,12 +201,13 @@ def of(
     return SlotLog(path_of(slot.id), clock, sha256=sha256, spare=spare)
 
 
-def read(path: Path) -> Sequence[LogEntry]:
-    """Return the lines of a log (of a large one, its end); half a line that a killed writer left is skipped."""
+def read(path: Path, *, most: int = _READ_BYTES) -> Sequence[LogEntry]:
+    """Return the lines in the last bytes of a log; half a line, as a killed writer leaves it, is skipped."""
     try:
         with untrusted.open_file(path, most=sys.maxsize) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _READ_BYTES))
-            lines = file.read(_READ_BYTES).splitlines()
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(0, size - most))
+            lines = file.read(min(size, most)).splitlines()
     except (OSError, errors.ArtifactError):
         return ()
     return tuple(entry for line in lines if (entry := _read_line(line)) is not None)

@@ -16,7 +16,6 @@ from builder.build import artifact
 from builder.net import download
 from builder.text import one_line
 from builder.tournament import status as standing
-from builder.upload import checks
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ def validated(
         progress,
         patience,
         what="validation",
-        view=lambda pickle: _View(pickle.validation, standing.newest(pickle.triggers)[:1], checks.is_good(pickle)),
+        view=lambda pickle: _View(pickle.validation, pickle.runs[:1], standing.judge_validation(pickle)),
         record=record,
     )
 

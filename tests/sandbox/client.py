@@ -1,4 +1,4 @@
-"""A plain client of the stand-in for its own tests: each request on a connection of its own, nothing retried."""
+"""A plain client of the sandbox for its own tests: each request on a connection of its own, nothing retried."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Response:
 
 
 class Client:
-    """Asks a stand-in; ``token`` is the name of one, or None to send none."""
+    """Asks a sandbox; ``token`` is the name of one, or None to send none."""
 
     def __init__(self, sandbox: Sandbox, token: str | None = world.FULL) -> None:
         self._sandbox = sandbox

@@ -1,4 +1,4 @@
-"""A stand-in for each test, and a plain way to ask it."""
+"""A sandbox for each test, and a plain way to ask it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def sandbox(data: live.Live, words: Words) -> Iterator[server.Sandbox]:
-    """A stand-in by which everything that was stored passes."""
+    """A sandbox by which everything that was stored passes."""
     with server.start(data=data, state=world.default_world(words)) as made:
         yield made
 
@@ -63,7 +63,7 @@ def enough_data() -> Iterator[live.Live]:
 
 @pytest.fixture
 def judging_sandbox(look_alikes: str, enough_data: live.Live, words: Words) -> Iterator[server.Sandbox]:
-    """A stand-in that really runs what is registered, and leaves nothing on the engine."""
+    """A sandbox that really runs what is registered, and leaves nothing on the engine."""
     judge = runner.Runner(registry=look_alikes, data=enough_data)
     with server.start(judge=judge, data=enough_data, state=world.default_world(words)) as made:
         yield made

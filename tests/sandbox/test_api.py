@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ ASSIGN = "assignPickleToModel"
 
 @pytest.fixture
 def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.Tournament]:
-    """Ask the stand-in in this process, with the token of full scopes."""
+    """Ask the sandbox in this process, with the token of full scopes."""
     token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
     patience = api.ApiPolicy(attempts=2, first=0.0, longest=10.0)
     with contextlib.ExitStack() as undo:
@@ -56,6 +57,35 @@ def test_nor_is_it_shown_of_an_answer_of_another_shape(
     with pytest.raises(errors.ApiError, match="no data, but") as caught:
         asked.account()
     assert secret[:4] not in str(caught.value)
+
+
+# ---- answers of a server that is damaged, or another
+
+
+_STRANGE = {
+    "nested": faults.status(200, b"[" * 100_000),
+    "unending": faults.status(200, gzip.compress(bytes(1 << 20)), Content_Encoding="gzip"),
+    "not gzip": faults.status(200, b"{}", Content_Encoding="gzip"),
+}
+
+
+@pytest.mark.parametrize("action", _STRANGE.values(), ids=_STRANGE)
+def test_a_strange_answer_is_an_error_of_the_network_and_a_change_is_in_doubt(
+    sandbox: server.Sandbox,
+    asked: tournament.Tournament,
+    monkeypatch: pytest.MonkeyPatch,
+    action: faults.Action,
+) -> None:
+    monkeypatch.setattr(api, "_MOST_BYTES", 1 << 16)
+    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    sandbox.faults.add("account", action, times=9)
+    with pytest.raises(errors.NetworkError, match="the account's slots"):
+        asked.account()
+    sandbox.faults.add("updatePickleLabel", faults.applied(action), times=9)
+    with pytest.raises(errors.UnansweredError, match="it may have been done") as caught:
+        asked.set_label(pickle.id, "mine")
+    assert caught.value.sent
+    assert pickle.label == "mine"
 
 
 # ---- what is the token's fault
@@ -91,7 +121,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 )
 def test_what_is_a_fault_of_the_token_is(sandbox: server.Sandbox, asked: tournament.Tournament, said: str) -> None:
     sandbox.faults.add("account", faults.errors(said))
-    with pytest.raises(errors.TokenError, match="will not do"):
+    with pytest.raises(errors.TokenError, match="is refused"):
         asked.account()
 
 

@@ -312,7 +312,7 @@ def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -
     [diagnostics] = ask.data("query($id: ID) { diagnostics(id: $id) { status } }", id=found["diagnosticsId"])
     assert diagnostics["status"] == found["diagnosticsStatus"] == sandbox.state.words.diagnostics
     said = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=made["id"])
-    assert said[0]["message"] == "this stand-in computes no diagnostics"
+    assert said[0]["message"] == "this sandbox computes no diagnostics"
     hooked = sandbox.state.slot("hooked")
     ask.data("mutation($m: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: null) }", m=hooked.id)
     ask.upload("hooked")

@@ -1,4 +1,4 @@
-"""``ref: default`` and what the tournament says of images, against the stand-in and a registry of the test's own."""
+"""``ref: default`` and what the tournament says of images, against the sandbox and a registry of the test's own."""
 
 from __future__ import annotations
 

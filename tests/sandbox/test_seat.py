@@ -652,7 +652,7 @@ def test_a_revoked_token_is_told_so_everywhere(seat: Seat, monkeypatch: pytest.M
     use(seat.sandbox, monkeypatch, "revoked")
     for verb in (["models"], ["status"], ["pickles"], ["credentials"], ["logs", "fresh"], ["disable", "fresh"]):
         code, _, err = seat(*verb)
-        assert (code, "will not do" in err) == (4, True)
+        assert (code, "is refused" in err) == (4, True)
         assert "python -m builder credentials" not in err, "which says no more than this"
 
 

@@ -1,4 +1,4 @@
-"""``doctor`` against the stand-in: a line for each thing, exit 1 when one is to be mended, and nothing is changed."""
+"""``doctor`` against the sandbox: a line for each thing, exit 1 when one is to be mended, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_setting_that_nothing_can_be_asked_with(
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authority.pem")
     _, lines = look()
     assert "api" in wrong(lines)
-    assert "mend or unset SSL_CERT_FILE" in lines["api"]["text"]
+    assert "fix or unset SSL_CERT_FILE" in lines["api"]["text"]
 
 
 def test_a_clock_that_is_off(look: Callable[..., Any], sandbox: server.Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""``why``: a pickle that failed at the stand-in is run again here, in its image; takes the engine."""
+"""``why``: a pickle that failed at the sandbox is run again here, in its image; takes the engine."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ PLENTY = put_storage.TransferPolicy(attempts=10_000, first=0.0, silent=0.05, tot
 
 @dataclasses.dataclass(kw_only=True)
 class Upload:
-    """An upload of ``BODY`` to a stand-in, from one authorisation to the next."""
+    """An upload of ``BODY`` to a sandbox, from one authorisation to the next."""
 
     sandbox: server.Sandbox
     ask: client.Client

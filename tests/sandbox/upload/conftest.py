@@ -37,14 +37,14 @@ def images() -> Iterator[str]:
 
 @pytest.fixture
 def project(tmp_path: Path, sandbox: server.Sandbox, images: str, monkeypatch: pytest.MonkeyPatch) -> uploads.Project:
-    """A project, and the stand-in; nothing was recorded on this computer yet."""
+    """A project, and the sandbox; nothing was recorded on this computer yet."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     return uploads.make(tmp_path / "project", sandbox, images)
 
 
 @pytest.fixture
 def ask(sandbox: server.Sandbox, waits: list[float]) -> Iterator[Asking]:
-    """Ask the stand-in, or another address, in this process; what was waited is noted instead."""
+    """Ask the sandbox, or another address, in this process; what was waited is noted instead."""
     token = sandbox.state.token("full")
     held = settings.Token(public_id=token.public_id, secret=token.secret_key, source="the test")
     with contextlib.ExitStack() as undo:

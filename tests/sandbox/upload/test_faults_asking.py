@@ -216,7 +216,7 @@ def test_row_7_what_came_is_said(project: Project, match: str, action: faults.Ac
     check_nothing_registered(project)
 
 
-@pytest.mark.parametrize(("token", "said"), [("revoked", "will not do"), ("read only", "lacks the scope")])
+@pytest.mark.parametrize(("token", "said"), [("revoked", "is refused"), ("read only", "lacks the scope")])
 def test_row_8_a_token_that_will_not_do(project: Project, token: str, said: str) -> None:
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "fresh", "--yes", token=token)
     assert code == 4
@@ -246,7 +246,7 @@ def test_row_30_a_certificate_that_is_not_trusted(project: Project, tmp_path: Pa
 def test_row_30_an_environment_that_will_not_do_is_named(project: Project, name: str, value: str) -> None:
     code, _, err = project.upload(NUMERAI_API_URL="https://api-tournament.example/", **{name: value, "NO_PROXY": ""})
     assert code == 2
-    assert f"mend or unset {name}" in err
+    assert f"fix or unset {name}" in err
     assert "hidden" not in err
 
 

@@ -222,7 +222,7 @@ def test_a_thread_is_left_behind_by_nothing(project: Project, ask: Asking) -> No
     project.sandbox.faults.add("PUT", faults.status(503), times=None)
     with pytest.raises(errors.NetworkError):
         _send(project, ask, quick())
-    # The stand-in's own serve one connection each.
+    # The sandbox's own serve one connection each.
     left = [one for one in threading.enumerate() if one not in before and not _serves(one)]
     assert left == []
 

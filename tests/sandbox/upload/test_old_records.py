@@ -27,7 +27,7 @@ CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "t
 
 
 def put(project: Project, case: str, **ids: str) -> None:
-    """Put a case's files in place; what is this stand-in's, this project's, or given replaces what was recorded."""
+    """Put a case's files in place, with the ids of this sandbox and project, and those given, for the recorded ones."""
     recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
     state = project.sandbox.state
     (version,) = [one for one in state.data_versions if one.default]
@@ -54,7 +54,7 @@ def image(project: Project) -> str:
 
 
 def registered(project: Project, slot: str = "running", *, assign: bool = False) -> Pickle:
-    """Have the stand-in know the record that a case's upload registered, with its bytes."""
+    """Have the sandbox know the record that a case's upload registered, with its bytes."""
     record = project.sandbox.state.add_pickle(
         project.slot(slot), f"0f0f0f0f-small-{project.sha256[:12]}.pkl", assign=assign
     )

@@ -1,4 +1,4 @@
-"""The whole way for real: pin, pickle, validate, upload, against the stand-in that runs pickles on the engine."""
+"""The whole way for real: pin, pickle, validate, upload, against the sandbox that runs pickles on the engine."""
 
 from __future__ import annotations
 

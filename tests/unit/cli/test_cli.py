@@ -125,6 +125,7 @@ def test_a_command_imports_no_other() -> None:
         (("trigger", "slot", "--wait", "nan"), "invalid value for '--wait': "),
         (("trigger", "slot", "--wait", "-1"), "invalid value for '--wait': "),
         (("trigger", "slot", "--wait", "604801"), "invalid value for '--wait': "),
+        (("sandbox", "--port", "65536"), "invalid value for '--port': "),
         (("bundle",), "missing command; see `numerai-builder bundle --help`"),
         ((), "missing command; see `numerai-builder --help`"),
         (("pickle", "--\x1b[2J"), "no such option: --\\x1b[2J"),
@@ -233,6 +234,8 @@ def test_each_error_has_its_exit_code_and_one_message(
         (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
         (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
+        (("sandbox", "--env-file", "Makefile"), 2, "Makefile: exists, and would be removed at the end"),
+        (("sandbox", "--env-file", "absent/env"), 2, "absent: is not a folder; create it"),
     ],
     ids=str,
 )
@@ -258,6 +261,16 @@ def test_an_engine_that_is_not_there_is_one_message_and_3(project: Path) -> None
     assert f"DOCKER_HOST=unix://{project}/no.sock does not answer: [Errno 2] No such file or directory; start it" in err
     assert len(err.splitlines()) == 1
     assert not (project / "dist").exists()
+
+
+def test_a_folder_that_was_removed_is_no_bug(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert call("status") == 2
+    assert said(capsys) == ("", "error: the current folder no longer exists; change to another, then run this again\n")
 
 
 def test_a_bug_is_written_to_a_file_and_shown_in_one_line(

@@ -76,6 +76,13 @@ def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str
     return shown.decode(), out
 
 
+def test_an_error_needs_no_library_to_be_printed() -> None:
+    program = "import sys\nsys.modules |= dict.fromkeys(('rich', 'typer'))\nfrom builder.cli import main\n"
+    shown, _ = on_terminal(program + "assert main.main(['status']) == 2")
+    assert shown.startswith("error: this command needs packages that are not installed")
+    assert "Traceback" not in shown
+
+
 def plain(text: str) -> str:
     """Return a text without its colours and cursor movements."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)

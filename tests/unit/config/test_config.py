@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builder import errors
@@ -174,7 +174,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         [
             (
                 "FILE:3: image.ref: ghcr.io/Numerai/predict:1 has upper case in its repository; "
-                "lower case, digits, and single . _ - / between them are needed"
+                "expected lower case, digits, and single . _ - / between them"
             )
         ],
     ),
@@ -717,6 +717,7 @@ VALUES = st.recursive(
 )
 
 
+@example(data={"name": "fuzz", "bundle": "\0"})
 @given(data=st.dictionaries(st.sampled_from(KEYS.split(", ")), VALUES))
 @settings(max_examples=40)
 def test_whatever_the_values_only_a_config_error_comes(

@@ -219,8 +219,8 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
             "bundle.url: an address with a user or a password in it is a secret",
         ),
         ("https://sesame-open-up@example.org/x", "bundle.url: an address with a user or a password in it is a secret"),
-        ("https://example.org:port/x?sesame-open-up", "bundle.url: this is no address"),
-        ("https://[sesame-open-up/x", "bundle.url: this is no address"),
+        ("https://example.org:port/x?sesame-open-up", "bundle.url: this is not an address"),
+        ("https://[sesame-open-up/x", "bundle.url: this is not an address"),
         ("https://example.org/a b", "bundle.url: an address has no spaces"),
         ("file://other/x.bundle.zip", "bundle.url: a file: address names a file of this computer"),
         ("file:", "bundle.url: this names no file"),
@@ -230,7 +230,7 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
         ("absent.bundle.zip", "does not exist; name a NAME.bundle.zip"),
         ("folder", "is a folder; name a NAME.bundle.zip"),
         ("a.yaml", "is not a .zip; name a NAME.bundle.zip"),
-        ("", "bundle.url: this is no address"),
+        ("", "bundle.url: this is not an address"),
     ],
 )
 def test_an_address_that_will_not_do_is_told_without_its_secret(tmp_path: Path, url: str, says: str) -> None:

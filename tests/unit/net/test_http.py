@@ -17,6 +17,7 @@ _DATE = "Tue, 10 Mar 2026 12:00:00 GMT"
         ("Tue, 10 Mar 2026 12:00:30 -0000", 30.0),
         ("Tue, 10 Mar 2026 11:00:00 GMT", 0.0),
         ("soon", 0.0),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", 0.0),
         ("", 0.0),
     ],
 )
@@ -24,8 +25,9 @@ def test_a_date_is_one_of_the_servers_own_clock(asked: str, seconds: float) -> N
     assert http.retry_after({"retry-after": asked, "date": _DATE}) == seconds
 
 
-def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait() -> None:
-    assert http.retry_after({"retry-after": _DATE}) == 0.0
+@pytest.mark.parametrize("date", ["", "soon", "Wed, 21 Oct 2015 07:28:00 +99999999999999999999"])
+def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait(date: str) -> None:
+    assert http.retry_after({"retry-after": _DATE, "date": date}) == 0.0
 
 
 @pytest.mark.parametrize(

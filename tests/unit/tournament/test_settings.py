@@ -99,7 +99,7 @@ def test_half_a_token_is_not_made_whole_by_another_place(half: str, tmp_path: Pa
         ({settings.PUBLIC: PUBLIC}, "NUMERAI_SECRET_KEY is not"),
         ({settings.SECRET: SECRET}, "NUMERAI_PUBLIC_ID is not"),
         ({settings.COMBINED: SECRET}, "is not a token; expected Token PUBLIC$SECRET"),
-        ({**HALVES, settings.SECRET: f"'{SECRET}'"}, "the secret key cannot be one"),
+        ({**HALVES, settings.SECRET: f"'{SECRET}'"}, "the secret key is invalid"),
         ({**HALVES, settings.SECRET: f"{SECRET} "}, ""),
         ({settings.API: "http://api.example.org"}, "expected an https address"),
         ({settings.API: f"https://user:{SECRET}@example.org"}, "expected an https address"),

@@ -42,7 +42,7 @@ def test_an_account_without_slots_is_told_how_to_make_one() -> None:
     [
         ("alpha_1", None),
         ("a" * 20, None),
-        ("a" * 21, "21 characters; 20 at most"),
+        ("a" * 21, "21 characters; expected at most 20"),
         ("", "lower-case letters"),
         ("Alpha", "lower-case letters"),
         ("al pha", "lower-case letters"),

@@ -66,7 +66,7 @@ def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
     old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
     new = seats.trigger("success", id="new", inserted_at=LATER)
     assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is SlotState.GOOD
-    assert status.newest((old, new)) == [new, old]
+    assert seats.pickle(triggers=(old, new)).runs == [new, old]
 
 
 def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:

@@ -319,3 +319,17 @@ def test_a_journal_of_an_old_version_that_is_uploading_is_left_to_it(tmp_path: P
     old_records.move(tmp_path, [SLOT])
     assert [entry.step for entry in slot_log.of(SLOT).entries] == ["planned"]
     assert list(folder.iterdir()) == []
+
+
+def test_a_journal_takes_no_place_of_older_lines_of_a_large_log(tmp_path: Path) -> None:
+    folder = tmp_path / "dist" / "mlp"
+    folder.mkdir(parents=True)
+    line = {"format": 1, "at": "1", "step": "planned", "slot_id": "s1", "sha256": SHA}
+    (folder / "journal-0-x.jsonl").write_text(json.dumps(line))
+    log = slot_log.of(SLOT)
+    padding = LogEntry(at="2", step="unknown status", facts={"status": "x" * (1 << 20)})
+    log.path.write_bytes(LogEntry(at="2", step="assigning", facts={}).line() + b"\n" + padding.line())
+    old_records.move(tmp_path, [SLOT])
+    steps = [entry.step for entry in slot_log.read(log.path, most=1 << 22)]
+    assert steps == ["planned", "assigning", "unknown status"]
+    assert log.path.stat().st_mode & 0o777 == 0o600
