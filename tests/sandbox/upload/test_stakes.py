@@ -44,8 +44,11 @@ def add_stake(project: Project, match: str, name: str = "fresh") -> None:
 # ---- trigger
 
 
-@pytest.mark.parametrize("typed", ["\n", "y\n", ""], ids=["enter", "y", "end"])
-@pytest.mark.parametrize("closed", [False, True], ids=["round open", "no round"])
+@pytest.mark.parametrize(
+    ("typed", "closed"),
+    [("\n", False), ("y\n", False), ("", False), ("\n", True)],
+    ids=["enter", "y", "end", "enter, no round"],
+)
 def test_trigger_asks_about_the_stake_of_another_slot(
     project: Project, shared: Pickle, typed: str, *, closed: bool
 ) -> None:
