@@ -51,7 +51,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
         came = "no activation" if name is None else f"activation {show(name)}, which is not a name"
         return [f"{came}; {_valid()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
-    found = _faults(name, constants)
+    found = faults(name, constants)
     if found:
         return found
     return Activation(name=name, constants={key: value for key, value in constants.items() if is_number(value)})
@@ -60,11 +60,6 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
 def as_data(activation: Activation) -> dict[str, object]:
     """Return the entry of ``layers`` that reads back as this activation."""
     return {"activation": activation.name, **activation.constants}
-
-
-def faults(activation: Activation) -> list[str]:
-    """Return all that is wrong with an activation made in Python, each as text without its place."""
-    return _faults(activation.name, activation.constants)
 
 
 def is_bounded(activation: Activation) -> bool:
@@ -81,7 +76,8 @@ def _plain(value: Any) -> Any:
     return float(value) if is_number(value) else value
 
 
-def _faults(name: str, constants: Mapping[str, object]) -> list[str]:
+def faults(name: str, constants: Mapping[str, object]) -> list[str]:
+    """Return all that is wrong with the name and constants of an activation, each as text without its place."""
     definition = ACTIVATIONS.get(name)
     if definition is None:
         near = nearest(name, ACTIVATIONS)

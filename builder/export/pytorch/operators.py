@@ -36,7 +36,7 @@ def _activation(name: str) -> Callable[[Graph, Call], Value]:
 def _activate(graph: Graph, call: Call, name: str, value: Value | None = None, **constants: float) -> Value:
     value = value or call.given["self"]
     activation = activations.Activation(name=name, constants=constants)
-    wrong = activations.faults(activation)
+    wrong = activations.faults(name, activation.constants)
     if wrong:
         call.refuse(f"has constants out of range ({'; '.join(wrong)})")
     place = graph.nodes.activate(value.place, activation)
