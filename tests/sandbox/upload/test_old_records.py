@@ -22,17 +22,26 @@ if TYPE_CHECKING:
     from builder.sandbox.state import Pickle
     from tests.support.uploads import Project
 
+BUNDLE = "04e087b35e72ac20b7479d91865e5e0fc1bbb04b40542edc85ae2c488bbd165a"  # the hash of the bundle in format 1
 DATA = Path(__file__).resolve().parents[2] / "data" / "uploads_0_1"
 CREATE, ASSIGN, TRIGGER = "createComputePickleUpload", "assignPickleToModel", "triggerComputePickleUpload"
 
 
 def put(project: Project, case: str, **ids: str) -> None:
     """Put a case's files in place, with this sandbox's ids, and those that are given, for the recorded ones."""
-    recorded: dict[str, str] = json.loads((DATA / case / "ids.json").read_text())
+    recorded: dict[str, str] = {"bundle": BUNDLE, **json.loads((DATA / case / "ids.json").read_text())}
     state = project.sandbox.state
     (version,) = [one for one in state.data_versions if one.default]
     slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
-    now = {"sha256": project.sha256, "data_version": version.id, "image": image(project), **slots, **ids}
+    bundle = json.loads((project.folder / "manifest.json").read_bytes())["bundle"]["hash"]
+    now = {
+        "bundle": bundle,
+        "sha256": project.sha256,
+        "data_version": version.id,
+        "image": image(project),
+        **slots,
+        **ids,
+    }
     for path in (DATA / case).glob("*/**/*"):
         if path.is_dir():
             continue
