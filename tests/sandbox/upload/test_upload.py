@@ -227,7 +227,7 @@ def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code", "said"),
-    [("theirs", 2, "the name is taken"), ("x" * 21, 2, "20 at most"), ("no spaces", 2, "lower-case letters")],
+    [("theirs", 2, "the name is taken"), ("x" * 21, 2, "at most 20"), ("no spaces", 2, "lower-case letters")],
 )
 def test_a_new_name_that_will_not_do(project: Project, name: str, code: int, said: str) -> None:
     found, _, err = project.upload("--create", slot=name)
