@@ -72,7 +72,7 @@ def name_fault(name: str) -> str | None:
         return None
     if len(name) > LONGEST_NAME:
         return f"has {len(name)} characters; {LONGEST_NAME} at most are taken"
-    return "will not do; lower-case letters, digits and _ are taken, 1 to 20 of them"
+    return "is invalid; expected 1 to 20 lower-case letters, digits and _"
 
 
 def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
