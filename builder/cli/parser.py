@@ -195,6 +195,7 @@ def _usage_error(error: Any, path: str) -> errors.UsageError:
         path = context.command_path
         terminal.put(sys.stderr, f"{context.get_usage()}\n")
     message = error.format_message().rstrip(".")
+    message = message.replace("Input should be ", "expected ").replace("Value error, ", "")  # pydantic's own words
     message = message[:1].lower() + message[1:]
     more = f"`{path} --help`"
     return errors.UsageError(f"{message} See {more}" if message.endswith("?") else f"{message}; see {more}")
