@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 import builder
 from builder import errors
@@ -110,11 +110,30 @@ def load(name: str) -> TyperCommand:
     requirements.check(requirements.BASE if name.startswith("bundle ") else requirements.ALL)
     module = importlib.import_module(f"builder.cli.{name.replace(' ', '_').replace('-', '_')}")
     alone = _new_app(add_completion=False)
-    alone.command(name, help=next(commands[name] for commands in _COMMANDS.values() if name in commands))(module.run)
+    text = next(commands[name] for commands in _COMMANDS.values() if name in commands)
+    alone.command(name, cls=_Command, help=text)(module.run)
     return cast("TyperCommand", typer.main.get_command(alone))  # as of every app with one command
 
 
-class _LazyCommand(TyperCommand):
+def _hide_flag_types(params: list[Any]) -> list[Any]:
+    """Have help show no type of an option that takes no value; typer shows ``<bool>``, as if it took one."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _hide_flag_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _hide_flag_types(super().get_params(ctx))
+
+
+class _LazyCommand(_Command):
     """What ``--help`` and the search for a near name see of a command; one that is called is imported."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -127,7 +146,7 @@ class _LazyCommand(TyperCommand):
 
 def _new_app(**settings: Any) -> typer.Typer:
     return typer.Typer(
-        pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, **settings
+        cls=_Group, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}, **settings
     )
 
 
@@ -161,7 +180,10 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - as typer calls it
 
 
 def _take_version(
-    *, version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_print_version)] = False
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Take the options of the program itself."""
 
@@ -173,6 +195,7 @@ def _usage_error(error: Any, path: str) -> errors.UsageError:
         path = context.command_path
         terminal.put(sys.stderr, f"{context.get_usage()}\n")
     message = error.format_message().rstrip(".")
+    message = message.replace("Input should be ", "expected ").replace("Value error, ", "")  # pydantic's own words
     message = message[:1].lower() + message[1:]
     more = f"`{path} --help`"
     return errors.UsageError(f"{message} See {more}" if message.endswith("?") else f"{message}; see {more}")

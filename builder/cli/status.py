@@ -78,7 +78,13 @@ def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | 
         )
         for one in found
     ]
-    terminal.print_table(rows)
+    if terminal.fits(rows):
+        terminal.print_table(rows)
+        return
+    terminal.print_table([row[:-1] for row in rows])
+    for one in found:  # each whole, to be copied
+        if one.todo:
+            print(f"  {_todo(one)}")
 
 
 def _todo(one: standing.SlotStatus) -> str:

@@ -49,12 +49,12 @@ class _TerminalProgress:
         )
 
     def step(self, text: str, /) -> None:
+        if not text:
+            self._live.stop()  # draws the line once more, before it is taken away
+            return
         self._text, self._amount, self._since = text, "", time.monotonic()
-        if text:
-            self._live.start()
-            self._live.refresh()
-        else:
-            self._live.stop()
+        self._live.start()
+        self._live.refresh()
 
     def amount(self, done: int, total: int | None, /) -> None:
         from rich.filesize import decimal  # noqa: PLC0415 - a person watches
@@ -154,16 +154,24 @@ def print_list(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     widths = {name: max(map(len, cells)) for name, *cells in zip(head, head, *rows, strict=True)}
     for name in _LEFT_OUT:  # those that tell little, until the others have room to be read
-        least = sum(2 + (size if key in _WHOLE else min(size, _LEAST_CELL)) for key, size in widths.items())
-        if least > _width():
+        if 2 + _least(widths) > _width():
             widths.pop(name, None)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for name in widths:
-        table.add_column(Text(name, no_wrap=True, overflow="ellipsis"), no_wrap=name in _WHOLE)
+    for name, size in widths.items():
+        table.add_column(
+            Text(name, no_wrap=True, overflow="ellipsis"),
+            no_wrap=name in _WHOLE,
+            min_width=min(size, _LEAST_CELL),
+        )
     for row in rows:
         cells = [cell for name, cell in zip(head, row, strict=True) if name in widths]
         table.add_row(*(Text(escape(cell), _STYLES.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in cells))
-    _print(table, indent=2)
+    _print(table, indent=2, least=_least(widths))
+
+
+def _least(widths: dict[str, int]) -> int:
+    """Return the width below which a list is not cut: its lines then go on in the next line of the terminal."""
+    return sum(2 + (size if name in _WHOLE else min(size, _LEAST_CELL)) for name, size in widths.items())
 
 
 def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
@@ -179,8 +187,13 @@ def print_table(rows: Sequence[Sequence[str]], *, indent: int = 2) -> None:
     _print(table, indent=indent)
 
 
-def _print(table: Table, *, indent: int) -> None:
-    console = _console(sys.stdout, width=_width() - indent)
+def fits(rows: Sequence[Sequence[str]], *, indent: int = 2) -> bool:
+    """Tell whether each row of a table takes one line of the terminal."""
+    return indent + sum(2 + max(map(len, cells)) for cells in zip(*rows, strict=True)) - 2 <= _width()
+
+
+def _print(table: Table, *, indent: int, least: int = 0) -> None:
+    console = _console(sys.stdout, width=max(_width() - indent, least))
     with console.capture() as printed:
         console.print(table)
     for line in printed.get().splitlines():

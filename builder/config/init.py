@@ -152,7 +152,7 @@ def _relative(bundle: Path, configs: Path) -> str:
 
 def _check_target(target: Path, *, force: bool) -> None:
     if os.path.lexists(target) and not (target.is_file() and force):
-        forced = "pass --force to write it again, or --name for another"
+        forced = "pass --force (make: FORCE=1) to write it again, or --name (make: NAME=...) for another"
         cure = forced if target.is_file() else "it is not a plain file: move it away, or pass --name for another"
         raise errors.RefusedError(f"{target}: is there already and is not replaced; {cure}")
 

@@ -238,6 +238,10 @@ def test_what_the_official_client_uploads_is_waiting(
     official = numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
     made = official.model_upload(str(path), model_id=seat.sandbox.state.slot("fresh").id)
     assert f"-> python -m builder assign fresh {made}" in seat.good("status")
+    with monkeypatch.context() as narrow:
+        narrow.setattr("sys.stdout.isatty", lambda: True)
+        narrow.setenv("COLUMNS", "60")
+        assert f"  -> python -m builder assign fresh {made}" in seat.good("status").splitlines()  # whole, to be copied
     running = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "earlier.pkl", assign=True)
     found = seat.data("status", "fresh")["slot"]
     assert (found["pickle"]["id"], found["state"], found["todo"]) == (running.id, "good", f"assign fresh {made}")

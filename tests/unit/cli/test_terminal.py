@@ -251,6 +251,9 @@ def test_a_list_fits_the_terminal_and_keeps_ids_whole(
         assert all(len(line) <= columns for line in lines)
         assert IDENTITY in lines[1]
         assert ("…" in lines[1]) is (columns < 200)
+    monkeypatch.setenv("COLUMNS", "40")  # too narrow: the terminal breaks the lines, and nothing is left out
+    terminal.print_list(HEAD, [ROW])
+    assert re.search(rf"^  {IDENTITY}  a{{7,}}…  vali", plain(capsys.readouterr().out), re.MULTILINE)
 
 
 def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
