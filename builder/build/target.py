@@ -93,7 +93,7 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
         changed.append(str(chosen.config.file))
     if lock := locking.has_moved(chosen.config, made.manifest):
         changed.append(f"{lock} (its pin)")
-    if bundle != made.manifest.bundle.hash:
+    if bundle != made.manifest.bundle.hash and not _was_converted(source.folder, made.manifest.bundle.hash):
         changed.append(source.said)
     if changed:
         again = commands.with_config("pickle", chosen.config.file)
@@ -101,6 +101,13 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
             f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `{again}` to build it again"
         )
     return made
+
+
+def _was_converted(bundle: Path, before: str) -> bool:
+    """Tell whether a bundle is one of this hash, brought from format 1 to the present one."""
+    from builder.bundle.storage import convert, read  # noqa: PLC0415 - numpy, for what hardly ever is
+
+    return read.read(bundle).trained.get(convert.CONVERTED_FROM) == before
 
 
 def find_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,24 @@ def replace_array(path: Path, name: str, array: NDArray[Any]) -> None:
     """Put another array in place of one, or beside the others; the checksum is right."""
     tensors.write(path, {**safetensors.numpy.load_file(path), name: array})
     seal(path)
+
+
+def npy(array: Any) -> bytes:
+    """Return an array as a member of an ``.npz``, in which format 1 has its arrays."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+def downgrade(folder: Path) -> Path:
+    """Make a bundle of format 1 of one of format 2."""
+    for name in ("arrays", "golden"):
+        path = folder / f"{name}.safetensors"
+        arrays = safetensors.numpy.load_file(path)
+        pack(folder / f"{name}.npz", {f"{key}.npy": npy(array) for key, array in arrays.items()})
+        path.unlink()
+    edit_json(folder, lambda data: data.update(format=1) or data.pop("checksums"))
+    return folder
 
 
 def seal(path: Path) -> None:

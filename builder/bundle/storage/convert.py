@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+CONVERTED_FROM = "converted_from"
+"""The key of ``trained`` with the hash of the bundle of format 1: what was built from that stays good."""
+
 # What zipfile, and numpy's parser of an array's header, raise on damaged bytes.
 _DAMAGE = (*archive.DAMAGE, TypeError, SyntaxError, RecursionError, tokenize.TokenError)
 
@@ -98,7 +101,10 @@ def _rewrite(source: Path, made: Path) -> None:
     made.mkdir()
     for name, arrays in contents.items():
         tensors.write(made / name, arrays)
-    (made / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT}))
+    trained = data.get("trained", {})
+    if isinstance(trained, dict):
+        trained = {**trained, CONVERTED_FROM: files.content_hash(source, files.NAMES_1)}
+    (made / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT, "trained": trained}))
     for name in beside:
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, made / name)

@@ -39,15 +39,15 @@ _EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za
 _CHUNK = 1 << 20
 
 
-def content_hash(folder: Path) -> str:
-    """Return the sha256 of the names and bytes of the bundle's files, in hexadecimal.
+def content_hash(folder: Path, names: tuple[str, ...] = NAMES) -> str:
+    """Return the sha256 of the names and bytes of the bundle's files, in hexadecimal; ``names`` as of :func:`check`.
 
     Raises:
         errors.BundleError: The folder does not hold exactly the files of a bundle, or one cannot be read.
     """
-    extra = check(folder)
+    extra = check(folder, names)
     total = hashlib.sha256()
-    for name in (*NAMES, *extra):
+    for name in (*names, *extra):
         path = folder / name
         try:
             one, size = _hash_file(path)

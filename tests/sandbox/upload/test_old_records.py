@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from builder import schema
+from builder.bundle.storage import files
 from builder.sandbox import faults, runs
+from tests.support import bundles
 
 if TYPE_CHECKING:
     from builder.sandbox.state import Pickle
@@ -68,6 +71,30 @@ def check_moved(project: Project) -> None:
     """Nothing of the old version is left beside the pickle."""
     left = {path.name for path in project.folder.rglob("*")}
     assert left <= {"model.pkl", "manifest.json", "validation.json", "receipt.json"}
+
+
+def test_goes_on_once_the_bundle_is_converted(project: Project) -> None:
+    bundle = project.root / "configs" / "bundles" / "small"
+    bundles.downgrade(bundle)
+    path = project.folder / "manifest.json"
+    recorded = json.loads(path.read_bytes())
+    recorded["bundle"]["hash"] = files.content_hash(bundle, files.NAMES_1)
+    path.write_bytes(schema.canonical_json(recorded))
+    before, record = project.running(), registered(project)
+    put(project, "registered", before=before.id, record=record.id, stored=record.filename)
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 2
+    assert "is a bundle of format 1" in err
+    assert project.run("bundle", "convert", str(bundle))[0] == 0
+    assert project.upload("--no-compare", slot="running")[0] == 0
+    assert project.slot("running").pickle_id == record.id
+    assert (project.sandbox.requests.count(CREATE), project.sandbox.requests.count("PUT")) == (0, 0)
+    (bundle / files.JSON).write_bytes(
+        (bundle / files.JSON).read_bytes().replace(b'"converted_from":"', b'"converted_from":"0')
+    )
+    code, _, err = project.upload("--no-compare", slot="running")
+    assert code == 2
+    assert "changed since it was made" in err
 
 
 @pytest.mark.parametrize("slot", ["running", "fresh"])

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder import errors
+from builder import errors, schema
 from builder.bundle.storage import archive, convert, files, read, store, write
 from tests.support import bundles, custom
 from tests.support.command import call, said
@@ -33,24 +33,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def npy(array: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=True)
-    return stream.getvalue()
-
-
-def pack(path: Path, arrays: dict[str, Any], **options: Any) -> None:
-    bundles.pack(path, {f"{name}.npy": npy(array) for name, array in arrays.items()}, **options)
-
-
-def downgrade(folder: Path) -> Path:
-    """Make a bundle of format 1 of one of format 2."""
-    for name in ("arrays", "golden"):
-        path = folder / f"{name}.safetensors"
-        pack(folder / f"{name}.npz", safetensors.numpy.load_file(path))
-        path.unlink()
-    bundles.edit_json(folder, lambda data: data.update(format=1) or data.pop("checksums"))
+def note_conversion(folder: Path, before: str) -> Path:
+    """Have a bundle say that it was converted from one of this hash."""
+    path = folder / files.JSON
+    data = json.loads(path.read_bytes())
+    path.write_bytes(schema.canonical_json(data | {"trained": data["trained"] | {"converted_from": before}}) + b"\n")
     return folder
+
+
+@pytest.fixture
+def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return what the example of format 1 becomes."""
+    folder = shutil.copytree(NEW, tmp_path_factory.mktemp("expected") / "mlp")
+    return note_conversion(folder, files.content_hash(OLD, files.NAMES_1))
 
 
 @pytest.fixture
@@ -66,30 +61,30 @@ def cache(tmp_path: Path) -> Path:
 # ---- converted
 
 
-def test_the_example_of_format_1_becomes_that_of_format_2(old: Path, cache: Path) -> None:
+def test_the_example_of_format_1_becomes_that_of_format_2(old: Path, new: Path, cache: Path) -> None:
     before = contents(old)
     assert convert.convert(old, old.with_name("new"), cache)
-    assert contents(old.with_name("new")) == contents(NEW)
+    assert contents(old.with_name("new")) == contents(new)
     assert contents(old) == before
     assert convert.convert(old, old, cache), "in its place"
-    assert contents(old) == contents(NEW)
+    assert contents(old) == contents(new)
     assert not convert.convert(old, old, cache), "once"
-    assert contents(old) == contents(NEW)
+    assert contents(old) == contents(new)
     assert sorted(path.name for path in old.parent.iterdir()) == ["cache", "mine", "new"]
     assert list((cache / "bundles").iterdir()) == []
 
 
-def test_a_zip_becomes_the_zip_that_export_writes(old: Path, cache: Path) -> None:
+def test_a_zip_becomes_the_zip_that_export_writes(old: Path, new: Path, cache: Path) -> None:
     one = old.with_name("one.bundle.zip")
     with zipfile.ZipFile(one, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, raw in contents(old).items():
             packed.writestr(name, raw)
     stream = io.BytesIO()
-    archive.pack(NEW, stream)
+    archive.pack(new, stream)
     assert convert.convert(one, old.with_name("two.bundle.zip"), cache)
     assert old.with_name("two.bundle.zip").read_bytes() == stream.getvalue()
     assert convert.convert(one, old.with_name("folder"), cache)
-    assert contents(old.with_name("folder")) == contents(NEW)
+    assert contents(old.with_name("folder")) == contents(new)
     assert convert.convert(one, one, cache)
     assert one.read_bytes() == stream.getvalue()
     assert not convert.convert(one, one, cache)
@@ -99,16 +94,22 @@ def test_code_and_files_and_names_are_kept(tmp_path: Path, cache: Path) -> None:
     made = custom.bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
     write.write(tmp_path / "new", made)
     write.write(tmp_path / "old", made)
-    assert convert.convert(downgrade(tmp_path / "old"), tmp_path / "old", cache)
-    assert contents(tmp_path / "old") == contents(tmp_path / "new")
+    before = files.content_hash(bundles.downgrade(tmp_path / "old"), files.NAMES_1)
+    assert convert.convert(tmp_path / "old", tmp_path / "old", cache)
+    assert contents(tmp_path / "old") == contents(note_conversion(tmp_path / "new", before))
 
 
-def test_other_layouts_of_the_same_numbers_are_converted(old: Path, cache: Path) -> None:
+def test_other_layouts_of_the_same_numbers_are_converted(old: Path, new: Path, cache: Path) -> None:
     with np.load(old / "arrays.npz") as stored:
         arrays = {name: np.asfortranarray(array.astype(">f8")) for name, array in stored.items()}
-    pack(old / "arrays.npz", arrays, compression=zipfile.ZIP_DEFLATED)
+    bundles.pack(
+        old / "arrays.npz",
+        {f"{name}.npy": bundles.npy(one) for name, one in arrays.items()},
+        compression=zipfile.ZIP_DEFLATED,
+    )
+    before = files.content_hash(old, files.NAMES_1)
     convert.convert(old, old, cache)
-    assert contents(old) == contents(NEW)
+    assert contents(old) == contents(note_conversion(new, before))
 
 
 # ---- refused
@@ -145,7 +146,7 @@ def link(folder: Path) -> None:
 
 def duplicate(folder: Path) -> None:
     with zipfile.ZipFile(folder / "arrays.npz", "a") as packed, pytest.warns(UserWarning, match="Duplicate"):
-        packed.writestr("w0.npy", npy(np.zeros((50, 64))))
+        packed.writestr("w0.npy", bundles.npy(np.zeros((50, 64))))
 
 
 def flip(folder: Path) -> None:
@@ -164,27 +165,39 @@ def claim(folder: Path) -> None:
     path.write_bytes(bytes(raw))
 
 
-HUGE = npy(np.zeros((50, 64))).replace(b"(50, 64), }                    ", b"(1048576, 1048576), }          ")
+HUGE = bundles.npy(np.zeros((50, 64))).replace(b"(50, 64), }                    ", b"(1048576, 1048576), }          ")
 assert b"(1048576, 1048576)" in HUGE
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "objects": (members(lambda packed: packed.update({"w0.npy": npy(np.array([{}]))})), "arrays.npz: w0: is damaged"),
-    "strings": (members(lambda packed: packed.update({"w0.npy": npy(np.array(["a"]))})), "arrays.npz: w0: is not an"),
+    "objects": (
+        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.array([{}]))})),
+        "arrays.npz: w0: is damaged",
+    ),
+    "strings": (
+        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.array(["a"]))})),
+        "arrays.npz: w0: is not an",
+    ),
     "text": (members(lambda packed: packed.update({"w0.npy": b"no array"})), "arrays.npz: w0: is not an array"),
     "4 TB": (members(lambda packed: packed.update({"w0.npy": HUGE})), "arrays.npz: w0: is damaged"),
     "cut": (members(lambda packed: packed.update({"w0.npy": packed["w0.npy"][:-9]})), "arrays.npz: w0: is damaged"),
     "another": (members(lambda packed: packed.update({"x.npy": packed["w0.npy"]})), 'arrays.npz: "x": not declared'),
     "missing": (members(lambda packed: packed.pop("w0.npy")), "arrays.npz: w0: missing"),
     "another type": (
-        members(lambda packed: packed.update({"w0.npy": npy(np.ones((50, 64), "f4"))})),
+        members(lambda packed: packed.update({"w0.npy": bundles.npy(np.ones((50, 64), "f4"))})),
         "npz: w0: is float",
     ),
-    "NaN": (members(lambda packed: packed.update({"b0.npy": npy(np.full(64, np.nan))})), "arrays.npz: b0: nan at [0]"),
+    "NaN": (
+        members(lambda packed: packed.update({"b0.npy": bundles.npy(np.full(64, np.nan))})),
+        "arrays.npz: b0: nan at [0]",
+    ),
     "twice": (duplicate, "arrays.npz: w0: there twice"),
     "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
     "3 GB": (claim, "arrays.npz: claims 3,2"),
     "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
     "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
-    "not a zip": (lambda folder: (folder / "arrays.npz").write_bytes(npy(np.ones(3))), "arrays.npz: is damaged"),
+    "not a zip": (
+        lambda folder: (folder / "arrays.npz").write_bytes(bundles.npy(np.ones(3))),
+        "arrays.npz: is damaged",
+    ),
     "no JSON": (lambda folder: (folder / "bundle.json").write_text("{"), "bundle.json: line 1, column 2"),
     "format": (lambda folder: bundles.edit_json(folder, lambda data: data.update(format=7)), "bundle.json: format: 7"),
     "key": (lambda folder: bundles.edit_json(folder, lambda data: data.update(x=7)), "bundle.json: x: unknown key"),
@@ -216,20 +229,22 @@ def test_whatever_is_damaged_is_a_fault_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[float, int]], cut: float
 ) -> None:
     old = tmp_path_factory.mktemp("fuzz") / "mlp"
-    downgrade(bundles.written(old))
+    bundles.downgrade(bundles.written(old))
     raw = bytearray((old / name).read_bytes())
     for place, octet in edits:
         raw[int(place * (len(raw) - 1))] = octet
     (old / name).write_bytes(bytes(raw[: round(cut * len(raw))]))
+    before = files.content_hash(old, files.NAMES_1)
     try:
         convert.convert(old, old, old.parent / "cache")
     except errors.BundleError:
         return
-    bundles.assert_same(read.read(old), bundles.bundle())
+    made = bundles.bundle()
+    bundles.assert_same(read.read(old), dataclasses.replace(made, trained={**made.trained, "converted_from": before}))
 
 
 def test_format_1_is_refused_with_the_command_that_converts_it(
-    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     one = tmp_path / "one.bundle.zip"
@@ -256,11 +271,11 @@ def test_exporting_a_model_again_replaces_its_bundle_of_format_1(old: Path, tmp_
 
 
 def test_the_command_prints_what_configs_need(
-    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    old: Path, new: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     one = tmp_path / "one.bundle.zip"
-    digest = files.content_hash(NEW)
+    digest = files.content_hash(new)
     assert call("bundle", "convert", str(old), str(one)) == 0
     out, err = said(capsys)
     sha256 = files.hash_content(one)[0]
