@@ -473,7 +473,7 @@ class _Refused(str):
 
 
 def _integer(digits: str) -> int | _Refused:
-    return int(digits) if len(digits) <= _DIGITS else _Refused(digits)
+    return int(digits) if len(digits.lstrip("-")) <= _DIGITS else _Refused(digits)
 
 
 def _decimal(digits: str) -> float | _Refused:
@@ -524,7 +524,7 @@ def _value_problem(value: object) -> str:
         return f"{value if len(value) <= 20 else value[:17] + '...'} is not a finite number; expected a number"
     if isinstance(value, str):
         return "" if _is_encodable(value) else "the text has half a surrogate pair; expected text"
-    if isinstance(value, int) and abs(value) >= 10 ** (_DIGITS - 1):
+    if isinstance(value, int) and abs(value) >= 10**_DIGITS:
         return f"{show(value)} is invalid; expected a finite number"
     if isinstance(value, bool | int | float | None):
         return ""

@@ -48,6 +48,11 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Run more processes than there are cores: half of the time the suites wait for an engine or a server."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process; such files, which take long, come before what fits in anywhere."""
@@ -69,8 +74,11 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds of each pause before a request was sent again in this process, where none is really made."""
+    from builder.upload import assign, register, runs
+
     pauses: list[float] = []
-    monkeypatch.setattr(tenacity.nap, "time", types.SimpleNamespace(sleep=pauses.append))
+    for module in (tenacity.nap, assign, register, runs):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(sleep=pauses.append))
     return pauses
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
-import time
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
@@ -94,7 +93,7 @@ def _begin(
         errors.UnansweredError: The answer was lost, and no new run is listed.
     """
     try:
-        return runs.order(api, pickle, slot.id if slot else None, validation=validation, sleep=time.sleep)
+        return runs.order(api, pickle, slot.id if slot else None, validation=validation)
     except KeyboardInterrupt as stopped:
         stopped.add_note(
             f"whether a run was begun is not known: `python -m builder logs {pickle.id}` names the newest; look before "

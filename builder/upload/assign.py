@@ -19,7 +19,7 @@ from builder.tournament.slots import match_slot
 from builder.upload import slot_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from builder.progress import Progress
     from builder.tournament import Slot, Tournament
@@ -41,9 +41,7 @@ class NotGivenBackError(errors.ApiError):
     """The slot could not be given back what it ran: what was written down of that is the way back."""
 
 
-def assign_and_read_back(
-    api: Tournament, slot: Slot, pickle: str | None, progress: Progress, *, sleep: Callable[[float], None] = time.sleep
-) -> Slot:
+def assign_and_read_back(api: Tournament, slot: Slot, pickle: str | None, progress: Progress) -> Slot:
     """Have a slot run a pickle (None: none), and read it back.
 
     Args:
@@ -51,7 +49,6 @@ def assign_and_read_back(
         slot: The slot as it was read before: what it runs there is what it gets back when this fails.
         pickle: Id of a pickle.
         progress: Told when the slot is given back.
-        sleep: Waits.
 
     Returns:
         The slot as it is now.
@@ -62,7 +59,7 @@ def assign_and_read_back(
         errors.NetworkError: The same, for want of an answer.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
     """
-    with changed(api, slot, pickle, progress, slot_log.of(slot, api.now), sleep=sleep) as now:
+    with changed(api, slot, pickle, progress, slot_log.of(slot, api.now)) as now:
         return now
 
 
@@ -73,8 +70,6 @@ def changed(
     pickle: str | None,
     progress: Progress,
     log: SlotLog,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Slot]:
     """Have a slot run a pickle, and keep to that only if what is done meanwhile holds too.
 
@@ -84,15 +79,15 @@ def changed(
     log.write(slot_log.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
     try:
         _check_answer(_order(api, slot.id, pickle), slot, pickle)
-        yield _read_back(api, slot, pickle, sleep)
+        yield _read_back(api, slot, pickle)
     except errors.BuilderError as error:
         with interrupts.held_back():
             late = isinstance(error, errors.UnansweredError) and error.sent
-            give_back(api, slot, progress, log, because=str(error), late=late, sleep=sleep)
+            give_back(api, slot, progress, log, because=str(error), late=late)
         raise with_message(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
     except BaseException as error:  # Ctrl-C above all
         with interrupts.held_back():
-            give_back(api, slot, progress, log, because="it was interrupted", late=True, sleep=sleep)
+            give_back(api, slot, progress, log, because="it was interrupted", late=True)
         error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
         raise
 
@@ -140,7 +135,6 @@ def give_back(
     *,
     because: str,
     late: bool = False,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Have a slot run again what it ran when it was read.
 
@@ -152,7 +146,6 @@ def give_back(
         because: What went wrong, for the message where this does too.
         late: An order without an answer may yet take effect, so that this one is given though the slot still runs
             what it ran.
-        sleep: Waits.
 
     Raises:
         NotGivenBackError: It could not be; the message says how to do it by hand.
@@ -165,10 +158,10 @@ def give_back(
             if (late and not attempt) or identity(find(api, slot)) != before:
                 progress.note(f"giving {slot.name} back what it ran before: wait for that")
                 _order(api, slot.id, before)
-                _read_back(api, slot, before, sleep)
+                _read_back(api, slot, before)
         except errors.NetworkError as error:
             last = error
-            sleep(_PAUSES[attempt + 1])
+            time.sleep(_PAUSES[attempt + 1])
         else:
             with contextlib.suppress(errors.ArtifactError):  # it is done, and the log merely knows less
                 log.write(slot_log.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
@@ -229,9 +222,9 @@ def _check_answer(answer: str, slot: Slot, pickle: str | None) -> None:
         raise _WrongError(f"{slot.name}: asked to run {pickle or 'no pickle'}, the API answers {answer[:100]!r}")
 
 
-def _read_back(api: Tournament, slot: Slot, pickle: str | None, sleep: Callable[[float], None]) -> Slot:
+def _read_back(api: Tournament, slot: Slot, pickle: str | None) -> Slot:
     for pause in _PAUSES:
-        sleep(pause)
+        time.sleep(pause)
         now = find(api, slot)
         if identity(now) == pickle and (now.pickle is None or not now.pickle.slots or slot.id in now.pickle.slots):
             return now

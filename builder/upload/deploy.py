@@ -6,7 +6,6 @@ Each step is safe to run again: what is there already is found at the tournament
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -69,7 +68,6 @@ def deploy(
     spare: BinaryIO,
     patience: waiting.PollPolicy,
     terms: storage.TransferPolicy | None = None,
-    sleep: Callable[[float], None] = time.sleep,
 ) -> Done:
     """Do all of it; a pickle that the tournament finds bad is how it may end too.
 
@@ -80,7 +78,6 @@ def deploy(
         spare: What :func:`builder.upload.slot_log.reserved` yields.
         patience: How patient the validation and the run are waited for.
         terms: How patient sending the bytes is.
-        sleep: Waits, everywhere else.
 
     Raises:
         errors.NetworkError: Something did not answer, or answered wrongly; running again goes on. Where the slot's
@@ -98,7 +95,6 @@ def deploy(
         progress=progress,
         terms=terms or storage.TransferPolicy(),
         patience=patience,
-        sleep=sleep,
     )
     _write_plan(task)
     try:
@@ -182,7 +178,7 @@ def _assign(task: UploadTask, pickle: UploadedPickle) -> _Placed:
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
-        with assign.changed(task.api, slot, pickle.id, task.progress, task.log, sleep=task.sleep) as now:
+        with assign.changed(task.api, slot, pickle.id, task.progress, task.log) as now:
             task.log.write(slot_log.ASSIGNED, before=assign.identity(slot), pickle=pickle.id)
             written = _write_receipt(task, now.pickle or pickle)
     except BaseException:
@@ -251,7 +247,7 @@ def _take_back(task: UploadTask, placed: _Placed, because: str) -> Slot:
             if placed.is_left(now):
                 receipt.remove(task.plan.wish.made.folder, placed.slot.id, placed.pickle.id)
                 return now
-        assign.give_back(task.api, placed.before, task.progress, task.log, because=because, sleep=task.sleep)
+        assign.give_back(task.api, placed.before, task.progress, task.log, because=because)
         receipt.remove(task.plan.wish.made.folder, placed.slot.id, placed.pickle.id)
         address = slot_log.webhook_before(task.log.entries, placed.pickle.id)
         if address:
@@ -284,7 +280,7 @@ def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
         return None
     if last.step == slot_log.TRIGGERED:
         return last.text("trigger")
-    run = runs.find(task.api, pickle.id, set(last.text("known").split()), sleep=task.sleep)
+    run = runs.find(task.api, pickle.id, set(last.text("known").split()))
     if run:
         task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)
     return run.id if run else None
@@ -300,7 +296,7 @@ def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     pickle = task.api.pickle(pickle.id) or pickle
     task.log.write(slot_log.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(run.id for run in pickle.triggers)))
     task.progress.step("having the tournament run it")
-    run = runs.order(task.api, pickle, slot.id, sleep=task.sleep)
+    run = runs.order(task.api, pickle, slot.id)
     if run is None:
         raise errors.UnansweredError(
             f"the run that was begun is not listed yet: `python -m builder status {slot.name}` shows its runs",

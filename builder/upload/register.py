@@ -7,6 +7,7 @@ Uploads of one pickle to several slots take turns here, and share the record.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from builder.tournament import status
 from builder.upload import checks, plan, slot_log, storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Collection, Sequence
 
     from builder.progress import Progress
     from builder.tournament import FileAuth, Slot, Tournament, UploadedPickle
@@ -42,7 +43,6 @@ class UploadTask:
         log: The slot's log, for this pickle.
         terms: How patient sending the bytes is.
         patience: How patient the validation and the run are waited for.
-        sleep: Waits, everywhere else.
     """
 
     plan: UploadPlan
@@ -52,7 +52,6 @@ class UploadTask:
     progress: Progress
     terms: storage.TransferPolicy
     patience: PollPolicy
-    sleep: Callable[[float], None]
 
     @property
     def sha256(self) -> str:
@@ -184,7 +183,7 @@ def _create(task: UploadTask, filename: str) -> str:
             if found is None:
                 pause = max(_LOOKS[attempt], error.after)
                 task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
-                task.sleep(pause)
+                time.sleep(pause)
                 continue
             made = found
         task.log.write(slot_log.CREATED, pickle=made, filename=filename)
@@ -206,7 +205,7 @@ def _not_registered(error: errors.UnansweredError, attempt: int, looked: int) ->
 def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None:
     """Return the id of the record with a stored name, if there is a new one for this image and data version."""
     for pause in _LOOKS:
-        task.sleep(pause)
+        time.sleep(pause)
         task.progress.step("looking whether it was registered")
         for one in task.api.pickles(task.slot.id):
             if filename and one.filename == filename and one.id not in known and _is_for(task, one):

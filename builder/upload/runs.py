@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from builder import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from builder.tournament import Tournament, Trigger, UploadedPickle
 
@@ -21,7 +22,6 @@ def order(
     slot_id: str | None,
     *,
     validation: bool = False,
-    sleep: Callable[[float], None],
 ) -> Trigger | None:
     """Have a pickle run now; return the new run, or None if it is not listed yet.
 
@@ -30,7 +30,6 @@ def order(
         pickle: As it was read before: a run that it does not list is the new one.
         slot_id: For which slot; None for each that runs it.
         validation: Begin its validation again.
-        sleep: Waits between looks.
 
     Raises:
         errors.UnansweredError: The answer was lost, and no new run is listed.
@@ -42,7 +41,7 @@ def order(
     except errors.UnansweredError as error:
         if not error.sent:
             raise
-        run = find(api, pickle.id, known, sleep=sleep)
+        run = find(api, pickle.id, known)
         if run is None:
             raise errors.UnansweredError(
                 error.what,
@@ -54,10 +53,10 @@ def order(
     return _newest(answer, known) or _newest(api.pickle(pickle.id), known)
 
 
-def find(api: Tournament, identity: str, known: Collection[str], *, sleep: Callable[[float], None]) -> Trigger | None:
+def find(api: Tournament, identity: str, known: Collection[str]) -> Trigger | None:
     """Return the newest run of a pickle that is not among the known ones; it is looked for several times."""
     for pause in _LOOKS:
-        sleep(pause)
+        time.sleep(pause)
         run = _newest(api.pickle(identity), known)
         if run is not None:
             return run

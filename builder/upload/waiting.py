@@ -40,14 +40,12 @@ class PollPolicy:
     Attributes:
         first: Before the second look; each further wait is half as long again, up to ``longest``.
         total: After this it is given up; what is waited for goes on at the tournament.
-        sleep: Waits.
         clock: Tells the time.
     """
 
     first: float = 2.0
     longest: float = 30.0
     total: float = 3_600.0
-    sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
 
@@ -252,7 +250,7 @@ def _watch(
                     f"tournament: {resume}; `python -m builder logs {identity}` shows more",
                     sent=True,
                 )
-            patience.sleep(min(wait, left))
+            time.sleep(min(wait, left))
             wait = min(1.5 * wait, patience.longest)
 
 

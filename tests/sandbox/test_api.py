@@ -180,7 +180,7 @@ def test_an_assignment_is_ordered_again_when_the_server_says(
     pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
     sandbox.faults.add(ASSIGN, faults.status(status, Retry_After=said))
     slot = next(one for one in asked.account().slots if one.name == "running")
-    assign.assign_and_read_back(asked, slot, pickle.id, Silent(), sleep=waits.append)
+    assign.assign_and_read_back(asked, slot, pickle.id, Silent())
     assert sandbox.state.slot("running").pickle_id == pickle.id
     assert max(waits) == waited
     assert sandbox.requests.count(ASSIGN) == 2
@@ -193,5 +193,5 @@ def test_what_is_not_assigned_is_said_by_the_slot_alone(
     sandbox.faults.add(ASSIGN, faults.html(502), times=None)
     slot = next(one for one in asked.account().slots if one.name == "running")
     with pytest.raises(errors.ApiError, match=r"HTTP 502, the server failed \(3 times\)\nrunning runs what") as caught:
-        assign.assign_and_read_back(asked, slot, pickle.id, Silent(), sleep=waits.append)
+        assign.assign_and_read_back(asked, slot, pickle.id, Silent())
     assert "may have been done" not in str(caught.value)

@@ -7,6 +7,7 @@ import datetime as dt
 import hashlib
 import json
 import time
+import types
 from typing import TYPE_CHECKING, Any
 
 import numerapi
@@ -372,7 +373,8 @@ def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
 
     seat.sandbox.faults.add("pickle", faults.changed(change), times=None)
     pauses: list[float] = []
-    patience = dataclasses.replace(waiting.PollPolicy(), sleep=pauses.append, clock=lambda: sum(pauses))
+    patience = dataclasses.replace(waiting.PollPolicy(), clock=lambda: sum(pauses))
+    monkeypatch.setattr(waiting, "time", types.SimpleNamespace(sleep=pauses.append))
     monkeypatch.setattr(waiting, "PollPolicy", lambda total: dataclasses.replace(patience, total=total))
     code, _, err = seat("trigger", "staked", "--yes", "--wait", "60")
     assert (code, sum(pauses)) == (4, 60)

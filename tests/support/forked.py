@@ -39,9 +39,20 @@ LOADED = (
     "typer._adapters",
     "yaml",
 )
-# Left out: what runs in images, what needs the frameworks, and the upload, which takes ``time.sleep`` when it is
-# imported: a test may have replaced it.
-PACKAGES = ("build", "bundle", "cli", "config", "engine", "image", "net", "registry", "tournament", "validate")
+# Left out: what runs in images, and what needs the frameworks.
+PACKAGES = (
+    "build",
+    "bundle",
+    "cli",
+    "config",
+    "engine",
+    "image",
+    "net",
+    "registry",
+    "tournament",
+    "upload",
+    "validate",
+)
 _PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 _SAME = ("LANG", "LC_ALL", "LC_CTYPE", "LD_PRELOAD", "LD_LIBRARY_PATH", "TZ")
 

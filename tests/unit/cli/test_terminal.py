@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -54,11 +55,13 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "TERM": "xterm-256color", **changes}
 
 
-def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str) -> tuple[str, str]:
+def on_terminal(
+    program: str, *arguments: str, columns: int = 80, start: type[subprocess.Popen[Any]] = forked.Popen, **changes: str
+) -> tuple[str, str]:
     """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(follower, (24, columns))
-    with forked.Popen(
+    with start(
         [sys.executable, "-c", program, *arguments],
         cwd=ROOT,
         env=environment(**changes),
@@ -78,7 +81,7 @@ def on_terminal(program: str, *arguments: str, columns: int = 80, **changes: str
 
 def test_an_error_needs_no_library_to_be_printed() -> None:
     program = "import sys\nsys.modules |= dict.fromkeys(('rich', 'typer'))\nfrom builder.cli import main\n"
-    shown, _ = on_terminal(program + "assert main.main(['status']) == 2")
+    shown, _ = on_terminal(program + "assert main.main(['status']) == 2", start=subprocess.Popen)
     assert shown.startswith("error: this command needs packages that are not installed")
     assert "Traceback" not in shown
 
