@@ -28,8 +28,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 TESTS = Path(__file__).resolve().parent
-# Their files have what is dear to make (a published image, a stand-in of the tournament), once a file.
-TOGETHER = ("engine", "sandbox", "system")
+SLOWEST_FIRST = ("system", "engine", "sandbox", "export", "inside", "unit")
 
 
 def pytest_configure() -> None:
@@ -53,14 +52,9 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process; such files, which take long, come before what fits in anywhere."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        if path.parts[0] in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(str(path)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
+    """Run what takes long before what fits in anywhere."""
+    items.sort(key=lambda item: SLOWEST_FIRST.index(item.path.relative_to(TESTS).parts[0]))
 
 
 @pytest.fixture(scope="session", autouse=True)
