@@ -85,7 +85,7 @@ type: .venv/.test ## check types
 
 test: lint type .venv/.torch ## everything: style, types, contracts, and all suites on a real engine
 	@sh requirements/run.sh engine YES
-	@$(VENV)pytest -n auto --dist loadfile --no-loadscope-reorder $(SUITES)
+	@$(VENV)pytest $(SUITES)
 
 bench: .venv/.bench ## measure, as ratios in one run
 	@sh requirements/run.sh engine YES

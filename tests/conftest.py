@@ -47,8 +47,11 @@ def pytest_configure() -> None:
             signal.signal(number, lambda *_: None)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Run more processes than there are cores: half of the time the suites wait for an engine or a server."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run more processes than there are cores, for suites wait half of the time; a named file runs in this process."""
+    if any(".py" in argument for argument in config.args):
+        config.option.dist = "no"
+        return 0
     return 2 * (os.cpu_count() or 1)
 
 
