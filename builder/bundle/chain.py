@@ -80,7 +80,7 @@ class Chain:
                 if part.is_index:
                     width = widths[_sources(entry, index)[0]]
                     most = np.iinfo(np.int32).max if width is None else width - 1
-                    cure = f"from 0 to {most:,} is needed: a place among the values that it takes"
+                    cure = f"expected from 0 to {most:,}: an index of the values that it takes"
                     found += bundle_header.bad_numbers(name, array, (array < 0) | (array > most), cure)
                 else:
                     found += _number_faults(name, part, array)
@@ -98,7 +98,7 @@ class Chain:
         return tuple(made)
 
     def _arrays(self, index: int) -> dict[str, Array]:
-        """Return the arrays of the node at an index by their names in the bundle; none if there is no such op."""
+        """Return the arrays of the node at an index by their names in the bundle; none if its op is unknown."""
         operator = nodes.definition_of(self.entries[index])
         return {array.key(self.prefix, index): array for array in operator.arrays} if operator else {}
 
@@ -144,7 +144,7 @@ class Chain:
         found = []
         if (one.dtype != "int32") if part.is_index else (not one.dtype.startswith("float")):
             needed = "int32" if part.is_index else "float32 or float64"
-            found.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; {needed} is needed"))
+            found.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; expected {needed}"))
         at: schema.Place = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
@@ -152,7 +152,7 @@ class Chain:
                 if part.shape == ("in", "out")
                 else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
             )
-            return [*found, schema.Problem(path=at, text=f"{one.shape}; {needed} is needed")]
+            return [*found, schema.Problem(path=at, text=f"{one.shape}; expected {needed}")]
         for dimension, count in zip(part.shape, one.shape, strict=True):
             wanted, said = known.get(dimension, (count, ""))
             if wanted == count:
@@ -166,7 +166,7 @@ class Chain:
                 found.append(schema.Problem(path=at, text=text))
             else:
                 needed = f"({wanted},)" if len(part.shape) == 1 else f"{wanted:,}"
-                found.append(schema.Problem(path=at, text=f"{one.shape} beside {said}; {needed} is needed"))
+                found.append(schema.Problem(path=at, text=f"{one.shape} beside {said}; expected {needed}"))
         return found
 
     def _unlike_faults(
@@ -218,7 +218,7 @@ def _number_faults(name: str, part: Array, array: bundle_model.Numbers) -> list[
         falls[1:] = np.diff(array, axis=0) < 0
         found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
     if part.is_share:
-        found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "a share, from 0 to 1, is needed")
+        found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "expected a share, from 0 to 1")
     if part.is_divisor:
         found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")
     return found

@@ -172,13 +172,13 @@ class BundleHeader(abc.ABC):
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
         if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
-            text = f"{inputs.shape}; (rows, {wanted}) is needed: a column for each feature, then each benchmark"
+            text = f"{inputs.shape}; expected (rows, {wanted}): a column for each feature, then each benchmark"
             found.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
-            text = f"{predictions.shape}; {inputs.shape[:1]} is needed: one for each row of the golden inputs"
+            text = f"{predictions.shape}; expected {inputs.shape[:1]}: one for each row of the golden inputs"
             found.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
-            text = f"{predictions.dtype}; float64 is needed: what the framework predicted, unrounded"
+            text = f"{predictions.dtype}; expected float64: what the framework predicted, unrounded"
             found.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
         return found
 
@@ -260,9 +260,7 @@ _TRACES = frozenset(
 def _trace_faults(key: str, value: object) -> list[schema.Problem]:
     """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
     if not (key.isprintable() and 0 < len(key) <= 200):
-        return [
-            schema.Problem(path=("trained", ascii(key)), text="not a key; 1 to 200 printable characters are needed")
-        ]
+        return [schema.Problem(path=("trained", ascii(key)), text="not a key; expected 1 to 200 printable characters")]
     if key.lower() in _TRACES:
         return [schema.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
     texts = value if isinstance(value, tuple) else (value,)

@@ -44,7 +44,7 @@ class Node:
         sources: The nodes that it takes; empty: the one before.
 
     Raises:
-        TypeError: There is no such operator, or it has other arrays or options, or no activation.
+        TypeError: The operator is unknown, or has other arrays or options, or no activation.
     """
 
     op: str

@@ -91,7 +91,7 @@ def name_faults(
 
 
 def definition_of(entry: Mapping[str, object]) -> OperatorDefinition | None:
-    """Return the operator of an entry; None if there is no such one."""
+    """Return the operator of an entry; None if it is unknown."""
     name = entry.get("op", _DENSE)
     return OPERATORS.get(name) if isinstance(name, str) else None
 
@@ -133,7 +133,7 @@ def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple
             continue
         came = "missing" if value is None else show(value)
         needed = "true or false" if isinstance(kind, bool) else f"a number from {kind.least:g} to {kind.most:g}"
-        found.append(f"{operator.name}: {key}: {came}; {needed} is needed")
+        found.append(f"{operator.name}: {key}: {came}; expected {needed}")
     return options, found
 
 
@@ -150,7 +150,7 @@ def _source_faults(sources: object, index: int, operator: OperatorDefinition) ->
     bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < index]
     if bad:
         last = f"from -1 to {index - 1}: a node before it, or -1 for the inputs" if index else "-1: the inputs"
-        return [f"from: {show(bad[0])}; {last} is needed"]
+        return [f"from: {show(bad[0])}; expected {last}"]
     return []
 
 

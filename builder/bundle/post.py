@@ -81,7 +81,7 @@ def _check(step: Step) -> None:
     given = [option for option in one_of if getattr(step, option) is not None]
     if one_of and len(given) != 1:
         came = " and ".join(given) if given else "no columns"
-        raise ValueError(f"{came} stand here; one of {', '.join(one_of)} is needed")
+        raise ValueError(f"{came} stand here; expected one of {', '.join(one_of)}")
     for option, entry in definition["options"].items():
         names = getattr(step, option) if entry["type"] in _LISTS else None
         twice = [name for name, count in Counter(names or ()).items() if count > 1]
@@ -89,7 +89,7 @@ def _check(step: Step) -> None:
             raise ValueError(f"{option} has {listed(twice)} more than once; leave one of each")
         other = [name for name in names or () if name in _OTHER_COLUMNS or name.startswith("target")]
         if other:
-            raise ValueError(f"{listed(other)} cannot be neutralised to; {option} are needed")
+            raise ValueError(f"{listed(other)} cannot be neutralised to; expected {option}")
     if isinstance(definition["range"], list):
         (low, least), (high, most) = ((option, getattr(step, option)) for option in definition["range"])
         if not least < most:
@@ -138,7 +138,7 @@ def step(name: str, **options: object) -> Step:
     """Return a step with these options and the defaults of the others: ``step("rank", scope="frame")``.
 
     Raises:
-        ValueError: There is no such step or option, or a value is invalid.
+        ValueError: The step or an option is unknown, or a value is invalid.
     """
     data = {key: list(value) if isinstance(value, tuple) else value for key, value in options.items()}
     parsed = schema.parse(Steps, {"post": [{name: data}]})

@@ -114,7 +114,7 @@ def find_program(name: str, package: str, progress: Progress) -> str:
     """
     program = shutil.which(name, path=search_path())
     if program is None and is_root() and read_release().has_apt:
-        install_packages([package], log=paths.cache_folder() / f"{package}.log", progress=progress)
+        install_packages([package], log=paths.cache_folder() / "apt.log", progress=progress)
         program = shutil.which(name, path=search_path())
     if program is None:
         raise errors.EngineError(f"{name} is missing: install it (the package {package} of Debian and Ubuntu)")

@@ -24,7 +24,7 @@ def path_of(path: Any) -> Path:
     """Return where the bundle goes."""
     if not isinstance(path, (str, os.PathLike)) or not str(path):
         raise errors.ExportError(
-            f"export: path={path!r}: the path of the bundle is needed: NAME.bundle.zip, or a folder"
+            f"export: path={path!r}; expected the path of the bundle: NAME.bundle.zip, or a folder"
         )
     return Path(path)
 
@@ -32,7 +32,7 @@ def path_of(path: Any) -> Path:
 def names_of(option: str, value: Any) -> tuple[str, ...]:
     """Return names of columns that are said as a list."""
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(f"export: {option}={_short(value)}: a list of the names of columns is needed")
+        raise errors.ExportError(f"export: {option}={_short(value)}; expected a list of the names of columns")
     names = list(value)
     bad = [name for name in names if not isinstance(name, str)]
     if bad:
@@ -53,7 +53,7 @@ def eras_of(value: Any) -> tuple[str, ...]:
         return ()
     if isinstance(value, (str, bytes, Mapping)) or not _is_iterable(value):
         raise errors.ExportError(
-            f"export: eras={_short(value)}: a list of the eras it was trained on is needed, such as frame['era']"
+            f"export: eras={_short(value)}; expected a list of the eras it was trained on, such as frame['era']"
         )
     names = map(str, value)
     return tuple(sorted(names) if isinstance(value, (set, frozenset)) else dict.fromkeys(names))
@@ -62,7 +62,7 @@ def eras_of(value: Any) -> tuple[str, ...]:
 def target_of(value: Any) -> str | None:
     """Return what a model was trained to predict."""
     if value is not None and not isinstance(value, str):
-        raise errors.ExportError(f"export: target={_short(value)}: the name of one column is needed")
+        raise errors.ExportError(f"export: target={_short(value)}; expected the name of one column")
     return None if value is None else str(value)
 
 
@@ -71,7 +71,7 @@ def neutralization_of(value: Any) -> dict[str, Any] | None:
     if value is None or isinstance(value, Mapping):
         return plain(value) if value else None
     raise errors.ExportError(
-        f'export: neutralize={_short(value)}: what to neutralise to is needed: {{"features": [...]}}, with '
+        f'export: neutralize={_short(value)}; expected what to neutralise to: {{"features": [...]}}, with '
         '"proportion" and "scope" as in a config'
     )
 
@@ -81,7 +81,7 @@ def steps_of(value: Any) -> list[dict[str, Any]] | None:
     if value is None:
         return None
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(f'export: post={_short(value)}: a list of steps is needed, such as [{{"rank": {{}}}}]')
+        raise errors.ExportError(f'export: post={_short(value)}; expected a list of steps, such as [{{"rank": {{}}}}]')
     steps = list(value)
     bad = [step for step in steps if not isinstance(step, Mapping)]
     if bad:
@@ -99,7 +99,7 @@ def imputation_of(value: Any, columns: tuple[str, ...]) -> Array:
         numbers = np.asarray(np.nan)
     if numbers.shape not in ((), (len(columns),)) or not np.isfinite(numbers).all():
         raise errors.ExportError(
-            f"export: imputation={_short(value)}: one finite number is needed, or a list of {len(columns):,}, one for "
+            f"export: imputation={_short(value)}; expected one finite number, or a list of {len(columns):,}, one for "
             f"each input in their order ({columns[0]} first)"
         )
     return np.broadcast_to(numbers, (len(columns),)).copy()

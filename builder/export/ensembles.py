@@ -138,7 +138,7 @@ def _members(model: Any, options: Options) -> list[_Member]:
     bad = [name for name in names if not (name.isprintable() and 0 < len(name) <= 100)]
     if bad:
         raise errors.ExportError(
-            f"export: the member's name {bad[0][:100]!r} cannot be kept; 1 to 100 printable characters are needed"
+            f"export: the member's name {bad[0][:100]!r} cannot be kept; expected 1 to 100 printable characters"
         )
     said = _own_columns(options.member_features, names)
     members = []
@@ -185,7 +185,7 @@ def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = Fal
             raise errors.ExportError(f"export: {option} names {foreign[0]}, which is no member; {hint}")
         absent = [name for name in names if name not in told]
         if absent and not optional:
-            raise errors.ExportError(f"export: {option} lacks {listed(absent)}; one for each member is needed")
+            raise errors.ExportError(f"export: {option} lacks {listed(absent)}; expected one for each member")
         return [told.get(name) for name in names]
     if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return [value] * len(names)
@@ -207,7 +207,7 @@ def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
         fits = False
     if not fits:
         raise errors.ExportError(
-            f"export: weights: {weight!r} for member {name}; a number that is not 0 is needed: leave out a member that "
+            f"export: weights: {weight!r} for member {name}; expected a number that is not 0: leave out a member that "
             "counts for nothing"
         )
     for option, word, kind in (
@@ -312,7 +312,7 @@ def _predict(found: converted.Translated, inputs: Array, imputation: Array) -> A
     if values.shape != (len(inputs),) or not np.isfinite(values).all():
         raise errors.ExportError(
             f"export: a member predicts {len(values):,} values for {len(inputs):,} rows of the sample, "
-            f"{int((~np.isfinite(values)).sum()):,} of them not finite; one finite number a row is needed"
+            f"{int((~np.isfinite(values)).sum()):,} of them not finite; expected one finite number a row"
         )
     return values
 

@@ -287,7 +287,7 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
         ) from error
     if inputs.ndim != 2 or inputs.shape[1] != len(columns) or not len(inputs):
         raise errors.ExportError(
-            f"export: the sample is {inputs.shape}; (rows, {len(columns):,}) is needed, with at least one row"
+            f"export: the sample is {inputs.shape}; expected (rows, {len(columns):,}), with at least one row"
         )
     if np.isinf(inputs).any():
         raise errors.ExportError("export: the sample has infinite values; a missing value is NaN")
@@ -342,7 +342,7 @@ def _with_imputation(found: converted.Translated, given: converted.Given) -> Cal
         if predicted.shape != (len(inputs),) or not np.isfinite(predicted).all():
             raise errors.ExportError(
                 f"export: for {len(inputs):,} rows of the sample the model predicts {predicted.shape} values, "
-                f"{int((~np.isfinite(predicted)).sum()):,} of them not finite; one finite number a row is needed"
+                f"{int((~np.isfinite(predicted)).sum()):,} of them not finite; expected one finite number a row"
             )
         return predicted
 

@@ -78,7 +78,7 @@ class LockedModel:
 
     Attributes:
         image: The image's digest.
-        bundle: schema.Sha256 of the bundle's files.
+        bundle: Hash of the bundle's files.
         pickle: Hash of the pickle.
     """
 

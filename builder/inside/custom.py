@@ -169,7 +169,7 @@ def parameters(function: Any) -> list[str]:
     if wrong or len(taken) not in (1, 2):
         raise CustomCodeError(
             f"{MAIN}: what load returned takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
-            "(live_features) or (live_features, live_benchmark_models): one or two plain parameters are needed"
+            "(live_features) or (live_features, live_benchmark_models): expected one or two plain parameters"
         )
     return list(taken)
 

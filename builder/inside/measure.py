@@ -105,7 +105,7 @@ def call(predict: Any, live_features: pd.DataFrame, live_benchmark_models: pd.Da
     given = (live_features, live_benchmark_models)[: len(inspect.signature(predict).parameters)]
     predicted = predict(*given)
     if not isinstance(predicted, pd.DataFrame):
-        raise ValueError(f"predict returned {type(predicted).__name__}; a DataFrame with one column is needed")  # noqa: TRY004
+        raise ValueError(f"predict returned {type(predicted).__name__}; expected a DataFrame with one column")  # noqa: TRY004
     if len(predicted) != len(live_features) or not predicted.index.isin(live_features.index).all():
         raise ValueError(
             f"predict returned {len(predicted)} rows for {len(live_features)} of live_features, or other ids"

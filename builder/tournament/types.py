@@ -296,7 +296,7 @@ class LogLine:
 
 
 def read_time(text: str) -> dt.datetime | None:
-    """Return a time of the API; in UTC, as one without a zone is. None for what is no time."""
+    """Return a time of the API; in UTC, as one without a zone is. None for what is not a time."""
     try:
         time = dt.datetime.fromisoformat(text)
         return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)

@@ -35,23 +35,26 @@ def exported(folder: Path, model: Any = MODEL, **changes: Any) -> Any:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"features": "feature_0"}, "features='feature_0': a list of the names of columns is needed"),
-        ({"features": 5}, "features=5: a list of the names"),
+        ({"features": "feature_0"}, "features='feature_0'; expected a list of the names of columns"),
+        ({"features": 5}, "features=5; expected a list of the names"),
         ({"features": ["feature_0", 1]}, "features: 1 is no name of a column; they are text"),
-        ({"benchmark": 3}, "benchmark=3: a list of the names"),
-        ({"imputation": [1, 2]}, "imputation=[1, 2]: one finite number is needed, or a list of 3, one for each input"),
-        ({"imputation": "median"}, "imputation='median': one finite number"),
-        ({"imputation": {"feature_0": 1}}, "imputation={'feature_0': 1}: one finite number"),
-        ({"imputation": np.nan}, "imputation=nan: one finite number"),
-        ({"neutralize": "medium"}, "neutralize='medium': what to neutralise to is needed: {\"features\": [...]}"),
-        ({"neutralize": ["feature_0", "feature_1"]}, "neutralize=['feature_0', 'feature_1']: what to neutralise to"),
-        ({"neutralize": True}, "neutralize=True: what to neutralise to"),
-        ({"post": "rank"}, "post='rank': a list of steps is needed, such as [{\"rank\": {}}]"),
-        ({"post": {"rank": {}}}, "post={'rank': {}}: a list of steps"),
+        ({"benchmark": 3}, "benchmark=3; expected a list of the names"),
+        ({"imputation": [1, 2]}, "imputation=[1, 2]; expected one finite number, or a list of 3, one for each input"),
+        ({"imputation": "median"}, "imputation='median'; expected one finite number"),
+        ({"imputation": {"feature_0": 1}}, "imputation={'feature_0': 1}; expected one finite number"),
+        ({"imputation": np.nan}, "imputation=nan; expected one finite number"),
+        ({"neutralize": "medium"}, "neutralize='medium'; expected what to neutralise to: {\"features\": [...]}"),
+        (
+            {"neutralize": ["feature_0", "feature_1"]},
+            "neutralize=['feature_0', 'feature_1']; expected what to neutralise to",
+        ),
+        ({"neutralize": True}, "neutralize=True; expected what to neutralise to"),
+        ({"post": "rank"}, "post='rank'; expected a list of steps, such as [{\"rank\": {}}]"),
+        ({"post": {"rank": {}}}, "post={'rank': {}}; expected a list of steps"),
         ({"post": ["rank"]}, "post: 'rank': a step is a mapping of its name to its options"),
-        ({"eras": "0001"}, "eras='0001': a list of the eras it was trained on is needed"),
-        ({"eras": 5}, "eras=5: a list of the eras"),
-        ({"target": ["target", "target_2"]}, "target=['target', 'target_2']: the name of one column is needed"),
+        ({"eras": "0001"}, "eras='0001'; expected a list of the eras it was trained on"),
+        ({"eras": 5}, "eras=5; expected a list of the eras"),
+        ({"target": ["target", "target_2"]}, "target=['target', 'target_2']; expected the name of one column"),
         (
             {"sample": pd.concat([X, X], axis=1)},
             "the sample has feature_0, feature_1, feature_2 more than once; each input",
@@ -109,7 +112,7 @@ def test_eras_of_a_set_are_in_one_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [None, 3, ""])
 def test_a_path_that_is_none_is_told(path: Any) -> None:
-    with pytest.raises(errors.ExportError, match="the path of the bundle is needed"):
+    with pytest.raises(errors.ExportError, match="expected the path of the bundle"):
         export(MODEL, path, sample=X)
 
 
@@ -135,9 +138,9 @@ def test_what_numpy_and_pandas_give_is_taken(tmp_path: Path) -> None:
 def test_one_list_of_names_is_for_all_members(tmp_path: Path) -> None:
     made = exported(tmp_path, PAIR, member_features=NAMES)
     assert [member.features for member in made.model.members] == [tuple(NAMES)] * 2
-    with pytest.raises(errors.ExportError, match="member_features of 1=3: a list of the names of columns is needed"):
+    with pytest.raises(errors.ExportError, match="member_features of 1=3; expected a list of the names of columns"):
         exported(tmp_path, PAIR, member_features=[NAMES, 3])
-    with pytest.raises(errors.ExportError, match="member_features of 0='feature_0': a list of the names"):
+    with pytest.raises(errors.ExportError, match="member_features of 0='feature_0'; expected a list of the names"):
         exported(tmp_path, PAIR, member_features="feature_0")
 
 

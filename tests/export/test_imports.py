@@ -1,4 +1,4 @@
-"""Where a model is trained, nothing is needed but its framework, numpy and pandas; for some models, SciPy."""
+"""Where a model is trained, exporting takes nothing but its framework, numpy and pandas; for some models, SciPy."""
 
 from __future__ import annotations
 

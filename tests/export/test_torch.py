@@ -268,10 +268,10 @@ def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
     [
         (
             {"scale": np.array([1, 1, 0, 1, 0, 1])},
-            r"scale=: 0 for feature_2 \(2 of 6 inputs will not do\); .*none of them 0",
+            r"scale=: 0 for feature_2 \(2 of 6 inputs are invalid\); .*none of them 0",
         ),
-        ({"centre": np.nan}, r"centre=: nan for feature_0 \(6 of 6 inputs will not do\); finite numbers are needed$"),
-        ({"scale": [1, 2]}, r"scale=: one number, or one for each of 6 inputs, is needed"),
+        ({"centre": np.nan}, r"centre=: nan for feature_0 \(6 of 6 inputs are invalid\); expected finite numbers$"),
+        ({"scale": [1, 2]}, r"scale=; expected one number, or one for each of 6 inputs"),
     ],
 )
 def test_a_scaling_that_is_none_is_told(options: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``doctor`` against the sandbox: a line for each thing, exit 1 when one is to be mended, and nothing is changed."""
+"""``doctor`` against the sandbox: a line for each thing, exit 1 if one has to be fixed, and nothing is changed."""
 
 from __future__ import annotations
 

@@ -71,10 +71,11 @@ def node(
 
 def width(one: model.Node, widths: dict[int, int]) -> int:
     """Return how many values a node gives."""
-    given = [widths[source] for source in one.sources]
-    if one.op in {"dense", "select"}:
-        return int(one["weights"].shape[1] if one.op == "dense" else len(one["places"]))
-    return sum(given) if one.op == "concat" else given[0]
+    definition = operators.OPERATORS[one.op]
+    counts: dict[str, int] = {}
+    for array in definition.arrays:
+        counts |= zip(array.shape, one[array.name].shape, strict=True)
+    return int(definition.width([widths[source] for source in one.sources], counts))
 
 
 def _numbers(random: np.random.Generator, array: Array, counts: dict[str, int], kind: str) -> NDArray[Any]:

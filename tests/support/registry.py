@@ -1,4 +1,4 @@
-"""The loopback registry of ``tests.sandbox``, with the look-alike that the tool's own tests publish in it."""
+"""The loopback registry of ``builder.sandbox``, with the look-alike that the tool's own tests publish in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``custom`` kind: a Python file of the user's own that has ``load(bundle) -> predict``.
+"""The ``custom`` kind: a Python file of the user that has ``load(bundle) -> predict``.
 
 ``code/model.py`` has ``load``; ``code/NAME.py`` (``code/a/b.py`` for ``a.b``, ``code/a/__init__.py`` for a package) is
 a helper module that ``modules`` lists; ``files/...`` is whatever ``load`` reads. There may be no arrays. The code

@@ -183,7 +183,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
         for place, group in enumerate(self.categories):
             beyond = [one for one in group.inputs if width is not None and one >= width]
             if beyond:
-                text = f"{beyond[0]:,}; from 0 to {(width or 1) - 1:,}, the inputs, is needed"
+                text = f"{beyond[0]:,}; expected from 0 to {(width or 1) - 1:,}, the inputs"
                 found.append(schema.Problem(path=("categories", place, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
                 text = "a value is there twice; each has its own place"

@@ -255,5 +255,5 @@ def _header_lines(stream: IO[bytes]) -> list[bytes]:
 
 def _whole(text: str, key: str) -> int:
     if not _WHOLE.fullmatch(text):
-        raise TextError(f"has {key} {text[:20]!r}, where a whole number is needed; export it again")
+        raise TextError(f"has {key} {text[:20]!r}, expected an integer; export it again")
     return int(text)

@@ -247,7 +247,7 @@ class _TreeParser:
             if held != count:
                 held = len(line.split())  # some lines have more blanks than they need
             if count != held:
-                raise self._error(place, key.decode(), f"has {held:,} numbers; {count:,} are needed")
+                raise self._error(place, key.decode(), f"has {held:,} numbers; expected {count:,}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", DeprecationWarning)  # what numpy 2 has for text that is no number

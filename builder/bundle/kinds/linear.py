@@ -63,7 +63,7 @@ class LinearHeader(bundle_header.BundleHeader):
             found += scaling.float_faults(name, declared)
             if declared.shape != (wanted[name],):
                 why = f"{scaling.counted(self)}: " if name == "weights" else ""
-                text = f"{declared.shape}; {why}({wanted[name]},) is needed"
+                text = f"{declared.shape}; expected {why}({wanted[name]},)"
                 found.append(schema.Problem(path=("arrays", name, "shape"), text=text))
         return found
 

@@ -46,7 +46,7 @@ def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[sche
             continue
         found += float_faults(name, header.arrays[name])
         if header.arrays[name].shape != (count,):
-            said = f"{header.arrays[name].shape}; {counted(header)}: ({count},) is needed"
+            said = f"{header.arrays[name].shape}; expected {counted(header)}: ({count},)"
             found.append(schema.Problem(path=("arrays", name, "shape"), text=said))
     return found
 
@@ -55,7 +55,7 @@ def float_faults(name: str, declared: tensors.Declared) -> list[schema.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []
-    said = f"{declared.dtype}; float32 or float64 is needed"
+    said = f"{declared.dtype}; expected float32 or float64"
     return [schema.Problem(path=("arrays", name, "dtype"), text=said)]
 
 
@@ -87,5 +87,5 @@ def value_faults(
         column = columns[at] if at < len(columns) else "no column"
         count = f"{bad.size:,} of {array.size:,} values do" if bad.size > 1 else "one value does"
         said = f"{prefix + name}: {array.flat[at]} for {column} (at [{at}]; {count} not fit)"
-        found.append(f"{said}; from {low:g} to {high:g} is needed")
+        found.append(f"{said}; expected from {low:g} to {high:g}")
     return found

@@ -81,7 +81,7 @@ class TreesHeader(bundle_header.BundleHeader):
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
-                text = f"{declared.dtype}; {_TYPES[name]} is needed"
+                text = f"{declared.dtype}; expected {_TYPES[name]}"
                 found.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
         found += self.prepare.faults(self) if self.prepare else []
         found += self._finish().faults(self.arrays) if self.finish else []
@@ -99,7 +99,7 @@ class TreesHeader(bundle_header.BundleHeader):
             found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "0 or 1 is needed")
+            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
         found += self._range_faults(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
@@ -143,7 +143,7 @@ class TreesHeader(bundle_header.BundleHeader):
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
-        said = f"{wanted} is needed, as of the others" if wanted else "(count,) is needed"
+        said = f"expected {wanted}, as of the others" if wanted else "expected (count,)"
         return [
             schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
             for name, shape in shapes.items()
@@ -154,19 +154,19 @@ class TreesHeader(bundle_header.BundleHeader):
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
-        text = f"{base.shape}; (1,) is needed: a prediction is one number a row, where nothing follows"
+        text = f"{base.shape}; expected (1,): a prediction is one number a row, where nothing follows"
         return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""
         inputs = self._inputs()
-        ends = {"feature": (-1, inputs - 1, f"from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf, is needed")}
+        ends = {"feature": (-1, inputs - 1, f"expected from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf")}
         if "feature" in arrays:
             last = arrays["feature"].size - 1
-            ends["roots"] = (0, last, f"from 0 to {last:,}, the nodes, is needed")
+            ends["roots"] = (0, last, f"expected from 0 to {last:,}, the nodes")
         if "base" in arrays:
             last = arrays["base"].size - 1
-            ends["output"] = (0, last, f"from 0 to {last:,}, the outputs, is needed")
+            ends["output"] = (0, last, f"expected from 0 to {last:,}, the outputs")
         found = []
         for name, (low, high, cure) in ends.items():
             if name in arrays:

@@ -53,7 +53,6 @@ DAMAGE = (
     OverflowError,
     MemoryError,
     RuntimeError,
-    NotImplementedError,
     OSError,  # a damaged offset makes a seek that the system refuses
 )
 """What zipfile and zlib raise on bytes that are no zip, or a damaged one."""

@@ -140,7 +140,7 @@ def _check_parameters(function: types.FunctionType) -> None:
 
 def _listed(value: Any, name: str) -> list[Any]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise errors.ExportError(f"export: {name}={value!r}: a list is needed")
+        raise errors.ExportError(f"export: {name}={value!r}; expected a list")
     return list(value)
 
 
@@ -149,7 +149,7 @@ def _modules(value: Any) -> list[str]:
     names = []
     for one in _listed(value, "modules"):
         if not isinstance(one, (str, types.ModuleType)):
-            raise errors.ExportError(f"export: modules: {one!r}: a module, or its dotted name, is needed")
+            raise errors.ExportError(f"export: modules: {one!r}; expected a module, or its dotted name")
         names.append(one if isinstance(one, str) else one.__name__)
         fault = custom.module_fault(names[-1])
         if fault is not None:
@@ -164,7 +164,7 @@ def _files(value: Any) -> dict[str, Path]:
     for name, path in pairs:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(name, (str, type(None))):
             raise errors.ExportError(
-                f'export: files: {path!r}: a list of paths is needed, or a mapping {{"name": path, ...}}'
+                f'export: files: {path!r}; expected a list of paths, or a mapping {{"name": path, ...}}'
             )
     found = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     absent = [str(path) for path in found.values() if not path.is_file()]

@@ -253,14 +253,14 @@ def _of_inputs(given: converted.Given, name: str, value: float | Sequence[float]
         found: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), given.imputation.shape).copy()
     except (TypeError, ValueError) as error:
         raise errors.ExportError(
-            f"{name}=: one number, or one for each of {len(given.imputation):,} inputs, is needed ({error})"
+            f"{name}=; expected one number, or one for each of {len(given.imputation):,} inputs ({error})"
         ) from error
     bad = np.flatnonzero(~np.isfinite(found) | ((found == 0) & (name == "scale")))
     if bad.size:
         first = (*given.features, *given.benchmarks)[bad[0]]
         raise errors.ExportError(
-            f"{name}=: {found[bad[0]]:g} for {first} ({bad.size:,} of {len(found):,} inputs will not do); finite "
-            f"numbers are needed{', none of them 0' if name == 'scale' else ''}"
+            f"{name}=: {found[bad[0]]:g} for {first} ({bad.size:,} of {len(found):,} inputs are invalid); expected "
+            f"finite numbers{', none of them 0' if name == 'scale' else ''}"
         )
     return found
 

@@ -327,7 +327,7 @@ CASES = [
         name="bias",
         damage=redeclare("b0", [5]),
         file="bundle.json: arrays.b0.shape",
-        says=("(5,) beside w0 (3, 4)", "(4,) is needed"),
+        says=("(5,) beside w0 (3, 4)", "expected (4,)"),
     ),
     Case(
         row=18,
@@ -584,14 +584,14 @@ CASES = [
         name="golden of float32",
         damage=edit(lambda data: data["golden"]["predictions"].update(dtype="float32")),
         file="bundle.json: golden.predictions.dtype",
-        says=("float64 is needed",),
+        says=("expected float64",),
     ),
     Case(
         row=26,
         name="golden columns",
         damage=edit(lambda data: data["golden"]["inputs"].update(shape=[6, 4])),
         file="bundle.json: golden.inputs.shape",
-        says=("(6, 4)", "(rows, 3) is needed"),
+        says=("(6, 4)", "expected (rows, 3)"),
     ),
     Case(
         row=26,

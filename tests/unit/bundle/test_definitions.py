@@ -225,5 +225,5 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
     bundles.edit_json(folder, lambda data: data["layers"][0].update(more=10, shear=0.5))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    assert "layers.0: weigh: more: 10; a number from 0 to 9 is needed" in str(caught.value)
+    assert "layers.0: weigh: more: 10; expected a number from 0 to 9" in str(caught.value)
     assert 'layers.0: half has no constant "shear"; it takes share from 0 to 1 (default 0.5)' in str(caught.value)

@@ -243,7 +243,7 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("categories", "said"),
     [
-        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; from 0 to 3"),
+        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected from 0 to 3"),
         ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: a value is there twice"),
         ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2: there more than once"),
         ([{"inputs": [], "values": [1]}], "categories.0.inputs"),

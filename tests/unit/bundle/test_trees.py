@@ -248,15 +248,15 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
     "output": (put("output", 0, 1), "output: 1 at [0]"),
     "two_outputs": (
         lambda trees: dataclasses.replace(trees, base=np.zeros(2)),
-        "(2,); (1,) is needed: a prediction is one number a row",
+        "(2,); expected (1,): a prediction is one number a row",
     ),
     "lengths": (
         lambda trees: dataclasses.replace(trees, value=trees.value[:-1]),
-        "value.shape: (5,); (6,) is needed, as of the others: one value a node",
+        "value.shape: (5,); expected (6,), as of the others: one value a node",
     ),
     "type": (
         lambda trees: dataclasses.replace(trees, threshold=trees.threshold.astype(np.float32)),
-        "threshold.dtype: float32; float64 is needed",
+        "threshold.dtype: float32; expected float64",
     ),
     "finish": (
         lambda trees: dataclasses.replace(trees, finish=(model.node("affine", gain=np.ones(2), shift=np.ones(2)),)),

@@ -336,12 +336,12 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "neutralize to nothing",
         post_of("neutralize: {proportion: 0.5}"),
-        ["FILE:5: post[0].neutralize: no columns stand here; one of features, group, benchmarks is needed"],
+        ["FILE:5: post[0].neutralize: no columns stand here; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to two sorts",
         post_of("neutralize: {features: [a], group: medium}"),
-        ["FILE:5: post[0].neutralize: features and group stand here; one of features, group, benchmarks is needed"],
+        ["FILE:5: post[0].neutralize: features and group stand here; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to a column twice",
@@ -351,7 +351,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "neutralize to another column",
         post_of("neutralize: {features: [a, era, target_x]}"),
-        ["FILE:5: post[0].neutralize: era, target_x cannot be neutralised to; features are needed"],
+        ["FILE:5: post[0].neutralize: era, target_x cannot be neutralised to; expected features"],
     ),
     (
         "neutralize, an empty list",
