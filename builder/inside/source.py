@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import sys
 import types
 from pathlib import Path
@@ -29,10 +30,8 @@ def files_of(names: Iterable[str], folder: Path) -> list[str]:
 
     def add(name: str) -> None:
         if name not in found:
-            for node in ast.parse((folder / name).read_bytes()).body:
-                if isinstance(node, ast.ImportFrom) and node.level:
-                    for module in [node.module] if node.module else [alias.name for alias in node.names]:
-                        add(f"{module}.py")
+            for imported in _imports(folder / name):
+                add(imported)
             found[name] = None
 
     for name in (*names, LAST):
@@ -41,20 +40,26 @@ def files_of(names: Iterable[str], folder: Path) -> list[str]:
 
 
 @functools.cache
+def _imports(path: Path) -> list[str]:
+    """Return the files beside a file of the predict source that it imports."""
+    nodes = [node for node in ast.parse(path.read_bytes()).body if isinstance(node, ast.ImportFrom) and node.level]
+    modules = [[node.module] if node.module else [alias.name for alias in node.names] for node in nodes]
+    return [f"{name}.py" for names in modules for name in names]
+
+
+@functools.cache
 def steps() -> dict[str, dict[str, Any]]:
     """Return the definition of each post-processing step by its name, in the order of the names.
 
-    It is the literal ``NAME_STEP`` of ``NAME.py`` (``predict/runners.py`` says what is in it). The files are read, not
-    run: numpy and pandas take longer to load than a command that changes nothing may run.
+    It is the literal ``NAME_STEP`` of ``NAME.py`` (``predict/runners.py`` says what is in it). It ends at the
+    first line that begins with a brace. The files are read, not run: numpy and pandas take longer to load than a
+    command that changes nothing may run.
     """
     found = {}
     for path in sorted(PREDICT.glob("*.py")):
-        text, name = path.read_text(encoding="utf-8"), f"{path.stem.upper()}_STEP"
-        if f"\n{name} = " not in text:
-            continue
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == name:
-                found[path.stem] = ast.literal_eval(node.value)
+        literal = re.search(rf"(?ms)^{path.stem.upper()}_STEP = (.*?^\}})", path.read_text(encoding="utf-8"))
+        if literal:
+            found[path.stem] = ast.literal_eval(literal[1])
     return found
 
 
