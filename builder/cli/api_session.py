@@ -13,24 +13,22 @@ from builder.tournament import session, settings
 if TYPE_CHECKING:
     from builder import tournament
     from builder.progress import Progress
-    from builder.tournament import client as api
 
 
 def connect(
-    progress: Progress, *, root: Path | None = None, patience: api.ApiPolicy | None = None
+    progress: Progress, *, root: Path | None = None
 ) -> contextlib.AbstractContextManager[tournament.Tournament]:
     """Connect to the tournament's API with a token: the one that is set, else one that is typed at the terminal.
 
     Args:
         progress: Told when a request is sent again.
         root: The folder that holds ``configs/`` and may hold ``.env``.
-        patience: How often a request is sent that nobody answers.
 
     Raises:
         errors.TokenError: No token is set, and none was typed.
         errors.UsageError: A setting is invalid.
     """
-    return session.connect(progress, root=root, ask_token=_ask_for_token, patience=patience)
+    return session.connect(progress, root=root, ask_token=_ask_for_token)
 
 
 def _ask_for_token() -> settings.Token:

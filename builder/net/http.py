@@ -149,8 +149,7 @@ def send(
 
 
 def _response(answer: Response, body: bytearray) -> HttpResponse:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return HttpResponse(status_code=answer.status_code, headers=headers, body=bytes(body))
+    return HttpResponse(status_code=answer.status_code, headers=dict(answer.headers), body=bytes(body))
 
 
 def follow(

@@ -13,7 +13,7 @@ from builder import errors, interrupts
 from builder.text import one_line
 from builder.tournament import slots
 from builder.tournament import status as standing
-from builder.upload import assign, checks, receipt, register, runs, slot_log, storage, waiting, webhook
+from builder.upload import assign, checks, receipt, register, runs, slot_log, waiting, webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,7 +67,6 @@ def deploy(
     *,
     spare: BinaryIO,
     patience: waiting.PollPolicy,
-    terms: storage.TransferPolicy | None = None,
 ) -> Done:
     """Do all of it; a pickle that the tournament finds bad is how it may end too.
 
@@ -77,7 +76,6 @@ def deploy(
         progress: Told each step.
         spare: What :func:`builder.upload.slot_log.reserved` yields.
         patience: How patient the validation and the run are waited for.
-        terms: How patient sending the bytes is.
 
     Raises:
         errors.NetworkError: Something did not answer, or answered wrongly; running again goes on. Where the slot's
@@ -93,7 +91,6 @@ def deploy(
         api=api,
         log=slot_log.of(slot, api.now, sha256=plan.wish.made.manifest.pickle.sha256, spare=spare),
         progress=progress,
-        terms=terms or storage.TransferPolicy(),
         patience=patience,
     )
     _write_plan(task)
@@ -268,14 +265,8 @@ def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
 
     One whose answer never came is looked for; it is asked for anew only where there is none.
     """
-    entries = task.log.entries
-    since = slot_log.since(entries, slot_log.last_change(entries, pickle.id))
-    last = slot_log.last(
-        [entry for entry in since if entry.text("pickle") == pickle.id],
-        slot_log.TRIGGERING,
-        slot_log.TRIGGERED,
-        slot_log.RUN_FAILED,
-    )
+    since = slot_log.since_change(task.log.entries, pickle.id)
+    last = slot_log.last(since, slot_log.TRIGGERING, slot_log.TRIGGERED, slot_log.RUN_FAILED)
     if last is None or last.step == slot_log.RUN_FAILED:
         return None
     if last.step == slot_log.TRIGGERED:

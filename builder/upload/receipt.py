@@ -34,9 +34,7 @@ def derive(entries: Sequence[LogEntry], sha256: str) -> dict[str, Any]:
         facts |= {key: value for key, value in read_back.facts.items() if value}
     pickle = str(facts.get("pickle", ""))
     change = slot_log.last_change(entries, pickle)
-    run = slot_log.last(
-        [entry for entry in slot_log.since(entries, change) if entry.text("pickle") == pickle], slot_log.TRIGGERED
-    )
+    run = slot_log.last(slot_log.since_change(entries, pickle), slot_log.TRIGGERED)
     return {
         "format": FORMAT,
         **facts,

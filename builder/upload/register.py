@@ -41,7 +41,6 @@ class UploadTask:
         plan: What was agreed to.
         slot: As it was planned, or as it was created since.
         log: The slot's log, for this pickle.
-        terms: How patient sending the bytes is.
         patience: How patient the validation and the run are waited for.
     """
 
@@ -50,7 +49,6 @@ class UploadTask:
     api: Tournament
     log: SlotLog
     progress: Progress
-    terms: storage.TransferPolicy
     patience: PollPolicy
 
     @property
@@ -148,7 +146,6 @@ def _store(task: UploadTask) -> str:
         progress=task.progress,
         clock_ahead=task.api.client.clock_ahead,
         renew=lambda: _authorise(task),
-        patience=task.terms,
     )
     task.log.write(slot_log.PUT, filename=sent.filename)
     return sent.filename
@@ -178,14 +175,14 @@ def _create(task: UploadTask, filename: str) -> str:
             # One that may have arrived may be listed late: from then on it is looked for each time.
             looked += bool(error.sent or looked)
             found = _find(task, filename, known) if looked else None
-            if found is None and error.is_last(attempt, _SENDINGS):
+            if found is not None:
+                return found
+            if error.is_last(attempt, _SENDINGS):
                 raise _not_registered(error, attempt, looked) from error
-            if found is None:
-                pause = max(_LOOKS[attempt], error.after)
-                task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
-                time.sleep(pause)
-                continue
-            made = found
+            pause = max(_LOOKS[attempt], error.after)
+            task.progress.step(f"it is not there: registering it again in {pause:.0f} s")
+            time.sleep(pause)
+            continue
         task.log.write(slot_log.CREATED, pickle=made, filename=filename)
         return made
     raise AssertionError  # the loop returns or raises

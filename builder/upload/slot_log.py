@@ -244,9 +244,11 @@ def last_change(entries: Iterable[LogEntry], pickle: str | None) -> LogEntry | N
     return next((entry for entry in reversed(kept) if entry.text("pickle") == (pickle or "")), None)
 
 
-def since(entries: Sequence[LogEntry], entry: LogEntry | None) -> Sequence[LogEntry]:
-    """Return the lines from one on; all for None."""
-    return entries if entry is None else entries[entries.index(entry) :]
+def since_change(entries: Sequence[LogEntry], pickle: str) -> list[LogEntry]:
+    """Return the lines about a pickle (its id) since the slot came to run it; all about it if no line says when."""
+    change = last_change(entries, pickle)
+    later = entries if change is None else entries[entries.index(change) :]
+    return [entry for entry in later if entry.text("pickle") == pickle]
 
 
 def pending_webhook(entries: Iterable[LogEntry]) -> str | None:

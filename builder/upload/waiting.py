@@ -40,13 +40,11 @@ class PollPolicy:
     Attributes:
         first: Before the second look; each further wait is half as long again, up to ``longest``.
         total: After this it is given up; what is waited for goes on at the tournament.
-        clock: Tells the time.
     """
 
     first: float = 2.0
     longest: float = 30.0
     total: float = 3_600.0
-    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +225,7 @@ def _watch(
     record: Callable[[str, str], None],
     resume: str = _AGAIN,
 ) -> UploadedPickle:
-    ends, wait, said, unknown = patience.clock() + patience.total, patience.first, "", ""
+    ends, wait, said, unknown = time.monotonic() + patience.total, patience.first, "", ""
     with _noted(identity, resume):
         while True:
             pickle, trouble = _look(api, identity)
@@ -243,7 +241,7 @@ def _watch(
                 if now.good is not None:
                     return pickle
             progress.step(f"waiting for the tournament: {trouble or said}")
-            left = ends - patience.clock()
+            left = ends - time.monotonic()
             if left <= 0:
                 raise errors.UnansweredError(
                     f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import hashlib
 import json
@@ -373,9 +372,8 @@ def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
 
     seat.sandbox.faults.add("pickle", faults.changed(change), times=None)
     pauses: list[float] = []
-    patience = dataclasses.replace(waiting.PollPolicy(), clock=lambda: sum(pauses))
-    monkeypatch.setattr(waiting, "time", types.SimpleNamespace(sleep=pauses.append))
-    monkeypatch.setattr(waiting, "PollPolicy", lambda total: dataclasses.replace(patience, total=total))
+    clock = types.SimpleNamespace(sleep=pauses.append, monotonic=lambda: sum(pauses))
+    monkeypatch.setattr(waiting, "time", clock)
     code, _, err = seat("trigger", "staked", "--yes", "--wait", "60")
     assert (code, sum(pauses)) == (4, 60)
     assert "run: invalidated" in err
