@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from builder import errors, paths
 from builder.build import artifact
 from builder.net import download
-from builder.net import download as stage
 from builder.text import one_line
 from builder.tournament import images as tournament_images
 from builder.tournament import session
@@ -58,7 +57,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
 
 def fetch_pickle(
     api: tournament.Tournament, pickle: tournament.UploadedPickle, target: Path, progress: Progress
-) -> stage.Downloaded:
+) -> download.Downloaded:
     """Fetch a pickle's bytes through the slot that it belongs to.
 
     Raises:
@@ -67,7 +66,7 @@ def fetch_pickle(
     """
     slot = pickle.owner or next(iter(pickle.slots), "")
     where = api.download_auth(slot, pickle.id)
-    return stage.download(where.url, target, what=f"the pickle {pickle.id}", progress=progress)
+    return download.download(where.url, target, what=f"the pickle {pickle.id}", progress=progress)
 
 
 def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> tuple[Path, Path]:
@@ -90,7 +89,7 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
 
 def known_digits(filename: str, root: Path) -> str | None:
     """Return the digits of the hash in a stored name, if a manifest below ``dist`` or a slot's log has that hash."""
-    digits = stage.digits_of(filename)
+    digits = download.digits_of(filename)
     if digits is None:
         return None
     hashes = [found.pickle.sha256 for _, found in artifact.recorded(root)]

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from builder import commands, errors
-from builder import tournament as types
+from builder import commands, errors, tournament
 from builder.text import one_line
-
-if TYPE_CHECKING:
-    from builder import tournament
 
 
 def pickle_of(
@@ -25,7 +19,7 @@ def pickle_of(
     Raises:
         errors.UsageError: There is none.
     """
-    if isinstance(found, types.UploadedPickle):
+    if isinstance(found, tournament.UploadedPickle):
         return found
     if found.pickle is not None:
         return found.pickle

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich import filesize
 from typer import Option
 
-from builder import errors
-from builder import tournament as types
+from builder import errors, tournament
 from builder.build import artifact
 from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from builder import tournament
     from builder.progress import Progress
     from builder.validate import rerun as stage
 
@@ -134,11 +132,11 @@ def _find_case(
     uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
-    candidates = [found.pickle, status.newer_upload(found, uploaded)] if isinstance(found, types.Slot) else [found]
+    candidates = [found.pickle, status.newer_upload(found, uploaded)] if isinstance(found, tournament.Slot) else [found]
     for pickle in candidates:
         fault = status.find_fault(pickle) if pickle else None
         if pickle is not None and fault is not None:
-            name = found.name if isinstance(found, types.Slot) and pickle is found.pickle else pickle.id
+            name = found.name if isinstance(found, tournament.Slot) and pickle is found.pickle else pickle.id
             log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
             return _Case(name=name, pickle=pickle, fault=fault, log=log)
     if all(pickle is None for pickle in candidates):
@@ -201,7 +199,7 @@ def _tell_good(
     *,
     json_wanted: bool,
 ) -> int:
-    if isinstance(found, types.Slot):
+    if isinstance(found, tournament.Slot):
         name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {one_line(found.name)}"
     else:
         name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
