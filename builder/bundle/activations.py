@@ -40,6 +40,9 @@ class Activation:
         object.__setattr__(self, "constants", MappingProxyType(given))
 
 
+IDENTITY = Activation(name="identity")
+
+
 def from_data(data: Mapping[str, object]) -> Activation | list[str]:
     """Read one entry of ``layers``, such as ``{"activation": "elu", "alpha": 1.0}``.
 

@@ -39,7 +39,7 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
 
 def placed(path: Path, faults: Iterable[schema.Problem]) -> list[str]:
     """Return faults with their file and key path."""
-    return [": ".join([str(path), *_key_path(fault.path), fault.text]) for fault in faults]
+    return [f"{path}: {fault}" for fault in faults]
 
 
 def number_faults(
@@ -83,7 +83,3 @@ def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
         cure = "golden rows are rows that the training framework can predict"
         found += header.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
     return found
-
-
-def _key_path(place: schema.Place) -> list[str]:
-    return [".".join(map(str, place))] if place else []

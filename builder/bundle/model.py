@@ -50,7 +50,7 @@ class Node:
     op: str
     arrays: Mapping[str, Numbers] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    activation: activations.Activation = activations.Activation(name="identity")
+    activation: activations.Activation = activations.IDENTITY
     sources: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Node:
 def node(
     op: str,
     *,
-    activation: activations.Activation = activations.Activation(name="identity"),
+    activation: activations.Activation = activations.IDENTITY,
     sources: tuple[int, ...] = (),
     **values: Any,
 ) -> Node:
@@ -132,7 +132,7 @@ class Linear:
 
     weights: Floats
     bias: Floats
-    activation: activations.Activation = activations.Activation(name="identity")
+    activation: activations.Activation = activations.IDENTITY
     imputation: Floats
     centre: Floats
     scale: Floats

@@ -108,7 +108,7 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
     found = _source_faults(entry.get("from"), index, operator)
     options, wrong = _options(entry, operator)
     found += wrong
-    activation: activations.Activation | list[str] = activations.Activation(name="identity")
+    activation: activations.Activation | list[str] = activations.IDENTITY
     if operator.activated and (rest or operator.name == _DENSE):
         activation = activations.from_data(rest)
     elif rest:

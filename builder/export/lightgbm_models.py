@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text
 from builder.export import converted, frameworks, overrides
@@ -224,8 +223,7 @@ def _finish(classes: tuple[float, ...] | None) -> tuple[bundle_model.Node, ...]:
         weights, bias = [[classes[1] - classes[0]]], [classes[0]]
     else:
         weights, bias = [[one] for one in classes], [0.0]
-    identity = activations.Activation(name="identity")
-    return (bundle_model.node("dense", weights=np.array(weights), bias=np.array(bias), activation=identity),)
+    return (bundle_model.node("dense", weights=np.array(weights), bias=np.array(bias)),)
 
 
 def _predictor(

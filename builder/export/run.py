@@ -213,8 +213,7 @@ def _steps(
         post += [{"rank": {"scope": rank}}] if rank else []
     parsed = schema.parse(postprocessing.Steps, {"post": post})
     if isinstance(parsed, list):
-        faults = "; ".join(f"{'.'.join(map(str, fault.path))}: {fault.text}" for fault in parsed)
-        raise errors.ExportError(f"export: {faults}")
+        raise errors.ExportError(f"export: {'; '.join(map(str, parsed))}")
     for group in postprocessing.groups(parsed.post).values():
         raise errors.ExportError(
             f"export: neutralize: the feature group {group!r} is known by name alone, and a bundle is whole by itself; "

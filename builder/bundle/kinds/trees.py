@@ -92,8 +92,7 @@ class TreesHeader(bundle_header.BundleHeader):
         found = []
         for name in ("value", "base"):
             if name in arrays:
-                cure = "export a model whose training has not diverged"
-                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), cure)
+                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
         if "threshold" in arrays:
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
             found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
@@ -105,7 +104,7 @@ class TreesHeader(bundle_header.BundleHeader):
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
             found += _child_faults(arrays)
         found += self.prepare.value_faults(self, arrays) if self.prepare else []
-        return found + (self._finish().value_faults(self.arrays, arrays) if self.finish else [])
+        return found + self._finish().value_faults(self.arrays, arrays)
 
     def model(
         self,
@@ -117,13 +116,13 @@ class TreesHeader(bundle_header.BundleHeader):
             rounded=self.rounded,
             averaged=self.averaged,
             prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
-            finish=self._finish().built(arrays) if self.finish else (),
+            finish=self._finish().built(arrays),
         )
 
     def _names(self) -> list[str]:
         """Return the names of the arrays that there must be."""
         first = self.prepare.names(self) if self.prepare else []
-        return [*_TYPES, *first, *(self._finish().names() if self.finish else [])]
+        return [*_TYPES, *first, *self._finish().names()]
 
     def _inputs(self) -> int:
         """Return how many values a row the trees look at; as many as there may be where a fault hides it."""

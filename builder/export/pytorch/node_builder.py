@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from builder.export.converted import Array
 
-IDENTITY = activations.Activation(name="identity")
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Activated:
@@ -50,9 +48,7 @@ class Builder:
 
     def dense(self, source: int, weights: Array, bias: Array) -> int:
         """Add a dense layer: weights (n_in, n_out)."""
-        layer = bundle_model.node(
-            "dense", weights=narrow(weights), bias=narrow(bias), activation=IDENTITY, sources=(source,)
-        )
+        layer = bundle_model.node("dense", weights=narrow(weights), bias=narrow(bias), sources=(source,))
         return self._add(layer, weights.shape[1])
 
     def affine(self, source: int, gain: Array | float, shift: Array | float, activation: str = "identity") -> int:

@@ -90,7 +90,7 @@ def expected(values: Array) -> Tail:
         values: float64 (classes,). With two there is one score, of the second; with more, one each.
     """
     if len(values) > 2:
-        last = bundle_model.node("dense", weights=values[:, None].copy(), bias=np.zeros(1), activation=flow.IDENTITY)
+        last = bundle_model.node("dense", weights=values[:, None].copy(), bias=np.zeros(1))
         return (bundle_model.node("softmax"), last)
     share = bundle_model.node("affine", gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
     return (share, *between(*values))
@@ -131,7 +131,7 @@ def perceptron(model: Any, expression: flow.Expression, inputs: flow.Inputs, tai
     layers = [
         _layer(weights, bias, model.activation) for weights, bias in zip(model.coefs_, model.intercepts_, strict=True)
     ]
-    layers[-1] = dataclasses.replace(layers[-1], activation=flow.IDENTITY)
+    layers[-1] = dataclasses.replace(layers[-1], activation=activations.IDENTITY)
     if isinstance(model, neural_network.MLPClassifier):
         values = class_values(model, at)
         if (

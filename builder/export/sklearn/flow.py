@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder import errors
-from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.inside.operators import OPERATORS
 from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from builder.export.converted import Array
 
 Places = NDArray[np.intp]
-
-IDENTITY = activations.Activation(name="identity")
 
 
 Step = bundle_model.Node

@@ -188,7 +188,7 @@ def _project(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: st
         spread = np.sqrt(step.explained_variance_)
         weights = weights / np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)  # never in place
     bias = -(_floats(step.mean_) @ weights)
-    layer = bundle_model.node("dense", weights=np.ascontiguousarray(weights), bias=bias, activation=flow.IDENTITY)
+    layer = bundle_model.node("dense", weights=np.ascontiguousarray(weights), bias=bias)
     return flow.Apply(node=layer, before=expression, width=len(bias))
 
 

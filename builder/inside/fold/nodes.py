@@ -13,6 +13,7 @@ from ..operators import ACTIVATIONS, OPERATORS
 
 # One number for each input: what it is if it is missing, what is taken off it, and by what it is divided then.
 SCALING = ("imputation", "centre", "scale")
+_PREPARE = "prepare."  # before the names of the arrays of that key
 
 
 def fold_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, Any]]:
@@ -20,22 +21,21 @@ def fold_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, An
     return finished(read_nodes(entries, arrays, prefix))
 
 
-def fold_prepare(entry: Any, arrays: Any, prefix: str = "prepare.") -> dict[str, Any] | None:
+def fold_prepare(entry: Any, arrays: Any) -> dict[str, Any] | None:
     """Return what ``predict.nodes.prepared`` takes; what does nothing is None.
 
     Args:
         entry: The key ``prepare`` of ``bundle.json``: ``layers``; None where there is none.
         arrays: All arrays of the model.
-        prefix: Before the names of those of the entry: ``imputation``, ``centre``, ``scale`` and its nodes'.
     """
     if entry is None:
         return None
-    imputation, centre, scale = (plain(arrays[prefix + name], "<f8") for name in SCALING)
+    imputation, centre, scale = (plain(arrays[_PREPARE + name], "<f8") for name in SCALING)
     return {
         "imputation": None if np.isnan(imputation).all() else imputation,
         "centre": centre if centre.any() else None,
         "scale": scale if (scale != 1).any() else None,
-        "layers": fold_nodes(entry.get("layers", ()), arrays, prefix),
+        "layers": fold_nodes(entry.get("layers", ()), arrays, _PREPARE),
     }
 
 
