@@ -81,7 +81,8 @@ def _measure(pickles: dict[str, Path]) -> dict[str, Any]:
     files: dict[str, bytes | Path] = {
         **{f"{name}.pkl": path for name, path in pickles.items()},
         **{
-            f"{rows}.parquet": data.shaped(features=names, benchmarks=(), rows=rows, cache=cache).live for rows in _ROWS
+            f"{rows}.parquet": data.make_shaped_data(features=names, benchmarks=(), rows=rows, cache=cache).live
+            for rows in _ROWS
         },
     }
     plan = {

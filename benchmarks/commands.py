@@ -83,7 +83,7 @@ def validate() -> Iterator[table.Row]:
         image = project.pickle(root, "wide")["image"]["base"]
         bundle = read.read(root / "configs" / "bundles" / "wide")
         cache = paths.cache_folder() / "shaped"
-        files = data.shaped(features=bundle.features, benchmarks=bundle.benchmarks, cache=cache)
+        files = data.make_shaped_data(features=bundle.features, benchmarks=bundle.benchmarks, cache=cache)
         given = {"live.parquet": files.live, "benchmarks.parquet": files.benchmarks or files.live}
         given["model.pkl"] = root / "dist" / "wide" / "model.pkl"
         for name, path in given.items():

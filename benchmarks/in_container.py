@@ -14,7 +14,7 @@ from builder.image import stand_in
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BOX = engine.BOX
+BOX = engine.WORKDIR
 """The folder that the files come to."""
 
 
@@ -36,18 +36,18 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
         "plan.json": json.dumps(plan).encode(),
     }
     on = docker_engine.connect()
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    look_alike = stand_in.find_or_build(on, "3.11", progress.Silent())
     limits = engine.ContainerLimits(cpus=1, memory=4 << 30)
     command = ("python", f"{BOX}/{script}", f"{BOX}/plan.json")
     with (
         run.start(on) as identity,
-        on.container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
+        on.create_container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
     ):
         container.put(
             tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in named.items())
         )
         ended = container.run(seconds)
-        printed = container.log()
+        printed = container.read_log()
     if ended.code != 0:
         raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
     return json.loads(printed.strip().splitlines()[-1])

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import in_container, project, table
 from builder import paths
-from builder.bundle import activations, exact, model, post
+from builder.bundle import activations, model, post, prediction
 from builder.bundle.storage import write
 from builder.validate import data
 
@@ -54,7 +54,7 @@ def _bundle() -> model.Bundle:
     names = tuple(f"feature_{place:04d}" for place in range(_COLUMNS))
     random = np.random.default_rng(8)
     layers = tuple(
-        model.node(
+        model.make_node(
             "dense",
             weights=random.normal(0, 0.2, shape).astype(np.float32),
             bias=np.zeros(shape[1], dtype=np.float32),
@@ -63,21 +63,21 @@ def _bundle() -> model.Bundle:
         for shape, name in (((_INPUTS, 16), "tanh"), ((16, 1), "identity"))
     )
     centre = np.full(_INPUTS, 2.0)
-    network = model.Mlp(layers=layers, imputation=centre, centre=centre, scale=centre)
+    network = model.Network(layers=layers, imputation=centre, centre=centre, scale=centre)
     rows = random.integers(0, 5, (8, _INPUTS)).astype(np.float64)
     return model.Bundle(
         features=names[:_INPUTS],
         model=network,
-        golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
-        post=(post.step("neutralize", features=names, scope="frame"), post.step("rank")),
+        golden=model.GoldenRows(inputs=rows, predictions=prediction.predict(network, rows)),
+        post=(post.make_step("neutralize", features=names, scope="frame"), post.make_step("rank")),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )
 
 
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
     """Run ``neutralize_in_image.py``; return what it printed."""
-    features = post.needs(bundle.post).features
-    frames = data.shaped(features=features, benchmarks=(), rows=_ROWS, cache=paths.cache_folder() / "shaped")
+    features = post.find_required_columns(bundle.post).features
+    frames = data.make_shaped_data(features=features, benchmarks=(), rows=_ROWS, cache=paths.cache_folder() / "shaped")
     box = in_container.BOX
     plan = {"model": f"{box}/model.pkl", "frame": f"{box}/live.parquet", "runs": _RUNS}
     files: dict[str, bytes | Path] = {"model.pkl": pickle, "live.parquet": frames.live}

@@ -65,7 +65,9 @@ def _ratio(name: str, against: str, ours: list[float], theirs: list[float], targ
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
     """Run ``in_image.py``; return what it printed."""
     cache = paths.cache_folder() / "shaped"
-    frames = {rows: data.shaped(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS}
+    frames = {
+        rows: data.make_shaped_data(features=bundle.features, benchmarks=(), rows=rows, cache=cache) for rows in _ROWS
+    }
     files: dict[str, bytes | Path] = {
         "model.pkl": pickle,
         "model.onnx": _onnx(bundle),

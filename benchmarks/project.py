@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from builder.bundle import activations, exact, model, post
+from builder.bundle import activations, model, post, prediction
 from builder.bundle.storage import write
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def big_bundle() -> model.Bundle:
     """Return a network of today's width with random weights, float32, from a fixed seed."""
     random = np.random.default_rng(5)
     layers = tuple(
-        model.node(
+        model.make_node(
             "dense",
             weights=random.normal(0, 1 / np.sqrt(n_in), (n_in, n_out)).astype(np.float32),
             bias=random.normal(0, 0.1, n_out).astype(np.float32),
@@ -94,12 +94,12 @@ def big_bundle() -> model.Bundle:
     )
     count = _SIZES[0]
     centre, scale = np.full(count, 2.0), np.full(count, np.sqrt(2.0))
-    network = model.Mlp(layers=layers, imputation=centre, centre=centre, scale=scale)
+    network = model.Network(layers=layers, imputation=centre, centre=centre, scale=scale)
     rows = random.integers(0, 5, (8, count)).astype(np.float64)
     return model.Bundle(
         features=tuple(f"feature_{place:04d}" for place in range(count)),
         model=network,
-        golden=model.Golden(inputs=rows, predictions=exact.predict(network, rows)),
-        post=(post.step("rank"),),
+        golden=model.GoldenRows(inputs=rows, predictions=prediction.predict(network, rows)),
+        post=(post.make_step("rank"),),
         trained={"framework": "numpy", "note": "random weights, for speed; not trained"},
     )

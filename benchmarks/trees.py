@@ -72,8 +72,8 @@ def _bundle(inputs: NDArray[Any]) -> model.Bundle:
     return model.Bundle(
         features=tuple(f"feature_{place:02d}" for place in range(_FEATURES)),
         model=model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True),
-        golden=model.Golden(inputs=rows, predictions=forest.predict(rows)),
-        post=(post.step("rank"),),
+        golden=model.GoldenRows(inputs=rows, predictions=forest.predict(rows)),
+        post=(post.make_step("rank"),),
         trained={"framework": "scikit-learn", "note": "made-up rows, for speed"},
     )
 

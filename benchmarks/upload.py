@@ -88,9 +88,9 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
     def renew() -> NoReturn:
         raise SystemExit("the address has expired")
 
-    md5 = storage.md5_of(path)  # before the sending, which is what is measured: curl works none out
+    md5 = storage.compute_md5(path)  # before the sending, which is what is measured: curl works none out
     idle = _peak()
-    http.client(
+    http.create_client(
         url
     ).close()  # what is loaded for it counts as memory, and not as time: curl's own time leaves its start out
     started = time.perf_counter()
@@ -103,7 +103,7 @@ def send(url: str, path: Path, sha256: str) -> _Sent:
         progress=progress.Silent(),
         clock_ahead=None,
         renew=renew,
-        patience=storage.TransferPolicy(attempts=1),
+        policy=storage.TransferPolicy(attempts=1),
     )
     return _Sent(seconds=time.perf_counter() - started, memory=_peak() - idle)
 

@@ -13,7 +13,7 @@ UNDER_MAKE = "NUMERAI_BUILDER_UNDER_MAKE"
 """Set by the Makefile's targets, in requirements/run.sh."""
 
 
-def with_config(name: str, config: Path | None, *options: str) -> str:
+def suggest(name: str, config: Path | None, *options: str) -> str:
     """Return a command on a config, ready to be typed from the current folder.
 
     It is ``make NAME CONFIG=...`` next to a Makefile, and the command itself elsewhere.
@@ -26,9 +26,9 @@ def with_config(name: str, config: Path | None, *options: str) -> str:
     """
     here = Path(os.path.realpath(Path.cwd()))
     full = Path(os.path.realpath(config)) if config else None
-    path = full if full is None or full.suffix in {".yaml", ".yml"} else config_of(full)
+    path = full if full is None or full.suffix in {".yaml", ".yml"} else find_config(full)
     if path is None:
-        return plain(name, *options, takes="CONFIG")
+        return suggest_plain(name, *options, takes="CONFIG")
     if _uses_make(here) and path.is_relative_to(here / "configs"):
         given = [f"CONFIG={path.relative_to(here)}", *map(_as_variable, options)]
         return " ".join(["make", name, *(shlex.quote(one.replace("$", "$$")) for one in given)])
@@ -36,36 +36,36 @@ def with_config(name: str, config: Path | None, *options: str) -> str:
     return " ".join([_program(), name, *map(shlex.quote, [str(shown), *options])])
 
 
-def plain(name: str, *options: str, takes: str = "") -> str:
+def suggest_plain(name: str, *options: str, takes: str = "") -> str:
     """Return a command as :func:`with_config` does; what it ``takes`` is left to the reader to fill in."""
     if _uses_make(Path.cwd()):
         return " ".join(["make", name, *([f"{takes}=..."] if takes else []), *map(_as_variable, options)])
     return " ".join([_program(), name, *([takes] if takes else []), *options])
 
 
-def with_folder(name: str, folder: Path) -> str:
+def suggest_for_folder(name: str, folder: Path) -> str:
     """Return a command on a ``dist/NAME`` folder that has no config."""
     return f"{_program()} {name} {shlex.quote(str(folder))}"
 
 
-def option(text: str) -> str:
+def format_option(text: str) -> str:
     """Return an option such as ``--yes``, as the person types it who called the command, or make."""
     return f"{_as_variable(text)} ({text})" if os.environ.get(UNDER_MAKE) else text
 
 
-def build_again(folder: Path) -> str:
+def suggest_rebuild(folder: Path) -> str:
     """Return what to do about a ``dist/NAME`` that is no good: without a config, nothing here can build it."""
-    if folder.parent.name != "dist" or config_of(Path(os.path.realpath(folder))) is None:
+    if folder.parent.name != "dist" or find_config(Path(os.path.realpath(folder))) is None:
         return "get the folder again from where it came"
-    return f"run `{with_config('pickle', folder)}` to build it again"
+    return f"run `{suggest('pickle', folder)}` to build it again"
 
 
-def name_config(text: str, config: Path | None) -> str:
+def fill_in_config(text: str, config: Path | None) -> str:
     """Return a text whose commands name a config, as :func:`with_config` does, where it says ``CONFIG=...``."""
-    return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda found: with_config(found[1], config), text)
+    return re.sub(r"make ([a-z]+) CONFIG=\.\.\.", lambda found: suggest(found[1], config), text)
 
 
-def config_of(folder: Path) -> Path | None:
+def find_config(folder: Path) -> Path | None:
     """Return the config that a ``dist/NAME`` folder holds the results of; None if there is none of this name."""
     named = (folder.parent.parent / "configs").rglob(f"{glob.escape(folder.name)}.yaml")
     return next(iter(sorted(path for path in named if path.is_file())), None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors, tournament
 from builder.engine import protocol as engine
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import images as tournament_images
 from builder.tournament import status
 
@@ -118,8 +118,8 @@ def judge_image(found: ImageFound, today: dt.date) -> list[DoctorCheck]:
 
 def judge_offer(ref: str, images: Sequence[DockerImage], registry: str) -> DoctorCheck:
     """Judge whether the tournament offers an image."""
-    offered = tournament_images.find_offered(ref, images, registry)
-    said = "; ".join(tournament_images.standing(ref, images, registry))
+    offered = tournament_images.find_image(ref, images, registry)
+    said = "; ".join(tournament_images.find_image_notes(ref, images, registry))
     if offered is None or offered.deprecated:
         what, _, fix = said.partition(": ")
         return DoctorCheck(name=OFFERED, good=False, text=what or f"{ref} is not told by a tag", fix=fix)
@@ -162,23 +162,23 @@ def judge_slot(slot: Slot, config: Path, uploaded: Iterable[UploadedPickle] = ()
     """Judge whether the slot of a config takes a pickle, and how it stands; ``uploaded`` are the account's pickles."""
     stake = f", stake {slot.stake}" if slot.stake else ""
     how = status.judge(slot, uploaded)
-    text = one_line(f"{slot.name}: {how.reason}{stake}")
+    text = sanitize(f"{slot.name}: {how.reason}{stake}")
     if slot.archived or slot.tournament != tournament.CLASSIC:
         return DoctorCheck(
             name=SLOT, good=False, text=text, fix="name a slot of Classic as upload.model: `make models` lists them"
         )
     if slot.webhook:
-        fix = commands.with_config("upload", config, "--clear-webhook")
+        fix = commands.suggest("upload", config, "--clear-webhook")
         return DoctorCheck(name=SLOT, good=False, text=f"{slot.name}: has a webhook", fix=fix)
-    if how.rank is status.SlotState.FAILED and slot.pickle:
+    if how.state is status.SlotState.FAILED and slot.pickle:
         return DoctorCheck(name=SLOT, good=False, text=text, fix=f"python -m builder {how.todo}")
-    if how.rank <= status.SlotState.UNASSIGNED:  # nothing that keeps a deploy from it
+    if how.state <= status.SlotState.UNASSIGNED:  # nothing that keeps a deploy from it
         return DoctorCheck(name=SLOT, good=None, text=f"{text}: `python -m builder {how.todo}`")
     return DoctorCheck(name=SLOT, good=True, text=text)
 
 
 def _judge_presence(found: ImageFound) -> DoctorCheck:
-    build = commands.with_config("pickle", found.config)
+    build = commands.suggest("pickle", found.config)
     if found.here:
         return DoctorCheck(name=IMAGE, good=True, text=f"{found.ref} is on the engine")
     has_moved = found.pin is not None and found.at_registry != found.pin.digest
@@ -196,7 +196,7 @@ def _judge_presence(found: ImageFound) -> DoctorCheck:
 
 
 def _judge_pin(found: ImageFound, today: dt.date) -> DoctorCheck:
-    build = commands.with_config("pickle", found.config)
+    build = commands.suggest("pickle", found.config)
     if found.pin is None:
         if "@" in found.ref:
             return DoctorCheck(name=PIN, good=True, text="the reference names its digest")

@@ -10,16 +10,16 @@ A message says what is wrong, where, and what to do next; only ``builder.cli`` p
     ├── LibraryError    2    a library that predicting takes is not installed, or does not load
     ├── DataError       2    live data to predict on
     ├── ArtifactError   2    dist/NAME: absent, cut short, edited, or not what this tool writes
-    │   └── FileKindError  2  a file there is a link, a device, too large, or one too many
+    │   └── FileTypeError  2  a file there is a link, a device, too large, or one too many
     ├── LockError       2    a lock file that cannot be created or locked
     ├── EngineError     3    the container engine
     │   ├── BuildError  3    a step of the Dockerfile failed
     │   └── EngineChoiceError  3  the engine that a person chose cannot be used
     ├── ImageError      3    the runner image
-    │   └── AbsentImageError  3  its registry has no such tag or digest
+    │   └── ImageNotFoundError  3  its registry has no such tag or digest
     ├── NetworkError    4    a registry or an API
     │   ├── LoginError  4    what `docker login` keeps for a registry cannot be read
-    │   ├── UnansweredError  4    no answer: it may or may not have been carried out
+    │   ├── UnavailableError  4    no answer: it may or may not have been carried out
     │   └── ApiError    4    the tournament's API says no, in its own words
     │       └── TokenError  4    it wants another token, or a scope that this one lacks
     └── RefusedError    5    policy, or not confirmed
@@ -139,14 +139,14 @@ class ProblemsError(BuilderError):
 
     exit_code = 2
 
-    def __init__(self, faults: Sequence[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = tuple(faults)
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
     @property
     def fix(self) -> str:
         """What to do next about a single fault; several have no one fix."""
-        return super().fix if len(self.faults) == 1 else ""
+        return super().fix if len(self.problems) == 1 else ""
 
 
 class ConfigError(ProblemsError):
@@ -187,7 +187,7 @@ class ArtifactError(BuilderError):
     exit_code = 2
 
 
-class FileKindError(ArtifactError):
+class FileTypeError(ArtifactError):
     """A file there is none that this tool writes: a link, a device, a folder in its place, or too large."""
 
 
@@ -217,7 +217,7 @@ class ImageError(BuilderError):
     exit_code = 3
 
 
-class AbsentImageError(ImageError):
+class ImageNotFoundError(ImageError):
     """The registry answers, and has no such tag or digest."""
 
 
@@ -227,7 +227,7 @@ class NetworkError(BuilderError):
     exit_code = 4
 
 
-class UnansweredError(NetworkError):
+class UnavailableError(NetworkError):
     """No answer came, or one that does not tell what became of the request.
 
     Attributes:

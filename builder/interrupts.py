@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def defer() -> Iterator[None]:
     """Hold :data:`SIGNALS` back while something is put in order; the first of them comes after."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python hands signals to the main thread alone

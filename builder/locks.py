@@ -26,7 +26,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
-def hold(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
+def acquire(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock that one process has at a time.
 
     Args:

@@ -19,7 +19,7 @@ class Progress(Protocol):
     def step(self, text: str, /) -> None:
         """Say what is being done now; replaces the step before it."""
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         """Say how many bytes of the present step are done, of how many (None: not known)."""
 
     def note(self, text: str, /) -> None:
@@ -32,7 +32,7 @@ class Silent:
     def step(self, text: str, /) -> None:
         """Say nothing."""
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         """Say nothing."""
 
     def note(self, text: str, /) -> None:

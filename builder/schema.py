@@ -16,7 +16,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from builder.text import nearest, show
+from builder.text import describe, find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema, ErrorDetails
 
 T = TypeVar("T")
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a file to a value."""
 
 DEPTH = 64
@@ -53,7 +53,7 @@ class Problem:
         text: ``what is wrong; what to do``.
     """
 
-    path: Place
+    path: KeyPath
     text: str
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Problem:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Rule:
+class Constraint:
     """A condition on a value that already has the right type.
 
     Attributes:
@@ -92,7 +92,7 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Reads:
+class ParsedText:
     """The value is written as text and parsed.
 
     Attributes:
@@ -114,7 +114,7 @@ class Reads:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class Keyed:
+class TaggedUnion:
     """A mapping with exactly one key, which names the dataclass that its value is read into."""
 
     kinds: Mapping[str, type]
@@ -143,61 +143,63 @@ class Keyed:
         return next(iter(given.values()))
 
     def _write(self, value: object) -> dict[str, Any]:
-        return {name: as_data(kind, value) for name, kind in self.kinds.items() if type(value) is kind}
+        return {name: to_data(kind, value) for name, kind in self.kinds.items() if type(value) is kind}
 
 
-def between(low: float, high: float) -> Rule:
+def require_between(low: float, high: float) -> Constraint:
     """Return the rule that a number lies from ``low`` to ``high``, both included."""
-    return Rule(
+    return Constraint(
         text=f"from {low:,} to {high:,}",
         holds=lambda value: low <= value <= high,
         schema={"minimum": low, "maximum": high},
     )
 
 
-def above(low: float, high: float) -> Rule:
+def require_above(low: float, high: float) -> Constraint:
     """Return the rule that a number lies above ``low`` and is at most ``high``."""
-    return Rule(
+    return Constraint(
         text=f"above {low:,} and at most {high:,}",
         holds=lambda value: low < value <= high,
         schema={"exclusiveMinimum": low, "maximum": high},
     )
 
 
-def exactly(number: int) -> Rule:
+def require_equal(number: int) -> Constraint:
     """Return the rule that an integer is ``number``; unlike ``Literal``, it takes neither ``true`` nor ``1.0``."""
-    return Rule(text=f"equal to {number}", holds=lambda value: value == number, schema={"const": number})
+    return Constraint(text=f"equal to {number}", holds=lambda value: value == number, schema={"const": number})
 
 
-def pattern(regex: str, text: str) -> Rule:
+def require_pattern(regex: str, text: str) -> Constraint:
     """Return the rule that the whole of a text matches; ``text`` says so in words (``of 1 to 40 letters``)."""
     compiled = re.compile(regex)
-    return Rule(text=text, holds=lambda value: bool(compiled.fullmatch(value)), schema={"pattern": f"^(?:{regex})$"})
+    return Constraint(
+        text=text, holds=lambda value: bool(compiled.fullmatch(value)), schema={"pattern": f"^(?:{regex})$"}
+    )
 
 
-def line(most: int) -> Rule:
+def require_line(most: int) -> Constraint:
     """Return the rule that a text is one line, printable, of at most so many characters."""
-    return Rule(
+    return Constraint(
         text=f"of at most {most:,} printable characters",
         holds=lambda value: len(value) <= most and value.isprintable(),
         schema={"maxLength": most},
     )
 
 
-def length(low: int, high: int) -> Rule:
+def require_length(low: int, high: int) -> Constraint:
     """Return the rule that a list or text has from ``low`` to ``high`` items."""
-    return Rule(
+    return Constraint(
         text=f"of {low:,} to {high:,} items",
         holds=lambda value: low <= len(value) <= high,
         schema={"minItems": low, "maxItems": high},
     )
 
 
-Sha256 = Annotated[str, pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
-Digest = Annotated[str, pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
+Sha256 = Annotated[str, require_pattern(r"[0-9a-f]{64}", "that is a sha256 in hexadecimal")]
+Digest = Annotated[str, require_pattern(r"sha256:[0-9a-f]{64}", "that is sha256: and 64 hexadecimal digits")]
 
 
-def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None = None) -> T | list[Problem]:
+def parse(kind: type[T], data: object, *, spelling: Mapping[KeyPath, str] | None = None) -> T | list[Problem]:
     """Read plain data into ``kind``: a dataclass, or any type that pydantic takes.
 
     Args:
@@ -214,12 +216,12 @@ def parse(kind: type[T], data: object, *, spelling: Mapping[Place, str] | None =
     return _Explainer(kind, data, spelling or {}).problems(value) if isinstance(value, _Errors) else value
 
 
-def as_data(kind: Any, value: Any) -> Any:
+def to_data(kind: Any, value: Any) -> Any:
     """Return what ``parse`` reads as ``value``: plain data, every default written out, keys that are None left out."""
     return _adapter(kind).dump_python((value,), mode="json", exclude_none=True)[0]
 
 
-def json_schema(kind: Any, *, title: str) -> dict[str, Any]:
+def build_json_schema(kind: Any, *, title: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what ``parse(kind, ...)`` takes, as plain data.
 
     A key's description is its entry in the ``Attributes:`` section of the class docstring, so that it is written once.
@@ -319,7 +321,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 class _Explainer:
     """Says in words what pydantic finds wrong with data."""
 
-    def __init__(self, kind: Any, data: object, spelling: Mapping[Place, str]) -> None:
+    def __init__(self, kind: Any, data: object, spelling: Mapping[KeyPath, str]) -> None:
         self._kind, self._data, self._spelling = kind, data, spelling
 
     def problems(self, errors: _Errors) -> list[Problem]:
@@ -337,7 +339,7 @@ class _Explainer:
         after = _by_place(again, trial) if isinstance(again, _Errors) else {}
         return [Problem(path=path, text=self._text(path, given, after.get(path, []))) for path, given in found.items()]
 
-    def _text(self, path: Place, errors: Sequence[ErrorDetails], after: Sequence[ErrorDetails]) -> str:
+    def _text(self, path: KeyPath, errors: Sequence[ErrorDetails], after: Sequence[ErrorDetails]) -> str:
         error = errors[0]
         if error["type"] == "value_error":
             return str(error["ctx"]["error"])
@@ -350,10 +352,10 @@ class _Explainer:
         if isinstance(value, bool | int | float) and not after:
             return f'{text}: quote it, "{shown}"'
         words = re.findall("'([^']*)'", error.get("ctx", {}).get("expected", ""))
-        near = nearest(value, words) if isinstance(value, str) else None
-        return f"{text}; did you mean {show(near)}?" if near else text
+        near = find_nearest(value, words) if isinstance(value, str) else None
+        return f"{text}; did you mean {describe(near)}?" if near else text
 
-    def _expected(self, path: Place, errors: Sequence[ErrorDetails]) -> str:
+    def _expected(self, path: KeyPath, errors: Sequence[ErrorDetails]) -> str:
         texts = []
         for error in errors:
             text = _EXPECTED.get(error["type"]) or error["msg"].removeprefix("Input should be ")
@@ -361,19 +363,21 @@ class _Explainer:
             texts.append(f"{text} with the keys {', '.join(keys)}" if keys else text)
         return " or ".join(dict.fromkeys(texts))
 
-    def _shown(self, path: Place, value: object) -> str:
-        return self._spelling.get(path) or ("null" if value is None else show(value))
+    def _shown(self, path: KeyPath, value: object) -> str:
+        return self._spelling.get(path) or ("null" if value is None else describe(value))
 
-    def _unknown_key(self, path: Place) -> str:
+    def _unknown_key(self, path: KeyPath) -> str:
         known = self._known_keys(path[:-1])
         given = functools.reduce(lambda data, part: data[part], path[:-1], cast("Any", self._data))
         # A key that is not there yet is the likelier one to have been meant.
-        near = nearest(str(path[-1]), [key for key in known if key not in given]) or nearest(str(path[-1]), known)
+        near = find_nearest(str(path[-1]), [key for key in known if key not in given]) or find_nearest(
+            str(path[-1]), known
+        )
         if near:
             return f"unknown key; did you mean {near}?"
         return f"unknown key; {'the keys here are ' + ', '.join(known) if known else 'no key is expected here'}"
 
-    def _known_keys(self, path: Place) -> list[str]:
+    def _known_keys(self, path: KeyPath) -> list[str]:
         found = _plain_schema(self._kind)
         return _keys_at(found["prefixItems"][0], path, found.get("$defs", {}))
 
@@ -383,7 +387,7 @@ def _plain_schema(kind: Any) -> dict[str, Any]:
     return _adapter(kind).json_schema()
 
 
-def _keys_at(schema: Mapping[str, Any], path: Place, defs: Mapping[str, Any]) -> list[str]:
+def _keys_at(schema: Mapping[str, Any], path: KeyPath, defs: Mapping[str, Any]) -> list[str]:
     """Return the keys that a JSON Schema knows at a place."""
     if "$ref" in schema:
         return _keys_at(defs[schema["$ref"].rpartition("/")[2]], path, defs)
@@ -396,9 +400,9 @@ def _keys_at(schema: Mapping[str, Any], path: Place, defs: Mapping[str, Any]) ->
     return _keys_at(inner, path[1:], defs) if isinstance(inner, dict) else []
 
 
-def _by_place(errors: Sequence[ErrorDetails], data: object) -> dict[Place, list[ErrorDetails]]:
+def _by_place(errors: Sequence[ErrorDetails], data: object) -> dict[KeyPath, list[ErrorDetails]]:
     """Return the errors by place; of a union's alternatives, those of the ones that were likely meant."""
-    found: dict[Place, list[ErrorDetails]] = {}
+    found: dict[KeyPath, list[ErrorDetails]] = {}
     for error in errors:
         found.setdefault(_place(error, data), []).append(error)
     # An alternative with an error inside the value has the right type; the others have not.
@@ -410,7 +414,7 @@ def _by_place(errors: Sequence[ErrorDetails], data: object) -> dict[Place, list[
     }
 
 
-def _place(error: ErrorDetails, data: Any) -> Place:
+def _place(error: ErrorDetails, data: Any) -> KeyPath:
     """Return the place of an error in the data: pydantic's, without the names of a union's alternatives."""
     path: list[str | int] = []
     _, *parts = error["loc"] or (0,)
@@ -421,7 +425,7 @@ def _place(error: ErrorDetails, data: Any) -> Place:
     return (*path, parts[-1]) if error["type"] == "missing" else tuple(path)
 
 
-def _replaced(data: Any, path: Place, value: object) -> Any:
+def _replaced(data: Any, path: KeyPath, value: object) -> Any:
     """Return plain data with one value set, in place."""
     if not path:
         return value
@@ -481,7 +485,7 @@ def _decimal(digits: str) -> float | _Refused:
     return value if math.isfinite(value) else _Refused(digits)
 
 
-def _build(raw: Any, path: Place, problems: list[Problem]) -> Any:
+def _build(raw: Any, path: KeyPath, problems: list[Problem]) -> Any:
     """Return plain data.
 
     Raises:
@@ -505,12 +509,12 @@ def _build(raw: Any, path: Place, problems: list[Problem]) -> Any:
     return raw
 
 
-def _unreadable(data: object, path: Place) -> Iterator[Problem]:
+def _unreadable(data: object, path: KeyPath) -> Iterator[Problem]:
     """Yield the problems of values that no file holds which ``read_json`` takes."""
     if isinstance(data, dict):
         for key, item in data.items():
             if text := _value_problem(key) if isinstance(key, str) else "expected text":
-                yield Problem(path=path, text=f"the key {show(key)} is invalid: {text}")
+                yield Problem(path=path, text=f"the key {describe(key)} is invalid: {text}")
             yield from _unreadable(item, (*path, key))
     elif isinstance(data, list | tuple):
         for index, item in enumerate(data):
@@ -525,7 +529,7 @@ def _value_problem(value: object) -> str:
     if isinstance(value, str):
         return "" if _is_encodable(value) else "the text has half a surrogate pair; expected text"
     if isinstance(value, int) and abs(value) >= 10**_DIGITS:
-        return f"{show(value)} is invalid; expected a finite number"
+        return f"{describe(value)} is invalid; expected a finite number"
     if isinstance(value, bool | int | float | None):
         return ""
     kind = f"{type(value).__module__}.{type(value).__name__}"

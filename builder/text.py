@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _LONGEST_LINE = 300
 
 
-def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
+def describe(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
     """Return a value as a message shows it: text in quotes and cut, containers by their sort."""
     if isinstance(value, str):
         cut = value if len(value) <= 60 else value[:57] + "..."
@@ -31,13 +31,13 @@ def show(value: object) -> str:  # noqa: PLR0911 - one return a sort of value
     return str(value)
 
 
-def listed(names: Sequence[object], *, most: int = 5) -> str:
+def format_list(names: Sequence[object], *, most: int = 5) -> str:
     """Return the first few of several, and how many more there are."""
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(map(str, names[:most])) + more
 
 
-def nearest(word: object, words: Iterable[str]) -> str | None:
+def find_nearest(word: object, words: Iterable[str]) -> str | None:
     """Return the one of some names that a mistyped word was likely meant for."""
     import difflib  # noqa: PLC0415 - only a problem waits for it
 
@@ -58,11 +58,11 @@ def escape_lines(text: str) -> str:
     return "\n".join(map(escape, text.replace("\t", "    ").split("\n")))
 
 
-def blank(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return a line with spaces for what cannot be printed, and none at its end."""
     return "".join(char if char.isprintable() else " " for char in text).rstrip()
 
 
-def one_line(text: str) -> str:
+def sanitize(text: str) -> str:
     """Return what somebody else wrote on one line that can be printed, cut to a readable length."""
-    return " ".join(blank(text).split())[:_LONGEST_LINE]
+    return " ".join(replace_unprintable(text).split())[:_LONGEST_LINE]

@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import tenacity.nap
 
-from builder.sandbox.words import VOCABULARIES, Words
+from builder.sandbox.status_words import VOCABULARIES, StatusWords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,8 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def words(request: pytest.FixtureRequest) -> Words:
-    """Return the tournament's status words; with ``tests.support.words.both``, each vocabulary in turn."""
+def words(request: pytest.FixtureRequest) -> StatusWords:
+    """Return the tournament's status words; with ``tests.support.words.each_vocabulary``, each vocabulary in turn."""
     return VOCABULARIES[getattr(request, "param", "seen")]()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import commands, errors, locks, paths
-from builder.build import manifest, render, untrusted
+from builder.build import manifest, render, untrusted_files
 from builder.bundle.storage import files
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
 )
 # What later stages say about one pickle: gone as soon as another one takes its place.
 DEPENDENT = (VALIDATION, "receipt.json")
-MOST_PICKLE = 1 << 34
+MAX_PICKLE_BYTES = 1 << 34
 """Bytes of ``model.pkl``."""
-MOST_ENTRIES = 2 * files.MOST_FILES
+MAX_CONTEXT_ENTRIES = 2 * files.MOST_FILES
 """Files and folders in ``context/``."""
 _MARK, _LOCK, _STAGING, _STAMP = ".unfinished", ".lock", ".staging-", ".written"
 
@@ -61,16 +61,16 @@ def load(folder: Path) -> Artifact:
         errors.ArtifactError: nothing was built there, a build was cut short, the pickle was edited, or a file is not
             what this tool writes.
     """
-    again = commands.build_again(folder)
+    again = commands.suggest_rebuild(folder)
     if os.path.lexists(folder / _MARK):
         # The pickle may be whole, and what lies beside it another build's.
         raise errors.ArtifactError(f"{folder}: a build was cut short there; {again}")
-    first = commands.with_config("pickle", folder)
+    first = commands.suggest("pickle", folder)
     if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
         raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{first}` first")
-    with _telling(f"read {folder}"), untrusted.with_fix(again):
+    with _telling(f"read {folder}"), untrusted_files.with_fix(again):
         found = manifest.read(folder / MANIFEST)
-        with untrusted.open_file(folder / PICKLE, most=MOST_PICKLE) as file:
+        with untrusted_files.open_file(folder / PICKLE, max_bytes=MAX_PICKLE_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
             # A size that differs says enough: no need to read gigabytes.
             same_size = size == found.pickle.size
@@ -89,7 +89,7 @@ def load(folder: Path) -> Artifact:
 
 
 @contextlib.contextmanager
-def locked(folder: Path, progress: Progress) -> Iterator[None]:
+def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
     """Hold ``dist/NAME`` for one command, once others have ended; what killed builds staged there is removed first.
 
     Raises:
@@ -98,7 +98,7 @@ def locked(folder: Path, progress: Progress) -> Iterator[None]:
     """
     with _telling(f"write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    waiting = locks.hold(
+    waiting = locks.acquire(
         folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
     )
     with waiting, _telling(f"write to {folder}"):
@@ -131,7 +131,7 @@ def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
     with _telling(f"write to {folder}"):
         before = _recorded_hash(folder)
         (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
-        stamp(staged)
+        write_fingerprint(staged)
         (folder / _MARK).touch()
     with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
         if before != made.pickle.sha256:
@@ -172,7 +172,7 @@ def remove_dependent(folder: Path) -> None:
         _remove(folder / name)
 
 
-def stamp(folder: Path) -> None:
+def write_fingerprint(folder: Path) -> None:
     """Record a hash of what was written there, for :func:`is_as_written`.
 
     Raises:
@@ -187,7 +187,7 @@ def is_as_written(folder: Path) -> bool:
     ``verify`` renders them again, which takes numpy; a hash finds an edit without it.
     """
     try:
-        return untrusted.read_bytes(folder / _STAMP, most=100) == _fingerprint(folder).encode()
+        return untrusted_files.read_bytes(folder / _STAMP, max_bytes=100) == _fingerprint(folder).encode()
     except (OSError, errors.ArtifactError):
         return False
 
@@ -195,9 +195,9 @@ def is_as_written(folder: Path) -> bool:
 def _fingerprint(folder: Path) -> str:
     """Return a hash of the files, and of the template: another one renders another Dockerfile."""
     total = hashlib.sha256((paths.docker_folder() / render.TEMPLATE).read_bytes())
-    context = untrusted.list_files(folder / CONTEXT, most=MOST_ENTRIES)
+    context = untrusted_files.list_files(folder / CONTEXT, max_bytes=MAX_CONTEXT_ENTRIES)
     for name in (MANIFEST, DOCKERFILE, *(f"{CONTEXT}/{name}" for name in context)):
-        with untrusted.open_file(folder / name, most=files.MOST_FILE) as file:
+        with untrusted_files.open_file(folder / name, max_bytes=files.MOST_FILE) as file:
             total.update(
                 f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode(errors="surrogateescape")
             )
@@ -214,7 +214,7 @@ def write_report(folder: Path, name: str, content: bytes) -> None:
         paths.write_atomically(folder / name, content)
 
 
-def recorded(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
+def read_manifests(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
     """Yield the manifests of ``dist/*/`` that can be read."""
     for path in sorted((root / "dist").glob(f"*/{MANIFEST}")):
         try:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from builder.engine import protocol as engine
     from builder.progress import Progress
 
-_MARK = "numerai-builder: "  # how builder/inside/make.py begins its one line
+_MARK = "numerai-builder: "  # how builder/inside/build_pickle.py begins its one line
 _PICKLE = "/model.pkl"
 
 
 def build(
-    rendered: render.Rendered, target: Path, on: engine.Engine, run: str, *, progress: Progress
+    rendered: render.BuildContext, target: Path, on: engine.Engine, run: str, *, progress: Progress
 ) -> manifest.PickleRecord:
     """Build, without network, and write the pickle to ``target``.
 

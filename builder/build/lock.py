@@ -38,17 +38,17 @@ def check(
         errors.RefusedError: There is no lock file, it does not name the model, or it names another part of it.
     """
     stand_in = chosen.image.stand_in
-    again = commands.with_config("pickle", chosen.file, *(["--pull"] if stand_in else []))
+    again = commands.suggest("pickle", chosen.file, *(["--pull"] if stand_in else []))
     unlocked = f"run `{again}` without LOCKED=1 (--locked)"
     if stand_in:
         unlocked = (
             f"a build in the stand-in {stand_in} is never recorded: {unlocked} where the exact image can be pulled"
         )
     fix = f"; {unlocked}, which writes it, then review the file and commit it"
-    path, key = chosen.root / lockfile.NAME, config.canonical_reference(chosen.image.ref)
+    path, key = chosen.root / lockfile.NAME, config.normalize_reference(chosen.image.ref)
     if not path.is_file():
         raise errors.RefusedError(f"{path}: no such file, and LOCKED=1 (--locked) allows only what it names{fix}")
-    different = pinning.disagreements(
+    different = pinning.find_lock_differences(
         lockfile.read(chosen.root),
         key,
         chosen.name,
@@ -72,13 +72,13 @@ def check_made(chosen: config.Config, made: manifest.Manifest) -> None:
     check(chosen, bundle=made.bundle.hash, found=made.image, pickle=made.pickle.sha256)
 
 
-def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> str:
+def record(choice: choose.ChosenImage, chosen: config.Config, made: manifest.Manifest, *, progress: Progress) -> str:
     """Write down what was made: its image's pin, where there is none, and the model; return the lines that are new."""
     if made.image.kind != "exact":
         return ""
     key, digest = choice.key, made.image.identity
     by_default = key == config_values.DEFAULT_IMAGE
-    pin = lockfile.pin(
+    pin = lockfile.create_pin(
         digest,
         day=choose.today(),
         python=made.image.python,
@@ -87,27 +87,27 @@ def record(choice: choose.Choice, chosen: config.Config, made: manifest.Manifest
     )
     model = lockfile.LockedModel(image=digest, bundle=made.bundle.hash, pickle=made.pickle.sha256)
 
-    def edit(lock: lockfile.Lock) -> lockfile.Lock:
-        needs_pin = key not in lock.images and pinning.own_digest(key) is None
+    def edit(lock: lockfile.LockFile) -> lockfile.LockFile:
+        needs_pin = key not in lock.images and pinning.digest_from_key(key) is None
         return (lock.with_pin(key, pin) if needs_pin else lock).with_model(chosen.name, model)
 
-    before, after = lockfile.change(
-        chosen.root, edit, waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})")
+    before, after = lockfile.update(
+        chosen.root, edit, on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})")
     )
     path = chosen.root / lockfile.NAME
     if after.images != before.images:
-        source = pinning.stand_in_note(key, session.read_registry(chosen.root))
+        source = pinning.format_stand_in_note(key, session.read_registry(chosen.root))
         progress.note(f"note: {key} is pinned in {path} now: {digest[:19]}..." + (f" ({source})" if source else ""))
     if after.models != before.models:
         progress.note(
             f"note: {path} names {chosen.name} now: review its lines and commit the file (LOCKED=1 goes by it)"
         )
-    return lockfile.added_lines(before, after)
+    return lockfile.format_added_entries(before, after)
 
 
 def has_moved(chosen: config.Config, made: manifest.Manifest) -> Path | None:
     """Return the lock file where it pins another image than an exact one that a model was made in."""
-    key = config.canonical_reference(chosen.image.ref)
-    digest = pinning.pinned(lockfile.read(chosen.root), key)
+    key = config.normalize_reference(chosen.image.ref)
+    digest = pinning.find_pinned_digest(lockfile.read(chosen.root), key)
     moved = digest is not None and made.image.kind == "exact" and made.image.identity != digest
     return chosen.root / lockfile.NAME if moved else None

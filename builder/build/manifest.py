@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from builder import commands, errors, schema
-from builder.build import untrusted
+from builder.build import untrusted_files
 from builder.config import values as config_values  # noqa: TC001 - annotations are read at run time
 from builder.image import runner_image  # noqa: TC001 - annotations are read at run time
 from builder.text import escape
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MOST_BYTES = 1 << 22
 """Of the file: a hundred times what an image with 500 packages takes."""
-Count = Annotated[int, schema.between(0, 1 << 53)]
+Count = Annotated[int, schema.require_between(0, 1 << 53)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Finding:
 
     file: runner_image.Line
     line: Count
-    text: Annotated[str, schema.line(2_000)]
+    text: Annotated[str, schema.require_line(2_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +96,9 @@ class PickleRecord:
 
     sha256: schema.Sha256
     size: Count
-    protocol: Annotated[int, schema.between(0, 5)]
-    parameters: Annotated[tuple[runner_image.Line, ...], schema.length(0, 100)]
-    findings: Annotated[tuple[Finding, ...], schema.length(0, 1_000)] = ()
+    protocol: Annotated[int, schema.require_between(0, 5)]
+    parameters: Annotated[tuple[runner_image.Line, ...], schema.require_length(0, 100)]
+    findings: Annotated[tuple[Finding, ...], schema.require_length(0, 1_000)] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Manifest:
         pickle: The result.
     """
 
-    format: Annotated[int, schema.exactly(1)] = 1
+    format: Annotated[int, schema.require_equal(1)] = 1
     name: config_values.Name
     tool: Tool
     image: runner_image.RunnerImage
@@ -136,36 +136,36 @@ def read(path: Path) -> Manifest:
         errors.ArtifactError: it is not a manifest of format 1, or no plain file.
         OSError: it cannot be read.
     """
-    data = schema.read_json(untrusted.read_bytes(path, most=MOST_BYTES))
+    data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=MOST_BYTES))
     # A list is faults, never a manifest: the JSON reader's, or the types'.
     value: Any = data if isinstance(data, list) else schema.parse(Manifest, data)
     if isinstance(value, Manifest):
         return value
     faults = "; ".join(escape(str(fault)[:500]) for fault in value[:3])
     raise errors.ArtifactError(
-        f"{escape(path)}: is not a manifest of format {FORMAT} ({faults}); {commands.build_again(path.parent)}"
+        f"{escape(path)}: is not a manifest of format {FORMAT} ({faults}); {commands.suggest_rebuild(path.parent)}"
     )
 
 
 def schema_text() -> str:
     """Return the JSON Schema of a manifest, as ``builder/build/manifest.schema.json`` holds it."""
-    found = schema.json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
+    found = schema.build_json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
     return json.dumps(found, indent=2) + "\n"
 
 
 def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
     """Return what a manifest says of a bundle."""
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
 
     return ModelBundle(
         hash=content_hash,
-        kind=kinds.name_of(bundle.model),
+        kind=kinds.get_kind_name(bundle.model),
         features=len(bundle.features),
-        parameters=kinds.parameters(bundle.model),
+        parameters=kinds.count_parameters(bundle.model),
     )
 
 
-def config_hash(build_inputs: object) -> str:
+def hash_config(build_inputs: object) -> str:
     """Return the hash of the part of a config that a build depends on."""
     return hashlib.sha256(schema.canonical_json(build_inputs)).hexdigest()
 

@@ -12,7 +12,7 @@ from builder.build import artifact, lock, manifest, target
 from builder.build import render as render_stage
 from builder.bundle import post
 from builder.bundle.storage import files, store
-from builder.config import model, obtain
+from builder.config import model, resolve
 from builder.config import values as config_values
 from builder.engine import run
 from builder.image import choose, runner_image
@@ -35,12 +35,12 @@ class Source:
     """
 
     config: model.Config
-    bundle: obtain.Obtained
+    bundle: resolve.ResolvedBundle
     hash: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build:
+class BuildResult:
     """A pickle in ``dist/NAME``.
 
     Attributes:
@@ -95,7 +95,7 @@ class _Inputs:
         )
 
 
-def find_source(config: model.Config, *, locked: bool, progress: Progress) -> Source:
+def resolve_source(config: model.Config, *, locked: bool, progress: Progress) -> Source:
     """Return what a config's pickle is built from; takes no engine.
 
     Raises:
@@ -103,15 +103,17 @@ def find_source(config: model.Config, *, locked: bool, progress: Progress) -> So
         errors.NetworkError: The bundle could not be fetched.
         errors.RefusedError: With ``locked``, the lock file does not name the model or the bundle.
     """
-    bundle = obtain.obtain(config, cache=paths.cache_folder(), progress=progress)
-    with store.named(bundle.said, bundle.folder):
-        content_hash = files.content_hash(bundle.folder)
+    bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
+    with store.report_as(bundle.said, bundle.folder):
+        content_hash = files.hash_bundle(bundle.folder)
     if locked:
         lock.check(config, bundle=content_hash)  # before an engine is started or an image pulled
     return Source(config=config, bundle=bundle, hash=content_hash)
 
 
-def build(source: Source, engine: Engine, *, pull: bool, locked: bool, progress: Progress, watch: Stopwatch) -> Build:
+def build(
+    source: Source, engine: Engine, *, pull: bool, locked: bool, progress: Progress, watch: Stopwatch
+) -> BuildResult:
     """Build the pickle of a config in its image, unless the one that is there was built from the same inputs.
 
     Args:
@@ -131,23 +133,23 @@ def build(source: Source, engine: Engine, *, pull: bool, locked: bool, progress:
     """
     config = source.config
     with watch.stage("image"):
-        choice = choose.choose(config, engine, pull=pull, locked=locked, progress=progress)
+        choice = choose.choose_image(config, engine, pull=pull, locked=locked, progress=progress)
     if locked:
         lock.check(config, bundle=source.hash, found=choice.image)
     inputs = _Inputs(
-        tool=render_stage.hash_entries(render_stage.inside_entries()),
+        tool=render_stage.hash_entries(render_stage.list_inside_files()),
         bundle=source.hash,
-        config=manifest.config_hash(model.build_inputs(config)),
+        config=manifest.hash_config(model.select_build_inputs(config)),
         image=choice.image,
     )
     folder = target.dist_folder(config)
-    with artifact.locked(folder, progress):
+    with artifact.lock_folder(folder, progress):
         present = _find_present(folder, inputs)
         result = present or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
         if locked and present:
             lock.check_made(config, present.manifest)
         lines = "" if locked else lock.record(choice, config, result.manifest, progress=progress)
-    return Build(artifact=result, is_new=present is None, lock_lines=lines)
+    return BuildResult(artifact=result, is_new=present is None, lock_lines=lines)
 
 
 def render(source: Source, progress: Progress) -> Rendering:
@@ -162,9 +164,9 @@ def render(source: Source, progress: Progress) -> Rendering:
     plan = _plan(config, _read_bundle(source.bundle))
     base = _known_base(folder, config)
     rendered = render_stage.render(
-        name=config.name, base=base, plan=plan, bundle_files=files.paths(source.bundle.folder)
+        name=config.name, base=base, plan=plan, bundle_files=files.list_paths(source.bundle.folder)
     )
-    with artifact.locked(folder, progress), artifact.staging(folder) as staged:
+    with artifact.lock_folder(folder, progress), artifact.staging(folder) as staged:
         render_stage.write(rendered, staged)
         artifact.put_rendering(staged, folder)
     return Rendering(folder=folder, base=base)
@@ -189,15 +191,15 @@ def _build(
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
     with watch.stage("build"), run.start(engine) as identity, artifact.staging(folder) as staged:
-        recorded = _runner_image(inputs.image, image.inventory(inputs.image, engine, identity))
+        recorded = _runner_image(inputs.image, image.read_inventory(inputs.image, engine, identity))
         rendered = render_stage.render(
             name=config.name,
             base=inputs.image.base,
             plan=_plan(config, bundle),
-            bundle_files=files.paths(source.bundle.folder),
+            bundle_files=files.list_paths(source.bundle.folder),
         )
         written = render_stage.write(rendered, staged)
-        if files.content_hash(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
+        if files.hash_bundle(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
             raise errors.BundleError([f"{source.bundle.said}: changed while it was read; run it again"])
         here = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
         pickle = engine_build.build(here, staged / artifact.PICKLE, engine, identity, progress=progress)
@@ -246,26 +248,26 @@ def _manifest(
     )
 
 
-def _read_bundle(bundle: obtain.Obtained) -> bundle_model.Bundle:
+def _read_bundle(bundle: resolve.ResolvedBundle) -> bundle_model.Bundle:
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
-    with store.named(bundle.said, bundle.folder):
+    with store.report_as(bundle.said, bundle.folder):
         return read.read(bundle.folder)
 
 
 def _plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.BuildPlan:
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if config.post is None else config.post
-    fault = post.unbounded_fault(steps, model_bounded=kinds.is_bounded(bundle.model))
+    fault = post.find_range_problem(steps, model_bounded=kinds.is_bounded(bundle.model))
     if fault:
         raise errors.ConfigError([f"{config.file}: post: {fault}"])
-    return render_stage.BuildPlan(post=post.as_data(steps), config=model.build_inputs(config))
+    return render_stage.BuildPlan(post=post.as_data(steps), config=model.select_build_inputs(config))
 
 
 def _known_base(folder: Path, config: model.Config) -> str:
     """Return what FROM can name without an engine: the pin, else what the last build resolved, else the config's."""
-    if pinned := choose.pinned_base(config):
+    if pinned := choose.find_pinned_base(config):
         return pinned
     by_default = config.image.ref == config_values.DEFAULT_IMAGE
     try:
@@ -277,6 +279,6 @@ def _known_base(folder: Path, config: model.Config) -> str:
     if by_default:
         raise errors.ImageError(
             f"{config.file}: image.ref: `default` is not pinned; "
-            f"run `{commands.with_config('pin', config.file)}`, then this again"
+            f"run `{commands.suggest('pin', config.file)}`, then this again"
         )
     return config.image.ref

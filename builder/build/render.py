@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.\-/:\[\]]*(@sha256:[0-9a-f]{6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rendered:
+class BuildContext:
     """A Dockerfile, and the files of its build context by their names there."""
 
     dockerfile: str
@@ -41,7 +41,7 @@ class BuildPlan:
     config: object
 
 
-def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path]) -> Rendered:
+def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path]) -> BuildContext:
     """Render the Dockerfile and list the context.
 
     Args:
@@ -54,7 +54,7 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
         errors.ImageError: ``base`` is no image reference.
     """
     folder = next((path.parent for path in bundle_files if path.name == "bundle.json"), Path())
-    return Rendered(
+    return BuildContext(
         dockerfile=dockerfile(name=name, base=base),
         context=(
             tar_stream.TarEntry(name=PLAN, content=plan_bytes(plan)),
@@ -62,12 +62,12 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
                 tar_stream.TarEntry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
                 for path in bundle_files
             ),
-            *inside_entries(),
+            *list_inside_files(),
         ),
     )
 
 
-def use_source(rendered: Rendered, *, base: str, source: str) -> Rendered:
+def use_source(rendered: BuildContext, *, base: str, source: str) -> BuildContext:
     """Return a rendering whose FROM names an image as this engine has it, where that is another name."""
     text = rendered.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_checked_reference(source)} AS make\n")
     return replace(rendered, dockerfile=text)
@@ -78,7 +78,7 @@ def plan_bytes(plan: BuildPlan) -> bytes:
     return schema.canonical_json({"format": 1, "post": list(plan.post), "config": plan.config})
 
 
-def inside_entries() -> list[tar_stream.TarEntry]:
+def list_inside_files() -> list[tar_stream.TarEntry]:
     """Return the files of ``builder/inside``: all of this tool that enters an image."""
     folder = paths.inside_folder()
     return [
@@ -98,13 +98,13 @@ def hash_entries(entries: Sequence[tar_stream.TarEntry]) -> str:
     return total.hexdigest()
 
 
-def build_context(rendered: Rendered) -> Iterator[bytes]:
+def build_context(rendered: BuildContext) -> Iterator[bytes]:
     """Stream the context as the engine takes it: a tar with the Dockerfile in it."""
     dockerfile = tar_stream.TarEntry(name="Dockerfile", content=rendered.dockerfile.encode())
     return tar_stream.pack([dockerfile, *rendered.context])
 
 
-def write(rendered: Rendered, folder: Path) -> Rendered:
+def write(rendered: BuildContext, folder: Path) -> BuildContext:
     """Write ``Dockerfile`` and ``context/`` into an empty folder; return the same rendering, read from there.
 
     Raises:
@@ -121,10 +121,10 @@ def write(rendered: Rendered, folder: Path) -> Rendered:
     return read(folder)
 
 
-def read(folder: Path) -> Rendered:
+def read(folder: Path) -> BuildContext:
     """Return what :func:`write` wrote."""
     context = folder / "context"
-    return Rendered(
+    return BuildContext(
         dockerfile=(folder / "Dockerfile").read_text(encoding="utf-8"),
         context=tuple(
             tar_stream.TarEntry(name=path.relative_to(context).as_posix(), content=path)

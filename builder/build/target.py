@@ -11,7 +11,7 @@ from builder.build import artifact, manifest
 from builder.build import lock as locking
 from builder.bundle.storage import files
 from builder.config import model as config
-from builder.config import obtain
+from builder.config import resolve
 from builder.image import lockfile, runner_image
 from builder.image import resolve as image
 from builder.registry import reference
@@ -40,7 +40,7 @@ def dist_folder(chosen: config.Config) -> Path:
     return chosen.root / "dist" / chosen.name
 
 
-def find(text: str) -> Target:
+def find_target(text: str) -> Target:
     """Return what a command line argument names.
 
     Raises:
@@ -51,7 +51,7 @@ def find(text: str) -> Target:
     if path.is_dir():
         folder = path.resolve()
         # A folder elsewhere is somebody else's: what lies around it is no config of it.
-        file = commands.config_of(folder) if folder.parent.name == "dist" else None
+        file = commands.find_config(folder) if folder.parent.name == "dist" else None
         return Target(folder=folder, config=config.load(file) if file else None)
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: is neither a config nor a folder; name configs/NAME.yaml or dist/NAME")
@@ -59,7 +59,7 @@ def find(text: str) -> Target:
     return Target(folder=dist_folder(chosen), config=chosen)
 
 
-def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifact.Artifact:
+def load_artifact(chosen: Target, progress: Progress, *, locked: bool = False) -> artifact.Artifact:
     """Return the artifact, once it is found to be of the config, the pin and the bundle as they are now.
 
     Args:
@@ -83,20 +83,20 @@ def load(chosen: Target, progress: Progress, *, locked: bool = False) -> artifac
     if locked:
         locking.check(chosen.config)
     made = artifact.load(chosen.folder)
-    source = obtain.obtain(chosen.config, cache=paths.cache_folder(), progress=progress)
-    bundle = files.content_hash(source.folder)
+    source = resolve.resolve_bundle(chosen.config, cache=paths.cache_folder(), progress=progress)
+    bundle = files.hash_bundle(source.folder)
     if locked:
         locking.check(chosen.config, bundle=bundle)
         locking.check_made(chosen.config, made.manifest)
     changed = []
-    if manifest.config_hash(config.build_inputs(chosen.config)) != made.manifest.config.hash:
+    if manifest.hash_config(config.select_build_inputs(chosen.config)) != made.manifest.config.hash:
         changed.append(str(chosen.config.file))
     if lock := locking.has_moved(chosen.config, made.manifest):
         changed.append(f"{lock} (its pin)")
     if bundle != made.manifest.bundle.hash and not _was_converted(source.folder, made.manifest.bundle.hash):
         changed.append(source.said)
     if changed:
-        again = commands.with_config("pickle", chosen.config.file)
+        again = commands.suggest("pickle", chosen.config.file)
         raise errors.ArtifactError(
             f"{made.pickle}: {' and '.join(changed)} changed since it was made; run `{again}` to build it again"
         )
@@ -113,7 +113,7 @@ def _was_converted(bundle: Path, before: str) -> bool:
 def find_image(
     chosen: Target, made: artifact.Artifact, engine: engine.Engine, progress: Progress
 ) -> image.ResolvedImage:
-    """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_again`.
+    """Return the image that a pickle was built in; see :func:`builder.image.resolve.find_recorded_image`.
 
     Raises:
         errors.RefusedError: Only the manifest, which may be a stranger's, names an image that is not the tournament's.
@@ -127,13 +127,13 @@ def find_image(
             f"{made.folder}: was built in {recorded.base}, which is not one of the tournament's images, so it is not "
             f"run here: only the manifest, which may be a stranger's, names it; if you trust that image, {trust}"
         )
-    again = commands.with_config("pickle", made.folder)
-    return image.find_again(recorded, engine, registry=registry, progress=progress, again=again)
+    again = commands.suggest("pickle", made.folder)
+    return image.find_recorded_image(recorded, engine, registry=registry, progress=progress, rebuild_command=again)
 
 
 def _is_allowed(recorded: runner_image.RunnerImage, registry: str, root: Path) -> bool:
     """Tell whether an image may be run though no config names it: nothing but an exact one is ever pulled."""
-    if recorded.kind != "exact" or settings.is_tournaments(recorded.base, registry):
+    if recorded.kind != "exact" or settings.is_tournament_image(recorded.base, registry):
         return True
     name, images = reference.parse(recorded.base).name, lockfile.read(root).images
     named = {reference.parse(pin.ref or key).name for key, pin in images.items() if pin.digest == recorded.identity}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
 from builder import commands, errors
-from builder.build import artifact, engine_build, untrusted
+from builder.build import artifact, engine_build, untrusted_files
 from builder.text import escape
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def check_image(made: artifact.Artifact, found: image.ResolvedImage, holds: imag
 
 def verify(
     made: artifact.Artifact,
-    rendered: render.Rendered,
+    rendered: render.BuildContext,
     on: engine.Engine,
     run: str,
     *,
@@ -58,7 +58,7 @@ def verify(
 
     Args:
         made: The recorded pickle, its hash checked.
-        rendered: What :func:`builder.build.recorded.read_inputs` returns of it.
+        rendered: What :func:`builder.build.recorded_inputs.read_inputs` returns of it.
         on: The engine.
         run: The run whose label everything carries.
         work: A folder for the pickle that is built.
@@ -84,16 +84,16 @@ def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) 
     if recorded != actual:
         raise errors.ArtifactError(
             f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; "
-            f"{commands.build_again(made.folder)}"
+            f"{commands.suggest_rebuild(made.folder)}"
         )
 
 
 def _first_difference(one: Path, other: Path) -> str:
-    from builder.inside import opcodes  # noqa: PLC0415 - only when something is wrong
+    from builder.inside import pickle_diff  # noqa: PLC0415 - only when something is wrong
 
     try:
         with _mapped(one) as left, _mapped(other) as right:
-            found = opcodes.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
+            found = pickle_diff.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
     except (ValueError, OverflowError, MemoryError) as error:
         return f"that the recorded one is not a pickle ({escape(str(error)[:200])})"
     return (
@@ -103,5 +103,5 @@ def _first_difference(one: Path, other: Path) -> str:
 
 def _mapped(path: Path) -> mmap.mmap:
     """Open a file so that a length in it which goes beyond its end takes no memory."""
-    with untrusted.open_file(path, most=artifact.MOST_PICKLE) as file:
+    with untrusted_files.open_file(path, max_bytes=artifact.MAX_PICKLE_BYTES) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from builder.inside.operators import ACTIVATIONS
-from builder.text import nearest, show
+from builder.text import describe, find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
     """
     name = data.get("activation")
     if not isinstance(name, str):
-        came = "no activation" if name is None else f"activation {show(name)}, which is not a name"
+        came = "no activation" if name is None else f"activation {describe(name)}, which is not a name"
         return [f"{came}; {_valid()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
     found = faults(name, constants)
@@ -83,23 +83,23 @@ def faults(name: str, constants: Mapping[str, object]) -> list[str]:
     """Return all that is wrong with the name and constants of an activation, each as text without its place."""
     definition = ACTIVATIONS.get(name)
     if definition is None:
-        near = nearest(name, ACTIVATIONS)
+        near = find_nearest(name, ACTIVATIONS)
         hint = f" (did you mean {near}?)" if near else ""
-        return [f"unknown activation {show(name)}{hint}; {_valid()}"]
+        return [f"unknown activation {describe(name)}{hint}; {_valid()}"]
     known = definition.constants
     takes = ", ".join(_rule(key, constant) for key, constant in known.items()) or "no constants"
     found = []
     for key in sorted(constants):
         if key not in known:
-            found.append(f"{name} has no constant {show(key)}; it takes {takes}")
+            found.append(f"{name} has no constant {describe(key)}; it takes {takes}")
         elif not fits(constants[key], known[key]):
-            found.append(f"{name}: {key} is {show(constants[key])}; it takes {takes}")
+            found.append(f"{name}: {key} is {describe(constants[key])}; it takes {takes}")
     return found
 
 
 def fits(value: object, number: Number) -> TypeGuard[float]:
     """Tell whether a value is a number of the range."""
-    return is_number(value) and number.least <= value <= number.most
+    return is_number(value) and number.minimum <= value <= number.maximum
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -113,7 +113,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def _rule(name: str, number: Number) -> str:
-    return f"{name} from {number.least:g} to {number.most:g} (default {number.default:g})"
+    return f"{name} from {number.minimum:g} to {number.maximum:g} (default {number.default:g})"
 
 
 def _valid() -> str:

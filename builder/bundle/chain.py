@@ -36,11 +36,11 @@ class Chain:
     """
 
     entries: Sequence[Mapping[str, object]]
-    place: schema.Place
+    place: schema.KeyPath
     prefix: str = ""
     inputs: int | None
     said: str
-    said_at: schema.Place
+    said_at: schema.KeyPath
     outputs: int | None = 1
 
     def names(self) -> list[str]:
@@ -112,7 +112,7 @@ class Chain:
                 if name in declared and len(declared[name].shape) == len(array.shape):
                     counts |= zip(array.shape, declared[name].shape, strict=True)
             given = [widths.get(source) for source in _sources(entry, index)]
-            widths[index] = operator.width(given, counts) if operator else None
+            widths[index] = operator.compute_width(given, counts) if operator else None
         return widths
 
     def _shape_faults(self, declared: Mapping[str, tensors.Declared]) -> list[schema.Problem]:
@@ -123,7 +123,7 @@ class Chain:
             if operator is None:
                 continue
             sources = _sources(entry, index)
-            if operator.takes == "alike":
+            if operator.arity == "same_width":
                 found += self._unlike_faults(index, sources, widths, declared)
             known: dict[str, tuple[int, str]] = {}
             width = widths.get(sources[0])
@@ -145,7 +145,7 @@ class Chain:
         if (one.dtype != "int32") if part.is_index else (not one.dtype.startswith("float")):
             needed = "int32" if part.is_index else "float32 or float64"
             found.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; expected {needed}"))
-        at: schema.Place = ("arrays", name, "shape")
+        at: schema.KeyPath = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
                 "(inputs, outputs)"
@@ -213,11 +213,11 @@ def _sources(entry: Mapping[str, object], place: int) -> tuple[int, ...]:
 def _number_faults(name: str, part: Array, array: bundle_model.Numbers) -> list[str]:
     """Return what is wrong with the numbers of an array that is none of indices."""
     found = bundle_header.bad_numbers(name, array, ~np.isfinite(array), DIVERGED)
-    if part.rises:
+    if part.is_sorted:
         falls = np.zeros(array.shape, dtype=bool)
         falls[1:] = np.diff(array, axis=0) < 0
         found += bundle_header.bad_numbers(name, array, falls, "each is at least the one before it")
-    if part.is_share:
+    if part.is_fraction:
         found += bundle_header.bad_numbers(name, array, (array < 0) | (array > 1), "expected a share, from 0 to 1")
     if part.is_divisor:
         found += bundle_header.bad_numbers(name, array, array == 0, "it divides: none is 0")

@@ -12,9 +12,9 @@ import numpy as np
 from builder import schema
 from builder.bundle import header
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import files
-from builder.text import nearest, show
+from builder.text import describe, find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,8 +29,8 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
         return [f"{path}: format: {version}; this version reads format {files.FORMAT}: {cure}"]
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in kinds.KINDS:
-        came = "missing" if kind is None else show(kind)
-        near = nearest(kind, kinds.KINDS)
+        came = "missing" if kind is None else describe(kind)
+        near = find_nearest(kind, kinds.KINDS)
         hint = f"did you mean {near}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
     parsed = schema.parse(kinds.KINDS[kind], data)
@@ -65,7 +65,7 @@ def file_faults(folder: Path, described: header.BundleHeader, contents: Mapping[
         try:
             digest, size = files.hash_content(contents[name])
         except OSError as error:
-            found.append(files.unreadable(folder / name, error))
+            found.append(files.describe_read_error(folder / name, error))
             continue
         if (digest, size) != (declared.sha256, declared.size):
             came = f"{size:,} bytes, sha256 {digest[:16]}..."

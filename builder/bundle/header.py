@@ -1,7 +1,7 @@
 """What ``bundle.json`` says: the keys that every kind of model has.
 
 A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``), and is entered in
-``builder.bundle.kinds.known``.
+``builder.bundle.kinds.catalog``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from builder import schema
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.storage import files, tensors
-from builder.text import listed, show
+from builder.text import describe, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class FileHeader:
     """
 
     sha256: schema.Sha256
-    size: Annotated[int, schema.between(0, files.MOST_FILE)]
+    size: Annotated[int, schema.require_between(0, files.MOST_FILE)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +87,11 @@ class BundleHeader(abc.ABC):
     MODEL: ClassVar[type]
     """The class of the models of this kind."""
 
-    format: Annotated[int, schema.exactly(2)]
+    format: Annotated[int, schema.require_equal(2)]
     kind: str
-    features: Annotated[tuple[postprocessing.Column, ...], schema.length(1, 100_000)]
-    benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.length(0, 1_000)] = ()
-    post: Annotated[tuple[postprocessing.Step, ...], schema.length(0, 100)] = ()
+    features: Annotated[tuple[postprocessing.Column, ...], schema.require_length(1, 100_000)]
+    benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.require_length(0, 1_000)] = ()
+    post: Annotated[tuple[postprocessing.Step, ...], schema.require_length(0, 100)] = ()
     arrays: dict[str, tensors.Declared]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
@@ -193,7 +193,7 @@ def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], 
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
 
 
-def _reserved(path: schema.Place, names: tuple[str, ...]) -> list[schema.Problem]:
+def _reserved(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
     """Return a fault when a name is that of another column of the tournament's frames."""
     found = [name for name in names if name in _RESERVED or name.startswith("target")]
     if not found:
@@ -202,13 +202,11 @@ def _reserved(path: schema.Place, names: tuple[str, ...]) -> list[schema.Problem
     return [schema.Problem(path=path, text=said)]
 
 
-def _repeats(path: schema.Place, names: Sequence[str]) -> list[schema.Problem]:
+def _repeats(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return []
-    text = (
-        f"{len(twice):,} of {len(set(names)):,} names are there more than once: {listed(twice)}; each input has its own"
-    )
+    text = f"{len(twice):,} of {len(set(names)):,} names are there more than once: {format_list(twice)}; each input has its own"
     return [schema.Problem(path=path, text=text)]
 
 
@@ -216,7 +214,7 @@ def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.P
     both = sorted(set(features) & set(benchmarks))
     if not both:
         return []
-    text = f"{listed(both)}: among the features too; a column is one or the other"
+    text = f"{format_list(both)}: among the features too; a column is one or the other"
     return [schema.Problem(path=("benchmarks",), text=text)]
 
 
@@ -224,14 +222,14 @@ def _file_name_faults(names: Iterable[str]) -> list[schema.Problem]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
     found = []
     for name in sorted(names):
-        if not files.is_beside(name):
-            text = f"{show(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
+        if not files.is_extra_name(name):
+            text = f"{describe(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
             found.append(schema.Problem(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
-            text = f"{show(min(above))} is a file, and {show(name)} lies in it; rename one"
+            text = f"{describe(min(above))} is a file, and {describe(name)} lies in it; rename one"
             found.append(schema.Problem(path=("files",), text=text))
     return found
 
@@ -247,8 +245,8 @@ def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        schema.Problem(path=("post", place, "neutralize", "group"), text=f"{show(group)}; {text}")
-        for place, group in postprocessing.groups(steps).items()
+        schema.Problem(path=("post", place, "neutralize", "group"), text=f"{describe(group)}; {text}")
+        for place, group in postprocessing.find_groups(steps).items()
     ]
 
 
@@ -267,7 +265,7 @@ def _trace_faults(key: str, value: object) -> list[schema.Problem]:
     for text in texts:
         if not isinstance(text, str):
             continue
-        shown = show(text)
+        shown = describe(text)
         if looks_like_path(text):
             reason = f"{shown} looks like a path of one computer; {files.JSON} records none: leave it out"
             return [schema.Problem(path=("trained", key), text=reason)]

@@ -63,7 +63,7 @@ class Node:
             raise TypeError(
                 f"{self.op} takes {', '.join(expected) or 'nothing'}, not {', '.join([*self.arrays, *options])}"
             )
-        if self.activation.name != "identity" and not definition.activated:
+        if self.activation.name != "identity" and not definition.has_activation:
             raise TypeError(f"{self.op} has no activation; put {self.activation.name} into a node after it")
         object.__setattr__(self, "options", options)
 
@@ -75,7 +75,7 @@ class Node:
         return replace(self, arrays={**self.arrays, **arrays})
 
 
-def node(
+def make_node(
     op: str,
     *,
     activation: activations.Activation = activations.IDENTITY,
@@ -98,7 +98,7 @@ def node(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mlp:
+class Network:
     """A network over n inputs, with what is done to the inputs first.
 
     An input that is NaN becomes its imputation; then ``(x - centre) / scale``; then the nodes, the last of which has
@@ -139,7 +139,7 @@ class Linear:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Prepare:
+class Preprocessing:
     """What is done to the inputs before trees or boosters see them, in float64 and in this order, nothing folded.
 
     Attributes:
@@ -190,8 +190,8 @@ class Trees:
     base: Floats
     rounded: bool
     averaged: bool = False
-    prepare: Prepare | None = None
-    finish: tuple[Node, ...] = ()
+    preprocessing: Preprocessing | None = None
+    head: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,11 +230,11 @@ class LightGbm:
     leaves: int
     averaged: bool = False
     categories: tuple[Categories, ...] = ()
-    prepare: Prepare | None = None
-    finish: tuple[Node, ...] = ()
+    preprocessing: Preprocessing | None = None
+    head: tuple[Node, ...] = ()
 
 
-Single = Mlp | Linear | Trees | LightGbm
+Single = Network | Linear | Trees | LightGbm
 """The models that an ensemble may have."""
 
 
@@ -299,11 +299,11 @@ class Custom:
     parameters: int = 0
 
 
-Model = Mlp | Linear | Trees | LightGbm | Ensemble | Custom
+Model = Network | Linear | Trees | LightGbm | Ensemble | Custom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Golden:
+class GoldenRows:
     """Some rows, and what the framework that trained the model predicts for them.
 
     Attributes:
@@ -333,6 +333,6 @@ class Bundle:
     features: tuple[str, ...]
     benchmarks: tuple[str, ...] = ()
     model: Model
-    golden: Golden
+    golden: GoldenRows
     post: tuple[postprocessing.Step, ...] = ()
     trained: Mapping[str, Fact] = field(default_factory=dict)

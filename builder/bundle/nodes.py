@@ -17,7 +17,7 @@ from builder import schema
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.inside.operators import OPERATORS
-from builder.text import listed, nearest, show
+from builder.text import describe, find_nearest, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -45,7 +45,7 @@ def arrays_of(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[s
 
 def parameters(nodes: Sequence[bundle_model.Node]) -> int:
     """Return how many trained numbers there are: weights, biases, gains and shifts."""
-    return sum(array.size for node in nodes if OPERATORS[node.op].trained for array in node.arrays.values())
+    return sum(array.size for node in nodes if OPERATORS[node.op].is_trained for array in node.arrays.values())
 
 
 def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> bool:
@@ -59,7 +59,7 @@ def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> b
     for index, node in enumerate(nodes):
         given = [known[source] for source in node.sources or (index - 1,)]
         if node.activation.name == "identity":
-            known[index] = OPERATORS[node.op].bounded(node, given)
+            known[index] = OPERATORS[node.op].is_bounded(node, given)
         else:
             known[index] = activations.is_bounded(node.activation)
     return known[len(nodes) - 1]
@@ -81,10 +81,10 @@ def name_faults(
     known = set(wanted)
     found = []
     if missing:
-        said = f"{listed(missing)}: missing; {what} has {listed(wanted)}"
+        said = f"{format_list(missing)}: missing; {what} has {format_list(wanted)}"
         found.append(schema.Problem(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
-        near = nearest(name, missing or wanted)
+        near = find_nearest(name, missing or wanted)
         hint = f"did you mean {near}?" if near else cure
         found.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
     return found
@@ -101,15 +101,15 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
     operator = definition_of(entry)
     if operator is None:
         name = entry.get("op")
-        near = nearest(name, OPERATORS)
+        near = find_nearest(name, OPERATORS)
         hint = f"did you mean {near}? " if near else ""
-        return [f"unknown op {show(name)}; {hint}valid: {', '.join(OPERATORS)}"]
+        return [f"unknown op {describe(name)}; {hint}valid: {', '.join(OPERATORS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
     found = _source_faults(entry.get("from"), index, operator)
     options, wrong = _options(entry, operator)
     found += wrong
     activation: activations.Activation | list[str] = activations.IDENTITY
-    if operator.activated and (rest or operator.name == _DENSE):
+    if operator.has_activation and (rest or operator.name == _DENSE):
         activation = activations.from_data(rest)
     elif rest:
         takes_keys = ", ".join(("from", *operator.options))
@@ -131,26 +131,26 @@ def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple
         if isinstance(value, bool) if isinstance(kind, bool) else activations.fits(value, kind):
             options[key] = value if isinstance(kind, bool) else float(value)
             continue
-        came = "missing" if value is None else show(value)
-        needed = "true or false" if isinstance(kind, bool) else f"a number from {kind.least:g} to {kind.most:g}"
+        came = "missing" if value is None else describe(value)
+        needed = "true or false" if isinstance(kind, bool) else f"a number from {kind.minimum:g} to {kind.maximum:g}"
         found.append(f"{operator.name}: {key}: {came}; expected {needed}")
     return options, found
 
 
 def _source_faults(sources: object, index: int, operator: OperatorDefinition) -> list[str]:
-    several = operator.takes != "one"
+    several = operator.arity != "one"
     count = "two nodes or more" if several else "one node"
     if sources is None and not several:
         return []
     if not isinstance(sources, (list, tuple)):
-        came = "missing" if sources is None else show(sources)
+        came = "missing" if sources is None else describe(sources)
         return [f"from: {came}; {operator.name} takes a list of {count}"]
     if (len(sources) < 2) if several else (len(sources) != 1):
         return [f"from: lists {len(sources)}; {operator.name} takes {count}"]
     bad = [one for one in sources if not isinstance(one, int) or isinstance(one, bool) or not -1 <= one < index]
     if bad:
         last = f"from -1 to {index - 1}: a node before it, or -1 for the inputs" if index else "-1: the inputs"
-        return [f"from: {show(bad[0])}; expected {last}"]
+        return [f"from: {describe(bad[0])}; expected {last}"]
     return []
 
 

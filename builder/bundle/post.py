@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import schema
 from builder.inside import source
-from builder.text import listed
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Column = Annotated[
-    str, schema.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character")
+    str,
+    schema.require_pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}", "of 1 to 200 characters, none a control character"),
 ]
 """The name of a feature or of a benchmark model."""
 Scope = Literal["era", "frame"]
-Columns = Annotated[tuple[Column, ...], schema.length(1, 100_000)]
+Columns = Annotated[tuple[Column, ...], schema.require_length(1, 100_000)]
 
 BOUNDING = "`- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
 """The steps whose results are in [0, 1] whatever comes before them, as a message offers them."""
@@ -34,7 +35,7 @@ _TYPES: dict[str, Any] = {
     "features": Columns,
     "benchmarks": Columns,
     "benchmark": Column,
-    "group": Annotated[str, schema.pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
+    "group": Annotated[str, schema.require_pattern(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,100}", "of 1 to 100 characters")],
 }
 """Types of options that are the same in every step; ``builder/inside/predict/runners.py`` describes them."""
 
@@ -65,7 +66,7 @@ def _type(entry: Mapping[str, Any]) -> Any:
         case "choice":
             return literal[tuple(entry["choices"])]
         case "number":
-            return Annotated[float, schema.between(entry["least"], entry["most"])]
+            return Annotated[float, schema.require_between(entry["minimum"], entry["maximum"])]
         case shared:
             return _TYPES[shared]
 
@@ -86,20 +87,20 @@ def _check(step: Step) -> None:
         names = getattr(step, option) if entry["type"] in _LISTS else None
         twice = [name for name, count in Counter(names or ()).items() if count > 1]
         if twice:
-            raise ValueError(f"{option} has {listed(twice)} more than once; leave one of each")
+            raise ValueError(f"{option} has {format_list(twice)} more than once; leave one of each")
         other = [name for name in names or () if name in _OTHER_COLUMNS or name.startswith("target")]
         if other:
-            raise ValueError(f"{listed(other)} cannot be neutralised to; expected {option}")
+            raise ValueError(f"{format_list(other)} cannot be neutralised to; expected {option}")
     if isinstance(definition["range"], list):
         (low, least), (high, most) = ((option, getattr(step, option)) for option in definition["range"])
         if not least < most:
             raise ValueError(f"{low} is {least:g} and {high} {most:g}; {low} has to be below {high}")
 
 
-KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.steps().items()}
+KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.read_steps().items()}
 """Every step by its key."""
 
-Step = Annotated[Any, schema.Keyed(kinds=KINDS)]
+Step = Annotated[Any, schema.TaggedUnion(kinds=KINDS)]
 """One step; in a file, a mapping with the one key that names it."""
 
 
@@ -115,7 +116,7 @@ class Steps:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Needs:
+class RequiredColumns:
     """What steps read beside the predictions.
 
     Attributes:
@@ -131,11 +132,11 @@ class Needs:
 
 def as_data(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """Return the steps as JSON has them, every default written out."""
-    return [schema.as_data(Step, step) for step in steps]
+    return [schema.to_data(Step, step) for step in steps]
 
 
-def step(name: str, **options: object) -> Step:
-    """Return a step with these options and the defaults of the others: ``step("rank", scope="frame")``.
+def make_step(name: str, **options: object) -> Step:
+    """Return a step with these options and the defaults of the others: ``make_step("rank", scope="frame")``.
 
     Raises:
         ValueError: The step or an option is unknown, or a value is invalid.
@@ -148,14 +149,14 @@ def step(name: str, **options: object) -> Step:
     return parsed.post[0]
 
 
-def name_of(step: Step) -> str:
+def get_step_name(step: Step) -> str:
     """Return the key that a step has in a file."""
     return next(name for name, kind in KINDS.items() if type(step) is kind)
 
 
 def definition_of(step: Step) -> Mapping[str, Any]:
     """Return what the step's file says of it; ``builder/inside/predict/runners.py`` describes the keys."""
-    return source.steps()[name_of(step)]
+    return source.read_steps()[get_step_name(step)]
 
 
 def _given(step: Step, kind: str) -> dict[str, Any]:
@@ -165,7 +166,7 @@ def _given(step: Step, kind: str) -> dict[str, Any]:
     return {option: value for option, value in found.items() if value is not None}
 
 
-def needs(steps: Sequence[Step]) -> Needs:
+def find_required_columns(steps: Sequence[Step]) -> RequiredColumns:
     """Return what steps read; feature groups have to be names already (``with_groups``)."""
     features: dict[str, None] = {}
     benchmarks: dict[str, None] = {}
@@ -175,19 +176,19 @@ def needs(steps: Sequence[Step]) -> Needs:
         for names in _given(step, "benchmarks").values():
             benchmarks |= dict.fromkeys(names)
         benchmarks |= dict.fromkeys(_given(step, "benchmark").values())
-    return Needs(
+    return RequiredColumns(
         features=tuple(features),
         benchmarks=tuple(benchmarks),
         era=any("era" in _given(step, "scope").values() for step in steps),
     )
 
 
-def groups(steps: Sequence[Step]) -> dict[int, str]:
+def find_groups(steps: Sequence[Step]) -> dict[int, str]:
     """Return the feature groups that are named, by the place of their step."""
     return {place: group for place, step in enumerate(steps) for group in _given(step, "group").values()}
 
 
-def with_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
+def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
     """Return the steps with feature groups replaced by the names of their features.
 
     Raises:
@@ -202,7 +203,7 @@ def with_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> 
     return tuple(named)
 
 
-def unbounded(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
+def find_unbounded_step(steps: Sequence[Step], *, model_bounded: bool) -> int | None:
     """Return where predictions leave [0, 1] for good.
 
     Benchmark models are submissions, so theirs are in it.
@@ -238,9 +239,9 @@ def _range(step: Step) -> str:
     return str(said)
 
 
-def unbounded_fault(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
+def find_range_problem(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
     """Return what is wrong with steps that do not keep predictions in [0, 1], without its place; None if they do."""
-    place = unbounded(steps, model_bounded=model_bounded)
+    place = find_unbounded_step(steps, model_bounded=model_bounded)
     if place is None:
         return None
     if not steps:
@@ -248,5 +249,5 @@ def unbounded_fault(steps: Sequence[Step], *, model_bounded: bool) -> str | None
     elif place < 0:
         why = "no step keeps the model's predictions in [0, 1]"
     else:
-        why = f"nothing after {name_of(steps[place])} keeps the predictions in [0, 1]"
+        why = f"nothing after {get_step_name(steps[place])} keeps the predictions in [0, 1]"
     return f"{why}, which the tournament refuses; add {BOUNDING}"

@@ -31,13 +31,13 @@ def connect(
     return session.connect(progress, root=root, ask_token=_ask_for_token)
 
 
-def _ask_for_token() -> settings.Token:
-    if not terminal.watched():
-        raise errors.TokenError(f"a token is needed, and none is set; {settings.WHERE_TO_MAKE}")
-    terminal.tell(f"A token is needed, and none is set: {settings.WHERE_TO_MAKE}; or type one in, for this once.")
+def _ask_for_token() -> settings.ApiToken:
+    if not terminal.is_interactive():
+        raise errors.TokenError(f"a token is needed, and none is set; {settings.CREDENTIALS_HINT}")
+    terminal.tell(f"A token is needed, and none is set: {settings.CREDENTIALS_HINT}; or type one in, for this once.")
     public_id, secret = terminal.ask("public id:"), ""
     with contextlib.suppress(EOFError):
         secret = terminal.ask_hidden("secret key (not shown):") if public_id else ""
     if not public_id or not secret:
-        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.WHERE_TO_MAKE}")
-    return settings.typed_in(public_id, secret)
+        raise errors.TokenError(f"a token is needed, and none was typed in; {settings.CREDENTIALS_HINT}")
+    return settings.parse_typed_token(public_id, secret)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from builder import errors
-from builder.cli import api_session, consent, listing, slot_change, terminal
+from builder.cli import api_session, confirmation, listing, slot_change, terminal
 from builder.cli.parameters import Json, Pickle, Slot, Yes
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, status
 
 
 def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: Json = False) -> int:
     """Have a slot run a pickle."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        account = api.account()
+        account = api.get_account()
         slot = slots.find_slot(account, slot_name)
         slots.check_usable(slot)
         pickle = slots.find_pickle(api, pickle_name)
@@ -21,11 +21,11 @@ def run(*, slot_name: Slot, pickle_name: Pickle, yes: Yes = False, json_wanted: 
         slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
         if status.judge_validation(pickle) is not True:
             raise errors.RefusedError(
-                f"{listing.pickle_line(pickle)}: its validation says {one_line(pickle.validation) or 'nothing'!r},"
+                f"{listing.pickle_line(pickle)}: its validation says {sanitize(pickle.validation) or 'nothing'!r},"
                 f" and only a validated pickle is assigned; `python -m builder logs {pickle.id}` shows what it printed"
             )
-        question = f"Have {one_line(slot.name)} run {listing.pickle_line(pickle)}?"
+        question = f"Have {sanitize(slot.name)} run {listing.pickle_line(pickle)}?"
         facts = slot_change.follows(slot, pickle)
-        consent.ask_about_slot(api, slot, question, facts, consent.NEXT_ROUNDS, yes=yes)
+        confirmation.ask_about_slot(api, slot, question, facts, confirmation.NEXT_ROUNDS, yes=yes)
         now = slot_change.change(api, slot, pickle.id, progress)
     return slot_change.tell(slot, now, json_wanted=json_wanted)

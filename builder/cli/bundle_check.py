@@ -21,15 +21,15 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
     try:
-        folder = store.folder_of(path, paths.cache_folder())
-        with store.named(path, folder):
+        folder = store.resolve_folder(path, paths.cache_folder())
+        with store.report_as(path, folder):
             bundle = read.read(folder)
             _prove(folder, bundle)
-            digest = files.content_hash(folder)
+            digest = files.hash_bundle(folder)
     except errors.BundleError as error:
         if not json_wanted:
             raise
-        print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.faults}))
+        print(json.dumps({"format": 1, "path": str(path), "good": False, "faults": error.problems}))
         return error.exit_code
     if json_wanted:
         print(json.dumps({"format": 1, "path": str(path), "good": True, "faults": [], "hash": digest}))
@@ -46,14 +46,14 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
     """
     import numpy as np  # noqa: PLC0415
 
-    from builder.bundle import exact  # noqa: PLC0415
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
+    from builder.bundle import prediction  # noqa: PLC0415
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
-    if kinds.name_of(bundle.model) == "custom":
+    if kinds.get_kind_name(bundle.model) == "custom":
         return  # its code runs in the image alone: `validate` compares its golden rows
     said = bundle.golden.predictions
     try:
-        expected, bounds = exact.predict_with_bounds(bundle.model, bundle.golden.inputs.astype(np.float64))
+        expected, bounds = prediction.predict_with_tolerances(bundle.model, bundle.golden.inputs.astype(np.float64))
     except errors.LibraryError as error:
         if error.library != "lightgbm":
             raise
@@ -62,8 +62,8 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
         print(escape(note), file=sys.stderr)
         return
     except errors.BundleError as error:
-        raise errors.BundleError([f"{folder}: {fault}" for fault in error.faults]) from error
-    difference, bound = exact.compare(said, expected, bounds)
+        raise errors.BundleError([f"{folder}: {fault}" for fault in error.problems]) from error
+    difference, bound = prediction.find_worst_difference(said, expected, bounds)
     if not difference <= bound:
         with np.errstate(invalid="ignore"):
             beyond = np.flatnonzero(~(np.abs(said - expected) <= bounds))
@@ -76,7 +76,7 @@ def _prove(folder: Path, bundle: bundle_model.Bundle) -> None:
 
 
 def _kind(bundle: bundle_model.Bundle) -> str:
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
-    count = kinds.parameters(bundle.model)
-    return f"{kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"
+    count = kinds.count_parameters(bundle.model)
+    return f"{kinds.get_kind_name(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters"

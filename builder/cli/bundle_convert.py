@@ -25,7 +25,7 @@ def run(
 
     new, cache = target or path, paths.cache_folder()
     is_converted = convert.convert(path, new, cache)
-    digest = files.content_hash(store.folder_of(new, cache))
+    digest = files.hash_bundle(store.resolve_folder(new, cache))
     sha256 = None if new.is_dir() else files.hash_content(new)[0]
     if json_wanted:
         report = {"format": 1, "path": str(new), "converted": is_converted, "hash": digest, "sha256": sha256}

@@ -12,8 +12,8 @@ from builder import paths
 from builder.bundle.storage import files, store
 from builder.cli import terminal
 from builder.cli.parameters import BundlePath, Json
-from builder.text import escape, listed
-from builder.text import show as show_value
+from builder.text import describe as show_value
+from builder.text import escape, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,8 +27,8 @@ def run(*, path: BundlePath, json_wanted: Json = False) -> int:
     """Print what is in a bundle."""
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
-    folder = store.folder_of(path, paths.cache_folder())
-    with store.named(path, folder):
+    folder = store.resolve_folder(path, paths.cache_folder())
+    with store.report_as(path, folder):
         found = _described(path, folder, read.read(folder))
     if json_wanted:
         print(json.dumps(found))
@@ -43,22 +43,22 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
     import numpy as np  # noqa: PLC0415
 
     from builder.bundle import post  # noqa: PLC0415
-    from builder.bundle.kinds import known as kinds  # noqa: PLC0415
+    from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415
 
     golden = bundle.golden
-    sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.paths(folder)}
+    sizes = {one.relative_to(folder).as_posix(): one.stat().st_size for one in files.list_paths(folder)}
     found: dict[str, Any] = {
         "format": 1,
         "path": str(path),
-        "kind": kinds.name_of(bundle.model),
-        "parameters": kinds.parameters(bundle.model),
+        "kind": kinds.get_kind_name(bundle.model),
+        "parameters": kinds.count_parameters(bundle.model),
         "bounded": kinds.is_bounded(bundle.model),
         "features": list(bundle.features),
         "benchmarks": list(bundle.benchmarks),
         "post": post.as_data(bundle.post),
         "files": sizes,
         "bytes": sum(sizes.values()),
-        "hash": files.content_hash(folder),
+        "hash": files.hash_bundle(folder),
         "sha256": files.hash_content(path)[0] if path != folder else None,
         "golden": {
             "rows": len(golden.predictions),
@@ -72,8 +72,8 @@ def _described(path: Path, folder: Path, bundle: bundle_model.Bundle) -> dict[st
     if members:
         found["members"] = [
             {
-                "kind": kinds.name_of(member.model),
-                "parameters": kinds.parameters(member.model),
+                "kind": kinds.get_kind_name(member.model),
+                "parameters": kinds.count_parameters(member.model),
                 "features": len(member.features),
                 "benchmarks": list(member.benchmarks),
                 "weight": member.weight,
@@ -129,7 +129,7 @@ def _fact_line(fact: object) -> str:
 
 
 def _listed(names: Sequence[Any]) -> str:
-    return listed([_plain(name) for name in names])
+    return format_list([_plain(name) for name in names])
 
 
 def _plain(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.build import target
-from builder.cli import engine_session, hosted
+from builder.cli import engine_session, remote_files
 from builder.config import model as config
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    wish: UploadRequest,
+    request: UploadRequest,
     old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -28,13 +28,13 @@ def compare(
 ) -> str:
     """Return how much their predictions are like each other, or why nobody can say: that ends no upload."""
     try:
-        return _compare(wish, old, chosen, api, root, progress=progress)
+        return _compare(request, old, chosen, api, root, progress=progress)
     except (errors.BuilderError, OSError) as error:
         return f"not compared: {' '.join(str(error).split())} (--no-compare leaves it out)"
 
 
 def _compare(
-    wish: UploadRequest,
+    request: UploadRequest,
     old: tournament.UploadedPickle,
     chosen: target.Target,
     api: tournament.Tournament,
@@ -47,17 +47,19 @@ def _compare(
     from builder.upload import compare as stage  # noqa: PLC0415
 
     on = engine_session.find()  # none is installed or started for this
-    ref = hosted.reference(api, old, root)
-    content = hosted.fetch(api, old, progress)
-    live, benchmarks, source = _live_files(wish, chosen, api, progress)
-    limits = config.Validate().limits
+    ref = remote_files.reference(api, old, root)
+    content = remote_files.fetch(api, old, progress)
+    live, benchmarks, source = _live_files(request, chosen, api, progress)
+    limits = config.ValidateConfig().limits
     where = (
-        target.find_image(chosen, wish.made, on, progress),
-        image.resolve(image.Wanted(ref=ref), on, pull=False, progress=progress),
+        target.find_image(chosen, request.artifact, on, progress),
+        image.resolve(image.ImageRequest(ref=ref), on, pull=False, progress=progress),
     )
     with run.start(on) as identity:
         progress.step("running the new pickle")
-        new = stage.predict(wish.made.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
+        new = stage.predict(
+            request.artifact.pickle, where[0], live, benchmarks=benchmarks, limits=limits, on=on, run=identity
+        )
         progress.step("running what the slot runs now")
         try:
             before = stage.predict(content, where[1], live, benchmarks=benchmarks, limits=limits, on=on, run=identity)
@@ -67,11 +69,11 @@ def _compare(
 
 
 def _live_files(
-    wish: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
+    request: UploadRequest, chosen: target.Target, api: tournament.Tournament, progress: Progress
 ) -> tuple[Path, Path | None, str]:
     """Return what to predict on: what the config validates on, else the tournament's live data of today."""
-    terms = chosen.config.validate if chosen.config else config.Validate()
+    terms = chosen.config.validate if chosen.config else config.ValidateConfig()
     if isinstance(terms.data, config.LivePaths):
         return terms.data.live, terms.data.benchmarks, terms.data.live.name
-    live, benchmarks = hosted.fetch_live(api, wish.data_version, progress)
-    return live, benchmarks, f"today's live data, {wish.data_version}"
+    live, benchmarks = remote_files.fetch_live(api, request.data_version, progress)
+    return live, benchmarks, f"today's live data, {request.data_version}"

@@ -8,9 +8,9 @@ from typing import Annotated
 from typer import Argument
 
 from builder import commands
-from builder.cli import api_session, consent, listing, terminal
+from builder.cli import api_session, confirmation, listing, terminal
 from builder.cli.parameters import Json, Yes
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots
 
 
@@ -22,17 +22,17 @@ def run(
 ) -> int:
     """Make a slot."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        account = api.account()
-        slots.check_new(api, account, name)
+        account = api.get_account()
+        slots.check_new_slot(api, account, name)
         follows = [
-            f"account  {one_line(account.username)}, {account.slots_line}",
+            f"account  {sanitize(account.username)}, {account.slots_summary}",
             "follows  a slot of the Classic tournament under this name; it can be archived, not deleted",
         ]
-        consent.ask(f"Make the slot {name}?", follows, yes=yes)
-        made = slots.create(api, name)
+        confirmation.ask(f"Make the slot {name}?", follows, yes=yes)
+        made = slots.create_slot(api, name)
     if json_wanted:
         print(json.dumps({"format": 1, "slot": listing.slot_data(made)}))
     else:
-        name = one_line(made.name)
-        print(f"made the slot {name} ({made.id}); next: {commands.with_config('upload', None, f'--model={name}')}")
+        name = sanitize(made.name)
+        print(f"made the slot {name} ({made.id}); next: {commands.suggest('upload', None, f'--model={name}')}")
     return 0

@@ -7,7 +7,7 @@ import json
 from builder import tournament
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json
-from builder.text import one_line
+from builder.text import sanitize
 
 _UPLOADS = ("upload", "rollback", "assign", "disable", "trigger", "label", "create-model")
 _DOWNLOADS = ("download", "why", "comparing in upload")
@@ -16,8 +16,8 @@ _DOWNLOADS = ("download", "why", "comparing in upload")
 def run(*, json_wanted: Json = False) -> int:
     """Show whose token it is and what it may do; never its secret."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        info = api.token_info()
-        known = api.scopes()
+        info = api.get_token_info()
+        known = api.list_scopes()
         token = api.client.token
     lacking = {
         scope: commands
@@ -31,10 +31,10 @@ def run(*, json_wanted: Json = False) -> int:
         print(json.dumps({**answer, "source": source, "scopes": scopes, "lacking": lacking}))
         return 0
     rows = [
-        ("account", one_line(info.username)),
-        ("token", f"{one_line(info.name) or 'without a name'} ({one_line(info.public_id)}), from {source}"),
+        ("account", sanitize(info.username)),
+        ("token", f"{sanitize(info.name) or 'without a name'} ({sanitize(info.public_id)}), from {source}"),
     ]
-    said = [f"{one_line(name)}  {one_line(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
+    said = [f"{sanitize(name)}  {sanitize(known.get(name, ''))}".rstrip() for name in sorted(info.scopes)]
     rows += [("may" if not place else "", text) for place, text in enumerate(said or ["nothing: it has no scope"])]
     rows += [("lacks", f"{scope}, which {', '.join(commands)} need") for scope, commands in lacking.items()]
     terminal.print_table(rows)

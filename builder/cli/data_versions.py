@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(*, json_wanted: Json = False) -> int:
     """List the data versions; takes no token."""
     with terminal.progress() as progress, session.connect(progress) as api:
-        found = api.data_versions()
+        found = api.list_data_versions()
     if json_wanted:
         print(json.dumps({"format": 1, "data_versions": [dataclasses.asdict(one) for one in found]}))
     elif found:

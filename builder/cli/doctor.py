@@ -53,10 +53,10 @@ def _fix(line: stage.DoctorCheck) -> str:
 
 def _choose(named: str | None) -> tuple[Path | None, str]:
     """Return the config to look at, or None and why: people ask before they have one, or have several."""
-    if named is None and not project.find_all():
+    if named is None and not project.list_configs():
         return None, "there is none below configs/: `python -m builder init --from NAME.bundle.zip` writes one"
     try:
-        return Path(project.choose(named)), ""
+        return Path(project.choose_config(named)), ""
     except errors.UsageError as error:
         return None, str(error)
 
@@ -74,10 +74,14 @@ def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.Doct
             chosen = config.load(path)
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=True, text=str(path)))
         except (errors.ConfigError, OSError) as error:
-            faults = error.faults if isinstance(error, errors.ConfigError) else (str(error),)
+            faults = error.problems if isinstance(error, errors.ConfigError) else (str(error),)
             more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-            fix = f"fix it; `{commands.with_config('render', path)}` shows all that is wrong with it"
-            fix = fix if path.exists() else f"`{commands.plain('init', takes='BUNDLE')}` writes one; or name another"
+            fix = f"fix it; `{commands.suggest('render', path)}` shows all that is wrong with it"
+            fix = (
+                fix
+                if path.exists()
+                else f"`{commands.suggest_plain('init', takes='BUNDLE')}` writes one; or name another"
+            )
             lines.append(stage.DoctorCheck(name=stage.CONFIG, good=False, text=faults[0] + more, fix=fix))
     root = chosen.root if chosen else Path.cwd()
     at_tournament = _Account(root, progress)
@@ -89,7 +93,7 @@ def _look(path: Path | None, absent: str, progress: Progress) -> list[stage.Doct
 def _find_engine() -> tuple[engine.Engine | None, stage.EngineFound | errors.EngineError]:
     try:
         on = engine_session.find()
-        return on, stage.EngineFound(facts=on.facts(), memory=on.memory(), free=on.free_disk())
+        return on, stage.EngineFound(facts=on.get_facts(), memory=on.get_memory(), free=on.get_free_disk())
     except errors.EngineError as error:
         return None, error
 
@@ -105,15 +109,15 @@ def _look_at_image(
     except (errors.ConfigError, OSError) as error:
         fix = "fix it, or remove it, then make pin"
         return [stage.DoctorCheck(name=stage.PIN, good=False, text=str(error).splitlines()[0], fix=fix)]
-    key = config.canonical_reference(chosen.image.ref)
+    key = config.normalize_reference(chosen.image.ref)
     pin, ref = lock.images.get(key), chosen.image.ref
     if ref == config_values.DEFAULT_IMAGE:
         ref = (pin.ref if pin else None) or account.default_image() or ""
         if not ref:
             text = "default: nobody says what it stands for"
             return [stage.DoctorCheck(name=stage.IMAGE, good=False, text=text, fix="see `api` below, then make pin")]
-    source = settings.pull_reference(ref, account.registry)
-    wanted = image.Wanted(ref=ref, source=source, digest=pinning.pinned(lock, key))
+    source = settings.to_pull_reference(ref, account.registry)
+    wanted = image.ImageRequest(ref=ref, source=source, digest=pinning.find_pinned_digest(lock, key))
     here, lines = _look_on_engine(on, wanted.names)
     progress.step(f"asking the registry for {source}")
     digest, pinned_there, silence = _ask_registry(source, pin, progress)
@@ -157,7 +161,7 @@ def _ask_registry(ref: str, pin: lockfile.Pin | None, progress: Progress) -> tup
             silence = _first_words(error, ref)
         try:
             if pin is not None and pin.digest != digest:
-                pinned_there = asked.has(ref, pin.digest)
+                pinned_there = asked.has_digest(ref, pin.digest)
         except errors.BuilderError as error:
             silence = silence or _first_words(error, ref)
     return digest, pinned_there, silence
@@ -182,7 +186,7 @@ class _Account:
     def default_image(self) -> str | None:
         """Return what ``default`` stands for now, if the tournament says."""
         try:
-            return tournament_images.default_reference(self.images or ())
+            return tournament_images.get_default_reference(self.images or ())
         except errors.ApiError:
             return None
 
@@ -192,7 +196,7 @@ class _Account:
         if chosen is None:
             return []
         if not model:
-            upload = commands.with_config("upload", chosen.file, "--model=NAME")
+            upload = commands.suggest("upload", chosen.file, "--model=NAME")
             text = f"the config names none (upload.model); `{upload}` names one"
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         if self._account is None:
@@ -200,7 +204,7 @@ class _Account:
             return [stage.DoctorCheck(name=stage.SLOT, good=None, text=text)]
         slot = slots.match_slot(self._account, model)
         if slot is None:
-            text = f"{model}: {slots.no_slot(self._account, model)}"
+            text = f"{model}: {slots.explain_missing_slot(self._account, model)}"
             fix = f"name another as upload.model, or: python -m builder create-model {model}"
             return [stage.DoctorCheck(name=stage.SLOT, good=False, text=text, fix=fix)]
         return [stage.judge_slot(slot, chosen.file, self._uploaded)]
@@ -212,18 +216,18 @@ class _Account:
         except errors.UsageError as error:
             self.lines.append(stage.DoctorCheck(name=stage.TOKEN, good=False, text=str(error), fix="fix that setting"))
             return
-        patience = door.ApiPolicy(attempts=2)
-        with session.connect(progress, root=root, patience=patience) as api:
+        policy = door.ApiPolicy(attempts=2)
+        with session.connect(progress, root=root, policy=policy) as api:
             try:
-                info = api.token_info() if found.token else None
+                info = api.get_token_info() if found.token else None
                 if info is None:
-                    api.current_round()
-                self.images = api.images()
+                    api.get_current_round()
+                self.images = api.list_images()
                 if info:
-                    self._uploaded = api.uploads()
-                    self._account = api.account()
+                    self._uploaded = api.list_uploads()
+                    self._account = api.get_account()
             except errors.TokenError as error:
-                self._say(stage.API, good=True, text=f"{api.client.where} answers")
+                self._say(stage.API, good=True, text=f"{api.client.display_url} answers")
                 self._say(stage.TOKEN, good=False, text=str(error), fix="set another")
             except errors.NetworkError as error:
                 fix = "look at the network, any proxy, and NUMERAI_API_URL if it is set"
@@ -233,7 +237,7 @@ class _Account:
             except errors.UsageError as error:  # certificates or a proxy that nothing can be asked with
                 self._say(stage.API, good=False, text=str(error), fix="fix that setting")
             else:
-                self._say(stage.API, good=True, text=f"{api.client.where} answers")
+                self._say(stage.API, good=True, text=f"{api.client.display_url} answers")
                 self.lines.append(stage.judge_token(info, found.token.source if found.token else ""))
             self.today = api.now().date()
             if api.client.clock_ahead is not None:

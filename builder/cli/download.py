@@ -12,10 +12,10 @@ from typer import Option
 
 from builder import errors
 from builder.build import artifact
-from builder.cli import api_session, hosted, named_pickle, terminal
+from builder.cli import api_session, pickle_argument, remote_files, terminal
 from builder.cli.parameters import Json, SlotOrPickle
 from builder.net import download as stage
-from builder.text import escape, one_line
+from builder.text import escape, sanitize
 from builder.tournament import slots
 from builder.upload import old_records, slot_log
 
@@ -37,18 +37,18 @@ def run(
 ) -> int:
     """Fetch an uploaded pickle; exit 1 when its hash is another than is on record."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        pickle = named_pickle.pickle_of(api, slots.find(api, name))
-        old_records.move(Path.cwd(), api.seen.slots if api.seen else ())
-        target = Path(to or stage.local_name(pickle.filename)).absolute()
+        pickle = pickle_argument.resolve_pickle(api, slots.find_slot_or_pickle(api, name))
+        old_records.migrate(Path.cwd(), api.last_account.slots if api.last_account else ())
+        target = Path(to or stage.to_file_name(pickle.filename)).absolute()
         if target.is_dir():
-            target /= stage.local_name(pickle.filename)
+            target /= stage.to_file_name(pickle.filename)
         if target.exists():
             raise errors.UsageError(f"{target}: is there already; name another file with --to, or remove it")
         if not target.parent.is_dir():
             raise errors.UsageError(f"{target.parent}: is no folder; make it, or name another with --to")
-        progress.step(f"fetching {one_line(pickle.filename)}")
+        progress.step(f"fetching {sanitize(pickle.filename)}")
         try:
-            came = hosted.fetch_pickle(api, pickle, target, progress)
+            came = remote_files.fetch_pickle(api, pickle, target, progress)
         except OSError as error:
             raise errors.UsageError(
                 f"{target}: cannot be written ({error.strerror or error}); name another file with --to"
@@ -68,23 +68,23 @@ def run(
     return 1 if bad else 0
 
 
-def _compare(pickle: tournament.UploadedPickle, came: stage.Downloaded) -> Iterator[tuple[bool | None, str]]:
+def _compare(pickle: tournament.UploadedPickle, came: stage.DownloadedFile) -> Iterator[tuple[bool | None, str]]:
     """Yield what the hash was compared with, and whether it agrees; None where that says nothing."""
-    root, digits = Path.cwd(), stage.digits_of(pickle.filename)
+    root, digits = Path.cwd(), stage.find_hash_prefix(pickle.filename)
     if digits and came.sha256.startswith(digits):
         yield True, f"the digits in its name: {digits}"
-    elif digits and hosted.known_digits(pickle.filename, root):
+    elif digits and remote_files.known_digits(pickle.filename, root):
         yield False, f"the digits in its name: {digits}"
     elif digits:
         yield None, f"{digits} in its name is not of this hash, and nothing here says that it should be"
     for path, entries in slot_log.read_all():
         ran = {
-            entry.text("sha256")
+            entry.get_text("sha256")
             for entry in entries
-            if entry.text("pickle") == pickle.id and entry.step == slot_log.READ_BACK
+            if entry.get_text("pickle") == pickle.id and entry.step == slot_log.READ_BACK
         }
         for sha256 in sorted(ran - {""}):
             yield sha256 == came.sha256, f"the upload log {shlex.quote(escape(path))}: {sha256}"
-    for path, found in artifact.recorded(root):
+    for path, found in artifact.read_manifests(root):
         if found.pickle.sha256 == came.sha256:
             yield True, f"made here: {shlex.quote(escape(path.relative_to(root)))}"

@@ -24,7 +24,7 @@ def run(
         print("stopped the engine that this tool started" if stopped else "this tool has started no engine here")
         return 0
     with terminal.progress() as progress:
-        facts = engine_session.connect(progress, yes=yes).facts()
+        facts = engine_session.connect(progress, yes=yes).get_facts()
     if json_wanted:
         print(json.dumps({"format": 1, "version": facts.version, "api": facts.api, "platform": facts.platform}))
     else:

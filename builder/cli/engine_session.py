@@ -33,9 +33,9 @@ def connect(progress: Progress, *, yes: bool) -> docker_engine.DockerEngine:
     except errors.EngineChoiceError:
         raise
     except errors.EngineError:
-        install.ensure(
-            answers=install.why_silent,
+        install.ensure_running(
+            check=install.find_connection_problem,
             progress=progress,
-            confirm=terminal.confirm if terminal.watched() and not yes else None,
+            confirm=terminal.confirm if terminal.is_interactive() and not yes else None,
         )
     return docker_engine.connect()

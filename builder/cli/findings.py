@@ -14,7 +14,7 @@ def print_findings(made: artifact.Artifact) -> None:
     """Print the findings of a build; nothing where there are none."""
     findings = made.manifest.pickle.findings
     if findings:
-        again = commands.with_config("verify", made.folder)
+        again = commands.suggest("verify", made.folder)
         print(f"note: another build of this pickle may give other bytes (`{again}` compares them):")
     for one in findings:
         print(f"  {one.file}:{one.line}: {one.text}")

@@ -33,12 +33,12 @@ _STAND_IN = """\
 
 def warning(kind: image.Kind, folder: Path | None = None) -> str:
     """Return what to know of an image that is not exact, and of the pickle in ``dist/NAME`` that was built in it."""
-    again = commands.with_config("pickle", folder, "--pull")
+    again = commands.suggest("pickle", folder, "--pull")
     return _LOCAL if kind == "local" else _STAND_IN.format(again=again)
 
 
 def describe_kind(found: image.ResolvedImage | runner_image.RunnerImage, root: Path) -> str:
     """Return what an image is, for a person: only one of the tournament's is called the runner image."""
-    if found.kind == "exact" and not settings.is_tournaments(found.base, session.read_registry(root)):
+    if found.kind == "exact" and not settings.is_tournament_image(found.base, session.read_registry(root)):
         return "NOT one of the tournament's images"
     return _KINDS[found.kind]

@@ -25,7 +25,7 @@ def run(*, json_wanted: Json = False) -> int:
     root = Path.cwd()
     lock, registry = lockfile.read(root), session.read_registry(root)
     with terminal.progress() as progress, session.connect(progress, root=root) as asked:
-        images = asked.images()
+        images = asked.list_images()
     rows = [_row(one, lock, registry) for one in _sorted(images)]
     if json_wanted:
         print(json.dumps({"format": 1, "registry": registry, "images": rows}))
@@ -42,17 +42,17 @@ def _sorted(images: Sequence[DockerImage]) -> list[DockerImage]:
     return sorted(images, key=lambda one: (not one.default, one.deprecated, one.experimental, one.name, one.tag))
 
 
-def _row(one: DockerImage, lock: lockfile.Lock, registry: str) -> dict[str, Any]:
+def _row(one: DockerImage, lock: lockfile.LockFile, registry: str) -> dict[str, Any]:
     try:
-        text = tournament_images.reference(one, registry)
+        text = tournament_images.get_reference(one, registry)
         key = str(reference.parse(text))
     except ValueError:
         text = key = f"{registry}/{one.image}:{one.tag}"
     # A config may name it at the tournament's own registry.
-    keys = [name for name in lock.images if settings.pull_reference(name, registry) == key]
+    keys = [name for name in lock.images if settings.to_pull_reference(name, registry) == key]
     pinned = [lock.images[name].digest for name in keys]
     stood_for = [(pin.ref, pin.digest) for pin in lock.images.values()]
-    pinned += [digest for ref, digest in stood_for if ref and settings.pull_reference(ref, registry) in {text, key}]
+    pinned += [digest for ref, digest in stood_for if ref and settings.to_pull_reference(ref, registry) in {text, key}]
     words = {"default": one.default, "deprecated": one.deprecated, "experimental": one.experimental}
     return {
         "name": escape(one.name),

@@ -30,7 +30,9 @@ def run(
     from builder.config import init  # noqa: PLC0415 - numpy
 
     if not bundle:  # Path("") would be the current folder
-        raise errors.UsageError(f"no bundle is named; name one with {commands.option('--bundle=mymodel.bundle.zip')}")
+        raise errors.UsageError(
+            f"no bundle is named; name one with {commands.format_option('--bundle=mymodel.bundle.zip')}"
+        )
     wish = init.InitRequest(
         bundle=Path(bundle),
         root=Path(root),
@@ -39,7 +41,7 @@ def run(
         force=force,
     )
     done = init.init(wish, cache=paths.cache_folder())
-    following = [commands.with_config(name, done.config) for name in ("pickle", "validate")]
+    following = [commands.suggest(name, done.config) for name in ("pickle", "validate")]
     if json_wanted:
         answer = {"format": 1, "config": str(done.config), "name": done.name, "bundle": str(done.bundle)}
         print(json.dumps({**answer, "notes": done.notes, "next": following}))

@@ -10,7 +10,7 @@ from typer import Argument
 from builder import errors
 from builder.cli import api_session, terminal
 from builder.cli.parameters import Json, Pickle
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots
 
 
@@ -24,12 +24,12 @@ def run(
     with terminal.progress() as progress, api_session.connect(progress) as api:
         pickle = slots.find_pickle(api, pickle_name)
         api.set_label(pickle.id, text)
-        now = api.pickle(pickle.id)
+        now = api.get_pickle(pickle.id)
     if now is None or now.label != text:
-        came = repr(one_line(now.label)) if now else "nothing"
+        came = repr(sanitize(now.label)) if now else "nothing"
         raise errors.ApiError(f"{pickle.id}: was to be labelled {text!r} and, read back, its label is {came}")
     if json_wanted:
         print(json.dumps({"format": 1, "pickle": now.id, "label": now.label, "before": pickle.label}))
     else:
-        print(f"{one_line(now.filename)} ({now.id}): {one_line(now.label) or 'no label'}")
+        print(f"{sanitize(now.filename)} ({now.id}): {sanitize(now.label) or 'no label'}")
     return 0

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from builder import errors
-from builder.cli import api_session, listing, named_pickle, terminal
+from builder.cli import api_session, listing, pickle_argument, terminal
 from builder.cli.parameters import Json
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots
 
 if TYPE_CHECKING:
@@ -48,29 +48,29 @@ def run(
 def _run_log(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
     """Return the log of a run, or of the newest run of a slot or pickle, and what to call it."""
     try:
-        found = slots.find(api, name)
+        found = slots.find_slot_or_pickle(api, name)
     except errors.TokenError:
         raise
     except (errors.UsageError, errors.ApiError):
         # The id of a run is found in no list of its own, and an API may call it no pickle's id by an error.
         if not slots.is_id(name):
             raise
-        return f"run {name}", api.trigger_logs(name)
-    pickle = named_pickle.pickle_of(api, found)
+        return f"run {name}", api.get_run_log(name)
+    pickle = pickle_argument.resolve_pickle(api, found)
     runs = pickle.runs
     if not runs:
         raise errors.UsageError(
             f"{listing.pickle_line(pickle)} ({pickle.id}): has not run yet; `python -m builder trigger {pickle.id}` "
             "runs it, --diagnostics shows the run over the validation data"
         )
-    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {one_line(runs[0].status)}"
-    return "; ".join([words, *map(one_line, runs[0].descriptions)]), api.trigger_logs(runs[0].id)
+    words = f"run {runs[0].id} of {listing.pickle_line(pickle)}: {sanitize(runs[0].status)}"
+    return "; ".join([words, *map(sanitize, runs[0].descriptions)]), api.get_run_log(runs[0].id)
 
 
 def _diagnostics(api: tournament.Tournament, name: str) -> tuple[str, Sequence[tournament.LogLine]]:
-    pickle = named_pickle.pickle_of(api, slots.find(api, name))
-    said = " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
-    return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.diagnostics_logs(pickle.id)
+    pickle = pickle_argument.resolve_pickle(api, slots.find_slot_or_pickle(api, name))
+    said = " ".join(filter(None, (sanitize(pickle.diagnostics), sanitize(pickle.diagnostics_description))))
+    return f"diagnostics of {listing.pickle_line(pickle)}: {said or 'none yet'}", api.get_diagnostics_log(pickle.id)
 
 
 def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
@@ -78,7 +78,7 @@ def _printed(log: Sequence[tournament.LogLine]) -> list[str]:
     from builder.validate import diagnose  # noqa: PLC0415
 
     lines = [dataclasses.replace(one, message=line) for one in log for line in one.message.splitlines() or [""]]
-    left_out = diagnose.find_help([one.message for one in lines])
+    left_out = diagnose.find_help_lines([one.message for one in lines])
     return [_line(one) for index, one in enumerate(lines) if index not in left_out]
 
 

@@ -161,7 +161,7 @@ def _say(text: str) -> None:
 def _hide(text: str) -> str:
     """Take out the secrets that were read, where any were."""
     settings = sys.modules.get("builder.tournament.settings")
-    return str(settings.hide(text)) if settings else text
+    return str(settings.hide_secrets(text)) if settings else text
 
 
 def _refused(error: OSError) -> str:

@@ -12,7 +12,7 @@ def _complete_config() -> list[str]:
     """Return what a shell offers for CONFIG."""
     from builder.config import project  # noqa: PLC0415 - a shell asks
 
-    return [path.as_posix() for path in project.find_all()]
+    return [path.as_posix() for path in project.list_configs()]
 
 
 def _complete_target() -> list[str]:

@@ -30,7 +30,9 @@ def run(
     watch = Stopwatch()
     with terminal.progress() as progress:
         with watch.stage("config"):
-            source = pipeline.find_source(model.load(Path(project.choose(config))), locked=locked, progress=progress)
+            source = pipeline.resolve_source(
+                model.load(Path(project.choose_config(config))), locked=locked, progress=progress
+            )
         with watch.stage("image"):
             engine = engine_session.connect(progress, yes=yes)
         build = pipeline.build(source, engine, pull=pull, locked=locked, progress=progress, watch=watch)
@@ -47,7 +49,7 @@ def run(
     return 0
 
 
-def _print(build: pipeline.Build, watch: Stopwatch, root: Path) -> None:
+def _print(build: pipeline.BuildResult, watch: Stopwatch, root: Path) -> None:
     result, said = build.artifact, build.artifact.manifest
     packages = ", ".join(f"{name} {said.image.packages[name]}" for name in ("numpy", "pandas", "cloudpickle"))
     print(f"{result.pickle}  ({'made' if build.is_new else 'nothing changed since it was made'})")

@@ -11,7 +11,7 @@ from typer import Option
 from builder import commands
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, times
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def run(
 ) -> int:
     """List uploaded pickles."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        account = api.account()
+        account = api.get_account()
         slot = slots.find_slot(account, slot_name) if slot_name else None
-        found = api.pickles(slot.id if slot else None, unassigned=unassigned)
+        found = api.list_pickles(slot.id if slot else None, unassigned=unassigned)
         now = api.now()
     names = {one.id: one.name for one in account.slots}
     if json_wanted:
@@ -38,8 +38,8 @@ def run(
         return 0
     if not found:
         kind = "unassigned pickle" if unassigned else "pickle"
-        where = f"was uploaded for {one_line(slot.name)}" if slot else "was uploaded"
-        print(f"no {kind} {where}; `{commands.with_config('upload', None, '--model=SLOT')}` uploads one")
+        where = f"was uploaded for {sanitize(slot.name)}" if slot else "was uploaded"
+        print(f"no {kind} {where}; `{commands.suggest('upload', None, '--model=SLOT')}` uploads one")
         return 0
     head = ("id", "file", "state", "runs in", "uploaded for", "image", "data", "uploaded")
     terminal.print_list(head, [_pickle_row(one, names, now) for one in found])
@@ -50,12 +50,12 @@ def _pickle_row(one: tournament.UploadedPickle, names: dict[str, str], now: dt.d
     return (
         one.id,
         listing.pickle_line(one),
-        one_line(one.validation),
-        ", ".join(one_line(names.get(slot, slot)) for slot in one.slots) or "-",
-        one_line(names.get(one.owner, one.owner)) or "-",
-        one_line(one.image_name or one.image),
-        one_line(one.data_version),
-        times.relative(one.inserted_at, now),
+        sanitize(one.validation),
+        ", ".join(sanitize(names.get(slot, slot)) for slot in one.slots) or "-",
+        sanitize(names.get(one.owner, one.owner)) or "-",
+        sanitize(one.image_name or one.image),
+        sanitize(one.data_version),
+        times.format_relative(one.inserted_at, now),
     )
 
 

@@ -60,10 +60,10 @@ def run(
         outcomes = [one for one, _ in answers]
         if not check:
             changes = {one.key: one.pin for one in outcomes if one.pin}
-            lockfile.change(
+            lockfile.update(
                 root,
                 lambda lock: _changed(lock, changes),
-                waiting=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
+                on_wait=lambda holder: progress.note(f"waiting for {lockfile.NAME} ({holder})"),
             )
     silent = isinstance(images, errors.NetworkError)
     notes = [f"what the tournament says of these images is not known: {images}"] if silent else []
@@ -87,7 +87,7 @@ def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
         try:
             loaded.append(config.load(path))
         except errors.ConfigError as error:
-            faults += error.faults
+            faults += error.problems
     if faults:
         raise errors.ConfigError(faults)
     roots = {one.root for one in loaded} or {Path.cwd()}
@@ -97,7 +97,7 @@ def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
         )
     users: dict[str, list[str]] = {}
     for one in loaded:
-        users.setdefault(config.canonical_reference(one.image.ref), []).append(one.name)
+        users.setdefault(config.normalize_reference(one.image.ref), []).append(one.name)
     for text in named:
         if not text.endswith((".yaml", ".yml")):
             users.setdefault(_read_key(text), [])
@@ -105,7 +105,7 @@ def _wanted(named: Sequence[str]) -> tuple[Path, dict[str, list[str]]]:
 
 
 def _all_configs() -> list[Path]:
-    found = project.find_all()
+    found = project.list_configs()
     if not found:
         raise errors.UsageError(f"{Path.cwd() / 'configs'}: has no config; name one, or an image reference")
     return found
@@ -113,7 +113,7 @@ def _all_configs() -> list[Path]:
 
 def _read_key(text: str) -> str:
     try:
-        return config.canonical_reference(config_values.read_reference(text))
+        return config.normalize_reference(config_values.parse_reference(text))
     except ValueError as error:
         raise errors.UsageError(f"{error}; or name a config (configs/NAME.yaml), or default") from error
 
@@ -123,14 +123,14 @@ def _offered(root: Path, progress: Progress) -> Sequence[DockerImage] | errors.N
     progress.step("asking the tournament for its images")
     try:
         with session.connect(progress, root=root) as asked:
-            return asked.images()
+            return asked.list_images()
     except errors.NetworkError as error:
         return error
 
 
 def _outcome(
     key: str,
-    lock: lockfile.Lock,
+    lock: lockfile.LockFile,
     *,
     images: Sequence[DockerImage] | errors.NetworkError,
     registry: str,
@@ -143,27 +143,29 @@ def _outcome(
         if key == config_values.DEFAULT_IMAGE:
             ref = (was and was.ref) or key
             ref = _default(images)
-        source = settings.pull_reference(ref, registry)
+        source = settings.to_pull_reference(ref, registry)
         progress.step(f"asking the registry for {source}")
         found = asked.resolve(source)
-    except errors.AbsentImageError:
+    except errors.ImageNotFoundError:
         found = None
     except (errors.NetworkError, errors.ImageError) as error:
-        return pinning.unknown(key, ref, was=was, reason=str(error)), error
+        return pinning.create_unknown_result(key, ref, old_pin=was, reason=str(error)), error
     was_there: bool | str | None = None
     if was is not None and (found is None or found.digest != was.digest):
-        was_there = _ask_for_old(settings.pull_reference(was.ref or ref, registry), was.digest, asked)
-    said = () if isinstance(images, errors.NetworkError) else tournament_images.standing(ref, images, registry)
-    source = pinning.stand_in_note(key, registry)
+        was_there = _ask_for_old(settings.to_pull_reference(was.ref or ref, registry), was.digest, asked)
+    said = () if isinstance(images, errors.NetworkError) else tournament_images.find_image_notes(ref, images, registry)
+    source = pinning.format_stand_in_note(key, registry)
     said = (*said, *([source] if source else []))
-    outcome = pinning.judge(key, ref, was=was, found=found, was_there=was_there, said=said, day=choose.today())
+    outcome = pinning.compare_pin(
+        key, ref, old_pin=was, found=found, old_digest_exists=was_there, said=said, day=choose.today()
+    )
     return outcome, None
 
 
 def _default(images: Sequence[DockerImage] | errors.NetworkError) -> str:
     if isinstance(images, errors.NetworkError):
         raise images
-    return tournament_images.default_reference(images)
+    return tournament_images.get_default_reference(images)
 
 
 def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool | str:
@@ -172,12 +174,12 @@ def _ask_for_old(ref: str, digest: str, asked: connections.Registries) -> bool |
     The registry may be another than today's, and gone.
     """
     try:
-        return asked.has(ref, digest)
+        return asked.has_digest(ref, digest)
     except (errors.NetworkError, errors.ImageError) as error:
         return str(error)
 
 
-def _changed(lock: lockfile.Lock, changes: Mapping[str, lockfile.Pin]) -> lockfile.Lock:
+def _changed(lock: lockfile.LockFile, changes: Mapping[str, lockfile.Pin]) -> lockfile.LockFile:
     for key, one in changes.items():
         lock = lock.with_pin(key, one)
     return lock
@@ -214,9 +216,9 @@ def _tell(
 def _lines(one: pinning.PinResult) -> list[tuple[str, str]]:
     """Return what is said of a reference, below its name."""
     lines = [("stands for", one.ref)] if one.key != one.ref else []
-    if one.was and (one.state in {"moved", "gone"}):
-        lines.append(("was", f"{one.was.digest} ({one.was.pinned})"))
-    now = one.pin or (one.was if one.state == "same" else None)
+    if one.old_pin and (one.state in {"moved", "gone"}):
+        lines.append(("was", f"{one.old_pin.digest} ({one.old_pin.pinned})"))
+    now = one.pin or (one.old_pin if one.state == "same" else None)
     if now:
         lines.append(("is", f"{now.digest} ({now.pinned})"))
         python = [f"Python {now.python}"] if now.python else []
@@ -248,16 +250,16 @@ def _report(
 
 
 def _entry(one: pinning.PinResult, names: Sequence[str]) -> dict[str, Any]:
-    now = one.pin or one.was
+    now = one.pin or one.old_pin
     return {
         "key": one.key,
         "ref": one.ref,
         "state": one.state,
-        "digest": pinning.own_digest(one.key) or (now.digest if now else None),
+        "digest": pinning.digest_from_key(one.key) or (now.digest if now else None),
         "pinned": now.pinned if now else None,
         "python": now.python if now else None,
-        "was": one.was.digest if one.was else None,
-        "was_pinned": one.was.pinned if one.was else None,
+        "was": one.old_pin.digest if one.old_pin else None,
+        "was_pinned": one.old_pin.pinned if one.old_pin else None,
         "size": one.size,
         "models": list(names),
         "notes": list(one.notes),

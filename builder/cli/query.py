@@ -26,7 +26,7 @@ def run(
     from builder.tournament import query_check  # noqa: PLC0415 - a GraphQL parser
 
     text = _given(query)
-    changes = query_check.writes(text)
+    changes = query_check.is_mutation(text)
     values = query_check.read_variables(_given(variables)) if variables else {}
     if changes and not write:
         raise errors.RefusedError("the query is a mutation, which may change something; pass --write to send it")

@@ -13,7 +13,9 @@ from builder.config import model, project
 def run(*, config: Config = None, locked: Locked = False) -> int:
     """Write the Dockerfile and its context; takes no engine."""
     with terminal.progress() as progress:
-        source = pipeline.find_source(model.load(Path(project.choose(config))), locked=locked, progress=progress)
+        source = pipeline.resolve_source(
+            model.load(Path(project.choose_config(config))), locked=locked, progress=progress
+        )
         rendering = pipeline.render(source, progress)
     dockerfile, context = rendering.folder / artifact.DOCKERFILE, rendering.folder / artifact.CONTEXT
     print(f"{dockerfile}: builds FROM {rendering.base}")

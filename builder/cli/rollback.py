@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from builder import errors
-from builder.cli import api_session, consent, slot_change, terminal
+from builder.cli import api_session, confirmation, slot_change, terminal
 from builder.cli.parameters import ConfigOrSlot, Json, Yes
 from builder.config import model as config
 from builder.config import project
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, status
-from builder.upload import assign, checks, old_records, plan, slot_log, webhook
+from builder.upload import assign, old_records, plan, remote_checks, slot_log, webhook
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,39 +34,41 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Have a slot run what it ran before, as its log says; else what a person chooses."""
-    root, name, named_by = _meant(project.choose(slot_name, alternative=", or a slot (make: MODEL=...)"))
+    root, name, origin = _meant(project.choose_config(slot_name, alternative=", or a slot (make: MODEL=...)"))
     with terminal.progress() as progress, api_session.connect(progress, root=root) as api:
-        account = api.account()
-        slot = slots.find_slot(account, name, named_by=named_by)
+        account = api.get_account()
+        slot = slots.find_slot(account, name, origin=origin)
         slots.check_usable(slot)
-        old_records.move(root, account.slots)
-        log = slot_log.of(slot, api.now)
-        change = slot_log.last_change(log.entries, assign.identity(slot))
+        old_records.migrate(root, account.slots)
+        log = slot_log.open_log(slot, api.now)
+        change = slot_log.find_last_change(log.entries, assign.get_pickle_id(slot))
         if to:
             wanted: str | None = slots.find_pickle(api, to).id
         elif change:
-            wanted = change.text("before") or None
+            wanted = change.get_text("before") or None
         else:
-            wanted = _choose(slot, checks.find_earlier(api, slot))
+            wanted = _choose(slot, remote_checks.find_earlier_pickles(api, slot))
         pickle = _look_up(api, wanted) if wanted else None
-        said = plan.named(pickle) if pickle else "no pickle"
+        said = plan.describe_pickle(pickle) if pickle else "no pickle"
         facts = slot_change.follows(slot, pickle, source=str(log.path) if change and not to else "")
         facts.append("         what was submitted already is not taken back")
         # A slot that ran no pickle may have had a machine called in its place.
-        hook = None if wanted or slot.webhook else slot_log.webhook_before(log.entries, assign.identity(slot))
+        hook = (
+            None if wanted or slot.webhook else slot_log.find_removed_webhook(log.entries, assign.get_pickle_id(slot))
+        )
         if hook:
             facts.append("         it gets the webhook again that was taken away for what it runs now")
-        if assign.identity(slot) == wanted:
+        if assign.get_pickle_id(slot) == wanted:
             return slot_change.tell(slot, slot, said, json_wanted=json_wanted)
         if wanted:
             slots.check_no_webhook(slot, fix=slot_change.NO_WEBHOOK)
-        question = f"Have {one_line(slot.name)} run {said} again?"
-        what = consent.NEXT_ROUNDS if wanted else consent.NO_PICKLE
-        consent.ask_about_slot(api, slot, question, facts, what, yes=yes)
-        with assign.reporting(api, [slot.id]):
+        question = f"Have {sanitize(slot.name)} run {said} again?"
+        what = confirmation.NEXT_ROUNDS if wanted else confirmation.NO_PICKLE
+        confirmation.ask_about_slot(api, slot, question, facts, what, yes=yes)
+        with assign.report_slots_on_interrupt(api, [slot.id]):
             now = assign.assign_and_read_back(api, slot, wanted, progress)
             if hook:
-                webhook.put_back(api, now, hook, progress, log)
+                webhook.restore_webhook(api, now, hook, progress, log)
     return slot_change.tell(slot, now, said, json_wanted=json_wanted)
 
 
@@ -82,7 +84,7 @@ def _meant(text: str) -> tuple[Path, str, str]:
 
 
 def _look_up(api: tournament.Tournament, identity: str) -> tournament.UploadedPickle:
-    found = api.pickle(identity)
+    found = api.get_pickle(identity)
     if found is None:
         raise errors.UsageError(
             f"{identity}: is no longer among the account's pickles; `python -m builder pickles` lists them, and "
@@ -97,20 +99,20 @@ def _choose(slot: tournament.Slot, earlier: Sequence[tournament.UploadedPickle])
     """Have a person choose among the slot's earlier pickles: nothing here says what it ran."""
     if not earlier:
         raise errors.RefusedError(
-            f"{one_line(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
+            f"{sanitize(slot.name)}: nothing here says what it ran before, and no other valid pickle was uploaded "
             "for it; `python -m builder pickles` lists all, --to (make: TO=ID) names one, `disable` has it run none"
         )
     lines = [
-        f"  {number}  {plan.named(one)}, {one_line(one.inserted_at)}"
+        f"  {number}  {plan.describe_pickle(one)}, {sanitize(one.inserted_at)}"
         for number, one in enumerate(earlier[:_SHOWN], start=1)
     ]
-    if not terminal.watched():
+    if not terminal.is_interactive():
         listed = "\n".join(lines)
         raise errors.RefusedError(
-            f"{one_line(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
+            f"{sanitize(slot.name)}: nothing here says what it ran before; say which of its earlier pickles with "
             f"--to (make: TO=ID):\n{listed}"
         )
-    terminal.tell(f"Nothing here says what {one_line(slot.name)} ran before. Its earlier pickles:")
+    terminal.tell(f"Nothing here says what {sanitize(slot.name)} ran before. Its earlier pickles:")
     terminal.tell("\n".join(lines))
     answer = terminal.ask("Which one? Its number:")
     if not answer.isdecimal() or not 1 <= int(answer) <= len(lines):

@@ -21,9 +21,9 @@ from typer import Option
 from builder import commands, errors, interrupts, paths
 from builder.cli import engine_session, terminal
 from builder.image import stand_in
-from builder.sandbox import session, try_out
-from builder.sandbox import state as world
-from builder.sandbox.words import VOCABULARIES
+from builder.sandbox import example, session
+from builder.sandbox import state as sandbox_state
+from builder.sandbox.status_words import VOCABULARIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,14 +74,16 @@ def run(
     return 0
 
 
-def text_to_try(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
+def format_instructions(sandbox: server.Sandbox, settings: Mapping[str, str], config: Path) -> str:
     """Return what is printed at a terminal."""
-    images = [sandbox.state.image(session.image_name(python)) for python in session.PYTHONS]
+    images = [sandbox.state.get_image(session.get_image_name(python)) for python in session.PYTHONS]
     tries = (("pin",), ("pickle",), ("validate",), ("upload", "--model=fresh"))
     return _TRY.format(
         exports="\n".join(f"  {line}" for line in _exports(settings).splitlines()),
-        commands="\n".join(f"  {commands.with_config(name, config, *rest)}" for name, *rest in tries),
-        slots=", ".join(slot.name for slot in sandbox.state.slots.values() if slot.account.username == world.OWNER),
+        commands="\n".join(f"  {commands.suggest(name, config, *rest)}" for name, *rest in tries),
+        slots=", ".join(
+            slot.name for slot in sandbox.state.slots.values() if slot.account.username == sandbox_state.OWNER
+        ),
         images=", ".join(f"{image.image}:{image.tag}" for image in images),
     )
 
@@ -89,7 +91,7 @@ def text_to_try(sandbox: server.Sandbox, settings: Mapping[str, str], config: Pa
 def _start(undo: contextlib.ExitStack, *, port: int, words: str, yes: bool) -> tuple[server.Sandbox, str]:
     with terminal.progress() as progress:
         engine = engine_session.connect(progress, yes=yes)
-        tags = {python: stand_in.make(engine, python, progress).tag for python in session.PYTHONS}
+        tags = {python: stand_in.find_or_build(engine, python, progress).tag for python in session.PYTHONS}
         return session.start(undo, tags=tags, words=VOCABULARIES[words](), port=port, progress=progress)
 
 
@@ -100,9 +102,9 @@ def _print(
         undo.callback(env_file.unlink, missing_ok=True)
         paths.write_atomically(env_file, _exports(settings).encode(), mode=0o600)
     if sys.stdout.isatty():
-        print(text_to_try(sandbox, settings, undo.enter_context(try_out.folder())), flush=True)
+        print(format_instructions(sandbox, settings, undo.enter_context(example.create())), flush=True)
     elif not env_file:
-        config = shlex.quote(str(undo.enter_context(try_out.folder())))
+        config = shlex.quote(str(undo.enter_context(example.create())))
         sys.stderr.write(_ELSEWHERE.format(config=config))
         sys.stderr.flush()
         print(_exports(settings), end="", flush=True)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from builder.cli import listing
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import status
 from builder.upload import assign
 
@@ -26,7 +26,7 @@ def change(
         errors.ApiError: Read back, it runs another.
         errors.NetworkError: The API does not answer.
     """
-    with assign.reporting(api, [slot.id]):
+    with assign.report_slots_on_interrupt(api, [slot.id]):
         return assign.assign_and_read_back(api, slot, pickle, progress)
 
 
@@ -38,9 +38,9 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
         pickle: What it is to run; None for no pickle.
         source: What says that it is this pickle; empty where a person does.
     """
-    name, before = one_line(slot.name), slot.pickle
+    name, before = sanitize(slot.name), slot.pickle
     was = f"{listing.pickle_line(before)} ({before.id})" if before else "no pickle"
-    lines = [f"slot     {name}" + (f", stake {one_line(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
+    lines = [f"slot     {name}" + (f", stake {sanitize(slot.stake)}" if slot.stake else ""), f"runs now {was}"]
     by = f", by {source}" if source else ""
     if pickle is None:
         if by:
@@ -48,8 +48,8 @@ def follows(slot: tournament.Slot, pickle: tournament.UploadedPickle | None, *, 
         lines.append("follows  it submits nothing by itself any more, and takes submissions over the API again")
     else:
         lines.append(
-            f"then     {listing.pickle_line(pickle)} ({pickle.id}), {one_line(pickle.image_name or pickle.image)},"
-            f" data {one_line(pickle.data_version)}{by}"
+            f"then     {listing.pickle_line(pickle)} ({pickle.id}), {sanitize(pickle.image_name or pickle.image)},"
+            f" data {sanitize(pickle.data_version)}{by}"
         )
         lines.append(
             "follows  it runs in every round from the next run on" + (", with the stake" if slot.stake else "")
@@ -78,5 +78,5 @@ def tell(before: tournament.Slot, after: tournament.Slot, runs: str = "", *, jso
         return 0
     own = f"{listing.pickle_line(after.pickle)} ({after.pickle.id})" if after.pickle else "no pickle"
     read = "nothing was to be changed" if was == now else "read back from the slot"
-    print(f"{one_line(after.name)} runs {runs or own}  ({read})")
+    print(f"{sanitize(after.name)} runs {runs or own}  ({read})")
     return 0

@@ -22,7 +22,7 @@ def run(
     """Make a look-alike image, unless it is there."""
     stand_in.check_python(python)
     with terminal.progress() as progress:
-        made = stand_in.make(engine_session.connect(progress, yes=yes), python, progress)
+        made = stand_in.find_or_build(engine_session.connect(progress, yes=yes), python, progress)
     if json_wanted:
         print(json.dumps({"format": 1, "tag": made.tag, "spec": made.spec, "python": made.python}))
     else:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from builder.cli import api_session, listing, terminal
 from builder.cli.parameters import AnySlot, Json
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, times
-from builder.tournament import status as standing
+from builder.tournament import status as slot_status
 from builder.upload import waiting
 
 if TYPE_CHECKING:
@@ -25,12 +25,12 @@ _RUNS = 5
 def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
     """Show how all slots stand, or one with its last runs."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        account, uploaded = api.account(), api.uploads()
-        current, now = api.round_now()
-        one = standing.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
+        account, uploaded = api.get_account(), api.list_uploads()
+        current, now = api.get_round()
+        one = slot_status.judge(slots.find_slot(account, slot_name), uploaded) if slot_name is not None else None
         failure = _explain(api, one, uploaded) if one else None
     if one is None:
-        found, ownerless = standing.judge_all(account.slots, uploaded), standing.find_ownerless(uploaded)
+        found, ownerless = slot_status.judge_all(account.slots, uploaded), slot_status.find_ownerless(uploaded)
         if json_wanted:
             data = {
                 "slots": [listing.standing_data(each) for each in found],
@@ -54,26 +54,26 @@ def run(*, slot_name: AnySlot = None, json_wanted: Json = False) -> int:
 
 
 def _explain(
-    api: tournament.Tournament, one: standing.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
-) -> waiting.Failure | None:
+    api: tournament.Tournament, one: slot_status.SlotStatus, uploaded: Sequence[tournament.UploadedPickle]
+) -> waiting.ExplainedFailure | None:
     """Return why what a slot runs failed, or what was uploaded for it since; with its log, which takes a request."""
-    for pickle in (one.slot.pickle, standing.newer_upload(one.slot, uploaded)):
-        if one.todo.startswith("why ") and pickle is not None and standing.find_fault(pickle) is not None:
-            return waiting.explain(api, pickle)
+    for pickle in (one.slot.pickle, slot_status.find_newer_upload(one.slot, uploaded)):
+        if one.todo.startswith("why ") and pickle is not None and slot_status.find_failure(pickle) is not None:
+            return waiting.explain_failure(api, pickle)
     return None
 
 
-def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
-    print(times.round_line(current, now))
+def _tell_all(found: Sequence[slot_status.SlotStatus], current: tournament.Round | None, now: dt.datetime) -> None:
+    print(times.describe_round(current, now))
     if not found:
         print("  no slot yet; make one: python -m builder create-model NAME")
         return
     rows = [
         (
-            standing.WORDS[one.rank],
-            one_line(one.slot.name),
-            f"stake {one_line(one.slot.stake)}" if one.slot.stake else "",
-            one_line(one.reason),
+            slot_status.STATE_LABELS[one.state],
+            sanitize(one.slot.name),
+            f"stake {sanitize(one.slot.stake)}" if one.slot.stake else "",
+            sanitize(one.reason),
             _todo(one),
         )
         for one in found
@@ -87,22 +87,24 @@ def _tell_all(found: Sequence[standing.SlotStatus], current: tournament.Round | 
             print(f"  {_todo(one)}")
 
 
-def _todo(one: standing.SlotStatus) -> str:
+def _todo(one: slot_status.SlotStatus) -> str:
     return f"-> python -m builder {one.todo}" if one.todo else ""
 
 
 def _tell_one(
-    one: standing.SlotStatus,
-    failure: waiting.Failure | None,
+    one: slot_status.SlotStatus,
+    failure: waiting.ExplainedFailure | None,
     current: tournament.Round | None,
     now: dt.datetime,
 ) -> None:
     slot = one.slot
-    print(f"{one_line(slot.name)}  {standing.WORDS[one.rank]}: {one_line(one.reason)}  {_todo(one)}".rstrip())
+    print(
+        f"{sanitize(slot.name)}  {slot_status.STATE_LABELS[one.state]}: {sanitize(one.reason)}  {_todo(one)}".rstrip()
+    )
     rows = [
         ("slot", slot.id),
-        ("stake", one_line(slot.stake) or "none"),
-        ("round", times.round_line(current, now)),
+        ("stake", sanitize(slot.stake) or "none"),
+        ("round", times.describe_round(current, now)),
     ]
     if slot.webhook:
         rows.append(("webhook", f"{listing.webhook_host(slot)}  (must be empty before a pickle is uploaded)"))
@@ -111,26 +113,26 @@ def _tell_one(
         rows.append(
             (
                 "submission",
-                f"{one_line(sent.status)}, {times.both(sent.inserted_at, now)}, {one_line(sent.filename)}",
+                f"{sanitize(sent.status)}, {times.format_time(sent.inserted_at, now)}, {sanitize(sent.filename)}",
             )
         )
     pickle = slot.pickle
     if pickle is not None:
-        validation = one_line(pickle.validation) or "not begun"
-        image = f"{one_line(pickle.image_name) or '?'} ({one_line(pickle.image)})"
+        validation = sanitize(pickle.validation) or "not begun"
+        image = f"{sanitize(pickle.image_name) or '?'} ({sanitize(pickle.image)})"
         rows += [
             ("pickle", f"{listing.pickle_line(pickle)}  ({pickle.id})"),
             (
                 "",
-                f"validation {validation}, uploaded {times.both(pickle.inserted_at, now)}",
+                f"validation {validation}, uploaded {times.format_time(pickle.inserted_at, now)}",
             ),
             (
                 "image",
-                f"{image}, data {one_line(pickle.data_version)}",
+                f"{image}, data {sanitize(pickle.data_version)}",
             ),
             (
                 "diagnostics",
-                " ".join(filter(None, (one_line(pickle.diagnostics), one_line(pickle.diagnostics_description))))
+                " ".join(filter(None, (sanitize(pickle.diagnostics), sanitize(pickle.diagnostics_description))))
                 or "none",
             ),
         ]
@@ -141,12 +143,12 @@ def _tell_one(
 def _run_lines(pickle: tournament.UploadedPickle, now: dt.datetime) -> Iterable[str]:
     runs = pickle.runs
     if not runs:
-        yield f"none is listed; the last one: {one_line(pickle.trigger)}" if pickle.trigger else "none yet"
+        yield f"none is listed; the last one: {sanitize(pickle.trigger)}" if pickle.trigger else "none yet"
     for run in runs[:_RUNS]:
-        how = one_line(run.status) or "no status yet"
-        yield f"{how}, {one_line(run.type)}, {times.both(run.inserted_at, now)}  ({run.id})"
+        how = sanitize(run.status) or "no status yet"
+        yield f"{how}, {sanitize(run.type)}, {times.format_time(run.inserted_at, now)}  ({run.id})"
         for text in run.descriptions:
-            yield f"  {one_line(text)}"
+            yield f"  {sanitize(text)}"
     if len(runs) > _RUNS:
         yield f"and {len(runs) - _RUNS} before"
 

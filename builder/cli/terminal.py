@@ -56,7 +56,7 @@ class _TerminalProgress:
         self._live.start()
         self._live.refresh()
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         from rich.filesize import decimal  # noqa: PLC0415 - a person watches
 
         self._amount = f"{decimal(done)} of {decimal(total)}" if total else decimal(done)
@@ -240,7 +240,7 @@ def confirm_in_full(question: str) -> bool:
     return ask(f"{question} [type yes]").lower() == "yes"
 
 
-def watched() -> bool:
+def is_interactive() -> bool:
     """Tell whether a person is at the terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Option
 
 from builder import tournament
-from builder.cli import api_session, consent, listing, named_pickle, terminal
+from builder.cli import api_session, confirmation, listing, pickle_argument, terminal
 from builder.cli.parameters import Json, SlotOrPickle, Wait, Yes
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, status, times
 from builder.upload import assign, runs, waiting
 
@@ -32,9 +32,9 @@ def run(
 ) -> int:
     """Have a pickle run now."""
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find(api, name)
+        found = slots.find_slot_or_pickle(api, name)
         slot = found if isinstance(found, tournament.Slot) else None
-        pickle = named_pickle.pickle_of(api, found, assigned=True)
+        pickle = pickle_argument.resolve_pickle(api, found, assigned=True)
         follows = _look_ahead(api, pickle, slot)
         where = [slot] if slot else follows.slots
         if all(one.archived for one in where):
@@ -42,7 +42,7 @@ def run(
                 slots.check_usable(one)
         follows = _agree(api, follows, slot, validation=validation, yes=yes)
         failure = None
-        with assign.reporting(api, [one.id for one in follows.slots]):
+        with assign.report_slots_on_interrupt(api, [one.id for one in follows.slots]):
             run = _begin(api, pickle, slot, validation=validation)
             if run is not None and wait:
                 run, failure = _wait(api, pickle, run, wait, progress)
@@ -58,42 +58,42 @@ def run(
 def _wait(
     api: tournament.Tournament,
     pickle: tournament.UploadedPickle,
-    run: tournament.Trigger,
+    run: tournament.Run,
     seconds: float,
     progress: Progress,
-) -> tuple[tournament.Trigger, waiting.Failure | None]:
+) -> tuple[tournament.Run, waiting.ExplainedFailure | None]:
     """Wait until a run has ended; return it, and why it failed if it did."""
-    patience = waiting.PollPolicy(total=seconds)
+    policy = waiting.PollPolicy(total=seconds)
     resume = "triggering it again would begin another run"
-    ended = waiting.run(api, pickle.id, run.id, progress, patience, resume=resume)
-    return ended, waiting.explain_run(api, pickle, ended) if status.judge_run(ended) is False else None
+    ended = waiting.wait_for_run(api, pickle.id, run.id, progress, policy, resume=resume)
+    return ended, waiting.explain_run_failure(api, pickle, ended) if status.judge_run(ended) is False else None
 
 
 def _tell_run(
-    pickle: tournament.UploadedPickle, run: tournament.Trigger | None, failure: waiting.Failure | None
+    pickle: tournament.UploadedPickle, run: tournament.Run | None, failure: waiting.ExplainedFailure | None
 ) -> None:
     if run is None:
         print(f"triggered; the run is not listed yet: `python -m builder logs {pickle.id}` will show it")
         return
-    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {one_line(run.status) or 'no status yet'}")
+    print(f"{'FAILED' if failure else 'triggered'}: run {run.id}, {sanitize(run.status) or 'no status yet'}")
     if failure:
         terminal.print_table(failure.rows())
     else:
         for text in run.descriptions:
-            print(f"  {one_line(text)}")
+            print(f"  {sanitize(text)}")
     print(f"  what it prints: python -m builder logs {run.id}")
 
 
 def _begin(
     api: tournament.Tournament, pickle: tournament.UploadedPickle, slot: tournament.Slot | None, *, validation: bool
-) -> tournament.Trigger | None:
+) -> tournament.Run | None:
     """Order a run, once: each would be one of its own. Returns it; None where it is not listed yet.
 
     Raises:
-        errors.UnansweredError: The answer was lost, and no new run is listed.
+        errors.UnavailableError: The answer was lost, and no new run is listed.
     """
     try:
-        return runs.order(api, pickle, slot.id if slot else None, validation=validation)
+        return runs.start_run(api, pickle, slot.id if slot else None, validation=validation)
     except KeyboardInterrupt as stopped:
         stopped.add_note(
             f"whether a run was begun is not known: `python -m builder logs {pickle.id}` names the newest; look before "
@@ -129,13 +129,13 @@ class _Follows:
     def lines(self, *, validation: bool) -> list[str]:
         """Return all of it for a person."""
         pickle = self.pickle
-        names = ", ".join(one_line(slot.name) for slot in self.slots) or "its slot"
+        names = ", ".join(sanitize(slot.name) for slot in self.slots) or "its slot"
         lines = [
             f"pickle   {listing.pickle_line(pickle)} ({pickle.id}), for {names}",
-            f"round    {times.round_line(self.round, self.now)}",
+            f"round    {times.describe_round(self.round, self.now)}",
         ]
         if status.judge_validation(pickle) is not True:
-            said = one_line(pickle.validation) or "nothing"
+            said = sanitize(pickle.validation) or "nothing"
             lines.append(
                 f"note     its validation says {said!r}: `python -m builder why {pickle.id}` says what that means"
             )
@@ -146,7 +146,7 @@ class _Follows:
             lines.append(
                 f"follows  a submission for round {self.open_round}{each}, which takes the place of an earlier one"
             )
-        staked = ", ".join(f"{one_line(slot.name)} {one_line(slot.stake)}" for slot in self.slots if slot.stake)
+        staked = ", ".join(f"{sanitize(slot.name)} {sanitize(slot.stake)}" for slot in self.slots if slot.stake)
         if staked and self.open_round is None:
             lines.append(f"STAKE    {staked}: a submission would be staked, should a round open meanwhile")
         elif staked:
@@ -166,9 +166,9 @@ def _look_ahead(
         pickle: What is run.
         slot: What it is run for; None for whatever runs it, else the slot that it was uploaded for.
     """
-    account = api.account()
-    current, now = api.round_now()
-    where = slots.running(account, pickle)
+    account = api.get_account()
+    current, now = api.get_round()
+    where = slots.find_slots_running(account, pickle)
     if slot or not where:
         named = slot.id if slot else pickle.owner
         where += [one for one in account.slots if one.id == named and one not in where]
@@ -180,9 +180,9 @@ def _agree(
 ) -> _Follows:
     """Have a run confirmed, again if more follows from it by the time of the answer; return what was agreed to."""
     while True:
-        stakes = consent.about_stakes(follows.slots, consent.about_a_run(follows.open_round))
+        stakes = confirmation.about_stakes(follows.slots, confirmation.about_a_run(follows.open_round))
         question = f"Run {listing.pickle_line(follows.pickle)} now?"
-        consent.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
+        confirmation.ask(question, follows.lines(validation=validation), yes=yes, stakes=stakes)
         now = follows if yes else _look_ahead(api, follows.pickle, slot)
         if not now.exceeds(follows):
             return follows

@@ -12,13 +12,13 @@ from typer import Option
 
 from builder import errors, tournament
 from builder.build import target
-from builder.cli import api_session, consent, terminal
+from builder.cli import api_session, confirmation, terminal
 from builder.cli.parameters import Json, Locked, Target, Wait
 from builder.config import project
 from builder.registry import connections
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import session, slots, status, times
-from builder.upload import assign, checks, deploy, old_records, refusals, slot_log, waiting
+from builder.upload import assign, deploy, local_checks, old_records, remote_checks, slot_log, waiting
 from builder.upload import plan as planning
 from builder.validate import diagnose
 
@@ -50,24 +50,24 @@ def run(
     json_wanted: Json = False,
 ) -> int:
     """Deploy; exit 1 when the tournament finds the pickle bad."""
-    chosen = target.find(project.choose(config))
+    chosen = target.find_target(project.choose_config(config))
     root, configured = (chosen.config.root, chosen.config.upload) if chosen.config else (Path.cwd(), None)
     with terminal.progress() as progress, contextlib.ExitStack() as held:
-        made = target.load(chosen, progress, locked=locked)
-        proof = refusals.check(made, wanted=chosen.config.data_version if chosen.config else None)
-        spare = None if dry_run else held.enter_context(slot_log.reserved())
+        artifact = target.load_artifact(chosen, progress, locked=locked)
+        proof = local_checks.check_artifact(artifact, wanted=chosen.config.data_version if chosen.config else None)
+        reserve = None if dry_run else held.enter_context(slot_log.reserve_space())
         api = held.enter_context(api_session.connect(progress, root=root))
         asked = held.enter_context(connections.connect(progress))
-        checks.check_token(api)
-        account = api.account()
-        name, named_by = model, ""
+        remote_checks.check_token(api)
+        account = api.get_account()
+        name, origin = model, ""
         if not name and chosen.config and configured and configured.model:
-            name, named_by = configured.model, f"upload.model of {chosen.config.file}"
+            name, origin = configured.model, f"upload.model of {chosen.config.file}"
         if not name:
             name, create = _ask_for_slot(account, create=create)
-        slot = checks.find_slot(account, name, create=create, named_by=named_by)
+        slot = remote_checks.find_slot(account, name, create=create, origin=origin)
         request = planning.UploadRequest(
-            made=made,
+            artifact=artifact,
             slot=name,
             data_version=proof.data_version,
             create=create,
@@ -81,31 +81,35 @@ def run(
         def compare(plan: UploadPlan) -> UploadPlan:
             return _compared(plan, chosen, api, root, progress)
 
-        if spare is None:
-            _tell_plan(compare(checks.make(api, account, request, asked, host)), proof.notes, json_wanted=json_wanted)
+        if reserve is None:
+            _tell_plan(
+                compare(remote_checks.make_plan(api, account, request, asked, host)),
+                proof.notes,
+                json_wanted=json_wanted,
+            )
             return 0
         if slot:
             name = slot.name
-        held.enter_context(assign.reporting(api, [slot.id if slot else name]))
-        held.enter_context(slot_log.locked(name))
-        old_records.move(root, account.slots)
-        plan = _agreed(api, checks.make(api, account, request, asked, host), proof.notes, compare, yes=yes)
-        done = deploy.deploy(plan, api, progress, spare=spare, patience=waiting.PollPolicy(total=wait))
+        held.enter_context(assign.report_slots_on_interrupt(api, [slot.id if slot else name]))
+        held.enter_context(slot_log.lock_slot(name))
+        old_records.migrate(root, account.slots)
+        plan = _agreed(api, remote_checks.make_plan(api, account, request, asked, host), proof.notes, compare, yes=yes)
+        done = deploy.deploy(plan, api, progress, reserve=reserve, policy=waiting.PollPolicy(total=wait))
         plan = _at_the_end(api, plan, done)
     _tell(done, plan, json_wanted=json_wanted)
     return 1 if done.failure else 0
 
 
-def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.Done) -> UploadPlan:
+def _at_the_end(api: tournament.Tournament, plan: UploadPlan, done: deploy.UploadResult) -> UploadPlan:
     """Return the plan with the round as it is now, where its times are told: it may have closed since."""
     run = _last_run(done)
     if run and status.had_no_round(run):
         with contextlib.suppress(errors.NetworkError):  # what is done is done
-            return checks.at_this_moment(api, plan)
+            return remote_checks.refresh_round(api, plan)
     return plan
 
 
-def _last_run(done: deploy.Done) -> tournament.Trigger | None:
+def _last_run(done: deploy.UploadResult) -> tournament.Run | None:
     return done.run or next(iter(done.pickle.runs), None)
 
 
@@ -117,18 +121,18 @@ def _compared(
     progress: Progress,
 ) -> UploadPlan:
     """Return the plan with how much the pickle is like what the slot runs now: read before anything is agreed to."""
-    if not plan.wish.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
+    if not plan.request.compare or plan.is_done or plan.slot is None or plan.slot.pickle is None:
         return plan
     from builder.cli import compare as comparing  # noqa: PLC0415 - numpy, pyarrow
 
-    likeness = comparing.compare(plan.wish, plan.slot.pickle, chosen, api, root, progress=progress)
-    return dataclasses.replace(plan, likeness=likeness)
+    similarity = comparing.compare(plan.request, plan.slot.pickle, chosen, api, root, progress=progress)
+    return dataclasses.replace(plan, similarity=similarity)
 
 
 def _ask_for_slot(account: tournament.Account, *, create: bool) -> tuple[str, bool]:
     """Have a person say which slot; a name that is not there is a new one's, and the plan says so before yes."""
     usable = [slot for slot in account.slots if not slot.archived and slot.tournament == tournament.CLASSIC]
-    if not terminal.watched():
+    if not terminal.is_interactive():
         names = ", ".join(slot.name for slot in usable) or "none yet"
         raise errors.UsageError(
             f"which slot? name it with --model (make: MODEL=name), or as upload.model in the config; there are: {names}"
@@ -151,12 +155,12 @@ def _agreed(
     yes: bool,
 ) -> UploadPlan:
     """Return what was agreed to: compared, and with the round and the stakes as they are when the answer comes."""
-    if not yes and not terminal.watched():
+    if not yes and not terminal.is_interactive():
         _agree(plan, notes, yes=False)  # nobody can say yes: comparing would be in vain
-    plan = checks.read_again(api, compare(plan))
+    plan = remote_checks.refresh_plan(api, compare(plan))
     while True:
         _agree(plan, notes, yes=yes)
-        now = plan if yes or plan.changes_nothing else checks.read_again(api, plan)
+        now = plan if yes or plan.changes_nothing else remote_checks.refresh_plan(api, plan)
         if not now.exceeds(plan):
             return now
         terminal.tell("a round has opened meanwhile or a stake has come, so that more follows than before:")
@@ -169,14 +173,14 @@ def _agree(plan: UploadPlan, notes: tuple[str, ...], *, yes: bool) -> None:
     if plan.changes_nothing:
         return
     kind = "existing" if plan.slot else "NEW"
-    consent.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
+    confirmation.ask(f"Deploy to the {kind} model {plan.name}?", facts, yes=yes)
     if yes:
         return
     webhook = [f"Take the webhook of {plan.name} away?"] if plan.clears_webhook else []
-    a_run = consent.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
+    a_run = confirmation.about_a_run(plan.round.number if plan.runs_now and plan.round else None)
     own, others = (plan.staked[:1], plan.staked[1:]) if plan.slot and plan.slot.stake else ((), plan.staked)
-    stakes = consent.about_stakes(own, a_run if plan.runs_now else consent.NEXT_ROUNDS)
-    consent.ask_in_full([*webhook, *stakes, *consent.about_stakes(others, a_run)])
+    stakes = confirmation.about_stakes(own, a_run if plan.runs_now else confirmation.NEXT_ROUNDS)
+    confirmation.ask_in_full([*webhook, *stakes, *confirmation.about_stakes(others, a_run)])
 
 
 def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -> None:
@@ -187,7 +191,7 @@ def _tell_plan(plan: UploadPlan, notes: tuple[str, ...], *, json_wanted: bool) -
     print("nothing was changed (--dry-run)")
 
 
-def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
+def _tell(done: deploy.UploadResult, plan: UploadPlan, *, json_wanted: bool) -> None:
     if json_wanted:
         failure = done.failure
         data = {
@@ -206,36 +210,38 @@ def _tell(done: deploy.Done, plan: UploadPlan, *, json_wanted: bool) -> None:
         _tell_good(done, plan)
 
 
-def _tell_failure(done: deploy.Done, plan: UploadPlan) -> None:
+def _tell_failure(done: deploy.UploadResult, plan: UploadPlan) -> None:
     failure = done.failure
     if failure is None:
         return
-    print(f"FAILED: {one_line(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
+    print(f"FAILED: {sanitize(done.pickle.filename)} ({done.pickle.id}), {failure.where} {failure.status}")
     for text in failure.descriptions:
-        print(f"  it says  {one_line(text)}")
+        print(f"  it says  {sanitize(text)}")
     print(f"  cause    {failure.cause}")
     if failure.log:
         print("  it printed last:")
-        print("\n".join(f"    {line}" for line in diagnose.excerpt(failure.log, _LOG_LINES)))
-    if assign.identity(done.slot) == done.pickle.id:
+        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(failure.log, _LOG_LINES)))
+    if assign.get_pickle_id(done.slot) == done.pickle.id:
         print(f"  {plan.name} RUNS IT all the same: `python -m builder rollback {plan.name}` gives it another")
-    elif done.left:
-        print(f"  {plan.name} runs {assign.shown(done.slot)}, which somebody else gave it meanwhile: it is left so")
+    elif done.changed_elsewhere:
+        print(
+            f"  {plan.name} runs {assign.describe_pickle(done.slot)}, which somebody else gave it meanwhile: it is left so"
+        )
     else:
-        print(f"  {plan.name} runs what it ran before: {assign.shown(done.slot)}")
+        print(f"  {plan.name} runs what it ran before: {assign.describe_pickle(done.slot)}")
     print("  if that was no fault of the model: --again (make: AGAIN=1) sends it again")
 
 
-def _tell_good(done: deploy.Done, plan: UploadPlan) -> None:
-    name = one_line(done.slot.name)
+def _tell_good(done: deploy.UploadResult, plan: UploadPlan) -> None:
+    name = sanitize(done.slot.name)
     read = "as it did already" if plan.is_done else "read back from the slot"
-    print(f"{name} runs {planning.named(done.pickle)}  ({read})")
+    print(f"{name} runs {planning.describe_pickle(done.pickle)}  ({read})")
     run = _last_run(done)
     if done.run:
-        print(f"run {done.run.id}: {one_line('; '.join((done.run.status, *done.run.descriptions)))}")
-        print("\n".join(f"    {line}" for line in diagnose.excerpt(done.log, _LOG_LINES)))
+        print(f"run {done.run.id}: {sanitize('; '.join((done.run.status, *done.run.descriptions)))}")
+        print("\n".join(f"    {line}" for line in diagnose.format_excerpt(done.log, _LOG_LINES)))
     if run and status.had_no_round(run):
-        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.round_line(plan.round, plan.now)}')
+        print(f'"{tournament.NO_ROUND}" is good: the model is valid, and {times.describe_round(plan.round, plan.now)}')
     if done.receipt and done.receipt["previous"]:
-        print(f"before: {one_line(done.receipt['previous'])}; back: python -m builder rollback {name}")
-    print(f"{plan.wish.made.folder / 'receipt.json'}")
+        print(f"before: {sanitize(done.receipt['previous'])}; back: python -m builder rollback {name}")
+    print(f"{plan.request.artifact.folder / 'receipt.json'}")

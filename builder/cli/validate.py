@@ -46,19 +46,21 @@ def run(
             f"--stand-in {stand_in}: a stand-in is not the image that {lockfile.NAME} names; "
             "leave out --stand-in, or LOCKED=1 (--locked)"
         )
-    chosen = target.find(project.choose(config))
+    chosen = target.find_target(project.choose_config(config))
     watch = Stopwatch()
     with terminal.progress() as progress:
-        target.load(chosen, progress, locked=locked)  # what is wrong with it is said before anything is started
+        target.load_artifact(
+            chosen, progress, locked=locked
+        )  # what is wrong with it is said before anything is started
         on = engine_session.connect(progress, yes=yes)
-        with artifact.locked(chosen.folder, progress), engine_run.start(on) as identity:
-            made = target.load(chosen, progress, locked=locked)
-            task = tasks.gather(made, chosen, on, identity, progress, stand_in_python=stand_in)
+        with artifact.lock_folder(chosen.folder, progress), engine_run.start(on) as identity:
+            made = target.load_artifact(chosen, progress, locked=locked)
+            task = tasks.prepare_task(made, chosen, on, identity, progress, stand_in_python=stand_in)
             with watch.stage("validation"):
                 result = validate.validate(task, on, identity, progress)
             content = report.to_bytes(result)
             artifact.write_report(made.folder, artifact.VALIDATION, content)
-            report.remember(content)
+            report.mark_local(content)
     if json_wanted:
         print(content.decode(), end="")
     else:
@@ -82,6 +84,6 @@ def _tell(result: validate.Validation, watch: Stopwatch, root: Path) -> None:
     print(f"{'valid' if result.good else 'NOT VALID'}  ({watch.line()}; {artifact.VALIDATION})")
     if not result.good and result.log.strip():
         print("the entry point printed last:")
-        print("\n".join(f"    {line}" for line in diagnose.excerpt([result.log], _LOG_LINES)))
+        print("\n".join(f"    {line}" for line in diagnose.format_excerpt([result.log], _LOG_LINES)))
     if task.image.kind == "stand_in":
         print(image_kinds.warning("stand_in", task.artifact.folder))

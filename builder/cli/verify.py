@@ -18,10 +18,10 @@ from builder.progress import Stopwatch
 
 def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = False, json_wanted: Json = False) -> int:
     """Make the pickle again and compare; exit 1 when it differs."""
-    from builder.build import recorded  # noqa: PLC0415 - numpy
+    from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
     from builder.build import verify as stage  # noqa: PLC0415 - the command has the stage's name
 
-    chosen = target.find(project.choose(config))
+    chosen = target.find_target(project.choose_config(config))
     watch = Stopwatch()
     with (
         terminal.progress() as progress,
@@ -29,12 +29,12 @@ def run(*, config: Target = None, locked: Locked = False, yes: StartEngine = Fal
         tempfile.TemporaryDirectory(prefix="numerai-builder-verify-") as work,
     ):
         # Nothing is written to the folder, which may be somebody else's, and everything is copied: so no lock is held.
-        made = target.load(chosen, progress, locked=locked)
-        rendered = recorded.read_inputs(made, copy=Path(work))
+        made = target.load_artifact(chosen, progress, locked=locked)
+        rendered = recorded_inputs.read_inputs(made, copy=Path(work))
         on = engine_session.connect(progress, yes=yes)
         with engine_run.start(on) as identity:
             where = target.find_image(chosen, made, on, progress)
-            stage.check_image(made, where, image.inventory(where, on, identity))
+            stage.check_image(made, where, image.read_inventory(where, on, identity))
             rendered = render.use_source(rendered, base=made.manifest.image.base, source=where.source)
             result = stage.verify(made, rendered, on, identity, work=Path(work), progress=progress)
     if json_wanted:

@@ -14,10 +14,10 @@ from typer import Option
 
 from builder import errors, tournament
 from builder.build import artifact
-from builder.cli import api_session, engine_session, hosted, image_kinds, listing, named_pickle, terminal
+from builder.cli import api_session, engine_session, image_kinds, listing, pickle_argument, remote_files, terminal
 from builder.cli.parameters import Json, SlotOrPickle, StartEngine
 from builder.config import model as config
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots, status
 from builder.upload import waiting
 from builder.validate import diagnose
@@ -65,8 +65,8 @@ def run(
 
     _check_options(stage, live, benchmarks, stand_in)
     with terminal.progress() as progress, api_session.connect(progress) as api:
-        found = slots.find(api, name)
-        uploaded = api.uploads()
+        found = slots.find_slot_or_pickle(api, name)
+        uploaded = api.list_uploads()
         case = _find_case(api, found, uploaded)
         if case is None:
             return _tell_good(found, uploaded, json_wanted=json_wanted)
@@ -80,7 +80,7 @@ def run(
             except errors.BuilderError as error:
                 reason = str(error)
     cause = stage.conclude(case.fault, list(case.log), here, again=f"python -m builder trigger {case.name}")
-    cause = cause.named(waiting.find_folder(case.pickle))
+    cause = cause.with_config(waiting.find_folder(case.pickle))
     if json_wanted:
         print(json.dumps(_data(case, here, reason, cause)))
     else:
@@ -132,15 +132,17 @@ def _find_case(
     uploaded: Sequence[tournament.UploadedPickle],
 ) -> _Case | None:
     """Return what failed last: of what the slot runs, else of a newer pickle that was uploaded for it."""
-    candidates = [found.pickle, status.newer_upload(found, uploaded)] if isinstance(found, tournament.Slot) else [found]
+    candidates = (
+        [found.pickle, status.find_newer_upload(found, uploaded)] if isinstance(found, tournament.Slot) else [found]
+    )
     for pickle in candidates:
-        fault = status.find_fault(pickle) if pickle else None
+        fault = status.find_failure(pickle) if pickle else None
         if pickle is not None and fault is not None:
             name = found.name if isinstance(found, tournament.Slot) and pickle is found.pickle else pickle.id
             log = tuple(line.message for line in waiting.read_log(api, pickle, fault))
             return _Case(name=name, pickle=pickle, fault=fault, log=log)
     if all(pickle is None for pickle in candidates):
-        named_pickle.pickle_of(api, found)  # says that there is none
+        pickle_argument.resolve_pickle(api, found)  # says that there is none
     return None
 
 
@@ -153,25 +155,25 @@ def _run_here(
     benchmarks: str | None,
     stand_in: str | None,
     yes: bool,
-) -> stage.Rerun:
+) -> stage.RerunResult:
     from builder.engine import run  # noqa: PLC0415 - numpy
     from builder.image import resolve as image  # noqa: PLC0415 - numpy
     from builder.validate import rerun as stage  # noqa: PLC0415
 
-    ref = hosted.reference(api, pickle)
-    content = hosted.fetch(api, pickle, progress)
+    ref = remote_files.reference(api, pickle)
+    content = remote_files.fetch(api, pickle, progress)
     files = (Path(live), Path(benchmarks) if benchmarks else None) if live else _fetch_live(api, pickle, progress)
     on = engine_session.connect(progress, yes=yes)
-    where = image.resolve(image.Wanted(ref=ref, stand_in=stand_in), on, pull=False, progress=progress)
+    where = image.resolve(image.ImageRequest(ref=ref, stand_in=stand_in), on, pull=False, progress=progress)
     with run.start(on) as identity:
         task = stage.RerunTask(
             pickle=content,
             image=where,
-            python=image.inventory(where, on, identity).python,
-            made_on=_made_on(content),
+            python=image.read_inventory(where, on, identity).python,
+            built_on=_made_on(content),
             live=files[0],
             benchmarks=files[1],
-            limits=config.Validate().limits,
+            limits=config.ValidateConfig().limits,
         )
         return stage.rerun(task, on, identity, progress)
 
@@ -181,7 +183,7 @@ def _fetch_live(
 ) -> tuple[Path, Path | None]:
     """Return today's live data of the pickle's data version."""
     try:
-        return hosted.fetch_live(api, pickle.data_version or "v5.2", progress)
+        return remote_files.fetch_live(api, pickle.data_version or "v5.2", progress)
     except errors.NetworkError as error:
         raise errors.NetworkError(f"{error}; or name live data: --live FILE [--benchmarks FILE]") from error
 
@@ -189,7 +191,7 @@ def _fetch_live(
 def _made_on(content: Path) -> str | None:
     """Return the Python that a pickle was made on, where it was made here."""
     sha256 = artifact.hash_file(content)
-    here = [found for _, found in artifact.recorded(Path.cwd()) if found.pickle.sha256 == sha256]
+    here = [found for _, found in artifact.read_manifests(Path.cwd()) if found.pickle.sha256 == sha256]
     return here[0].image.python if here else None
 
 
@@ -200,24 +202,24 @@ def _tell_good(
     json_wanted: bool,
 ) -> int:
     if isinstance(found, tournament.Slot):
-        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {one_line(found.name)}"
+        name, reason, shows = found.name, status.judge(found, uploaded).reason, f"status {sanitize(found.name)}"
     else:
         name, reason, shows = found.filename, f"validation {found.validation}", f"logs {found.id}"
     if json_wanted:
         print(json.dumps({"format": 1, "failed": False, "name": name, "reason": reason}))
     else:
-        print(f"nothing of {one_line(name)} failed: {one_line(reason)}  (`python -m builder {shows}` shows it)")
+        print(f"nothing of {sanitize(name)} failed: {sanitize(reason)}  (`python -m builder {shows}` shows it)")
     return 0
 
 
-def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> None:
+def _tell(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> None:
     fault = case.fault
     print(f"{listing.pickle_line(case.pickle)} ({case.pickle.id})")
-    rows = [("there", f"{fault.where} {one_line(fault.status)}")]
-    rows += [("", f"it says: {one_line(text)}") for text in fault.descriptions]
-    rows += [("", f"log: {line}") for line in diagnose.excerpt(case.log, _LOG_LINES)]
+    rows = [("there", f"{fault.where} {sanitize(fault.status)}")]
+    rows += [("", f"it says: {sanitize(text)}") for text in fault.descriptions]
+    rows += [("", f"log: {line}") for line in diagnose.format_excerpt(case.log, _LOG_LINES)]
     if here is None:
-        rows.append(("here", "not run: " + " ".join(one_line(reason).split())))
+        rows.append(("here", "not run: " + " ".join(sanitize(reason).split())))
     else:
         task = here.task
         kind = image_kinds.describe_kind(task.image, Path.cwd())
@@ -231,7 +233,7 @@ def _tell(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Ca
     print(f"fix:   {cause.fix}")
 
 
-def _data(case: _Case, here: stage.Rerun | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
+def _data(case: _Case, here: stage.RerunResult | None, reason: str, cause: diagnose.Cause) -> dict[str, object]:
     fault = case.fault
     there = {"where": fault.where, "status": fault.status, "descriptions": fault.descriptions, "log": case.log}
     ran: dict[str, object] = {"ran": False, "reason": reason}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder.config import feature_sets
-from builder.text import escape, listed
+from builder.text import escape, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +90,7 @@ def _compare(features: Sequence[str], sets: Mapping[str, Iterable[str]]) -> tupl
     absent = [name for name in features if not any(name in names for names in known.values())]
     if not absent:
         return _NONE, "in no one set of {where}, though each is in some"
-    first = listed([escape(name) for name in absent], most=3).replace("{", "{{").replace("}", "}}")
+    first = format_list([escape(name) for name in absent], most=3).replace("{", "{{").replace("}", "}}")
     return _NONE, f"in none of the sets of {{where}}, which lacks {len(absent):,} of them: {first}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from builder import schema
 from builder.bundle import post
-from builder.text import listed, nearest, show
+from builder.text import describe, find_nearest, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
     for name, features in sets.items():
         twice = [feature for feature, count in Counter(features).items() if count > 1]
         if twice:
-            shown = listed(twice, most=3)
+            shown = format_list(twice, most=3)
             found.append(f"feature_sets.{name}: {shown} more than once; leave one of each")
     if found:
         raise _refused(path, found)
@@ -74,16 +74,16 @@ def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
         where = " nor ".join(map(str, _places(root, data_version)))
         how = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
         raise ValueError(
-            f"{show(name)} is a feature set, and neither {where} is there to say which features it has; "
+            f"{describe(name)} is a feature set, and neither {where} is there to say which features it has; "
             f"fetch it ({how}), or name them: features: [...]"
         )
     sets = read(path)
     found = sets.get(name, ())
     if not found:
-        near = nearest(name, (one for one in sets if one != name))
+        near = find_nearest(name, (one for one in sets if one != name))
         what = "has no features in" if name in sets else "is not a feature set of"
         hint = f"did you mean {near}?" if near else f"there are {', '.join(sets) or 'none'}"
-        raise ValueError(f"{show(name)} {what} {path}; {hint}")
+        raise ValueError(f"{describe(name)} {what} {path}; {hint}")
     return found
 
 

@@ -52,7 +52,7 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
         errors.BundleError: What came is another file, or more than is taken.
         OSError: The cache cannot be written.
     """
-    target, at = kept(sha256, cache), http.shown(url)
+    target, at = kept(sha256, cache), http.redact_url(url)
     target.parent.mkdir(parents=True, exist_ok=True)
     _forget_unfinished(target.parent)
 
@@ -64,7 +64,7 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
     progress.step(f"fetching {at}")
     try:
         return download.download(
-            url, target, progress=progress, most=most, reasons=_REASONS, fix=_FIX, check=check
+            url, target, progress=progress, max_bytes=most, reasons=_REASONS, fix=_FIX, check=check
         ).path
     except http.TooLargeError as error:
         raise errors.BundleError([f"{error}: make the model smaller"]) from error
@@ -72,7 +72,7 @@ def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int =
 
 def _forget_unfinished(folder: Path) -> None:
     """Remove what a killed process left."""
-    for path in folder.glob(f"{download.UNFINISHED}*"):
+    for path in folder.glob(f"{download.PARTIAL_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _DAY:
                 path.unlink()

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from builder import errors, paths, secret_scan
 from builder.bundle import post
 from builder.bundle.storage import archive, files, read, store
-from builder.config import feature_match, init_text, yaml
+from builder.config import feature_match, init_text, strict_yaml
 from builder.config import model as config
-from builder.text import show
+from builder.text import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,8 @@ def init(wish: InitRequest, *, cache: Path) -> InitResult:
     root = Path(os.path.realpath(wish.root))
     configs = root / "configs"
     _check_folders(root, configs)
-    folder = store.folder_of(wish.bundle, cache)
-    with store.named(wish.bundle, folder):
+    folder = store.resolve_folder(wish.bundle, cache)
+    with store.report_as(wish.bundle, folder):
         bundle = read.read(folder)
     name = _name(wish)
     target = configs / f"{name}.yaml"
@@ -121,7 +121,7 @@ def _check_folders(root: Path, configs: Path) -> None:
 def _name(wish: InitRequest) -> str:
     if wish.name is not None:
         if not _NAME.fullmatch(wish.name):
-            shown = show(wish.name)
+            shown = describe(wish.name)
             raise errors.UsageError(f"--name {shown}: cannot name a config; expected 1 to 40 of a-z 0-9 _ -")
         return wish.name
     stem = Path(os.path.realpath(wish.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
@@ -129,7 +129,7 @@ def _name(wish: InitRequest) -> str:
 
 
 def _match(bundle: bundle_model.Bundle, wish: InitRequest, root: Path) -> tuple[feature_match.Match, list[str]]:
-    benchmarks = (*bundle.benchmarks, *post.needs(bundle.post).benchmarks)
+    benchmarks = (*bundle.benchmarks, *post.find_required_columns(bundle.post).benchmarks)
     try:
         return feature_match.match(bundle.features, benchmarks, root=root, given=wish.features)
     except ValueError as error:
@@ -143,7 +143,7 @@ def _can_be_named(bundle: Path, root: Path, configs: Path) -> bool:
     if not bundle.is_dir() and bundle.suffix != ".zip":
         return False
     relative = _relative(bundle, configs)
-    return not (yaml.UNPRINTABLE.search(relative) or secret_scan.find({"bundle": relative}, {}))
+    return not (strict_yaml.UNPRINTABLE.search(relative) or secret_scan.find({"bundle": relative}, {}))
 
 
 def _relative(bundle: Path, configs: Path) -> str:
@@ -220,6 +220,6 @@ def _is_bundle(path: Path) -> bool:
 def _is_same(place: Path, folder: Path, cache: Path) -> bool:
     """Tell whether a zip holds the bundle that is in a folder."""
     try:
-        return files.content_hash(store.folder_of(place, cache)) == files.content_hash(folder)
+        return files.hash_bundle(store.resolve_folder(place, cache)) == files.hash_bundle(folder)
     except errors.BundleError:
         return False

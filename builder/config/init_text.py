@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from builder import secret_scan
 from builder.bundle import post
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.config import model as config
+from builder.config import strict_yaml
 from builder.config import values as config_values
-from builder.config import yaml
-from builder.text import escape, listed
+from builder.text import escape, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ REFERENCE = config_values.DEFAULT_IMAGE
 """The image that the tournament runs a pickle in unless another is asked for, in 2026."""
 
 _WIDTH = 110
-_MOST_STEPS = yaml.SIZE // 2
+_MOST_STEPS = strict_yaml.MAX_BYTES // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def render(
         steps: What is done to the predictions.
         has_schema: Whether ``schema.json`` lies beside it.
     """
-    plain = config.Validate()
+    plain = config.ValidateConfig()
     version = match.data_version or config.Config.data_version
     limits = {
         "cpus": plain.limits.cpus if plain.limits.cpus % 1 else int(plain.limits.cpus),
@@ -65,18 +65,18 @@ def render(
         "# Written by `init`: what could be found out is filled in. Change what you like: each use checks it.",
         *(f"# {line}" for line in about(bundle)),
         f"# {match.text}",
-        f"name: {yaml.flow(name)}",
+        f"name: {strict_yaml.flow(name)}",
         "image:",
         "  # What makes the pickle and what runs it: what the tournament names, kept by its digest in",
         "  # builder.lock.yaml once it was asked for. Or another one by tag or digest (`images` lists them).",
         f"  ref: {REFERENCE}",
-        f"bundle: {yaml.flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
+        f"bundle: {strict_yaml.flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
         f"data_version: {version}{why}",
         "validate:",
         "  data: shaped  # made in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {plain.rows}",
-        f"  limits: {yaml.flow(limits)}  # the tournament's",
+        f"  limits: {strict_yaml.flow(limits)}  # the tournament's",
         "# upload:",
         "#   model: my_slot  # the slot's name, or its id",
     ]
@@ -85,10 +85,12 @@ def render(
 
 def about(bundle: bundle_model.Bundle) -> list[str]:
     """Return what a bundle holds, a line each."""
-    count = kinds.parameters(bundle.model)
-    lines = [f"The model: {kinds.name_of(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."]
+    count = kinds.count_parameters(bundle.model)
+    lines = [
+        f"The model: {kinds.get_kind_name(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."
+    ]
     if bundle.benchmarks:
-        names = listed([escape(name) for name in bundle.benchmarks])
+        names = format_list([escape(name) for name in bundle.benchmarks])
         lines.append(f"Benchmark columns that it takes: {names}.")
     facts = bundle.trained
     told = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
@@ -105,7 +107,7 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
 def steps_of(bundle: bundle_model.Bundle) -> PostSection:
     """Return the ``post`` section for a bundle: its own list, made to bound the predictions where it does not."""
     data = post.as_data(bundle.post)
-    fault = post.unbounded_fault(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
+    fault = post.find_range_problem(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
     why = (fault or "").partition("; add")[0]
     head = "# Done to the predictions, in this order, instead of the bundle's own list"
     lines = [line for step in data for line in _step(step)]
@@ -116,7 +118,7 @@ def steps_of(bundle: bundle_model.Bundle) -> PostSection:
             note=note,
         )
     if fault:
-        added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.step("rank")])[0])]
+        added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.make_step("rank")])[0])]
         return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
     if not data:
         return PostSection(lines=(f"{head}: nothing, since the model's own lie in [0, 1].", "post: []"))
@@ -126,5 +128,5 @@ def steps_of(bundle: bundle_model.Bundle) -> PostSection:
 def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a step: one, or one a key with long lists broken."""
     ((name, keys),) = step.items()
-    line = f"  - {name}: {yaml.flow(keys)}"
-    return [line] if len(line) <= _WIDTH else [f"  {row}" for row in yaml.write([step]).splitlines()]
+    line = f"  - {name}: {strict_yaml.flow(keys)}"
+    return [line] if len(line) <= _WIDTH else [f"  {row}" for row in strict_yaml.write([step]).splitlines()]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import errors, schema, secret_scan
 from builder.bundle import post as postprocessing
-from builder.config import feature_sets, yaml
+from builder.config import feature_sets, strict_yaml
 from builder.config import values as config_values
 from builder.net import address
 from builder.registry import reference
-from builder.text import show
+from builder.text import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 _FOLDER = "configs"
 
-RelativePath = Annotated[Path, schema.Reads(parse=Path, text="a path relative to this file", schema={"minLength": 1})]
+RelativePath = Annotated[
+    Path, schema.ParsedText(parse=Path, text="a path relative to this file", schema={"minLength": 1})
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +44,8 @@ class ImageConfig:
 
     ref: Annotated[
         str,
-        schema.Reads(
-            parse=config_values.read_reference,
+        schema.ParsedText(
+            parse=config_values.parse_reference,
             text="an image reference (registry/repository:tag, or default)",
             schema={"minLength": 1},
         ),
@@ -52,7 +54,7 @@ class ImageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fetched:
+class RemoteBundle:
     """A bundle that is not kept here: fetched once, and then taken from the cache.
 
     Attributes:
@@ -62,15 +64,15 @@ class Fetched:
 
     url: Annotated[
         str,
-        schema.Reads(
-            parse=address.read_address,
+        schema.ParsedText(
+            parse=address.check_address,
             text="an https address, or the path of a file relative to this one",
             schema={"minLength": 1},
         ),
     ] = dataclasses.field(repr=False)
     sha256: Annotated[
         str,
-        schema.Reads(
+        schema.ParsedText(
             parse=config_values.read_sha256,
             text="a sha256 in hexadecimal",
             schema={"pattern": "^(sha256:)?[0-9a-fA-F]{64}$"},
@@ -92,7 +94,7 @@ class LivePaths:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class LimitsConfig:
     """What the validated run may use; memory in bytes.
 
     Attributes:
@@ -101,20 +103,20 @@ class Limits:
         seconds: Seconds for the whole run.
     """
 
-    cpus: Annotated[float, schema.above(0, 64)] = 1.0
+    cpus: Annotated[float, schema.require_above(0, 64)] = 1.0
     memory: Annotated[
         int,
-        schema.Reads(
+        schema.ParsedText(
             parse=config_values.read_memory,
             text="an amount of memory, like 4g or 512m",
             schema={"pattern": r"^[0-9]+(\.[0-9]+)?[bkmgBKMG]$"},
         ),
     ] = 4 << 30
-    seconds: Annotated[int, schema.between(1, 86_400)] = 600
+    seconds: Annotated[int, schema.require_between(1, 86_400)] = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validate:
+class ValidateConfig:
     """What the pickle is proved on.
 
     Attributes:
@@ -126,16 +128,16 @@ class Validate:
     data: (
         Annotated[
             Literal["shaped"],
-            schema.Reads(parse=config_values.read_data_word, text='"shaped"', schema={"const": "shaped"}),
+            schema.ParsedText(parse=config_values.read_data_word, text='"shaped"', schema={"const": "shaped"}),
         ]
         | LivePaths
     ) = "shaped"
-    rows: Annotated[int, schema.between(1, 1_000_000)] = 6_000
-    limits: Limits = dataclasses.field(default_factory=Limits)
+    rows: Annotated[int, schema.require_between(1, 1_000_000)] = 6_000
+    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upload:
+class UploadConfig:
     """Where the pickle goes.
 
     Attributes:
@@ -145,7 +147,7 @@ class Upload:
     model: (
         Annotated[
             str,
-            schema.Reads(
+            schema.ParsedText(
                 parse=config_values.read_model,
                 text="a slot's name or a model id",
                 schema={"pattern": "^[A-Za-z0-9_-]+$"},
@@ -171,11 +173,11 @@ class ConfigFile:
 
     name: config_values.Name
     image: ImageConfig
-    bundle: RelativePath | Fetched
+    bundle: RelativePath | RemoteBundle
     post: tuple[postprocessing.Step, ...] | None = None
-    data_version: Annotated[str, schema.pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
-    validate: Validate = dataclasses.field(default_factory=Validate)
-    upload: Upload | None = None
+    data_version: Annotated[str, schema.require_pattern(r"v[0-9]+(\.[0-9]+)?", "like v5.2")] = "v5.2"
+    validate: ValidateConfig = dataclasses.field(default_factory=ValidateConfig)
+    upload: UploadConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +199,9 @@ def load(path: Path) -> Config:
     Raises:
         errors.ConfigError: Everything that is wrong with it.
     """
-    document = yaml.read(_read_bytes(path))
+    document = strict_yaml.read(_read_bytes(path))
     found = _Findings(path, document)
-    if any(not fault.path for _, fault in document.faults):
+    if any(not fault.path for _, fault in document.problems):
         # What follows a break in the syntax is not known: no key can be said to be missing.
         raise found.error()
     parsed = schema.parse(ConfigFile, document.data, spelling=document.spelling)
@@ -216,42 +218,42 @@ def load(path: Path) -> Config:
     return _resolved(dataclasses.replace(parsed, post=steps), file, root, paths)
 
 
-def build_inputs(config: Config) -> dict[str, Any]:
+def select_build_inputs(config: Config) -> dict[str, Any]:
     """Return the part of a config that a build depends on, as plain data for canonical JSON.
 
     The bundle is not in it: its own hash says what it is, wherever it lies.
     """
     post = None if config.post is None else postprocessing.as_data(config.post)
-    image = {"ref": canonical_reference(config.image.ref), "stand_in": config.image.stand_in}
+    image = {"ref": normalize_reference(config.image.ref), "stand_in": config.image.stand_in}
     return {"image": image, "post": post}
 
 
-def canonical_reference(ref: str) -> str:
+def normalize_reference(ref: str) -> str:
     """Return a config's ``image.ref`` in the one way to write it."""
     return ref if ref == config_values.DEFAULT_IMAGE else str(reference.parse(ref))
 
 
 def schema_text() -> str:
     """Return the text of ``configs/schema.json``: the JSON Schema that editors check a config with as it is typed."""
-    found = schema.json_schema(ConfigFile, title="A model's config for numerai-builder")
-    found["$defs"]["Limits"]["properties"]["memory"]["default"] = "4g"  # as it is written
+    found = schema.build_json_schema(ConfigFile, title="A model's config for numerai-builder")
+    found["$defs"]["LimitsConfig"]["properties"]["memory"]["default"] = "4g"  # as it is written
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
 class _Findings:
     """What is wrong with one file, with its place in it; secrets are taken out of what is said."""
 
-    def __init__(self, path: Path, document: yaml.Document) -> None:
+    def __init__(self, path: Path, document: strict_yaml.Document) -> None:
         self._path = path
         self._document = document
         self._secrets = secret_scan.find(document.data, document.spelling)
-        self._found: list[tuple[tuple[int, int], schema.Place, str]] = []
-        for at, fault in document.faults:
+        self._found: list[tuple[tuple[int, int], schema.KeyPath, str]] = []
+        for at, fault in document.problems:
             self._add(at, fault.path, fault.text)
         for place in self._secrets:
-            self._found.append((document.position(place), place, secret_scan.SAID))
+            self._found.append((document.position(place), place, secret_scan.MESSAGE))
 
-    def add(self, place: schema.Place, text: str) -> None:
+    def add(self, place: schema.KeyPath, text: str) -> None:
         """Add a fault, unless its value is a fault already: what is made of such a value means nothing."""
         if not any(
             known[: len(place)] == place or place[: len(known)] == known for _, known, _ in self._found if known
@@ -266,11 +268,11 @@ class _Findings:
         """Return the error with all faults in the order of the file."""
         return errors.ConfigError([self._line(*found) for found in sorted(self._found, key=lambda found: found[0])])
 
-    def _add(self, at: tuple[int, int], place: schema.Place, text: str) -> None:
-        if not secret_scan.covers(self._secrets, place):
+    def _add(self, at: tuple[int, int], place: schema.KeyPath, text: str) -> None:
+        if not secret_scan.is_hidden(self._secrets, place):
             self._found.append((at, place, text))
 
-    def _line(self, at: tuple[int, int], place: schema.Place, text: str) -> str:
+    def _line(self, at: tuple[int, int], place: schema.KeyPath, text: str) -> str:
         key_path = "".join(_part(part) for part in place).removeprefix(".")
         return f"{self._path}:{at[0]}: {key_path + ': ' if key_path else ''}{text}"
 
@@ -278,9 +280,9 @@ class _Findings:
 def _part(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
-    if secret_scan.hides(part):
+    if secret_scan.is_secret_part(part):
         return ".(hidden)"
-    return "." + (part if re.fullmatch(r"[\w<-]{1,60}", part) else show(part))
+    return "." + (part if re.fullmatch(r"[\w<-]{1,60}", part) else describe(part))
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -290,7 +292,7 @@ def _read_bytes(path: Path) -> bytes:
             what = "a folder" if path.is_dir() else "not a file"
             raise errors.ConfigError([f"{path}: is {what}; name a config file, such as {_FOLDER}/mlp.yaml"])
         with path.open("rb") as file:
-            return file.read(yaml.SIZE + 1)
+            return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:
         beside = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
         there = (
@@ -306,7 +308,7 @@ def _read_bytes(path: Path) -> bytes:
 
 def _check_name(name: object, file: Path, found: _Findings) -> None:
     if isinstance(name, str) and name != file.stem:
-        text = f"{show(name)} is not the name of this file; expected {show(file.stem)}"
+        text = f"{describe(name)} is not the name of this file; expected {describe(file.stem)}"
         found.add(("name",), f"{text}, or rename the file")
 
 
@@ -325,7 +327,7 @@ def _resolved_steps(config: ConfigFile, root: Path | None, found: _Findings) -> 
     steps = config.post
     if not steps:
         return steps
-    groups = postprocessing.groups(steps) if root else {}
+    groups = postprocessing.find_groups(steps) if root else {}
     names = {}
     for place, group in groups.items():
         try:
@@ -333,13 +335,13 @@ def _resolved_steps(config: ConfigFile, root: Path | None, found: _Findings) -> 
         except ValueError as error:
             found.add(("post", place, "neutralize", "group"), str(error))
     # Where no step decides, it depends on the model, which is looked at when the pickle is made.
-    unbounded = postprocessing.unbounded(steps, model_bounded=True)
+    unbounded = postprocessing.find_unbounded_step(steps, model_bounded=True)
     if unbounded is not None:
-        found.add(("post", unbounded), postprocessing.unbounded_fault(steps, model_bounded=True) or "")
-    return postprocessing.with_groups(steps, names) if len(names) == len({*groups.values()}) else steps
+        found.add(("post", unbounded), postprocessing.find_range_problem(steps, model_bounded=True) or "")
+    return postprocessing.replace_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 
-_PATHS: Mapping[schema.Place, config_values.Sort] = {
+_PATHS: Mapping[schema.KeyPath, config_values.Sort] = {
     ("bundle",): "bundle",
     ("bundle", "url"): "archive",
     ("validate", "data", "live"): "parquet",
@@ -347,7 +349,7 @@ _PATHS: Mapping[schema.Place, config_values.Sort] = {
 }
 
 
-def _resolve(place: schema.Place, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
+def _resolve(place: schema.KeyPath, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
     """Return the path that is written at a place, absolute and without links."""
     for key in place:
         data = data.get(key) if isinstance(data, dict) else None
@@ -355,10 +357,10 @@ def _resolve(place: schema.Place, data: Any, file: Path, root: Path, found: _Fin
     if named is None:
         return None
     path = Path(os.path.realpath(file.parent / named))
-    said = f"{show(data)} is {path}"
+    said = f"{describe(data)} is {path}"
     is_address = place == ("bundle", "url") and data.lower().startswith("file:")
     if not data or (named.is_absolute() and not is_address):
-        found.add(place, f"{show(data)} is not a relative path; write it relative to {file.parent}")
+        found.add(place, f"{describe(data)} is not a relative path; write it relative to {file.parent}")
     elif not path.is_relative_to(root) or path == root:
         found.add(place, f"{said}, which is not below {root}; every path stays below the folder that holds {_FOLDER}/")
     elif fault := config_values.path_fault(path, sort=_PATHS[place]):
@@ -366,28 +368,28 @@ def _resolve(place: schema.Place, data: Any, file: Path, root: Path, found: _Fin
     return path
 
 
-def _as_path(place: schema.Place, data: Any, found: _Findings) -> Path | None:
+def _as_path(place: schema.KeyPath, data: Any, found: _Findings) -> Path | None:
     """Return the path that is written at a place, as written; None where there is no path, or one with a fault."""
-    if not isinstance(data, str) or yaml.UNPRINTABLE.search(data):
+    if not isinstance(data, str) or strict_yaml.UNPRINTABLE.search(data):
         return None  # known already
     if place == ("bundle",) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
         found.add(place, "this is an address, not a path; write it as {url: ..., sha256: ...}")
         return None
     if place == ("bundle", "url"):
         try:
-            return address.file_path(address.read_address(data))
+            return address.path_from_address(address.check_address(data))
         except ValueError:
             return None  # known already
     return Path(data)
 
 
-def _resolved(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.Place, Path | None]) -> Config:
+def _resolved(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.KeyPath, Path | None]) -> Config:
     data = config.validate.data
     if isinstance(data, LivePaths):
         live, benchmarks = (paths["validate", "data", name] for name in ("live", "benchmarks"))
         data = LivePaths(live=live or data.live, benchmarks=benchmarks)
     bundle = config.bundle
-    if isinstance(bundle, Fetched):
+    if isinstance(bundle, RemoteBundle):
         bundle = dataclasses.replace(bundle, url=str(paths["bundle", "url"] or bundle.url))
     else:
         bundle = paths["bundle",] or bundle

@@ -10,13 +10,13 @@ _CONFIGS, _BUNDLES = Path("configs"), "bundles"
 _MOST_LISTED = 10
 
 
-def find_all() -> list[Path]:
+def list_configs() -> list[Path]:
     """Return the configs, sorted; hidden files, such as an editor's backups, are none."""
     found = (path for path in sorted(_CONFIGS.rglob("*.yaml")) if path.is_file())
     return [path for path in found if _is_config(path.relative_to(_CONFIGS).parts)]
 
 
-def choose(named: str | None, *, alternative: str = "") -> str:
+def choose_config(named: str | None, *, alternative: str = "") -> str:
     """Return what the command line names; without that, the path of the only config.
 
     Args:
@@ -28,7 +28,7 @@ def choose(named: str | None, *, alternative: str = "") -> str:
     """
     if named is not None:
         return named
-    found = find_all()
+    found = list_configs()
     folder = Path.cwd() / _CONFIGS
     if not found:
         raise errors.UsageError(
@@ -37,7 +37,7 @@ def choose(named: str | None, *, alternative: str = "") -> str:
         )
     if len(found) > 1:
         nearest_first = sorted(found, key=lambda path: (len(path.parts), path))
-        listed = text.listed([text.escape(str(path)) for path in nearest_first], most=_MOST_LISTED)
+        listed = text.format_list([text.escape(str(path)) for path in nearest_first], most=_MOST_LISTED)
         raise errors.UsageError(
             f"{folder}: has {len(found):,} configs: {listed}; name the one to use (make: CONFIG=...){alternative}"
         )

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from builder import schema
 from builder.registry import reference
-from builder.text import show
+from builder.text import describe
 
-Name = Annotated[str, schema.pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
+Name = Annotated[str, schema.require_pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
 """A model's name: of its config, its manifest and its folder below ``dist``."""
 
 Sort = Literal["bundle", "archive", "parquet"]
@@ -27,7 +27,7 @@ _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _DATA_EXPECTED = '"shaped", or a mapping with the keys live, benchmarks'
 
 
-def read_reference(text: str) -> str:
+def parse_reference(text: str) -> str:
     """Return an image reference as written, once it parses; or the word for the tournament's own.
 
     Raises:
@@ -46,10 +46,10 @@ def read_memory(text: str) -> int:
     """
     match = _MEMORY.fullmatch(text)
     if not match:
-        raise ValueError(f"{show(text)} is not an amount of memory; write it like 4g or 512m")
+        raise ValueError(f"{describe(text)} is not an amount of memory; write it like 4g or 512m")
     size = int(float(match[1]) * _UNITS[match[2].lower()])
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
-        raise ValueError(f"{show(text)} is invalid; expected from 64m to 1024g")
+        raise ValueError(f"{describe(text)} is invalid; expected from 64m to 1024g")
     return size
 
 
@@ -70,7 +70,7 @@ def read_data_word(text: str) -> str:
             f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_EXPECTED}'
         )
     if text != "shaped":
-        raise ValueError(f"{show(text)} is invalid; expected {_DATA_EXPECTED}")
+        raise ValueError(f"{describe(text)} is invalid; expected {_DATA_EXPECTED}")
     return text
 
 
@@ -103,7 +103,7 @@ def read_sha256(text: str) -> str:
     """
     found = text.lower().removeprefix("sha256:")
     if not re.fullmatch(r"[0-9a-f]{64}", found):
-        shown = show(text)
+        shown = describe(text)
         raise ValueError(f"{shown} is not a sha256; expected 64 digits 0-9 a-f, as `sha256sum NAME.bundle.zip` prints")
     return found
 
@@ -116,7 +116,7 @@ def read_model(text: str) -> str:
     """
     if _SLOT.fullmatch(text) or _UUID.fullmatch(text):
         return text
-    shown = show(text)
+    shown = describe(text)
     if re.fullmatch(r"\w{21,}", text, re.ASCII):
         raise ValueError(f"{shown} has {len(text)} characters; a slot's name has at most 20")
     if "-" in text:

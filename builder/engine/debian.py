@@ -80,7 +80,7 @@ def install_packages(
     Raises:
         errors.EngineError: apt failed; the message has its last lines and names the log.
     """
-    with locks.hold(
+    with locks.acquire(
         log.with_suffix(".lock"),
         lambda holder: progress.note(f"waiting for another installation of packages ({holder})"),
     ):
@@ -102,7 +102,7 @@ def _install(names: Sequence[str], log: Path, progress: Progress, lists: Path) -
     if not done:
         raise errors.EngineError(
             f"apt-get could not install {' '.join(names)}: repair that, or install them by hand, then run this again; "
-            f"{log} ends:\n{last_lines(log)}"
+            f"{log} ends:\n{read_last_lines(log)}"
         )
 
 
@@ -144,7 +144,7 @@ def choose_mirror(targets: Iterable[str], codename: str) -> str | None:
     return None
 
 
-def last_lines(log: Path, count: int = 15) -> str:
+def read_last_lines(log: Path, count: int = 15) -> str:
     """Return the end of a log, indented, for an error message; a log that is not there has none."""
     try:
         lines = log.read_text(errors="replace").splitlines()[-count:]

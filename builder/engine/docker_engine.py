@@ -152,7 +152,7 @@ class DockerEngine:
     def __init__(self, api: Any) -> None:
         self._api = api  # docker.APIClient; the SDK ships no types
 
-    def facts(self) -> engine.EngineFacts:
+    def get_facts(self) -> engine.EngineFacts:
         with _asking("ask the engine for its version"):
             answer = self._api.version()
             return engine.EngineFacts(
@@ -161,7 +161,7 @@ class DockerEngine:
                 platform=f"{answer['Os']}/{answer['Arch']}",
             )
 
-    def free_disk(self) -> int | None:
+    def get_free_disk(self) -> int | None:
         with _asking("ask the engine where it keeps images"):
             answer = self._api.info()
             name, folder = answer.get("Name"), str(answer.get("DockerRootDir") or "")
@@ -170,7 +170,7 @@ class DockerEngine:
             return None
         return shutil.disk_usage(folder).free
 
-    def memory(self) -> int:
+    def get_memory(self) -> int:
         with _asking("ask the engine for its memory"):
             return int(self._api.info().get("MemTotal") or 0)
 
@@ -181,7 +181,7 @@ class DockerEngine:
             except docker.errors.ImageNotFound:
                 return None
 
-    def images_with_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
+    def find_images_by_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
         with _asking(f"list images with the label {key}"):
             handles = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
         # Another run may have removed one in between.
@@ -206,7 +206,7 @@ class DockerEngine:
                     if event.get("status") == "Downloading" and detail.get("total"):
                         layers[event["id"]] = (int(detail["current"]), int(detail["total"]))
                         done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-                        progress.amount(done, total)
+                        progress.report_bytes(done, total)
         except errors.EngineError as error:
             if silent and _WANTS_LOGIN.search(str(error)):
                 raise errors.EngineError(f"{error}; asked without a login: {silent}") from error
@@ -292,7 +292,7 @@ class DockerEngine:
         return engine.BuildOutcome(image=image, log="".join(log))
 
     @contextlib.contextmanager
-    def container(
+    def create_container(
         self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
     ) -> Iterator[DockerContainer]:
         labels = {engine.RUN_LABEL: run}
@@ -306,7 +306,7 @@ class DockerEngine:
                     entrypoint=list(command),
                     command=[],
                     labels=labels,
-                    working_dir=engine.BOX,
+                    working_dir=engine.WORKDIR,
                     user="0:0",
                     use_config_proxy=network,  # its address may hold a password
                     host_config=self._locked(volume, limits, network=network),
@@ -341,7 +341,7 @@ class DockerEngine:
         with _translated(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_image(reference, force=True)
 
-    def leftovers(self) -> list[engine.Leftover]:
+    def list_leftovers(self) -> list[engine.Leftover]:
         chosen = {"label": engine.RUN_LABEL}
         with _asking("look for what earlier runs left"):
             containers = self._api.containers(all=True, filters=chosen)
@@ -372,7 +372,7 @@ class DockerEngine:
     def _locked(self, volume: str, limits: engine.ContainerLimits, *, network: bool) -> Any:
         """Return the host configuration of a container that can do no harm; each line is a limit of its own."""
         return self._api.create_host_config(
-            binds={volume: {"bind": engine.BOX, "mode": "rw"}},
+            binds={volume: {"bind": engine.WORKDIR, "mode": "rw"}},
             network_mode="bridge" if network else "none",
             mem_limit=limits.memory,
             memswap_limit=limits.memory,  # the same figure as the memory: no swap
@@ -396,7 +396,7 @@ class DockerContainer:
 
     def put(self, tar: Iterable[bytes], /) -> None:
         with _translated("copy files into a container"):
-            self._api.put_archive(self._id, engine.BOX, iter(tar))
+            self._api.put_archive(self._id, engine.WORKDIR, iter(tar))
 
     def run(self, seconds: float, /) -> engine.Exit:
         deadline = time.monotonic() + seconds
@@ -420,7 +420,7 @@ class DockerContainer:
         with _translated(what):
             yield from content
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         with _asking("read a container's log"):
             return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
 

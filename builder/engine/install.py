@@ -1,7 +1,7 @@
 """The engine of this machine: found, installed from the distribution, started and stopped, by programs alone.
 
 Only the engine at the default socket is ever touched. One that the person chose (``DOCKER_HOST``, a docker context) is
-never installed or started for them. :func:`plan` decides from :class:`Machine`, :func:`ensure` acts. This module stays
+never installed or started for them. :func:`plan` decides from :class:`Machine`, :func:`ensure_running` acts. This module stays
 light, without the docker SDK: it runs before anything else works.
 """
 
@@ -36,7 +36,7 @@ START_SECONDS, STOP_SECONDS = 60.0, 30.0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What decides how an engine can be had here; :meth:`this` reads it from the machine."""
+    """What decides how an engine can be had here; :meth:`detect` reads it from the machine."""
 
     system: str = "Linux"
     apt: bool = False
@@ -54,7 +54,7 @@ class Machine:
     """Seconds for an engine that a package's own script has begun, when ours has given way to it."""
 
     @classmethod
-    def this(cls) -> Machine:
+    def detect(cls) -> Machine:
         """Read the facts of this machine."""
         return cls(
             system=platform.system(),
@@ -73,13 +73,13 @@ class InstallPlan:
     systemd: bool
 
     @property
-    def sentence(self) -> str:
+    def description(self) -> str:
         """Say it, as something that is about to be done."""
         install = f"install {' and '.join(ENGINE_PACKAGES)} from the distribution and " if self.install else ""
         return f"{install}start {'it by systemd' if self.systemd else 'dockerd in the background'}"
 
 
-class Probe(enum.Enum):
+class SocketState(enum.Enum):
     """What is behind a socket."""
 
     ANSWERS = "answers"
@@ -88,9 +88,9 @@ class Probe(enum.Enum):
     SILENT = "it takes connections and does not answer"
 
 
-def ensure(
+def ensure_running(
     *,
-    answers: Callable[[], str | None],
+    check: Callable[[], str | None],
     progress: Progress,
     confirm: Callable[[str], bool] | None = None,
     machine: Machine | None = None,
@@ -108,22 +108,22 @@ def ensure(
         errors.EngineError: none answers and none can be started here; the message says what to do.
         errors.RefusedError: the person said no.
     """
-    reason = answers()
+    reason = check()
     if reason is None:
         return
-    machine = machine or Machine.this()
+    machine = machine or Machine.detect()
     todo = plan(machine, reason=reason, found=probe(machine.socket))
     if confirm is None:
-        progress.note(f"no container engine answers: going to {todo.sentence}")
-    elif not confirm(f"No container engine answers. May this tool {todo.sentence}?"):
+        progress.note(f"no container engine answers: going to {todo.description}")
+    elif not confirm(f"No container engine answers. May this tool {todo.description}?"):
         raise errors.RefusedError(
             "an engine is needed and was not allowed to be started: start one, then run this again"
         )
-    with locks.hold(
+    with locks.acquire(
         machine.state / "engine.lock",
         lambda holder: progress.note(f"waiting for another run that starts the engine ({holder})"),
     ):
-        if probe(machine.socket) is not Probe.ANSWERS:
+        if probe(machine.socket) is not SocketState.ANSWERS:
             if todo.install:
                 debian.install_packages(
                     ENGINE_PACKAGES, log=machine.logs / "apt.log", progress=progress, lists=machine.lists
@@ -131,18 +131,18 @@ def ensure(
             _start(machine, progress)
 
 
-def plan(machine: Machine, *, reason: str, found: Probe) -> InstallPlan:
+def plan(machine: Machine, *, reason: str, found: SocketState) -> InstallPlan:
     """Decide what to do on a machine where no engine answers; pure.
 
     Raises:
         errors.EngineError: nothing can be done for the person here; the message says what they can do.
     """
-    if found is Probe.DENIED:
+    if found is SocketState.DENIED:
         raise errors.EngineError(
             f"an engine is behind {machine.socket}, but {found.value}: join its group "
             "(`sudo usermod -aG docker $USER`, then `newgrp docker`), or run this as root"
         )
-    if found is Probe.SILENT:
+    if found is SocketState.SILENT:
         raise errors.EngineError(
             f"an engine is behind {machine.socket}, but {found.value}: restart it (`systemctl restart docker`, or stop "
             "its process and run `make engine`)"
@@ -167,7 +167,7 @@ def plan(machine: Machine, *, reason: str, found: Probe) -> InstallPlan:
 
 
 def stop(*, machine: Machine | None = None) -> bool:
-    """Stop the engine that :func:`ensure` started, and no other.
+    """Stop the engine that :func:`ensure_running` started, and no other.
 
     Returns:
         Whether there was one. An engine that runs under systemd, or that somebody else started, is left alone.
@@ -175,7 +175,7 @@ def stop(*, machine: Machine | None = None) -> bool:
     Raises:
         errors.EngineError: it did not end in time.
     """
-    record = (machine or Machine.this()).state / "dockerd.json"
+    record = (machine or Machine.detect()).state / "dockerd.json"
     try:
         started = json.loads(record.read_text())
         pid, born = int(started["pid"]), int(started["born"])
@@ -195,13 +195,13 @@ def stop(*, machine: Machine | None = None) -> bool:
     return running
 
 
-def why_silent(path: Path = Machine.socket) -> str | None:
+def find_connection_problem(path: Path = Machine.socket) -> str | None:
     """Return None if an engine answers at the default socket, else why not."""
     found = probe(path)
-    return None if found is Probe.ANSWERS else f"{path}: {found.value}"
+    return None if found is SocketState.ANSWERS else f"{path}: {found.value}"
 
 
-def probe(path: Path, *, seconds: float = 5.0) -> Probe:
+def probe(path: Path, *, seconds: float = 5.0) -> SocketState:
     """Ask for ``/_ping`` at a unix socket, waiting at most ``seconds`` for each answer."""
     connection = http.client.HTTPConnection("localhost", timeout=seconds)
     with contextlib.closing(connection), socket.socket(socket.AF_UNIX) as link:
@@ -212,12 +212,12 @@ def probe(path: Path, *, seconds: float = 5.0) -> Probe:
             connection.request("GET", "/_ping")
             status = connection.getresponse().status
         except PermissionError:
-            return Probe.DENIED
+            return SocketState.DENIED
         except (FileNotFoundError, ConnectionRefusedError):
-            return Probe.ABSENT
+            return SocketState.ABSENT
         except (OSError, http.client.HTTPException):
-            return Probe.SILENT
-    return Probe.ANSWERS if status == http.client.OK else Probe.SILENT
+            return SocketState.SILENT
+    return SocketState.ANSWERS if status == http.client.OK else SocketState.SILENT
 
 
 def _start(machine: Machine, progress: Progress) -> None:
@@ -232,7 +232,7 @@ def _start(machine: Machine, progress: Progress) -> None:
             raise errors.EngineError(
                 f"systemd could not start docker: {done.stderr.strip()}; see `journalctl -u docker`"
             )
-        if not _until(lambda: probe(machine.socket) is Probe.ANSWERS, START_SECONDS):
+        if not _until(lambda: probe(machine.socket) is SocketState.ANSWERS, START_SECONDS):
             raise errors.EngineError(
                 f"systemd started docker and {machine.socket} is silent: see `journalctl -u docker`"
             )
@@ -242,12 +242,12 @@ def _start(machine: Machine, progress: Progress) -> None:
     pid, born = _detach(["dockerd"], log)
     (machine.state / "dockerd.json").write_text(json.dumps({"pid": pid, "born": born}))
     # A package's own script may have been faster: then ours ends, and that one answers.
-    _until(lambda: probe(machine.socket) is Probe.ANSWERS or _born(pid) != born, START_SECONDS)
-    if not _until(lambda: probe(machine.socket) is Probe.ANSWERS, machine.grace):
+    _until(lambda: probe(machine.socket) is SocketState.ANSWERS or _born(pid) != born, START_SECONDS)
+    if not _until(lambda: probe(machine.socket) is SocketState.ANSWERS, machine.grace):
         stop(machine=machine)
         raise errors.EngineError(
             f"dockerd was started and does not answer at {machine.socket}: repair what its log says, then run this "
-            f"again; {log} ends:\n{debian.last_lines(log)}"
+            f"again; {log} ends:\n{debian.read_last_lines(log)}"
         )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 PLATFORM = "linux/amd64"
-BOX = "/box"  # where a locked container's only writable volume is
+WORKDIR = "/box"  # where a locked container's only writable volume is
 RUN_LABEL = "numerai-builder.run"
 
 
@@ -80,7 +80,7 @@ class Container(Protocol):
     """A locked container, from created to removed."""
 
     def put(self, tar: Iterable[bytes], /) -> None:
-        """Unpack a tar stream into :data:`BOX`."""
+        """Unpack a tar stream into :data:`WORKDIR`."""
 
     def run(self, seconds: float, /) -> Exit:
         """Start it and wait; after ``seconds`` it is killed."""
@@ -88,26 +88,26 @@ class Container(Protocol):
     def get(self, path: str, /) -> Iterator[bytes]:
         """Stream a file or folder out, as a tar."""
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         """Return the end of what it printed."""
 
 
 class Engine(Protocol):
     """What this tool asks of a container engine."""
 
-    def facts(self) -> EngineFacts:
+    def get_facts(self) -> EngineFacts:
         """Return its version and platform."""
 
-    def free_disk(self) -> int | None:
+    def get_free_disk(self) -> int | None:
         """Return the free bytes of the disk that keeps its images; None where that is another machine's."""
 
-    def memory(self) -> int:
+    def get_memory(self) -> int:
         """Return the bytes of memory of the machine that it runs on."""
 
     def find_image(self, reference: str, /) -> ImageFacts | None:
         """Return the image that a tag, a digest or an id names here, or None."""
 
-    def images_with_label(self, key: str, value: str, /) -> list[ImageFacts]:
+    def find_images_by_label(self, key: str, value: str, /) -> list[ImageFacts]:
         """Return the images whose label ``key`` is ``value``."""
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> ImageFacts:
@@ -129,7 +129,7 @@ class Engine(Protocol):
     ) -> BuildOutcome:
         """Build the context's ``Dockerfile`` without network; ``RUN_ID`` is passed on as a build argument."""
 
-    def container(
+    def create_container(
         self, image: str, command: tuple[str, ...], /, *, run: str, limits: ContainerLimits, network: bool
     ) -> contextlib.AbstractContextManager[Container]:
         """Create a locked container; it and its volume are gone when the context ends."""
@@ -143,7 +143,7 @@ class Engine(Protocol):
     def remove_image(self, reference: str, /) -> None:
         """Remove an image, or one name of it; one that is not there is no error."""
 
-    def leftovers(self) -> list[Leftover]:
+    def list_leftovers(self) -> list[Leftover]:
         """Return all that carries :data:`RUN_LABEL`, in an order in which it can be removed."""
 
     def remove(self, leftover: Leftover, /) -> None:

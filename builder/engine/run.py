@@ -31,26 +31,26 @@ def start(on: engine.Engine) -> Iterator[str]:
     Raises:
         errors.EngineError: the engine does not answer.
     """
-    ours, folder = owner(), paths.cache_folder() / "runs"
+    ours, folder = get_owner_id(), paths.cache_folder() / "runs"
     folder.mkdir(exist_ok=True)
     identity = f"{ours}-{secrets.token_hex(6)}"
     lock = folder / identity
-    with locks.hold(lock, _wait):
+    with locks.acquire(lock, _wait):
         quiet = 0.0
         try:
-            sweep(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
+            remove_leftovers(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
             yield identity
         except KeyboardInterrupt:
             quiet = _QUIET_SECONDS
             raise
         finally:
-            with interrupts.held_back():
+            with interrupts.defer():
                 with contextlib.suppress(errors.EngineError):
-                    sweep(on, lambda run: run == identity, quiet=quiet)
+                    remove_leftovers(on, lambda run: run == identity, quiet=quiet)
                 lock.unlink(missing_ok=True)
 
 
-def sweep(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0.0) -> None:
+def remove_leftovers(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0.0) -> None:
     """Remove every container, image and volume whose run ``is_ours``, trying again while the engine is still busy.
 
     Args:
@@ -65,7 +65,7 @@ def sweep(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0
     deadline = seen + _SWEEP_SECONDS
     while True:
         failed: errors.EngineError | None = None
-        left = [one for one in on.leftovers() if is_ours(one.labels.get(engine.RUN_LABEL, ""))]
+        left = [one for one in on.list_leftovers() if is_ours(one.labels.get(engine.RUN_LABEL, ""))]
         for leftover in left:
             try:
                 on.remove(leftover)
@@ -88,13 +88,13 @@ def _is_dead(lock: Path) -> bool:
     return True
 
 
-def owner() -> str:
+def get_owner_id() -> str:
     """Return a random name for this cache folder, made once: whoever has it sees the locks of all its runs.
 
     Two machines, or two containers, that share an engine and no cache folder have two names, whatever else they share.
     """
     path = paths.cache_folder() / "owner"
-    with locks.hold(path.with_suffix(".lock"), _wait):
+    with locks.acquire(path.with_suffix(".lock"), _wait):
         name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
         if not re.fullmatch("[0-9a-f]{8}", name):
             name = secrets.token_hex(4)

@@ -66,7 +66,7 @@ def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
     raise errors.EngineError(f"the engine sent an empty archive where {target.name} should be; run it again")
 
 
-def unpack_small(chunks: Iterable[bytes]) -> dict[str, bytes]:
+def unpack_to_memory(chunks: Iterable[bytes]) -> dict[str, bytes]:
     """Return the files of a small archive by their base names.
 
     Raises:

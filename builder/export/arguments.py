@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.text import nearest
+from builder.text import find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
     from builder.export.frameworks import OptionsT
 
 
@@ -126,7 +126,7 @@ def options_of(kind: type[OptionsT], values: Mapping[str, Any], *, common: Seque
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    near = nearest(name, known)
+    near = find_nearest(name, known)
     return f" (did you mean {near}?)" if near else ""
 
 

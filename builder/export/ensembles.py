@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 import numpy as np
 
 from builder import errors
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.export import arguments, converted, frameworks, known, parity
-from builder.text import listed, nearest
+from builder.bundle import prediction
+from builder.export import arguments, conversion, frameworks, known, parity
+from builder.text import find_nearest, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 T = TypeVar("T")
 
 OPTION_HINT = "wrap what belongs to one member, such as centre and scale of a module, into the member itself"
-RANK: frameworks.Rank = "era"
+DEFAULT_RANK: frameworks.Rank = "era"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class _Part:
         member: It, as the bundle has it.
     """
 
-    found: converted.Translated
+    found: conversion.ConvertedModel
     places: Any
     member: bundle_model.Member
 
@@ -92,7 +92,7 @@ def feature_names(model: Any, options: Options) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name for member in members for name in member.columns or ()))
 
 
-def translate(model: Any, given: converted.Given, options: Options) -> converted.Translated:
+def convert(model: Any, given: conversion.InputSpec, options: Options) -> conversion.ConvertedModel:
     """Return an ensemble of what the members are translated to.
 
     Raises:
@@ -121,7 +121,7 @@ def translate(model: Any, given: converted.Given, options: Options) -> converted
         parts.append(_Part(found=found, places=places, member=share))
     ensemble = bundle_model.Ensemble(members=tuple(part.member for part in parts))
     _check_idle(ensemble, given)
-    return converted.Translated(
+    return conversion.ConvertedModel(
         model=ensemble,
         predict=_together(parts, given.imputation),
         takes_missing=any(part.found.takes_missing for part in parts),
@@ -180,12 +180,12 @@ def _each(option: str, value: Any, names: Sequence[str], *, optional: bool = Fal
         told = {str(key): item for key, item in value.items()}
         foreign = [key for key in told if key not in names]
         if foreign:
-            near = nearest(foreign[0], names)
-            hint = f"did you mean {near}?" if near else f"the members are {listed(names)}"
+            near = find_nearest(foreign[0], names)
+            hint = f"did you mean {near}?" if near else f"the members are {format_list(names)}"
             raise errors.ExportError(f"export: {option} names {foreign[0]}, which is no member; {hint}")
         absent = [name for name in names if name not in told]
         if absent and not optional:
-            raise errors.ExportError(f"export: {option} lacks {listed(absent)}; expected one for each member")
+            raise errors.ExportError(f"export: {option} lacks {format_list(absent)}; expected one for each member")
         return [told.get(name) for name in names]
     if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return [value] * len(names)
@@ -216,25 +216,25 @@ def _check_share(name: str, weight: Any, transform: Any, scope: Any) -> None:
     ):
         words = get_args(kind)
         if word not in words:
-            near = nearest(word, words)
+            near = find_nearest(word, words)
             hint = f"did you mean {near}? " if near else ""
             raise errors.ExportError(f"export: {option}: {word!r} for member {name}; {hint}valid: {', '.join(words)}")
 
 
 def _translate_member(
-    member: _Member, given: converted.Given
-) -> tuple[converted.Translated, tuple[str, ...], tuple[str, ...]]:
+    member: _Member, given: conversion.InputSpec
+) -> tuple[conversion.ConvertedModel, tuple[str, ...], tuple[str, ...]]:
     """Return what a member's framework makes of it, its features and its benchmarks."""
     columns = member.columns if member.columns is not None else (*given.features, *given.benchmarks)
     absent = [name for name in columns if name not in set(given.features) | set(given.benchmarks)]
     if absent:
         raise errors.ExportError(
-            f"export: member {member.name} takes {listed(absent)}, which features= and benchmark= do not have"
+            f"export: member {member.name} takes {format_list(absent)}, which features= and benchmark= do not have"
         )
     benchmarks = tuple(name for name in columns if name in set(given.benchmarks))
     features = tuple(name for name in columns if name not in set(given.benchmarks))
     places = _places((*features, *benchmarks), given)
-    own = converted.Given(
+    own = conversion.InputSpec(
         features=features,
         benchmarks=benchmarks,
         sample=np.ascontiguousarray(given.sample[:, places]),
@@ -243,7 +243,7 @@ def _translate_member(
         categories={name: given.categories[name] for name in (*features, *benchmarks) if name in given.categories},
     )
     framework = member.framework
-    found = _of_member(member.name, framework.translate, member.model, own, framework.Options())
+    found = _of_member(member.name, framework.convert, member.model, own, framework.Options())
     if not isinstance(found.model, get_args(bundle_model.Single)):
         raise errors.ExportError(
             f"export: member {member.name} becomes a model of type {type(found.model).__name__}, which an ensemble "
@@ -268,13 +268,13 @@ def _of_member(name: str, ask: Callable[..., T], *arguments: Any) -> T:
         raise errors.ExportError(f"export: member {name}: {text}") from error
 
 
-def _places(columns: Sequence[str], given: converted.Given) -> Any:
+def _places(columns: Sequence[str], given: conversion.InputSpec) -> Any:
     """Return where columns stand among the ensemble's inputs."""
     places = {name: place for place, name in enumerate((*given.features, *given.benchmarks))}
     return np.array([places[name] for name in columns], dtype=np.intp)
 
 
-def _check_idle(ensemble: bundle_model.Ensemble, given: converted.Given) -> None:
+def _check_idle(ensemble: bundle_model.Ensemble, given: conversion.InputSpec) -> None:
     """Make sure that the ensemble's inputs are the bundle's, in the same order.
 
     Raises:
@@ -286,11 +286,11 @@ def _check_idle(ensemble: bundle_model.Ensemble, given: converted.Given) -> None
     ):
         idle = [name for name in said if name not in set(taken)]
         if idle:
-            raise errors.ExportError(f"export: no member takes {listed(idle)}; leave that out of {option}=")
+            raise errors.ExportError(f"export: no member takes {format_list(idle)}; leave that out of {option}=")
         if said != taken:
             raise errors.ExportError(
                 f"export: {option}= is in another order than that in which members first take the columns; "
-                f"it would begin with {listed(taken)}"
+                f"it would begin with {format_list(taken)}"
             )
 
 
@@ -299,12 +299,12 @@ def _together(parts: Sequence[_Part], imputation: Array) -> Callable[[Array], Ar
 
     def predict(inputs: Array) -> Array:
         values = [_predict(part.found, inputs[:, part.places], imputation[part.places]) for part in parts]
-        return exact.combine([part.member for part in parts], values)
+        return prediction.combine([part.member for part in parts], values)
 
     return predict
 
 
-def _predict(found: converted.Translated, inputs: Array, imputation: Array) -> Array:
+def _predict(found: conversion.ConvertedModel, inputs: Array, imputation: Array) -> Array:
     """Return what a member's framework predicts: float64 (rows,)."""
     if not found.takes_missing:
         inputs = np.where(np.isnan(inputs), imputation, inputs)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from builder.bundle import post
 
 if TYPE_CHECKING:
-    from builder.export import converted
+    from builder.export import conversion
 
 Rank: TypeAlias = post.Scope | None
 
@@ -38,7 +38,7 @@ class Framework(Protocol[OptionsT]):
 
     Options: type[OptionsT]
     OPTION_HINT: str
-    RANK: Rank
+    DEFAULT_RANK: Rank
 
     def feature_names(self, model: Any, options: OptionsT, /) -> tuple[str, ...] | None:
         """Return the names that the object itself knows, in its inputs' order; None if it knows none.
@@ -47,7 +47,7 @@ class Framework(Protocol[OptionsT]):
             errors.ExportError: The object cannot be exported at all, such as one that is not trained.
         """
 
-    def translate(self, model: Any, given: converted.Given, options: OptionsT, /) -> converted.Translated:
+    def convert(self, model: Any, given: conversion.InputSpec, options: OptionsT, /) -> conversion.ConvertedModel:
         """Return the object in this tool's terms.
 
         Raises:

@@ -14,17 +14,17 @@ import numpy as np
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import lightgbm_text
-from builder.export import converted, frameworks, overrides
-from builder.text import listed
+from builder.export import conversion, frameworks, overrides
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 Options = frameworks.Options
 OPTION_HINT = ""
-RANK: frameworks.Rank = "era"
+DEFAULT_RANK: frameworks.Rank = "era"
 
 _PLACED = re.compile(r"Column_[0-9]+")
 _PROBABILITIES = frozenset({"binary", "multiclass", "multiclassova"})
@@ -41,7 +41,9 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     return None if all(_PLACED.fullmatch(name) for name in names) else names
 
 
-def translate(model: Any, given: converted.Given, _options: frameworks.Options | None = None) -> converted.Translated:
+def convert(
+    model: Any, given: conversion.InputSpec, _options: frameworks.Options | None = None
+) -> conversion.ConvertedModel:
     """Return the booster's text, up to its best iteration.
 
     Raises:
@@ -52,15 +54,15 @@ def translate(model: Any, given: converted.Given, _options: frameworks.Options |
 
     booster = _booster(model)
     try:
-        smaller = lightgbm_text.make_smaller(booster.model_to_string())
-    except lightgbm_text.TextError as error:
+        smaller = lightgbm_text.strip_text(booster.model_to_string())
+    except lightgbm_text.BoosterTextError as error:
         raise errors.ExportError(f"the booster's text {error}") from error
     header = smaller.header
     _check_inputs(booster, header, given)
     _check_methods(model)
     categories = _categories(booster, header, given)
     classes = _classes(model, header)
-    return converted.Translated(
+    return conversion.ConvertedModel(
         model=bundle_model.LightGbm(
             text=smaller.text,
             objective=header.objective,
@@ -69,7 +71,7 @@ def translate(model: Any, given: converted.Given, _options: frameworks.Options |
             leaves=smaller.leaves,
             averaged=header.averaged,
             categories=categories,
-            finish=_finish(classes),
+            head=_finish(classes),
         ),
         predict=_predictor(booster, categories, classes),
         takes_missing=True,
@@ -104,7 +106,7 @@ def _check_methods(model: Any) -> None:
     Raises:
         errors.ExportError: A subclass has its own way, or its parameters have it stop before the last tree.
     """
-    own = overrides.overridden(model, ("predict", "predict_proba"))
+    own = overrides.find_override(model, ("predict", "predict_proba"))
     if own:
         raise errors.ExportError(
             f"{own} is not LightGBM's own, and a bundle holds the booster alone; export model.booster_, with post= for "
@@ -118,7 +120,7 @@ def _check_methods(model: Any) -> None:
         )
 
 
-def _check_inputs(booster: Any, header: lightgbm_text.Header, given: converted.Given) -> None:
+def _check_inputs(booster: Any, header: lightgbm_text.Header, given: conversion.InputSpec) -> None:
     """Make sure that the columns said are the booster's, in its order."""
     said = (*given.features, *given.benchmarks)
     known = header.features
@@ -140,7 +142,7 @@ def _check_inputs(booster: Any, header: lightgbm_text.Header, given: converted.G
 
 
 def _categories(
-    booster: Any, header: lightgbm_text.Header, given: converted.Given
+    booster: Any, header: lightgbm_text.Header, given: conversion.InputSpec
 ) -> tuple[bundle_model.Categories, ...]:
     """Return what becomes of columns that were pandas categories: of a frame, LightGBM takes the codes."""
     lists: list[list[Any]] = booster.pandas_categorical or []
@@ -223,7 +225,7 @@ def _finish(classes: tuple[float, ...] | None) -> tuple[bundle_model.Node, ...]:
         weights, bias = [[classes[1] - classes[0]]], [classes[0]]
     else:
         weights, bias = [[one] for one in classes], [0.0]
-    return (bundle_model.node("dense", weights=np.array(weights), bias=np.array(bias)),)
+    return (bundle_model.make_node("dense", weights=np.array(weights), bias=np.array(bias)),)
 
 
 def _predictor(
@@ -255,4 +257,4 @@ def _frame(inputs: Array, categories: Sequence[bundle_model.Categories]) -> Any:
 
 
 def _some(values: Any) -> str:
-    return listed([repr(value) for value in values], most=3)
+    return format_list([repr(value) for value in values], most=3)

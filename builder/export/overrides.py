@@ -8,7 +8,7 @@ _KNOWN = frozenset({"daal4py", "imblearn", "lightgbm", "sklearn", "sklearnex"})
 """Packages whose methods do what the framework's do: itself, and those that make it faster or add to it."""
 
 
-def overridden(model: Any, names: tuple[str, ...]) -> str | None:
+def find_override(model: Any, names: tuple[str, ...]) -> str | None:
     """Return the first of the methods, as ``Class.method``, that the object has from elsewhere; None where none is."""
     for name in names:
         if callable(vars(model).get(name) if hasattr(model, "__dict__") else None):

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder import errors
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
-from builder.export import converted
+from builder.bundle import prediction
+from builder.export import conversion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 CHECKED_ROWS = 2_000
 """Rows of the sample that are compared."""
@@ -28,7 +28,7 @@ def checked(sample: Array) -> Array:
 
 def compare(
     model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
-) -> converted.Compared | None:
+) -> conversion.ParityResult | None:
     """Return how near the bundle is to the framework; None for a custom model, which is compared in its own way.
 
     Args:
@@ -43,15 +43,15 @@ def compare(
     """
     if isinstance(model, bundle_model.Custom):
         return None
-    expected, bounds = exact.predict_with_bounds(model, inputs)
-    difference, bound = exact.compare(framework_says, expected, bounds)
+    expected, bounds = prediction.predict_with_tolerances(model, inputs)
+    difference, bound = prediction.find_worst_difference(framework_says, expected, bounds)
     if not difference <= bound:
         _check_steady(model, inputs, framework_says, predict, bound)
         raise errors.ExportError(
             f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
             "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
         )
-    return converted.Compared(rows=len(inputs), difference=difference, bound=bound)
+    return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)
 
 
 def _check_steady(

@@ -16,15 +16,15 @@ import numpy as np
 from builder import errors, schema
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
-from builder.export import arguments, converted, ensembles, known, parity
-from builder.text import listed
+from builder.export import arguments, conversion, ensembles, known, parity
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
     from builder.export.frameworks import Framework, OptionsT
 
 GOLDEN_ROWS = 64
@@ -56,7 +56,7 @@ class Exported:
     kind: str
     features: int
     parameters: int
-    compared: converted.Compared
+    compared: conversion.ParityResult
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -121,11 +121,11 @@ def export(
     framework = _framework(model)
     own = _options(framework, options)
     is_free = rank == "auto"
-    steps = _steps(post, ("era" if neutralize else framework.RANK) if is_free else rank, neutralize)
+    steps = _resolve_steps(post, ("era" if neutralize else framework.DEFAULT_RANK) if is_free else rank, neutralize)
     names = _feature_names(features, framework.feature_names(model, own), sample, benchmarks)
     _check_features(names)
     given = _given(sample, names, benchmarks, imputation)
-    found = framework.translate(model, given, own)
+    found = framework.convert(model, given, own)
     golden, compared = _compared(found, given, in_range=is_free and not steps)
     bundle = bundle_model.Bundle(
         features=names,
@@ -139,9 +139,9 @@ def export(
     write.write(out, bundle)
     return Exported(
         path=out,
-        kind=kinds.name_of(found.model),
+        kind=kinds.get_kind_name(found.model),
         features=len(names),
-        parameters=kinds.parameters(found.model),
+        parameters=kinds.count_parameters(found.model),
         compared=compared,
         notes=found.notes,
     )
@@ -166,12 +166,12 @@ def _options(framework: Framework[OptionsT], values: Mapping[str, Any]) -> Optio
 
 def _given(
     sample: Any, names: tuple[str, ...], benchmarks: tuple[str, ...], imputation: float | Sequence[float] | None
-) -> converted.Given:
+) -> conversion.InputSpec:
     """Return what a framework's module gets to know of the inputs."""
     columns = (*names, *benchmarks)
     sample = _thinned(sample)
     inputs = _inputs(sample, columns)
-    return converted.Given(
+    return conversion.InputSpec(
         features=names,
         benchmarks=benchmarks,
         sample=inputs,
@@ -182,8 +182,8 @@ def _given(
 
 
 def _compared(
-    found: converted.Translated, given: converted.Given, *, in_range: bool
-) -> tuple[bundle_model.Golden, converted.Compared]:
+    found: conversion.ConvertedModel, given: conversion.InputSpec, *, in_range: bool
+) -> tuple[bundle_model.GoldenRows, conversion.ParityResult]:
     """Return the golden rows, and how near the bundle is to the framework on rows of the sample.
 
     Raises:
@@ -196,15 +196,15 @@ def _compared(
         _check_range(framework_says)
     # One of the two: a function has been compared already, any other model has not.
     compared = cast(
-        "converted.Compared", found.compared or parity.compare(found.model, checked, framework_says, predict)
+        "conversion.ParityResult", found.compared or parity.compare(found.model, checked, framework_says, predict)
     )
     golden = _golden(checked, framework_says, holes=found.takes_missing if found.holes is None else found.holes)
     golden_says = predict(golden)
     parity.compare(found.model, golden, golden_says, predict)  # inputs are missing that the sample has
-    return bundle_model.Golden(inputs=golden, predictions=golden_says), compared
+    return bundle_model.GoldenRows(inputs=golden, predictions=golden_says), compared
 
 
-def _steps(
+def _resolve_steps(
     post: list[dict[str, Any]] | None, rank: str | None, neutralize: dict[str, Any] | None
 ) -> tuple[postprocessing.Step, ...]:
     """Return the post-processing steps, checked as those of a config are."""
@@ -214,7 +214,7 @@ def _steps(
     parsed = schema.parse(postprocessing.Steps, {"post": post})
     if isinstance(parsed, list):
         raise errors.ExportError(f"export: {'; '.join(map(str, parsed))}")
-    for group in postprocessing.groups(parsed.post).values():
+    for group in postprocessing.find_groups(parsed.post).values():
         raise errors.ExportError(
             f"export: neutralize: the feature group {group!r} is known by name alone, and a bundle is whole by itself; "
             "pass its names, {'features': [...]}, or leave neutralize= out and write `group:` in the config"
@@ -251,7 +251,7 @@ def _check_features(names: tuple[str, ...]) -> None:
     found = [name for name in names if _BENCHMARK.match(name)]
     if found:
         raise errors.ExportError(
-            f"export: {listed(found)} among the features: named like a benchmark model, of which live features have no "
+            f"export: {format_list(found)} among the features: named like a benchmark model, of which live features have no "
             f"column; pass benchmark={found[:5]!r}{' and so on' if len(found) > 5 else ''}"
         )
 
@@ -272,7 +272,7 @@ def _inputs(sample: Any, columns: tuple[str, ...]) -> Array:
         if absent:
             raise errors.ExportError(
                 f"export: the sample lacks {len(absent):,} of {len(columns):,} columns that the model takes: "
-                f"{listed(absent)}{_column_hint(sample, absent)}"
+                f"{format_list(absent)}{_column_hint(sample, absent)}"
             )
         sample = sample[list(columns)]
         _check_columns(sample, columns)
@@ -322,16 +322,18 @@ def _check_columns(sample: Any, columns: tuple[str, ...]) -> None:
     """Refuse columns of a frame that are there twice, or hold times, which would pass for numbers."""
     if len(sample.columns) > len(columns):
         twice = list(dict.fromkeys(str(name) for name in sample.columns[sample.columns.duplicated()]))
-        raise errors.ExportError(f"export: the sample has {listed(twice)} more than once; each input is one column")
+        raise errors.ExportError(
+            f"export: the sample has {format_list(twice)} more than once; each input is one column"
+        )
     times = [str(name) for name, dtype in sample.dtypes.items() if getattr(dtype, "kind", "") in "mM"]
     if times:
         raise errors.ExportError(
-            f"export: the sample has columns that are no numbers ({listed(times)}: times); live features are: "
+            f"export: the sample has columns that are no numbers ({format_list(times)}: times); live features are: "
             "train on numbers"
         )
 
 
-def _with_imputation(found: converted.Translated, given: converted.Given) -> Callable[[Array], Array]:
+def _with_imputation(found: conversion.ConvertedModel, given: conversion.InputSpec) -> Callable[[Array], Array]:
     """Return the framework's prediction for inputs of which some may be missing."""
 
     def predict(inputs: Array) -> Array:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenImage:
     """The image that a config means.
 
     Attributes:
@@ -32,7 +32,7 @@ class Choice:
 
     image: image.ResolvedImage
     key: str
-    lock: lockfile.Lock
+    lock: lockfile.LockFile
 
 
 def today() -> str:
@@ -40,7 +40,9 @@ def today() -> str:
     return dt.datetime.now(dt.UTC).date().isoformat()
 
 
-def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool, progress: Progress) -> Choice:
+def choose_image(
+    chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool, progress: Progress
+) -> ChosenImage:
     """Return the image that a config means: the pinned one, where there is a pin.
 
     With ``locked``, no stand-in takes its place; :func:`builder.build.lock.check` must have passed before.
@@ -49,7 +51,7 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         errors.ImageError: It is not available.
         errors.NetworkError: Nobody says what ``default`` stands for.
     """
-    lock, key = lockfile.read(chosen.root), config.canonical_reference(chosen.image.ref)
+    lock, key = lockfile.read(chosen.root), config.normalize_reference(chosen.image.ref)
     stand_in = None if locked else chosen.image.stand_in
     try:
         ref = _reference(chosen, lock, progress)
@@ -57,26 +59,28 @@ def choose(chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool
         if stand_in is None:
             raise
         progress.note(f"note: {error}")
-        found = image.stand_in_image(chosen.image.ref, stand_in, on, progress)
-        return Choice(image=found, key=key, lock=lock)
-    source = settings.pull_reference(ref, session.read_registry(chosen.root))
-    wanted = image.Wanted(ref=ref, source=source, stand_in=stand_in, digest=pinning.pinned(lock, key), key=key)
+        found = image.resolve_stand_in(chosen.image.ref, stand_in, on, progress)
+        return ChosenImage(image=found, key=key, lock=lock)
+    source = settings.to_pull_reference(ref, session.read_registry(chosen.root))
+    wanted = image.ImageRequest(
+        ref=ref, source=source, stand_in=stand_in, digest=pinning.find_pinned_digest(lock, key), key=key
+    )
     with connections.connect(progress) as asked:
         found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
         if pull and key in lock.images:
             _tell_moved(source, lock.images[key], asked, progress)
-    return Choice(image=found, key=key, lock=lock)
+    return ChosenImage(image=found, key=key, lock=lock)
 
 
-def pinned_base(chosen: config.Config) -> str | None:
+def find_pinned_base(chosen: config.Config) -> str | None:
     """Return the reference by digest that a config means; None where nothing pins it."""
-    lock, key = lockfile.read(chosen.root), config.canonical_reference(chosen.image.ref)
-    digest, pin = pinning.pinned(lock, key), lock.images.get(key)
+    lock, key = lockfile.read(chosen.root), config.normalize_reference(chosen.image.ref)
+    digest, pin = pinning.find_pinned_digest(lock, key), lock.images.get(key)
     ref = (pin.ref if pin else None) or chosen.image.ref
-    return image.Wanted(ref=ref, digest=digest).name if digest else None
+    return image.ImageRequest(ref=ref, digest=digest).name if digest else None
 
 
-def _reference(chosen: config.Config, lock: lockfile.Lock, progress: Progress) -> str:
+def _reference(chosen: config.Config, lock: lockfile.LockFile, progress: Progress) -> str:
     """Return the reference; what ``default`` stands for is in its pin, else the tournament says."""
     if chosen.image.ref != config_values.DEFAULT_IMAGE:
         return chosen.image.ref
@@ -85,7 +89,7 @@ def _reference(chosen: config.Config, lock: lockfile.Lock, progress: Progress) -
         return pin.ref
     progress.step("asking the tournament for its default image")
     with session.connect(progress, root=chosen.root) as asked:
-        return tournament_images.default_reference(asked.images())
+        return tournament_images.get_default_reference(asked.list_images())
 
 
 def _tell_moved(ref: str, pin: lockfile.Pin, asked: connections.Registries, progress: Progress) -> None:

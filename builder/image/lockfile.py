@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from builder import errors, locks, paths, schema
+from builder.config import strict_yaml
 from builder.config import values as config_values
-from builder.config import yaml
 from builder.registry import reference
-from builder.text import show
+from builder.text import describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,16 +41,16 @@ def _is_day(text: str) -> bool:
         return False
 
 
-Day = Annotated[str, schema.Rule(text='like "2026-11-24"', holds=_is_day)]
+Day = Annotated[str, schema.Constraint(text='like "2026-11-24"', holds=_is_day)]
 
 
 def _full_reference(text: str) -> str:
     if reference.parse(text).tag is None:
-        raise ValueError(f"{show(text)} has no tag; expected registry/repository:tag")
+        raise ValueError(f"{describe(text)} has no tag; expected registry/repository:tag")
     return text
 
 
-_Reference = Annotated[str, schema.Reads(parse=_full_reference, text="an image reference with a tag")]
+_Reference = Annotated[str, schema.ParsedText(parse=_full_reference, text="an image reference with a tag")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class LockedModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lock:
+class LockFile:
     """The whole file; empty where there is none.
 
     Attributes:
@@ -97,20 +97,22 @@ class Lock:
         models: What was made, by the config's name.
     """
 
-    format: Annotated[int, schema.exactly(1)] = 1
+    format: Annotated[int, schema.require_equal(1)] = 1
     images: dict[str, Pin] = field(default_factory=dict)
     models: dict[str, LockedModel] = field(default_factory=dict)
 
-    def with_pin(self, key: str, pin: Pin) -> Lock:
+    def with_pin(self, key: str, pin: Pin) -> LockFile:
         """Return it with one pin more, or another."""
         return dataclasses.replace(self, images={**self.images, key: pin})
 
-    def with_model(self, name: str, model: LockedModel) -> Lock:
+    def with_model(self, name: str, model: LockedModel) -> LockFile:
         """Return it with one model more, or another."""
         return dataclasses.replace(self, models={**self.models, name: model})
 
 
-def pin(digest: str, *, day: str, python: str = "", labels: Mapping[str, str] | None = None, ref: str = "") -> Pin:
+def create_pin(
+    digest: str, *, day: str, python: str = "", labels: Mapping[str, str] | None = None, ref: str = ""
+) -> Pin:
     """Return a pin; of the labels, those that say something and are short enough to be read."""
     said = {key: value for key, value in sorted((labels or {}).items()) if _is_short(key) and _is_short(value)}
     return Pin(
@@ -122,7 +124,7 @@ def pin(digest: str, *, day: str, python: str = "", labels: Mapping[str, str] | 
     )
 
 
-def read(root: Path) -> Lock:
+def read(root: Path) -> LockFile:
     """Read the lock file of a folder that holds ``configs/``; an empty one where there is none.
 
     Raises:
@@ -132,13 +134,13 @@ def read(root: Path) -> Lock:
     path = root / NAME
     try:
         with path.open("rb") as file:
-            text = file.read(yaml.SIZE + 1)
+            text = file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError:
-        return Lock()
+        return LockFile()
     return parse(text, str(path))
 
 
-def parse(text: bytes, shown: str) -> Lock:
+def parse(text: bytes, shown: str) -> LockFile:
     """Read a lock file's text.
 
     Args:
@@ -148,9 +150,9 @@ def parse(text: bytes, shown: str) -> Lock:
     Raises:
         errors.ConfigError: Everything that is wrong with it.
     """
-    document = yaml.read(text)
-    faults = list(document.faults)
-    found = schema.parse(Lock, document.data, spelling=document.spelling)
+    document = strict_yaml.read(text)
+    faults = list(document.problems)
+    found = schema.parse(LockFile, document.data, spelling=document.spelling)
     if all(fault.path for _, fault in faults):
         wrong = found if isinstance(found, list) else _wrong_keys(found)
         if "format" not in document.data:
@@ -164,13 +166,15 @@ def parse(text: bytes, shown: str) -> Lock:
     return found
 
 
-def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str], None]) -> tuple[Lock, Lock]:
+def update(
+    root: Path, edit: Callable[[LockFile], LockFile], *, on_wait: Callable[[str], None]
+) -> tuple[LockFile, LockFile]:
     """Change the lock file; two processes that do so come one after the other.
 
     Args:
         root: The folder that holds ``configs/``.
         edit: From what the file says to what it shall say.
-        waiting: Called once if another process is at it, with who that is.
+        on_wait: Called once if another process is at it, with who that is.
 
     Returns:
         What it said and what it says now; nothing is written where these are the same.
@@ -179,7 +183,7 @@ def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str],
         errors.ConfigError: What is there has faults.
         OSError: It cannot be written; what was there before still is.
     """
-    with locks.hold(root / _LOCK, waiting):
+    with locks.acquire(root / _LOCK, on_wait):
         before = read(root)
         after = edit(before)
         if after != before:
@@ -187,20 +191,20 @@ def change(root: Path, edit: Callable[[Lock], Lock], *, waiting: Callable[[str],
     return before, after
 
 
-def to_bytes(lock: Lock) -> bytes:
+def to_bytes(lock: LockFile) -> bytes:
     """Return the file: sorted, one way to write each value."""
-    data = schema.as_data(Lock, lock)
+    data = schema.to_data(LockFile, lock)
     pins = {
         key: _without_empty({**pin, "labels": dict(sorted(pin["labels"].items()))})
         for key, pin in data["images"].items()
     }
     sections = {"images": dict(sorted(pins.items())), "models": dict(sorted(data["models"].items()))}
-    return (_HEAD + yaml.write({"format": lock.format, **_without_empty(sections)})).encode()
+    return (_HEAD + strict_yaml.write({"format": lock.format, **_without_empty(sections)})).encode()
 
 
-def added_lines(before: Lock, after: Lock) -> str:
+def format_added_entries(before: LockFile, after: LockFile) -> str:
     """Return the entries of a lock file that are new or changed, as they stand there; nothing for none."""
-    added = Lock(
+    added = LockFile(
         images={key: one for key, one in after.images.items() if before.images.get(key) != one},
         models={key: one for key, one in after.models.items() if before.models.get(key) != one},
     )
@@ -215,7 +219,7 @@ def _is_short(text: str) -> bool:
     return 0 < len(text) <= _LONGEST and text.isprintable()
 
 
-def _wrong_keys(lock: Lock) -> list[schema.Problem]:
+def _wrong_keys(lock: LockFile) -> list[schema.Problem]:
     """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
     faults = []
     for key, one in lock.images.items():
@@ -237,6 +241,6 @@ def _wrong_reference(key: str) -> str:
     return "" if full == key else f"is not written in full; expected {full}"
 
 
-def _place(path: schema.Place) -> str:
-    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else show(part) for part in path]
+def _place(path: schema.KeyPath) -> str:
+    parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else describe(part) for part in path]
     return f"{'.'.join(map(str, parts))}: " if parts else ""

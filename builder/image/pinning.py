@@ -31,7 +31,7 @@ class PinResult:
         state: Against the lock; ``gone``: the registry has no such tag or digest; ``by itself``: it names its digest;
             ``unknown``: nobody said what it means.
         pin: What the lock shall say; None where nothing is to be written.
-        was: What it said.
+        old_pin: What it said.
         size: Bytes to pull; 0 where that is not known.
         notes: What a person should know, each with what to do.
     """
@@ -40,29 +40,29 @@ class PinResult:
     ref: str
     state: State
     pin: lockfile.Pin | None
-    was: lockfile.Pin | None
+    old_pin: lockfile.Pin | None
     size: int
     notes: tuple[str, ...]
 
 
-def own_digest(key: str) -> str | None:
+def digest_from_key(key: str) -> str | None:
     """Return the digest that a reference names itself."""
     return None if key == config_values.DEFAULT_IMAGE else image_ref.parse(key).digest
 
 
-def pinned(lock: lockfile.Lock, key: str) -> str | None:
+def find_pinned_digest(lock: lockfile.LockFile, key: str) -> str | None:
     """Return the digest that a reference means: its own, or the lock's; None where neither says."""
     found = lock.images.get(key)
-    return own_digest(key) or (found.digest if found else None)
+    return digest_from_key(key) or (found.digest if found else None)
 
 
-def judge(
+def compare_pin(
     key: str,
     ref: str,
     *,
-    was: lockfile.Pin | None,
+    old_pin: lockfile.Pin | None,
     found: registry.RemoteImage | None,
-    was_there: bool | str | None,
+    old_digest_exists: bool | str | None,
     said: Sequence[str],
     day: str,
 ) -> PinResult:
@@ -71,39 +71,41 @@ def judge(
     Args:
         key: In the lock file.
         ref: The reference itself: of ``default``, what it stands for now.
-        was: The pin until now.
+        old_pin: The pin until now.
         found: What the registry has under the reference; None where it has no such thing.
-        was_there: Whether the registry still has the digest of ``was``; why that is not known; None where nobody asked.
+        old_digest_exists: Whether the registry still has the digest of ``was``; why that is not known; None where nobody asked.
         said: What the tournament says of it.
         day: Today.
     """
-    notes = [_new_default(ref, was.ref)] if was and was.ref and was.ref != ref else []
+    notes = [_new_default(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
     if found is None:
-        until = f"; {was.digest[:19]}... of {was.pinned} stays pinned" if was else ""
+        until = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
         notes.append(f"the registry has no such image{until}: name another in the config; {tournament_images.LIST}")
         state: State = "gone"
-    elif own_digest(key):
+    elif digest_from_key(key):
         state = "by itself"
-    elif was is None:
+    elif old_pin is None:
         state = "new"
-    elif was.digest != found.digest:
+    elif old_pin.digest != found.digest:
         state = "moved"
-        if was.ref in {None, ref}:
+        if old_pin.ref in {None, ref}:
             notes.append(
-                f"the tag has moved since {was.pinned}: once it is pinned, `{commands.with_config('pickle', None)}` "
+                f"the tag has moved since {old_pin.pinned}: once it is pinned, `{commands.suggest('pickle', None)}` "
                 "builds each model again"
             )
     else:
         state = "same"
-    if was_there is False:
+    if old_digest_exists is False:
         notes.append(
             "the registry no longer has what was pinned: what was made in it can be run again only where it is"
         )
-    elif isinstance(was_there, str):
-        notes.append(f"whether the registry still has what was pinned is not known: {was_there}")
+    elif isinstance(old_digest_exists, str):
+        notes.append(f"whether the registry still has what was pinned is not known: {old_digest_exists}")
     pin = None
-    if found is not None and (state in {"new", "moved"} or (state == "same" and was and was.ref not in {None, ref})):
-        pin = lockfile.pin(
+    if found is not None and (
+        state in {"new", "moved"} or (state == "same" and old_pin and old_pin.ref not in {None, ref})
+    ):
+        pin = lockfile.create_pin(
             found.digest,
             day=day,
             python=found.python,
@@ -111,17 +113,23 @@ def judge(
             ref=ref if key == config_values.DEFAULT_IMAGE else "",
         )
     size = found.size if found else 0
-    return PinResult(key=key, ref=ref, state=state, pin=pin, was=was, size=size, notes=(*notes, *said))
+    return PinResult(key=key, ref=ref, state=state, pin=pin, old_pin=old_pin, size=size, notes=(*notes, *said))
 
 
-def unknown(key: str, ref: str, *, was: lockfile.Pin | None, reason: str) -> PinResult:
+def create_unknown_result(key: str, ref: str, *, old_pin: lockfile.Pin | None, reason: str) -> PinResult:
     """Say of a reference that nobody could be asked what it means; its pin stays."""
-    stays = (f"{was.digest[:19]}... of {was.pinned} stays pinned",) if was else ()
-    return PinResult(key=key, ref=ref, state="unknown", pin=None, was=was, size=0, notes=(reason, *stays))
+    stays = (f"{old_pin.digest[:19]}... of {old_pin.pinned} stays pinned",) if old_pin else ()
+    return PinResult(key=key, ref=ref, state="unknown", pin=None, old_pin=old_pin, size=0, notes=(reason, *stays))
 
 
-def disagreements(
-    lock: lockfile.Lock, key: str, name: str, *, image: tuple[str, str] | None, bundle: str | None, pickle: str | None
+def find_lock_differences(
+    lock: lockfile.LockFile,
+    key: str,
+    name: str,
+    *,
+    image: tuple[str, str] | None,
+    bundle: str | None,
+    pickle: str | None,
 ) -> list[str]:
     """Return what of a model the lock file does not name.
 
@@ -133,7 +141,7 @@ def disagreements(
         bundle: Hash of the bundle; None before that is known.
         pickle: Hash of the pickle; None before it is built.
     """
-    digest, recorded = pinned(lock, key), lock.models.get(name)
+    digest, recorded = find_pinned_digest(lock, key), lock.models.get(name)
     found = []
     if digest is None:
         found.append(f"the image ({key} is not pinned)")
@@ -152,11 +160,11 @@ def disagreements(
     return found
 
 
-def _new_default(ref: str, was: str) -> str:
-    now, then = _short(ref), _short(was)
+def _new_default(ref: str, old_pin: str) -> str:
+    now, then = _short(ref), _short(old_pin)
     if now == then:
-        now, then = ref, was  # at another registry
-    again = commands.with_config("pickle", None)
+        now, then = ref, old_pin  # at another registry
+    again = commands.suggest("pickle", None)
     return f"the default is {now} now, was {then}: `{again}` builds each model again in it"
 
 
@@ -164,7 +172,7 @@ def _short(ref: str) -> str:
     return ref.rpartition("/")[2]
 
 
-def stand_in_note(ref: str, registry: str) -> str:
+def format_stand_in_note(ref: str, registry: str) -> str:
     """Return what to say of a pin whose image comes from this computer in the tournament's place; else nothing.
 
     Args:
@@ -172,7 +180,7 @@ def stand_in_note(ref: str, registry: str) -> str:
         registry: As :func:`read_registry` returns it.
     """
     host = image_ref.parse(f"{registry}/name:tag").registry.rpartition(":")[0]
-    is_tournaments = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{settings.DEFAULT_REGISTRY}/")
-    if not (is_tournaments and address.is_loopback(host)):
+    is_tournament_image = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{settings.DEFAULT_REGISTRY}/")
+    if not (is_tournament_image and address.is_loopback(host)):
         return ""
     return f"it is of the stand-in registry {registry} ({settings.REGISTRY}), not of the tournament's"

@@ -44,8 +44,8 @@ _SMALL = engine.ContainerLimits(cpus=1, memory=1 << 30)
 class Inventory:
     """What an image holds: its Python (``3.11.2``) and every installed distribution."""
 
-    python: Annotated[str, schema.line(40)]
-    packages: dict[str, Annotated[str, schema.line(500)]]
+    python: Annotated[str, schema.require_line(40)]
+    packages: dict[str, Annotated[str, schema.require_line(500)]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class ResolvedImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ImageRequest:
     """Which image is meant.
 
     Attributes:
@@ -107,7 +107,7 @@ class Wanted:
 
 
 def resolve(
-    wanted: Wanted,
+    wanted: ImageRequest,
     on: engine.Engine,
     *,
     pull: bool,
@@ -147,7 +147,7 @@ def resolve(
     return _stand_in(wanted, reason, on, progress)
 
 
-def inventory(image: ResolvedImage, on: engine.Engine, run: str) -> Inventory:
+def read_inventory(image: ResolvedImage, on: engine.Engine, run: str) -> Inventory:
     """Return what is in the image, asked of the image itself once and remembered by its identity.
 
     Raises:
@@ -170,7 +170,7 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
     digest = _repository_digest(name, facts.digests)
     kind: Kind = "stand_in" if spec else "exact" if digest else "local"
     # What somebody built on a look-alike has its label too, and is another image.
-    if stand_in.tag_name(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
+    if stand_in.format_tag(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
         identity, source = f"sha256:{spec}", name
     elif digest and not spec:
         identity, source = digest.partition("@")[2], digest
@@ -202,7 +202,7 @@ def _base(ref: str, source: str) -> str:
 def _told(image: ResolvedImage, on: engine.Engine, progress: Progress) -> ResolvedImage:
     """Return an image that can be used, once what a person should know of it is said."""
     _checked(image)
-    if (own := on.facts().platform) != engine.PLATFORM:
+    if (own := on.get_facts().platform) != engine.PLATFORM:
         progress.note(
             f"note: this engine is {own} and the tournament runs {engine.PLATFORM}: the image is emulated here, "
             "several times slower. Docker Desktop can; on Linux it takes qemu-user-static and binfmt-support"
@@ -233,7 +233,7 @@ def _checked(image: ResolvedImage) -> ResolvedImage:
 
 
 def _ask_registry(
-    wanted: Wanted,
+    wanted: ImageRequest,
     on: engine.Engine,
     *,
     pull: bool,
@@ -257,7 +257,7 @@ def _ask_registry(
     try:
         found = on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
-        on.facts()  # an engine that is gone is another matter: this says so
+        on.get_facts()  # an engine that is gone is another matter: this says so
         progress.note(f"note: {error}")
         memory.parent.mkdir(exist_ok=True)
         paths.write_atomically(memory, str(error).encode())
@@ -268,7 +268,7 @@ def _ask_registry(
 
 def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.RemoteImage] | None) -> str:
     """Say so where an image cannot fit on the engine's disk; nothing where it can, or where that is not known."""
-    free = on.free_disk() if ask else None
+    free = on.get_free_disk() if ask else None
     if ask is None or free is None:
         return ""
     try:
@@ -283,7 +283,7 @@ def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.Re
     )
 
 
-def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
+def _stand_in(wanted: ImageRequest, reason: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
     if wanted.digest and wanted.stand_in is None:
         raise errors.ImageError(
             f"{wanted.name}, which is pinned in {lockfile.NAME} or in the config, is not on this engine and could "
@@ -297,17 +297,17 @@ def _stand_in(wanted: Wanted, reason: str, on: engine.Engine, progress: Progress
             "Pull it by hand where there is a network (`docker pull`), load it (`docker load`), or, to try the tool "
             'out only, name a look-alike in the config: image.stand_in: "3.11"'
         )
-    return stand_in_image(wanted.ref, wanted.stand_in, on, progress)
+    return resolve_stand_in(wanted.ref, wanted.stand_in, on, progress)
 
 
 def _ask_image(image: ResolvedImage, on: engine.Engine, run: str) -> dict[str, Any]:
     script = tar_stream.TarEntry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
-    with on.container(
-        image.handle, ("python", f"{engine.BOX}/inventory.py"), run=run, limits=_SMALL, network=False
+    with on.create_container(
+        image.handle, ("python", f"{engine.WORKDIR}/inventory.py"), run=run, limits=_SMALL, network=False
     ) as container:
         container.put(tar_stream.pack([script]))
         ended = container.run(120)
-        printed = container.log()
+        printed = container.read_log()
     if ended.code != 0:
         raise errors.ImageError(
             f"{image.ref} has no Python that starts as `python`, so it is no runner image; it said: {printed[-500:]}"
@@ -338,18 +338,18 @@ def _check_inventory(image: ResolvedImage, found: Inventory) -> None:
             f"{image.ref} has Python {found.python}; this tool knows {', '.join(KNOWN_PYTHONS)}: "
             "name one of the tournament's images"
         )
-    lacking = [name for name in runner_image.NEEDED if name not in found.packages]
+    lacking = [name for name in runner_image.REQUIRED_PACKAGES if name not in found.packages]
     if lacking:
         raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
 
 
-def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
+def resolve_stand_in(ref: str, python: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
     """Return the look-alike with this Python, made when there is none.
 
     Raises:
         errors.ImageError: there is no such look-alike, or none can be made here.
     """
-    made = stand_in.make(on, python, progress)
+    made = stand_in.find_or_build(on, python, progress)
     return _checked(
         ResolvedImage(
             kind="stand_in",
@@ -365,8 +365,8 @@ def stand_in_image(ref: str, python: str, on: engine.Engine, progress: Progress)
     )
 
 
-def find_again(
-    recorded: runner_image.RunnerImage, on: engine.Engine, *, registry: str, progress: Progress, again: str
+def find_recorded_image(
+    recorded: runner_image.RunnerImage, on: engine.Engine, *, registry: str, progress: Progress, rebuild_command: str
 ) -> ResolvedImage:
     """Return the image that a manifest names: the very same one, or an error.
 
@@ -380,30 +380,30 @@ def find_again(
     Raises:
         errors.ImageError: it is gone and cannot be had again, or its name now means another image.
     """
-    source = settings.pull_reference(recorded.base, registry)
+    source = settings.to_pull_reference(recorded.base, registry)
     names = dict.fromkeys((source, recorded.base))
     name, facts = next(((name, facts) for name in names if (facts := on.find_image(name))), (source, None))
     if facts is None and recorded.kind == "stand_in":
-        found = stand_in_image(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
+        found = resolve_stand_in(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
     elif facts is None and recorded.kind == "exact":
-        facts = _pull_again(source, on, progress, again)
+        facts = _pull_again(source, on, progress, rebuild_command)
         found = _describe(recorded.ref, source, facts)
     elif facts is None:
         raise errors.ImageError(
             f"{recorded.base}, in which the pickle was made, is no longer on this engine: build or load it again, "
-            f"or build the pickle again in another: `{again}`"
+            f"or build the pickle again in another: `{rebuild_command}`"
         )
     else:
         found = _describe(recorded.ref, name, facts)
     if (found.kind, found.identity) != (recorded.kind, recorded.identity):
         raise errors.ImageError(
             f"{recorded.base} is now another image ({found.kind}, {found.identity}) than the one that the pickle was "
-            f"made in ({recorded.kind}, {recorded.identity}): run `{again}` to build it again"
+            f"made in ({recorded.kind}, {recorded.identity}): run `{rebuild_command}` to build it again"
         )
     return found
 
 
-def _pull_again(name: str, on: engine.Engine, progress: Progress, again: str) -> engine.ImageFacts:
+def _pull_again(name: str, on: engine.Engine, progress: Progress, rebuild_command: str) -> engine.ImageFacts:
     """Pull the image that a pickle was made in.
 
     Raises:
@@ -414,9 +414,9 @@ def _pull_again(name: str, on: engine.Engine, progress: Progress, again: str) ->
     try:
         return on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
-        on.facts()  # an engine that is gone is another matter: this says so
+        on.get_facts()  # an engine that is gone is another matter: this says so
         raise errors.ImageError(
             f"{name}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
-            f"Where the registry no longer has it, `make pin` and `{again}` build the pickle in what is there now; "
+            f"Where the registry no longer has it, `make pin` and `{rebuild_command}` build the pickle in what is there now; "
             "else pull it where there is a network, or load it (`docker load`)"
         ) from error

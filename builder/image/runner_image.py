@@ -11,22 +11,22 @@ from builder.image import stand_in
 from builder.registry import reference
 
 _MOST_PACKAGES = 10_000
-NEEDED = ("numpy", "pandas", "cloudpickle")
+REQUIRED_PACKAGES = ("numpy", "pandas", "cloudpickle")
 """Packages without which an image cannot run a pickle."""
 
 
-Line = Annotated[str, schema.line(500)]
+Line = Annotated[str, schema.require_line(500)]
 
 
 def _is_reference(text: str) -> bool:
     try:
-        config_values.read_reference(text)
+        config_values.parse_reference(text)
     except ValueError:
         return False
     return True
 
 
-Reference = Annotated[str, schema.Rule(text="that is an image reference", holds=_is_reference)]
+Reference = Annotated[str, schema.Constraint(text="that is an image reference", holds=_is_reference)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class RunnerImage:
     ref: Reference
     base: Reference
     identity: schema.Digest
-    platform: Annotated[str, schema.pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
-    python: Annotated[str, schema.pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
+    platform: Annotated[str, schema.require_pattern(r"[a-z0-9]{1,20}(/[a-z0-9_]{1,20}){1,2}", "like linux/amd64")]
+    python: Annotated[str, schema.require_pattern(r"3\.[0-9]{1,2}\.[0-9]{1,3}[0-9A-Za-z.+]{0,20}", "like 3.11.2")]
     packages: dict[str, Line]
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class RunnerImage:
             raise ValueError(f"base {self.base} has another digest than {self.identity}; expected the same")
         if len(self.packages) > _MOST_PACKAGES or not all(_is_package(name) for name in self.packages):
             raise ValueError(f"packages are not names of distributions; expected at most {_MOST_PACKAGES:,} of those")
-        lacking = [name for name in NEEDED if name not in self.packages]
+        lacking = [name for name in REQUIRED_PACKAGES if name not in self.packages]
         if lacking:
             raise ValueError(f"packages lack {', '.join(lacking)}; expected what making a pickle takes")
 

@@ -1,7 +1,7 @@
 """The look-alike of the runner image: the published package versions on a Python that can be had here.
 
 Its identity is the spec hash, over all that goes into it; the engine's image id is only a handle. :func:`find` looks
-for one, :func:`make` builds it when there is none. Nothing made with it is ever uploaded.
+for one, :func:`find_or_build` builds it when there is none. Nothing made with it is ever uploaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Base:
+class StandInBase:
     """Where the Python of a look-alike comes from."""
 
     suite: str | None = None
@@ -62,7 +62,7 @@ class Base:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Host:
-    """What decides which base can be had; :meth:`this` reads it from the machine."""
+    """What decides which base can be had; :meth:`detect` reads it from the machine."""
 
     debian: bool
     amd64: bool
@@ -70,7 +70,7 @@ class Host:
     mmdebstrap: bool
 
     @classmethod
-    def this(cls) -> Host:
+    def detect(cls) -> Host:
         """Read the facts of this machine."""
         return cls(
             debian=debian.read_release().identity == "debian",
@@ -101,22 +101,22 @@ def check_python(python: str) -> None:
         raise errors.ImageError(f"no look-alike is known for Python {python!r}: choose one of {known}")
 
 
-def bases(python: str) -> tuple[Base, ...]:
+def list_bases(python: str) -> tuple[StandInBase, ...]:
     """Return the bases that a look-alike of this Python may have, the preferred one first."""
     check_python(python)
     release = EDITIONS.get(python, python)
-    pulled = Base(reference=f"python:{release}-slim")
+    pulled = StandInBase(reference=f"python:{release}-slim")
     suite = _DEBIAN_SUITES.get(release)
-    return (Base(suite=suite), pulled) if suite else (pulled,)
+    return (StandInBase(suite=suite), pulled) if suite else (pulled,)
 
 
-def choose_base(python: str, host: Host) -> Base:
+def choose_base(python: str, host: Host) -> StandInBase:
     """Return the base to build on, on this host; pure."""
     by_packages = host.debian and host.amd64 and (host.root or host.mmdebstrap)
-    return next(base for base in bases(python) if base.reference or by_packages)
+    return next(base for base in list_bases(python) if base.reference or by_packages)
 
 
-def inputs_hash(python: str, base: Base) -> str:
+def compute_inputs_hash(python: str, base: StandInBase) -> str:
     """Return the SHA-256 over all that a look-alike is made of, but for the exact release of its Python."""
     digest = hashlib.sha256()
     for part in (*(path.read_bytes() for path in _sources(python).values()), base.kind.encode()):
@@ -124,12 +124,12 @@ def inputs_hash(python: str, base: Base) -> str:
     return digest.hexdigest()
 
 
-def spec_hash(inputs: str, release: str) -> str:
+def compute_spec_hash(inputs: str, release: str) -> str:
     """Return a look-alike's identity: its inputs and the exact release of its Python, such as ``3.11.2``."""
     return hashlib.sha256(f"{inputs} {release}".encode()).hexdigest()
 
 
-def tag_name(python: str, spec: str) -> str:
+def format_tag(python: str, spec: str) -> str:
     """Return the name that a look-alike has on the engine."""
     return f"{REPOSITORY}:{python}-{spec[:16]}"
 
@@ -141,17 +141,17 @@ def find(on: engine.Engine, python: str) -> StandIn | None:
         errors.EngineError: the engine does not answer.
         errors.ImageError: there is none for this Python anywhere.
     """
-    for base in bases(python):
-        for image in on.images_with_label(INPUTS_LABEL, inputs_hash(python, base)):
+    for base in list_bases(python):
+        for image in on.find_images_by_label(INPUTS_LABEL, compute_inputs_hash(python, base)):
             spec = image.labels.get(SPEC_LABEL, "")
-            tag = tag_name(python, spec)
+            tag = format_tag(python, spec)
             # What was made from a look-alike carries its labels too, and so does what a cut-short build left.
             if tag in image.tags and image.labels.get(STAND_IN_LABEL) == python:
                 return StandIn(python=python, spec=spec, tag=tag, image=image)
     return None
 
 
-def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
+def find_or_build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
     """Return the look-alike of the present sources; about a minute when it has to be built.
 
     Raises:
@@ -162,7 +162,7 @@ def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
     if found := find(on, python):
         return found
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
-    with locks.hold(
+    with locks.acquire(
         lock, lambda holder: progress.note(f"waiting for another run that builds the {python} look-alike ({holder})")
     ):
         # The run that was waited for may have built it.
@@ -170,15 +170,15 @@ def make(on: engine.Engine, python: str, progress: Progress) -> StandIn:
 
 
 def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
-    base = choose_base(python, Host.this())
-    inputs = inputs_hash(python, base)
+    base = choose_base(python, Host.detect())
+    inputs = compute_inputs_hash(python, base)
     if base.reference:  # first, because it may fail, and the rest would be in vain
         _pull(on, python, base.reference, progress)
     progress.step(f"downloading the packages of the look-alike of Python {python}, and its base")
     with futures.ThreadPoolExecutor(1) as beside, run.start(on) as identity:
         fetching = beside.submit(_fetch_wheels, python)  # one waits for the network while the other computes
         with _base_image(on, python, base, progress) as reference:
-            spec = spec_hash(inputs, _ask_release(on, reference, python, identity))
+            spec = compute_spec_hash(inputs, _ask_release(on, reference, python, identity))
             files = _sources(python) | {f"wheels/{path.name}": path for path in fetching.result().iterdir()}
             progress.step(f"building the look-alike of Python {python}")
             try:
@@ -186,7 +186,7 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
                     tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
-                    tag=tag_name(python, spec),
+                    tag=format_tag(python, spec),
                     cache=False,
                     progress=progress,
                 )
@@ -201,7 +201,7 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
 
 
 @contextlib.contextmanager
-def _base_image(on: engine.Engine, python: str, base: Base, progress: Progress) -> Iterator[str]:
+def _base_image(on: engine.Engine, python: str, base: StandInBase, progress: Progress) -> Iterator[str]:
     """Have the base on the engine for a while; one that was made here loses its name again."""
     if base.reference:
         yield base.reference
@@ -264,7 +264,7 @@ def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
     if code != 0:
         raise errors.ImageError(
             f"mmdebstrap could not make a Debian {suite}: repair what its log says, then run this again; {log} ends:\n"
-            f"{debian.last_lines(log)}"
+            f"{debian.read_last_lines(log)}"
         )
 
 
@@ -283,9 +283,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _ask_release(on: engine.Engine, reference: str, python: str, identity: str) -> str:
     """Return the exact release of a base's Python."""
     command = ("python3", "-c", "import platform; print(platform.python_version())")
-    with on.container(reference, command, run=identity, limits=_ASK_LIMITS, network=False) as container:
+    with on.create_container(reference, command, run=identity, limits=_ASK_LIMITS, network=False) as container:
         container.run(60)
-        said = container.log().strip()
+        said = container.read_log().strip()
     release = EDITIONS.get(python, python)
     if not re.fullmatch(re.escape(release) + r"\.\S+", said):
         raise errors.ImageError(
@@ -300,7 +300,7 @@ def _fetch_wheels(python: str) -> Path:
     requirements = _sources(python)["requirements.txt"]
     wanted = requirements.read_text()
     folder = paths.cache_folder() / "wheels" / hashlib.sha256(wanted.encode()).hexdigest()[:16]
-    if wheels_are_whole(folder, wanted):
+    if has_all_wheels(folder, wanted):
         return folder
     part, log = folder.with_suffix(".part"), paths.cache_folder() / "wheels" / f"{python}.log"
     for old in (part, folder):
@@ -308,11 +308,11 @@ def _fetch_wheels(python: str) -> Path:
     part.mkdir(parents=True)
     with log.open("wb") as output:
         code = subprocess.call(_download_command(python, requirements, part), stdout=output, stderr=output)
-    if code != 0 or not wheels_are_whole(part, wanted):
+    if code != 0 or not has_all_wheels(part, wanted):
         shutil.rmtree(part)
         raise errors.NetworkError(
             f"pip could not download the packages of {requirements.name}: see that the package index which pip is set "
-            f"to use answers, then run this again; {log} ends:\n{debian.last_lines(log)}"
+            f"to use answers, then run this again; {log} ends:\n{debian.read_last_lines(log)}"
         )
     part.rename(folder)
     return folder
@@ -328,7 +328,7 @@ def _download_command(python: str, requirements: Path, folder: Path) -> list[str
     return [*command, "-d", str(folder), "-r", str(requirements)]
 
 
-def wheels_are_whole(folder: Path, requirements: str) -> bool:
+def has_all_wheels(folder: Path, requirements: str) -> bool:
     """Tell whether a folder holds one file for each requirement, each with a hash that the requirements name."""
     if not folder.is_dir():
         return False
@@ -351,7 +351,7 @@ def _sweep(on: engine.Engine, labels: Mapping[str, str]) -> None:
     """Remove what a cut-short build left: it carries our labels, no name, and belongs to no run."""
     with contextlib.suppress(errors.EngineError):
         for key, value in labels.items():
-            for image in on.images_with_label(key, value):
+            for image in on.find_images_by_label(key, value):
                 if not image.tags and not image.digests and engine.RUN_LABEL not in image.labels:
                     on.remove_image(image.id)
 

@@ -2,7 +2,7 @@
 
 The files of ``code/`` are read as text and compiled under fixed names into modules without a file, so that no path and
 no cached bytecode gets into the pickle; they are entered with cloudpickle to be taken by value. ``code/model.py`` is
-the module :data:`MODULE`; a helper has the dotted name under which the user's code imports it.
+the module :data:`MODULE_NAME`; a helper has the dotted name under which the user's code imports it.
 
 Only the standard library at the top; numpy comes in with the arrays.
 """
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import types
     from collections.abc import Iterator, Mapping, Sequence
 
-MODULE = "numerai_builder_custom"
-MAIN = "code/model.py"
+MODULE_NAME = "numerai_builder_custom"
+MAIN_FILE = "code/model.py"
 _SHOWN_AS = "<numerai-builder/{}>"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -74,7 +74,7 @@ class CustomBundle:
 
     def __reduce__(self) -> NoReturn:
         raise CustomCodeError(
-            f"{MAIN}: what load returns holds on to `bundle`, which is gone when the tournament predicts; in load, "
+            f"{MAIN_FILE}: what load returns holds on to `bundle`, which is gone when the tournament predicts; in load, "
             "take what predict needs out of it (weights = bundle.arrays['weights']) and use that"
         )
 
@@ -83,7 +83,7 @@ class _Code(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds the modules of a bundle's ``code/`` and the packages above them; comes before all other finders."""
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self.files = {MODULE: MAIN, **{name: _file_of(name, folder) for name in names}}
+        self.files = {MODULE_NAME: MAIN_FILE, **{name: _file_of(name, folder) for name in names}}
         above = {".".join(parts[:end]) for parts in (name.split(".") for name in names) for end in range(1, len(parts))}
         self.names = [*sorted(above - self.files.keys()), *self.files]
         self._folder = folder
@@ -108,11 +108,11 @@ def fold_custom(header: dict[str, Any], arrays: dict[str, Any], folder: Path) ->
     Raises:
         CustomCodeError: the code cannot be run here, or what it returns is no function that the tournament can call.
     """
-    function = load(header, arrays, folder)
-    return {"function": function, "arguments": len(parameters(function))}
+    function = load_function(header, arrays, folder)
+    return {"function": function, "arguments": len(read_parameters(function))}
 
 
-def load(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> Any:
+def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> Any:
     """Return what ``load(bundle)`` of ``code/model.py`` returns, its modules entered to be pickled by value.
 
     Args:
@@ -131,13 +131,13 @@ def load(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> 
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, code)
     try:
-        module = importlib.import_module(MODULE)
+        module = importlib.import_module(MODULE_NAME)
         function = module.load(CustomBundle(header, arrays, folder))
         modules = [importlib.import_module(name) for name in code.names]
     except CustomCodeError:
         raise
     except Exception as error:
-        raise CustomCodeError(explain(error)) from error
+        raise CustomCodeError(explain_error(error)) from error
     finally:
         sys.meta_path.remove(code)
     for one in modules:
@@ -148,7 +148,7 @@ def load(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> 
     return function
 
 
-def parameters(function: Any) -> list[str]:
+def read_parameters(function: Any) -> list[str]:
     """Return the names of the parameters of what ``load`` returned.
 
     Raises:
@@ -156,27 +156,27 @@ def parameters(function: Any) -> list[str]:
     """
     if not callable(function):
         raise CustomCodeError(
-            f"{MAIN}: load returned {type(function).__name__}, which cannot be called; return the function that "
+            f"{MAIN_FILE}: load returned {type(function).__name__}, which cannot be called; return the function that "
             "predicts: def load(bundle): ...; return predict"
         )
     try:
         taken = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise CustomCodeError(
-            f"{MAIN}: load returned something without a signature ({error}); return a function"
+            f"{MAIN_FILE}: load returned something without a signature ({error}); return a function"
         ) from error
     wrong = [name for name, one in taken.items() if one.kind not in _POSITIONAL]
     if wrong or len(taken) not in (1, 2):
         raise CustomCodeError(
-            f"{MAIN}: what load returned takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
+            f"{MAIN_FILE}: what load returned takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
             "(live_features) or (live_features, live_benchmark_models): expected one or two plain parameters"
         )
     return list(taken)
 
 
-def explain(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """Return what the user's code raised, with the innermost line of it: ``code/FILE:LINE: in NAME: what``."""
-    where = MAIN
+    where = MAIN_FILE
     if isinstance(error, SyntaxError) and (error.filename or "").startswith("<numerai-builder/"):
         where = f"{_file_in(str(error.filename))}:{error.lineno}"
         version = ".".join(map(str, sys.version_info[:2]))
@@ -185,11 +185,11 @@ def explain(error: BaseException) -> str:
         if frame.filename.startswith("<numerai-builder/code/"):
             where = f"{_file_in(frame.filename)}:{frame.lineno}: in {frame.name}"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{where}: {no_module(error.name)}"
+        return f"{where}: {describe_missing_module(error.name)}"
     return f"{where}: {type(error).__name__}: {error}"
 
 
-def no_module(name: str) -> str:
+def describe_missing_module(name: str) -> str:
     """Return what to do about a module that is not in the image."""
     return (
         f"the image has no module {name!r}; if it is yours, list it under `modules` and put its file into code/, so "
@@ -233,7 +233,7 @@ def _absent_imports(path: Path, file: str, ours: Sequence[str]) -> list[str]:
     for node, name in _later_imports(tree):
         top = name.partition(".")[0]
         if top not in ours and importlib.util.find_spec(top) is None:
-            found.append(f"{file}:{node.lineno}: {no_module(top)}")
+            found.append(f"{file}:{node.lineno}: {describe_missing_module(top)}")
     return found
 
 

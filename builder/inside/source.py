@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-MODULE = "numerai_builder_model"
+MODEL_MODULE = "numerai_builder_model"
 
 PREDICT = Path(__file__).resolve().parent / "predict"
 LAST = "entry.py"
 
 
-def files_of(names: Iterable[str], folder: Path) -> list[str]:
+def resolve_files(names: Iterable[str], folder: Path) -> list[str]:
     """Return files of the predict source, those that they import before them, and :data:`LAST`."""
     found: dict[str, None] = {}
 
@@ -48,7 +48,7 @@ def _imports(path: Path) -> list[str]:
 
 
 @functools.cache
-def steps() -> dict[str, dict[str, Any]]:
+def read_steps() -> dict[str, dict[str, Any]]:
     """Return the definition of each post-processing step by its name, in the order of the names.
 
     It is the literal ``NAME_STEP`` of ``NAME.py`` (``predict/runners.py`` says what is in it). It ends at the
@@ -72,10 +72,10 @@ def compile_file(path: Path) -> types.CodeType:
     return compile(tree, f"<numerai-builder/{path.name}>", "exec", dont_inherit=True, optimize=0)
 
 
-def load(names: Iterable[str], folder: Path) -> types.ModuleType:
-    """Return a fresh module with the functions of these files, entered in ``sys.modules`` under :data:`MODULE`."""
-    module = types.ModuleType(MODULE)
-    sys.modules[MODULE] = module
+def load_module(names: Iterable[str], folder: Path) -> types.ModuleType:
+    """Return a fresh module with the functions of these files, entered in ``sys.modules`` under :data:`MODEL_MODULE`."""
+    module = types.ModuleType(MODEL_MODULE)
+    sys.modules[MODEL_MODULE] = module
     for name in names:
         exec(compile_file(folder / name), module.__dict__)  # noqa: S102 - our own source, compiled above
     return module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from pathlib import Path
 
-from builder.text import show
+from builder.text import describe
 
 _LONGEST_ADDRESS = 4_000
 
@@ -13,7 +13,7 @@ _LONGEST_ADDRESS = 4_000
 _EXPECTED = "expected an https address of a NAME.bundle.zip, or the path of one relative to this file"
 
 
-def read_address(text: str) -> str:
+def check_address(text: str) -> str:
     """Return where a bundle is fetched from, as written, once it can be.
 
     Raises:
@@ -27,7 +27,7 @@ def read_address(text: str) -> str:
     if not text or len(text) > _LONGEST_ADDRESS or not text.isprintable():
         raise ValueError(f"this is not an address; {_EXPECTED}")
     if parts.scheme in {"", "file"}:
-        file_path(text)
+        path_from_address(text)
         return text
     if "\\" in text or " " in text:
         raise ValueError(f"an address has no spaces and no backslashes; {_EXPECTED}")
@@ -37,14 +37,14 @@ def read_address(text: str) -> str:
             "where it can be fetched without, or fetch it beforehand and name the file"
         )
     if parts.scheme not in {"https", "http"} or not host:
-        scheme = show(parts.scheme[:20])
+        scheme = describe(parts.scheme[:20])
         raise ValueError(f"nothing is fetched by {scheme}; {_EXPECTED}")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError(f"http is not safe from changes on the way; {_EXPECTED}")
     return text
 
 
-def file_path(address: str) -> Path | None:
+def path_from_address(address: str) -> Path | None:
     """Return the path that an address names, relative or absolute; None for one of the network.
 
     Raises:
@@ -78,7 +78,7 @@ def is_safe(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
-def origin(url: str) -> tuple[str, str | None, int | None] | None:
+def get_origin(url: str) -> tuple[str, str | None, int | None] | None:
     """Return what two addresses of one server have in common; None for what is no address."""
     try:
         parts = urllib.parse.urlsplit(url)

@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 
     from builder.progress import Progress
 
-MOST_BYTES = 1 << 34
-PRESIGNED = {
+MAX_BYTES = 1 << 34
+STORAGE_STATUS_REASONS = {
     403: "the address has expired or its signature is refused: run it again; if it stays so, look at this computer's "
     "clock (`make doctor`)",
     404: "it is not stored there: whoever registered it never sent its bytes",
 }
 """What statuses of the tournament's storage mean."""
 _POLICY = retry.RetryPolicy(attempts=3, first=1.0, longest=2.0)
-MOST_SECONDS = 3_600.0
+MAX_SECONDS = 3_600.0
 """How long a download may take."""
-UNFINISHED = ".fetching-"
+PARTIAL_PREFIX = ".fetching-"
 """What the name of a file begins with until all of it is here."""
 _DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.pkl$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Downloaded:
+class DownloadedFile:
     """A file that is here now, with what came."""
 
     path: Path
@@ -53,22 +53,22 @@ def download(
     url: str,
     target: Path,
     *,
-    what: str = "",
+    description: str = "",
     progress: Progress,
-    most: int = MOST_BYTES,
-    reasons: Mapping[int, str] = PRESIGNED,
+    max_bytes: int = MAX_BYTES,
+    reasons: Mapping[int, str] = STORAGE_STATUS_REASONS,
     fix: str = "run it again",
     check: Callable[[str], None] = lambda _: None,
-    seconds: float = http.SECONDS,
-) -> Downloaded:
+    seconds: float = http.TIMEOUT_SECONDS,
+) -> DownloadedFile:
     """Stream a file to its place; what was there before is replaced when all of it is here.
 
     Args:
         url: Where it is; redirects are followed to https alone.
         target: Where it goes; its folder is there.
-        what: What it is, for messages.
+        description: What it is, for messages.
         progress: Told how far it is.
-        most: Bytes that are taken at most.
+        max_bytes: Bytes that are taken at most.
         reasons: What a status means, with what to do next.
         fix: What to do next about anything else, as the end of a sentence.
         check: Called with its sha256 before it takes its place, which it does not if this raises.
@@ -79,32 +79,38 @@ def download(
         errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
         OSError: It cannot be written.
     """
-    at = f"{http.shown(url)}: {what}" if what else http.shown(url)
+    subject = f"{http.redact_url(url)}: {description}" if description else http.redact_url(url)
     if not address.is_safe(url):
         raise errors.NetworkError(
-            f"{at}: is not fetched from there: only https is, so that nobody on the way changes it; {fix}"
+            f"{subject}: is not fetched from there: only https is, so that nobody on the way changes it; {fix}"
         )
-    ends = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
 
-    def fetch() -> Downloaded:
-        with _beside(target) as out, http.translated(at, remedy=fix, seconds=seconds), contextlib.ExitStack() as stack:
+    def fetch() -> DownloadedFile:
+        with (
+            _beside(target) as out,
+            http.translate_errors(subject, remedy=fix, seconds=seconds),
+            contextlib.ExitStack() as stack,
+        ):
 
             def send(url: str) -> http.Response:
-                client = stack.enter_context(http.client(url, seconds=seconds))
+                client = stack.enter_context(http.create_client(url, seconds=seconds))
                 # As it is, not compressed on the way: a hash and a length are of the file itself.
                 return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
 
-            answer = http.follow(url, send, refuse=http.only_https, fix=fix, at=at)
-            _check_status(answer, at, reasons, fix)
-            sha256, size = _receive(answer, out, at=at, most=most, ends=ends, progress=progress, fix=fix)
+            answer = http.follow_redirects(url, send, refuse=http.find_redirect_problem, fix=fix, subject=subject)
+            _check_status(answer, subject, reasons, fix)
+            sha256, size = _receive(
+                answer, out, subject=subject, max_bytes=max_bytes, deadline=deadline, progress=progress, fix=fix
+            )
             check(sha256)
             os.fchmod(out.fileno(), 0o644)
-        return Downloaded(path=target, sha256=sha256, size=size)
+        return DownloadedFile(path=target, sha256=sha256, size=size)
 
-    return retry.retry(fetch, _POLICY, before=lambda *_: progress.step(f"fetching {what or at} again"))
+    return retry.retry(fetch, _POLICY, on_retry=lambda *_: progress.step(f"fetching {description or subject} again"))
 
 
-def digits_of(filename: str) -> str | None:
+def find_hash_prefix(filename: str) -> str | None:
     """Return what stands in a stored name where this tool writes twelve digits of the hash, or None.
 
     It may be something else, such as a time: the name may be of somebody else's making.
@@ -113,7 +119,7 @@ def digits_of(filename: str) -> str | None:
     return found[0] if found and not _UUID.search(filename) else None
 
 
-def local_name(filename: str) -> str:
+def to_file_name(filename: str) -> str:
     """Return a stored name as the name of a file in the current folder, whatever the API says it is."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(filename.replace("\\", "/")).name).lstrip(".")
     return name[-150:] or "model.pkl"
@@ -122,7 +128,7 @@ def local_name(filename: str) -> str:
 @contextlib.contextmanager
 def _beside(target: Path) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of another when the context ends, and is removed if it ends by an error."""
-    handle, name = tempfile.mkstemp(prefix=UNFINISHED, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, dir=target.parent)
     path = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -135,34 +141,34 @@ def _beside(target: Path) -> Iterator[BinaryIO]:
 
 
 def _receive(
-    answer: http.Response, out: BinaryIO, *, at: str, most: int, ends: float, progress: Progress, fix: str
+    answer: http.Response, out: BinaryIO, *, subject: str, max_bytes: int, deadline: float, progress: Progress, fix: str
 ) -> tuple[str, int]:
     """Write the body of a good answer to a file, until ``ends`` by ``time.monotonic``; return its sha256 and bytes."""
     claimed = answer.headers.get("content-length", "")
     total = int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
-    if total is not None and total > most:
-        raise http.TooLargeError(f"{at}: has {total:,} bytes; at most {most:,} are fetched")
+    if total is not None and total > max_bytes:
+        raise http.TooLargeError(f"{subject}: has {total:,} bytes; at most {max_bytes:,} are fetched")
     digest, done = hashlib.sha256(), 0
     # As it comes, not in pieces of one size: a server that drips would never fill one.
     for chunk in answer.iter_raw():
         done += len(chunk)
-        if time.monotonic() > ends:
-            raise errors.NetworkError(f"{at}: not done after {MOST_SECONDS / 60:.0f} minutes; {fix}")
-        if done > most:
-            raise http.TooLargeError(f"{at}: goes on after {most:,} bytes; no more are fetched")
+        if time.monotonic() > deadline:
+            raise errors.NetworkError(f"{subject}: not done after {MAX_SECONDS / 60:.0f} minutes; {fix}")
+        if done > max_bytes:
+            raise http.TooLargeError(f"{subject}: goes on after {max_bytes:,} bytes; no more are fetched")
         digest.update(chunk)
         out.write(chunk)
-        progress.amount(done, total)
+        progress.report_bytes(done, total)
     return digest.hexdigest(), done
 
 
-def _check_status(answer: http.Response, at: str, reasons: Mapping[int, str], fix: str) -> None:
+def _check_status(answer: http.Response, subject: str, reasons: Mapping[int, str], fix: str) -> None:
     status = answer.status_code
-    if status in http.BUSY:
+    if status in http.BUSY_STATUSES:
         busy = "the server was asked too often" if status == 429 else "the server failed"
-        after = http.retry_after(answer.headers)
-        raise errors.UnansweredError(
-            f"{at}: HTTP {status}, {busy}", remedy=f"wait a little, then {fix}", sent=True, after=after
+        after = http.read_retry_after(answer.headers)
+        raise errors.UnavailableError(
+            f"{subject}: HTTP {status}, {busy}", remedy=f"wait a little, then {fix}", sent=True, after=after
         )
     if status != 200:
-        raise errors.NetworkError(f"{at}: HTTP {status}, {reasons.get(status, fix)}")
+        raise errors.NetworkError(f"{subject}: HTTP {status}, {reasons.get(status, fix)}")

@@ -1,7 +1,7 @@
 """The door to the network: the one file that imports ``httpx``.
 
 Whatever it raises leaves as :class:`builder.errors.NetworkError`; where nobody can know whether a request was carried
-out, as :class:`builder.errors.UnansweredError`. Addresses may hold a token or a signature: a message shows the host and
+out, as :class:`builder.errors.UnavailableError`. Addresses may hold a token or a signature: a message shows the host and
 the last part of the path, never a query. Certificates are always checked, and a proxy of the environment is used for
 everything but this computer itself.
 """
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     Client: TypeAlias = httpx.Client
     Response: TypeAlias = httpx.Response
 
-SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 """How long the other side may be silent."""
-MOST_REDIRECTS = 5
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+MAX_REDIRECTS = 5
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses of a server that may answer the same request well a little later."""
 _MOST_SAID = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -71,7 +71,7 @@ class HttpResponse:
     body: bytes = field(repr=False)
 
 
-def client(url: str, *, seconds: float = SECONDS) -> Client:
+def create_client(url: str, *, seconds: float = TIMEOUT_SECONDS) -> Client:
     """Return a client for the host of an address; redirects are the caller's business.
 
     Args:
@@ -99,19 +99,21 @@ def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
     """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
     named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
     return errors.UsageError(
-        f"{shown(url)}: cannot be reached with the settings of this environment: fix or unset {named} (expected "
+        f"{redact_url(url)}: cannot be reached with the settings of this environment: fix or unset {named} (expected "
         f"{usable})"
     )
 
 
-def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds: float = SECONDS) -> HttpResponse:
+def put(
+    url: str, chunks: Iterator[bytes], *, length: int, deadline: float, seconds: float = TIMEOUT_SECONDS
+) -> HttpResponse:
     """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
 
     Args:
         url: Where to.
         chunks: The body; what it raises comes out as it is, and the body is cut short.
         length: Its bytes.
-        ends: When the connection is cut, by ``time.monotonic``, whatever comes over it.
+        deadline: When the connection is cut, by ``time.monotonic``, whatever comes over it.
         seconds: How long the other side may take none of it, and how long it may be silent afterwards.
 
     Returns:
@@ -119,20 +121,27 @@ def put(url: str, chunks: Iterator[bytes], *, length: int, ends: float, seconds:
     """
     headers = {"Content-Length": str(length)}
     with (
-        client(url, seconds=seconds) as http,
-        _cut_at(ends) as trace,
+        create_client(url, seconds=seconds) as http,
+        _cut_at(deadline) as trace,
         http.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as answer,
     ):
         body = bytearray()
         for piece in answer.iter_raw():
             body += piece
-            if len(body) >= _MOST_SAID or time.monotonic() > ends:
+            if len(body) >= _MOST_SAID or time.monotonic() > deadline:
                 break
         return _response(answer, body[:_MOST_SAID])
 
 
 def send(
-    client: Client, method: str, url: str, headers: Mapping[str, str], *, most: int, at: str, content: bytes = b""
+    client: Client,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    *,
+    max_bytes: int,
+    subject: str,
+    content: bytes = b"",
 ) -> HttpResponse:
     """Send a request and return the whole answer; redirects are the caller's business.
 
@@ -143,8 +152,8 @@ def send(
         body = bytearray()
         for piece in answer.iter_bytes():
             body += piece
-            if len(body) > most:
-                raise TooLargeError(f"{at}: the answer goes on after {most:,} bytes; look at it")
+            if len(body) > max_bytes:
+                raise TooLargeError(f"{subject}: the answer goes on after {max_bytes:,} bytes; look at it")
         return _response(answer, body)
 
 
@@ -152,14 +161,14 @@ def _response(answer: Response, body: bytearray) -> HttpResponse:
     return HttpResponse(status_code=answer.status_code, headers=dict(answer.headers), body=bytes(body))
 
 
-def follow(
+def follow_redirects(
     url: str,
     send: Callable[[str], A],
     *,
     refuse: Callable[[str, str], str],
     fix: str,
-    at: str = "",
-    statuses: Collection[int] = REDIRECTS,
+    subject: str = "",
+    statuses: Collection[int] = REDIRECT_STATUSES,
 ) -> A:
     """Send a request to where it goes after redirects.
 
@@ -168,27 +177,27 @@ def follow(
         send: Sends it to an address once.
         refuse: Says why an answer from one address may not redirect to another; nothing where it may.
         fix: What to do next, as the end of a sentence.
-        at: What is asked for, as a message may show it; the address by default.
+        subject: What is asked for, as a message may show it; the address by default.
         statuses: Of redirects.
 
     Raises:
         errors.NetworkError: It is redirected to where it may not go, or too often.
     """
-    for _ in range(MOST_REDIRECTS + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         answer = send(url)
         if answer.status_code not in statuses:
             return answer
         there = _location(url, answer.headers)
         if reason := refuse(url, there):
-            where = shown(there) if there else "no address"
+            where = redact_url(there) if there else "no address"
             raise errors.NetworkError(
-                f"{at or shown(url)}: HTTP {answer.status_code}, redirects to {where}; {reason}; {fix}"
+                f"{subject or redact_url(url)}: HTTP {answer.status_code}, redirects to {where}; {reason}; {fix}"
             )
         url = there
-    raise errors.NetworkError(f"{at or shown(url)}: redirects more than {MOST_REDIRECTS} times; {fix}")
+    raise errors.NetworkError(f"{subject or redact_url(url)}: redirects more than {MAX_REDIRECTS} times; {fix}")
 
 
-def only_https(url: str, there: str) -> str:
+def find_redirect_problem(url: str, there: str) -> str:
     """Say why what is fetched from one address may not be fetched from another; nothing where it may.
 
     Never from https to anything else, and to this computer itself only from there.
@@ -199,7 +208,7 @@ def only_https(url: str, there: str) -> str:
 
 
 @contextlib.contextmanager
-def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+def _cut_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
     """Cut a request's connection at a time: a limit on silence alone is none for who sends a byte now and then.
 
     Yields:
@@ -218,7 +227,7 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
                 # Not an SSL socket's own, which would have the other thread go on in the clear.
                 socket.socket.shutdown(one, socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(0.0, ends - time.monotonic()), cut)
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), cut)
     timer.daemon = True
     timer.start()
     try:
@@ -228,16 +237,16 @@ def _cut_at(ends: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
         timer.join()
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
+def read_retry_after(headers: Mapping[str, str]) -> float:
     """Return the seconds that a server asks to wait, by a number or a date of its own clock; 0 if it does not ask."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,6}", text):
         return float(text)
-    then, now = read_date(text), read_date(headers.get("date", ""))
+    then, now = parse_date(text), parse_date(headers.get("date", ""))
     return max(0.0, (then - (now or dt.datetime.now(dt.UTC))).total_seconds()) if then else 0.0
 
 
-def read_date(text: str) -> dt.datetime | None:
+def parse_date(text: str) -> dt.datetime | None:
     """Return the time that a header holds, UTC if it names no zone (``-0000``); None if it is not a time."""
     try:
         date = email.utils.parsedate_to_datetime(text)
@@ -258,7 +267,7 @@ def is_local(url: str) -> bool:
     return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return an address as a message may show it: the host and the file's name, no user, folder or query."""
     try:
         parts = urllib.parse.urlsplit(url)
@@ -272,16 +281,16 @@ def shown(url: str) -> str:
 
 
 @contextlib.contextmanager
-def translated(at: str, *, remedy: str = "run it again", seconds: float = SECONDS) -> Iterator[None]:
+def translate_errors(subject: str, *, remedy: str = "run it again", seconds: float = TIMEOUT_SECONDS) -> Iterator[None]:
     """Turn what goes wrong on the network into an error of ours.
 
     Args:
-        at: What is talked to, as a message may show it.
+        subject: What is talked to, as a message may show it.
         remedy: What to do next, as the end of a sentence.
         seconds: How long the other side was waited for.
 
     Raises:
-        errors.UnansweredError: No answer, or half of one; ``sent`` says whether the request may have arrived.
+        errors.UnavailableError: No answer, or half of one; ``sent`` says whether the request may have arrived.
         errors.NetworkError: It cannot work, however often it is tried: a certificate, an address.
     """
     import httpx  # noqa: PLC0415
@@ -289,39 +298,39 @@ def translated(at: str, *, remedy: str = "run it again", seconds: float = SECOND
     try:
         yield
     except httpx.ConnectTimeout as error:
-        raise errors.UnansweredError(
-            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=False
+        raise errors.UnavailableError(
+            f"{subject}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=False
         ) from error
     except httpx.TimeoutException as error:
-        raise errors.UnansweredError(
-            f"{at}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=True
+        raise errors.UnavailableError(
+            f"{subject}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=True
         ) from error
     except (httpx.ConnectError, httpx.ProxyError) as error:
         # What the system says of a connection holds no more of the address than the host.
         said = str(error)[:150] or "refused"
         if _is_certificate(error):
             raise errors.NetworkError(
-                f"{at}: its certificate is not trusted ({said}); nothing is sent to a host that cannot be told from "
+                f"{subject}: its certificate is not trusted ({said}); nothing is sent to a host that cannot be told from "
                 "another: if a proxy stands between, name its authority in SSL_CERT_FILE"
             ) from error
-        raise errors.UnansweredError(
-            f"{at}: no connection ({said})",
+        raise errors.UnavailableError(
+            f"{subject}: no connection ({said})",
             remedy=f"look at the connection, the host's name and any proxy, and {remedy}",
             sent=False,
             unresolved=_has_cause(error, socket.gaierror),
         ) from error
     except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
-        raise errors.UnansweredError(
-            f"{at}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
+        raise errors.UnavailableError(
+            f"{subject}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
         ) from error
     except httpx.NetworkError as error:
-        raise errors.UnansweredError(
-            f"{at}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
+        raise errors.UnavailableError(
+            f"{subject}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
         ) from error
     except (httpx.InvalidURL, UnicodeError) as error:  # the second where the host's name cannot be encoded (IDNA)
-        raise errors.NetworkError(f"{at}: not a valid address ({type(error).__name__}); check it") from error
+        raise errors.NetworkError(f"{subject}: not a valid address ({type(error).__name__}); check it") from error
     except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
-        raise errors.NetworkError(f"{at}: cannot be reached ({type(error).__name__}); {remedy}") from error
+        raise errors.NetworkError(f"{subject}: cannot be reached ({type(error).__name__}); {remedy}") from error
 
 
 def _is_certificate(error: BaseException) -> bool:

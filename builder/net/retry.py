@@ -31,17 +31,17 @@ class RetryPolicy:
 
 
 def retry(
-    request: Callable[[], T], policy: RetryPolicy, *, before: Callable[[float, errors.UnansweredError], None]
+    request: Callable[[], T], policy: RetryPolicy, *, on_retry: Callable[[float, errors.UnavailableError], None]
 ) -> T:
     """Send a request until it is answered.
 
     Args:
-        request: Sends it once; raises ``errors.UnansweredError`` if it may be sent again.
+        request: Sends it once; raises ``errors.UnavailableError`` if it may be sent again.
         policy: How often and how long.
-        before: Called before each pause, with its seconds and what it is made for; what it raises ends this.
+        on_retry: Called before each pause, with its seconds and what it is made for; what it raises ends this.
 
     Raises:
-        errors.UnansweredError: The last attempt's, with its number as ``attempt``.
+        errors.UnavailableError: The last attempt's, with its number as ``attempt``.
     """
     import stamina  # noqa: PLC0415 - a tenth of a second, and only where the network is used
     from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415
@@ -50,13 +50,13 @@ def retry(
     set_on_retry_hooks([])
 
     def pause(error: Exception) -> bool | float:
-        if not isinstance(error, errors.UnansweredError):
+        if not isinstance(error, errors.UnavailableError):
             return False
         error.attempt = attempt.num
         if error.is_last(attempt.num, policy.attempts) or not (error.sent or policy.unsent):
             return False
         seconds = min(max(attempt.next_wait, error.after), policy.longest)
-        before(seconds, error)
+        on_retry(seconds, error)
         return seconds
 
     for attempt in stamina.retry_context(

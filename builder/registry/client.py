@@ -52,7 +52,7 @@ class RegistryClient:
         find_login: Callable[[], docker_config.Login | None],
         progress: Progress,
         *,
-        seconds: float = http.SECONDS,
+        seconds: float = http.TIMEOUT_SECONDS,
     ) -> None:
         self._find_login, self._progress, self._seconds = find_login, progress, seconds
         self._no_login = f"run `docker login {host}`"  # what to do where a login is required
@@ -77,7 +77,7 @@ class RegistryClient:
             at: What is asked for, as a message may show it.
 
         Raises:
-            errors.AbsentImageError: The registry has no such thing.
+            errors.ImageNotFoundError: The registry has no such thing.
             errors.NetworkError: It does not answer, requires a login, or says what cannot be.
         """
         url = f"{self._base}/v2/{repository}/{path}"
@@ -91,7 +91,7 @@ class RegistryClient:
         if answer.status_code in {401, 403}:
             raise errors.NetworkError(f"{at}: the registry requires a login{said}: {self._no_login}")
         if answer.status_code == 404:
-            raise errors.AbsentImageError(
+            raise errors.ImageNotFoundError(
                 f"{at}: the registry has no such {'digest' if '@' in at else 'tag'}{said}; look at the reference "
                 "(`python -m builder images` lists the tournament's)"
             )
@@ -114,36 +114,38 @@ class RegistryClient:
         def tell(pause: float, _: object) -> None:
             self._progress.step(f"asking the registry again for {at} in {pause:.0f} s")
 
-        return retry.retry(lambda: self._ask(url, authorization, at), _POLICY, before=tell)
+        return retry.retry(lambda: self._ask(url, authorization, at), _POLICY, on_retry=tell)
 
     def _ask(self, url: str, authorization: str, at: str) -> http.HttpResponse:
         """Ask once; blobs often lie at a storage, which is sent no token and no login."""
-        own = address.origin(url)
+        own = address.get_origin(url)
 
         def send(url: str) -> http.HttpResponse:
             nonlocal authorization
-            if address.origin(url) != own:
+            if address.get_origin(url) != own:
                 authorization = ""  # nor after a way back from there
             return self._send(url, authorization, at)
 
-        answer = http.follow(url, send, refuse=http.only_https, fix="look at the reference", at=at)
-        if answer.status_code not in http.BUSY:
+        answer = http.follow_redirects(
+            url, send, refuse=http.find_redirect_problem, fix="look at the reference", subject=at
+        )
+        if answer.status_code not in http.BUSY_STATUSES:
             return answer
         said = "was asked too often" if answer.status_code == 429 else "failed"
-        text, after = f"{at}: the registry {said} (HTTP {answer.status_code})", http.retry_after(answer.headers)
+        text, after = f"{at}: the registry {said} (HTTP {answer.status_code})", http.read_retry_after(answer.headers)
         if after > _POLICY.longest:
             raise errors.NetworkError(f"{text}; run it again later")
-        raise errors.UnansweredError(text, remedy="run it again later", sent=True, after=after)
+        raise errors.UnavailableError(text, remedy="run it again later", sent=True, after=after)
 
     def _send(self, url: str, authorization: str, at: str) -> http.HttpResponse:
         headers = {"Accept": _ACCEPT} | ({"Authorization": authorization} if authorization else {})
-        with http.translated(at, seconds=self._seconds):
-            origin = address.origin(url)
+        with http.translate_errors(at, seconds=self._seconds):
+            origin = address.get_origin(url)
             client = self._http.get(origin)
             if client is None:
-                client = self._clients.enter_context(http.client(url, seconds=self._seconds))
+                client = self._clients.enter_context(http.create_client(url, seconds=self._seconds))
                 self._http[origin] = client
-            return http.send(client, "GET", url, headers, most=_MOST_BYTES, at=at)
+            return http.send(client, "GET", url, headers, max_bytes=_MOST_BYTES, subject=at)
 
     def _authorize(self, headers: Mapping[str, str], repository: str, at: str) -> str:
         """Return what a challenge asks for; of several, a token, which may be had without a login."""
@@ -155,14 +157,14 @@ class RegistryClient:
         realm = asked.get("realm", "")
         if not realm:
             raise errors.NetworkError(f"{at}: the registry requires a login: {self._no_login}")
-        if http.only_https(self._base, realm):
+        if http.find_redirect_problem(self._base, realm):
             raise errors.NetworkError(
-                f"{at}: the registry sends to {http.shown(realm)} for a token, which is not asked: only https is"
+                f"{at}: the registry sends to {http.redact_url(realm)} for a token, which is not asked: only https is"
             )
         wanted = {"service": asked.get("service", ""), "scope": asked.get("scope") or f"repository:{repository}:pull"}
         query = urllib.parse.urlencode({key: value for key, value in wanted.items() if value})
         url = f"{realm}{'&' if urllib.parse.urlsplit(realm).query else '?'}{query}"
-        said = f"{at}: a token of {http.shown(realm)}"
+        said = f"{at}: a token of {http.redact_url(realm)}"
         answer = self._patiently(url, _basic(login) if login else "", said)
         if answer.status_code in {401, 403} and login:
             raise errors.NetworkError(f"{said}: the login is refused: run `docker login {self._shown}` again")

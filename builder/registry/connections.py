@@ -24,7 +24,7 @@ class Registries(Protocol):
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         """Return what a reference means now."""
 
-    def has(self, ref: str, digest: str, /) -> bool:
+    def has_digest(self, ref: str, digest: str, /) -> bool:
         """Tell whether the repository of a reference has a digest."""
 
 
@@ -37,9 +37,9 @@ class _Connected:
         parsed = reference.parse(ref)
         return self._at(parsed.registry).resolve(parsed)
 
-    def has(self, ref: str, digest: str, /) -> bool:
+    def has_digest(self, ref: str, digest: str, /) -> bool:
         parsed = reference.parse(ref)
-        return self._at(parsed.registry).has(parsed, digest)
+        return self._at(parsed.registry).has_digest(parsed, digest)
 
     def _at(self, host: str) -> registry.Registry:
         from builder.registry import client as registry_client  # noqa: PLC0415 - only where the network is used

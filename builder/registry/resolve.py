@@ -60,7 +60,7 @@ class Registry:
         """Return what a reference means at the registry now.
 
         Raises:
-            errors.AbsentImageError: The registry has no such tag or digest.
+            errors.ImageNotFoundError: The registry has no such tag or digest.
             errors.ImageError: It is for other platforms alone, or no image.
             errors.NetworkError: The registry does not answer, requires a login, or says what cannot be.
         """
@@ -89,7 +89,7 @@ class Registry:
             created=str(config.get("created") or "")[:40],
         )
 
-    def has(self, ref: reference.ImageRef, digest: str) -> bool:
+    def has_digest(self, ref: reference.ImageRef, digest: str) -> bool:
         """Tell whether a digest is there, whatever the tags mean.
 
         Raises:
@@ -97,7 +97,7 @@ class Registry:
         """
         try:
             self._manifest(ref, digest)
-        except errors.AbsentImageError:
+        except errors.ImageNotFoundError:
             return False
         return True
 

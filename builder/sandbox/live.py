@@ -14,7 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from builder.sandbox.try_out import EXAMPLE
+from builder.sandbox.example import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -98,7 +98,7 @@ def push(image: str, reference: str) -> str:
         The reference with the digest that the registry gave, ``name@sha256:...``.
     """
     name, _, tag = reference.rpartition(":")
-    with engine() as api, _kept_in_mind(reference.partition("/")[0]):
+    with connect_engine() as api, _kept_in_mind(reference.partition("/")[0]):
         api.tag(image, name, tag)
         digests = [
             event["aux"]["Digest"]
@@ -114,7 +114,7 @@ def publish(image: str, reference: str, **labels: str) -> str:
     Returns:
         Its reference by digest. The engine has it by both names until :func:`forget`.
     """
-    with engine() as api:
+    with connect_engine() as api:
         held = api.inspect_image(image)["Config"]["Labels"] or {}
         emptied = {name: "" for name in held if name.startswith(STAND_IN_LABELS)}
         text = "".join(f'LABEL "{name}"="{value}"\n' for name, value in {**emptied, **labels}.items())
@@ -126,7 +126,7 @@ def publish(image: str, reference: str, **labels: str) -> str:
 
 def forget(*references: str) -> None:
     """Remove names of images, and images that have no other, from the engine."""
-    with engine() as api:
+    with connect_engine() as api:
         for reference in references:
             with contextlib.suppress(docker.errors.NotFound):
                 api.remove_image(reference, force=True)
@@ -134,7 +134,7 @@ def forget(*references: str) -> None:
 
 def forget_all(address: str) -> None:
     """Remove every image that the engine has from a registry, whoever pulled it."""
-    with engine() as api:
+    with connect_engine() as api:
         names = [
             name
             for image in api.images()
@@ -145,7 +145,7 @@ def forget_all(address: str) -> None:
 
 
 @contextlib.contextmanager
-def engine() -> Iterator[Any]:
+def connect_engine() -> Iterator[Any]:
     """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names."""
     with contextlib.closing(docker.DockerClient.from_env(version="auto", timeout=120).api) as api:
         yield api
@@ -193,7 +193,7 @@ def _kept_in_mind(address: str) -> Iterator[None]:
     if repositories is None:
         yield
         return
-    with locks.hold(kept / "lock", lambda _: None):
+    with locks.acquire(kept / "lock", lambda _: None):
         _copy_links(kept / "repositories", repositories)
         yield
         _copy_links(repositories, kept / "repositories")
@@ -215,6 +215,8 @@ def _wait_for_address(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _START_SECONDS
     while not (found := re.search(r"listening on (127\.0\.0\.1:\d+)", log.read_text(errors="replace"))):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise errors.EngineError(f"the sandbox's registry does not start; it printed:\n{debian.last_lines(log)}")
+            raise errors.EngineError(
+                f"the sandbox's registry does not start; it printed:\n{debian.read_last_lines(log)}"
+            )
         time.sleep(0.05)
     return found[1]

@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from builder.sandbox import runs, views
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,14 +39,14 @@ class Unauthenticated(Exception):  # noqa: N818 - it is an answer
 class Request:
     """Who asks, and all that answering takes."""
 
-    state: world.State
+    state: sandbox_state.State
     storage: Storage
     runs: runs.Runs
-    token: world.Token | None
+    token: sandbox_state.Token | None
     datasets: Callable[[], Mapping[str, Any]]
 
     @property
-    def account(self) -> world.Account:
+    def account(self) -> sandbox_state.SandboxAccount:
         """The account of the token, which has to be there."""
         if self.token is None:
             raise Unauthenticated
@@ -77,7 +77,7 @@ def api_token_info(request: Request) -> Any:
 
 
 def api_token_scopes(request: Request) -> Any:
-    return [{"name": name, "description": description} for name, description in world.SCOPES.items()]
+    return [{"name": name, "description": description} for name, description in sandbox_state.SCOPES.items()]
 
 
 def data_versions(request: Request, *, deprecated: bool) -> Any:
@@ -89,7 +89,7 @@ def docker_images(request: Request, *, deprecated: bool | None) -> Any:
 
 
 def upload_auth(request: Request, *, filename: str | None = None, model_id: str | None = None) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     if model_id is not None:
         _require_empty_webhook(_classic_slot(request, model_id))
     local = PurePath(filename or "model.pkl")
@@ -97,12 +97,12 @@ def upload_auth(request: Request, *, filename: str | None = None, model_id: str 
         raise Refused("The model file must end in .pkl")
     stem = re.sub(r"[^A-Za-z0-9_-]+", "_", local.stem) if request.state.keeps_names else "model"
     stored = f"{secrets.token_hex(4)}-{stem}.pkl"  # another name than the local one, which it holds
-    request.state.grants[stored] = world.Grant(filename=stored, account=request.account, slot_id=model_id)
+    request.state.grants[stored] = sandbox_state.Grant(filename=stored, account=request.account, slot_id=model_id)
     return _address(stored, request.storage.sign("PUT", runs.key(stored)))
 
 
 def download_auth(request: Request, *, model_id: str, pickle_id: str | None = None) -> Any:
-    request.require(world.DOWNLOAD_SCOPE)
+    request.require(sandbox_state.DOWNLOAD_SCOPE)
     slot = _own_slot(request, model_id)
     wanted = pickle_id or slot.pickle_id
     if wanted is None:
@@ -120,7 +120,7 @@ def pickles(
     model_id: str | None = None,
     unassigned: bool,
 ) -> Any:
-    found = request.state.stored(request.account)
+    found = request.state.list_pickles(request.account)
     shown = []
     for one in reversed(found):
         if (id_ and one.id != id_) or (model_id and one.slot_id != model_id):
@@ -150,7 +150,7 @@ def diagnostics(request: Request, *, id_: str | None = None, model_id: str | Non
             "updatedAt": views.time(one.updated_at),
             "validationCorrMean": None,
         }
-        for one in request.state.stored(request.account)
+        for one in request.state.list_pickles(request.account)
         if one.diagnostics_id and (not id_ or one.diagnostics_id == id_) and (not model_id or one.slot_id == model_id)
     ]
 
@@ -160,7 +160,7 @@ def diagnostics_logs(request: Request, *, pickle_id: str) -> Any:
 
 
 def trigger_logs(request: Request, *, trigger_id: str) -> Any:
-    for pickle in request.state.stored(request.account):
+    for pickle in request.state.list_pickles(request.account):
         for one in pickle.triggers:
             if one.id == trigger_id:
                 return views.logs(one.logs)
@@ -186,7 +186,7 @@ def name_available(request: Request, *, name: str, tournament: int) -> Any:
 def rounds(
     request: Request, *, limit: int | None = None, number: int | None = None, tournament: int | None = None
 ) -> Any:
-    wanted = tournament or world.CLASSIC
+    wanted = tournament or sandbox_state.CLASSIC
     if number == 0:
         current = request.state.current_round(wanted)
         return [views.round_(current)] if current else []
@@ -195,7 +195,7 @@ def rounds(
 
 
 def add_model(request: Request, *, name: str, tournament: int) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     if not _NAME.fullmatch(name):
         raise Refused("Model name must be 3 to 20 of a-z, 0-9 and _")
     if not _is_free(request, name, tournament):
@@ -203,7 +203,7 @@ def add_model(request: Request, *, name: str, tournament: int) -> Any:
     taken = sum(one.account is request.account and not one.archived for one in request.state.slots.values())
     if taken >= request.account.max_model_slots:
         raise Refused("You have no model slots left")
-    made = world.Slot(name=name, account=request.account, tournament=tournament)
+    made = sandbox_state.SandboxSlot(name=name, account=request.account, tournament=tournament)
     return views.slot(request.state, request.state.add_slot(made))
 
 
@@ -218,8 +218,8 @@ def create_upload(
     source: str | None = None,
 ) -> Any:
     """Register: by the stored name alone. As the real one, it does not look whether there are any bytes."""
-    request.require(world.UPLOAD_SCOPE)
-    if tournament != world.CLASSIC:
+    request.require(sandbox_state.UPLOAD_SCOPE)
+    if tournament != sandbox_state.CLASSIC:
         raise Refused("Models can only be uploaded to the Classic tournament")
     if model_id is not None:
         _require_empty_webhook(_classic_slot(request, model_id))
@@ -229,7 +229,7 @@ def create_upload(
     if grant.slot_id != model_id:
         raise Refused("Invalid filename: it was authorised for another model")
     now = request.state.now()
-    made = world.Pickle(
+    made = sandbox_state.Pickle(
         filename=filename,
         account=request.account,
         slot_id=model_id,
@@ -246,7 +246,7 @@ def create_upload(
 
 
 def assign(request: Request, *, model_id: str | None = None, pickle_id: str | None = None) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     slot = _classic_slot(request, model_id or "")
     if pickle_id is None:
         slot.pickle_id = None
@@ -266,7 +266,7 @@ def trigger(
     pickle_id: str | None = None,
     trigger_validation: bool | None = None,
 ) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     wanted = pickle_id or (_own_slot(request, model_id).pickle_id if model_id else None)
     if wanted is None:
         raise Refused("There is no pickle to run")
@@ -276,14 +276,14 @@ def trigger(
 
 
 def update_label(request: Request, *, pickle_id: str, label: str | None = None) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     pickle = _own_pickle(request, pickle_id)
     pickle.label, pickle.updated_at = label, request.state.now()
     return views.pickle(request.state, pickle)
 
 
 def set_webhook(request: Request, *, model_id: str | None = None, new_submission_webhook: str | None = None) -> Any:
-    request.require(world.UPLOAD_SCOPE)
+    request.require(sandbox_state.UPLOAD_SCOPE)
     slot = _own_slot(request, model_id or "")
     slot.webhook = new_submission_webhook or None
     return slot.webhook
@@ -322,28 +322,28 @@ def _address(filename: str, url: str) -> dict[str, Any]:
     return {"filename": filename, "url": url, "accelerated": False, "countryCode": None}
 
 
-def _own_slot(request: Request, slot_id: str) -> world.Slot:
+def _own_slot(request: Request, slot_id: str) -> sandbox_state.SandboxSlot:
     slot = request.state.slots.get(slot_id)
     if slot is None or slot.account is not request.account:
         raise Refused("Model not found")
     return slot
 
 
-def _classic_slot(request: Request, slot_id: str) -> world.Slot:
+def _classic_slot(request: Request, slot_id: str) -> sandbox_state.SandboxSlot:
     slot = _own_slot(request, slot_id)
-    if slot.tournament != world.CLASSIC:
+    if slot.tournament != sandbox_state.CLASSIC:
         raise Refused("Models can only be uploaded to the Classic tournament")
     if slot.archived:
         raise Refused("This model is archived")
     return slot
 
 
-def _require_empty_webhook(slot: world.Slot) -> None:
+def _require_empty_webhook(slot: sandbox_state.SandboxSlot) -> None:
     if slot.webhook:
         raise Refused("This model has a submission webhook: remove it before uploading a model")
 
 
-def _own_pickle(request: Request, pickle_id: str) -> world.Pickle:
+def _own_pickle(request: Request, pickle_id: str) -> sandbox_state.Pickle:
     pickle = request.state.pickles.get(pickle_id)
     if pickle is None or pickle.account is not request.account:
         raise Refused("Pickle not found")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from builder.sandbox import state as world
+    from builder.sandbox import state as sandbox_state
 
 LABEL = "numerai-sandbox.run"
 _BOX = "/box"
@@ -83,19 +83,19 @@ class Runner:
     def run(self, job: runs.Job) -> runs.Outcome:
         reference = self.reference(job.image)
         try:
-            with registry.engine() as api:
+            with registry.connect_engine() as api:
                 _pull(api, reference)
                 return judge(self._run(api, reference, job.path), self._limits)
         except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
             return runs.Outcome(good=False, description=f"The model could not be run: {error}"[:300])
 
-    def reference(self, image: world.Image) -> str:
+    def reference(self, image: sandbox_state.Image) -> str:
         """Return what a runtime is called in the registry."""
         return f"{self._registry}/{image.image}:{image.tag}"
 
     def close(self) -> None:
         """End what is running: a container that is killed ends its run, which cleans up."""
-        with registry.engine() as api:
+        with registry.connect_engine() as api:
             for one in api.containers(filters={"label": self.label}):
                 with contextlib.suppress(docker.errors.APIError):
                     api.kill(one["Id"])

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ class Job:
     """A pickle that is to be run: its bytes, the runtime it was registered for, the data."""
 
     path: Path
-    image: world.Image
+    image: sandbox_state.Image
     data_version: str
 
 
@@ -85,7 +85,7 @@ class Runs:
         judge: Says how a run ends; a test may replace it at any time.
     """
 
-    def __init__(self, state: world.State, storage: Storage, judge: Judge) -> None:
+    def __init__(self, state: sandbox_state.State, storage: Storage, judge: Judge) -> None:
         self._state = state
         self._storage = storage
         self._threads: list[threading.Thread] = []
@@ -102,13 +102,13 @@ class Runs:
         for thread in self._threads:
             thread.join(timeout)
 
-    def begin(self, pickle: world.Pickle, *, kind: str, validates: bool) -> world.Trigger:
+    def begin(self, pickle: sandbox_state.Pickle, *, kind: str, validates: bool) -> sandbox_state.Trigger:
         """Begin a run of a pickle; the caller holds the state's lock."""
         state, words, now = self._state, self._state.words, self._state.now()
         current = state.current_round()
         open_round = current if current and current.is_open(now) else None
-        begun = world.Status(status=words.run_pending, description=None, at=now)
-        trigger = world.Trigger(kind=kind, round=open_round, statuses=[begun])
+        begun = sandbox_state.Status(status=words.run_pending, description=None, at=now)
+        trigger = sandbox_state.Trigger(kind=kind, round=open_round, statuses=[begun])
         pickle.triggers.append(trigger)
         pickle.updated_at = now
         if validates:
@@ -138,8 +138,8 @@ class Runs:
         self,
         judge: Judge,
         job: Job,
-        pickle: world.Pickle,
-        trigger: world.Trigger,
+        pickle: sandbox_state.Pickle,
+        trigger: sandbox_state.Trigger,
         validates: bool,  # noqa: FBT001
     ) -> None:
         with self._state.lock:
@@ -150,9 +150,11 @@ class Runs:
         with self._state.lock:
             self._settle(pickle, trigger, outcome, validates=validates)
 
-    def _settle(self, pickle: world.Pickle, trigger: world.Trigger, outcome: Outcome, *, validates: bool) -> None:
+    def _settle(
+        self, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger, outcome: Outcome, *, validates: bool
+    ) -> None:
         words, now = self._state.words, self._state.now()
-        trigger.logs += [world.Log(timestamp=int(now.timestamp()), message=line) for line in outcome.logs]
+        trigger.logs += [sandbox_state.Log(timestamp=int(now.timestamp()), message=line) for line in outcome.logs]
         pickle.updated_at = now
         if validates:
             pickle.passed = outcome.good
@@ -170,9 +172,11 @@ class Runs:
         self._say(trigger, words.run_good)
         self._submit(pickle, trigger, trigger.round)
 
-    def _submit(self, pickle: world.Pickle, trigger: world.Trigger, current: world.Round) -> None:
+    def _submit(
+        self, pickle: sandbox_state.Pickle, trigger: sandbox_state.Trigger, current: sandbox_state.SandboxRound
+    ) -> None:
         """Write the submission down: for the slots that the pickle runs in, else for the one it was uploaded for."""
-        made = world.Submission(
+        made = sandbox_state.SandboxSubmission(
             filename=f"live_predictions-{hashlib.sha256(trigger.id.encode()).hexdigest()[:12]}.csv",
             status=self._state.words.run_good,
             round=current,
@@ -183,17 +187,17 @@ class Runs:
         for slot in self._state.slots_with(pickle.id) or ([owner] if owner else []):
             slot.submissions.append(made)
 
-    def _diagnose(self, pickle: world.Pickle) -> None:
+    def _diagnose(self, pickle: sandbox_state.Pickle) -> None:
         """Say that there was a diagnostics run: this sandbox has no validation data, and says that in its log."""
-        pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, world.new_id()
+        pickle.diagnostics, pickle.diagnostics_id = self._state.words.diagnostics, sandbox_state.new_id()
         said = "this sandbox computes no diagnostics"
-        pickle.diagnostics_logs = [world.Log(timestamp=int(self._state.now().timestamp()), message=said)]
+        pickle.diagnostics_logs = [sandbox_state.Log(timestamp=int(self._state.now().timestamp()), message=said)]
 
-    def _no_round(self, trigger: world.Trigger) -> None:
+    def _no_round(self, trigger: sandbox_state.Trigger) -> None:
         self._say(trigger, self._state.words.run_no_round, NO_ROUND)
 
-    def _say(self, trigger: world.Trigger, word: str, description: str | None = None) -> None:
-        trigger.statuses.append(world.Status(status=word, description=description, at=self._state.now()))
+    def _say(self, trigger: sandbox_state.Trigger, word: str, description: str | None = None) -> None:
+        trigger.statuses.append(sandbox_state.Status(status=word, description=description, at=self._state.now()))
 
 
 def key(filename: str) -> str:

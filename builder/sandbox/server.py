@@ -5,7 +5,7 @@
     with server.start() as sandbox:
         subprocess.run([...], env={**os.environ, **sandbox.environment()})
         sandbox.faults.add("PUT", faults.status(503))
-        sandbox.state.slot("staked").stake = None
+        sandbox.state.get_slot("staked").stake = None
         assert sandbox.requests.count("createComputePickleUpload") == 1
 
 What is registered is judged by ``sandbox.runs.judge``: :class:`builder.sandbox.runs.Scripted` unless ``start`` is
@@ -27,7 +27,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from builder.sandbox import faults, graph, live, requests_log, resolvers, runs, storage
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ class Sandbox:
         broken: Faults of the sandbox itself; the first is raised when it ends.
     """
 
-    def __init__(self, state: world.State, judge: runs.Judge, data: live.Live) -> None:
+    def __init__(self, state: sandbox_state.State, judge: runs.Judge, data: live.Live) -> None:
         self.state = state
         self.storage = storage.Storage(state)
         self.faults = faults.Faults()
@@ -66,16 +66,16 @@ class Sandbox:
         """Host and port."""
         return self.api_url.removeprefix("http://").rstrip("/")
 
-    def environment(self, token: str = world.FULL) -> dict[str, str]:
+    def environment(self, token: str = sandbox_state.FULL) -> dict[str, str]:
         """Return the settings of the tool under which it talks to this sandbox, with a token by its name."""
-        one = self.state.token(token)
+        one = self.state.get_token(token)
         return {
             "NUMERAI_API_URL": self.api_url,
             "NUMERAI_PUBLIC_ID": one.public_id,
             "NUMERAI_SECRET_KEY": one.secret_key,
         }
 
-    def stored(self, filename: str) -> bytes:
+    def read_pickle(self, filename: str) -> bytes:
         """Return the bytes that are stored under a pickle's stored name."""
         return self.storage.path(runs.key(filename)).read_bytes()
 
@@ -87,7 +87,7 @@ class Sandbox:
             self.storage.publish(f"datasets/{name}", path)
         return found
 
-    def find_token(self, header: str) -> world.Token | None:
+    def find_token(self, header: str) -> sandbox_state.Token | None:
         """Return the token of an Authorization header, unless it is not known or revoked."""
         for one in self.state.tokens:
             if hmac.compare_digest(one.header.encode(), header.encode()) and not one.revoked:
@@ -97,7 +97,11 @@ class Sandbox:
 
 @contextlib.contextmanager
 def start(
-    *, judge: runs.Judge | None = None, data: live.Live | None = None, state: world.State | None = None, port: int = 0
+    *,
+    judge: runs.Judge | None = None,
+    data: live.Live | None = None,
+    state: sandbox_state.State | None = None,
+    port: int = 0,
 ) -> Iterator[Sandbox]:
     """Run a sandbox on the loopback; it is gone afterwards, with all that it stored and ran.
 
@@ -109,7 +113,7 @@ def start(
     """
     with contextlib.ExitStack() as undo:
         sandbox = Sandbox(
-            state or world.default_world(), judge or runs.Scripted(), data or undo.enter_context(live.Live())
+            state or sandbox_state.default_state(), judge or runs.Scripted(), data or undo.enter_context(live.Live())
         )
         undo.callback(sandbox.storage.close)
         listener = _Listener(("127.0.0.1", port), sandbox)

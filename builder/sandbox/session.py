@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.sandbox import live, registry, runner, server, try_out
-from builder.sandbox import state as world
+from builder.sandbox import example, live, registry, runner, server
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     import contextlib
     from collections.abc import Mapping
 
     from builder.progress import Progress
-    from builder.sandbox.words import Words
+    from builder.sandbox.status_words import StatusWords
 
 PYTHONS = ("3.11", "3.13")  # Debian's own: the others cannot be made where no image can be pulled
 
 
-def image_name(python: str) -> str:
+def get_image_name(python: str) -> str:
     """Return the name of the tournament's image for a Python."""
     return f"numerai_predict_py_{python.replace('.', '_')}"
 
 
 def start(
-    undo: contextlib.ExitStack, *, tags: Mapping[str, str], words: Words, port: int, progress: Progress
+    undo: contextlib.ExitStack, *, tags: Mapping[str, str], words: StatusWords, port: int, progress: Progress
 ) -> tuple[server.Sandbox, str]:
     """Start a sandbox; ``undo`` ends it.
 
@@ -44,17 +44,17 @@ def start(
         errors.EngineError: The registry could not be installed or started, or an image could not be pushed.
         errors.UsageError: The port is in use.
     """
-    state = world.default_world(words)
+    state = sandbox_state.default_state(words)
     address = undo.enter_context(registry.start(progress=progress))
     undo.callback(registry.forget_all, address)
     name = f"{address}/numerai"
     for python, tag in tags.items():
-        image = state.image(image_name(python))
+        image = state.get_image(get_image_name(python))
         progress.step(f"publishing the look-alike of Python {python}")
         registry.publish(tag, f"{name}/{image.image}:{image.tag}")
     registry.forget_all(address)  # so that a pin or a pull has something to do
     # What is uploaded here may read the features of any bundle of this folder.
-    bundles = [try_out.EXAMPLE.parent / "bundles" / "mlp", *live.find_bundles(Path("configs", "bundles"))]
+    bundles = [example.EXAMPLE.parent / "bundles" / "mlp", *live.find_bundles(Path("configs", "bundles"))]
     data = undo.enter_context(live.Live(bundles))
     judge = runner.Runner(registry=name, data=data)
     try:

@@ -2,10 +2,10 @@
 
 A test changes any of it directly, holding :attr:`State.lock` only where a request may be under way:
 
-    sandbox.state.slot("staked").stake = None
+    sandbox.state.get_slot("staked").stake = None
     sandbox.state.close_round()
     sandbox.state.words.good = "SUCCESS"
-    sandbox.state.token("read only").scopes.add("upload_submission")
+    sandbox.state.get_token("read only").scopes.add("upload_submission")
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from builder.sandbox.words import Words
+from builder.sandbox.status_words import StatusWords
 
 CLASSIC, SIGNALS = 8, 11
 UPLOAD_SCOPE, DOWNLOAD_SCOPE, READ_SCOPE = "upload_submission", "download_submission", "read_submission_info"
@@ -35,7 +35,7 @@ def new_id() -> str:
 
 
 @dataclass(kw_only=True)
-class Account:
+class SandboxAccount:
     """Somebody's account."""
 
     username: str
@@ -49,7 +49,7 @@ class Token:
     """An API token. The values are this sandbox's own and worth nothing anywhere else."""
 
     name: str
-    account: Account
+    account: SandboxAccount
     scopes: set[str]
     revoked: bool = False
     public_id: str = field(default_factory=lambda: "SANDBOX" + uuid.uuid4().hex[:12].upper())
@@ -74,33 +74,33 @@ class Score:
 
 
 @dataclass(kw_only=True)
-class Submission:
+class SandboxSubmission:
     """What a run of a pickle submitted for a slot in a round; ``scores`` is for a test to fill."""
 
     filename: str
     status: str
-    round: Round
+    round: SandboxRound
     inserted_at: datetime
     scores: list[Score] = field(default_factory=list)
     id: str = field(default_factory=new_id)
 
 
 @dataclass(kw_only=True)
-class Slot:
+class SandboxSlot:
     """A model slot. ``stake`` is the text of the stake's latest value, or None; ``pickle_id`` is what is assigned."""
 
     name: str
-    account: Account
+    account: SandboxAccount
     tournament: int = CLASSIC
     archived: bool = False
     webhook: str | None = None
     stake: str | None = None
     pickle_id: str | None = None
-    submissions: list[Submission] = field(default_factory=list)
+    submissions: list[SandboxSubmission] = field(default_factory=list)
     id: str = field(default_factory=new_id)
 
     @property
-    def latest_submission(self) -> Submission | None:
+    def latest_submission(self) -> SandboxSubmission | None:
         """Its last submission."""
         return self.submissions[-1] if self.submissions else None
 
@@ -120,7 +120,7 @@ class Image:
 
 
 @dataclass(kw_only=True)
-class DataVersion:
+class SandboxDataVersion:
     """A version of the data."""
 
     name: str
@@ -135,7 +135,7 @@ class Grant:
     """An authorisation to upload: the stored name, and for whom it was given."""
 
     filename: str
-    account: Account
+    account: SandboxAccount
     slot_id: str | None
 
 
@@ -162,7 +162,7 @@ class Trigger:
     """A run of a pickle; the last status is where it is."""
 
     kind: str
-    round: Round | None
+    round: SandboxRound | None
     statuses: list[Status]
     submission_id: str | None = None
     logs: list[Log] = field(default_factory=list)
@@ -180,10 +180,10 @@ class Pickle:
     """
 
     filename: str
-    account: Account
+    account: SandboxAccount
     slot_id: str | None
     image: Image
-    data_version: DataVersion
+    data_version: SandboxDataVersion
     version: int
     status: str
     inserted_at: datetime
@@ -199,7 +199,7 @@ class Pickle:
 
 
 @dataclass(kw_only=True)
-class Round:
+class SandboxRound:
     """A round and its times."""
 
     number: int
@@ -229,15 +229,15 @@ class State:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.words = Words()
-        self.accounts: list[Account] = []
+        self.words = StatusWords()
+        self.accounts: list[SandboxAccount] = []
         self.tokens: list[Token] = []
-        self.slots: dict[str, Slot] = {}
+        self.slots: dict[str, SandboxSlot] = {}
         self.images: list[Image] = []
-        self.data_versions: list[DataVersion] = []
+        self.data_versions: list[SandboxDataVersion] = []
         self.grants: dict[str, Grant] = {}
         self.pickles: dict[str, Pickle] = {}
-        self.rounds: list[Round] = []
+        self.rounds: list[SandboxRound] = []
         self.clock_offset = timedelta()
         self.checks_assigned = True
         self.signing_offset = timedelta()
@@ -251,56 +251,58 @@ class State:
         """Return the time by this server's clock."""
         return datetime.now(UTC) + self.clock_offset
 
-    def slot(self, name: str) -> Slot:
+    def get_slot(self, name: str) -> SandboxSlot:
         """Return a slot by its name."""
         return next(one for one in self.slots.values() if one.name == name)
 
-    def token(self, name: str) -> Token:
+    def get_token(self, name: str) -> Token:
         """Return a token by its name."""
         return next(one for one in self.tokens if one.name == name)
 
-    def add_slot(self, slot: Slot) -> Slot:
+    def add_slot(self, slot: SandboxSlot) -> SandboxSlot:
         """Add a slot and return it."""
         self.slots[slot.id] = slot
         return slot
 
-    def image(self, image: str) -> Image:
+    def get_image(self, image: str) -> Image:
         """Return a runtime by its image's name, such as ``numerai_predict_py_3_11``."""
         return next(one for one in self.images if one.image == image)
 
-    def slots_with(self, pickle_id: str) -> list[Slot]:
+    def slots_with(self, pickle_id: str) -> list[SandboxSlot]:
         """Return the slots that a pickle is assigned to."""
         return [slot for slot in self.slots.values() if slot.pickle_id == pickle_id]
 
-    def stored(self, account: Account | None = None) -> list[Pickle]:
+    def list_pickles(self, account: SandboxAccount | None = None) -> list[Pickle]:
         """Return the registered pickles, the oldest first; those of one account where one is given."""
         return [one for one in self.pickles.values() if account is None or one.account is account]
 
-    def current_round(self, tournament: int = CLASSIC) -> Round | None:
+    def current_round(self, tournament: int = CLASSIC) -> SandboxRound | None:
         """Return the latest round that has opened, or, where none has, the first that will."""
         rounds = sorted((one for one in self.rounds if one.tournament == tournament), key=lambda one: one.open_time)
         begun = [one for one in rounds if one.open_time <= self.now()]
         return begun[-1] if begun else next(iter(rounds), None)
 
-    def open_round(self, number: int = 1000) -> Round:
+    def open_round(self, number: int = 1000) -> SandboxRound:
         """Make it so that one round is open: since an hour ago, for another day."""
         now = self.now()
         self.rounds = [
-            Round(number=number, open_time=now - timedelta(hours=1), close_time=now + timedelta(days=1)),
-            Round(number=number - 1, open_time=now - timedelta(days=2), close_time=now - timedelta(days=1)),
+            SandboxRound(number=number, open_time=now - timedelta(hours=1), close_time=now + timedelta(days=1)),
+            SandboxRound(number=number - 1, open_time=now - timedelta(days=2), close_time=now - timedelta(days=1)),
         ]
         return self.rounds[0]
 
-    def close_round(self, number: int = 1000) -> Round:
+    def close_round(self, number: int = 1000) -> SandboxRound:
         """Make it so that no round is open: one closed an hour ago, the next opens tomorrow and is returned."""
         now = self.now()
         self.rounds = [
-            Round(number=number + 1, open_time=now + timedelta(days=1), close_time=now + timedelta(days=1, hours=1)),
-            Round(number=number, open_time=now - timedelta(hours=2), close_time=now - timedelta(hours=1)),
+            SandboxRound(
+                number=number + 1, open_time=now + timedelta(days=1), close_time=now + timedelta(days=1, hours=1)
+            ),
+            SandboxRound(number=number, open_time=now - timedelta(hours=2), close_time=now - timedelta(hours=1)),
         ]
         return self.rounds[0]
 
-    def add_pickle(self, slot: Slot, filename: str, *, assign: bool = False, passed: bool = True) -> Pickle:
+    def add_pickle(self, slot: SandboxSlot, filename: str, *, assign: bool = False, passed: bool = True) -> Pickle:
         """Put a pickle on record that was uploaded at some earlier time, without its bytes."""
         now = self.now() - timedelta(days=3)
         made = Pickle(
@@ -329,7 +331,7 @@ OWNER, STRANGER = "sandbox_user", "somebody_else"
 FULL, READ_ONLY, REVOKED, STRANGERS = "full", "read only", "revoked", "stranger's"
 
 
-def default_world(words: Words | None = None) -> State:
+def default_state(words: StatusWords | None = None) -> State:
     """Return the world that a sandbox begins with; it speaks the words seen in public logs unless given others.
 
     Slots of ``sandbox_user``: ``fresh`` (empty), ``running`` (for a test to assign to), ``hooked`` (a webhook),
@@ -338,7 +340,7 @@ def default_world(words: Words | None = None) -> State:
     """
     state = State()
     state.words = words or state.words
-    owner, stranger = Account(username=OWNER), Account(username=STRANGER)
+    owner, stranger = SandboxAccount(username=OWNER), SandboxAccount(username=STRANGER)
     state.accounts = [owner, stranger]
     state.tokens = [
         Token(name=FULL, account=owner, scopes=set(SCOPES)),
@@ -347,13 +349,13 @@ def default_world(words: Words | None = None) -> State:
         Token(name=STRANGERS, account=stranger, scopes=set(SCOPES)),
     ]
     for slot in (
-        Slot(name="fresh", account=owner),
-        Slot(name="running", account=owner),
-        Slot(name="hooked", account=owner, webhook="https://example.com/hook"),
-        Slot(name="old_one", account=owner, archived=True),
-        Slot(name="signals_one", account=owner, tournament=SIGNALS),
-        Slot(name="staked", account=owner, stake="12.5"),
-        Slot(name="theirs", account=stranger),
+        SandboxSlot(name="fresh", account=owner),
+        SandboxSlot(name="running", account=owner),
+        SandboxSlot(name="hooked", account=owner, webhook="https://example.com/hook"),
+        SandboxSlot(name="old_one", account=owner, archived=True),
+        SandboxSlot(name="signals_one", account=owner, tournament=SIGNALS),
+        SandboxSlot(name="staked", account=owner, stake="12.5"),
+        SandboxSlot(name="theirs", account=stranger),
     ):
         state.add_slot(slot)
     # The tournament's default was 3.12 when this was written. What is published here under these names are look-alikes
@@ -366,10 +368,10 @@ def default_world(words: Words | None = None) -> State:
         Image(name="Python 3.14", image="numerai_predict_py_3_14", tag="5d4e1b0", experimental=True),
     ]
     state.data_versions = [
-        DataVersion(name="v5.2", default=True),
-        DataVersion(name="v5.1"),
-        DataVersion(name="v4.3", deprecated=True),
-        DataVersion(name="v5.3", experimental=True),
+        SandboxDataVersion(name="v5.2", default=True),
+        SandboxDataVersion(name="v5.1"),
+        SandboxDataVersion(name="v4.3", deprecated=True),
+        SandboxDataVersion(name="v5.3", experimental=True),
     ]
     state.open_round()
     return state

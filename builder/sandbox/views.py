@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from builder.sandbox import state as world
+    from builder.sandbox import state as sandbox_state
 
 
 def time(at: datetime) -> str:
@@ -15,7 +15,7 @@ def time(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def account(state: world.State, one: world.Account) -> dict[str, Any]:
+def account(state: sandbox_state.State, one: sandbox_state.SandboxAccount) -> dict[str, Any]:
     """Show an account with its slots."""
     slots = [slot(state, each) for each in state.slots.values() if each.account is one]
     tokens = [each for each in state.tokens if each.account is one and not each.revoked]
@@ -36,7 +36,7 @@ def account(state: world.State, one: world.Account) -> dict[str, Any]:
     }
 
 
-def slot(state: world.State, one: world.Slot) -> dict[str, Any]:
+def slot(state: sandbox_state.State, one: sandbox_state.SandboxSlot) -> dict[str, Any]:
     """Show a slot with what is assigned to it."""
     assigned = state.pickles.get(one.pickle_id or "")
     return {
@@ -57,7 +57,7 @@ def slot(state: world.State, one: world.Slot) -> dict[str, Any]:
     }
 
 
-def performances(one: world.Slot) -> list[dict[str, Any]]:
+def performances(one: sandbox_state.SandboxSlot) -> list[dict[str, Any]]:
     """Show the scores of a slot by round."""
     return [
         {
@@ -68,7 +68,7 @@ def performances(one: world.Slot) -> list[dict[str, Any]]:
     ]
 
 
-def score(one: world.Score) -> dict[str, Any]:
+def score(one: sandbox_state.Score) -> dict[str, Any]:
     """Show a score."""
     return {
         "date": time(one.at),
@@ -81,12 +81,12 @@ def score(one: world.Score) -> dict[str, Any]:
     }
 
 
-def submission(one: world.Submission) -> dict[str, Any]:
+def submission(one: sandbox_state.SandboxSubmission) -> dict[str, Any]:
     """Show a submission."""
     return {"id": one.id, "filename": one.filename, "status": one.status, "insertedAt": time(one.inserted_at)}
 
 
-def pickle(state: world.State, one: world.Pickle, *, status: str | None = None) -> dict[str, Any]:
+def pickle(state: sandbox_state.State, one: sandbox_state.Pickle, *, status: str | None = None) -> dict[str, Any]:
     """Show a registered pickle; ``status`` is shown in place of its validation's word."""
     last = one.triggers[-1] if one.triggers else None
     return {
@@ -113,7 +113,7 @@ def pickle(state: world.State, one: world.Pickle, *, status: str | None = None) 
     }
 
 
-def trigger(state: world.State, of: world.Pickle, one: world.Trigger) -> dict[str, Any]:
+def trigger(state: sandbox_state.State, of: sandbox_state.Pickle, one: sandbox_state.Trigger) -> dict[str, Any]:
     """Show a run of a pickle."""
     steps = one.statuses if state.runs_have_statuses else []
     return {
@@ -139,7 +139,7 @@ def trigger(state: world.State, of: world.Pickle, one: world.Trigger) -> dict[st
     }
 
 
-def image(one: world.Image) -> dict[str, Any]:
+def image(one: sandbox_state.Image) -> dict[str, Any]:
     """Show a runtime."""
     return {
         "id": one.id,
@@ -153,7 +153,7 @@ def image(one: world.Image) -> dict[str, Any]:
     }
 
 
-def data_version(one: world.DataVersion) -> dict[str, Any]:
+def data_version(one: sandbox_state.SandboxDataVersion) -> dict[str, Any]:
     """Show a version of the data."""
     return {
         "id": one.id,
@@ -166,12 +166,12 @@ def data_version(one: world.DataVersion) -> dict[str, Any]:
     }
 
 
-def logs(lines: list[world.Log]) -> list[dict[str, Any]]:
+def logs(lines: list[sandbox_state.Log]) -> list[dict[str, Any]]:
     """Show what a run printed."""
     return [{"timestamp": one.timestamp, "message": one.message} for one in lines]
 
 
-def round_(one: world.Round) -> dict[str, Any]:
+def round_(one: sandbox_state.SandboxRound) -> dict[str, Any]:
     """Show a round; stakes close with it here, and it resolves when its time has long passed."""
     return {
         "number": one.number,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from builder.tournament.api import Tournament
-    from builder.tournament.status_words import is_in_progress, is_their_fault, is_unknown, verdict
+    from builder.tournament.status_words import is_in_progress, is_server_error, is_unknown, judge_status
     from builder.tournament.types import (
         CLASSIC,
         DOWNLOAD_SCOPE,
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         FileAuth,
         LogLine,
         Round,
+        Run,
+        RunStep,
         Slot,
-        Status,
         Submission,
         TokenInfo,
-        Trigger,
         UploadedPickle,
         read_time,
     )
@@ -43,18 +43,18 @@ __all__ = [
     "FileAuth",
     "LogLine",
     "Round",
+    "Run",
+    "RunStep",
     "Slot",
-    "Status",
     "Submission",
     "TokenInfo",
     "Tournament",
-    "Trigger",
     "UploadedPickle",
     "is_in_progress",
-    "is_their_fault",
+    "is_server_error",
     "is_unknown",
+    "judge_status",
     "read_time",
-    "verdict",
 ]
 
 if not TYPE_CHECKING:

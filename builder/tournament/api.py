@@ -58,23 +58,23 @@ class Tournament:
 
     def __init__(self, client: api.ApiClient) -> None:
         self.client = client
-        self.seen: Account | None = None
+        self.last_account: Account | None = None
         """The account as it was last read."""
 
-    def token_info(self) -> TokenInfo:
+    def get_token_info(self) -> TokenInfo:
         """Return whose token it is and what it may do."""
         found = self._ask("token_info", TokenInfo, "what the token may do")
         if found is None:
             raise errors.TokenError(
-                f"{self.client.where}: says nothing of this token; `python -m builder credentials` tells more"
+                f"{self.client.display_url}: says nothing of this token; `python -m builder credentials` tells more"
             )
         return found
 
-    def scopes(self) -> dict[str, str]:
+    def list_scopes(self) -> dict[str, str]:
         """Return all scopes that there are, with what each allows."""
         return {one.name: one.description for one in self._ask_all("scopes", Scope, "the scopes there are")}
 
-    def account(self) -> Account:
+    def get_account(self) -> Account:
         """Return the account with its slots, and what is assigned to each."""
         try:
             found = self._ask("account", Account, "the account's slots")
@@ -86,26 +86,26 @@ class Tournament:
                 raise
             found = self._ask("account_without_stakes", Account, "the account's slots")
         if found is None:
-            raise errors.TokenError(f"{self.client.where}: names no account for this token")
-        self.seen = found
+            raise errors.TokenError(f"{self.client.display_url}: names no account for this token")
+        self.last_account = found
         return found
 
-    def images(self) -> tuple[DockerImage, ...]:
+    def list_images(self) -> tuple[DockerImage, ...]:
         """Return the runner images, those that are offered and those that no longer are."""
         found = self._ask_all("images", DockerImage, "the tournament's images")
         return tuple({one.id: one for one in found}.values())
 
-    def data_versions(self) -> tuple[DataVersion, ...]:
+    def list_data_versions(self) -> tuple[DataVersion, ...]:
         """Return the data versions, those that are offered and those that no longer are."""
         found = self._ask_all("data_versions", DataVersion, "the tournament's data versions")
         return tuple({one.id: one for one in found}.values())
 
-    def pickle(self, identity: str) -> UploadedPickle | None:
+    def get_pickle(self, identity: str) -> UploadedPickle | None:
         """Return one pickle, or None where there is none with this id."""
         found = self._ask_all("pickle", UploadedPickle, "the pickle's status", id=identity)
         return next((one for one in found if one.id == identity), None)
 
-    def pickles(self, slot: str | None = None, *, unassigned: bool = False) -> tuple[UploadedPickle, ...]:
+    def list_pickles(self, slot: str | None = None, *, unassigned: bool = False) -> tuple[UploadedPickle, ...]:
         """Return the pickles that were uploaded for a slot, or all of the account; the newest first.
 
         One that was uploaded for another slot and assigned to this one is not among them.
@@ -113,31 +113,31 @@ class Tournament:
         found = self._ask_all("pickles", UploadedPickle, "the uploaded pickles", modelId=slot, unassigned=unassigned)
         return tuple(sorted(found, key=lambda one: one.inserted_at, reverse=True))
 
-    def uploads(self) -> tuple[UploadedPickle, ...]:
+    def list_uploads(self) -> tuple[UploadedPickle, ...]:
         """Return all pickles of the account, the newest first, those that are assigned to no slot included.
 
         Nothing promises that the API lists an unassigned pickle without being asked for those: so both are asked.
         """
-        found = {one.id: one for one in (*self.pickles(), *self.pickles(unassigned=True))}
+        found = {one.id: one for one in (*self.list_pickles(), *self.list_pickles(unassigned=True))}
         return tuple(sorted(found.values(), key=lambda one: one.inserted_at, reverse=True))
 
-    def upload_auth(self, filename: str, slot: str) -> FileAuth:
+    def get_upload_auth(self, filename: str, slot: str) -> FileAuth:
         """Return where to put a file, and the name it will have."""
         return self._file_auth("upload_auth", "where to put the pickle", filename=filename, modelId=slot)
 
-    def download_auth(self, slot: str, pickle: str) -> FileAuth:
+    def get_download_auth(self, slot: str, pickle: str) -> FileAuth:
         """Return where to get an uploaded pickle."""
         return self._file_auth("download_auth", "where the pickle is", modelId=slot, pickleId=pickle)
 
-    def trigger_logs(self, trigger: str) -> tuple[LogLine, ...]:
+    def get_run_log(self, trigger: str) -> tuple[LogLine, ...]:
         """Return what a run printed."""
         return self._ask_all("trigger_logs", LogLine, "the run's log", triggerId=trigger)
 
-    def diagnostics_logs(self, pickle: str) -> tuple[LogLine, ...]:
+    def get_diagnostics_log(self, pickle: str) -> tuple[LogLine, ...]:
         """Return what the run over the validation data printed."""
         return self._ask_all("diagnostics_logs", LogLine, "the diagnostics' log", pickleId=pickle)
 
-    def current_round(self) -> Round | None:
+    def get_current_round(self) -> Round | None:
         """Return what the API calls the current round: the one that is open, or that was last."""
         return next(iter(self._ask_all("rounds", Round, "the current round", number=0, tournament=CLASSIC)), None)
 
@@ -145,9 +145,9 @@ class Tournament:
         """Return the time by the API's clock: the only one that decides whether a round is open or something is old."""
         return self.client.now()
 
-    def round_now(self) -> tuple[Round | None, dt.datetime]:
+    def get_round(self) -> tuple[Round | None, dt.datetime]:
         """Return the round that is open, else the first to open, else the last there was; and the API's time."""
-        current = self.current_round()
+        current = self.get_current_round()
         now = self.now()
         if current is not None and current.is_open(now):
             return current, now
@@ -157,19 +157,19 @@ class Tournament:
         later = [(at, one.number, one) for at, one in opening if at is not None and at > now]
         return (min(later)[2] if later else current), now
 
-    def name_available(self, name: str) -> bool:
+    def is_name_available(self, name: str) -> bool:
         """Tell whether a slot may be called so."""
         return bool(self._ask("name_available", StrictBool, "whether the name is free", name=name, tournament=CLASSIC))
 
-    def datasets(self) -> tuple[str, ...]:
+    def list_datasets(self) -> tuple[str, ...]:
         """Return the names of the data files."""
         return self._ask_all("datasets", Text, "the names of the data files", tournament=CLASSIC)
 
-    def dataset_url(self, name: str) -> str:
+    def get_dataset_url(self, name: str) -> str:
         """Return where to fetch a data file, such as ``v5.2/live.parquet``."""
         url = self._ask("dataset", Text, f"where {name} is", filename=name, tournament=CLASSIC)
         if not url:
-            raise errors.ApiError(f"{self.client.where}: where {name} is: the answer has no address")
+            raise errors.ApiError(f"{self.client.display_url}: where {name} is: the answer has no address")
         return url
 
     def create_pickle(self, filename: str, slot: str, *, image: str, data_version: str, source: str) -> str:
@@ -186,8 +186,8 @@ class Tournament:
             source=source,
         )
         if made is None or not made.id:
-            raise errors.UnansweredError(
-                f"{self.client.where}: registering the pickle: the answer has no id", sent=True
+            raise errors.UnavailableError(
+                f"{self.client.display_url}: registering the pickle: the answer has no id", sent=True
             )
         return made.id
 
@@ -213,14 +213,16 @@ class Tournament:
         """Make a slot in the Classic tournament."""
         made = self._tell("add_model", Slot, f"making the slot {name}", name=name, tournament=CLASSIC)
         if made is None:
-            raise errors.UnansweredError(f"{self.client.where}: making the slot {name}: nothing came back", sent=True)
+            raise errors.UnavailableError(
+                f"{self.client.display_url}: making the slot {name}: nothing came back", sent=True
+            )
         return made
 
     def _file_auth(self, query: str, what: str, **variables: str) -> FileAuth:
         found = self._ask(query, FileAuth, what, **variables)
         if found is None or not found.url:
             came = "filename" if found and found.filename else "nothing"
-            raise errors.ApiError(f"{self.client.where}: {what}: the answer has no url, but {came}; run it again")
+            raise errors.ApiError(f"{self.client.display_url}: {what}: the answer has no url, but {came}; run it again")
         return found
 
     def _ask(self, query: str, kind: type[T], what: str, **variables: Any) -> T | None:
@@ -241,7 +243,7 @@ class Tournament:
         try:
             found: list[T | None] = self._read(data, query, kind | None, what)
         except errors.ApiError as error:  # it was done, perhaps
-            raise errors.UnansweredError(str(error), sent=True) from error
+            raise errors.UnavailableError(str(error), sent=True) from error
         return found[0]
 
     def _read(self, data: Mapping[str, Any], query: str, kind: Any, what: str) -> list[Any]:
@@ -265,6 +267,6 @@ class Tournament:
         else:
             return found
         raise errors.ApiError(
-            f"{self.client.where}: {what}: the answer is not what the API's schema says of {query}: {fault}; run it "
+            f"{self.client.display_url}: {what}: the answer is not what the API's schema says of {query}: {fault}; run it "
             "again, and look for a newer version of this tool if that does not help"
         )

@@ -1,7 +1,7 @@
 """The tournament's GraphQL API: one question, one answer, and the errors between.
 
 Queries are asked again a few times when no answer comes; what changes something is sent once, and the error says
-whether it may have been done (:class:`builder.errors.UnansweredError`). Failures come in two shapes, a list of
+whether it may have been done (:class:`builder.errors.UnavailableError`). Failures come in two shapes, a list of
 ``errors`` and an object with a ``detail``; both are read. What the API answers to is in ``builder.tournament``.
 """
 
@@ -55,7 +55,7 @@ class ApiPolicy(retry.RetryPolicy):
     attempts: int = 5
     first: float = 0.5
     longest: float = 60.0
-    silent: float = http.SECONDS
+    silent: float = http.TIMEOUT_SECONDS
 
 
 class ApiClient:
@@ -65,16 +65,16 @@ class ApiClient:
         url: Where queries are posted to.
         token: Sent with every one of them, and to no other host; None asks without.
         progress: Told when something is asked again.
-        patience: How often and how long.
+        policy: How often and how long.
     """
 
     def __init__(
         self,
         url: str,
-        token: settings.Token | None,
+        token: settings.ApiToken | None,
         progress: Progress,
         *,
-        patience: ApiPolicy | None = None,
+        policy: ApiPolicy | None = None,
     ) -> None:
         self.token = token
         self.clock_ahead: float | None = None
@@ -82,7 +82,7 @@ class ApiClient:
         self._answered: tuple[dt.datetime, float] | None = None
         """The server's time of its last answer, and when that came by a clock that nobody sets."""
         self._url, self._progress = url, progress
-        self._patience = patience or ApiPolicy()
+        self._policy = policy or ApiPolicy()
         self._http: http.Client | None = None
 
     def __enter__(self) -> Self:
@@ -98,9 +98,9 @@ class ApiClient:
             self._http = None
 
     @property
-    def where(self) -> str:
+    def display_url(self) -> str:
         """The API's address, as a message may show it."""
-        return http.shown(self._url).rstrip("/")
+        return http.redact_url(self._url).rstrip("/")
 
     def now(self) -> dt.datetime:
         """Return the time by the server's clock; by this computer's only if no answer named one yet."""
@@ -110,16 +110,16 @@ class ApiClient:
         return at + dt.timedelta(seconds=time.monotonic() - came)
 
     @contextlib.contextmanager
-    def hurried(self, seconds: float) -> Iterator[None]:
+    def shorten_timeouts(self, seconds: float) -> Iterator[None]:
         """Ask once only and wait no longer than so many seconds for each answer: a person wants this to end."""
-        before = self._patience
+        before = self._policy
         self.close()  # its connection waits longer, and an interrupted one may be in the middle of an answer
-        self._patience = dataclasses.replace(before, attempts=1, silent=seconds)
+        self._policy = dataclasses.replace(before, attempts=1, silent=seconds)
         try:
             yield
         finally:
             self.close()
-            self._patience = before
+            self._policy = before
 
     def query(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
         """Ask; again where no answer comes.
@@ -139,11 +139,11 @@ class ApiClient:
         """
 
         def tell(pause: float, _: object) -> None:
-            self._progress.step(f"asking {self.where} again for {what} in {pause:.0f} s")
+            self._progress.step(f"asking {self.display_url} again for {what} in {pause:.0f} s")
 
         try:
-            return retry.retry(lambda: self._send(text, variables, what), self._patience, before=tell)
-        except errors.UnansweredError as error:
+            return retry.retry(lambda: self._send(text, variables, what), self._policy, on_retry=tell)
+        except errors.UnavailableError as error:
             raise self._told(error, f"{error.what} ({error.attempt} times)", error.remedy) from error
 
     def mutate(self, text: str, variables: Mapping[str, Any] | None = None, *, what: str) -> dict[str, Any]:
@@ -153,34 +153,36 @@ class ApiClient:
             The answer's ``data``.
 
         Raises:
-            errors.UnansweredError: Nobody can say whether it was done, unless its ``sent`` is False: look before
+            errors.UnavailableError: Nobody can say whether it was done, unless its ``sent`` is False: look before
                 sending it again, and not before its ``after``.
             errors.TokenError: The token is not known there, or lacks a scope.
             errors.ApiError: The server says no, in its words.
         """
         try:
             return self._send(text, variables, what)
-        except errors.UnansweredError as error:
+        except errors.UnavailableError as error:
             remedy = _LOOK_FIRST if error.sent else f"nothing was done: {error.remedy}"
             raise self._told(error, error.what, remedy) from error
         except (_UnreadableError, http.TooLargeError) as error:
-            raise errors.UnansweredError(str(error), remedy=_LOOK_FIRST, sent=True) from error
+            raise errors.UnavailableError(str(error), remedy=_LOOK_FIRST, sent=True) from error
 
-    def _told(self, error: errors.UnansweredError, what: str, remedy: str) -> errors.UnansweredError:
-        after = min(error.after, self._patience.longest)
-        return errors.UnansweredError(what, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
+    def _told(self, error: errors.UnavailableError, what: str, remedy: str) -> errors.UnavailableError:
+        after = min(error.after, self._policy.longest)
+        return errors.UnavailableError(what, remedy=remedy, sent=error.sent, after=after, unresolved=error.unresolved)
 
     def _send(self, text: str, variables: Mapping[str, Any] | None, what: str) -> dict[str, Any]:
-        at = f"{self.where}: {what}"
+        at = f"{self.display_url}: {what}"
         if self._http is None:
-            self._http = http.client(self._url, seconds=self._patience.silent)
+            self._http = http.create_client(self._url, seconds=self._policy.silent)
         content = _encoded(text, variables or {}, what)
         headers = {"Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = self.token.header
-        with http.translated(at, seconds=self._patience.silent):
-            answer = http.send(self._http, "POST", self._url, headers, content=content, most=_MOST_BYTES, at=at)
-        self._note_clock(http.read_date(answer.headers.get("date", "")))
+        with http.translate_errors(at, seconds=self._policy.silent):
+            answer = http.send(
+                self._http, "POST", self._url, headers, content=content, max_bytes=_MOST_BYTES, subject=at
+            )
+        self._note_clock(http.parse_date(answer.headers.get("date", "")))
         return self._read(answer, at)
 
     def _read(self, answer: http.HttpResponse, at: str) -> dict[str, Any]:
@@ -190,18 +192,18 @@ class ApiClient:
         except (ValueError, RecursionError):
             body = None
         # A secret that is cut in two is none that could be found: it is hidden first.
-        said = settings.hide(_words(body))[:_LONGEST]
+        said = settings.hide_secrets(_words(body))[:_LONGEST]
         if status == 429:
             # Nothing was done: it was not even looked at.
-            after = http.retry_after(answer.headers)
+            after = http.read_retry_after(answer.headers)
             again = f"run it again {f'in {after:.0f} s' if after else 'later'}"
-            raise errors.UnansweredError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
+            raise errors.UnavailableError(f"{at}: HTTP 429, asked too often", remedy=again, after=after, sent=False)
         if status >= 500:
             words = f" (it says: {said})" if said else ""
-            raise errors.UnansweredError(
+            raise errors.UnavailableError(
                 f"{at}: HTTP {status}, the server failed{words}",
                 remedy="run it again later",
-                after=http.retry_after(answer.headers),
+                after=http.read_retry_after(answer.headers),
                 sent=True,
             )
         if status == 401 or (said and (status == 403 or _TOKEN_WORDS.search(said))):
@@ -212,19 +214,19 @@ class ApiClient:
             raise errors.ApiError(f"{at}: HTTP {status}; look at the address ({settings.API})")
         data = body.get("data") if isinstance(body, dict) else None
         if not isinstance(data, dict):
-            came = "no JSON" if body is None else f"no data, but {settings.hide(json.dumps(body))[:100]}"
+            came = "no JSON" if body is None else f"no data, but {settings.hide_secrets(json.dumps(body))[:100]}"
             raise _UnreadableError(f"{at}: the answer has {came}; look at the address ({settings.API})")
         return data
 
     def _token_text(self, at: str, said: str) -> str:
         words = f" (it says: {said})" if said else ""
         if self.token is None:
-            return f"{at}: takes a token, and none is set{words}; {settings.WHERE_TO_MAKE}"
+            return f"{at}: takes a token, and none is set{words}; {settings.CREDENTIALS_HINT}"
         # One that nobody knows may do nothing, and whoever asks what it may do is told just this again.
         shows = "" if _UNKNOWN.search(said) else "`python -m builder credentials` shows what it may do; "
         return (
             f"{at}: the token {self.token.public_id} ({self.token.source}) is refused{words}; {shows}"
-            f"{settings.WHERE_TO_MAKE}"
+            f"{settings.CREDENTIALS_HINT}"
         )
 
     def _note_clock(self, theirs: dt.datetime | None) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LIST = "`python -m builder images` lists those that are offered"
 
 
-def default_reference(images: Sequence[DockerImage]) -> str:
+def get_default_reference(images: Sequence[DockerImage]) -> str:
     """Return what ``default`` stands for now, under its name at the tournament's own registry.
 
     It goes into the lock file, which must mean the same where ``NUMERAI_REGISTRY`` is set and where it is not.
@@ -29,14 +29,14 @@ def default_reference(images: Sequence[DockerImage]) -> str:
     if chosen is None:
         raise errors.ApiError(f"the tournament names no default image; name one in the config: {LIST}")
     try:
-        return reference(chosen, settings.DEFAULT_REGISTRY)
+        return get_reference(chosen, settings.DEFAULT_REGISTRY)
     except ValueError as error:
         raise errors.ApiError(
             f"the tournament's default image cannot be one ({error}); name one in the config"
         ) from error
 
 
-def reference(offered: DockerImage, registry: str) -> str:
+def get_reference(offered: DockerImage, registry: str) -> str:
     """Return where an image of the tournament is pulled from.
 
     Raises:
@@ -47,13 +47,13 @@ def reference(offered: DockerImage, registry: str) -> str:
     return text
 
 
-def find_offered(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
+def find_image(ref: str, images: Sequence[DockerImage], registry: str) -> DockerImage | None:
     """Return the image of the tournament that a reference with a tag names, offered still or not; None for no such."""
-    full = image_ref.parse(settings.pull_reference(str(image_ref.parse(ref)), registry))
+    full = image_ref.parse(settings.to_pull_reference(str(image_ref.parse(ref)), registry))
     return next((one for one in images if _same(full, one, registry)), None)
 
 
-def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
+def find_image_notes(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[str, ...]:
     """Return what the tournament says of an image, where a person should know of it; each with what to do.
 
     Args:
@@ -61,7 +61,7 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
         images: All that the tournament names.
         registry: Where its images are pulled from.
     """
-    offered = find_offered(ref, images, registry)
+    offered = find_image(ref, images, registry)
     default = next((one for one in images if one.default), None)
     instead = f"{default.image}:{default.tag} is" if default else "none is"
     if offered is None:
@@ -69,7 +69,7 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
             return ()
         return (f"it is not among the tournament's images, so that nothing made in it is uploaded: {LIST}",)
     if offered.deprecated:
-        steps = f"`{commands.plain('pin')}`, `{commands.with_config('pickle', None)}`"
+        steps = f"`{commands.suggest_plain('pin')}`, `{commands.suggest('pickle', None)}`"
         return (f"it is deprecated ({instead} the default): name that in the config; {steps}",)
     if offered.experimental:
         return (f"it is experimental ({instead} the default): good to try things out; name that for what must run",)
@@ -80,7 +80,7 @@ def standing(ref: str, images: Sequence[DockerImage], registry: str) -> tuple[st
 
 def _same(full: image_ref.ImageRef, offered: DockerImage, registry: str) -> bool:
     try:
-        theirs = image_ref.parse(reference(offered, registry))
+        theirs = image_ref.parse(get_reference(offered, registry))
     except ValueError:
         return False
     return (theirs.name, theirs.tag) == (full.name, full.tag)

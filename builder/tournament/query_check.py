@@ -10,7 +10,7 @@ from builder import errors
 _WRITES = frozenset({"mutation", "subscription"})
 
 
-def writes(text: str) -> bool:
+def is_mutation(text: str) -> bool:
     """Tell whether a text changes something.
 
     Raises:

@@ -32,8 +32,8 @@ def connect(
     progress: Progress,
     *,
     root: Path | None = None,
-    ask_token: Callable[[], settings.Token] | None = None,
-    patience: api.ApiPolicy | None = None,
+    ask_token: Callable[[], settings.ApiToken] | None = None,
+    policy: api.ApiPolicy | None = None,
 ) -> Iterator[tournament.Tournament]:
     """Yield the tournament's API.
 
@@ -41,7 +41,7 @@ def connect(
         progress: Told when a request is sent again.
         root: The folder that holds ``configs/`` and may hold ``.env``.
         ask_token: Returns a token where none is set; None where the requests need none.
-        patience: How often a request is sent that nobody answers.
+        policy: How often a request is sent that nobody answers.
 
     Raises:
         errors.UsageError: A setting is invalid.
@@ -51,5 +51,5 @@ def connect(
 
     found = read_settings(root)
     token = ask_token() if found.token is None and ask_token else found.token
-    with api.ApiClient(found.api_url, token, progress, patience=patience) as client:
+    with api.ApiClient(found.api_url, token, progress, policy=policy) as client:
         yield tournament.Tournament(client)

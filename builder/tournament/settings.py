@@ -29,7 +29,7 @@ DEFAULT_API = "https://api-tournament.numer.ai"
 DEFAULT_REGISTRY = "ghcr.io/numerai"
 API, REGISTRY = "NUMERAI_API_URL", "NUMERAI_REGISTRY"
 PUBLIC, SECRET, COMBINED = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"
-WHERE_TO_MAKE = (
+CREDENTIALS_HINT = (
     'make one at numer.ai/account ("Create MCP Key" selects the scopes), and set NUMERAI_PUBLIC_ID and '
     "NUMERAI_SECRET_KEY in the environment or in .env"
 )
@@ -41,7 +41,7 @@ _known: set[str] = set()  # secrets that this process has read: nothing it print
 
 
 @dataclass(frozen=True, kw_only=True)
-class Token:
+class ApiToken:
     """An API token; its secret half is in no ``repr``.
 
     Attributes:
@@ -72,7 +72,7 @@ class Settings:
 
     api_url: str
     registry: str
-    token: Token | None
+    token: ApiToken | None
 
 
 def read(environment: Mapping[str, str], root: Path) -> Settings:
@@ -108,18 +108,18 @@ def read_registry(environment: Mapping[str, str], root: Path) -> str:
     return text.rstrip("/")
 
 
-def pull_reference(ref: str, registry: str) -> str:
+def to_pull_reference(ref: str, registry: str) -> str:
     """Return where an image is pulled from: one of ``ghcr.io/numerai`` comes from the registry that is set instead."""
     name = ref.removeprefix(f"{DEFAULT_REGISTRY}/")
     return ref if name == ref else f"{registry}/{name}"
 
 
-def is_tournaments(ref: str, registry: str) -> bool:
+def is_tournament_image(ref: str, registry: str) -> bool:
     """Tell whether a reference names an image of the tournament, at its own registry or the one that is set."""
     return ref.startswith((f"{DEFAULT_REGISTRY}/", f"{registry}/"))
 
 
-def typed_in(public_id: str, secret: str) -> Token:
+def parse_typed_token(public_id: str, secret: str) -> ApiToken:
     """Return the token that a person typed at the prompt.
 
     Raises:
@@ -128,7 +128,7 @@ def typed_in(public_id: str, secret: str) -> Token:
     return _token(public_id.strip(), secret.strip(), "what was typed")
 
 
-def hide(text: str) -> str:
+def hide_secrets(text: str) -> str:
     """Return a text without any secret that this process has read."""
     for secret in _known:
         text = text.replace(secret, "********")
@@ -152,7 +152,7 @@ def _read_file(path: Path) -> Mapping[str, str]:
     return {key: value for key, value in found.items() if key in _KEYS and value}
 
 
-def _read_token(values: Mapping[str, str], where: str) -> Token | None:
+def _read_token(values: Mapping[str, str], where: str) -> ApiToken | None:
     """Return the token that one place holds; None where it holds no part of one."""
     public_id, secret = values.get(PUBLIC, ""), values.get(SECRET, "")
     if public_id and secret:
@@ -174,7 +174,7 @@ def _read_token(values: Mapping[str, str], where: str) -> Token | None:
     return None
 
 
-def _token(public_id: str, secret: str, source: str) -> Token:
+def _token(public_id: str, secret: str, source: str) -> ApiToken:
     if len(secret) >= _SHORTEST:
         _known.add(secret)
     for name, half in (("public id", public_id), ("secret key", secret)):
@@ -183,7 +183,7 @@ def _token(public_id: str, secret: str, source: str) -> Token:
                 f"{source}: the {name} is invalid ({len(half)} characters; expected {_SHORTEST} to 200 letters, "
                 "digits and . _ ~ + / = -): copy it again, without quotes"
             )
-    return Token(public_id=public_id, secret=secret, source=source)
+    return ApiToken(public_id=public_id, secret=secret, source=source)
 
 
 def _read_api(text: str) -> str:

@@ -20,21 +20,21 @@ _SHOWN = 5
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-def find_slot(account: tournament.Account, text: str, *, named_by: str = "") -> tournament.Slot:
+def find_slot(account: tournament.Account, text: str, *, origin: str = "") -> tournament.Slot:
     """Return the account's slot with this name or id; of two with one name, the Classic tournament's.
 
     Args:
         account: Whose slots.
         text: A name, in upper or lower case, or an id.
-        named_by: What it comes from if it was not typed, for the message.
+        origin: What it comes from if it was not typed, for the message.
 
     Raises:
         errors.UsageError: There is none; names that are near are named.
     """
     found = match_slot(account, text)
     if found is None:
-        source = f" ({named_by})" if named_by else ""
-        raise errors.UsageError(f"{escape(text)}{source}: {no_slot(account, text)}")
+        source = f" ({origin})" if origin else ""
+        raise errors.UsageError(f"{escape(text)}{source}: {explain_missing_slot(account, text)}")
     return found
 
 
@@ -48,11 +48,11 @@ def match_slot(account: tournament.Account, text: str) -> tournament.Slot | None
     return next((slot for slot in chosen if slot.tournament == tournament.CLASSIC), chosen[0] if chosen else None)
 
 
-def no_slot(account: tournament.Account, text: str) -> str:
+def explain_missing_slot(account: tournament.Account, text: str) -> str:
     """Say that no slot is called so, and what may have been meant."""
     if not account.slots:
         return f"the account {account.username} has no slot yet; make one with `python -m builder create-model NAME`"
-    near = nearest(text, (slot.name for slot in account.slots))
+    near = find_nearest(text, (slot.name for slot in account.slots))
     return f"no slot of {account.username} has this name or id; {_meant(near)}`python -m builder models` lists them"
 
 
@@ -60,13 +60,13 @@ def _meant(near: Sequence[str]) -> str:
     return f"did you mean {' or '.join(near)}? " if near else ""
 
 
-def nearest(text: str, names: Iterable[str]) -> list[str]:
+def find_nearest(text: str, names: Iterable[str]) -> list[str]:
     """Return the names that are spelled like a text, the nearest first."""
     known = {name.lower(): name for name in names}
     return [known[one] for one in difflib.get_close_matches(text.lower(), known, n=_NEAR)]
 
 
-def name_fault(name: str) -> str | None:
+def find_name_problem(name: str) -> str | None:
     """Return what is wrong with a new slot's name, or None; the server has the last word."""
     if _NAME.fullmatch(name):
         return None
@@ -75,21 +75,21 @@ def name_fault(name: str) -> str | None:
     return f"is invalid; expected 1 to {LONGEST_NAME} lower-case letters, digits and _"
 
 
-def find(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
+def find_slot_or_pickle(api: tournament.Tournament, text: str) -> tournament.Slot | tournament.UploadedPickle:
     """Return the slot, else the pickle, that a text names.
 
     Raises:
         errors.UsageError: It names neither.
     """
-    account = api.account()
+    account = api.get_account()
     slot = match_slot(account, text)
     if slot is not None:
         return slot
-    found = match_pickle(api, api.uploads(), text)
+    found = match_pickle(api, api.list_uploads(), text)
     if found is None:
         raise errors.UsageError(
             f"{escape(text)}: no pickle of the account has this id, file name or label, and "
-            f"{no_slot(account, text)}; `python -m builder pickles` lists the pickles"
+            f"{explain_missing_slot(account, text)}; `python -m builder pickles` lists the pickles"
         )
     return found
 
@@ -100,11 +100,11 @@ def find_pickle(api: tournament.Tournament, text: str) -> tournament.UploadedPic
     Raises:
         errors.UsageError: It names none, or several.
     """
-    uploads = api.uploads()
+    uploads = api.list_uploads()
     found = match_pickle(api, uploads, text)
     if found is None:
         names = [name for one in uploads for name in (one.label, one.filename, _own_name(one.filename)) if name]
-        near = _meant([escape(name) for name in nearest(text, names)])
+        near = _meant([escape(name) for name in find_nearest(text, names)])
         raise errors.UsageError(
             f"{escape(text)}: no pickle of the account has this id, file name or label; {near}"
             "`python -m builder pickles` lists them"
@@ -143,10 +143,10 @@ def match_pickle(
             )
         if matches:
             return matches[0]
-    return api.pickle(text) if is_id(text) else None
+    return api.get_pickle(text) if is_id(text) else None
 
 
-def running(account: tournament.Account, pickle: tournament.UploadedPickle) -> list[tournament.Slot]:
+def find_slots_running(account: tournament.Account, pickle: tournament.UploadedPickle) -> list[tournament.Slot]:
     """Return every slot that a pickle is assigned to: a run of it may submit for each of them.
 
     A slot that the pickle names and the account does not list is among them, by its id and with a stake that is not
@@ -210,27 +210,27 @@ def check_no_webhook(slot: tournament.Slot, *, fix: str) -> None:
         )
 
 
-def check_new(api: tournament.Tournament, account: tournament.Account, name: str) -> None:
+def check_new_slot(api: tournament.Tournament, account: tournament.Account, name: str) -> None:
     """Make sure that a slot of this name can be made, as far as the API tells.
 
     Raises:
         errors.UsageError: The name is invalid, or is taken.
         errors.RefusedError: The account may have no more slots.
     """
-    fault = name_fault(name)
+    fault = find_name_problem(name)
     if fault:
         raise errors.UsageError(f"{name[:40]!r}: {fault}")
-    if account.most_slots is not None and account.taken >= account.most_slots:
+    if account.max_slots is not None and account.used_slots >= account.max_slots:
         raise errors.RefusedError(
-            f"{name}: {escape(account.username)} has {account.taken} slots, and {account.most_slots} is "
+            f"{name}: {escape(account.username)} has {account.used_slots} slots, and {account.max_slots} is "
             "all it may have; archive one at the tournament's site, or use one that is empty: `python -m builder "
             "models`"
         )
-    if not api.name_available(name):
+    if not api.is_name_available(name):
         raise errors.UsageError(f"{name}: the name is taken; choose another")
 
 
-def create(api: tournament.Tournament, name: str) -> tournament.Slot:
+def create_slot(api: tournament.Tournament, name: str) -> tournament.Slot:
     """Make a slot; where the answer is lost, look whether it is there.
 
     Raises:
@@ -238,14 +238,14 @@ def create(api: tournament.Tournament, name: str) -> tournament.Slot:
     """
     try:
         return api.create_slot(name)
-    except errors.UnansweredError as error:
+    except errors.UnavailableError as error:
         if not error.sent:
             raise
         # Another tournament's slot may have this name, too.
         wanted = (name, tournament.CLASSIC)
-        found = next((slot for slot in api.account().slots if (slot.name, slot.tournament) == wanted), None)
+        found = next((slot for slot in api.get_account().slots if (slot.name, slot.tournament) == wanted), None)
         if found is None:
-            raise errors.UnansweredError(
+            raise errors.UnavailableError(
                 error.what,
                 remedy=f"no slot {name} is listed: look again (`python -m builder models`), before it is made again",
                 sent=True,

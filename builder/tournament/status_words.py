@@ -16,7 +16,7 @@ _IN_PROGRESS = frozenset({"queued", "pending", "running", "validating"})
 _WORD = re.compile(r"[^_\-\s]+")
 
 
-def verdict(status: str) -> bool | None:
+def judge_status(status: str) -> bool | None:
     """Return True for a good status, False for a bad one, None for one that is in progress, unknown or empty."""
     word = _last_word(status)
     return True if word in _GOOD else False if word in _BAD else None
@@ -33,7 +33,7 @@ def is_unknown(status: str) -> bool:
     return bool(word) and word not in _GOOD | _BAD | _IN_PROGRESS
 
 
-def is_their_fault(status: str) -> bool:
+def is_server_error(status: str) -> bool:
     """Return whether a bad status blames the tournament (``error``) and not the model (``failed``)."""
     return _last_word(status) == _THEIRS
 

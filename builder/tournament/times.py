@@ -9,7 +9,7 @@ from builder import tournament
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
-def relative(text: str, now: dt.datetime) -> str:
+def format_relative(text: str, now: dt.datetime) -> str:
     """Return a time relative to another: ``3 hours ago``, ``in 2 days``; as it came where it is no time."""
     at = tournament.read_time(text)
     if at is None:
@@ -23,27 +23,27 @@ def relative(text: str, now: dt.datetime) -> str:
     return "in less than a minute" if seconds > 0 else "just now"
 
 
-def exact(text: str) -> str:
+def format_utc(text: str) -> str:
     """Return a time in UTC: ``2026-03-10 12:00 UTC``; as it came where it is no time."""
     at = tournament.read_time(text)
     return at.strftime("%Y-%m-%d %H:%M UTC") if at else text
 
 
-def both(text: str, now: dt.datetime) -> str:
+def format_time(text: str, now: dt.datetime) -> str:
     """Return a time in UTC and relative; nothing for none."""
     if tournament.read_time(text) is None:
         return text
-    return f"{exact(text)} ({relative(text, now)})"
+    return f"{format_utc(text)} ({format_relative(text, now)})"
 
 
-def round_line(current: tournament.Round | None, now: dt.datetime) -> str:
+def describe_round(current: tournament.Round | None, now: dt.datetime) -> str:
     """Say whether a round is open, and until or from when, by the API's own times."""
     if current is None:
         return "no round is open, and the API names none to come"
     if current.is_open(now):
-        return f"round {current.number} is open until {both(current.close_time, now)}"
+        return f"round {current.number} is open until {format_time(current.close_time, now)}"
     opens = tournament.read_time(current.open_time)
     if opens is not None and opens > now:
-        closes = exact(current.close_time)
-        return f"no round is open; round {current.number} opens {both(current.open_time, now)}, until {closes}"
-    return f"no round is open; round {current.number} closed {both(current.close_time, now)}"
+        closes = format_utc(current.close_time)
+        return f"no round is open; round {current.number} opens {format_time(current.open_time, now)}, until {closes}"
+    return f"no round is open; round {current.number} closed {format_time(current.close_time, now)}"

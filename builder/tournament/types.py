@@ -101,7 +101,7 @@ class DataVersion:
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
-class Status:
+class RunStep:
     """One step of a run."""
 
     status: Text
@@ -110,7 +110,7 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)
-class Trigger:
+class Run:
     """One run of a pickle: for a round, or over the validation data.
 
     Attributes:
@@ -124,7 +124,7 @@ class Trigger:
     round_id: Text
     submission_id: Text
     inserted_at: Text
-    statuses: Items[Status]
+    statuses: Items[RunStep]
 
     def __post_init__(self) -> None:
         if not self.status and self.statuses:
@@ -163,7 +163,7 @@ class UploadedPickle:
     trigger: Text = Field(validation_alias="triggerStatus")
     diagnostics: Text = Field(validation_alias="diagnosticsStatus")
     diagnostics_description: Text = Field(validation_alias="diagnosticsStatusDescription")
-    triggers: Items[Trigger]
+    triggers: Items[Run]
     inserted_at: Text
     updated_at: Text
 
@@ -174,10 +174,10 @@ class UploadedPickle:
             object.__setattr__(self, "triggers", tuple(named if run is last else run for run in self.triggers))
 
     @property
-    def runs(self) -> list[Trigger]:
+    def runs(self) -> list[Run]:
         """Its runs, the newest first."""
 
-        def age(run: Trigger) -> tuple[float, str]:
+        def age(run: Run) -> tuple[float, str]:
             at = read_time(run.inserted_at)
             return (at.timestamp() if at else 0.0, run.inserted_at)
 
@@ -231,19 +231,19 @@ class Account:
 
     id: Text
     username: Text
-    most_slots: Annotated[int, Strict()] | None = Field(validation_alias="maxModelSlots")
+    max_slots: Annotated[int, Strict()] | None = Field(validation_alias="maxModelSlots")
     slots: Items[Slot] = Field(validation_alias="models")
 
     @property
-    def taken(self) -> int:
+    def used_slots(self) -> int:
         """How many of its slots count: an archived one takes none."""
         return sum(not slot.archived for slot in self.slots)
 
     @property
-    def slots_line(self) -> str:
+    def slots_summary(self) -> str:
         """How many slots are taken, of how many where that is known."""
-        of = "" if self.most_slots is None else f" of {self.most_slots}"
-        return f"{self.taken}{of} slots taken"
+        of = "" if self.max_slots is None else f" of {self.max_slots}"
+        return f"{self.used_slots}{of} slots taken"
 
 
 @dataclass(frozen=True, kw_only=True, config=_ANSWER)

@@ -2,8 +2,8 @@
 
 | module | what it does |
 | --- | --- |
-| ``refusals`` | what is never uploaded, told without a network |
-| ``checks`` | all that is read before anything is changed, and what speaks against it |
+| ``local_checks`` | what is never uploaded, told without a network |
+| ``remote_checks`` | all that is read before anything is changed, and what speaks against it |
 | ``plan`` | what would be done, and what a person must know before saying yes |
 | ``slot_log`` | what was done to a slot, recorded before each step; one upload at a time |
 | ``storage`` | the bytes, to and from presigned addresses |

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, tournament
 from builder.net import retry
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament.slots import match_slot
 from builder.upload import slot_log
 
@@ -37,7 +37,7 @@ class _WrongError(errors.ApiError):
     """The slot, or the answer, is not what was ordered."""
 
 
-class NotGivenBackError(errors.ApiError):
+class RestoreError(errors.ApiError):
     """The slot could not be given back what it ran: what was written down of that is the way back."""
 
 
@@ -59,12 +59,12 @@ def assign_and_read_back(api: Tournament, slot: Slot, pickle: str | None, progre
         errors.NetworkError: The same, for want of an answer.
         KeyboardInterrupt: Ctrl-C or SIGTERM came; the slot has what it had.
     """
-    with changed(api, slot, pickle, progress, slot_log.of(slot, api.now)) as now:
+    with assign_or_restore(api, slot, pickle, progress, slot_log.open_log(slot, api.now)) as now:
         return now
 
 
 @contextlib.contextmanager
-def changed(
+def assign_or_restore(
     api: Tournament,
     slot: Slot,
     pickle: str | None,
@@ -76,24 +76,26 @@ def changed(
     Takes, yields and raises what :func:`assign_and_read_back` does; whatever is raised within gives the slot back what
     it had.
     """
-    log.write(slot_log.ASSIGNING, slot=slot.name, slot_id=slot.id, before=identity(slot), pickle=pickle)
+    log.write(slot_log.ASSIGNING, slot=slot.name, slot_id=slot.id, before=get_pickle_id(slot), pickle=pickle)
     try:
         _check_answer(_order(api, slot.id, pickle), slot, pickle)
         yield _read_back(api, slot, pickle)
     except errors.BuilderError as error:
-        with interrupts.held_back():
-            late = isinstance(error, errors.UnansweredError) and error.sent
-            give_back(api, slot, progress, log, because=str(error), late=late)
-        raise with_message(error, f"{error}\n{slot.name} runs what it ran before: {shown(slot)}") from error
+        with interrupts.defer():
+            late = isinstance(error, errors.UnavailableError) and error.sent
+            restore_pickle(api, slot, progress, log, because=str(error), late=late)
+        raise replace_message(
+            error, f"{error}\n{slot.name} runs what it ran before: {describe_pickle(slot)}"
+        ) from error
     except BaseException as error:  # Ctrl-C above all
-        with interrupts.held_back():
-            give_back(api, slot, progress, log, because="it was interrupted", late=True)
-        error.add_note(f"{slot.name} runs what it ran before: {shown(slot)}")
+        with interrupts.defer():
+            restore_pickle(api, slot, progress, log, because="it was interrupted", late=True)
+        error.add_note(f"{slot.name} runs what it ran before: {describe_pickle(slot)}")
         raise
 
 
 @contextlib.contextmanager
-def reporting(api: Tournament, slots: Iterable[str]) -> Iterator[None]:
+def report_slots_on_interrupt(api: Tournament, slots: Iterable[str]) -> Iterator[None]:
     """Have an interrupt end with what each slot runs now: read from the API, else as it was last seen.
 
     Args:
@@ -102,24 +104,24 @@ def reporting(api: Tournament, slots: Iterable[str]) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, NotGivenBackError) as stopped:
-        with interrupts.held_back():
+    except (KeyboardInterrupt, RestoreError) as stopped:
+        with interrupts.defer():
             for line in _what_runs(api, slots):
                 stopped.add_note(line)
         raise
 
 
 def _what_runs(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
-    account, doubt = api.seen, ""
+    account, doubt = api.last_account, ""
     try:
-        with api.client.hurried(_HURRY_SECONDS):
-            account = api.account()
+        with api.client.shorten_timeouts(_HURRY_SECONDS):
+            account = api.get_account()
     except errors.BuilderError as error:
         doubt = str(error).splitlines()[0].partition(";")[0]
     for one in slots:
         slot = match_slot(account, one) if account else None
-        name = one_line(slot.name if slot else one)
-        runs = one_line(shown(slot)) if slot else ""
+        name = sanitize(slot.name if slot else one)
+        runs = sanitize(describe_pickle(slot)) if slot else ""
         if not doubt:
             yield f"{name} runs {runs}  (read back from the slot)" if slot else f"{name}: there is no such slot"
             continue
@@ -127,7 +129,7 @@ def _what_runs(api: Tournament, slots: Iterable[str]) -> Iterator[str]:
         yield f"{name} could not be read again ({doubt}); {last}: `python -m builder status {name}` shows it"
 
 
-def give_back(
+def restore_pickle(
     api: Tournament,
     slot: Slot,
     progress: Progress,
@@ -150,12 +152,12 @@ def give_back(
     Raises:
         NotGivenBackError: It could not be; the message says how to do it by hand.
     """
-    before = identity(slot)
+    before = get_pickle_id(slot)
     last: errors.NetworkError | None = None
     for attempt in range(_ORDER.attempts):
         try:
             # Once at least; where that gets no answer either, what the slot is seen to run has to do.
-            if (late and not attempt) or identity(find(api, slot)) != before:
+            if (late and not attempt) or get_pickle_id(read_slot(api, slot)) != before:
                 progress.note(f"giving {slot.name} back what it ran before: wait for that")
                 _order(api, slot.id, before)
                 _read_back(api, slot, before)
@@ -167,29 +169,29 @@ def give_back(
                 log.write(slot_log.GIVEN_BACK, slot=slot.name, slot_id=slot.id, pickle=before)
             return
     by_hand = f"assign {slot.name} {before}" if before else f"disable {slot.name}"
-    raise NotGivenBackError(
-        f"{because}\nand {slot.name} could NOT be given back what it ran before ({shown(slot)}): {last}\n"
+    raise RestoreError(
+        f"{because}\nand {slot.name} could NOT be given back what it ran before ({describe_pickle(slot)}): {last}\n"
         f"look at it at once: `python -m builder {by_hand}` does it by hand, `status {slot.name}` shows it"
     ) from last
 
 
-def identity(slot: Slot) -> str | None:
+def get_pickle_id(slot: Slot) -> str | None:
     """Return the id of the pickle that a slot runs, or None."""
     return slot.pickle.id if slot.pickle else None
 
 
-def shown(slot: Slot) -> str:
+def describe_pickle(slot: Slot) -> str:
     """Return what a slot runs, for messages."""
     return f"{slot.pickle.filename} ({slot.pickle.id})" if slot.pickle else "no pickle"
 
 
-def find(api: Tournament, slot: Slot) -> Slot:
+def read_slot(api: Tournament, slot: Slot) -> Slot:
     """Return a slot as it is now.
 
     Raises:
         errors.ApiError: It is gone.
     """
-    found = next((one for one in api.account().slots if one.id == slot.id), None)
+    found = next((one for one in api.get_account().slots if one.id == slot.id), None)
     if found is None:
         raise errors.ApiError(
             f"the slot {slot.name} ({slot.id}) is no longer among the account's; `python -m builder models` lists them"
@@ -197,7 +199,7 @@ def find(api: Tournament, slot: Slot) -> Slot:
     return found
 
 
-def with_message(error: errors.BuilderError, text: str) -> errors.BuilderError:
+def replace_message(error: errors.BuilderError, text: str) -> errors.BuilderError:
     """Return an error that exits as this one does, with another text."""
     if isinstance(error, errors.TokenError):
         return errors.TokenError(text)
@@ -208,25 +210,27 @@ def with_message(error: errors.BuilderError, text: str) -> errors.BuilderError:
 
 def _order(api: Tournament, slot: str, pickle: str | None) -> str:
     try:
-        return retry.retry(lambda: api.assign(slot, pickle), _ORDER, before=lambda *_: None)
-    except errors.UnansweredError as error:
+        return retry.retry(lambda: api.assign(slot, pickle), _ORDER, on_retry=lambda *_: None)
+    except errors.UnavailableError as error:
         # What became of it is seen in the slot, and said by who looks there.
-        raise errors.UnansweredError(f"{error.what} ({error.attempt} times)", sent=error.sent) from error
+        raise errors.UnavailableError(f"{error.what} ({error.attempt} times)", sent=error.sent) from error
 
 
 def _check_answer(answer: str, slot: Slot, pickle: str | None) -> None:
     """Refuse an answer that names something else, or a failure; words that nobody knows are left to the slot."""
     named = {found.lower() for found in _ID.findall(answer)}
     ours = {one.lower() for one in (slot.id, pickle) if one}
-    if (named and not named <= ours) or tournament.verdict(answer) is False:
+    if (named and not named <= ours) or tournament.judge_status(answer) is False:
         raise _WrongError(f"{slot.name}: asked to run {pickle or 'no pickle'}, the API answers {answer[:100]!r}")
 
 
 def _read_back(api: Tournament, slot: Slot, pickle: str | None) -> Slot:
     for pause in _PAUSES:
         time.sleep(pause)
-        now = find(api, slot)
-        if identity(now) == pickle and (now.pickle is None or not now.pickle.slots or slot.id in now.pickle.slots):
+        now = read_slot(api, slot)
+        if get_pickle_id(now) == pickle and (now.pickle is None or not now.pickle.slots or slot.id in now.pickle.slots):
             return now
     lists = f", which lists {', '.join(now.pickle.slots) or 'no slot'} as its slots" if now.pickle else ""
-    raise _WrongError(f"{slot.name}: was to run {pickle or 'no pickle'} and, read back, it runs {shown(now)}{lists}")
+    raise _WrongError(
+        f"{slot.name}: was to run {pickle or 'no pickle'} and, read back, it runs {describe_pickle(now)}{lists}"
+    )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Likeness:
+class Similarity:
     """How much two models' predictions are alike; None where one says the same of every row, or there are no two rows.
 
     Attributes:
@@ -54,7 +54,7 @@ def predict(
     live: Path,
     *,
     benchmarks: Path | None,
-    limits: config.Limits,
+    limits: config.LimitsConfig,
     on: engine.Engine,
     run: str,
 ) -> dict[str, float]:
@@ -101,18 +101,18 @@ def read_csv(content: bytes) -> dict[str, float]:
     return found
 
 
-def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Likeness:
+def compare(new: Mapping[str, float], old: Mapping[str, float]) -> Similarity:
     """Correlate two models' predictions of the rows that both predicted."""
     common = sorted(new.keys() & old.keys())
     first, second = (_to_one([predictions[row] for row in common]) for predictions in (new, old))
-    return Likeness(
+    return Similarity(
         rows=len(common), pearson=_correlation(first, second), spearman=_correlation(_ranks(first), _ranks(second))
     )
 
 
 def _cause(outcome: validate.ContainerResult) -> str:
     entry = outcome.entry or {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
-    said = diagnose.last_message(str(entry["log"]))
+    said = diagnose.find_last_message(str(entry["log"]))
     return f"exit {entry['code']}{f', {said}' if said else ''}"
 
 

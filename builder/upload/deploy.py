@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builder import errors, interrupts
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import slots
-from builder.tournament import status as standing
-from builder.upload import assign, checks, receipt, register, runs, slot_log, waiting, webhook
+from builder.tournament import status as slot_status
+from builder.upload import assign, receipt, register, remote_checks, runs, slot_log, waiting, webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Slot, Tournament, Trigger, UploadedPickle
+    from builder.tournament import LogLine, Run, Slot, Tournament, UploadedPickle
     from builder.upload.plan import UploadPlan
     from builder.upload.register import UploadTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class UploadResult:
     """How it ended: a receipt, or why the tournament found the pickle bad.
 
     Attributes:
@@ -36,10 +36,10 @@ class Done:
     pickle: UploadedPickle
     slot: Slot
     receipt: dict[str, Any] | None
-    failure: waiting.Failure | None
-    run: Trigger | None
+    failure: waiting.ExplainedFailure | None
+    run: Run | None
     log: tuple[str, ...] = ()
-    left: bool = False
+    changed_elsewhere: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,10 @@ class _Placed:
 
     def is_left(self, now: Slot) -> bool:
         """Tell whether the slot runs what somebody else gave it since: that is not for this upload to undo."""
-        return self.before is not None and assign.identity(now) not in {self.pickle.id, assign.identity(self.before)}
+        return self.before is not None and assign.get_pickle_id(now) not in {
+            self.pickle.id,
+            assign.get_pickle_id(self.before),
+        }
 
 
 def deploy(
@@ -65,17 +68,17 @@ def deploy(
     api: Tournament,
     progress: Progress,
     *,
-    spare: BinaryIO,
-    patience: waiting.PollPolicy,
-) -> Done:
+    reserve: BinaryIO,
+    policy: waiting.PollPolicy,
+) -> UploadResult:
     """Do all of it; a pickle that the tournament finds bad is how it may end too.
 
     Args:
         plan: What was agreed to.
         api: The tournament.
         progress: Told each step.
-        spare: What :func:`builder.upload.slot_log.reserved` yields.
-        patience: How patient the validation and the run are waited for.
+        reserve: What :func:`builder.upload.slot_log.reserved` yields.
+        policy: How patient the validation and the run are waited for.
 
     Raises:
         errors.NetworkError: Something did not answer, or answered wrongly; running again goes on. Where the slot's
@@ -89,20 +92,20 @@ def deploy(
         plan=plan,
         slot=slot,
         api=api,
-        log=slot_log.of(slot, api.now, sha256=plan.wish.made.manifest.pickle.sha256, spare=spare),
+        log=slot_log.open_log(slot, api.now, sha256=plan.request.artifact.manifest.pickle.sha256, reserve=reserve),
         progress=progress,
-        patience=patience,
+        policy=policy,
     )
     _write_plan(task)
     try:
-        with webhook.taken(api, slot, progress, task.log):
+        with webhook.remove_or_restore(api, slot, progress, task.log):
             placed = _assign(task, _register_and_validate(task))
     except _FailedError as failed:
-        found = waiting.explain(api, failed.pickle, plan.wish.made.folder)
-        return Done(pickle=failed.pickle, slot=slot, receipt=None, failure=found, run=None)
-    if plan.wish.trigger:
+        found = waiting.explain_failure(api, failed.pickle, plan.request.artifact.folder)
+        return UploadResult(pickle=failed.pickle, slot=slot, receipt=None, failure=found, run=None)
+    if plan.request.trigger:
         return _run(task, placed)
-    return Done(pickle=placed.pickle, slot=placed.slot, receipt=placed.receipt, failure=None, run=None)
+    return UploadResult(pickle=placed.pickle, slot=placed.slot, receipt=placed.receipt, failure=None, run=None)
 
 
 class _FailedError(errors.ApiError):
@@ -116,9 +119,11 @@ class _FailedError(errors.ApiError):
 def _register_and_validate(task: UploadTask) -> UploadedPickle:
     """Have one record of it, and wait for its validation."""
     identity = register.register(task)
-    pickle = waiting.validated(task.api, identity, task.progress, task.patience, record=_recorder(task, identity))
+    pickle = waiting.wait_for_validation(
+        task.api, identity, task.progress, task.policy, record=_recorder(task, identity)
+    )
     register.check(task, pickle)
-    is_good = standing.judge_validation(pickle)
+    is_good = slot_status.judge_validation(pickle)
     task.log.write_once(slot_log.VALIDATED if is_good else slot_log.FAILED, pickle=pickle.id, status=pickle.validation)
     if not is_good:
         raise _FailedError(pickle)
@@ -130,14 +135,14 @@ def _recorder(task: UploadTask, identity: str) -> Callable[[str, str], None]:
 
     def record(what: str, status: str) -> None:
         with contextlib.suppress(errors.ArtifactError):  # it must not end what goes on
-            shown = one_line(status)
+            shown = sanitize(status)
             task.log.write(slot_log.UNKNOWN_STATUS, pickle=identity, of=what, status=shown)
 
     return record
 
 
 def _write_plan(task: UploadTask) -> None:
-    plan, manifest = task.plan, task.plan.wish.made.manifest
+    plan, manifest = task.plan, task.plan.request.artifact.manifest
     task.log.write_once(
         slot_log.PLANNED,
         name=manifest.name,
@@ -146,7 +151,7 @@ def _write_plan(task: UploadTask) -> None:
         image=manifest.image.identity,
         ref=plan.ref,
         image_id=plan.image.id,
-        data_version=plan.wish.data_version,
+        data_version=plan.request.data_version,
         data_version_id=plan.data_version.id,
         slot=task.slot.name,
         slot_id=task.slot.id,
@@ -155,38 +160,38 @@ def _write_plan(task: UploadTask) -> None:
 
 
 def _make_slot(plan: UploadPlan, api: Tournament, progress: Progress) -> Slot:
-    slot_log.folder()  # without which the slot could not be given the pickle: no slot is made for that
+    slot_log.ensure_folder()  # without which the slot could not be given the pickle: no slot is made for that
     progress.step(f"making the slot {plan.name}")
-    return slots.create(api, plan.name)
+    return slots.create_slot(api, plan.name)
 
 
 def _assign(task: UploadTask, pickle: UploadedPickle) -> _Placed:
     """Assign, read back and write it down; what fails from there on gives the slot back what it had."""
-    planned, slot = task.slot, assign.find(task.api, task.slot)
-    if assign.identity(slot) == pickle.id:
+    planned, slot = task.slot, assign.read_slot(task.api, task.slot)
+    if assign.get_pickle_id(slot) == pickle.id:
         written = _write_receipt(task, slot.pickle or pickle)
-        change = slot_log.last_change(task.log.entries, pickle.id)
-        before = _find_previous(task, slot, change.text("before")) if change else None
+        change = slot_log.find_last_change(task.log.entries, pickle.id)
+        before = _find_previous(task, slot, change.get_text("before")) if change else None
         return _Placed(slot=slot, before=before, pickle=pickle, receipt=written)
-    if assign.identity(slot) != assign.identity(planned):
+    if assign.get_pickle_id(slot) != assign.get_pickle_id(planned):
         raise errors.RefusedError(
-            f"{slot.name}: runs {assign.shown(slot)} now, and ran {assign.shown(planned)} when this was agreed to: "
+            f"{slot.name}: runs {assign.describe_pickle(slot)} now, and ran {assign.describe_pickle(planned)} when this was agreed to: "
             "somebody else changed it; run it again to see what would be replaced"
         )
     task.progress.step(f"assigning it to {slot.name}")
     try:
-        with assign.changed(task.api, slot, pickle.id, task.progress, task.log) as now:
-            task.log.write(slot_log.ASSIGNED, before=assign.identity(slot), pickle=pickle.id)
+        with assign.assign_or_restore(task.api, slot, pickle.id, task.progress, task.log) as now:
+            task.log.write(slot_log.ASSIGNED, before=assign.get_pickle_id(slot), pickle=pickle.id)
             written = _write_receipt(task, now.pickle or pickle)
     except BaseException:
-        receipt.remove(task.plan.wish.made.folder, slot.id, pickle.id)
+        receipt.remove(task.plan.request.artifact.folder, slot.id, pickle.id)
         raise
     return _Placed(slot=now, before=slot, pickle=pickle, receipt=written)
 
 
 def _find_previous(task: UploadTask, slot: Slot, previous: str) -> Slot | None:
     """Return the slot as it was; None where what it ran is no longer there."""
-    found = task.api.pickle(previous) if previous else None
+    found = task.api.get_pickle(previous) if previous else None
     return replace(slot, pickle=found) if found or not previous else None
 
 
@@ -201,11 +206,11 @@ def _write_receipt(task: UploadTask, pickle: UploadedPickle) -> dict[str, Any]:
         data_version_id=pickle.data_version_id,
     )
     written = receipt.derive(task.log.entries, task.sha256)
-    receipt.write(task.plan.wish.made.folder, written)
+    receipt.write(task.plan.request.artifact.folder, written)
     return written
 
 
-def _run(task: UploadTask, placed: _Placed) -> Done:
+def _run(task: UploadTask, placed: _Placed) -> UploadResult:
     """Have it run, and watch; a run that fails, or that the tournament refuses, gives the slot back what it had."""
     pickle, runs_it = placed.pickle, f"{placed.slot.name} runs {placed.pickle.filename}, read back from the slot"
     task.progress.note(runs_it)
@@ -213,51 +218,53 @@ def _run(task: UploadTask, placed: _Placed) -> Done:
         identity = _find_ordered_run(task, pickle) or _order_run(task, placed.slot, pickle)
         written = _write_receipt(task, placed.slot.pickle or pickle)
         record = _recorder(task, pickle.id)
-        found = waiting.run(task.api, pickle.id, identity, task.progress, task.patience, record=record)
+        found = waiting.wait_for_run(task.api, pickle.id, identity, task.progress, task.policy, record=record)
         log = tuple(line.message for line in _read_log(task, identity))
-    except errors.UnansweredError as error:
-        raise errors.UnansweredError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
+    except errors.UnavailableError as error:
+        raise errors.UnavailableError(f"{error}\n{runs_it}: that is not undone", sent=error.sent) from error
     except errors.RefusedError as error:
         raise errors.RefusedError(f"{error}\n{runs_it}: that is not undone") from error
     except errors.BuilderError as error:
         now = _take_back(task, placed, str(error))
-        raise assign.with_message(error, f"{error}\n{_what_runs(now, placed)}") from error
+        raise assign.replace_message(error, f"{error}\n{_what_runs(now, placed)}") from error
     except BaseException as error:  # Ctrl-C above all
         error.add_note(f"{runs_it}: that is not undone; run the same command again to watch its run")
         raise
-    if standing.judge_run(found) is False:
+    if slot_status.judge_run(found) is False:
         with contextlib.suppress(errors.ArtifactError):  # then the same command would tell of this run once more
             task.log.write(slot_log.RUN_FAILED, pickle=pickle.id, trigger=identity)
-        failure = waiting.explain_run(task.api, pickle, found, task.plan.wish.made.folder)
+        failure = waiting.explain_run_failure(task.api, pickle, found, task.plan.request.artifact.folder)
         now = _take_back(task, placed, str(failure.cause))
-        return Done(pickle=pickle, slot=now, receipt=None, failure=failure, run=found, left=placed.is_left(now))
-    return Done(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
+        return UploadResult(
+            pickle=pickle, slot=now, receipt=None, failure=failure, run=found, changed_elsewhere=placed.is_left(now)
+        )
+    return UploadResult(pickle=pickle, slot=placed.slot, receipt=written, failure=None, run=found, log=log)
 
 
 def _take_back(task: UploadTask, placed: _Placed, because: str) -> Slot:
     """Have the slot as it was before this upload; return it as it is now. A run may take an hour: look first."""
     if placed.before is None:
         return placed.slot
-    with interrupts.held_back():
+    with interrupts.defer():
         with contextlib.suppress(errors.NetworkError):  # then what gives it back looks, and says what is wrong
-            now = assign.find(task.api, placed.slot)
+            now = assign.read_slot(task.api, placed.slot)
             if placed.is_left(now):
-                receipt.remove(task.plan.wish.made.folder, placed.slot.id, placed.pickle.id)
+                receipt.remove(task.plan.request.artifact.folder, placed.slot.id, placed.pickle.id)
                 return now
-        assign.give_back(task.api, placed.before, task.progress, task.log, because=because)
-        receipt.remove(task.plan.wish.made.folder, placed.slot.id, placed.pickle.id)
-        address = slot_log.webhook_before(task.log.entries, placed.pickle.id)
+        assign.restore_pickle(task.api, placed.before, task.progress, task.log, because=because)
+        receipt.remove(task.plan.request.artifact.folder, placed.slot.id, placed.pickle.id)
+        address = slot_log.find_removed_webhook(task.log.entries, placed.pickle.id)
         if address:
-            webhook.put_back(task.api, placed.slot, address, task.progress, task.log)
+            webhook.restore_webhook(task.api, placed.slot, address, task.progress, task.log)
     return placed.before
 
 
 def _what_runs(now: Slot, placed: _Placed) -> str:
     if placed.is_left(now):
-        return f"{now.name} runs {assign.shown(now)}, which somebody else gave it meanwhile: it is left so"
-    if assign.identity(now) == placed.pickle.id:
+        return f"{now.name} runs {assign.describe_pickle(now)}, which somebody else gave it meanwhile: it is left so"
+    if assign.get_pickle_id(now) == placed.pickle.id:
         return f"{now.name} runs it all the same: what it ran before is not known here; `rollback {now.name}` asks"
-    return f"{now.name} runs what it ran before: {assign.shown(now)}"
+    return f"{now.name} runs what it ran before: {assign.describe_pickle(now)}"
 
 
 def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
@@ -265,13 +272,13 @@ def _find_ordered_run(task: UploadTask, pickle: UploadedPickle) -> str | None:
 
     One whose answer never came is looked for; it is asked for anew only where there is none.
     """
-    since = slot_log.since_change(task.log.entries, pickle.id)
-    last = slot_log.last(since, slot_log.TRIGGERING, slot_log.TRIGGERED, slot_log.RUN_FAILED)
+    since = slot_log.find_since_change(task.log.entries, pickle.id)
+    last = slot_log.find_last(since, slot_log.TRIGGERING, slot_log.TRIGGERED, slot_log.RUN_FAILED)
     if last is None or last.step == slot_log.RUN_FAILED:
         return None
     if last.step == slot_log.TRIGGERED:
-        return last.text("trigger")
-    run = runs.find(task.api, pickle.id, set(last.text("known").split()))
+        return last.get_text("trigger")
+    run = runs.find_new_run(task.api, pickle.id, set(last.get_text("known").split()))
     if run:
         task.log.write(slot_log.TRIGGERED, pickle=pickle.id, trigger=run.id)
     return run.id if run else None
@@ -281,15 +288,15 @@ def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
     """Have it run once.
 
     Raises:
-        errors.UnansweredError: Whether it runs is not known.
+        errors.UnavailableError: Whether it runs is not known.
     """
-    checks.check_agreed(task.api, task.plan, slot, pickle)
-    pickle = task.api.pickle(pickle.id) or pickle
+    remote_checks.check_consent(task.api, task.plan, slot, pickle)
+    pickle = task.api.get_pickle(pickle.id) or pickle
     task.log.write(slot_log.TRIGGERING, pickle=pickle.id, known=" ".join(sorted(run.id for run in pickle.triggers)))
     task.progress.step("having the tournament run it")
-    run = runs.order(task.api, pickle, slot.id)
+    run = runs.start_run(task.api, pickle, slot.id)
     if run is None:
-        raise errors.UnansweredError(
+        raise errors.UnavailableError(
             f"the run that was begun is not listed yet: `python -m builder status {slot.name}` shows its runs",
             sent=True,
         )
@@ -300,6 +307,6 @@ def _order_run(task: UploadTask, slot: Slot, pickle: UploadedPickle) -> str:
 def _read_log(task: UploadTask, run: str) -> Sequence[LogLine]:
     """Return a run's log; one that cannot be had changes nothing."""
     try:
-        return task.api.trigger_logs(run)
+        return task.api.get_run_log(run)
     except errors.NetworkError:
         return ()

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, locks, paths, tournament
-from builder.build import untrusted
+from builder.build import untrusted_files
 from builder.upload import slot_log
 from builder.upload.slot_log import LogEntry
 
@@ -51,7 +51,7 @@ _SAME_TIME = dt.timedelta(seconds=3)
 """The API's clock is known to a second, by each command from an answer of its own."""
 
 
-def move(root: Path, slots: Iterable[Slot]) -> None:
+def migrate(root: Path, slots: Iterable[Slot]) -> None:
     """Move the journals and receipts below ``dist`` into the logs of these slots; what is of others stays.
 
     Raises:
@@ -85,11 +85,11 @@ def _move(folder: Path, key: str, slots: Sequence[Slot], used: Sequence[Path]) -
     slot = _find_slot(entries, kept, slots)
     if slot is None:
         return
-    path = slot_log.path_of(slot.id)
+    path = slot_log.get_log_path(slot.id)
     lines = _convert(entries, kept) if entries else _from_receipt(kept)
-    merged = _merge(slot_log.read(path, most=sys.maxsize), lines)  # it is written again: all of it
+    merged = _merge(slot_log.read(path, max_bytes=sys.maxsize), lines)  # it is written again: all of it
     try:
-        paths.write_atomically(path, b"".join(entry.line() + b"\n" for entry in merged), mode=0o600)
+        paths.write_atomically(path, b"".join(entry.to_line() + b"\n" for entry in merged), mode=0o600)
     except OSError as error:
         raise errors.ArtifactError(
             f"{path}: cannot be written ({error.strerror}), and {journal} belongs into it; free some space or fix the "
@@ -105,7 +105,9 @@ def _find_slot(entries: Sequence[LogEntry], kept: dict[str, Any], slots: Sequenc
     """Return the slot that files are about; by its name if that was to be created, and no id was known."""
     found = {}
     for key in ("slot_id", "slot"):
-        found[key] = {entry.text(key) for entry in entries if entry.text(key)} | ({kept[key]} if key in kept else set())
+        found[key] = {entry.get_text(key) for entry in entries if entry.get_text(key)} | (
+            {kept[key]} if key in kept else set()
+        )
     if found["slot_id"]:
         return next((one for one in slots if one.id in found["slot_id"]), None)
     return next((one for one in slots if one.name in found["slot"]), None)
@@ -113,8 +115,8 @@ def _find_slot(entries: Sequence[LogEntry], kept: dict[str, Any], slots: Sequenc
 
 def _read_receipt(path: Path) -> dict[str, Any]:
     try:
-        untrusted.check_folder(path.parent)  # behind a link it is not this folder's
-        data = json.loads(untrusted.read_bytes(path, most=_MOST_RECEIPT))
+        untrusted_files.check_folder(path.parent)  # behind a link it is not this folder's
+        data = json.loads(untrusted_files.read_bytes(path, max_bytes=_MOST_RECEIPT))
     except (OSError, ValueError, RecursionError, errors.ArtifactError):
         return {}
     if not isinstance(data, dict) or data.get("format") != 1 or not isinstance(data.get("times"), dict):
@@ -124,13 +126,13 @@ def _read_receipt(path: Path) -> dict[str, Any]:
 
 def _convert(entries: Sequence[LogEntry], kept: dict[str, Any]) -> list[LogEntry]:
     """Return a journal's lines as a slot's log has them: each names its pickle, and is as full as the receipt is."""
-    sha256 = next((entry.text("sha256") for entry in entries if entry.text("sha256")), "")
+    sha256 = next((entry.get_text("sha256") for entry in entries if entry.get_text("sha256")), "")
     lines = []
     for entry in entries:
         facts = _plain(entry.facts)
         if entry.step == slot_log.PLANNED:
-            facts = {"slot": entry.text("slot"), "slot_id": entry.text("slot_id")}
-            facts |= {"image_id": entry.text("image"), "data_version_id": entry.text("data_version")}
+            facts = {"slot": entry.get_text("slot"), "slot_id": entry.get_text("slot_id")}
+            facts |= {"image_id": entry.get_text("image"), "data_version_id": entry.get_text("data_version")}
         if entry.step in {slot_log.PLANNED, slot_log.READ_BACK} and _agree(facts, kept):
             facts = _facts_of(entry.step, kept)
         lines.append(LogEntry(at=entry.at, step=entry.step, facts={**facts, "sha256": sha256}))
@@ -190,4 +192,4 @@ def _is_same(one: LogEntry, other: LogEntry) -> bool:
     keys = ("before", "pickle") if one.step == slot_log.ASSIGNING else ()
     then, now = tournament.read_time(one.at), tournament.read_time(other.at)
     is_close = then is not None and now is not None and abs(now - then) < _SAME_TIME
-    return is_close and all(one.text(key) == other.text(key) for key in keys)
+    return is_close and all(one.get_text(key) == other.get_text(key) for key in keys)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import tournament
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import status, times
 
 if TYPE_CHECKING:
-    from builder.build import artifact
+    from builder.build.artifact import Artifact
     from builder.tournament import DataVersion, DockerImage, Round, Slot, UploadedPickle
 
 
@@ -30,7 +30,7 @@ class UploadRequest:
         compare: Compare with what the slot runs now.
     """
 
-    made: artifact.Artifact
+    artifact: Artifact
     slot: str
     data_version: str
     create: bool = False
@@ -59,7 +59,7 @@ class UploadPlan:
         also: Other slots that run this pickle: equal bytes share one record, and a run may submit for each of them.
     """
 
-    wish: UploadRequest
+    request: UploadRequest
     account: str
     slot: Slot | None
     name: str
@@ -71,13 +71,13 @@ class UploadPlan:
     round: Round | None
     now: dt.datetime
     notes: tuple[str, ...]
-    likeness: str = ""
-    also: tuple[Slot, ...] = ()
+    similarity: str = ""
+    other_slots: tuple[Slot, ...] = ()
 
     @property
     def filename(self) -> str:
         """The name that the pickle is sent under: it carries the hash."""
-        recorded = self.wish.made.manifest
+        recorded = self.request.artifact.manifest
         return f"{recorded.name}-{recorded.pickle.sha256[:12]}.pkl"
 
     @property
@@ -88,7 +88,7 @@ class UploadPlan:
     @property
     def orders_run(self) -> bool:
         """Tell whether the tournament is to run it at once: registering does that, and so does a trigger."""
-        return self.existing is None or self.wish.trigger
+        return self.existing is None or self.request.trigger
 
     @property
     def runs_now(self) -> bool:
@@ -98,7 +98,7 @@ class UploadPlan:
     @property
     def staked(self) -> tuple[Slot, ...]:
         """Every slot with a stake that this touches: its own, and those that a run may submit for too."""
-        touched = (*((self.slot,) if self.slot else ()), *(self.also if self.orders_run else ()))
+        touched = (*((self.slot,) if self.slot else ()), *(self.other_slots if self.orders_run else ()))
         return tuple(slot for slot in touched if slot.stake)
 
     def exceeds(self, agreed: UploadPlan) -> bool:
@@ -119,43 +119,45 @@ class UploadPlan:
     @property
     def clears_webhook(self) -> bool:
         """Tell whether the slot's webhook is taken away."""
-        return bool(self.wish.clear_webhook and self.slot and self.slot.webhook)
+        return bool(self.request.clear_webhook and self.slot and self.slot.webhook)
 
     @property
     def changes_nothing(self) -> bool:
         """Tell whether there is nothing to agree to."""
-        return self.is_done and not self.wish.trigger and not self.clears_webhook
+        return self.is_done and not self.request.trigger and not self.clears_webhook
 
     def lines(self) -> list[str]:
         """Return all of it for a person."""
-        made = self.wish.made
+        artifact = self.request.artifact
         slot = self.slot
-        before = named(slot.pickle) if slot and slot.pickle else "no pickle"
+        before = describe_pickle(slot.pickle) if slot and slot.pickle else "no pickle"
         taken, most = self.slots
         kind = "existing model" if slot else f"NEW model, number {taken + 1}" + (f" of {most}" if most else "")
         lines = [
-            f"deploy   {made.pickle} ({made.manifest.pickle.size:,} bytes, sha256 {made.manifest.pickle.sha256})",
-            f"to       {one_line(self.name)} ({kind}), account {one_line(self.account)}",
-            f"image    {one_line(self.image.name)}, {self.ref}, {made.manifest.image.identity[:19]}...",
-            f"data     {self.wish.data_version}",
+            f"deploy   {artifact.pickle} ({artifact.manifest.pickle.size:,} bytes, sha256 {artifact.manifest.pickle.sha256})",
+            f"to       {sanitize(self.name)} ({kind}), account {sanitize(self.account)}",
+            f"image    {sanitize(self.image.name)}, {self.ref}, {artifact.manifest.image.identity[:19]}...",
+            f"data     {self.request.data_version}",
             f"runs now {before}",
         ]
-        if self.likeness:
-            lines.append(f"alike    {self.likeness}")
+        if self.similarity:
+            lines.append(f"alike    {self.similarity}")
         lines += [f"{'does' if index == 0 else '':9}{text}" for index, text in enumerate(self._steps())]
         lines += [f"{'follows' if index == 0 else '':9}{text}" for index, text in enumerate(self._consequences())]
         return [*lines, *(f"note     {note}" for note in self.notes)]
 
     def _steps(self) -> list[str]:
-        steps = [] if self.slot else [f"makes the slot {one_line(self.name)}, which can be archived, not deleted"]
+        steps = [] if self.slot else [f"makes the slot {sanitize(self.name)}, which can be archived, not deleted"]
         if self.clears_webhook:
             steps.append("takes the slot's webhook away; another machine is no longer called in each round")
         if self.existing is None:
             steps.append(f"sends it as {self.filename}, registers it, waits for the tournament's validation")
-        elif tournament.verdict(self.existing.validation) is not None:
-            steps.append(f"uses the upload that is there: {named(self.existing)}, {one_line(self.existing.validation)}")
+        elif tournament.judge_status(self.existing.validation) is not None:
+            steps.append(
+                f"uses the upload that is there: {describe_pickle(self.existing)}, {sanitize(self.existing.validation)}"
+            )
         else:
-            steps.append(f"goes on with the upload that is there: {named(self.existing)}")
+            steps.append(f"goes on with the upload that is there: {describe_pickle(self.existing)}")
         if self.is_known_bad:
             return [*steps, "does not assign it, as it failed there; `--again` (make: AGAIN=1) sends it once more"]
         if self.is_done:
@@ -164,44 +166,44 @@ class UploadPlan:
             steps.append(
                 "assigns it, and reads that back from the slot; on any failure the slot gets back what it runs now"
             )
-        return [*steps, "has the tournament run it, once"] if self.wish.trigger else steps
+        return [*steps, "has the tournament run it, once"] if self.request.trigger else steps
 
     def _consequences(self) -> list[str]:
         if self.is_known_bad:
             return [
-                f"the slot goes on to run {named(self.slot.pickle) if self.slot and self.slot.pickle else 'no pickle'}"
+                f"the slot goes on to run {describe_pickle(self.slot.pickle) if self.slot and self.slot.pickle else 'no pickle'}"
             ]
-        follows = [self._run_line(), *(self._also_line(slot) for slot in self.also)]
+        follows = [self._run_line(), *(self._also_line(slot) for slot in self.other_slots)]
         if not self.is_done:
             follows.append("each round from now on is submitted by this pickle, at the tournament")
         if not (self.slot and self.slot.pickle):
             follows.append("the slot takes no submissions over the API any more, until the pickle is disabled")
         follows.append("Numerai can unpickle and read the model")
         if not self.is_done:
-            follows.append(f"back: `python -m builder rollback {one_line(self.name)}`")
+            follows.append(f"back: `python -m builder rollback {sanitize(self.name)}`")
         return follows
 
     def _run_line(self) -> str:
-        stake = f", with the slot's stake of {one_line(self.slot.stake)}" if self.slot and self.slot.stake else ""
+        stake = f", with the slot's stake of {sanitize(self.slot.stake)}" if self.slot and self.slot.stake else ""
         later = stake and f"; later rounds{stake}"
         if not self.orders_run:
             trigger = "; `--trigger` (make: TRIGGER=1) runs it for this round" if self.is_round_open else ""
-            return f"no new run is ordered; {times.round_line(self.round, self.now)}{later}{trigger}"
+            return f"no new run is ordered; {times.describe_round(self.round, self.now)}{later}{trigger}"
         if self.is_round_open and self.round is not None:
             final = ": a staked submission, which no rollback takes back" if stake else ""
-            until = times.both(self.round.close_time, self.now)
+            until = times.format_time(self.round.close_time, self.now)
             return f"it is run for round {self.round.number}, which is open until {until}{stake}{final}"
-        return f"it is run to be validated; {times.round_line(self.round, self.now)}{later}"
+        return f"it is run to be validated; {times.describe_round(self.round, self.now)}{later}"
 
     def _also_line(self, slot: Slot) -> str:
-        stake = f", which has a stake of {one_line(slot.stake)}" if slot.stake else ""
+        stake = f", which has a stake of {sanitize(slot.stake)}" if slot.stake else ""
         submits = "the run may submit for that too" if self.orders_run else "nothing changes there"
         final = ", and no rollback takes a staked submission back" if stake and self.orders_run else ""
-        return f"this pickle runs in {one_line(slot.name)} as well{stake}: {submits}{final}"
+        return f"this pickle runs in {sanitize(slot.name)} as well{stake}: {submits}{final}"
 
     def data(self) -> dict[str, Any]:
         """Return all of it for a program."""
-        made = self.wish.made.manifest
+        artifact = self.request.artifact.manifest
         return {
             "account": self.account,
             "slot": {
@@ -211,12 +213,12 @@ class UploadPlan:
                 "stake": self.slot.stake if self.slot else "",
                 "runs": self.slot.pickle.id if self.slot and self.slot.pickle else None,
             },
-            "pickle": {"sha256": made.pickle.sha256, "size": made.pickle.size, "filename": self.filename},
-            "image": {"id": self.image.id, "ref": self.ref, "digest": made.image.identity},
-            "data_version": {"id": self.data_version.id, "name": self.wish.data_version},
+            "pickle": {"sha256": artifact.pickle.sha256, "size": artifact.pickle.size, "filename": self.filename},
+            "image": {"id": self.image.id, "ref": self.ref, "digest": artifact.image.identity},
+            "data_version": {"id": self.data_version.id, "name": self.request.data_version},
             "existing": self.existing.id if self.existing else None,
             "clears_webhook": self.clears_webhook,
-            "triggers": self.wish.trigger,
+            "triggers": self.request.trigger,
             "done": self.is_done,
             "round": {
                 "number": self.round.number,
@@ -227,13 +229,13 @@ class UploadPlan:
             if self.round
             else None,
             "runs_now": self.runs_now,
-            "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.also],
+            "also": [{"name": slot.name, "id": slot.id, "stake": slot.stake} for slot in self.other_slots],
             "follows": self._consequences(),
-            "likeness": self.likeness,
+            "likeness": self.similarity,
             "notes": list(self.notes),
         }
 
 
-def named(pickle: UploadedPickle) -> str:
+def describe_pickle(pickle: UploadedPickle) -> str:
     """Return what a pickle is called, for messages."""
-    return f"{one_line(pickle.filename)} ({pickle.id})"
+    return f"{sanitize(pickle.filename)} ({pickle.id})"

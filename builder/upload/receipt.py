@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.build import artifact, untrusted
+from builder.build import artifact, untrusted_files
 from builder.upload import slot_log
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ def derive(entries: Sequence[LogEntry], sha256: str) -> dict[str, Any]:
     ``previous`` is the id of what the slot ran before, or None; ``known`` says whether the log has that at all.
     ``trigger`` is the run that was ordered since, or None. ``times`` is when each step was done last.
     """
-    uploads = slot_log.about_pickle(entries, sha256)
-    planned, read_back = (slot_log.last(uploads, step) for step in (slot_log.PLANNED, slot_log.READ_BACK))
+    uploads = slot_log.filter_by_pickle(entries, sha256)
+    planned, read_back = (slot_log.find_last(uploads, step) for step in (slot_log.PLANNED, slot_log.READ_BACK))
     facts = dict(planned.facts) if planned else {}
     if read_back:  # says what runs, not what was planned
         facts |= {key: value for key, value in read_back.facts.items() if value}
     pickle = str(facts.get("pickle", ""))
-    change = slot_log.last_change(entries, pickle)
-    run = slot_log.last(slot_log.since_change(entries, pickle), slot_log.TRIGGERED)
+    change = slot_log.find_last_change(entries, pickle)
+    run = slot_log.find_last(slot_log.find_since_change(entries, pickle), slot_log.TRIGGERED)
     return {
         "format": FORMAT,
         **facts,
-        "previous": (change.text("before") or None) if change else None,
+        "previous": (change.get_text("before") or None) if change else None,
         "known": change is not None,
-        "trigger": run.text("trigger") if run else None,
+        "trigger": run.get_text("trigger") if run else None,
         "times": {entry.step: entry.at for entry in uploads if entry.step not in slot_log.ABOUT_WEBHOOK},
     }
 
@@ -66,6 +66,6 @@ def remove(folder: Path, slot_id: str, pickle: str) -> None:
 
 def _read(folder: Path) -> bytes:
     try:
-        return untrusted.read_bytes(folder / NAME, most=_MOST_BYTES)
+        return untrusted_files.read_bytes(folder / NAME, max_bytes=_MOST_BYTES)
     except (OSError, errors.ArtifactError):
         return b""

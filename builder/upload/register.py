@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, tournament
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import status
-from builder.upload import checks, plan, slot_log, storage
+from builder.upload import plan, remote_checks, slot_log, storage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -41,7 +41,7 @@ class UploadTask:
         plan: What was agreed to.
         slot: As it was planned, or as it was created since.
         log: The slot's log, for this pickle.
-        patience: How patient the validation and the run are waited for.
+        policy: How patient the validation and the run are waited for.
     """
 
     plan: UploadPlan
@@ -49,12 +49,12 @@ class UploadTask:
     api: Tournament
     log: SlotLog
     progress: Progress
-    patience: PollPolicy
+    policy: PollPolicy
 
     @property
     def sha256(self) -> str:
         """The pickle's hash."""
-        return self.plan.wish.made.manifest.pickle.sha256
+        return self.plan.request.artifact.manifest.pickle.sha256
 
 
 def register(task: UploadTask) -> str:
@@ -68,8 +68,8 @@ def register(task: UploadTask) -> str:
     if task.plan.existing is not None:
         task.log.write_once(slot_log.CREATED, pickle=task.plan.existing.id, filename=task.plan.existing.filename)
         return task.plan.existing.id
-    lock = slot_log.registration_lock(task.sha256)
-    with locks.hold(
+    lock = slot_log.get_registration_lock(task.sha256)
+    with locks.acquire(
         lock, lambda holder: task.progress.note(f"waiting for another upload of this pickle to register it ({holder})")
     ):
         return _recover(task) or _find_concurrent(task) or _create(task, _store(task))
@@ -82,14 +82,14 @@ def check(task: UploadTask, pickle: UploadedPickle) -> None:
         errors.ApiError: It is of another file, or for another image or data version.
     """
     planned = task.plan
-    stored = {one.text("filename") for one in task.log.uploads if one.step in {slot_log.PUT, slot_log.CREATED}}
+    stored = {one.get_text("filename") for one in task.log.uploads if one.step in {slot_log.PUT, slot_log.CREATED}}
     is_ours = task.sha256[:12] in pickle.filename or pickle.filename in stored
     if is_ours and _is_for(task, pickle):
         return
     said = f"{pickle.filename}, image {pickle.image_name or pickle.image_id}, data {pickle.data_version}"
     raise errors.ApiError(
-        f"{pickle.id}: is on record as {one_line(said)}; planned was {planned.filename}, image "
-        f"{planned.image.name}, data {planned.wish.data_version}: {task.slot.name} is not changed; run it again, which "
+        f"{pickle.id}: is on record as {sanitize(said)}; planned was {planned.filename}, image "
+        f"{planned.image.name}, data {planned.request.data_version}: {task.slot.name} is not changed; run it again, which "
         "registers what was planned"
     )
 
@@ -100,25 +100,29 @@ def _recover(task: UploadTask) -> str | None:
     if last is None:
         return None
     if last.step == slot_log.CREATE_SENT:
-        return _find(task, last.text("filename"), set(last.text("known").split()))
-    if task.plan.wish.again:
+        return _find(task, last.get_text("filename"), set(last.get_text("known").split()))
+    if task.plan.request.again:
         return None
-    found = task.api.pickle(last.text("pickle"))
+    found = task.api.get_pickle(last.get_text("pickle"))
     return found.id if found is not None and _is_for(task, found) else None
 
 
 def _find_concurrent(task: UploadTask) -> str | None:
     """Return the record that an upload of the same pickle to another slot made since this one was planned."""
     for path, entries in slot_log.read_all():
-        last = _last(task, slot_log.about_pickle(entries, task.sha256)) if path != task.log.path else None
+        last = _last(task, slot_log.filter_by_pickle(entries, task.sha256)) if path != task.log.path else None
         if last is None:
             continue
-        every = task.api.pickles() if last.step == slot_log.CREATE_SENT else (task.api.pickle(last.text("pickle")),)
+        every = (
+            task.api.list_pickles()
+            if last.step == slot_log.CREATE_SENT
+            else (task.api.get_pickle(last.get_text("pickle")),)
+        )
         for one in every:
-            if one is None or one.filename != last.text("filename") or not _is_for(task, one):
+            if one is None or one.filename != last.get_text("filename") or not _is_for(task, one):
                 continue
-            if not (task.plan.wish.again and status.judge_validation(one) is False):
-                task.progress.note(f"another upload of it made {plan.named(one)}, which is used")
+            if not (task.plan.request.again and status.judge_validation(one) is False):
+                task.progress.note(f"another upload of it made {plan.describe_pickle(one)}, which is used")
                 task.log.write(slot_log.CREATED, pickle=one.id, filename=one.filename)
                 return one.id
     return None
@@ -126,20 +130,20 @@ def _find_concurrent(task: UploadTask) -> str | None:
 
 def _last(task: UploadTask, entries: Sequence[LogEntry]) -> LogEntry | None:
     """Return the newest line on a registration, sent or done, for the same image and data version."""
-    return slot_log.last(_lines(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
+    return slot_log.find_last(_lines(task, entries), slot_log.CREATE_SENT, slot_log.CREATED)
 
 
 def _store(task: UploadTask) -> str:
     """Return the stored name of the bytes; they are sent unless that was done a little while ago."""
-    put = slot_log.last(_lines(task, task.log.uploads), slot_log.PUT)
+    put = slot_log.find_last(_lines(task, task.log.uploads), slot_log.PUT)
     if put and _age(task, put) < _KEPT_SECONDS and not _is_registered(task, put):
-        return put.text("filename")
-    recorded = task.plan.wish.made.manifest.pickle
+        return put.get_text("filename")
+    recorded = task.plan.request.artifact.manifest.pickle
     task.progress.step("reading the pickle")
-    md5 = storage.md5_of(task.plan.wish.made.pickle)
+    md5 = storage.compute_md5(task.plan.request.artifact.pickle)
     sent = storage.put(
         _authorise(task),
-        task.plan.wish.made.pickle,
+        task.plan.request.artifact.pickle,
         sha256=recorded.sha256,
         md5=md5,
         size=recorded.size,
@@ -152,9 +156,9 @@ def _store(task: UploadTask) -> str:
 
 
 def _authorise(task: UploadTask) -> FileAuth:
-    auth = task.api.upload_auth(task.plan.filename, task.slot.id)
+    auth = task.api.get_upload_auth(task.plan.filename, task.slot.id)
     if not auth.filename:
-        raise errors.ApiError(f"{task.api.client.where}: where to put the pickle: the answer has no filename")
+        raise errors.ApiError(f"{task.api.client.display_url}: where to put the pickle: the answer has no filename")
     task.log.write(slot_log.AUTHORISED, filename=auth.filename)
     return auth
 
@@ -164,14 +168,14 @@ def _create(task: UploadTask, filename: str) -> str:
     image, data_version = _ids(task)
     looked = 0
     # Sent anew, a failed record of the same stored name may be there.
-    known = {one.id for one in (task.api.pickles(task.slot.id) if task.plan.wish.again else ())}
+    known = {one.id for one in (task.api.list_pickles(task.slot.id) if task.plan.request.again else ())}
     for attempt in range(1, _SENDINGS + 1):
-        checks.check_agreed(task.api, task.plan, task.slot)
+        remote_checks.check_consent(task.api, task.plan, task.slot)
         task.log.write(slot_log.CREATE_SENT, filename=filename, known=" ".join(sorted(known)))
         task.progress.step("registering it")
         try:
             made = task.api.create_pickle(filename, task.slot.id, image=image, data_version=data_version, source=SOURCE)
-        except errors.UnansweredError as error:
+        except errors.UnavailableError as error:
             # One that may have arrived may be listed late: from then on it is looked for each time.
             looked += bool(error.sent or looked)
             found = _find(task, filename, known) if looked else None
@@ -188,10 +192,10 @@ def _create(task: UploadTask, filename: str) -> str:
     raise AssertionError  # the loop returns or raises
 
 
-def _not_registered(error: errors.UnansweredError, attempt: int, looked: int) -> errors.UnansweredError:
+def _not_registered(error: errors.UnavailableError, attempt: int, looked: int) -> errors.UnavailableError:
     """Say what is known of a registration that is not sent again."""
     known = f"it was looked for and is not there ({looked} times)" if looked else "nothing was registered"
-    return errors.UnansweredError(
+    return errors.UnavailableError(
         f"{error.what} ({attempt} times); {known}",
         remedy="run it again later, which goes on from here",
         sent=bool(looked),
@@ -204,7 +208,7 @@ def _find(task: UploadTask, filename: str, known: Collection[str]) -> str | None
     for pause in _LOOKS:
         time.sleep(pause)
         task.progress.step("looking whether it was registered")
-        for one in task.api.pickles(task.slot.id):
+        for one in task.api.list_pickles(task.slot.id):
             if filename and one.filename == filename and one.id not in known and _is_for(task, one):
                 task.log.write(slot_log.CREATED, pickle=one.id, filename=filename)
                 return one.id
@@ -224,7 +228,7 @@ def _lines(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
     found, ours = [], False
     for one in entries:
         if one.step == slot_log.PLANNED:
-            ours = (one.text("image_id"), one.text("data_version_id")) == _ids(task)
+            ours = (one.get_text("image_id"), one.get_text("data_version_id")) == _ids(task)
         elif ours:
             found.append(one)
     return found
@@ -232,8 +236,10 @@ def _lines(task: UploadTask, entries: Sequence[LogEntry]) -> list[LogEntry]:
 
 def _is_registered(task: UploadTask, put: LogEntry) -> bool:
     """Tell whether the log knows a record of this file: then it is no longer free to register."""
-    name = put.text("filename")
-    return not name or any(one.step == slot_log.CREATED and one.text("filename") == name for one in task.log.uploads)
+    name = put.get_text("filename")
+    return not name or any(
+        one.step == slot_log.CREATED and one.get_text("filename") == name for one in task.log.uploads
+    )
 
 
 def _age(task: UploadTask, put: LogEntry) -> float:

@@ -10,19 +10,19 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from builder.tournament import Tournament, Trigger, UploadedPickle
+    from builder.tournament import Run, Tournament, UploadedPickle
 
 _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each look for a run: a new one may be listed a little later."""
 
 
-def order(
+def start_run(
     api: Tournament,
     pickle: UploadedPickle,
     slot_id: str | None,
     *,
     validation: bool = False,
-) -> Trigger | None:
+) -> Run | None:
     """Have a pickle run now; return the new run, or None if it is not listed yet.
 
     Args:
@@ -32,36 +32,36 @@ def order(
         validation: Begin its validation again.
 
     Raises:
-        errors.UnansweredError: The answer was lost, and no new run is listed.
+        errors.UnavailableError: The answer was lost, and no new run is listed.
         errors.NetworkError: The API refused, or cannot be reached; no run was begun.
     """
     known = {run.id for run in pickle.triggers}
     try:
         answer = api.trigger(pickle.id, slot_id, validation=validation)
-    except errors.UnansweredError as error:
+    except errors.UnavailableError as error:
         if not error.sent:
             raise
-        run = find(api, pickle.id, known)
+        run = find_new_run(api, pickle.id, known)
         if run is None:
-            raise errors.UnansweredError(
+            raise errors.UnavailableError(
                 error.what,
                 remedy="could not confirm that the run started, and none is listed: look again (`python -m builder "
                 f"logs {pickle.id}` names the newest) before another is begun",
                 sent=True,
             ) from error
         return run
-    return _newest(answer, known) or _newest(api.pickle(pickle.id), known)
+    return _newest(answer, known) or _newest(api.get_pickle(pickle.id), known)
 
 
-def find(api: Tournament, identity: str, known: Collection[str]) -> Trigger | None:
+def find_new_run(api: Tournament, identity: str, known: Collection[str]) -> Run | None:
     """Return the newest run of a pickle that is not among the known ones; it is looked for several times."""
     for pause in _LOOKS:
         time.sleep(pause)
-        run = _newest(api.pickle(identity), known)
+        run = _newest(api.get_pickle(identity), known)
         if run is not None:
             return run
     return None
 
 
-def _newest(pickle: UploadedPickle | None, known: Collection[str]) -> Trigger | None:
+def _newest(pickle: UploadedPickle | None, known: Collection[str]) -> Run | None:
     return next((run for run in (pickle.runs if pickle else ()) if run.id not in known), None)

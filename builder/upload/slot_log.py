@@ -40,7 +40,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from builder import errors, locks, paths
-from builder.build import untrusted
+from builder.build import untrusted_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,12 +78,12 @@ class LogEntry:
     step: str
     facts: dict[str, Any]
 
-    def text(self, key: str) -> str:
+    def get_text(self, key: str) -> str:
         """Return a fact, or an empty text if it is missing or not one line of printable text."""
         value = self.facts.get(key)
         return value if isinstance(value, str) and value.isprintable() else ""
 
-    def line(self) -> bytes:
+    def to_line(self) -> bytes:
         """Return the entry as it is written."""
         return json.dumps({"format": FORMAT, "at": self.at, "step": self.step, **self.facts}).encode()
 
@@ -95,7 +95,7 @@ class SlotLog:
         path: Its file, made with the first line.
         clock: Tells the API's time, which is comparable between computers. None for a log that is only read.
         sha256: The pickle that is being uploaded; written into each line.
-        spare: What :func:`reserved` yields: given up when the disk is full.
+        reserve: What :func:`reserved` yields: given up when the disk is full.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class SlotLog:
         clock: Callable[[], dt.datetime] | None = None,
         *,
         sha256: str = "",
-        spare: BinaryIO | None = None,
+        reserve: BinaryIO | None = None,
     ) -> None:
-        self.path, self._clock, self._sha256, self._spare = path, clock or _local_time, sha256, spare
+        self.path, self._clock, self._sha256, self._spare = path, clock or _local_time, sha256, reserve
 
     @property
     def entries(self) -> Sequence[LogEntry]:
@@ -116,7 +116,7 @@ class SlotLog:
     @property
     def uploads(self) -> list[LogEntry]:
         """The lines about the pickle that is being uploaded."""
-        return about_pickle(self.entries, self._sha256)
+        return filter_by_pickle(self.entries, self._sha256)
 
     def write(self, step: str, **facts: str | int | None) -> None:
         """Append a line; it is on the disk when this returns.
@@ -126,14 +126,14 @@ class SlotLog:
         """
         entry = self._entry(step, facts)
         try:
-            self._append(entry.line())
+            self._append(entry.to_line())
         except OSError as error:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise _not_writable(self.path, error) from error
             if self._spare is not None:
                 self._spare.close()  # it was kept for this
             try:
-                self._append(entry.line())
+                self._append(entry.to_line())
             except OSError as again:
                 raise _not_writable(self.path, again) from again
 
@@ -143,7 +143,7 @@ class SlotLog:
         Raises:
             errors.ArtifactError: It cannot be written.
         """
-        newest = last(self.uploads, *_OUTCOMES[step])
+        newest = find_last(self.uploads, *_OUTCOMES[step])
         if newest is None or (newest.step, newest.facts) != (step, self._entry(step, facts).facts):
             self.write(step, **facts)
 
@@ -151,14 +151,14 @@ class SlotLog:
         tag = {"sha256": self._sha256} if self._sha256 else {}
         return LogEntry(at=self._clock().isoformat(timespec="milliseconds"), step=step, facts={**tag, **facts})
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, to_line: bytes) -> None:
         is_new = not self.path.exists()
         handle = os.open(self.path, _APPEND, 0o600)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise OSError(errno.EINVAL, "not a plain file")
             # A killed writer may have left half a line: this one starts on its own.
-            whole = b"\n" + line + b"\n"
+            whole = b"\n" + to_line + b"\n"
             if os.write(handle, whole) != len(whole):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(handle)
@@ -168,7 +168,7 @@ class SlotLog:
             _sync_folder(self.path.parent)
 
 
-def folder() -> Path:
+def ensure_folder() -> Path:
     """Return the folder of the logs, made on first use.
 
     Raises:
@@ -185,55 +185,55 @@ def folder() -> Path:
     return logs
 
 
-def path_of(slot_id: str) -> Path:
-    """Return the path of a slot's log; raises what :func:`folder` does."""
-    return folder() / f"{_plain(slot_id)}.jsonl"
+def get_log_path(slot_id: str) -> Path:
+    """Return the path of a slot's log; raises what :func:`ensure_folder` does."""
+    return ensure_folder() / f"{_plain(slot_id)}.jsonl"
 
 
-def of(
+def open_log(
     slot: Slot,
     clock: Callable[[], dt.datetime] | None = None,
     *,
     sha256: str = "",
-    spare: BinaryIO | None = None,
+    reserve: BinaryIO | None = None,
 ) -> SlotLog:
-    """Return a slot's log; see :class:`SlotLog`, and raises what :func:`folder` does."""
-    return SlotLog(path_of(slot.id), clock, sha256=sha256, spare=spare)
+    """Return a slot's log; see :class:`SlotLog`, and raises what :func:`ensure_folder` does."""
+    return SlotLog(get_log_path(slot.id), clock, sha256=sha256, reserve=reserve)
 
 
-def read(path: Path, *, most: int = _READ_BYTES) -> Sequence[LogEntry]:
+def read(path: Path, *, max_bytes: int = _READ_BYTES) -> Sequence[LogEntry]:
     """Return the lines in the last bytes of a log; half a line, as a killed writer leaves it, is skipped."""
     try:
-        with untrusted.open_file(path, most=sys.maxsize) as file:
+        with untrusted_files.open_file(path, max_bytes=sys.maxsize) as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(0, size - most))
-            lines = file.read(min(size, most)).splitlines()
+            file.seek(max(0, size - max_bytes))
+            lines = file.read(min(size, max_bytes)).splitlines()
     except (OSError, errors.ArtifactError):
         return ()
-    return tuple(entry for line in lines if (entry := _read_line(line)) is not None)
+    return tuple(entry for to_line in lines if (entry := _read_line(to_line)) is not None)
 
 
 def read_all() -> Iterator[tuple[Path, Sequence[LogEntry]]]:
     """Yield the logs of all slots on this machine."""
     try:
-        logs = sorted(folder().glob("*.jsonl"))
+        logs = sorted(ensure_folder().glob("*.jsonl"))
     except errors.ArtifactError:  # nothing can have been recorded there
         return
     for path in logs:
         yield path, read(path)
 
 
-def about_pickle(entries: Iterable[LogEntry], sha256: str) -> list[LogEntry]:
+def filter_by_pickle(entries: Iterable[LogEntry], sha256: str) -> list[LogEntry]:
     """Return the lines about the uploads of a pickle."""
-    return [entry for entry in entries if entry.text("sha256") == sha256]
+    return [entry for entry in entries if entry.get_text("sha256") == sha256]
 
 
-def last(entries: Sequence[LogEntry], *steps: str) -> LogEntry | None:
+def find_last(entries: Sequence[LogEntry], *steps: str) -> LogEntry | None:
     """Return the newest line of one of these steps."""
     return next((entry for entry in reversed(entries) if entry.step in steps), None)
 
 
-def last_change(entries: Iterable[LogEntry], pickle: str | None) -> LogEntry | None:
+def find_last_change(entries: Iterable[LogEntry], pickle: str | None) -> LogEntry | None:
     """Return the newest ``assigning`` line by which a slot came to run a pickle (None: no pickle) and kept it."""
     kept: list[LogEntry] = []
     for entry in entries:
@@ -241,40 +241,40 @@ def last_change(entries: Iterable[LogEntry], pickle: str | None) -> LogEntry | N
             kept.append(entry)
         elif entry.step == GIVEN_BACK and kept:
             kept.pop()
-    return next((entry for entry in reversed(kept) if entry.text("pickle") == (pickle or "")), None)
+    return next((entry for entry in reversed(kept) if entry.get_text("pickle") == (pickle or "")), None)
 
 
-def since_change(entries: Sequence[LogEntry], pickle: str) -> list[LogEntry]:
+def find_since_change(entries: Sequence[LogEntry], pickle: str) -> list[LogEntry]:
     """Return the lines about a pickle (its id) since the slot came to run it; all about it if no line says when."""
-    change = last_change(entries, pickle)
+    change = find_last_change(entries, pickle)
     later = entries if change is None else entries[entries.index(change) :]
-    return [entry for entry in later if entry.text("pickle") == pickle]
+    return [entry for entry in later if entry.get_text("pickle") == pickle]
 
 
-def pending_webhook(entries: Iterable[LogEntry]) -> str | None:
+def find_pending_webhook(entries: Iterable[LogEntry]) -> str | None:
     """Return the address of a webhook that was taken away by an upload that did not end."""
     address = None
     for entry in entries:
         if entry.step == WEBHOOK_TAKEN:
-            address = entry.text("address") or None
+            address = entry.get_text("address") or None
         elif entry.step in {WEBHOOK_BACK, WEBHOOK_GONE}:
             address = None
     return address
 
 
-def webhook_before(entries: Iterable[LogEntry], pickle: str | None) -> str | None:
+def find_removed_webhook(entries: Iterable[LogEntry], pickle: str | None) -> str | None:
     """Return the address of the webhook that was taken away so that a slot could run a pickle, its present one."""
     address = None
     for entry in entries:
         if entry.step == WEBHOOK_TAKEN:
-            address = entry.text("address") or None
-        elif entry.step == WEBHOOK_BACK or (entry.step == ASSIGNING and entry.text("pickle") != (pickle or "")):
+            address = entry.get_text("address") or None
+        elif entry.step == WEBHOOK_BACK or (entry.step == ASSIGNING and entry.get_text("pickle") != (pickle or "")):
             address = None
     return address
 
 
 @contextlib.contextmanager
-def reserved() -> Iterator[BinaryIO]:
+def reserve_space() -> Iterator[BinaryIO]:
     """Make sure, before anything is sent, that a log can be written to the end of an upload.
 
     The space is held by a file without a name: each process has its own, and it is gone when the process ends.
@@ -282,7 +282,7 @@ def reserved() -> Iterator[BinaryIO]:
     Raises:
         errors.ArtifactError: The disk is full, or the folder is not writable.
     """
-    logs = folder()
+    logs = ensure_folder()
     with contextlib.ExitStack() as undo:
         try:
             file = undo.enter_context(tempfile.TemporaryFile(dir=logs))
@@ -295,7 +295,7 @@ def reserved() -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def locked(slot_name: str) -> Iterator[None]:
+def lock_slot(slot_name: str) -> Iterator[None]:
     """Hold the lock of the uploads to a slot; one that is to be made has no id yet, so it goes by the name.
 
     Raises:
@@ -309,13 +309,13 @@ def locked(slot_name: str) -> Iterator[None]:
             "did is not lost"
         )
 
-    with locks.hold(folder() / f".upload-{_plain(slot_name)}.lock", refuse):
+    with locks.acquire(ensure_folder() / f".upload-{_plain(slot_name)}.lock", refuse):
         yield
 
 
-def registration_lock(sha256: str) -> Path:
+def get_registration_lock(sha256: str) -> Path:
     """Return the lock file that uploads of one pickle to several slots take turns by when they register it."""
-    return folder() / f".register-{sha256[:12]}.lock"
+    return ensure_folder() / f".register-{sha256[:12]}.lock"
 
 
 def _plain(name: str) -> str:
@@ -336,9 +336,9 @@ def _sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def _read_line(line: bytes) -> LogEntry | None:
+def _read_line(to_line: bytes) -> LogEntry | None:
     try:
-        data = json.loads(line)
+        data = json.loads(to_line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict) or data.get("format") != FORMAT:

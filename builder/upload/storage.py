@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _CLOCK_OFF = 60.0
 _DONE = frozenset({200, 201, 204})
-_MOVED = http.REDIRECTS - {303}  # which asks for another request than a PUT
+_MOVED = http.REDIRECT_STATUSES - {303}  # which asks for another request than a PUT
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?', re.IGNORECASE)
 _NOTHING = "nothing was registered"
@@ -52,7 +52,7 @@ class TransferPolicy(retry.RetryPolicy):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class StoredFile:
     """A file that the storage has; ``filename`` is the name to register, whatever was asked for at first."""
 
     filename: str
@@ -69,8 +69,8 @@ def put(
     progress: Progress,
     clock_ahead: float | None,
     renew: Callable[[], FileAuth],
-    patience: TransferPolicy | None = None,
-) -> Stored:
+    policy: TransferPolicy | None = None,
+) -> StoredFile:
     """Store a file.
 
     Args:
@@ -82,35 +82,35 @@ def put(
         progress: Told how far it is.
         clock_ahead: Seconds by which this computer's clock is ahead of the API's, where that is known.
         renew: Asks for another address once this one has expired.
-        patience: How often and how long.
+        policy: How often and how long.
 
     Raises:
         errors.ArtifactError: The file is not the one that was promised, or changed while it was sent.
         errors.NetworkError: It could not be stored; the message says why and what to do.
     """
-    patience = patience or TransferPolicy()
+    policy = policy or TransferPolicy()
     with _opened(path) as file, futures.ThreadPoolExecutor(max_workers=1) as hashing:
         content = _Content(
-            file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=patience.total
+            file, path, hashing, sha256=sha256, md5=md5, size=size, progress=progress, total=policy.total
         )
 
-        def send() -> Stored:
+        def send() -> StoredFile:
             progress.step(f"storing {path.name}")
-            return Stored(filename=auth.filename, etag=_send(auth.url, content, patience, clock_ahead))
+            return StoredFile(filename=auth.filename, etag=_send(auth.url, content, policy, clock_ahead))
 
-        def before(wait: float, error: errors.UnansweredError) -> None:
+        def before(wait: float, error: errors.UnavailableError) -> None:
             nonlocal auth
             if isinstance(error, _ExpiredError):
                 auth = renew()
             progress.step(f"storing {path.name} again in {wait:.0f} s")
 
         try:
-            return retry.retry(send, patience, before=before)
-        except errors.UnansweredError as error:
+            return retry.retry(send, policy, on_retry=before)
+        except errors.UnavailableError as error:
             raise errors.NetworkError(f"{error} (sent {error.attempt} times)") from error
 
 
-def md5_of(path: Path) -> str:
+def compute_md5(path: Path) -> str:
     """Return the MD5 of a file, which takes longer than to send it nearby: before an address is asked for.
 
     Raises:
@@ -123,7 +123,7 @@ def md5_of(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-class _ExpiredError(errors.UnansweredError):
+class _ExpiredError(errors.UnavailableError):
     """The address is no longer valid: another one has to be asked for."""
 
 
@@ -170,7 +170,7 @@ class _Content:
                 break
             yield chunk
             hashed.result()
-            self._progress.amount(done, self.size)
+            self._progress.report_bytes(done, self.size)
             chunk = following
         if following or done != self.size or sha256.hexdigest() != self._sha256:
             raise errors.ArtifactError(
@@ -181,7 +181,7 @@ class _Content:
         self.md5 = self._md5
         yield chunk
         self._done = done
-        self._progress.amount(done, self.size)
+        self._progress.report_bytes(done, self.size)
 
     def _read(self, at: int) -> bytes:
         try:
@@ -215,32 +215,32 @@ def _unreadable(path: Path, error: OSError) -> errors.ArtifactError:
 
 
 def _again(pickle: Path) -> str:
-    return commands.with_config("pickle", pickle.parent)
+    return commands.suggest("pickle", pickle.parent)
 
 
-def _send(url: str, content: _Content, patience: TransferPolicy, clock_ahead: float | None) -> str:
+def _send(url: str, content: _Content, policy: TransferPolicy, clock_ahead: float | None) -> str:
     """Send the file once, to where the storage wants it; returns its ETag."""
-    at = http.shown(url)
+    at = http.redact_url(url)
 
     def send(url: str) -> http.HttpResponse:
         nonlocal at
-        at = http.shown(url)
+        at = http.redact_url(url)
         if not address.is_safe(url):
             raise errors.NetworkError(f"{at}: is no https address, so nothing is sent there; look at the API's address")
         left = content.ends - time.monotonic()
         if left <= 0:
             raise content.late(at)
-        seconds = min(patience.silent, left)
-        with http.translated(at, remedy=_RUN_AGAIN, seconds=seconds):
-            return http.put(url, content.chunks(at), length=content.size, ends=content.ends, seconds=seconds)
+        seconds = min(policy.silent, left)
+        with http.translate_errors(at, remedy=_RUN_AGAIN, seconds=seconds):
+            return http.put(url, content.chunks(at), length=content.size, deadline=content.ends, seconds=seconds)
 
-    answer = http.follow(url, send, refuse=_refuse_elsewhere, fix=_RUN_AGAIN, statuses=_MOVED)
+    answer = http.follow_redirects(url, send, refuse=_refuse_elsewhere, fix=_RUN_AGAIN, statuses=_MOVED)
     return _judge(answer, content, at, clock_ahead)
 
 
 def _refuse_elsewhere(url: str, there: str) -> str:
     """Say why the body may not go there: elsewhere on the same host, and to no other."""
-    same = there != url and address.origin(there) == address.origin(url)
+    same = there != url and address.get_origin(there) == address.get_origin(url)
     return "" if same else "only the host that the API names is sent a model"
 
 
@@ -252,9 +252,11 @@ def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: f
     found = _CODE.search(text)
     code = found[1] if found else ""
     said = f"{at}: HTTP {status} {code}".rstrip()
-    if status in http.BUSY or code == "RequestTimeout":
-        raise errors.UnansweredError(
-            f"{said}, the storage failed or is busy; {_RUN_AGAIN}", sent=True, after=http.retry_after(answer.headers)
+    if status in http.BUSY_STATUSES or code == "RequestTimeout":
+        raise errors.UnavailableError(
+            f"{said}, the storage failed or is busy; {_RUN_AGAIN}",
+            sent=True,
+            after=http.read_retry_after(answer.headers),
         )
     if status in {400, 401, 403} and "signature" not in code.lower() and "expired" in text.lower():
         raise _ExpiredError(f"{said}, the address has expired{_clock_hint(clock_ahead)}; {_RUN_AGAIN}", sent=True)
@@ -268,7 +270,7 @@ def _judge(answer: http.HttpResponse, content: _Content, at: str, clock_ahead: f
 
 def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
     if not content.md5:
-        raise errors.UnansweredError(
+        raise errors.UnavailableError(
             f"{at}: HTTP {answer.status_code} before all of the file was sent; {_RUN_AGAIN}", sent=True
         )
     etag = answer.headers.get("etag", "")
@@ -282,7 +284,7 @@ def _check_etag(answer: http.HttpResponse, content: _Content, at: str) -> str:
         if content.mismatched:
             raise errors.NetworkError(f"{text} (sent twice)")
         content.mismatched = True
-        raise errors.UnansweredError(text, sent=True)
+        raise errors.UnavailableError(text, sent=True)
     return etag.strip().strip('"')
 
 

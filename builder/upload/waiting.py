@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from builder import errors, tournament
 from builder.build import artifact
 from builder.net import download
-from builder.text import one_line
-from builder.tournament import status as standing
+from builder.text import sanitize
+from builder.tournament import status as slot_status
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from builder.progress import Progress
-    from builder.tournament import LogLine, Tournament, Trigger, UploadedPickle
+    from builder.tournament import LogLine, Run, Tournament, UploadedPickle
 
 _PRINTED_LINES = 40
 _SHOWN_LINES = 12
@@ -48,7 +48,7 @@ class PollPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class ExplainedFailure:
     """Why a pickle failed at the tournament: its own words, what it printed, and what that means."""
 
     where: str
@@ -59,7 +59,7 @@ class Failure:
 
     def rows(self) -> list[tuple[str, str]]:
         """Return it for a person: what it says, the end of its log, the cause and the fix."""
-        rows = [("it says", one_line(text)) for text in self.descriptions]
+        rows = [("it says", sanitize(text)) for text in self.descriptions]
         rows += [("its log" if not place else "", line) for place, line in enumerate(self.log[-_SHOWN_LINES:])]
         return [*rows, ("cause", self.cause.text), ("fix", self.cause.fix)]
 
@@ -75,11 +75,11 @@ class Failure:
         }
 
 
-def validated(
+def wait_for_validation(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: PollPolicy,
+    policy: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
 ) -> UploadedPickle:
@@ -89,34 +89,34 @@ def validated(
         api: The tournament.
         identity: The pickle's id.
         progress: Shows each status as it comes.
-        patience: How often is asked, and for how long.
+        policy: How often is asked, and for how long.
         record: Given each unknown status as it comes, and what it is of.
 
     Raises:
-        errors.UnansweredError: It is not settled in time; it goes on, and running again goes on from there.
+        errors.UnavailableError: It is not settled in time; it goes on, and running again goes on from there.
         errors.NetworkError: It cannot be asked for.
     """
     return _watch(
         api,
         identity,
         progress,
-        patience,
+        policy,
         what="validation",
-        view=lambda pickle: _View(pickle.validation, pickle.runs[:1], standing.judge_validation(pickle)),
+        view=lambda pickle: _View(pickle.validation, pickle.runs[:1], slot_status.judge_validation(pickle)),
         record=record,
     )
 
 
-def run(
+def wait_for_run(
     api: Tournament,
     identity: str,
     trigger: str,
     progress: Progress,
-    patience: PollPolicy,
+    policy: PollPolicy,
     *,
     record: Callable[[str, str], None] = _ignore,
     resume: str = _AGAIN,
-) -> Trigger:
+) -> Run:
     """Wait until a run of a pickle is settled; one that is not listed, perhaps not yet, is not.
 
     Args:
@@ -124,30 +124,32 @@ def run(
         identity: The pickle's id.
         trigger: The run's id.
         progress: Shows each status as it comes.
-        patience: How often is asked, and for how long.
+        policy: How often is asked, and for how long.
         record: Given each unknown status as it comes, and what it is of.
         resume: How to go on to watch it, for the message of one that is not settled in time.
 
     Raises:
-        errors.UnansweredError: It is not settled in time.
+        errors.UnavailableError: It is not settled in time.
         errors.NetworkError: It cannot be asked for.
     """
 
-    def find(pickle: UploadedPickle) -> Trigger | None:
+    def find(pickle: UploadedPickle) -> Run | None:
         return next((one for one in pickle.triggers if one.id == trigger), None)
 
     def view(pickle: UploadedPickle) -> _View:
         found = find(pickle)
-        return _View(found.status, [found], standing.judge_run(found)) if found else _View("", [], None, listed=False)
+        return (
+            _View(found.status, [found], slot_status.judge_run(found)) if found else _View("", [], None, listed=False)
+        )
 
-    settled = _watch(api, identity, progress, patience, what="run", view=view, record=record, resume=resume)
+    settled = _watch(api, identity, progress, policy, what="run", view=view, record=record, resume=resume)
     found = find(settled)
     if found is None:
         raise AssertionError  # it is settled
     return found
 
 
-def explain(api: Tournament, pickle: UploadedPickle, folder: Path | None = None) -> Failure:
+def explain_failure(api: Tournament, pickle: UploadedPickle, folder: Path | None = None) -> ExplainedFailure:
     """Return why a pickle failed, with the log of the run that says so.
 
     Args:
@@ -155,46 +157,52 @@ def explain(api: Tournament, pickle: UploadedPickle, folder: Path | None = None)
         pickle: Which.
         folder: Its ``dist/NAME``; looked for below the current folder if none is named.
     """
-    fault = standing.find_fault(pickle)
+    fault = slot_status.find_failure(pickle)
     if fault is None:
-        fault = standing.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
+        fault = slot_status.PickleFailure(where="validation", status=pickle.validation, descriptions=(), trigger=None)
     return _explain(api, pickle, fault, folder)
 
 
-def explain_run(api: Tournament, pickle: UploadedPickle, trigger: Trigger, folder: Path | None = None) -> Failure:
-    """Return why a run failed, with its log; see :func:`explain`."""
+def explain_run_failure(
+    api: Tournament, pickle: UploadedPickle, trigger: Run, folder: Path | None = None
+) -> ExplainedFailure:
+    """Return why a run failed, with its log; see :func:`explain_failure`."""
     return _explain(
         api,
         pickle,
-        standing.PickleFailure(where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger),
+        slot_status.PickleFailure(
+            where="run", status=trigger.status, descriptions=trigger.descriptions, trigger=trigger
+        ),
         folder,
     )
 
 
-def _explain(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure, folder: Path | None) -> Failure:
-    status = one_line(fault.status)
+def _explain(
+    api: Tournament, pickle: UploadedPickle, fault: slot_status.PickleFailure, folder: Path | None
+) -> ExplainedFailure:
+    status = sanitize(fault.status)
     printed = [line.message for line in read_log(api, pickle, fault)]
     cause = diagnose.explain_remote(fault.status, fault.descriptions, printed)
     if not cause.fix:
         cause = replace(cause, fix=f"`python -m builder why {pickle.id}` runs it here, under the same limits")
-    log = tuple(diagnose.excerpt(printed, _PRINTED_LINES))
-    cause = cause.named(folder or find_folder(pickle))
-    return Failure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
+    log = tuple(diagnose.format_excerpt(printed, _PRINTED_LINES))
+    cause = cause.with_config(folder or find_folder(pickle))
+    return ExplainedFailure(where=fault.where, status=status, descriptions=fault.descriptions, log=log, cause=cause)
 
 
 def find_folder(pickle: UploadedPickle) -> Path | None:
     """Return the ``dist/NAME`` of the current folder that holds an uploaded pickle, by the hash in its name."""
-    digits = download.digits_of(pickle.filename)
-    made = artifact.recorded(Path.cwd()) if digits else ()
+    digits = download.find_hash_prefix(pickle.filename)
+    made = artifact.read_manifests(Path.cwd()) if digits else ()
     return next((path.parent for path, found in made if found.pickle.sha256.startswith(digits or "")), None)
 
 
-def read_log(api: Tournament, pickle: UploadedPickle, fault: standing.PickleFailure) -> tuple[LogLine, ...]:
+def read_log(api: Tournament, pickle: UploadedPickle, fault: slot_status.PickleFailure) -> tuple[LogLine, ...]:
     """Return what a failed run printed; a log that cannot be read must not hide the failure itself."""
     try:
         if fault.trigger is not None:
-            return api.trigger_logs(fault.trigger.id)
-        return api.diagnostics_logs(pickle.id) if fault.where != "run" else ()
+            return api.get_run_log(fault.trigger.id)
+        return api.get_diagnostics_log(pickle.id) if fault.where != "run" else ()
     except errors.NetworkError:
         return ()
 
@@ -204,28 +212,28 @@ class _View:
     """What is watched of a pickle: its status, the run that says more, and whether it is good (None: not settled)."""
 
     status: str
-    runs: Sequence[Trigger]
+    runs: Sequence[Run]
     good: bool | None
     listed: bool = True
 
     def text(self, what: str) -> str:
         """Return the status, with what the run said last."""
         status = f"{what}: {self.status or 'no word yet'}" if self.listed else f"{what}: not listed"
-        return "; ".join(one_line(text) for text in (status, *(self.runs[0].descriptions[-1:] if self.runs else ())))
+        return "; ".join(sanitize(text) for text in (status, *(self.runs[0].descriptions[-1:] if self.runs else ())))
 
 
 def _watch(
     api: Tournament,
     identity: str,
     progress: Progress,
-    patience: PollPolicy,
+    policy: PollPolicy,
     *,
     what: str,
     view: Callable[[UploadedPickle], _View],
     record: Callable[[str, str], None],
     resume: str = _AGAIN,
 ) -> UploadedPickle:
-    ends, wait, said, unknown = time.monotonic() + patience.total, patience.first, "", ""
+    ends, wait, said, unknown = time.monotonic() + policy.total, policy.first, "", ""
     with _noted(identity, resume):
         while True:
             pickle, trouble = _look(api, identity)
@@ -243,13 +251,13 @@ def _watch(
             progress.step(f"waiting for the tournament: {trouble or said}")
             left = ends - time.monotonic()
             if left <= 0:
-                raise errors.UnansweredError(
-                    f"{identity}: not settled after {patience.total:.0f} s ({trouble or said}); it goes on at the "
+                raise errors.UnavailableError(
+                    f"{identity}: not settled after {policy.total:.0f} s ({trouble or said}); it goes on at the "
                     f"tournament: {resume}; `python -m builder logs {identity}` shows more",
                     sent=True,
                 )
             time.sleep(min(wait, left))
-            wait = min(1.5 * wait, patience.longest)
+            wait = min(1.5 * wait, policy.longest)
 
 
 @contextlib.contextmanager
@@ -265,7 +273,7 @@ def _noted(identity: str, resume: str) -> Iterator[None]:
 def _look(api: Tournament, identity: str) -> tuple[UploadedPickle | None, str]:
     """Return the pickle as it is now; a network that fails for a while ends no waiting."""
     try:
-        pickle = api.pickle(identity)
-    except errors.UnansweredError as error:
+        pickle = api.get_pickle(identity)
+    except errors.UnavailableError as error:
         return None, str(error)
     return pickle, "" if pickle else f"{identity} is not listed"

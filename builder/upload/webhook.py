@@ -24,7 +24,7 @@ _POLICY = retry.RetryPolicy(attempts=4, first=0.5, longest=2.0)
 
 
 @contextlib.contextmanager
-def taken(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iterator[None]:
+def remove_or_restore(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iterator[None]:
     """Take the slot's webhook away for good, unless this fails: then it is put back.
 
     One that was taken away by an upload that did not end is put back too.
@@ -33,7 +33,7 @@ def taken(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iter
         errors.ArtifactError: Its address cannot be written down; nothing was changed.
         errors.NetworkError: It could not be taken away.
     """
-    address = slot.webhook or slot_log.pending_webhook(log.entries)
+    address = slot.webhook or slot_log.find_pending_webhook(log.entries)
     if not address:
         yield
         return
@@ -45,13 +45,13 @@ def taken(api: Tournament, slot: Slot, progress: Progress, log: SlotLog) -> Iter
             _set(api, slot, None)
         yield
     except BaseException:
-        with interrupts.held_back():
-            put_back(api, slot, address, progress, log)
+        with interrupts.defer():
+            restore_webhook(api, slot, address, progress, log)
         raise
     log.write(slot_log.WEBHOOK_GONE, slot=slot.name)
 
 
-def put_back(api: Tournament, slot: Slot, address: str, progress: Progress, log: SlotLog) -> None:
+def restore_webhook(api: Tournament, slot: Slot, address: str, progress: Progress, log: SlotLog) -> None:
     """Give the slot its webhook again; where that cannot be, a note says what to do by hand."""
     try:
         _set(api, slot, address)
@@ -71,7 +71,7 @@ def _set(api: Tournament, slot: Slot, address: str | None) -> None:
 
     def order() -> None:
         api.set_webhook(slot.id, address)
-        if (assign.find(api, slot).webhook or None) != address:
-            raise errors.UnansweredError(f"{slot.name}: its webhook is not, read back, what was ordered", sent=True)
+        if (assign.read_slot(api, slot).webhook or None) != address:
+            raise errors.UnavailableError(f"{slot.name}: its webhook is not, read back, what was ordered", sent=True)
 
-    retry.retry(order, _POLICY, before=lambda *_: None)
+    retry.retry(order, _POLICY, on_retry=lambda *_: None)

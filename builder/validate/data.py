@@ -39,7 +39,7 @@ class LiveFiles:
     rows: int
 
 
-def shaped(
+def make_shaped_data(
     *,
     features: Sequence[str],
     benchmarks: Sequence[str],

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder import commands, tournament
-from builder.text import blank, one_line
+from builder.text import replace_unprintable, sanitize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,9 +72,9 @@ class Cause:
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}" if self.fix else self.text
 
-    def named(self, config: Path | None) -> Cause:
+    def with_config(self, config: Path | None) -> Cause:
         """Return it with commands that name a config, or the ``dist/NAME`` of one; None: which one is not known."""
-        return replace(self, fix=commands.name_config(self.fix, config))
+        return replace(self, fix=commands.fill_in_config(self.fix, config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Where:
     seconds: float
     memory: int
     python: str
-    made_on: str | None
+    built_on: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,18 +308,18 @@ def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str])
     text = f"the tournament says: {message[0]}" if message else "the tournament gives no reason"
     if printed.last and not message:
         text += f", and the log ends without an error: {printed.last[0]}"
-    if tournament.is_their_fault(status):
+    if tournament.is_server_error(status):
         return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
     return Cause(text=text)
 
 
-def last_message(log: str) -> str:
+def find_last_message(log: str) -> str:
     """Return the last error that a log names, else its last line; nothing for an empty one."""
     read = _read(log.splitlines())
     return "".join((read.reasons or read.last)[-1:])
 
 
-def find_help(lines: Sequence[str]) -> set[int]:
+def find_help_lines(lines: Sequence[str]) -> set[int]:
     """Return the indices of the lines of the runner's boxes of help; what names an error is not taken for one."""
     rules = [index for index, line in enumerate(lines) if _RULE.fullmatch(line.rstrip())]
     found: set[int] = set()
@@ -332,7 +332,7 @@ def find_help(lines: Sequence[str]) -> set[int]:
     return found
 
 
-def excerpt(log: Iterable[str], most: int) -> list[str]:
+def format_excerpt(log: Iterable[str], most: int) -> list[str]:
     """Return the end of a log as lines to print: without the box of help, and with the last traceback whole.
 
     Args:
@@ -340,8 +340,8 @@ def excerpt(log: Iterable[str], most: int) -> list[str]:
         most: Lines, unless the traceback needs more.
     """
     lines = _split(log)
-    left_out = find_help(lines)
-    kept = [blank(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
+    left_out = find_help_lines(lines)
+    kept = [replace_unprintable(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
     first = max(0, len(kept) - most)
     tracebacks = [index for index, line in enumerate(kept) if _TRACEBACK.fullmatch(line)]
     while len(tracebacks) > 1 and kept[tracebacks[-1] - 1].startswith((_CHAINED, _CAUSED)):
@@ -357,7 +357,7 @@ def _split(messages: Iterable[str]) -> list[str]:
 
 def _read(lines: Sequence[str]) -> _Log:
     """Read a log: errors of the root logger and what tracebacks end in; without any, lines that look like an error."""
-    left_out = find_help(lines)
+    left_out = find_help_lines(lines)
     kept = [line for index, line in enumerate(lines) if index not in left_out]
     reasons, similar, files = list[str](), list[str](), list[str]()
     inside = chained = False  # in a traceback, whose lines are indented but for the last
@@ -372,16 +372,16 @@ def _read(lines: Sequence[str]) -> _Log:
             files += _FRAME.findall(line)
             continue
         if record := _ERROR_RECORD.match(line):
-            reasons.append(one_line(record[1]))
+            reasons.append(sanitize(record[1]))
         elif inside and not _RECORD.match(line):
             # pandas tries once more, in its own way, what it cannot load: what that ends in hides the first exception.
             if not (chained and any(file.endswith(_SECOND_TRY) for file in files)):
-                reasons.append(one_line(line))
+                reasons.append(sanitize(line))
         elif _EXCEPTION.match(line):
-            similar.append(one_line(line))
+            similar.append(sanitize(line))
         if line.strip():
             inside = chained = False
-    plain = [one_line(line) for line in kept if _LETTER.search(line)]
+    plain = [sanitize(line) for line in kept if _LETTER.search(line)]
     return _Log(
         reasons=tuple(filter(None, reasons or similar)),
         last=tuple(plain[-1:]),
@@ -442,7 +442,7 @@ def _death(ended: Ended, where: Where, log: _Log) -> Cause | None:
     """Return why the interpreter itself died; None if it did not, or if the log names what went before."""
     if ended.code in _SEGFAULT_CODES and not log.refused:
         died = "the interpreter died (segmentation fault, exit 139)"
-        if where.made_on is None or _is_elsewhere(where):
+        if where.built_on is None or _is_elsewhere(where):
             return _other_python(where, died)
         return Cause(
             text=f"{died} in the same Python that the pickle was built in",
@@ -465,7 +465,7 @@ def _error(ended: Ended, where: Where, log: _Log) -> Cause:
     what = f"exit {ended.code}: {message[0] if message else 'it printed nothing'}"
     cause = _classify(log.reasons, log.files)
     if cause == _OTHER_PYTHON and (
-        where.made_on is None or _is_elsewhere(where) or not _OTHER_SYSTEM_ERROR.search(what)
+        where.built_on is None or _is_elsewhere(where) or not _OTHER_SYSTEM_ERROR.search(what)
     ):
         return _other_python(where, what)
     if cause == _OTHER_PYTHON:
@@ -485,7 +485,7 @@ def _error(ended: Ended, where: Where, log: _Log) -> Cause:
 
 
 def _other_python(where: Where, what: str) -> Cause:
-    made = f"Python {where.made_on}" if _is_elsewhere(where) else "another Python or numpy"
+    made = f"Python {where.built_on}" if _is_elsewhere(where) else "another Python or numpy"
     return Cause(
         text=f"the pickle was made for {made}, and the image has Python {where.python}: {what}",
         fix=_BUILD,
@@ -494,7 +494,7 @@ def _other_python(where: Where, what: str) -> Cause:
 
 
 def _is_elsewhere(where: Where) -> bool:
-    return where.made_on is not None and _minor(where.made_on) != _minor(where.python)
+    return where.built_on is not None and _minor(where.built_on) != _minor(where.python)
 
 
 def _minor(version: str) -> list[str]:

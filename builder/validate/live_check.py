@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from builder import errors
-from builder.text import listed
+from builder.text import format_list
 from builder.validate.data import LiveFiles
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _HOW = "name other files under validate.data, or use data: shaped"
 _EXAMPLE_ROWS = ("configs", "train", "fetched")
 
-DAMAGE = (pa.ArrowException, OSError, ValueError, TypeError, RecursionError)
+READ_ERRORS = (pa.ArrowException, OSError, ValueError, TypeError, RecursionError)
 """What reading a damaged parquet file raises; the last three where its names or the metadata of pandas are read."""
 
 
-def check(
+def check_files(
     live: Path,
     benchmarks: Path | None,
     *,
@@ -51,7 +51,7 @@ def check(
         found += _file_faults(benchmarks, benchmark_columns, fetch=f"{data_version}/live_benchmark_models.parquet")[1]
     elif benchmark_columns:
         found.append(
-            f"{live}: comes without a benchmark file, and the pickle takes {listed(benchmark_columns)}; "
+            f"{live}: comes without a benchmark file, and the pickle takes {format_list(benchmark_columns)}; "
             "name one as validate.data.benchmarks"
         )
     if found:
@@ -75,7 +75,7 @@ def _file_faults(path: Path, columns: Sequence[str], *, fetch: str) -> tuple[int
             if rows == 0:
                 found.append(f"{path}: has no rows; {_HOW}")
             return rows, found + _value_faults(path, file, columns)
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         reason = str(error).split("\n", 1)[0][:200]
         return 0, [f"{path}: is not a parquet file that can be read ({reason}); fetch it again, or {_HOW}"]
 
@@ -96,16 +96,18 @@ def _schema_faults(path: Path, schema: pa.Schema, columns: Sequence[str]) -> lis
     if absent:
         wanted = sum(name != "era" for name in columns)
         found.append(
-            f"{path}: {len(absent)} of {wanted} columns that the pickle takes are missing: {listed(absent)}; "
+            f"{path}: {len(absent)} of {wanted} columns that the pickle takes are missing: {format_list(absent)}; "
             "fetch the data version that the model was trained on"
         )
     twice = [name for name in columns if len(kinds.get(name, ())) > 1]
     if twice:
-        found.append(f"{path}: {listed(twice)}: there twice; one column a name")
+        found.append(f"{path}: {format_list(twice)}: there twice; one column a name")
     numbered = [(name, kind) for name in columns if name != "era" for kind in kinds.get(name, ())]
     unfit = [f"{name} ({kind})" for name, kind in numbered if not _is_number(kind)]
     if unfit:
-        found.append(f"{path}: {len(unfit)} columns are not numbers: {listed(unfit)}; store them as int8 or float32")
+        found.append(
+            f"{path}: {len(unfit)} columns are not numbers: {format_list(unfit)}; store them as int8 or float32"
+        )
     return found
 
 
@@ -129,7 +131,9 @@ def _value_faults(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> l
         counted = pc.value_counts(ids.drop_null()).flatten()
         twice = counted[0].filter(pc.greater(counted[1], 1)).to_pylist()
         if twice:
-            found.append(f"{path}: id: {len(twice):,} ids are there more than once: {listed(twice)}; drop the repeats")
+            found.append(
+                f"{path}: id: {len(twice):,} ids are there more than once: {format_list(twice)}; drop the repeats"
+            )
     if "era" in columns and names.count("era") == 1:
         eras = file.read(columns=["era"], use_pandas_metadata=False).column("era")
         if eras.null_count:

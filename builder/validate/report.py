@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from builder import errors, paths, schema
-from builder.build import artifact, untrusted
+from builder.build import artifact, untrusted_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,10 +23,10 @@ _MOST_BYTES = 1 << 24
 
 def data_version(folder: Path) -> str:
     """Return the data version that the last validation was for; nothing where none says so."""
-    return version_of(read(folder / artifact.VALIDATION) or {})
+    return data_version_from_report(read(folder / artifact.VALIDATION) or {})
 
 
-def version_of(found: dict[str, Any]) -> str:
+def data_version_from_report(found: dict[str, Any]) -> str:
     """Return the data version that a report names; nothing where it names none."""
     data = found.get("data")
     version = data.get("version") if isinstance(data, dict) else None
@@ -40,7 +40,7 @@ def read(path: Path) -> dict[str, Any] | None:
         errors.ArtifactError: It cannot be read, or is not a plain file of a size that this tool writes.
     """
     try:
-        data = schema.read_json(untrusted.read_bytes(path, most=_MOST_BYTES))
+        data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=_MOST_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -71,7 +71,7 @@ def to_bytes(validation: Validation) -> bytes:
     return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
 
 
-def remember(content: bytes) -> None:
+def mark_local(content: bytes) -> None:
     """Record that a validation was made on this machine: one that came with a folder proves nothing."""
     with contextlib.suppress(OSError):  # then it is made again before an upload without a config
         mark = _mark(content)
@@ -79,9 +79,9 @@ def remember(content: bytes) -> None:
         mark.touch()
 
 
-def is_remembered(path: Path) -> bool:
+def is_local(path: Path) -> bool:
     """Tell whether a report was made on this machine."""
-    return _mark(untrusted.read_bytes(path, most=_MOST_BYTES)).is_file()
+    return _mark(untrusted_files.read_bytes(path, max_bytes=_MOST_BYTES)).is_file()
 
 
 def _mark(content: bytes) -> Path:

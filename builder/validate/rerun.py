@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.tournament.status import PickleFailure
 
-_BOX = engine.BOX
-_MEASURE = "measure.json"
+_BOX = engine.WORKDIR
+_MEASURE = "collect_results.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +46,14 @@ class RerunTask:
     pickle: Path
     image: image.ResolvedImage
     python: str
-    made_on: str | None
+    built_on: str | None
     live: Path
     benchmarks: Path | None
-    limits: config.Limits
+    limits: config.LimitsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rerun:
+class RerunResult:
     """What came of it; ``cause`` is None where every check held."""
 
     task: RerunTask
@@ -63,7 +63,7 @@ class Rerun:
     cause: diagnose.Cause | None
 
 
-def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> Rerun:
+def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> RerunResult:
     """Run the pickle and judge.
 
     Raises:
@@ -82,12 +82,12 @@ def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> R
             peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"]
         )
     checks, cause = _judge(task, outcome, rows)
-    return Rerun(
+    return RerunResult(
         task=task, checks=tuple(checks), usage=usage, log=str(entry["log"]) if entry is not None else "", cause=cause
     )
 
 
-def conclude(fault: PickleFailure, log: list[str], here: Rerun | None, *, again: str) -> diagnose.Cause:
+def conclude(fault: PickleFailure, log: list[str], here: RerunResult | None, *, again: str) -> diagnose.Cause:
     """Return the one cause and the one fix.
 
     Args:
@@ -125,7 +125,7 @@ def count_rows(path: Path, option: str = "--live") -> int:
     """
     try:
         return int(pq.read_metadata(path).num_rows)
-    except live_check.DAMAGE as error:
+    except live_check.READ_ERRORS as error:
         reason = str(error).split("\n", 1)[0][:200]
         raise errors.DataError(
             [f"{path}: is no parquet file that can be read ({reason}); name another with {option}"]
@@ -136,7 +136,7 @@ def _judge(
     task: RerunTask, outcome: validate.ContainerResult, rows: int
 ) -> tuple[list[validate.Check], diagnose.Cause | None]:
     where = diagnose.Where(
-        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, made_on=task.made_on
+        seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
     )
     checks, cause = validate.judge_outcome(outcome, where, rows)
     return [*checks, *(validate.note_seconds(task.image) if checks[0].good else [])], cause
@@ -152,7 +152,7 @@ def _entries(task: RerunTask) -> list[tar_stream.TarEntry]:
         "out": f"{_BOX}/out/measured.json",
     }
     named: dict[str, bytes | Path] = {
-        "measure.py": paths.inside_folder() / "measure.py",
+        "collect_results.py": paths.inside_folder() / "collect_results.py",
         _MEASURE: json.dumps(plan).encode(),
         "model.pkl": task.pickle,
         "live.parquet": task.live,

@@ -1,7 +1,7 @@
 """Run a pickle as the tournament does: the image's own entry point, under the limits; then judge what came out.
 
-One locked container. In it ``builder/inside/watch.py`` runs the entry point as a child and reports what it used, then
-``builder/inside/measure.py``, which reads the CSV and has the pickle predict the golden rows. Judging is done here.
+One locked container. In it ``builder/inside/supervise.py`` runs the entry point as a child and reports what it used, then
+``builder/inside/collect_results.py``, which reads the CSV and has the pickle predict the golden rows. Judging is done here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import commands, errors, paths
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.engine import protocol as engine
 from builder.engine import tar_stream
 from builder.validate import diagnose
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from builder.validate import data
 
 ENTRY, MEASURE = "entry", "measure"
-_BOX = engine.BOX
+_BOX = engine.WORKDIR
 _CSV_FOLDER = f"{_BOX}/csv"
 _SLACK_SECONDS = 60.0  # for starting and stopping, on top of what the children may take
 _REFUSED = (
@@ -83,7 +83,7 @@ class ValidationTask:
     files: data.LiveFiles
     source: str
     data_version: str
-    limits: config.Limits
+    limits: config.LimitsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,8 @@ def validate(task: ValidationTask, on: engine.Engine, run: str, progress: Progre
             checks += _judge_golden(task, outcome.measured["golden"])
         checks += note_seconds(task.image)
     named = (
-        dataclasses.replace(check, detail=commands.name_config(check.detail, task.artifact.folder)) for check in checks
+        dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
+        for check in checks
     )
     return Validation(task=task, checks=tuple(named), usage=usage, log=entry["log"] if entry else "")
 
@@ -149,7 +150,7 @@ def run_children(
     children: dict[str, Any],
     entries: Iterable[tar_stream.TarEntry],
     where: image.ResolvedImage,
-    limits: config.Limits,
+    limits: config.LimitsConfig,
     on: engine.Engine,
     *,
     run: str,
@@ -196,28 +197,28 @@ def _run_once(
     children: dict[str, Any],
     entries: Iterable[tar_stream.TarEntry],
     where: image.ResolvedImage,
-    limits: config.Limits,
+    limits: config.LimitsConfig,
     on: engine.Engine,
     *,
     run: str,
 ) -> ContainerResult:
     most = engine.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
-    command = ("python", f"{_BOX}/watch.py", f"{_BOX}/plan.json")
+    command = ("python", f"{_BOX}/supervise.py", f"{_BOX}/plan.json")
     watching: dict[str, bytes | Path] = {
-        "watch.py": paths.inside_folder() / "watch.py",
+        "supervise.py": paths.inside_folder() / "supervise.py",
         "plan.json": json.dumps(children).encode(),
     }
-    with on.container(where.handle, command, run=run, limits=most, network=False) as container:
+    with on.create_container(where.handle, command, run=run, limits=most, network=False) as container:
         folder = tar_stream.TarEntry(name="csv/.keep", content=b"")
         container.put(tar_stream.pack([folder, *_named(watching), *entries]))
         ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
         try:
-            files = tar_stream.unpack_small(container.get(f"{_BOX}/out"))
+            files = tar_stream.unpack_to_memory(container.get(f"{_BOX}/out"))
         except errors.EngineError:
             if ended.code == 0:
                 raise
             files = {}  # the watcher itself was killed before it could write: how it ended is all there is
-        said = "" if files else container.log()
+        said = "" if files else container.read_log()
         predictions = None if "measured.json" in files else _fetch_csv(container)
     read = {name: _read_object(content) for name, content in files.items() if name.endswith(".json")}
     entry = read.get(f"{ENTRY}.json")
@@ -235,7 +236,7 @@ def _run_once(
 def _fetch_csv(container: engine.Container) -> bytes | None:
     """Return the CSV that the entry point wrote; None if there is none, or it is too large to be one."""
     try:
-        files = tar_stream.unpack_small(_bounded(container.get(_CSV_FOLDER)))
+        files = tar_stream.unpack_to_memory(_bounded(container.get(_CSV_FOLDER)))
     except errors.EngineError:
         return None
     written = sorted(name for name in files if name.startswith("live_predictions-") and name.endswith(".csv"))
@@ -262,8 +263,8 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
 
 def _entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
     named: dict[str, bytes | Path] = {
-        "measure.py": paths.inside_folder() / "measure.py",
-        "measure.json": json.dumps(_measure_plan(task)).encode(),
+        "collect_results.py": paths.inside_folder() / "collect_results.py",
+        "collect_results.json": json.dumps(_measure_plan(task)).encode(),
         "model.pkl": task.artifact.pickle,
         "live.parquet": task.files.live,
         # The runner wants a file. Where none is named the model takes no benchmark: any frame with these ids will do.
@@ -283,7 +284,7 @@ def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
     return [tar_stream.TarEntry(name=name, content=content) for name, content in files.items()]
 
 
-def plan_children(where: image.ResolvedImage, limits: config.Limits) -> dict[str, Any]:
+def plan_children(where: image.ResolvedImage, limits: config.LimitsConfig) -> dict[str, Any]:
     """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
 
     Raises:
@@ -303,7 +304,7 @@ def plan_children(where: image.ResolvedImage, limits: config.Limits) -> dict[str
     }
     measure = {
         "name": MEASURE,
-        "arguments": ["python", f"{_BOX}/measure.py", f"{_BOX}/measure.json"],
+        "arguments": ["python", f"{_BOX}/collect_results.py", f"{_BOX}/collect_results.json"],
         "folder": _BOX,
         "seconds": limits.seconds,
         "needs": [ENTRY],
@@ -396,7 +397,7 @@ def _where(task: ValidationTask) -> diagnose.Where:
         seconds=task.limits.seconds,
         memory=task.limits.memory,
         python=task.python,
-        made_on=task.artifact.manifest.image.python,
+        built_on=task.artifact.manifest.image.python,
     )
 
 
@@ -439,6 +440,8 @@ def _judge_golden(task: ValidationTask, predicted: list[float] | None) -> list[C
     name = "golden rows: framework"
     if got.shape != expected.shape:
         return [Check(name=name, good=False, detail=f"{len(got)} predictions for {len(expected)} rows")]
-    difference, bound = exact.compare(got, expected, exact.golden_bounds(task.bundle.model, golden))
+    difference, bound = prediction.find_worst_difference(
+        got, expected, prediction.compute_golden_tolerances(task.bundle.model, golden)
+    )
     detail = f"{len(got)} rows, largest difference {difference:.2g}, bound {bound:.2g}"
     return [Check(name=name, good=difference <= bound, detail=detail)]  # False for NaN

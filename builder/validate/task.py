@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.validate import run as validate
 
 
-def gather(
+def prepare_task(
     made: artifact.Artifact,
     chosen: target.Target,
     on: engine.Engine,
@@ -34,21 +34,21 @@ def gather(
         errors.DataError: The live data have faults.
         errors.ImageError: The image is not available.
     """
-    from builder.build import recorded  # noqa: PLC0415 - numpy
+    from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
-    terms = chosen.config.validate if chosen.config else config.Validate()
-    found = recorded.read_model(made)
+    terms = chosen.config.validate if chosen.config else config.ValidateConfig()
+    found = recorded_inputs.read_model(made)
     if stand_in_python:
-        where = image.stand_in_image(made.manifest.image.ref, stand_in_python, on, progress)
+        where = image.resolve_stand_in(made.manifest.image.ref, stand_in_python, on, progress)
     else:
         where = target.find_image(chosen, made, on, progress)
-    live, source = live_files(terms, found.bundle, chosen, post.needs(found.steps))
+    live, source = live_files(terms, found.bundle, chosen, post.find_required_columns(found.steps))
     return validate.ValidationTask(
         artifact=made,
         bundle=found.bundle,
         image=where,
-        python=image.inventory(where, on, identity).python,
+        python=image.read_inventory(where, on, identity).python,
         files=live,
         source=source,
         data_version=data_version(made, chosen),
@@ -66,16 +66,16 @@ def data_version(made: artifact.Artifact, chosen: target.Target) -> str:
 
 
 def live_files(
-    terms: config.Validate, bundle: bundle_model.Bundle, chosen: target.Target, needs: post.Needs
+    terms: config.ValidateConfig, bundle: bundle_model.Bundle, chosen: target.Target, needs: post.RequiredColumns
 ) -> tuple[data.LiveFiles, str]:
     """Return what to predict on, and what to call it in the report."""
     features = tuple(dict.fromkeys((*bundle.features, *needs.features)))
     benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *needs.benchmarks)))
     if isinstance(terms.data, config.LivePaths):
-        from builder.bundle.kinds import known as kinds  # noqa: PLC0415 - numpy
+        from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
         from builder.validate import live_check  # noqa: PLC0415 - pyarrow
 
-        found = live_check.check(
+        found = live_check.check_files(
             terms.data.live,
             terms.data.benchmarks,
             features=features,
@@ -85,5 +85,5 @@ def live_files(
         )
         return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"
     cache = paths.cache_folder() / "shaped"
-    made = data.shaped(features=features, benchmarks=benchmarks, rows=terms.rows, cache=cache)
+    made = data.make_shaped_data(features=features, benchmarks=benchmarks, rows=terms.rows, cache=cache)
     return made, "shaped"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from builder import errors
 from builder.bundle import activations, model, post
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
 
 try:
@@ -112,19 +112,19 @@ def export(steps: pipeline.Pipeline, rows: pd.DataFrame, facts: dict[str, model.
     imputer, scaler, network = (step for _, step in steps.steps)
     names = [network.activation] * (len(network.coefs_) - 1) + [network.out_activation_]
     layers = tuple(
-        model.node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
+        model.make_node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
         for weights, bias, name in zip(network.coefs_, network.intercepts_, names, strict=True)
     )
     return model.Bundle(
         features=feature_names(rows),
-        model=model.Mlp(layers=layers, imputation=imputer.statistics_, centre=scaler.mean_, scale=scaler.scale_),
+        model=model.Network(layers=layers, imputation=imputer.statistics_, centre=scaler.mean_, scale=scaler.scale_),
         golden=golden(steps, inputs(rows)),
-        post=(post.step("rank", scope="era", ties="average"),),
+        post=(post.make_step("rank", scope="era", ties="average"),),
         trained=facts,
     )
 
 
-def golden(steps: pipeline.Pipeline, known: Array) -> model.Golden:
+def golden(steps: pipeline.Pipeline, known: Array) -> model.GoldenRows:
     """Draw rows from the features' ranges, some values missing, and let the pipeline itself predict them.
 
     They are drawn, not taken: the rows of the tournament are not ours to ship.
@@ -134,7 +134,7 @@ def golden(steps: pipeline.Pipeline, known: Array) -> model.Golden:
     drawn[generator.random(drawn.shape) < 0.05] = np.nan
     # float32, as the columns of the rows are: what is predicted is what is kept.
     rows = drawn.astype(np.float32)
-    return model.Golden(inputs=rows, predictions=steps.predict(rows.astype(np.float64)))
+    return model.GoldenRows(inputs=rows, predictions=steps.predict(rows.astype(np.float64)))
 
 
 def make(rows: Path, out: Path) -> tuple[model.Bundle, Score]:
@@ -178,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"validation correlation with {TARGET}, era by era: "
         f"mean {result.mean:+.4f}, std {result.std:.4f}, {result.eras} eras"
     )
-    print(f"{options.out}: {len(bundle.features)} features, {kinds.parameters(bundle.model):,} parameters")
+    print(f"{options.out}: {len(bundle.features)} features, {kinds.count_parameters(bundle.model):,} parameters")
     return 0
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from builder import errors
 from builder.bundle import activations, model, post
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import write
 
 HERE = Path(__file__).resolve().parent
@@ -32,13 +32,13 @@ GOLDEN_ROWS = 16
 Array = NDArray[np.float64]
 
 
-def network(generator: np.random.Generator) -> model.Mlp:
+def network(generator: np.random.Generator) -> model.Network:
     """Draw a network of relu layers, float32; its values keep their size from layer to layer.
 
     Features are 0 to 4 and a missing one is 2; the benchmark is in [0, 1] and a missing one is 0.5.
     """
     layers = tuple(
-        model.node(
+        model.make_node(
             "dense",
             weights=(generator.standard_normal((wide, narrow)) * np.sqrt(2.0 / wide)).astype(np.float32),
             bias=(generator.standard_normal(narrow) * 0.1).astype(np.float32),
@@ -49,7 +49,7 @@ def network(generator: np.random.Generator) -> model.Mlp:
     middle = np.array([2.0] * len(FEATURES) + [0.5] * len(BENCHMARKS), dtype=np.float32)
     # Standard deviations of five values that are equally frequent, and of a uniform value.
     scale = np.array([2.0**0.5] * len(FEATURES) + [12.0**-0.5] * len(BENCHMARKS), dtype=np.float32)
-    return model.Mlp(layers=layers, imputation=middle, centre=middle, scale=scale)
+    return model.Network(layers=layers, imputation=middle, centre=middle, scale=scale)
 
 
 def golden_inputs(generator: np.random.Generator) -> NDArray[np.float32]:
@@ -84,8 +84,8 @@ def make(out: Path) -> model.Bundle:
         features=FEATURES,
         benchmarks=BENCHMARKS,
         model=mlp,
-        golden=model.Golden(inputs=rows, predictions=forward(mlp, rows)),
-        post=(post.step("rank", scope="era", ties="average"),),
+        golden=model.GoldenRows(inputs=rows, predictions=forward(mlp, rows)),
+        post=(post.make_step("rank", scope="era", ties="average"),),
         trained={
             "framework": "numpy",
             "version": np.__version__,
@@ -110,7 +110,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     size = sum(path.stat().st_size for path in out.iterdir())
-    print(f"{out}: {len(bundle.features):,} features, {kinds.parameters(bundle.model):,} parameters, {size:,} bytes")
+    print(
+        f"{out}: {len(bundle.features):,} features, {kinds.count_parameters(bundle.model):,} parameters, {size:,} bytes"
+    )
     return 0
 
 

@@ -37,22 +37,22 @@ def function(body: str, parameters: str = "f, b") -> bytes:
 
 
 @pytest.fixture
-def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.Rerun]:
-    made = stand_in.make(engine, "3.11", progress.Silent())
+def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.RerunResult]:
+    made = stand_in.find_or_build(engine, "3.11", progress.Silent())
     ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
     live = tmp_path / "live.parquet"
     pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids).to_parquet(live)
 
-    def start(content: bytes) -> rerun.Rerun:
+    def start(content: bytes) -> rerun.RerunResult:
         (tmp_path / "model.pkl").write_bytes(content)
         task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
-            image=image.stand_in_image("", "3.11", engine, progress.Silent()),
+            image=image.resolve_stand_in("", "3.11", engine, progress.Silent()),
             python=made.image.labels[stand_in.STAND_IN_LABEL],
-            made_on=None,
+            built_on=None,
             live=live,
             benchmarks=None,
-            limits=config.Limits(cpus=1, memory=1 << 30, seconds=120),
+            limits=config.LimitsConfig(cpus=1, memory=1 << 30, seconds=120),
         )
         return rerun.rerun(task, engine, run_id, progress.Silent())
 
@@ -107,7 +107,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
 def test_it_has_one_cause_and_one_fix(
-    run: Callable[[bytes], rerun.Rerun], content: bytes, cause: str, fix: str
+    run: Callable[[bytes], rerun.RerunResult], content: bytes, cause: str, fix: str
 ) -> None:
     result = run(content)
     assert result.cause is not None
@@ -120,7 +120,7 @@ def test_it_has_one_cause_and_one_fix(
         assert cause.removeprefix("exit 1: ") in there.text
 
 
-def test_a_good_one_has_a_note_on_its_seconds(run: Callable[[bytes], rerun.Rerun]) -> None:
+def test_a_good_one_has_a_note_on_its_seconds(run: Callable[[bytes], rerun.RerunResult]) -> None:
     result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
     assert result.cause is None
     assert [check.name for check in result.checks if check.good is None] == ["seconds"]
@@ -138,9 +138,9 @@ print(base64.b64encode(cloudpickle.dumps(predict)).decode())
 
 
 def test_one_for_another_python_is_blamed_on_that_python(
-    run: Callable[[bytes], rerun.Rerun], engine: docker_engine.DockerEngine, run_id: str
+    run: Callable[[bytes], rerun.RerunResult], engine: docker_engine.DockerEngine, run_id: str
 ) -> None:
-    newer = stand_in.make(engine, "3.13", progress.Silent())
+    newer = stand_in.find_or_build(engine, "3.13", progress.Silent())
     printed = in_container.run(engine, newer.image.id, run_id, {}, "python", "-c", MAKE)
     content = base64.b64decode(printed.split()[-1])
     result = run(content)
@@ -149,5 +149,5 @@ def test_one_for_another_python_is_blamed_on_that_python(
         "the pickle was made for another Python or numpy, and the image has Python 3.11"
     )
     assert any(word in result.cause.text for word in ("exit 139", "SystemError: ", "TypeError: code"))
-    named = dataclasses.replace(result.task, made_on="3.13.5")
+    named = dataclasses.replace(result.task, built_on="3.13.5")
     assert "made for Python 3.13.5" in rerun.rerun(named, engine, run_id, progress.Silent()).cause.text

@@ -32,10 +32,10 @@ print(json.dumps(predict(rows)["prediction"].tolist()))
 def test_code_of_every_sort_is_made_and_runs(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
 ) -> None:
-    image = stand_in.make(engine, python, progress.Silent())
-    made, hashes = custom.everything(), []
+    image = stand_in.find_or_build(engine, python, progress.Silent())
+    made, hashes = custom.make_full_bundle(), []
     for folder in ("one", "two"):
-        rendered = pickles.rendered(tmp_path / folder, made, base=image.tag)
+        rendered = pickles.render_bundle(tmp_path / folder, made, base=image.tag)
         report = engine_build.build(
             rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent()
         )

@@ -26,7 +26,7 @@ SMALL = engines.ContainerLimits(cpus=0.5, memory=64 << 20)
 
 @pytest.fixture(scope="session")
 def python_image(engine: docker_engine.DockerEngine) -> str:
-    return stand_in.make(engine, "3.11", progress.Silent()).tag
+    return stand_in.find_or_build(engine, "3.11", progress.Silent()).tag
 
 
 @pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
@@ -39,8 +39,8 @@ def test_the_engine_does_what_every_engine_must(
 def say(on: docker_engine.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
     """Run a source in a locked container; returns how it ended and what it printed."""
     command = ("python", "-c", source)
-    with on.container(python_image, command, run=identity, limits=SMALL, network=False) as container:
-        return container.run(60), container.log()
+    with on.create_container(python_image, command, run=identity, limits=SMALL, network=False) as container:
+        return container.run(60), container.read_log()
 
 
 def test_memory_over_the_limit_is_told_from_a_failure(
@@ -84,7 +84,7 @@ from builder.engine import docker_engine, protocol as engine, run
 on = docker_engine.connect()
 with run.start(on) as identity:
     limits = engine.ContainerLimits(cpus=1, memory=64 << 20)
-    with on.container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
+    with on.create_container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
         print(identity, flush=True)
         sys.stdin.read()
 """
@@ -104,27 +104,27 @@ with run.start(on) as identity:
 def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
     subject = engine_cases.Subject(on=engine, image="")
     with engine_cases.imported(subject) as made:
-        found = image.resolve(image.Wanted(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
+        found = image.resolve(image.ImageRequest(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
         assert found.kind == "local"
         with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):
-            image.inventory(found, engine, run_id)
+            image.read_inventory(found, engine, run_id)
 
 
 def test_the_inventory_of_an_image_is_what_it_holds(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = image.stand_in_image("localhost:1/absent:1", "3.11", engine, progress.Silent())
+    found = image.resolve_stand_in("localhost:1/absent:1", "3.11", engine, progress.Silent())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    held = image.inventory(found, engine, run_id)
+    held = image.read_inventory(found, engine, run_id)
     assert held.python.startswith("3.11.")
     assert {"numpy", "pandas", "cloudpickle", "scikit-learn"} <= held.packages.keys()
-    assert image.inventory(found, engine, run_id) == held
+    assert image.read_inventory(found, engine, run_id) == held
 
 
 def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path: Path) -> None:
     socket = tmp_path / "docker.sock"
     socket.symlink_to("/var/run/docker.sock")
-    program = "from builder.engine import docker_engine; print(docker_engine.connect().facts().platform)"
+    program = "from builder.engine import docker_engine; print(docker_engine.connect().get_facts().platform)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

@@ -27,11 +27,11 @@ NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH
 
 
 @pytest.fixture(scope="module")
-def door() -> Iterator[token_registry.Door]:
+def door() -> Iterator[token_registry.TokenProxy]:
     """A registry that requires a login, with an image that no engine has."""
-    with running.start() as address, token_registry.front(address) as door:
+    with running.start() as address, token_registry.start(address) as door:
         door.login = "somebody:opensesame"
-        registry_images.put(address, "numerai/x", "1")
+        registry_images.push_image(address, "numerai/x", "1")
         yield door
 
 
@@ -39,7 +39,7 @@ def door() -> Iterator[token_registry.Door]:
 def project(engine: docker_engine.DockerEngine, tmp_path: Path) -> Path:
     """A project whose image is on the engine."""
     made = command.write_project(tmp_path / "project")
-    use_image(made, stand_in.make(engine, "3.11", progress.Silent()).tag)
+    use_image(made, stand_in.find_or_build(engine, "3.11", progress.Silent()).tag)
     (tmp_path / "docker").mkdir()
     (tmp_path / "bin").mkdir()
     return made
@@ -152,7 +152,7 @@ BROKEN = {
 
 @pytest.mark.parametrize(("login", "message"), BROKEN.values(), ids=BROKEN)
 def test_what_requires_a_login_says_why_there_is_none(
-    project: Path, door: token_registry.Door, login: object, message: str
+    project: Path, door: token_registry.TokenProxy, login: object, message: str
 ) -> None:
     config: object = {"credsStore": "that-is-missing"}
     if isinstance(login, str):
@@ -164,33 +164,33 @@ def test_what_requires_a_login_says_why_there_is_none(
     environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
     expected = message.format(door.address, door.address)
 
-    code, _, err = command.run_at_once("pickle", "configs/small.yaml", cwd=project, **environment)
+    code, _, err = command.run_without_waits("pickle", "configs/small.yaml", cwd=project, **environment)
     assert code == 3
     assert f"could not pull {reference}: " in err
     assert "asked without a login: " in err
     assert expected in err
 
-    code, out, _ = command.run_at_once("pin", cwd=project, **environment)
+    code, out, _ = command.run_without_waits("pin", cwd=project, **environment)
     assert code == 4
     assert f"{reference}  NOT KNOWN" in out
     assert expected in out
 
-    code, out, _ = command.run_at_once("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
+    code, out, _ = command.run_without_waits("doctor", "configs/small.yaml", "--json", cwd=project, **environment)
     line = next(one for one in json.loads(out)["lines"] if one["name"] == "image")
     assert (code, line["good"]) == (1, False)
     assert "requires a login" in line["text"]
 
 
-def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Door) -> None:
+def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.TokenProxy) -> None:
     use_image(project, f"{door.address}/numerai/x:1")
     answer = {"Username": "somebody", "Secret": "opensesame"}
     kept = {"auths": {door.address: {"auth": base64.b64encode(door.login.encode()).decode()}}}
     for config in (add_helper(project, f"cat > {project}/asked\necho '{json.dumps(answer)}'"), kept):
         environment = settings(project, config, NUMERAI_API_URL="http://127.0.0.1:1")
-        code, out, err = command.run_at_once("pin", "--check", cwd=project, **environment)
+        code, out, err = command.run_without_waits("pin", "--check", cwd=project, **environment)
         assert (code, err) == (1, "")
         assert "NOT PINNED" in out
-        _, _, err = command.run_at_once("pickle", "configs/small.yaml", cwd=project, **environment)
+        _, _, err = command.run_without_waits("pickle", "configs/small.yaml", cwd=project, **environment)
         assert "login" not in err  # it is pulled, and is no runner image
         assert "opensesame" not in err + out
     assert (project / "asked").read_text() == f"{door.address}\n"
@@ -198,7 +198,7 @@ def test_a_login_that_can_be_read_is_used(project: Path, door: token_registry.Do
 
 @pytest.mark.usefixtures("waits")
 def test_a_helper_that_hangs_is_given_up(
-    project: Path, door: token_registry.Door, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, door: token_registry.TokenProxy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     use_image(project, f"{door.address}/numerai/x:1")
     environment = settings(project, add_helper(project, "sleep 1000"), NUMERAI_API_URL="http://127.0.0.1:1")
@@ -207,9 +207,9 @@ def test_a_helper_that_hangs_is_given_up(
     monkeypatch.chdir(project)
     monkeypatch.setattr(docker_config, "HELPER_SECONDS", 1.0)
     assert command.call("pin") == 4
-    out, err = command.said(capsys)
+    out, err = command.read_output(capsys)
     text = f"the credential helper docker-credential-mine for {door.address} did not answer within 1 s; unlock it"
     assert text in out
     assert text in err
     assert command.call("pickle", "configs/small.yaml") == 3
-    assert text in command.said(capsys)[1]
+    assert text in command.read_output(capsys)[1]

@@ -19,12 +19,12 @@ from tests.support import in_container, pickles, post_case, post_steps
 def test_every_step_is_its_reference(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
 ) -> None:
-    image = stand_in.make(engine, python, progress.Silent())
-    rendered = pickles.rendered(tmp_path, post_steps.bundle(), base=image.tag)
+    image = stand_in.find_or_build(engine, python, progress.Silent())
+    rendered = pickles.render_bundle(tmp_path, post_steps.make_bundle(), base=image.tag)
     engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     paths = (tmp_path / "model.pkl", post_steps.write(tmp_path), Path(post_case.__file__))
     files = {path.name: path.read_bytes() for path in paths}
-    command = (*in_container.STRICT, "post_case.py", engines.BOX)
+    command = (*in_container.STRICT, "post_case.py", engines.WORKDIR)
     found = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
     assert found["cases"] == 12 * len(post_steps.STEPS)
     assert found["worst"] <= 1e-12, found

@@ -30,16 +30,16 @@ print(json.dumps({"quota": quota(), "before": before, "within": few(blas), "afte
 
 @pytest.mark.parametrize("python", ["3.11", "3.13", "oldest", "newest"])
 def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str) -> None:
-    image = stand_in.make(engine, python, progress.Silent())
+    image = stand_in.find_or_build(engine, python, progress.Silent())
     files = {"scenarios.py": Path(scenarios.__file__).read_bytes()}
     for name in pickles.SCENARIO_BUNDLES:
         made, folder = pickles.scenario_bundle(name), tmp_path / name
         folder.mkdir()
-        pickles.write_case(folder, made)
-        rendered = pickles.rendered(folder, made, base=image.tag)
+        pickles.write_scenario_case(folder, made)
+        rendered = pickles.render_bundle(folder, made, base=image.tag)
         engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
         files |= {f"{name}/{one}": (folder / one).read_bytes() for one in ("model.pkl", "case.npz")}
-    folders = [f"{engines.BOX}/{name}" for name in pickles.SCENARIO_BUNDLES]
+    folders = [f"{engines.WORKDIR}/{name}" for name in pickles.SCENARIO_BUNDLES]
     said = in_container.run(engine, image.image.id, run_id, files, *in_container.STRICT, "scenarios.py", *folders)
     outcomes: dict[str, dict[str, str | None]] = json.loads(said.strip().splitlines()[-1])
     assert outcomes.keys() == set(pickles.SCENARIO_BUNDLES)
@@ -50,8 +50,8 @@ def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Pa
 
 
 def test_as_many_threads_as_the_quota_grants(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> None:
-    image = stand_in.make(engine, "3.11", progress.Silent())
-    rendered = pickles.rendered(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
+    image = stand_in.find_or_build(engine, "3.11", progress.Silent())
+    rendered = pickles.render_bundle(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
     engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {"model.pkl": (tmp_path / "model.pkl").read_bytes()}
     for cpus, threads in ((1, 1), (1.5, 1), (0.5, 1), (2, 2)):

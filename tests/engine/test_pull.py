@@ -28,10 +28,10 @@ def test_a_registry_that_never_answers_does_not_hold_a_build(engine: docker_engi
 
 
 def test_the_engine_is_still_there_afterwards(engine: docker_engine.DockerEngine) -> None:
-    assert engine.facts().platform == "linux/amd64"
+    assert engine.get_facts().platform == "linux/amd64"
 
 
 def test_the_room_on_the_disk_of_an_engine_of_this_machine_is_known(engine: docker_engine.DockerEngine) -> None:
-    free = engine.free_disk()
+    free = engine.get_free_disk()
     assert free is not None
     assert 0 < free < 1 << 60

@@ -31,8 +31,8 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def door(address: str) -> Iterator[token_registry.Door]:
-    with token_registry.front(address) as door:
+def door(address: str) -> Iterator[token_registry.TokenProxy]:
+    with token_registry.start(address) as door:
         yield door
 
 
@@ -54,7 +54,9 @@ def ask(
 
 @pytest.mark.parametrize("kind", [registry_images.MANIFEST, registry_images.OCI])
 def test_a_tag_means_a_digest_and_what_the_image_says_of_itself(address: str, kind: str) -> None:
-    digest = registry_images.put(address, REPOSITORY, "plain", kind=kind, created="2026-03-01T00:00:00Z", **PYTHON)
+    digest = registry_images.push_image(
+        address, REPOSITORY, "plain", media_type=kind, created="2026-03-01T00:00:00Z", **PYTHON
+    )
     found = ask(address, "plain")
     assert (found.digest, found.platforms, found.python) == (digest, ("linux/amd64",), "3.12.8")
     assert (found.labels, found.created) == ({"maker": "them"}, "2026-03-01T00:00:00Z")
@@ -63,30 +65,30 @@ def test_a_tag_means_a_digest_and_what_the_image_says_of_itself(address: str, ki
 
 
 def test_an_index_is_pinned_itself_and_looked_into_for_the_platform(address: str) -> None:
-    amd = registry_images.put(address, REPOSITORY, "amd", kind=registry_images.OCI, **PYTHON)
-    arm = registry_images.put(address, REPOSITORY, "arm", kind=registry_images.OCI, architecture="arm64")
+    amd = registry_images.push_image(address, REPOSITORY, "amd", media_type=registry_images.OCI, **PYTHON)
+    arm = registry_images.push_image(address, REPOSITORY, "arm", media_type=registry_images.OCI, architecture="arm64")
     images = {"linux/arm64": arm, "linux/amd64": amd, "unknown/unknown": arm}
-    index = registry_images.put_index(address, REPOSITORY, "both", images)
+    index = registry_images.push_index(address, REPOSITORY, "both", images)
     found = ask(address, "both")
     assert (found.digest, found.platforms) == (index, ("linux/arm64", "linux/amd64"))
     assert found.python == "3.12.8"
-    registry_images.put_index(address, REPOSITORY, "arms", {"linux/arm64": arm})
+    registry_images.push_index(address, REPOSITORY, "arms", {"linux/arm64": arm})
     for tag in ("arm", "arms"):
         with pytest.raises(errors.ImageError, match=r"is there for linux/arm64, and the tournament runs linux/amd64"):
             ask(address, tag)
 
 
 def test_what_is_not_there_is_told(address: str) -> None:
-    digest = registry_images.put(address, REPOSITORY, "here")
+    digest = registry_images.push_image(address, REPOSITORY, "here")
     for tag, said in (("absent", "no such tag"), (f"sha256:{'0' * 64}", "no such digest")):
-        with pytest.raises(errors.AbsentImageError, match=f"the registry has {said}.*python -m builder images"):
+        with pytest.raises(errors.ImageNotFoundError, match=f"the registry has {said}.*python -m builder images"):
             ask(address, tag)
     ref = reference.parse(f"{address}/{REPOSITORY}:here")
     with registry_client.RegistryClient(address, lambda: None, progress.Silent()) as client:
         asked = registry.Registry(client)
-        assert asked.has(ref, digest)
-        registry_images.delete(address, REPOSITORY, digest)
-        assert not asked.has(ref, digest)
+        assert asked.has_digest(ref, digest)
+        registry_images.delete_manifest(address, REPOSITORY, digest)
+        assert not asked.has_digest(ref, digest)
 
 
 def test_no_registry_is_told() -> None:
@@ -157,7 +159,9 @@ def test_what_is_not_what_its_digest_says_is_refused() -> None:
 
 
 def test_redirects_go_to_no_other_place_by_http() -> None:
-    there = {f"/v2/{REPOSITORY}/manifests/1": http_files.status(307, Location="http://example.org/secret?token=abc")}
+    there = {
+        f"/v2/{REPOSITORY}/manifests/1": http_files.respond_status(307, Location="http://example.org/secret?token=abc")
+    }
     said = r"redirects to http://example\.org/.*only https is"
     with http_files.serve(there) as server, pytest.raises(errors.NetworkError, match=said) as raised:
         ask(server.url.removeprefix("http://"))
@@ -166,7 +170,7 @@ def test_redirects_go_to_no_other_place_by_http() -> None:
 
 @pytest.mark.parametrize("location", ["https://[bad/", "", "https://"])
 def test_a_redirect_to_no_address_is_told(location: str) -> None:
-    there = {f"/v2/{REPOSITORY}/manifests/1": http_files.status(307, Location=location)}
+    there = {f"/v2/{REPOSITORY}/manifests/1": http_files.respond_status(307, Location=location)}
     with http_files.serve(there) as server, pytest.raises(errors.NetworkError, match="redirects"):
         ask(server.url.removeprefix("http://"))
 
@@ -191,7 +195,7 @@ def test_a_connection_that_was_cut_is_tried_again(waits: list[float], cuts: int,
         if good:
             assert ask(server.url.removeprefix("http://")).size == 0
         else:
-            with pytest.raises(errors.UnansweredError, match="cut short"):
+            with pytest.raises(errors.UnavailableError, match="cut short"):
                 ask(server.url.removeprefix("http://"))
     assert waits == [0.5, 1.0][:cuts]
 
@@ -200,32 +204,34 @@ def test_a_connection_that_was_cut_is_tried_again(waits: list[float], cuts: int,
 
 
 @pytest.mark.parametrize("key", ["token", "access_token"])
-def test_a_token_is_fetched_where_the_registry_says_once(address: str, door: token_registry.Door, key: str) -> None:
-    digest = registry_images.put(address, REPOSITORY, "1", **PYTHON)
-    door.key = key
+def test_a_token_is_fetched_where_the_registry_says_once(
+    address: str, door: token_registry.TokenProxy, key: str
+) -> None:
+    digest = registry_images.push_image(address, REPOSITORY, "1", **PYTHON)
+    door.token_key = key
     assert ask(door.address).digest == digest
-    paths = [path.partition("?")[0].partition("/blobs/")[0] for path, _ in door.asked]
+    paths = [path.partition("?")[0].partition("/blobs/")[0] for path, _ in door.requests]
     manifest = f"/v2/{REPOSITORY}/manifests/1"
     assert paths == [manifest, "/token", manifest, f"/v2/{REPOSITORY}"]
-    assert [sent.partition(" ")[0] for _, sent in door.asked] == ["", "", "Bearer", "Bearer"]
+    assert [sent.partition(" ")[0] for _, sent in door.requests] == ["", "", "Bearer", "Bearer"]
 
 
 @pytest.mark.parametrize("first", ['Basic realm="x"', "Basic", 'Negotiate, Basic realm="a, b",charset="UTF-8"'])
 @pytest.mark.parametrize("joined", [False, True])
 def test_a_token_is_fetched_though_a_login_is_offered_first(
-    address: str, door: token_registry.Door, first: str, *, joined: bool
+    address: str, door: token_registry.TokenProxy, first: str, *, joined: bool
 ) -> None:
-    digest = registry_images.put(address, REPOSITORY, "1", **PYTHON)
-    door.first, door.joined = first, joined
+    digest = registry_images.push_image(address, REPOSITORY, "1", **PYTHON)
+    door.extra_challenge, door.joins_challenges = first, joined
     assert ask(door.address).digest == digest
-    assert {sent.partition(" ")[0] for _, sent in door.asked} == {"", "Bearer"}
+    assert {sent.partition(" ")[0] for _, sent in door.requests} == {"", "Bearer"}
 
 
-def test_a_login_goes_to_the_realm_alone(address: str, door: token_registry.Door) -> None:
-    digest = registry_images.put(address, REPOSITORY, "1", **PYTHON)
+def test_a_login_goes_to_the_realm_alone(address: str, door: token_registry.TokenProxy) -> None:
+    digest = registry_images.push_image(address, REPOSITORY, "1", **PYTHON)
     door.login = "somebody:opensesame"
     assert ask(door.address, login=LOGIN).digest == digest
-    assert [path.startswith("/token") for path, sent in door.asked if sent.startswith("Basic")] == [True]
+    assert [path.startswith("/token") for path, sent in door.requests if sent.startswith("Basic")] == [True]
     with pytest.raises(errors.NetworkError, match=f"the registry requires a login: run `docker login {door.address}`"):
         ask(door.address)
     wrong = docker_config.Login(user="somebody", password="closesesame")
@@ -234,22 +240,22 @@ def test_a_login_goes_to_the_realm_alone(address: str, door: token_registry.Door
     assert "closesesame" not in f"{raised.value}{wrong!r}"
 
 
-def test_a_realm_that_is_not_safe_is_not_asked(door: token_registry.Door) -> None:
+def test_a_realm_that_is_not_safe_is_not_asked(door: token_registry.TokenProxy) -> None:
     door.realm = "http://example.org/token"
     with pytest.raises(errors.NetworkError, match=r"sends to http://example\.org/.*for a token, .* only https is"):
         ask(door.address, login=LOGIN)
-    assert len(door.asked) == 1
+    assert len(door.requests) == 1
 
 
 def test_a_registry_that_is_busy_is_asked_again_when_it_says(
-    address: str, door: token_registry.Door, waits: list[float]
+    address: str, door: token_registry.TokenProxy, waits: list[float]
 ) -> None:
-    digest = registry_images.put(address, REPOSITORY, "1", **PYTHON)
-    door.busy, door.after = 2, "3"
+    digest = registry_images.push_image(address, REPOSITORY, "1", **PYTHON)
+    door.busy_responses, door.retry_after = 2, "3"
     assert ask(door.address).digest == digest
     assert waits == [3.0, 3.0]
     waits.clear()
-    door.busy, door.after = 1, "600"
+    door.busy_responses, door.retry_after = 1, "600"
     with pytest.raises(errors.NetworkError, match=r"asked too often \(HTTP 429\); run it again later"):
         ask(door.address)
     assert waits == []

@@ -28,7 +28,7 @@ USER 4321:4321
 RUN """
 
 
-def moved(rendered: render.Rendered) -> render.Rendered:
+def moved(rendered: render.BuildContext) -> render.BuildContext:
     """Return the same build, with its surroundings changed."""
     text = rendered.dockerfile
     for old, new, times in (
@@ -45,11 +45,11 @@ def moved(rendered: render.Rendered) -> render.Rendered:
     ("python", "name"), [("3.11", "narrow"), ("3.11", "wide"), ("3.11", "ensemble"), ("3.13", "wide")]
 )
 def test_one_hash(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
-    base = stand_in.make(engine, python, progress.Silent()).tag
+    base = stand_in.find_or_build(engine, python, progress.Silent()).tag
     hashes = []
     for folder, change in ((tmp_path / "here", lambda same: same), (tmp_path / "somewhere" / "else", moved)):
         folder.mkdir(parents=True)
-        rendered = change(pickles.rendered(folder, pickles.scenario_bundle(name), base=base))
+        rendered = change(pickles.render_bundle(folder, pickles.scenario_bundle(name), base=base))
         made = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
         content = (folder / "model.pkl").read_bytes()
         assert hashlib.sha256(content).hexdigest() == made.sha256

@@ -54,17 +54,17 @@ def run(
     on: engines.Engine, image: str, *command: str, files: Mapping[str, bytes] | None = None
 ) -> tuple[int | None, str, bytes]:
     """Run a command in an image; returns its exit code, its log and a tar of what is on its volume."""
-    with on.container(image, command, run="test-of-stand-in", limits=LIMITS, network=False) as container:
+    with on.create_container(image, command, run="test-of-stand-in", limits=LIMITS, network=False) as container:
         container.put(
             tar_stream.pack(tar_stream.TarEntry(name=name, content=data) for name, data in (files or {}).items())
         )
         ended = container.run(120)
-        return ended.code, container.log(), b"".join(container.get(engines.BOX))
+        return ended.code, container.read_log(), b"".join(container.get(engines.WORKDIR))
 
 
 @pythons
 def test_it_has_the_published_versions_on_its_own_python(engine: docker_engine.DockerEngine, python: str) -> None:
-    made = stand_in.make(engine, python, progress.Silent())
+    made = stand_in.find_or_build(engine, python, progress.Silent())
     (pins,) = (paths.docker_folder() / "stand_in").glob(f"pins/py{python}.*.txt")
     published = dict(line.split("==") for line in pins.read_text().split())
     source = (
@@ -80,7 +80,7 @@ def test_it_has_the_published_versions_on_its_own_python(engine: docker_engine.D
 
 @pythons
 def test_it_says_what_it_is(engine: docker_engine.DockerEngine, python: str) -> None:
-    made = stand_in.make(engine, python, progress.Silent())
+    made = stand_in.find_or_build(engine, python, progress.Silent())
     assert made.image.entrypoint == ("python", "predict.py")
     assert (made.image.workdir, made.image.platform) == ("/", "linux/amd64")
     assert made.image.labels[stand_in.STAND_IN_LABEL] == python
@@ -93,9 +93,9 @@ def test_it_says_what_it_is(engine: docker_engine.DockerEngine, python: str) -> 
 
 @pythons
 def test_the_second_time_it_is_found_not_built(engine: docker_engine.DockerEngine, python: str) -> None:
-    first = stand_in.make(engine, python, progress.Silent())
+    first = stand_in.find_or_build(engine, python, progress.Silent())
     steps = Steps()
-    assert stand_in.make(engine, python, steps) == first
+    assert stand_in.find_or_build(engine, python, steps) == first
     assert steps.said == []
     assert stand_in.find(engine, python) == first
 
@@ -106,9 +106,9 @@ def test_its_entry_point_predicts(engine: docker_engine.DockerEngine, python: st
     live = pd.DataFrame({"feature_a": [0.25, 0.75]}, index=pd.Index(["n1", "n2"], name="id"))
     parquet = io.BytesIO()
     live.to_parquet(parquet)
-    made = stand_in.make(engine, python, progress.Silent())
-    command = [*made.image.entrypoint[:-1], "/predict.py", "--debug", "--model", f"{engines.BOX}/model.pkl"]
-    command += ["--dataset", f"{engines.BOX}/live.parquet", "--output_dir", engines.BOX]
+    made = stand_in.find_or_build(engine, python, progress.Silent())
+    command = [*made.image.entrypoint[:-1], "/predict.py", "--debug", "--model", f"{engines.WORKDIR}/model.pkl"]
+    command += ["--dataset", f"{engines.WORKDIR}/live.parquet", "--output_dir", engines.WORKDIR]
     files = {"model.pkl": pickle.dumps(pd.DataFrame.abs), "live.parquet": parquet.getvalue()}
     code, log, volume = run(engine, made.image.id, *command, files=files)
     # It ends normally, and a thread of pyarrow may abort it then.
@@ -128,10 +128,10 @@ def test_a_build_that_is_cut_short_leaves_nothing(
 
     The base is what is in the look-alike: to make one, and to install all packages in it, takes two minutes.
     """
-    kept = stand_in.make(engine, "3.11", progress.Silent())
+    kept = stand_in.find_or_build(engine, "3.11", progress.Silent())
 
     def files(_suite: str, _progress: object) -> Iterator[bytes]:
-        with sandbox_registry.engine() as api:
+        with sandbox_registry.connect_engine() as api:
             container = api.create_container(kept.image.id, "true")["Id"]
             try:
                 yield from api.export(container)
@@ -146,7 +146,7 @@ def test_a_build_that_is_cut_short_leaves_nothing(
         (stand_in.BASE_LABEL, "3.11"),
         (stand_in.INPUTS_LABEL, kept.image.labels[stand_in.INPUTS_LABEL]),
     ):
-        for image in engine.images_with_label(key, value):
+        for image in engine.find_images_by_label(key, value):
             # What other runs are building on it right now carries their label.
             assert image.tags or engines.RUN_LABEL in image.labels
     assert stand_in.find(engine, "3.11") == kept

@@ -128,8 +128,8 @@ def test_what_numpy_and_pandas_give_is_taken(tmp_path: Path) -> None:
     )
     assert made.features == tuple(NAMES)
     assert made.post == (
-        post.step("neutralize", features=("feature_0", "feature_1"), proportion=0.5),
-        post.step("rank"),
+        post.make_step("neutralize", features=("feature_0", "feature_1"), proportion=0.5),
+        post.make_step("rank"),
     )
     assert (made.trained["eras"], made.trained["target"]) == (("0001", "0002"), "target")
     assert "eras" not in exported(tmp_path, eras=None).trained

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in docs.RUNNING if page.stem not in docs.FRAMEWORKS], ids=lambda page: page.stem
+    "page", [page for page in docs.PAGES_WITH_PYTHON if page.stem not in docs.FRAMEWORKS], ids=lambda page: page.stem
 )
 def test_its_snippets_run(page: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "snippets.py", tmp_path / "empty"
-    script.write_text(docs.python_of(page), encoding="utf-8")
+    script.write_text(docs.extract_python(page), encoding="utf-8")
     folder.mkdir()
     done = clones.run(folder, sys.executable, str(script), PYTHONPATH=str(clones.ROOT))
     assert done.returncode == 0, f"{page.name}:\n{done.stderr[-3000:]}"
 
 
 def test_there_is_a_page_for_each_framework() -> None:
-    assert {page.stem for page in docs.RUNNING} >= set(docs.FRAMEWORKS)
+    assert {page.stem for page in docs.PAGES_WITH_PYTHON} >= set(docs.FRAMEWORKS)
 
 
 @pytest.mark.parametrize("page", [clones.ROOT / "README.md", *docs.PAGES], ids=lambda page: page.stem)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm
 
 from builder import errors
-from builder.bundle import exact
-from builder.bundle.kinds import known as kinds
+from builder.bundle import prediction
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import read
 from builder.export import export
 from tests.support import ensembles, pickles
@@ -95,11 +95,11 @@ def test_framework_reference_and_pickle_agree(
     eras = [f"{era:04}" for era in np.random.default_rng(count).integers(1, 4, size=count)]
     predictions = [model.predict(live[columns(model)]) for model in models]
     expected = ensembles.by_pandas(made, predictions, eras)
-    predicted, bounds = exact.predict_with_bounds(
+    predicted, bounds = prediction.predict_with_tolerances(
         made.model, live[list(made.features)].to_numpy("float64"), eras=np.array(eras)
     )
     assert (np.abs(predicted - expected) <= bounds).all()
-    predict = pickles.raw_of(pickles.predict_of(made))
+    predict = pickles.get_predict_raw(pickles.load_predict(made))
     for frame in (live, live.astype(np.int8), live.iloc[:, ::-1]):
         got = predict(frame.assign(era=eras), None)
         assert (np.abs(got - expected) <= bounds).all()
@@ -108,7 +108,7 @@ def test_framework_reference_and_pickle_agree(
 def test_one_booster_lives_at_a_time(tmp_path: Path) -> None:
     models = [booster(seed=seed) for seed in range(3)]
     export(models, tmp_path / "made", sample=SAMPLE, transform="rank")
-    predict = pickles.predict_of(read.read(tmp_path / "made"))
+    predict = pickles.load_predict(read.read(tmp_path / "made"))
     names = predict.__globals__
     opened: list[weakref.ref[Any]] = []
 
@@ -169,7 +169,7 @@ def test_members_without_names_take_what_they_are_said_to(tmp_path: Path) -> Non
     assert made.features == NAMES[3:] + NAMES[:2]
     inputs = SAMPLE[list(made.features)].to_numpy("float64")
     expected = (plain[0].predict(inputs[:, :3]) + plain[1].predict(inputs[:, 3:])) / 2
-    np.testing.assert_allclose(exact.predict(made.model, inputs), expected, atol=1e-9)
+    np.testing.assert_allclose(prediction.predict(made.model, inputs), expected, atol=1e-9)
 
 
 def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) 
     assert [one.benchmarks for one in made.model.members] == [("bench_x",), ()]
     live = rows(40, seed=3)
     bench = pd.DataFrame({"bench_x": np.linspace(1, 0, 40)}, index=live.index)
-    got = pickles.raw_of(pickles.predict_of(made))(live, bench.iloc[::-1])
+    got = pickles.get_predict_raw(pickles.load_predict(made))(live, bench.iloc[::-1])
     expected = nameless.predict(live.join(bench).to_numpy("float64")) + TRAINED["forest"].predict(live[list(NAMES[3:])])
     np.testing.assert_allclose(got, expected / 2, atol=1e-6)
 
@@ -192,7 +192,7 @@ def test_benchmarks_may_stand_among_a_members_features_where_its_framework_lets_
     made = read.read(tmp_path / "made")
     assert (made.features, made.benchmarks) == ((NAMES[0], *NAMES[2:]), ("feature_b",))
     live = rows(40, seed=3)
-    got = pickles.raw_of(pickles.predict_of(made))(live[list(made.features)], live[["feature_b"]])
+    got = pickles.get_predict_raw(pickles.load_predict(made))(live[list(made.features)], live[["feature_b"]])
     expected = TRAINED["ridge"].predict(live) + ridge(NAMES[:2]).predict(live[list(NAMES[:2])])
     np.testing.assert_allclose(got, expected / 2, atol=1e-6)
 
@@ -205,7 +205,7 @@ def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> 
     live = rows(60, seed=4).mask(np.random.default_rng(4).random((60, 6)) < 0.2)
     filled = models[0].predict(live.fillna(1.0))
     expected = (filled + models[1].predict(live[columns(models[1])])) / 2
-    got = pickles.raw_of(pickles.predict_of(made))(live, None)
+    got = pickles.get_predict_raw(pickles.load_predict(made))(live, None)
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 

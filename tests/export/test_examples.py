@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.bundle.storage import read
 from builder.config import model as config
 from configs.train import examples
@@ -64,8 +64,8 @@ def open_to(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.float6
 def test_before_post_processing_nothing_differs(name: str, whole: bool) -> None:  # noqa: FBT001
     settings = chosen(name)
     frame = live(1_200, whole=whole)
-    raw = pickles.raw_of(pickles.predict_of(read.read(bundle_of(settings))))(frame, None)
-    expected, _ = getattr(official, name)(official.boosters(bundle_of(settings)), frame)
+    raw = pickles.get_predict_raw(pickles.load_predict(read.read(bundle_of(settings))))(frame, None)
+    expected, _ = getattr(official, name)(official.load_boosters(bundle_of(settings)), frame)
     assert np.abs(raw - expected).max() <= 1e-6 * np.ptp(expected)
     assert not np.abs(raw - expected).max()  # and, the library being the same, not even that
 
@@ -75,18 +75,18 @@ def test_before_post_processing_nothing_differs(name: str, whole: bool) -> None:
 def test_after_it_nothing_differs_ties_included(name: str, whole: bool) -> None:  # noqa: FBT001
     settings = chosen(name)
     frame = live(1_200, seed=8, whole=whole)
-    got = pickles.predict_of(read.read(bundle_of(settings)))(frame, None)
-    _, expected = getattr(official, name)(official.boosters(bundle_of(settings)), frame)
+    got = pickles.load_predict(read.read(bundle_of(settings)))(frame, None)
+    _, expected = getattr(official, name)(official.load_boosters(bundle_of(settings)), frame)
     pd.testing.assert_frame_equal(got, expected.to_frame("prediction"), check_exact=True)
 
 
 def test_neutralised_ranks_differ_nowhere_that_the_values_do_not() -> None:
     settings = chosen("neutralization")
     frame = live(1_200, seed=9, whole=True)
-    models = official.boosters(bundle_of(settings))
-    got = pickles.predict_of(read.read(bundle_of(settings)))(frame, None)["prediction"]
+    models = official.load_boosters(bundle_of(settings))
+    got = pickles.load_predict(read.read(bundle_of(settings)))(frame, None)["prediction"]
     raw, _ = official.neutralization(models, frame)
-    values = official.neutralised(raw, frame[official.GROUP]).to_numpy()
+    values = official.neutralise(raw, frame[official.GROUP]).to_numpy()
     low, high = open_to(values, near=1e-12 * np.ptp(values))  # rows that are alike in all that matters are so near
     assert ((got >= low - 1e-12) & (got <= high + 1e-12)).all()
     alone = low == high
@@ -108,7 +108,7 @@ def test_the_configs_say_what_the_bundles_say(name: str) -> None:
 @each
 def test_the_bundles_predict_their_golden_rows(name: str) -> None:
     made = read.read(bundle_of(chosen(name)))
-    expected, bounds = exact.predict_with_bounds(made.model, made.golden.inputs.astype(np.float64))
+    expected, bounds = prediction.predict_with_tolerances(made.model, made.golden.inputs.astype(np.float64))
     assert (np.abs(made.golden.predictions - expected) <= bounds).all()
     assert np.isnan(made.golden.inputs).any()
 
@@ -134,6 +134,6 @@ def test_training_anew_and_exporting_gives_such_a_bundle(name: str, tmp_path: Pa
     made = read.read(tmp_path / name)
     assert made.post == read.read(bundle_of(chosen(name))).post
     frame = live(300, seed=5)
-    got = pickles.raw_of(pickles.predict_of(made))(frame, None)
-    expected, _ = getattr(official, name)(official.boosters(tmp_path / name), frame)
+    got = pickles.get_predict_raw(pickles.load_predict(made))(frame, None)
+    expected, _ = getattr(official, name)(official.load_boosters(tmp_path / name), frame)
     assert np.abs(got - expected).max() <= 1e-6 * np.ptp(expected)

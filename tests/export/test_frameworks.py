@@ -42,7 +42,7 @@ def test_each_module_has_all_that_export_reads(name: str) -> None:
     framework = FRAMEWORKS[name]
     assert framework is importlib.import_module(name)
     assert isinstance(framework.OPTION_HINT, str)
-    assert framework.RANK in ("era", "frame", None)
+    assert framework.DEFAULT_RANK in ("era", "frame", None)
     own = {field.name for field in fields(framework.Options())}
     assert not own & COMMON, "export would never pass these on"
 

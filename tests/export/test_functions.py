@@ -25,8 +25,8 @@ from builder.bundle import post
 from builder.bundle.storage import read
 from builder.export import export, known
 from builder.export.function import closure, source
+from builder.inside import collect_results
 from builder.inside import custom as inside_custom
-from builder.inside import measure
 from tests.support import pickles
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def refusal(function: Any, folder: Path, **options: Any) -> str:
 
 
 def raw(made: Any) -> Any:
-    return pickles.predict_of(made)
+    return pickles.load_predict(made)
 
 
 # ---- what is taken in
@@ -103,13 +103,13 @@ def test_a_function_predicts_the_same_out_of_its_pickle(whole_exported: Any) -> 
     random = np.random.default_rng(8)
     inputs = random.integers(0, 5, size=(50, 5)).astype(float)
     inputs[::7, 1] = np.nan
-    frames = measure.frames(inputs, FEATURES, ["bench"])
+    frames = collect_results.to_frames(inputs, FEATURES, ["bench"])
     pd.testing.assert_frame_equal(raw(made)(*frames), whole(*frames))
 
 
 def test_golden_rows_are_the_functions_own(whole_exported: Any) -> None:
     _, made, _ = whole_exported
-    frames = measure.frames(made.golden.inputs, FEATURES, ["bench"])
+    frames = collect_results.to_frames(made.golden.inputs, FEATURES, ["bench"])
     np.testing.assert_array_equal(whole(*frames)["prediction"], made.golden.predictions)
     assert np.isnan(made.golden.inputs).any(), "it fills what is missing, so some of it is missing"
 
@@ -151,7 +151,7 @@ def test_steps_come_on_top_when_they_are_asked_for(tmp_path: Path) -> None:
     said = refusal(predict, tmp_path)
     assert "it predicts 0 to 40 on the sample, and the tournament takes [0, 1]: pass rank=" in said
     _, made = exported(predict, tmp_path, rank="era")
-    assert made.post == (post.step("rank"),)
+    assert made.post == (post.make_step("rank"),)
     frame = sample(30)
     expected = frame["feature_0"].rank(pct=True)
     np.testing.assert_allclose(raw(made)(frame, None)["prediction"], expected)

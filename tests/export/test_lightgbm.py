@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import errors
-from builder.bundle import exact
-from builder.bundle.kinds import known as kinds
+from builder.bundle import prediction
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import read
 from builder.export import export
 from tests.support import pickles
@@ -109,13 +109,13 @@ def test_framework_reference_and_pickle_agree(
     folder = tmp_path_factory.mktemp("bundle") / "it"
     export(booster, folder, sample=x, features=[f"feature_{place}" for place in range(features)])
     bundle = read.read(folder)
-    raw = pickles.raw_of(pickles.predict_of(bundle))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))
     random = np.random.default_rng(1)
     odd = x.copy()
     odd[::7] = random.choice([np.nan, 0.0, -0.0, 1e-36, -1e-30, 1e9, -3.0, 64.0, 200.0], size=odd[::7].shape)
     for inputs in (x, odd, odd[:1], odd.astype(np.float32), np.nan_to_num(x).clip(0, 100).astype(np.int8)):
         theirs = expected(booster, inputs)
-        np.testing.assert_array_equal(exact.predict(bundle.model, inputs.astype(np.float64)), theirs)
+        np.testing.assert_array_equal(prediction.predict(bundle.model, inputs.astype(np.float64)), theirs)
         np.testing.assert_array_equal(raw(frame_of(inputs), None), theirs)
     assert kinds.is_bounded(bundle.model) == (str(booster.params["objective"]) in {"binary", "cross_entropy"})
 
@@ -128,7 +128,7 @@ def rows(count: int = ROWS, features: int = 5) -> tuple[pd.DataFrame, pd.Series]
 
 
 def raw_of(folder: Path) -> Any:
-    return pickles.raw_of(pickles.predict_of(read.read(folder)))
+    return pickles.get_predict_raw(pickles.load_predict(read.read(folder)))
 
 
 @pytest.mark.parametrize("kind", [lgb.LGBMRegressor, lgb.LGBMRanker, lgb.LGBMClassifier])

@@ -17,7 +17,7 @@ def test_models_are_exported_where_everything_is_as_old_as_the_oldest_image(tmp_
     dependencies = tomllib.loads((clones.ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     least = [one.replace(">=", "==") for one in dependencies if not one.startswith(("numpy", "pandas"))]
     programs = training.create_environment(tmp_path, *OLD, *least)
-    training.export(tmp_path, programs, PYTHONPATH=str(clones.ROOT))
+    training.export_models(tmp_path, programs, PYTHONPATH=str(clones.ROOT))
     for name in training.BUNDLES:
-        done = clones.builder(tmp_path, "bundle", "check", f"{name}.bundle.zip")
+        done = clones.run_builder(tmp_path, "bundle", "check", f"{name}.bundle.zip")
         assert done.returncode == 0, done.stdout + done.stderr

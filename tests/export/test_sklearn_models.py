@@ -123,9 +123,9 @@ def test_rows_tie_where_scikit_learns_do(name: str) -> None:
     random = np.random.default_rng(0)
     target = random.choice([0, 0.25, 0.5, 0.75, 1], p=[0.05, 0.2, 0.5, 0.2, 0.05], size=600)
     fitted = base.clone(VOTES[name]).fit(sample, target > 0.5 if name == "two classes" else target)
-    predict = pickles.predict_of(cases.exported(fitted, sample))
+    predict = pickles.load_predict(cases.exported(fitted, sample))
     said = fitted.predict_proba(live)[:, 1] if name == "two classes" else fitted.predict(live)
-    np.testing.assert_array_equal(pickles.raw_of(predict)(live, None), said)
+    np.testing.assert_array_equal(pickles.get_predict_raw(predict)(live, None), said)
     ranks = predict(live.assign(era="X"), None)["prediction"]
     np.testing.assert_array_equal(ranks, pd.Series(said).rank(pct=True))
 
@@ -161,8 +161,8 @@ def test_a_model_that_takes_no_missing_values_gets_the_medians_of_the_sample() -
     model = ensemble.GradientBoostingRegressor(n_estimators=9).fit(WHOLE, cases.target(WHOLE))
     bundle = cases.exported(model, WHOLE)
     assert isinstance(bundle.model, bundle_model.Trees)
-    assert bundle.model.prepare is not None
-    np.testing.assert_array_equal(bundle.model.prepare.imputation, WHOLE.median())
+    assert bundle.model.preprocessing is not None
+    np.testing.assert_array_equal(bundle.model.preprocessing.imputation, WHOLE.median())
     cases.assert_agree(model, WHOLE)
 
 

@@ -107,7 +107,7 @@ def test_imputing_and_scaling_become_the_front_of_the_bundle() -> None:
         preprocessing.StandardScaler(), neural_network.MLPRegressor(hidden_layer_sizes=(4,), max_iter=20), frame=SPREAD
     )
     made = cases.exported(network, SPREAD).model
-    assert isinstance(made, bundle_model.Mlp)
+    assert isinstance(made, bundle_model.Network)
     assert len(made.layers) == 2
     np.testing.assert_array_equal(made.centre, network[0].mean_)
 
@@ -163,7 +163,7 @@ def test_steps_before_trees_are_kept_to_the_last_bit(before: Any) -> None:
     for frame in (cases.spread(500, 6), cases.whole(500, 6)):
         for last in trees:
             model = pipeline.make_pipeline(*map(base.clone, before), base.clone(last)).fit(frame, cases.target(frame))
-            raw = pickles.raw_of(pickles.predict_of(cases.exported(model, frame[:10])))
+            raw = pickles.get_predict_raw(pickles.load_predict(cases.exported(model, frame[:10])))
             np.testing.assert_array_equal(raw(frame, None), model.predict(frame))
 
 
@@ -221,10 +221,10 @@ def test_a_part_of_the_columns_needs_no_node() -> None:
     for name, model in models().items():
         made = cases.assert_agree(fitted(ways, model, frame=SPREAD), SPREAD, MISSING if name == "histogram" else SPREAD)
         if isinstance(made.model, bundle_model.Trees):
-            assert made.model.prepare is not None
-            assert not made.model.prepare.layers
+            assert made.model.preprocessing is not None
+            assert not made.model.preprocessing.layers
         else:
-            assert isinstance(made.model, (bundle_model.Linear, bundle_model.Mlp))
+            assert isinstance(made.model, (bundle_model.Linear, bundle_model.Network))
 
 
 def test_an_input_that_only_some_branches_impute() -> None:

@@ -49,8 +49,8 @@ def test_a_member_that_takes_no_missing_values_decides_for_all() -> None:
     pair = [("any", ensemble.HistGradientBoostingRegressor(max_iter=5)), ("whole", linear_model.Ridge())]
     bundle = cases.exported(ensemble.VotingRegressor(pair).fit(WHOLE, cases.target(WHOLE)), WHOLE, imputation=1.0)
     first = bundle.model.members[0].model
-    assert first.prepare is not None
-    assert (first.prepare.imputation == 1).all()
+    assert first.preprocessing is not None
+    assert (first.preprocessing.imputation == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from builder import errors
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.bundle.storage import read
 from builder.export import export
 from builder.inside import operators
@@ -71,9 +71,9 @@ def assert_same_everywhere(module: Any, folder: Path, **options: Any) -> bundle_
     made = read.read(folder / "net")
     live = rows(80, seed=9)
     inputs = live[list(NAMES)].to_numpy()
-    raw = pickles.raw_of(pickles.predict_of(made))
-    expected = exact.predict(made.model, inputs)
-    bound = exact.bound(expected)
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
+    expected = prediction.predict(made.model, inputs)
+    bound = prediction.compute_tolerance(expected)
     assert np.abs(raw(live, None) - expected).max() <= bound
     assert np.abs(raw(live.iloc[[4]], None) - expected[[4]]).max() <= bound
     whole = live.dropna()
@@ -250,7 +250,7 @@ def test_float32_weights_stay_float32_and_golden_rows_are_float64s(tmp_path: Pat
     made = assert_same_everywhere(module, tmp_path)
     assert {layer["weights"].dtype.name for layer in made.model.layers} == {"float32"}
     assert made.trained["framework"] == "torch"
-    predicted = exact.predict(made.model, np.asarray(made.golden.inputs, dtype=np.float64))
+    predicted = prediction.predict(made.model, np.asarray(made.golden.inputs, dtype=np.float64))
     np.testing.assert_allclose(made.golden.predictions, predicted, rtol=1e-12, atol=1e-12)
 
 
@@ -260,7 +260,7 @@ def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
     made = assert_same_everywhere(module, tmp_path, centre=centre, scale=scale, imputation=2.0)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
     theirs = module.eval()(torch.tensor((inputs - centre) / scale, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(exact.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_module_that_holds_parts_of_its_last_graph(make: Callable[[], nn.Modul
     made = assert_same_everywhere(module, tmp_path, imputation=2.0)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
     theirs = module(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(exact.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
 
 
 class Squeezed(nn.Module):
@@ -353,7 +353,7 @@ def test_what_the_module_itself_puts_for_a_missing_input(where: str, options: di
     live = rows(300, seed=5)
     if where == "some":
         live = live[live[NAMES[0]].notna()]
-    raw = pickles.raw_of(pickles.predict_of(made))(live, None)
+    raw = pickles.get_predict_raw(pickles.load_predict(made))(live, None)
     scaled = (live[list(NAMES)].to_numpy() - options.get("centre", 0.0)) / options.get("scale", 1.0)
     theirs = module(torch.tensor(scaled, dtype=torch.float32)).detach().numpy()[:, 0]
     np.testing.assert_allclose(raw, theirs, atol=1e-5)
@@ -394,7 +394,7 @@ def test_one_of_several_outputs(tmp_path: Path) -> None:
     made = assert_same_everywhere(module, tmp_path, output=1)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
     theirs = module.eval()(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 1]
-    np.testing.assert_allclose(exact.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
 
 
 class Two(nn.Module):
@@ -428,7 +428,7 @@ def test_what_is_no_tensor_among_the_outputs_is_no_prediction(way: str, tmp_path
     assert export(module, tmp_path / "net", sample=rows()).compared.bound > 0
     inputs = rows(9, seed=9).dropna()[list(NAMES)].to_numpy()
     theirs = module.layer(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(exact.predict(read.read(tmp_path / "net").model, inputs), theirs, atol=1e-5)
+    np.testing.assert_allclose(prediction.predict(read.read(tmp_path / "net").model, inputs), theirs, atol=1e-5)
 
 
 def test_one_of_several_tensors(tmp_path: Path) -> None:
@@ -538,7 +538,7 @@ def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
     made = assert_same_everywhere(net, tmp_path)
     assert made.trained["wrapper"] == "skorch"
     np.testing.assert_allclose(
-        exact.predict(made.model, x.astype(np.float64)), net.predict(x)[:, 0], rtol=1e-4, atol=1e-5
+        prediction.predict(made.model, x.astype(np.float64)), net.predict(x)[:, 0], rtol=1e-4, atol=1e-5
     )
 
 
@@ -551,7 +551,7 @@ def test_a_skorch_classifier_gives_its_probability(tmp_path: Path) -> None:
     net.fit(x, (x[:, 0] > 2).astype(np.float32))
     made = assert_same_everywhere(net, tmp_path, output=1)
     np.testing.assert_allclose(
-        exact.predict(made.model, x.astype(np.float64)), net.predict_proba(x)[:, 1], rtol=1e-4, atol=1e-5
+        prediction.predict(made.model, x.astype(np.float64)), net.predict_proba(x)[:, 1], rtol=1e-4, atol=1e-5
     )
 
 

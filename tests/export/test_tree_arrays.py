@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn import ensemble, tree
 
 from builder import errors
-from builder.bundle import exact, model
+from builder.bundle import model, prediction
 from builder.bundle.storage import read, write
 from builder.export.sklearn import tree_arrays
 from tests.support import bundles, pickles
@@ -83,9 +83,9 @@ def assert_all_agree(fitted: Any, inputs: NDArray[np.float64]) -> None:
     """Compare the framework, the reference, and the pickle on many rows and on one: to the last bit."""
     trees = trees_of(fitted)
     expected = said_by(fitted, inputs)
-    np.testing.assert_array_equal(exact.predict(trees, inputs), expected)
-    made = bundles.bundle(inputs.shape[1], network=trees)
-    raw = pickles.raw_of(pickles.predict_of(made))
+    np.testing.assert_array_equal(prediction.predict(trees, inputs), expected)
+    made = bundles.make_bundle(inputs.shape[1], network=trees)
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
     live = pd.DataFrame(inputs, columns=list(made.features))
     np.testing.assert_array_equal(raw(live, None), expected)
     np.testing.assert_array_equal(raw(live.iloc[[3]], None), expected[[3]])
@@ -143,7 +143,7 @@ def test_categories_are_refused_by_name() -> None:
 
 def test_a_bundle_keeps_the_forest(tmp_path: Path) -> None:
     inputs, target = rows(1, whole=False, holes=0.1)
-    made = bundles.bundle(6, network=trees_of(trained("RandomForestRegressor", inputs, target)))
+    made = bundles.make_bundle(6, network=trees_of(trained("RandomForestRegressor", inputs, target)))
     write.write(tmp_path / "b", made)
     back = read.read(tmp_path / "b")
-    np.testing.assert_array_equal(exact.predict(back.model, inputs), exact.predict(made.model, inputs))
+    np.testing.assert_array_equal(prediction.predict(back.model, inputs), prediction.predict(made.model, inputs))

@@ -19,7 +19,7 @@ import pytest
 
 from builder import paths
 from builder.validate import diagnose
-from tests.support import forked
+from tests.support import fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def dump(folder: Path, source: str) -> Path:
 def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program to its end; again if a thread of pyarrow aborts it, which its normal end allows now and then."""
     for _ in range(5):
-        done = forked.run(
+        done = fork_server.run(
             [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
         )
         if done.returncode not in diagnose.ABORT_CODES:
@@ -81,7 +81,7 @@ def reason_of(done: subprocess.CompletedProcess[str]) -> str:
     first, last = (index for index, line in enumerate(lines) if line == RULE)
     assert last == len(lines) - 1
     assert 6 <= last - first - 1 <= 12
-    assert diagnose.find_help(lines) == set(range(first, last + 1))
+    assert diagnose.find_help_lines(lines) == set(range(first, last + 1))
     return lines[first - 1]
 
 

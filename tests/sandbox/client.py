@@ -8,7 +8,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Response:
 class Client:
     """Asks a sandbox; ``token`` is the name of one, or None to send none."""
 
-    def __init__(self, sandbox: Sandbox, token: str | None = world.FULL) -> None:
+    def __init__(self, sandbox: Sandbox, token: str | None = sandbox_state.FULL) -> None:
         self._sandbox = sandbox
         self._token = token
 
@@ -58,7 +58,7 @@ class Client:
         """Post a query and return the answer."""
         headers = {"Content-Type": "application/json"}
         if self._token is not None:
-            headers["Authorization"] = self._sandbox.state.token(self._token).header
+            headers["Authorization"] = self._sandbox.state.get_token(self._token).header
         body = json.dumps({"query": query, "variables": variables}).encode()
         return send("POST", self._sandbox.api_url, body, headers)
 
@@ -78,14 +78,14 @@ class Client:
 
     def authorise(self, slot: str | None = "fresh", filename: str = "model.pkl") -> tuple[str, str]:
         """Return the stored name and the address for an upload."""
-        found = self.data(AUTHORISE, filename=filename, modelId=self._sandbox.state.slot(slot).id if slot else None)
+        found = self.data(AUTHORISE, filename=filename, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
         return found["filename"], found["url"]
 
     def upload(self, slot: str | None = "fresh", content: bytes = b"a pickle", filename: str = "model.pkl") -> Any:
         """Authorise, store and register; returns what registering answered."""
         stored, url = self.authorise(slot, filename)
         assert send("PUT", url, content).status == 200
-        return self.data(CREATE, filename=stored, modelId=self._sandbox.state.slot(slot).id if slot else None)
+        return self.data(CREATE, filename=stored, modelId=self._sandbox.state.get_slot(slot).id if slot else None)
 
     def pickle(self, pickle_id: str) -> Any:
         """Return a registered pickle."""

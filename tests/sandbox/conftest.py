@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import live, registry, runner, server
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 from tests.sandbox import client
 from tests.support import clones
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from builder.sandbox.words import Words
+    from builder.sandbox.status_words import StatusWords
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def look_alikes() -> Iterator[str]:
     """A registry with two look-alikes that nothing tells from what they look like; yields what it is called."""
     with registry.start() as address:
         for python, name in (("3.11", "numerai_predict_py_3_11:a78dedd"), ("3.13", "numerai_predict_py_3_13:03624a6")):
-            done = clones.builder(clones.ROOT, "stand-in", "--python", python, "--json")
+            done = clones.run_builder(clones.ROOT, "stand-in", "--python", python, "--json")
             assert done.returncode == 0, done.stderr
             registry.publish(json.loads(done.stdout)["tag"], f"{address}/numerai/{name}")
         registry.forget_all(address)  # so that they have to be pulled
@@ -42,15 +42,15 @@ def look_alikes() -> Iterator[str]:
 def example_pickle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The example's pickle, made for Python 3.11."""
     clone = clones.clone(tmp_path_factory.mktemp("clone"))
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert done.returncode == 0, done.stderr
     return (clone / "dist" / "mlp" / "model.pkl").read_bytes()
 
 
 @pytest.fixture
-def sandbox(data: live.Live, words: Words) -> Iterator[server.Sandbox]:
+def sandbox(data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
     """A sandbox by which everything that was stored passes."""
-    with server.start(data=data, state=world.default_world(words)) as made:
+    with server.start(data=data, state=sandbox_state.default_state(words)) as made:
         yield made
 
 
@@ -62,12 +62,12 @@ def enough_data() -> Iterator[live.Live]:
 
 
 @pytest.fixture
-def judging_sandbox(look_alikes: str, enough_data: live.Live, words: Words) -> Iterator[server.Sandbox]:
+def judging_sandbox(look_alikes: str, enough_data: live.Live, words: StatusWords) -> Iterator[server.Sandbox]:
     """A sandbox that really runs what is registered, and leaves nothing on the engine."""
     judge = runner.Runner(registry=look_alikes, data=enough_data)
-    with server.start(judge=judge, data=enough_data, state=world.default_world(words)) as made:
+    with server.start(judge=judge, data=enough_data, state=sandbox_state.default_state(words)) as made:
         yield made
-    with registry.engine() as api:
+    with registry.connect_engine() as api:
         assert api.containers(all=True, filters={"label": judge.label}) == []
         assert not api.volumes(filters={"label": judge.label})["Volumes"]
 

@@ -27,10 +27,12 @@ ASSIGN = "assignPickleToModel"
 @pytest.fixture
 def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.Tournament]:
     """Ask the sandbox in this process, with the token of full scopes."""
-    token = settings.typed_in(sandbox.state.token("full").public_id, sandbox.state.token("full").secret_key)
-    patience = api.ApiPolicy(attempts=2, first=0.0, longest=10.0)
+    token = settings.parse_typed_token(
+        sandbox.state.get_token("full").public_id, sandbox.state.get_token("full").secret_key
+    )
+    policy = api.ApiPolicy(attempts=2, first=0.0, longest=10.0)
     with contextlib.ExitStack() as undo:
-        client = api.ApiClient(sandbox.api_url, token, Silent(), patience=patience)
+        client = api.ApiClient(sandbox.api_url, token, Silent(), policy=policy)
         yield tournament.Tournament(undo.enter_context(client))
 
 
@@ -41,10 +43,10 @@ def asked(sandbox: server.Sandbox, waits: list[float]) -> Iterator[tournament.To
 def test_a_secret_that_is_cut_in_two_is_hidden_all_the_same(
     sandbox: server.Sandbox, asked: tournament.Tournament, before: int
 ) -> None:
-    secret = sandbox.state.token("full").secret_key
+    secret = sandbox.state.get_token("full").secret_key
     sandbox.faults.add("account", faults.errors("x" * before + secret))
     with pytest.raises(errors.ApiError) as caught:
-        asked.account()
+        asked.get_account()
     assert secret[:4] not in str(caught.value)
 
 
@@ -52,10 +54,10 @@ def test_a_secret_that_is_cut_in_two_is_hidden_all_the_same(
 def test_nor_is_it_shown_of_an_answer_of_another_shape(
     sandbox: server.Sandbox, asked: tournament.Tournament, before: int
 ) -> None:
-    secret = sandbox.state.token("full").secret_key
+    secret = sandbox.state.get_token("full").secret_key
     sandbox.faults.add("account", faults.changed(lambda _: {"x" * before: secret}))
     with pytest.raises(errors.ApiError, match="no data, but") as caught:
-        asked.account()
+        asked.get_account()
     assert secret[:4] not in str(caught.value)
 
 
@@ -77,12 +79,12 @@ def test_a_strange_answer_is_an_error_of_the_network_and_a_change_is_in_doubt(
     action: faults.Action,
 ) -> None:
     monkeypatch.setattr(api, "_MOST_BYTES", 1 << 16)
-    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    pickle = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "one.pkl")
     sandbox.faults.add("account", action, times=9)
     with pytest.raises(errors.NetworkError, match="the account's slots"):
-        asked.account()
+        asked.get_account()
     sandbox.faults.add("updatePickleLabel", faults.applied(action), times=9)
-    with pytest.raises(errors.UnansweredError, match="it may have been done") as caught:
+    with pytest.raises(errors.UnavailableError, match="it may have been done") as caught:
         asked.set_label(pickle.id, "mine")
     assert caught.value.sent
     assert pickle.label == "mine"
@@ -104,7 +106,7 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 ) -> None:
     sandbox.faults.add("account", faults.errors(said))
     with pytest.raises(errors.ApiError, match="the API says") as caught:
-        asked.account()
+        asked.get_account()
     assert not isinstance(caught.value, errors.TokenError)
 
 
@@ -122,14 +124,14 @@ def test_what_is_no_fault_of_the_token_is_not_put_down_to_it(
 def test_what_is_a_fault_of_the_token_is(sandbox: server.Sandbox, asked: tournament.Tournament, said: str) -> None:
     sandbox.faults.add("account", faults.errors(said))
     with pytest.raises(errors.TokenError, match="is refused"):
-        asked.account()
+        asked.get_account()
 
 
 def test_a_server_that_fails_with_words_of_permission_is_asked_again(
     sandbox: server.Sandbox, asked: tournament.Tournament
 ) -> None:
     sandbox.faults.add("account", faults.errors_detail("you do not have permission on relation x", 500))
-    assert asked.account().username == "sandbox_user"
+    assert asked.get_account().username == "sandbox_user"
 
 
 # ---- what cannot be sent
@@ -147,7 +149,7 @@ def test_text_that_is_none_is_refused_and_not_sent(
 
 
 def test_other_text_arrives_as_it_is(sandbox: server.Sandbox, asked: tournament.Tournament) -> None:
-    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    pickle = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "one.pkl")
     asked.set_label(pickle.id, "größer, 模型")
     assert pickle.label == "größer, 模型"
 
@@ -159,7 +161,7 @@ def test_an_order_that_may_have_been_done_is_not_to_be_given_again_unseen(
     sandbox: server.Sandbox, asked: tournament.Tournament
 ) -> None:
     sandbox.faults.add("*", faults.applied(faults.html(502)))
-    with pytest.raises(errors.UnansweredError, match="look first") as caught:
+    with pytest.raises(errors.UnavailableError, match="look first") as caught:
         asked.set_label("1", "a")
     assert caught.value.sent
     assert "run it again" not in str(caught.value)
@@ -167,7 +169,7 @@ def test_an_order_that_may_have_been_done_is_not_to_be_given_again_unseen(
 
 def test_an_order_that_was_not_looked_at_says_so(sandbox: server.Sandbox, asked: tournament.Tournament) -> None:
     sandbox.faults.add("*", faults.too_many("30"))
-    with pytest.raises(errors.UnansweredError, match="nothing was done: run it again in 30 s") as caught:
+    with pytest.raises(errors.UnavailableError, match="nothing was done: run it again in 30 s") as caught:
         asked.set_label("1", "a")
     assert not caught.value.sent
 
@@ -177,11 +179,11 @@ def test_an_order_that_was_not_looked_at_says_so(sandbox: server.Sandbox, asked:
 def test_an_assignment_is_ordered_again_when_the_server_says(
     sandbox: server.Sandbox, asked: tournament.Tournament, waits: list[float], said: str, waited: float, *, status: int
 ) -> None:
-    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    pickle = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "one.pkl")
     sandbox.faults.add(ASSIGN, faults.status(status, Retry_After=said))
-    slot = next(one for one in asked.account().slots if one.name == "running")
+    slot = next(one for one in asked.get_account().slots if one.name == "running")
     assign.assign_and_read_back(asked, slot, pickle.id, Silent())
-    assert sandbox.state.slot("running").pickle_id == pickle.id
+    assert sandbox.state.get_slot("running").pickle_id == pickle.id
     assert max(waits) == waited
     assert sandbox.requests.count(ASSIGN) == 2
 
@@ -189,9 +191,9 @@ def test_an_assignment_is_ordered_again_when_the_server_says(
 def test_what_is_not_assigned_is_said_by_the_slot_alone(
     sandbox: server.Sandbox, asked: tournament.Tournament, waits: list[float]
 ) -> None:
-    pickle = sandbox.state.add_pickle(sandbox.state.slot("running"), "one.pkl")
+    pickle = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "one.pkl")
     sandbox.faults.add(ASSIGN, faults.html(502), times=None)
-    slot = next(one for one in asked.account().slots if one.name == "running")
+    slot = next(one for one in asked.get_account().slots if one.name == "running")
     with pytest.raises(errors.ApiError, match=r"HTTP 502, the server failed \(3 times\)\nrunning runs what") as caught:
         assign.assign_and_read_back(asked, slot, pickle.id, Silent())
     assert "may have been done" not in str(caught.value)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MOST_SECONDS", -1.0)
+    monkeypatch.setattr(download, "MAX_SECONDS", -1.0)
     given_up = threading.Event()
 
     def drip(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -31,9 +31,12 @@ def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeyp
         try:
             with pytest.raises(errors.NetworkError, match=r"the pickle p: not done after .* minutes; run it again"):
                 download.download(
-                    f"{server.url}/model.pkl", tmp_path / "x.pkl", what="the pickle p", progress=progress.Silent()
+                    f"{server.url}/model.pkl",
+                    tmp_path / "x.pkl",
+                    description="the pickle p",
+                    progress=progress.Silent(),
                 )
-            assert len(server.asked) == 1
+            assert len(server.requests) == 1
         finally:
             given_up.set()
     assert list(tmp_path.iterdir()) == []

@@ -104,7 +104,7 @@ def test_registering_fails_and_has_or_has_not_been_done(
     put(url)
     action = faults.html(502) if how == "answers 502" else faults.reset()
     sandbox.faults.add("createComputePickleUpload", faults.applied(action) if applies else action)
-    variables = {"filename": stored, "modelId": sandbox.state.slot("fresh").id}
+    variables = {"filename": stored, "modelId": sandbox.state.get_slot("fresh").id}
     if how == "resets":
         with pytest.raises(GONE):
             ask.post(client.CREATE, **variables)
@@ -156,7 +156,7 @@ def test_a_put_is_stored_and_then_reset_or_answered_otherwise(sandbox: server.Sa
     sandbox.faults.add("PUT", faults.applied(faults.reset()))
     with pytest.raises(GONE):
         put(url)
-    assert sandbox.stored(stored) == BODY
+    assert sandbox.read_pickle(stored) == BODY
     sandbox.faults.add("PUT", faults.applied(faults.status(500)))
     assert put(url).status == 500
 
@@ -189,7 +189,7 @@ def test_half_of_a_put_is_stored_and_called_a_success(sandbox: server.Sandbox, a
     sandbox.faults.add("PUT", faults.truncated("sent" if etag == "sent" else "stored"))
     answer = put(url)
     half = BODY[: len(BODY) // 2]
-    assert sandbox.stored(stored) == half
+    assert sandbox.read_pickle(stored) == half
     md5 = hashlib.md5(BODY if etag == "sent" else half).hexdigest()
     assert (answer.status, answer.headers["ETag"]) == (200, f'"{md5}"')
 
@@ -200,7 +200,7 @@ def test_an_etag_is_wrong(sandbox: server.Sandbox, ask: client.Client) -> None:
     etag = put(url).headers["ETag"]
     assert len(etag) == 34
     assert etag != f'"{hashlib.md5(BODY).hexdigest()}"'
-    assert sandbox.stored(stored) == BODY
+    assert sandbox.read_pickle(stored) == BODY
 
 
 @pytest.mark.parametrize("code", [301, 307])
@@ -212,7 +212,7 @@ def test_a_put_is_sent_to_another_place_that_takes_it(sandbox: server.Sandbox, a
     assert answer.headers["Location"].startswith(f"http://{sandbox.address}/storage-2/")
     assert not is_stored(sandbox, stored)
     assert put(answer.headers["Location"]).status == 200
-    assert sandbox.stored(stored) == BODY
+    assert sandbox.read_pickle(stored) == BODY
 
 
 def test_a_put_is_sent_to_another_host(sandbox: server.Sandbox, ask: client.Client) -> None:
@@ -225,7 +225,7 @@ def test_a_put_is_sent_to_another_host(sandbox: server.Sandbox, ask: client.Clie
 
 
 def test_assigning_answers_or_does_something_else(sandbox: server.Sandbox, ask: client.Client) -> None:
-    slot = sandbox.state.slot("running")
+    slot = sandbox.state.get_slot("running")
     before, made = sandbox.state.add_pickle(slot, "before.pkl", assign=True), ask.upload()
     sandbox.faults.add("assignPickleToModel", faults.assigns_another(before.id))
     ask.data(client.ASSIGN, modelId=slot.id, pickleId=made["id"])
@@ -248,7 +248,7 @@ def test_a_download_fails(sandbox: server.Sandbox, ask: client.Client) -> None:
 
 def test_no_record_holds_a_secret(sandbox: server.Sandbox, ask: client.Client) -> None:
     ask.upload()
-    token = sandbox.state.token("full")
+    token = sandbox.state.get_token("full")
     assert token.secret_key not in repr(token)
     text = repr(list(sandbox.requests))
     assert token.secret_key not in text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.sandbox import graph, runs
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 from tests.sandbox import client
 from tests.support import words
 
@@ -55,7 +55,7 @@ def test_a_request_is_called_by_the_name_in_its_text(sandbox: Sandbox, ask: clie
 
 
 def test_a_server_that_assigns_whatever_it_is_told_to(sandbox: Sandbox, ask: client.Client) -> None:
-    slot = sandbox.state.slot("fresh")
+    slot = sandbox.state.get_slot("fresh")
     bad = sandbox.state.add_pickle(slot, "bad.pkl", passed=False)
     assert "has not passed" in ask.post(client.ASSIGN, modelId=slot.id, pickleId=bad.id).body.decode()
     sandbox.state.checks_assigned = False
@@ -78,15 +78,15 @@ def test_the_token_says_who_asks_and_what_they_may_do(sandbox: Sandbox, ask: cli
     assert {one["name"] for one in account["models"]} == {
         "fresh", "running", "hooked", "old_one", "signals_one", "staked",
     }  # fmt: skip
-    info = client.Client(sandbox, world.READ_ONLY).data("{ apiTokenInfo { accountUsername scopes } }")
+    info = client.Client(sandbox, sandbox_state.READ_ONLY).data("{ apiTokenInfo { accountUsername scopes } }")
     assert info["accountUsername"] == "sandbox_user"
-    assert world.UPLOAD_SCOPE not in info["scopes"]
+    assert sandbox_state.UPLOAD_SCOPE not in info["scopes"]
 
 
 @pytest.mark.parametrize("status", [200, 401])
 def test_without_a_good_token_errors_is_an_object(sandbox: Sandbox, status: int) -> None:
     sandbox.state.refusal_status = status
-    for token in (None, world.REVOKED):
+    for token in (None, sandbox_state.REVOKED):
         answer = client.Client(sandbox, token).post("{ account { id } }")
         assert answer.status == status
         assert isinstance(answer.json()["errors"]["detail"], str)
@@ -135,11 +135,11 @@ def test_an_upload_is_authorised_under_another_name_that_holds_the_local_one(ask
 def test_a_slot_that_cannot_take_a_pickle_is_not_authorised(
     sandbox: Sandbox, ask: client.Client, slot: str, said: str
 ) -> None:
-    assert said in ask.refusal(client.AUTHORISE, filename="a.pkl", modelId=sandbox.state.slot(slot).id)
+    assert said in ask.refusal(client.AUTHORISE, filename="a.pkl", modelId=sandbox.state.get_slot(slot).id)
 
 
 def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
-    reader, slot = client.Client(sandbox, world.READ_ONLY), sandbox.state.slot("hooked")
+    reader, slot = client.Client(sandbox, sandbox_state.READ_ONLY), sandbox.state.get_slot("hooked")
     for query, variables in (
         (client.AUTHORISE, {"filename": "a.pkl"}),
         (client.ASSIGN, {"modelId": slot.id}),
@@ -150,14 +150,14 @@ def test_a_token_without_the_scope_writes_nothing(sandbox: Sandbox) -> None:
     assert slot.webhook is not None
 
 
-@words.both
+@words.each_vocabulary
 def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) -> None:
     made, spoken = ask.upload("fresh", b"the bytes"), sandbox.state.words
     assert made["validationStatus"] == spoken.pending
-    assert sandbox.stored(made["filename"]) == b"the bytes"
+    assert sandbox.read_pickle(made["filename"]) == b"the bytes"
     found = ask.pickle(made["id"])
     assert (found["validationStatus"], found["dockerImage"]) == (spoken.good, "numerai_predict_py_3_11:a78dedd")
-    assert found["modelId"] == sandbox.state.slot("fresh").id
+    assert found["modelId"] == sandbox.state.get_slot("fresh").id
     [trigger] = found["triggers"]
     assert (trigger["status"], trigger["roundId"]) == (spoken.run_good, "1000")
     assert [one["status"] for one in trigger["statuses"]] == [spoken.run_pending, spoken.run_good]
@@ -166,7 +166,7 @@ def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) 
         for one in ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=trigger["id"])
     ]
 
-    running = sandbox.state.slot("running").id
+    running = sandbox.state.get_slot("running").id
     ask.data(client.ASSIGN, modelId=running, pickleId=made["id"])
     models = ask.data("{ account { models { id computePickleUpload { id } } } }")["models"]
     assert [one["id"] for one in models if one["computePickleUpload"]] == [running]
@@ -178,12 +178,14 @@ def test_from_bytes_to_an_assigned_pickle(sandbox: Sandbox, ask: client.Client) 
 
 
 def test_registering_goes_by_the_stored_name_and_not_by_the_bytes(sandbox: Sandbox, ask: client.Client) -> None:
-    slot = sandbox.state.slot("fresh").id
+    slot = sandbox.state.get_slot("fresh").id
     stored, _ = ask.authorise("fresh", "model.pkl")
     assert "not authorised" in ask.refusal(client.CREATE, filename="model.pkl", modelId=slot)
-    assert "another model" in ask.refusal(client.CREATE, filename=stored, modelId=sandbox.state.slot("running").id)
-    stranger = client.Client(sandbox, world.STRANGERS)
-    assert "not authorised" in stranger.refusal(client.CREATE, filename=stored, modelId=sandbox.state.slot("theirs").id)
+    assert "another model" in ask.refusal(client.CREATE, filename=stored, modelId=sandbox.state.get_slot("running").id)
+    stranger = client.Client(sandbox, sandbox_state.STRANGERS)
+    assert "not authorised" in stranger.refusal(
+        client.CREATE, filename=stored, modelId=sandbox.state.get_slot("theirs").id
+    )
     ids = {ask.data(client.CREATE, filename=stored, modelId=slot)["id"] for _ in range(2)}
     assert len(ids) == 2, "nothing makes registering the same thing twice one record"
     for one in ids:
@@ -196,12 +198,14 @@ def test_registering_goes_by_the_stored_name_and_not_by_the_bytes(sandbox: Sandb
 def test_what_a_pickle_is_registered_for_is_what_was_asked_for(sandbox: Sandbox, ask: client.Client) -> None:
     stored, url = ask.authorise("fresh")
     client.send("PUT", url, b"x")
-    image, slot = sandbox.state.image("numerai_predict_py_3_13"), sandbox.state.slot("fresh").id
+    image, slot = sandbox.state.get_image("numerai_predict_py_3_13"), sandbox.state.get_slot("fresh").id
     data = sandbox.state.data_versions[1]
     made = ask.data(client.CREATE, filename=stored, modelId=slot, image=image.id, data=data.id)
     found = ask.pickle(made["id"])
     assert (found["dockerImage"], found["dataVersion"]) == ("numerai_predict_py_3_13:03624a6", "v5.1")
-    assert "Docker image not found" in ask.refusal(client.CREATE, filename=stored, modelId=slot, image=world.new_id())
+    assert "Docker image not found" in ask.refusal(
+        client.CREATE, filename=stored, modelId=slot, image=sandbox_state.new_id()
+    )
 
 
 def test_polling_sees_the_scripted_words_one_by_one(sandbox: Sandbox, ask: client.Client) -> None:
@@ -209,7 +213,7 @@ def test_polling_sees_the_scripted_words_one_by_one(sandbox: Sandbox, ask: clien
     sandbox.state.words.good = "SUCCESS"
     made = ask.upload()
     ask.data(client.PICKLES)  # a list moves nothing
-    assert "not passed" in ask.refusal(client.ASSIGN, modelId=sandbox.state.slot("fresh").id, pickleId=made["id"])
+    assert "not passed" in ask.refusal(client.ASSIGN, modelId=sandbox.state.get_slot("fresh").id, pickleId=made["id"])
     assert [ask.pickle(made["id"])["validationStatus"] for _ in range(4)] == [
         "PENDING", "who knows", "SUCCESS", "SUCCESS",
     ]  # fmt: skip
@@ -226,7 +230,7 @@ def test_a_validation_that_never_settles(sandbox: Sandbox, ask: client.Client) -
     ]
 
 
-@words.both
+@words.each_vocabulary
 def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "one", "two")
     found = ask.pickle(ask.upload()["id"])
@@ -235,10 +239,10 @@ def test_a_failed_validation_has_its_description_and_logs(sandbox: Sandbox, ask:
     assert trigger["statuses"][-1]["description"] == runs.SEGMENTATION_FAULT
     logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { timestamp message } }", id=trigger["id"])
     assert [one["message"] for one in logs] == ["one", "two"]
-    assert sandbox.state.slot("fresh").latest_submission is None
+    assert sandbox.state.get_slot("fresh").latest_submission is None
 
 
-@words.both
+@words.each_vocabulary
 def test_a_run_may_have_no_status_but_the_pickles(sandbox: Sandbox, ask: client.Client) -> None:
     sandbox.state.runs_have_statuses = False
     found = ask.pickle(ask.upload()["id"])
@@ -247,13 +251,13 @@ def test_a_run_may_have_no_status_but_the_pickles(sandbox: Sandbox, ask: client.
     assert found["triggerStatus"] == sandbox.state.words.run_good
 
 
-@words.both
+@words.each_vocabulary
 def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: Sandbox, ask: client.Client) -> None:
     following = sandbox.state.close_round()
     found = ask.pickle(ask.upload()["id"])
     assert found["validationStatus"] == sandbox.state.words.good
     assert found["triggers"][0]["statuses"][-1]["description"] == runs.NO_ROUND
-    assert sandbox.state.slot("fresh").latest_submission is None
+    assert sandbox.state.get_slot("fresh").latest_submission is None
     [current] = ask.data("{ rounds(number: 0) { number closeTime } }")
     assert current["number"] == following.number - 1
     assert max(one["number"] for one in ask.data("{ rounds(tournament: 8) { number } }")) == following.number
@@ -266,7 +270,7 @@ def test_with_no_round_open_a_good_pickle_submits_nothing_and_says_why(sandbox: 
     assert ask.pickle(ask.upload()["id"])["validationStatus"] == sandbox.state.words.bad
 
 
-@words.both
+@words.each_vocabulary
 def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Client) -> None:
     ask.upload("staked")
     [slot] = [
@@ -281,7 +285,7 @@ def test_registering_submits_for_the_open_round(sandbox: Sandbox, ask: client.Cl
 
 
 def test_a_pickle_is_run_again_by_itself_or_by_its_slot(sandbox: Sandbox, ask: client.Client) -> None:
-    made, slot = ask.upload(), sandbox.state.slot("fresh").id
+    made, slot = ask.upload(), sandbox.state.get_slot("fresh").id
     run = "mutation($m: ID, $p: ID, $v: Boolean) { triggerComputePickleUpload(modelId: $m, pickleId: $p, triggerValidation: $v) { id } }"  # noqa: E501
     assert "no pickle" in ask.refusal(run, m=slot)
     ask.data(client.ASSIGN, modelId=slot, pickleId=made["id"])
@@ -291,19 +295,19 @@ def test_a_pickle_is_run_again_by_itself_or_by_its_slot(sandbox: Sandbox, ask: c
 
 
 def test_the_bytes_come_back_with_the_scope_for_it(sandbox: Sandbox, ask: client.Client) -> None:
-    made, slot = ask.upload(content=b"mine"), sandbox.state.slot("fresh").id
+    made, slot = ask.upload(content=b"mine"), sandbox.state.get_slot("fresh").id
     download = "query($m: ID!, $p: ID) { computePickleDownloadAuth(modelId: $m, pickleId: $p) { filename url } }"
     found = ask.data(download, m=slot, p=made["id"])
     got = client.send("GET", found["url"])
     assert (got.body, found["filename"]) == (b"mine", made["filename"])
-    assert "download_submission" in client.Client(sandbox, world.READ_ONLY).refusal(download, m=slot)
+    assert "download_submission" in client.Client(sandbox, sandbox_state.READ_ONLY).refusal(download, m=slot)
     assert "no pickle" in ask.refusal(download, m=slot)
-    assert "does not belong" in ask.refusal(download, m=sandbox.state.slot("running").id, p=made["id"])
-    theirs = sandbox.state.add_pickle(sandbox.state.slot("theirs"), "theirs.pkl")
+    assert "does not belong" in ask.refusal(download, m=sandbox.state.get_slot("running").id, p=made["id"])
+    theirs = sandbox.state.add_pickle(sandbox.state.get_slot("theirs"), "theirs.pkl")
     assert "not found" in ask.refusal(download, m=slot, p=theirs.id)
 
 
-@words.both
+@words.each_vocabulary
 def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -> None:
     made = ask.upload()
     ask.data('mutation($p: ID!) { updatePickleLabel(pickleId: $p, label: "mine") { id } }', p=made["id"])
@@ -313,7 +317,7 @@ def test_labels_webhooks_and_diagnostics(sandbox: Sandbox, ask: client.Client) -
     assert diagnostics["status"] == found["diagnosticsStatus"] == sandbox.state.words.diagnostics
     said = ask.data("query($p: ID!) { diagnosticsTriggerLogs(pickleId: $p) { message } }", p=made["id"])
     assert said[0]["message"] == "this sandbox computes no diagnostics"
-    hooked = sandbox.state.slot("hooked")
+    hooked = sandbox.state.get_slot("hooked")
     ask.data("mutation($m: String) { setSubmissionWebhook(modelId: $m, newSubmissionWebhook: null) }", m=hooked.id)
     ask.upload("hooked")
 

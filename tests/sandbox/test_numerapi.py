@@ -11,7 +11,7 @@ import pytest
 from numerapi import base_api
 
 from builder.sandbox import faults, runs, storage
-from builder.sandbox import state as world
+from builder.sandbox import state as sandbox_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def official(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> numerapi.NumerAPI:
     monkeypatch.setattr(base_api, "API_TOURNAMENT_URL", sandbox.api_url)
-    token = sandbox.state.token(world.FULL)
+    token = sandbox.state.get_token(sandbox_state.FULL)
     return numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
 
 
@@ -38,23 +38,23 @@ def test_it_uploads_with_names_of_image_and_data(
     sandbox: Sandbox, ask: client.Client, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
     made = official.model_upload(
-        str(pickle), model_id=sandbox.state.slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
+        str(pickle), model_id=sandbox.state.get_slot("fresh").id, data_version="v5.1", docker_image="Python 3.13"
     )
     found = ask.pickle(made)
     assert (found["validationStatus"], found["dataVersion"]) == (sandbox.state.words.good, "v5.1")
     assert found["dockerImage"] == "numerai_predict_py_3_13:03624a6"
     assert re.fullmatch(r"[0-9a-f]{8}-model\.pkl", found["filename"])
-    assert sandbox.stored(found["filename"]) == b"as good as any"
+    assert sandbox.read_pickle(found["filename"]) == b"as good as any"
 
 
 def test_what_it_is_refused_it_raises_with_the_servers_words(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
     with pytest.raises(ValueError, match="submission webhook"):
-        official.model_upload(str(pickle), model_id=sandbox.state.slot("hooked").id)
-    sandbox.state.token(world.FULL).revoked = True
+        official.model_upload(str(pickle), model_id=sandbox.state.get_slot("hooked").id)
+    sandbox.state.get_token(sandbox_state.FULL).revoked = True
     with pytest.raises(ValueError, match="Invalid API token"):
-        official.model_upload(str(pickle), model_id=sandbox.state.slot("fresh").id)
+        official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_was_not_stored_it_registers_and_calls_a_success(
 ) -> None:
     """The weakness that the uploader here is for."""
     sandbox.faults.add("PUT", action)
-    made = official.model_upload(str(pickle), model_id=sandbox.state.slot("fresh").id)
+    made = official.model_upload(str(pickle), model_id=sandbox.state.get_slot("fresh").id)
     [registered] = sandbox.state.pickles.values()
     assert registered.id == made
     assert sandbox.faults.left() == 0
@@ -85,22 +85,25 @@ def test_it_reads_what_is_there(sandbox: Sandbox, official: numerapi.NumerAPI, t
     official.download_dataset("v5.2/live.parquet", str(target))
     assert target.read_bytes() == sandbox.datasets()["v5.2/live.parquet"].read_bytes()
     assert official.get_current_round() == 1000
-    assert official.get_models()["fresh"] == sandbox.state.slot("fresh").id
+    assert official.get_models()["fresh"] == sandbox.state.get_slot("fresh").id
 
 
 def test_it_reads_the_account_with_its_tokens_stakes_and_submissions(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
-    official.model_upload(str(pickle), model_id=sandbox.state.slot("staked").id)
+    official.model_upload(str(pickle), model_id=sandbox.state.get_slot("staked").id)
     account = official.get_account()
-    assert (account["username"], account["availableNmr"]) == (world.OWNER, decimal.Decimal(0))
+    assert (account["username"], account["availableNmr"]) == (sandbox_state.OWNER, decimal.Decimal(0))
     assert account["insertedAt"] == sandbox.state.accounts[0].inserted_at
-    assert world.UPLOAD_SCOPE in next(one for one in account["apiTokens"] if one["name"] == world.FULL)["scopes"]
+    assert (
+        sandbox_state.UPLOAD_SCOPE
+        in next(one for one in account["apiTokens"] if one["name"] == sandbox_state.FULL)["scopes"]
+    )
     assert "secret" not in repr(account)
     models = {one["name"]: one for one in account["models"]}
     assert models["staked"]["v2Stake"]["status"] == "active"
     assert [one["filename"] for one in models["staked"]["submissions"]] == [
-        one.filename for one in sandbox.state.slot("staked").submissions
+        one.filename for one in sandbox.state.get_slot("staked").submissions
     ]
     assert models["fresh"]["submissions"] == []
 
@@ -108,27 +111,27 @@ def test_it_reads_the_account_with_its_tokens_stakes_and_submissions(
 def test_it_reads_the_filenames_of_submissions_by_round(
     sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path
 ) -> None:
-    slot = sandbox.state.slot("fresh")
+    slot = sandbox.state.get_slot("fresh")
     assert official.get_submission_filenames(model_id=slot.id) == []
     official.model_upload(str(pickle), model_id=slot.id)
     (sent,) = slot.submissions
-    expected = [{"filename": sent.filename, "round_num": 1000, "tournament": world.CLASSIC}]
+    expected = [{"filename": sent.filename, "round_num": 1000, "tournament": sandbox_state.CLASSIC}]
     assert official.get_submission_filenames(model_id=slot.id) == expected
-    assert official.get_submission_filenames(world.CLASSIC, 1000, slot.id) == expected
+    assert official.get_submission_filenames(sandbox_state.CLASSIC, 1000, slot.id) == expected
     assert official.get_submission_filenames(round_num=999, model_id=slot.id) == []
 
 
 def test_it_reads_scores_within_a_round(sandbox: Sandbox, official: numerapi.NumerAPI, pickle: Path) -> None:
-    slot = sandbox.state.slot("fresh")
+    slot = sandbox.state.get_slot("fresh")
     assert official.intra_round_scores(slot.id) == []
     official.model_upload(str(pickle), model_id=slot.id)
     assert official.intra_round_scores(slot.id) == [{"roundNumber": 1000, "intraRoundSubmissionScores": None}]
     at = sandbox.state.now().replace(microsecond=0)
     slot.submissions[0].scores.append(
-        world.Score(name="v2_corr20", day=1, at=at, value=0.02, percentile=0.7, payout="1.5")
+        sandbox_state.Score(name="v2_corr20", day=1, at=at, value=0.02, percentile=0.7, payout="1.5")
     )
     [[found]] = [one["intraRoundSubmissionScores"] for one in official.intra_round_scores(slot.id)]
     assert (found["date"], found["day"], found["displayName"], found["value"]) == (at, 1, "v2_corr20", 0.02)
     assert (found["payoutPending"], found["payoutSettled"]) == (decimal.Decimal("1.5"), None)
     with pytest.raises(ValueError, match="Model not found"):
-        official.intra_round_scores(world.new_id())
+        official.intra_round_scores(sandbox_state.new_id())

@@ -14,7 +14,7 @@ import pytest
 from builder.cli import sandbox as sandbox_command
 from builder.config import model as config
 from builder.image import lockfile
-from builder.sandbox import registry, try_out
+from builder.sandbox import example, registry
 from tests.support import command, registry_images
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def settings(sandbox: server.Sandbox, address: str) -> dict[str, str]:
 
 
 def put(sandbox: server.Sandbox, address: str, image: str) -> tuple[str, str]:
-    tag = sandbox.state.image(image).tag
-    digest = registry_images.put(address, f"numerai/{image}", tag, config={"Labels": {"image": image}})
+    tag = sandbox.state.get_image(image).tag
+    digest = registry_images.push_image(address, f"numerai/{image}", tag, config={"Labels": {"image": image}})
     return f"{address}/numerai/{image}:{tag}", digest
 
 
@@ -94,11 +94,11 @@ def test_doctor_tells_whether_what_is_pinned_can_still_be_had(
     for one in sandbox.state.images:
         one.default = one.image == "numerai_predict_py_3_13"
     assert command.run("pin", cwd=project, **environment)[0] == 0
-    tag = sandbox.state.image("numerai_predict_py_3_13").tag
-    registry_images.put(address, "numerai/numerai_predict_py_3_13", tag, config={"Labels": {"image": "newer"}})
+    tag = sandbox.state.get_image("numerai_predict_py_3_13").tag
+    registry_images.push_image(address, "numerai/numerai_predict_py_3_13", tag, config={"Labels": {"image": "newer"}})
     lines = look()
     assert (lines["image"]["good"], lines["pin"]["good"]) == (True, False)
-    registry_images.delete(address, "numerai/numerai_predict_py_3_13", digest)
+    registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_13", digest)
     lines = look()
     assert (lines["image"]["good"], lines["pin"]["good"]) == (False, False)
     assert "no longer has what is pinned" in lines["image"]["text"]
@@ -110,8 +110,8 @@ def test_what_make_sandbox_says_to_try_leaves_the_lock_file_of_this_folder_alone
     put(sandbox, address, "numerai_predict_py_3_11")
     mine = command.ROOT / lockfile.NAME
     before = mine.read_bytes() if mine.exists() else None
-    with try_out.folder() as path:
-        text = sandbox_command.text_to_try(sandbox, {}, path)
+    with example.create() as path:
+        text = sandbox_command.format_instructions(sandbox, {}, path)
         tries = [line.split() for line in text.splitlines() if line.startswith("  python -m builder ")]
         assert [words[3] for words in tries] == ["pin", "pickle", "validate", "upload"]
         assert {words[4] for words in tries} == {str(path)}
@@ -162,10 +162,10 @@ def test_a_default_of_a_registry_that_is_gone_is_pinned_anew(
     with registry.start() as yesterdays:
         before, _ = put(sandbox, yesterdays, "numerai_predict_py_3_11")
     reference, digest = put(sandbox, address, "numerai_predict_py_3_11")
-    lockfile.change(
+    lockfile.update(
         project,
-        lambda lock: lock.with_pin("default", lockfile.pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=before)),
-        waiting=print,
+        lambda lock: lock.with_pin("default", lockfile.create_pin(f"sha256:{'1' * 64}", day="2026-11-01", ref=before)),
+        on_wait=print,
     )
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
@@ -209,7 +209,7 @@ def test_a_reference_to_the_tournaments_registry_is_asked_of_the_one_that_is_set
 ) -> None:
     environment = settings(sandbox, address)
     put(sandbox, address, "numerai_predict_py_3_12")
-    tag = sandbox.state.image("numerai_predict_py_3_12").tag
+    tag = sandbox.state.get_image("numerai_predict_py_3_12").tag
     reference = f"ghcr.io/numerai/numerai_predict_py_3_12:{tag}"
     (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("runner:1", reference))
     code, out, err = command.run("pin", cwd=project, **environment)

@@ -12,7 +12,7 @@ import pytest
 
 from builder import errors, progress
 from builder.sandbox import registry, server, session
-from builder.sandbox.words import VOCABULARIES
+from builder.sandbox.status_words import VOCABULARIES
 from tests.sandbox import client
 
 if TYPE_CHECKING:

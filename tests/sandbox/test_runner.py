@@ -35,10 +35,10 @@ def sandbox(judging_sandbox: server.Sandbox) -> server.Sandbox:
 
 def run(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predict_py_3_11") -> tuple[Any, list[str]]:
     """Upload, register for an image, wait; returns the record and what the run printed."""
-    ask, slot = client.Client(sandbox), sandbox.state.slot("fresh").id
+    ask, slot = client.Client(sandbox), sandbox.state.get_slot("fresh").id
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
-    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=sandbox.state.image(image).id)
+    created = ask.data(client.CREATE, filename=stored, modelId=slot, image=sandbox.state.get_image(image).id)
     sandbox.runs.wait()
     found = ask.pickle(created["id"])
     logs = ask.data("query($id: ID!) { triggerLogs(triggerId: $id) { message } }", id=found["triggers"][0]["id"])
@@ -57,7 +57,7 @@ def test_a_good_pickle_passes_and_submits(sandbox: server.Sandbox, example_pickl
     assert steps == [spoken.run_pending, spoken.run_running, spoken.run_good]
     assert any("INFO:root:Running numerai-predict: - Python 3.11" in one for one in logs)
     assert any("Saving predictions" in one for one in logs)
-    assert sandbox.state.slot("fresh").latest_submission is not None
+    assert sandbox.state.get_slot("fresh").latest_submission is not None
 
 
 def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandbox, example_pickle: bytes) -> None:
@@ -65,7 +65,7 @@ def test_a_pickle_for_another_python_kills_the_interpreter(sandbox: server.Sandb
     assert found["validationStatus"] == sandbox.state.words.bad
     assert last_description(found) == runs.SEGMENTATION_FAULT, logs
     assert any("INFO:root:Running numerai-predict: - Python 3.13" in one for one in logs)
-    assert sandbox.state.slot("fresh").latest_submission is None
+    assert sandbox.state.get_slot("fresh").latest_submission is None
 
 
 def test_what_is_no_pickle_fails_with_its_last_error(sandbox: server.Sandbox) -> None:
@@ -99,7 +99,7 @@ def test_an_image_that_is_not_there_fails_the_pickle_and_not_the_stand_in(sandbo
 
 def test_the_end_of_the_stand_in_ends_what_is_running(sandbox: server.Sandbox) -> None:
     """The fixture looks that nothing is left; the run would take an hour."""
-    ask, slot = client.Client(sandbox), sandbox.state.slot("fresh").id
+    ask, slot = client.Client(sandbox), sandbox.state.get_slot("fresh").id
     stored, url = ask.authorise()
     client.send("PUT", url, pickle.dumps(Calls(time.sleep, 3600)))
     created = ask.data(client.CREATE, filename=stored, modelId=slot)
@@ -136,5 +136,5 @@ def test_the_command_runs_until_it_is_interrupted_and_leaves_nothing(tmp_path: P
     assert process.returncode == 0
     assert printed == ""
     assert not settings.exists()
-    with registry.engine() as api:
+    with registry.connect_engine() as api:
         assert not [tag for one in api.images() for tag in one["RepoTags"] or () if tag.startswith(f"{host}/")]

@@ -38,7 +38,7 @@ class Seat:
     def __call__(self, *arguments: str) -> tuple[int, str, str]:
         """Return the exit code and what was printed."""
         code = command.call(*arguments)
-        out, err = command.said(self._capsys)
+        out, err = command.read_output(self._capsys)
         for token in self.sandbox.state.tokens:
             assert token.secret_key not in out + err
         assert "signature=" not in (out + err).lower()
@@ -86,7 +86,7 @@ def uploaded(seat: Seat, ask: client.Client) -> str:
 @pytest.fixture
 def failed(seat: Seat, ask: client.Client) -> str:
     """The id of one that was uploaded for ``staked``, assigned, and whose last run failed."""
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("staked"), f"old-{'0' * 12}.pkl", assign=True)
     seat.sandbox.storage.path(runs.key(made.filename)).write_bytes(CONTENT)
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT, "starting", "Segfault")
     seat.sandbox.runs.begin(made, kind="round", validates=False)
@@ -97,7 +97,7 @@ def failed(seat: Seat, ask: client.Client) -> str:
 # ---- looking
 
 
-@words.both
+@words.each_vocabulary
 def test_models_lists_every_slot_and_what_runs_there(seat: Seat, failed: str) -> None:
     out = seat.good("models")
     assert "sandbox_user: 5 of 10 slots taken" in out
@@ -116,7 +116,7 @@ def test_an_account_without_slots_is_told_what_to_do(seat: Seat) -> None:
     assert "create-model NAME" in seat.good("status")
 
 
-@words.both
+@words.each_vocabulary
 def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     lines = seat.good("status").splitlines()
     assert lines[0].startswith("round 1000 is open until ")
@@ -127,7 +127,7 @@ def test_status_has_what_needs_attention_first(seat: Seat, failed: str) -> None:
     assert seat.data("status")["slots"][0]["state"] == "failed"
 
 
-@words.both
+@words.each_vocabulary
 def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     ask.upload("fresh", CONTENT, f"mlp-{DIGITS}.pkl")
@@ -138,7 +138,7 @@ def test_status_tells_of_an_upload_that_failed_and_was_not_assigned(seat: Seat, 
     assert "-> python -m builder why fresh" in seat.good("status", "fresh")
 
 
-@words.both
+@words.each_vocabulary
 def test_status_of_a_slot_shows_its_runs_and_the_next_round(seat: Seat, failed: str) -> None:
     seat.sandbox.state.close_round()
     out = seat.good("status", "STAKED")
@@ -154,7 +154,7 @@ def test_a_slot_that_is_not_there_is_named_with_those_that_are_near(seat: Seat) 
     assert "did you mean running?" in err
 
 
-@words.both
+@words.each_vocabulary
 def test_pickles_of_all_slots_of_one_and_those_that_run_nowhere(seat: Seat, uploaded: str, failed: str) -> None:
     assert {one["id"] for one in seat.data("pickles")["pickles"]} == {uploaded, failed}
     assert [one["id"] for one in seat.data("pickles", "fresh")["pickles"]] == [uploaded]
@@ -171,17 +171,17 @@ def test_data_versions_take_no_token(seat: Seat, monkeypatch: pytest.MonkeyPatch
     assert seat("models")[0] == 4
 
 
-@words.both
+@words.each_vocabulary
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_a_slot_whose_run_submitted_is_good(seat: Seat, uploaded: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
-    seat.sandbox.state.slot("fresh").pickle_id = uploaded
+    seat.sandbox.state.get_slot("fresh").pickle_id = uploaded
     found = seat.data("status", "fresh")["slot"]
     assert (found["state"], found["reason"], found["failure"]) == ("good", f"last run {seat.words.run_good}", None)
     assert f"{seat.words.run_good}, upload" in seat.good("status", "fresh")
 
 
-@words.both
+@words.each_vocabulary
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_a_slot_whose_run_failed_has_description_log_and_fix(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
@@ -214,7 +214,7 @@ def test_an_unknown_status_is_shown_and_neither_good_nor_bad(seat: Seat, failed:
 # ---- uploaded and not assigned
 
 
-@words.both
+@words.each_vocabulary
 def test_an_upload_that_is_not_assigned_is_waiting_and_the_shown_command_assigns_it(seat: Seat, uploaded: str) -> None:
     for looking in (("status",), ("status", "fresh"), ("models",)):
         out = seat.good(*looking)
@@ -234,21 +234,21 @@ def test_what_the_official_client_uploads_is_waiting(
     path = tmp_path / "model.pkl"
     path.write_bytes(CONTENT)
     monkeypatch.setattr(base_api, "API_TOURNAMENT_URL", seat.sandbox.api_url)
-    token = seat.sandbox.state.token("full")
+    token = seat.sandbox.state.get_token("full")
     official = numerapi.NumerAPI(token.public_id, token.secret_key, show_progress_bars=False)  # type: ignore[no-untyped-call]
-    made = official.model_upload(str(path), model_id=seat.sandbox.state.slot("fresh").id)
+    made = official.model_upload(str(path), model_id=seat.sandbox.state.get_slot("fresh").id)
     assert f"-> python -m builder assign fresh {made}" in seat.good("status")
     with monkeypatch.context() as narrow:
         narrow.setattr("sys.stdout.isatty", lambda: True)
         narrow.setenv("COLUMNS", "60")
         assert f"  -> python -m builder assign fresh {made}" in seat.good("status").splitlines()  # whole, to be copied
-    running = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "earlier.pkl", assign=True)
+    running = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "earlier.pkl", assign=True)
     found = seat.data("status", "fresh")["slot"]
     assert (found["pickle"]["id"], found["state"], found["todo"]) == (running.id, "good", f"assign fresh {made}")
     assert "a newer validated pickle is waiting" in found["reason"]
 
 
-@words.both
+@words.each_vocabulary
 def test_an_upload_that_is_being_validated_is_not_an_empty_slot(seat: Seat, ask: client.Client) -> None:
     seat.sandbox.runs.judge = runs.Scripted(settles=False)
     made = ask.upload("fresh", CONTENT)["id"]
@@ -279,7 +279,7 @@ def test_an_upload_for_no_slot_is_waiting(seat: Seat, ask: client.Client) -> Non
 # ---- runs
 
 
-@words.both
+@words.each_vocabulary
 def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
     run = seat.sandbox.state.pickles[failed].triggers[0].id
     for name in ("staked", failed, run):
@@ -293,12 +293,12 @@ def test_logs_of_a_slot_a_pickle_and_a_run(seat: Seat, failed: str) -> None:
 
 def test_logs_leave_the_box_of_help_out(seat: Seat, failed: str) -> None:
     log = seat.sandbox.state.pickles[failed].triggers[0].logs
-    log[0].message = runner_logs.refusal("Pickle function returned 0 predictions")
+    log[0].message = runner_logs.make_refusal("Pickle function returned 0 predictions")
     out = seat.good("logs", "staked")
     texts = [line.split(" ", 2)[2] for line in out.splitlines()]
     head = runner_logs.HEAD.splitlines()
     assert texts == [*head, "ERROR:root:Pickle function returned 0 predictions", "Segfault"]
-    assert runner_logs.BOX in seat.data("logs", "staked")["lines"][0]["message"]  # JSON is the log as it is
+    assert runner_logs.HELP_BOX in seat.data("logs", "staked")["lines"][0]["message"]  # JSON is the log as it is
 
 
 def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat, failed: str) -> None:
@@ -310,11 +310,11 @@ def test_logs_of_a_run_where_the_api_refuses_an_id_that_is_no_pickles(seat: Seat
 
 
 def test_logs_of_an_empty_slot_by_its_id_say_that_it_runs_nothing(seat: Seat) -> None:
-    code, _, err = seat("logs", seat.sandbox.state.slot("fresh").id)
+    code, _, err = seat("logs", seat.sandbox.state.get_slot("fresh").id)
     assert (code, "fresh: runs no pickle" in err) == (2, True)
 
 
-@words.both
+@words.each_vocabulary
 def test_logs_of_diagnostics(seat: Seat, uploaded: str) -> None:
     assert "no diagnostics" in seat.good("logs", uploaded, "--diagnostics")
 
@@ -326,7 +326,7 @@ def test_logs_cannot_move_the_cursor(seat: Seat, failed: str) -> None:
 
 
 def test_logs_of_what_has_not_run_say_how_to_run_it(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "never.pkl")
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "never.pkl")
     code, _, err = seat("logs", made.id)
     assert (code, f"trigger {made.id}" in err) == (2, True)
     assert seat("logs", "nothing_like_it")[0] == 2
@@ -343,7 +343,7 @@ def test_trigger_says_what_follows_and_runs_the_pickle(seat: Seat, failed: str) 
     assert len(seat.sandbox.state.pickles[failed].triggers) == 2
 
 
-@words.both
+@words.each_vocabulary
 @pytest.mark.parametrize("has_statuses", [True, False], ids=["own-status", "trigger-status"])
 def test_trigger_ends_when_the_run_does(seat: Seat, failed: str, *, has_statuses: bool) -> None:
     seat.sandbox.state.runs_have_statuses = has_statuses
@@ -387,7 +387,7 @@ def test_trigger_waits_through_unknown_words_and_no_longer_than_it_is_told(
 def test_where_a_stake_hangs_on_it_only_the_whole_word_is_a_yes(
     seat: Seat, failed: str, uploaded: str, monkeypatch: pytest.MonkeyPatch, *, verb: str, typed: str, agreed: bool
 ) -> None:
-    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda: typed)
     code, _, err = seat(verb, "staked", *([uploaded] if verb == "assign" else []))
     assert "[type yes]" in err
@@ -395,26 +395,26 @@ def test_where_a_stake_hangs_on_it_only_the_whole_word_is_a_yes(
 
 
 def test_where_no_stake_hangs_on_it_enter_is_a_yes(seat: Seat, uploaded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda: "")
     assert "[Y/n]" in seat("trigger", uploaded)[2]
     assert seat.changes() == ["triggerComputePickleUpload"]
 
 
 def test_trigger_of_an_archived_slot_is_refused(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("old_one"), "old.pkl", assign=True)
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("old_one"), "old.pkl", assign=True)
     for name in ("old_one", made.id):
         code, _, err = seat("trigger", name, "--yes")
         assert (code, "is archived" in err, seat.changes()) == (5, True, [])
 
 
 def test_trigger_says_what_a_validation_said(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
     code, _, err = seat("trigger", made.id)
     assert (code, f"its validation says {seat.words.bad!r}" in err, seat.changes()) == (5, True, [])
 
 
-@words.both
+@words.each_vocabulary
 def test_trigger_with_no_open_round_says_that_nothing_is_submitted(seat: Seat, uploaded: str) -> None:
     seat.sandbox.state.close_round()
     code, out, err = seat("trigger", uploaded, "--yes")
@@ -442,7 +442,7 @@ def test_this_computers_clock_decides_nothing(seat: Seat, failed: str, days: int
 
 def test_the_age_of_a_pickle_goes_by_the_apis_clock(seat: Seat) -> None:
     seat.sandbox.state.clock_offset = dt.timedelta(days=-40)
-    seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "old.pkl")
+    seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "old.pkl")
     assert "3 days ago" in seat.good("pickles")
 
 
@@ -502,7 +502,7 @@ def test_assign_shows_what_it_replaces_and_reads_it_back(seat: Seat, uploaded: s
     assert failed in err
     assert uploaded in err
     assert "read back" in seat.good("assign", "staked", DIGITS, "--yes")
-    assert seat.sandbox.state.slot("staked").pickle_id == uploaded
+    assert seat.sandbox.state.get_slot("staked").pickle_id == uploaded
     assert seat.data("assign", "staked", uploaded)["changed"] is False
 
 
@@ -510,12 +510,12 @@ def test_assign_gives_back_what_was_there_when_another_is_read_back(
     seat: Seat, uploaded: str, failed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assign, "_PAUSES", (0.0,) * 5)
-    other = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("running"), "other.pkl")
+    other = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("running"), "other.pkl")
     seat.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
     code, _, err = seat("assign", "staked", uploaded, "--yes")
     assert code == 4
     assert other.id in err
-    assert seat.sandbox.state.slot("staked").pickle_id == failed
+    assert seat.sandbox.state.get_slot("staked").pickle_id == failed
 
 
 @pytest.mark.parametrize("slot", ["hooked", "old_one", "signals_one"])
@@ -524,15 +524,15 @@ def test_assign_refuses_a_slot_that_takes_no_pickle(seat: Seat, uploaded: str, s
     assert seat.changes() == []
 
 
-@words.both
+@words.each_vocabulary
 def test_assign_refuses_a_pickle_that_has_not_passed(seat: Seat) -> None:
-    made = seat.sandbox.state.add_pickle(seat.sandbox.state.slot("fresh"), "bad.pkl", passed=False)
+    made = seat.sandbox.state.add_pickle(seat.sandbox.state.get_slot("fresh"), "bad.pkl", passed=False)
     code, _, err = seat("assign", "fresh", made.id, "--yes")
     assert (code, f"logs {made.id}" in err, seat.changes()) == (5, True, [])
 
 
 def test_a_name_of_several_pickles_is_asked_about(seat: Seat) -> None:
-    slot = seat.sandbox.state.slot("fresh")
+    slot = seat.sandbox.state.get_slot("fresh")
     one, two = (seat.sandbox.state.add_pickle(slot, "same.pkl") for _ in range(2))
     code, _, err = seat("assign", "fresh", "same.pkl", "--yes")
     assert code == 2
@@ -550,12 +550,12 @@ def test_disable_ends_with_a_slot_that_runs_nothing(seat: Seat, failed: str) -> 
         "now": None,
         "changed": True,
     }
-    assert seat.sandbox.state.slot("staked").pickle_id is None
+    assert seat.sandbox.state.get_slot("staked").pickle_id is None
     assert "runs no pickle" in seat.good("disable", "staked")
 
 
 def test_a_person_who_says_no_changes_nothing(seat: Seat, failed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr("builtins.input", lambda: "n")
     code, _, err = seat("disable", "staked")
     assert (code, "nothing was changed" in err, seat.changes()) == (5, True, [])
@@ -584,7 +584,7 @@ def test_label_is_read_back(seat: Seat, uploaded: str) -> None:
 def test_create_model_makes_a_slot_of_classic(seat: Seat) -> None:
     assert seat("create-model", "brand_new")[0] == 5
     assert "next: python -m builder upload CONFIG --model=brand_new" in seat.good("create-model", "brand_new", "--yes")
-    assert seat.sandbox.state.slot("brand_new").tournament == 8
+    assert seat.sandbox.state.get_slot("brand_new").tournament == 8
 
 
 def test_create_model_refuses_before_anything_is_sent(seat: Seat) -> None:
@@ -607,7 +607,7 @@ def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(seat: Seat
     code, _, err = seat("create-model", "brand_new")
     assert (code, "5 slots taken" in err) == (5, True)
     seat.good("create-model", "brand_new", "--yes")
-    assert seat.sandbox.state.slot("brand_new").tournament == 8
+    assert seat.sandbox.state.get_slot("brand_new").tournament == 8
 
 
 def test_create_model_finds_the_slot_whose_answer_was_lost(seat: Seat) -> None:
@@ -622,7 +622,7 @@ def test_create_model_finds_the_slot_whose_answer_was_lost(seat: Seat) -> None:
 def test_credentials_show_everything_but_the_secret(seat: Seat) -> None:
     found = seat.data("credentials")
     assert (found["account"], found["lacking"]) == ("sandbox_user", {})
-    assert found["public_id"] == seat.sandbox.state.token("full").public_id
+    assert found["public_id"] == seat.sandbox.state.get_token("full").public_id
     assert "upload_submission  Upload submissions and models" in seat.good("credentials")
 
 
@@ -645,7 +645,7 @@ def test_a_question_that_takes_a_token_says_where_one_is_set(seat: Seat, monkeyp
 def test_who_types_no_public_id_is_asked_for_no_secret(seat: Seat, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setattr(terminal, "watched", lambda: True)
+    monkeypatch.setattr(terminal, "is_interactive", lambda: True)
     monkeypatch.setattr(terminal, "ask", lambda _: "")
     monkeypatch.setattr(terminal, "ask_hidden", lambda _: pytest.fail("asked on"))
     code, _, err = seat("models")

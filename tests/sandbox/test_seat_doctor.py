@@ -53,7 +53,7 @@ def look(
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         code = command.call("doctor", "configs/small.yaml", "--json")
-        out, err = command.said(capsys)
+        out, err = command.read_output(capsys)
         assert not any(one.secret_key in out + err for one in sandbox.state.tokens)
         lines = {line["name"]: line for line in json.loads(out)["lines"]}
         assert (code == 1) is any(line["good"] is False for line in lines.values())
@@ -79,7 +79,7 @@ def test_all_is_good(look: Callable[..., Any], sandbox: server.Sandbox, capsys: 
         *("engine", "disk", "memory", "platform", "config", "image", "pin", "offered", "api", "token", "clock", "slot")
     ]
     assert command.call("doctor", "configs/small.yaml") == 0
-    verdict, *printed = command.said(capsys)[0].splitlines()
+    verdict, *printed = command.read_output(capsys)[0].splitlines()
     assert verdict == "ready"
     assert [line.split()[1] for line in printed] == list(lines)
     assert {line.split()[0] for line in printed} == {"ok", "-"}
@@ -97,10 +97,10 @@ def test_it_begins_with_what_it_comes_to(
     for model, verdict in (("hooked", "2 things to fix"), ("fresh", "1 thing to fix")):
         write(model)
         assert command.call("doctor", "configs/small.yaml") == 1
-        first, second, *_ = command.said(capsys)[0].splitlines()
+        first, second, *_ = command.read_output(capsys)[0].splitlines()
         assert (first, second.split()[0]) == (verdict, "ok")
         assert command.call("doctor", "configs/small.yaml", "--json") == 1
-        found = json.loads(command.said(capsys)[0])
+        found = json.loads(command.read_output(capsys)[0])
         assert (found["verdict"], found["good"]) == (verdict, False)
 
 
@@ -172,11 +172,11 @@ def test_the_slot_of_the_config(look: Callable[..., Any], model: str | None, is_
     assert (wrong(lines), said in lines["slot"]["text"]) == ({"slot"} if is_wrong else set(), True)
 
 
-@words.both
+@words.each_vocabulary
 def test_the_slots_pickle_that_failed_is_to_be_fixed_and_one_that_waits_is_shown(
     look: Callable[..., Any], sandbox: server.Sandbox
 ) -> None:
-    slot = sandbox.state.slot("fresh")
+    slot = sandbox.state.get_slot("fresh")
     waiting = sandbox.state.add_pickle(slot, "waiting.pkl")
     _, lines = look()
     assert (wrong(lines), lines["slot"]["good"]) == (set(), None)

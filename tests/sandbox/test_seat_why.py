@@ -61,7 +61,7 @@ def upload(sandbox: server.Sandbox, content: bytes, image: str = "numerai_predic
     ask = client.Client(sandbox)
     stored, url = ask.authorise()
     assert client.send("PUT", url, content).status == 200
-    chosen, slot = sandbox.state.image(image).id, sandbox.state.slot("fresh").id
+    chosen, slot = sandbox.state.get_image(image).id, sandbox.state.get_slot("fresh").id
     created = ask.data(client.CREATE, filename=stored, modelId=slot, image=chosen)
     sandbox.runs.wait()
     return str(created["id"])
@@ -85,16 +85,18 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     assert "seen here again" in found["cause"]
     assert "builder pickle CONFIG`" in found["fix"]
     assert command.call("why", identity) == 1
-    out, _ = command.said(capsys)
+    out, _ = command.read_output(capsys)
     assert [line.partition(":")[0] for line in out.splitlines()[-2:]] == ["cause", "fix"]
 
 
-@pytest.mark.parametrize("debug", ["", runner_logs.traceback("TypeError: unsupported operand")], ids=["plain", "debug"])
+@pytest.mark.parametrize(
+    "debug", ["", runner_logs.make_traceback("TypeError: unsupported operand")], ids=["plain", "debug"]
+)
 @pytest.mark.parametrize("description", ["Model failed", "-" * 80, "exit code 1"])
 def test_the_reason_is_read_from_the_log_of_the_tournament(
     why: Callable[..., Any], sandbox: server.Sandbox, capsys: pytest.CaptureFixture[str], description: str, debug: str
 ) -> None:
-    log = runner_logs.refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
+    log = runner_logs.make_refusal("Pickle function is invalid - unsupported operand", debug) + runner_logs.PRINTED
     sandbox.runs.judge = runs.Scripted.failing(description, *log.splitlines())
     upload(sandbox, b"never loaded")
     code, found = why("fresh", "--no-run")
@@ -153,13 +155,13 @@ def test_an_image_that_cannot_be_had_leaves_the_tournaments_words(
     assert "another Python or numpy" in found["cause"]
 
 
-@words.both
+@words.each_vocabulary
 def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     why: Callable[..., Any], sandbox: server.Sandbox
 ) -> None:
-    old, slot = sandbox.state.pickles[upload(sandbox, b"never loaded")], sandbox.state.slot("fresh")
+    old, slot = sandbox.state.pickles[upload(sandbox, b"never loaded")], sandbox.state.get_slot("fresh")
     old.status = sandbox.state.words.bad
-    new = sandbox.state.add_pickle(sandbox.state.slot("running"), "newer.pkl")
+    new = sandbox.state.add_pickle(sandbox.state.get_slot("running"), "newer.pkl")
     slot.pickle_id = new.id
     new.inserted_at = old.inserted_at - dt.timedelta(hours=1)
     assert why("fresh", "--no-run")[1]["pickle"] == old.id
@@ -168,7 +170,7 @@ def test_what_failed_before_the_slot_ran_something_newer_is_no_fault(
     assert (code, found["failed"]) == (0, False)
 
 
-@words.both
+@words.each_vocabulary
 def test_nothing_is_run_where_nothing_is_asked_for_or_nothing_failed(
     why: Callable[..., Any], sandbox: server.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ def live(sandbox: server.Sandbox, ask: client.Client, tmp_path: Path, monkeypatc
 
 def why(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     code = command.call("why", "fresh", *arguments)
-    return code, command.said(capsys)[1]
+    return code, command.read_output(capsys)[1]
 
 
 def test_files_that_are_not_there_or_no_parquet(

@@ -24,7 +24,7 @@ def test_what_is_put_is_there_and_its_etag_is_its_md5(sandbox: server.Sandbox, a
     answer = client.send("PUT", url, content)
     assert answer.status == 200
     assert answer.headers["ETag"] == f'"{hashlib.md5(content).hexdigest()}"'
-    assert sandbox.stored(stored) == content
+    assert sandbox.read_pickle(stored) == content
     [record] = sandbox.requests.of("PUT")
     assert (record.read, record.status, record.had_token) == (len(content), 200, False)
     assert "X-Amz" not in record.path

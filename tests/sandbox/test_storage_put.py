@@ -55,8 +55,8 @@ class Upload:
         return self.auth()
 
     def put(
-        self, auth: FileAuth | None = None, patience: put_storage.TransferPolicy | None = None
-    ) -> put_storage.Stored:
+        self, auth: FileAuth | None = None, policy: put_storage.TransferPolicy | None = None
+    ) -> put_storage.StoredFile:
         return put_storage.put(
             auth or self.auth(),
             self.path,
@@ -66,14 +66,14 @@ class Upload:
             progress=Watching(self.wrote),
             clock_ahead=self.clock_ahead,
             renew=self.renew,
-            patience=patience,
+            policy=policy,
         )
 
-    def refusal(self, patience: put_storage.TransferPolicy | None = None) -> str:
+    def refusal(self, policy: put_storage.TransferPolicy | None = None) -> str:
         """Put, which has to fail; returns what is said, in which there is no secret."""
         auth = self.auth()
         with pytest.raises(errors.NetworkError) as caught:
-            self.put(auth, patience)
+            self.put(auth, policy)
         said = str(caught.value)
         assert "X-Amz" not in said
         assert "nothing was registered" in said
@@ -102,7 +102,7 @@ class Watching(progress.Silent):
     def __init__(self, wrote: Callable[[int], None]) -> None:
         self._wrote = wrote
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         assert total == len(BODY)
         self._wrote(done)
 
@@ -118,7 +118,7 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
     amounts: list[int] = []
     upload.wrote = amounts.append
     stored = upload.put()
-    assert upload.sandbox.stored(stored.filename) == BODY
+    assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert stored.etag == hashlib.md5(BODY).hexdigest()
     [record] = upload.sandbox.requests.of("PUT")
     assert "content-length" in record.headers
@@ -145,8 +145,8 @@ def test_a_file_is_stored_with_its_length_and_without_token_or_content_type(uplo
 )
 def test_what_may_pass_is_sent_again_from_the_beginning_under_the_same_key(upload: Upload, fault: Action) -> None:
     upload.sandbox.faults.add("PUT", fault)
-    stored = upload.put(patience=IMPATIENT)
-    assert upload.sandbox.stored(stored.filename) == BODY
+    stored = upload.put(policy=IMPATIENT)
+    assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert upload.sent[-1] == len(BODY)
     assert len(upload.sent) >= 2
     assert upload.keys == {stored.filename}
@@ -170,7 +170,7 @@ def test_11_an_expired_address_is_asked_for_anew_and_the_name_that_counts_is_the
     stored = upload.put(auth)
     assert upload.renewed == 1
     assert stored.filename != auth.filename
-    assert upload.sandbox.stored(stored.filename) == BODY
+    assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert [one.status for one in upload.sandbox.requests.of("PUT")] == [403, 200]
 
 
@@ -203,7 +203,7 @@ def test_12_any_other_refusal_ends_it_at_once(upload: Upload) -> None:
 def test_a_body_is_sent_to_another_place_of_the_same_host(upload: Upload, code: int) -> None:
     upload.sandbox.faults.add("PUT", faults.redirect(code))
     stored = upload.put()
-    assert upload.sandbox.stored(stored.filename) == BODY
+    assert upload.sandbox.read_pickle(stored.filename) == BODY
     assert [one.status for one in upload.sandbox.requests.of("PUT")] == [code, 200]
     assert upload.slept == []
 
@@ -275,7 +275,7 @@ def test_17_a_storage_that_takes_a_little_now_and_then_is_given_up_by_the_total_
             progress=progress.Silent(),
             clock_ahead=None,
             renew=unexpected,
-            patience=put_storage.TransferPolicy(total=0.5),
+            policy=put_storage.TransferPolicy(total=0.5),
         )
 
 
@@ -292,7 +292,7 @@ def test_17_a_storage_that_never_stops_talking_is_not_listened_to_for_ever(tmp_p
             progress=progress.Silent(),
             clock_ahead=None,
             renew=unexpected,
-            patience=put_storage.TransferPolicy(total=0.5),
+            policy=put_storage.TransferPolicy(total=0.5),
         )
 
 
@@ -346,14 +346,14 @@ def test_29_a_refused_signature_is_told_with_how_far_the_clock_is_off(upload: Up
     upload.sandbox.state.clock_offset = dt.timedelta(minutes=-15)
     settings = upload.sandbox.environment()
     with api.ApiClient(settings["NUMERAI_API_URL"], None, progress.Silent()) as asking:
-        tournament.Tournament(asking).images()
+        tournament.Tournament(asking).list_images()
         upload.clock_ahead = asking.clock_ahead
     upload.sandbox.faults.add("PUT", faults.refused(storage.BAD_SIGNATURE))
     assert "this computer's clock is 15 minutes ahead of the API's: set it right" in upload.refusal()
 
 
 def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refusing_proxy() as (address, asked):
+    with serve_refusing_proxy() as (address, asked):
         for name in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://{address}")
         for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY"):
@@ -367,7 +367,7 @@ def test_30_a_proxy_that_refuses_is_not_gone_around(upload: Upload, monkeypatch:
 
 
 def test_30_a_certificate_that_nobody_signed_is_not_trusted(upload: Upload, tmp_path: Path) -> None:
-    with self_signed(tmp_path) as (address, asked):
+    with serve_self_signed(tmp_path) as (address, asked):
         with pytest.raises(errors.NetworkError, match="certificate is not trusted") as caught:
             upload.put(FileAuth(filename="x", url=f"https://{address}/folder/x?X-Amz-Signature=secret"))
         assert asked == []
@@ -455,7 +455,7 @@ def chatter() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
+def serve_refusing_proxy() -> Iterator[tuple[str, list[str]]]:
     """Run a proxy that lets nobody through; yields its address and what it was asked."""
     asked: list[str] = []
 
@@ -472,7 +472,7 @@ def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
 
 
 @contextlib.contextmanager
-def self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def serve_self_signed(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Run an https server whose certificate is its own; yields its address and what it was asked."""
     asked: list[str] = []
     key, certificate = folder / "key.pem", folder / "certificate.pem"

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def mlp(
+def make_network(
     inputs: int,
     *,
     widths: Sequence[int] = (4,),
     names: Sequence[str] = ("relu",),
     dtype: str = "float32",
     seed: int = 1,
-) -> model.Mlp:
+) -> model.Network:
     """Return a network with hidden layers of these widths and activations, and an identity on top."""
     random = np.random.default_rng(seed)
     sizes = [inputs, *widths, 1]
     layers = tuple(
-        model.node(
+        model.make_node(
             "dense",
             weights=random.normal(size=(sizes[place], sizes[place + 1])).astype(dtype),
             bias=random.normal(size=sizes[place + 1]).astype(dtype),
@@ -41,7 +41,7 @@ def mlp(
         )
         for place, name in enumerate([*names, "identity"])
     )
-    return model.Mlp(
+    return model.Network(
         layers=layers,
         imputation=np.full(inputs, 2, dtype=dtype),
         centre=random.uniform(1, 3, size=inputs).astype(dtype),
@@ -49,25 +49,27 @@ def mlp(
     )
 
 
-def bundle(features: int = 3, benchmarks: Sequence[str] = (), *, network: model.Model | None = None) -> model.Bundle:
+def make_bundle(
+    features: int = 3, benchmarks: Sequence[str] = (), *, network: model.Model | None = None
+) -> model.Bundle:
     """Return a whole bundle, whose golden predictions are the reference's."""
     count = features + len(benchmarks)
-    network = network or mlp(count)
+    network = network or make_network(count)
     inputs = np.random.default_rng(5).integers(0, 5, size=(6, count)).astype(np.float64)
     inputs[1, 0] = np.nan
     return model.Bundle(
         features=tuple(f"feature_{place}" for place in range(features)),
         benchmarks=tuple(benchmarks),
         model=network,
-        golden=model.Golden(inputs=inputs, predictions=formulas.predict(network, inputs)),
-        post=(post.step("rank"),),
+        golden=model.GoldenRows(inputs=inputs, predictions=formulas.predict(network, inputs)),
+        post=(post.make_step("rank"),),
         trained={"framework": "numpy", "version": "2", "seed": 1, "score": 0.5, "early": False, "eras": ("1", "2")},
     )
 
 
-def written(folder: Path, made: model.Bundle | None = None) -> Path:
+def write_bundle(folder: Path, made: model.Bundle | None = None) -> Path:
     """Write a bundle (a small one unless given) and return its folder."""
-    write.write(folder, made or bundle())
+    write.write(folder, made or make_bundle())
     return folder
 
 

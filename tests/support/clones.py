@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import forked
+from tests.support import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def clone(target: Path) -> Path:
     return target
 
 
-def environment(**changes: str) -> dict[str, str]:
+def make_environment(**changes: str) -> dict[str, str]:
     """Return this process's environment without what ``make test`` adds to it."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTEST"))}
     for name in ("CONFIG", "PYTHON", "YES", "JSON", "PULL", "LOCKED", "CHECK", "VIRTUAL_ENV"):
@@ -39,20 +39,20 @@ def environment(**changes: str) -> dict[str, str]:
 def run(folder: Path, *command: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder and return what it printed."""
     return subprocess.run(
-        command, cwd=folder, env=environment(**changes), capture_output=True, text=True, check=False, timeout=900
+        command, cwd=folder, env=make_environment(**changes), capture_output=True, text=True, check=False, timeout=900
     )
 
 
-def builder(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+def run_builder(folder: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
     """Run the tool in a folder, with the virtual environment that the tests have, from a process that has it loaded.
 
     What runs is this repository's: only its files are the folder's. A test of what the clone itself holds runs ``make``
     or the interpreter.
     """
-    return forked.run(
+    return fork_server.run(
         [sys.executable, "-m", "builder", *arguments],
         cwd=folder,
-        env=environment(**changes),
+        env=make_environment(**changes),
         capture_output=True,
         text=True,
         check=False,

@@ -16,7 +16,7 @@ from builder.cli import main
 from builder.config import model as config
 from builder.image import resolve as image
 from builder.image import runner_image
-from tests.support import bundles, forked, manifests
+from tests.support import bundles, fork_server, manifests
 
 if TYPE_CHECKING:
     import pytest
@@ -37,11 +37,11 @@ def write_project(folder: Path) -> Path:
     (folder / "configs").mkdir(parents=True)
     (folder / "Makefile").touch()
     (folder / "configs" / "small.yaml").write_text(CONFIG)
-    bundles.written(folder / "configs" / "bundles" / "small")
+    bundles.write_bundle(folder / "configs" / "bundles" / "small")
     return folder
 
 
-AT_ONCE = """
+WITHOUT_WAITS = """
 import sys, time
 time.sleep = lambda _: None  # what is waited for between attempts is told in other tests
 from builder.cli import main
@@ -55,7 +55,7 @@ def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[st
 
 
 def _start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-    return forked.Popen(
+    return fork_server.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -71,9 +71,9 @@ def run(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str
     return _end(start(*arguments, cwd=cwd, **environment))
 
 
-def run_at_once(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
+def run_without_waits(*arguments: str, cwd: Path = ROOT, **environment: str) -> tuple[int, str, str]:
     """Run the command as :func:`run` does, without waiting between attempts."""
-    return _end(_start("-c", AT_ONCE, *arguments, cwd=cwd, **environment))
+    return _end(_start("-c", WITHOUT_WAITS, *arguments, cwd=cwd, **environment))
 
 
 def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -91,23 +91,23 @@ def call(*arguments: str) -> int:
         return int(ended.code or 0)
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+def read_output(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
     """Return what was printed since it was asked last."""
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     return out, err
 
 
-def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
+def write_artifact(project: Path, on: FakeEngine) -> artifact.Artifact:
     """Put a whole artifact of the project in place, without the time that making its pickle takes."""
     assert call("render", "configs/small.yaml") == 0
     folder = project / "dist" / "small"
-    found = image.resolve(image.Wanted(ref="runner:1"), on, pull=False, progress=progress.Silent())
-    plain = manifests.of(b"pickle")
+    found = image.resolve(image.ImageRequest(ref="runner:1"), on, pull=False, progress=progress.Silent())
+    plain = manifests.create_manifest(b"pickle")
     made = dataclasses.replace(
         plain,
         name="small",
-        tool=manifest.Tool(version="0", inside=render.hash_entries(render.inside_entries())),
+        tool=manifest.Tool(version="0", inside=render.hash_entries(render.list_inside_files())),
         image=runner_image.RunnerImage(
             kind=found.kind,
             ref=found.ref,
@@ -117,18 +117,18 @@ def forge(project: Path, on: FakeEngine) -> artifact.Artifact:
             python="3.11.2",
             packages=plain.image.packages,
         ),
-        bundle=dataclasses.replace(plain.bundle, hash=files.content_hash(project / "configs" / "bundles" / "small")),
+        bundle=dataclasses.replace(plain.bundle, hash=files.hash_bundle(project / "configs" / "bundles" / "small")),
         config=manifest.ConfigPart(
-            hash=manifest.config_hash(config.build_inputs(config.load(project / "configs" / "small.yaml")))
+            hash=manifest.hash_config(config.select_build_inputs(config.load(project / "configs" / "small.yaml")))
         ),
     )
     (folder / artifact.PICKLE).write_bytes(b"pickle")
     (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(made))
-    artifact.stamp(folder)
+    artifact.write_fingerprint(folder)
     return artifact.load(folder)
 
 
-def loaded(source: str, cwd: Path = ROOT) -> set[str]:
+def find_loaded_modules(source: str, cwd: Path = ROOT) -> set[str]:
     """Return the modules that a program has loaded at its end."""
     program = f"{source}\nimport sys; print('\\n' + ' '.join(sorted(sys.modules)))"
     done = subprocess.run(

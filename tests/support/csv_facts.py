@@ -1,11 +1,11 @@
-"""What ``inside.measure`` says of a CSV that is as it has to be."""
+"""What ``inside.collect_results`` says of a CSV that is as it has to be."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def good(rows: int, /, **changes: Any) -> dict[str, Any]:
+def make_facts(rows: int, /, **changes: Any) -> dict[str, Any]:
     """Return the facts of so many predictions between 1/8 and 1, all of them different; some changed."""
     return {
         "rows": rows,

@@ -32,7 +32,7 @@ def load(bundle):
 WEIGHTS = np.array([0.01, 0.02, 0.03])
 
 
-def bundle(
+def make_bundle(
     code: str = CODE,
     *,
     modules: Mapping[str, str] | None = None,
@@ -56,7 +56,7 @@ def bundle(
             modules=tuple(modules or ()),
             arrays={"weights": WEIGHTS} if arrays is None else arrays,
         ),
-        golden=model.Golden(inputs=inputs, predictions=inputs[:, :3] @ WEIGHTS),
+        golden=model.GoldenRows(inputs=inputs, predictions=inputs[:, :3] @ WEIGHTS),
         post=post,
     )
 
@@ -109,7 +109,7 @@ def halved(values):
 """
 
 
-def everything() -> model.Bundle:
+def make_full_bundle() -> model.Bundle:
     """Return a bundle whose code has all of it."""
     modules = {"team.maths": MATHS, "team.more": "HALF = 0.5\n"}
-    return bundle(EVERYTHING, modules=modules, files={"scale.txt": b"2.0"})
+    return make_bundle(EVERYTHING, modules=modules, files={"scale.txt": b"2.0"})

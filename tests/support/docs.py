@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES = sorted((clones.ROOT / "docs").rglob("*.md"))
-RUNNING = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+PAGES_WITH_PYTHON = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
 FRAMEWORKS = ("custom", "ensembles", "lightgbm", "pytorch", "scikit-learn")
 
 
-def python_of(page: Path) -> str:
+def extract_python(page: Path) -> str:
     """Return the page's Python blocks, each on the lines that it has in the page, so that an error names them."""
     lines, inside = [], False
     for line in page.read_text(encoding="utf-8").splitlines():

@@ -89,12 +89,12 @@ def build(
 def python(subject: Subject, identity: str, source: str) -> contextlib.AbstractContextManager[engine.Container]:
     """Create a container that runs a source."""
     command = ("python", "-c", source)
-    return subject.on.container(subject.image, command, run=identity, limits=LIMITS, network=False)
+    return subject.on.create_container(subject.image, command, run=identity, limits=LIMITS, network=False)
 
 
 def left(subject: Subject, identity: str) -> list[str]:
     """Return the kinds of what carries the label of a run."""
-    return [one.kind for one in subject.on.leftovers() if one.labels.get(engine.RUN_LABEL) == identity]
+    return [one.kind for one in subject.on.list_leftovers() if one.labels.get(engine.RUN_LABEL) == identity]
 
 
 def seen_while(
@@ -133,8 +133,8 @@ def imported(subject: Subject, word: str = "one") -> Iterator[engine.ImageFacts]
 
 
 def an_engine_says_what_its_machine_has(subject: Subject) -> None:
-    assert subject.on.memory() > LIMITS.memory
-    free = subject.on.free_disk()
+    assert subject.on.get_memory() > LIMITS.memory
+    free = subject.on.get_free_disk()
     assert free is None or free > 0
 
 
@@ -181,8 +181,8 @@ def a_name_moves_to_the_image_it_is_given_to(subject: Subject) -> None:
 def images_are_found_by_the_value_of_a_label(subject: Subject) -> None:
     word = secrets.token_hex(6)
     with imported(subject, word) as made, imported(subject, "another"):
-        assert [image.id for image in subject.on.images_with_label(LABEL, word)] == [made.id]
-        assert subject.on.images_with_label(LABEL, f"{word}-not") == []
+        assert [image.id for image in subject.on.find_images_by_label(LABEL, word)] == [made.id]
+        assert subject.on.find_images_by_label(LABEL, f"{word}-not") == []
 
 
 def a_pull_that_fails_says_what_could_not_be_pulled(subject: Subject) -> None:
@@ -311,11 +311,11 @@ def files_go_in_and_come_out(subject: Subject) -> None:
         with python(subject, identity, source) as container:
             container.put(packed(**{"in/a": "text"}))
             assert container.run(60) == engine.Exit(code=0, out_of_memory=False)
-            assert container.log() == "said\n"
-            assert files_of(container.get(f"{engine.BOX}/out")) == {"out/b": b"text!"}
-            assert files_of(container.get(f"{engine.BOX}/out/b")) == {"b": b"text!"}
-            with pytest.raises(errors.EngineError, match=f"could not copy {engine.BOX}/absent out of a container"):
-                files_of(container.get(f"{engine.BOX}/absent"))
+            assert container.read_log() == "said\n"
+            assert files_of(container.get(f"{engine.WORKDIR}/out")) == {"out/b": b"text!"}
+            assert files_of(container.get(f"{engine.WORKDIR}/out/b")) == {"b": b"text!"}
+            with pytest.raises(errors.EngineError, match=f"could not copy {engine.WORKDIR}/absent out of a container"):
+                files_of(container.get(f"{engine.WORKDIR}/absent"))
             assert sorted(left(subject, identity)) == ["container", "volume"]
         assert left(subject, identity) == []
 
@@ -334,7 +334,7 @@ def ends_with(source: str, code: int) -> Callable[[Subject], None]:
 def a_failing_container_says_why(subject: Subject) -> None:
     with run.start(subject.on) as identity, python(subject, identity, "raise ValueError('this is why')") as container:
         assert container.run(60).code == 1
-        assert container.log().splitlines()[-1] == "ValueError: this is why"
+        assert container.read_log().splitlines()[-1] == "ValueError: this is why"
 
 
 def a_container_over_its_time_is_ended(subject: Subject) -> None:
@@ -342,8 +342,8 @@ def a_container_over_its_time_is_ended(subject: Subject) -> None:
     with run.start(subject.on) as identity:
         with python(subject, identity, source) as container:
             assert container.run(subject.moment) == engine.Exit(code=None, out_of_memory=False)
-            assert container.log() == "begun\n"
-            assert files_of(container.get(f"{engine.BOX}/partly")) == {"partly": b"x"}
+            assert container.read_log() == "begun\n"
+            assert files_of(container.get(f"{engine.WORKDIR}/partly")) == {"partly": b"x"}
         assert left(subject, identity) == []
 
 
@@ -351,7 +351,7 @@ def a_container_of_no_image_is_an_error(subject: Subject) -> None:
     with run.start(subject.on) as identity:
         with (
             pytest.raises(errors.EngineError, match=f"could not create a container of {ABSENT}"),
-            subject.on.container(ABSENT, ("python",), run=identity, limits=LIMITS, network=False),
+            subject.on.create_container(ABSENT, ("python",), run=identity, limits=LIMITS, network=False),
         ):
             pass
         assert left(subject, identity) == []
@@ -371,7 +371,7 @@ def a_container_goes_whatever_happens(subject: Subject) -> None:
 def what_is_gone_can_be_removed_again(subject: Subject) -> None:
     with run.start(subject.on) as identity, python(subject, identity, "pass"):
         build(subject, SCRATCH, identity)
-        ours = [one for one in subject.on.leftovers() if one.labels.get(engine.RUN_LABEL) == identity]
+        ours = [one for one in subject.on.list_leftovers() if one.labels.get(engine.RUN_LABEL) == identity]
         assert {one.kind for one in ours} == {"container", "image", "volume"}
         for one in [*ours, *ours]:
             subject.on.remove(one)
@@ -379,7 +379,7 @@ def what_is_gone_can_be_removed_again(subject: Subject) -> None:
 
 
 def a_run_takes_away_what_a_dead_one_left_and_nothing_else(subject: Subject) -> None:
-    owner = run.owner()
+    owner = run.get_owner_id()
     dead, vanished, strangers = (
         f"{owner}-dead{secrets.token_hex(4)}",
         f"{owner}-gone{secrets.token_hex(4)}",

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def member(features: str, benchmarks: str = "", *, seed: int = 1, **share: Any) -> model.Member:
+def make_member(features: str, benchmarks: str = "", *, seed: int = 1, **share: Any) -> model.Member:
     """Return a network over the features and benchmarks that single letters name."""
     return model.Member(
-        model=bundles.mlp(len(features) + len(benchmarks), seed=seed),
+        model=bundles.make_network(len(features) + len(benchmarks), seed=seed),
         features=tuple(f"feature_{letter}" for letter in features),
         benchmarks=tuple(f"bench_{letter}" for letter in benchmarks),
         **share,
     )
 
 
-def bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] | None = None) -> model.Bundle:
+def make_bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] | None = None) -> model.Bundle:
     """Return a bundle of members, without steps; its golden predictions are the reference's."""
     ensemble = model.Ensemble(members=tuple(members))
     count = len(ensemble.features) + len(ensemble.benchmarks)
@@ -37,7 +37,7 @@ def bundle(members: Sequence[model.Member], *, inputs: NDArray[np.float64] | Non
         features=ensemble.features,
         benchmarks=ensemble.benchmarks,
         model=ensemble,
-        golden=model.Golden(inputs=inputs, predictions=formulas.predict(ensemble, inputs)),
+        golden=model.GoldenRows(inputs=inputs, predictions=formulas.predict(ensemble, inputs)),
         trained={"framework": "numpy"},
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from builder import errors
-from tests.support import forked
+from tests.support import fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,7 +145,7 @@ def _execute(stage: Stage, rest: str, log: TextIO) -> None:
         here[2] = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; {shell}'
     if here[0] == "python":
         here[0] = sys.executable
-    done = forked.run(
+    done = fork_server.run(
         here,
         cwd=folder,
         env={**_kept(), **stage.environment},

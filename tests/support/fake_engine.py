@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.engine import protocol as engine
-from tests.support import fake_dockerfile, forked
+from tests.support import fake_dockerfile, fork_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,15 +92,15 @@ class FakeEngine:
         """Have whatever a build runs in this image fail."""
         self._images[image].environment["PYTHONHOME"] = "/nowhere"
 
-    def facts(self) -> engine.EngineFacts:
+    def get_facts(self) -> engine.EngineFacts:
         self._check()
         return engine.EngineFacts(version="0", api="1.41", platform=self.platform)
 
-    def free_disk(self) -> int | None:
+    def get_free_disk(self) -> int | None:
         self._check()
         return self.free
 
-    def memory(self) -> int:
+    def get_memory(self) -> int:
         self._check()
         return self.total_memory
 
@@ -109,7 +109,7 @@ class FakeEngine:
         found = self._find(reference)
         return found.facts if found else None
 
-    def images_with_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
+    def find_images_by_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
         self._check()
         return [image.facts for image in self._images.values() if image.facts.labels.get(key) == value]
 
@@ -118,7 +118,7 @@ class FakeEngine:
         self.asked.append(reference)
         if reference not in self.registry:
             raise errors.EngineError(f"could not pull {reference}: the engine says: no route to the registry")
-        progress.amount(1, 1)
+        progress.report_bytes(1, 1)
         facts = self.registry[reference]
         return self._keep(facts, self._new_folder(), {}, () if "@" in reference else (reference,))
 
@@ -160,7 +160,7 @@ class FakeEngine:
         return engine.BuildOutcome(image=identities[-1], log=log.getvalue())
 
     @contextlib.contextmanager
-    def container(
+    def create_container(
         self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
     ) -> Iterator[engine.Container]:
         with self._created(image, run) as found:
@@ -196,7 +196,7 @@ class FakeEngine:
         del self._images[found.facts.id]
         shutil.rmtree(found.root)
 
-    def leftovers(self) -> list[engine.Leftover]:
+    def list_leftovers(self) -> list[engine.Leftover]:
         self._check()
         return [
             *(other for other in self._others.values() if other.kind == "container"),
@@ -299,11 +299,11 @@ class _Container:
         self._log = ""
 
     def put(self, tar: Iterable[bytes], /) -> None:
-        self._on.facts()
+        self._on.get_facts()
         _unpack(tar, self._box)
 
     def run(self, seconds: float, /) -> engine.Exit:
-        self._on.facts()
+        self._on.get_facts()
         for name, program in list(self._on.programs.items()):
             if any(Path(argument).name == name for argument in self._command):
                 for path, content in program.files.items():
@@ -318,17 +318,17 @@ class _Container:
         return self._execute(seconds)
 
     def get(self, path: str, /) -> Iterator[bytes]:
-        self._on.facts()
-        yield from _pack(self._box / path.removeprefix(engine.BOX).lstrip("/"), f"copy {path} out of a container")
+        self._on.get_facts()
+        yield from _pack(self._box / path.removeprefix(engine.WORKDIR).lstrip("/"), f"copy {path} out of a container")
 
-    def log(self) -> str:
-        self._on.facts()
+    def read_log(self) -> str:
+        self._on.get_facts()
         return self._log
 
     def _execute(self, seconds: float) -> engine.Exit:
         command = [sys.executable if self._command[0] == "python" else self._command[0]]
-        command += [argument.replace(engine.BOX, str(self._box)) for argument in self._command[1:]]
-        with forked.Popen(
+        command += [argument.replace(engine.WORKDIR, str(self._box)) for argument in self._command[1:]]
+        with fork_server.Popen(
             command,
             cwd=self._box,
             stdin=subprocess.DEVNULL,

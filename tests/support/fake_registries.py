@@ -29,29 +29,29 @@ class FakeRegistries:
 
     def __init__(self) -> None:
         self.digests: dict[str, str] = {}
-        self.kept: set[str] = set()
+        self.untagged: set[str] = set()
         self.down = False
-        self.refused: set[str] = set()
+        self.login_required: set[str] = set()
         self.size = 1_000_000
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         if self.down:
-            raise errors.UnansweredError(f"{ref}: no connection; look at the connection", sent=False)
+            raise errors.UnavailableError(f"{ref}: no connection; look at the connection", sent=False)
         full = reference.parse(ref)
         self._refuse(str(full))
         digest = full.digest or self.digests.get(str(full))
-        if digest is None or not self.has(ref, digest):
-            raise errors.AbsentImageError(f"{ref}: the registry has no such tag")
+        if digest is None or not self.has_digest(ref, digest):
+            raise errors.ImageNotFoundError(f"{ref}: the registry has no such tag")
         return registry.RemoteImage(
             digest=digest, platforms=("linux/amd64",), size=self.size, python="3.12.8", labels={"a": "b"}, created=""
         )
 
-    def has(self, ref: str, digest: str, /) -> bool:
+    def has_digest(self, ref: str, digest: str, /) -> bool:
         self._refuse(digest)
-        return digest in self.kept or digest in self.digests.values()
+        return digest in self.untagged or digest in self.digests.values()
 
     def _refuse(self, name: str) -> None:
-        if name in self.refused:
+        if name in self.login_required:
             raise errors.NetworkError(f"{name}: the registry requires a login: run `docker login ghcr.io`")
 
     @contextlib.contextmanager

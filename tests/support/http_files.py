@@ -6,7 +6,7 @@ import contextlib
 import http.server
 from typing import TYPE_CHECKING
 
-from tests.support import listening
+from tests.support import http_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,22 +22,22 @@ class Server:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
 
-def content(body: bytes, *, claimed: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+def respond(body: bytes, *, content_length: int | None = None) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
     """Return an answer with a body, and a length that it may not have."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
         request.send_response(200)
-        request.send_header("Content-Length", str(len(body) if claimed is None else claimed))
+        request.send_header("Content-Length", str(len(body) if content_length is None else content_length))
         request.end_headers()
         request.wfile.write(body)
 
     return answer
 
 
-def unsized(body: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+def respond_without_length(body: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
     """Return an answer that ends with the connection."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -49,7 +49,7 @@ def unsized(body: bytes) -> Callable[[http.server.BaseHTTPRequestHandler], None]
     return answer
 
 
-def status(code: int, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
+def respond_status(code: int, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
     """Return an answer without a body."""
 
     def answer(request: http.server.BaseHTTPRequestHandler) -> None:
@@ -68,12 +68,12 @@ def serve(answers: Mapping[str, Callable[[http.server.BaseHTTPRequestHandler], N
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            shared.asked.append(self.path)
-            answers.get(self.path.partition("?")[0], status(404))(self)
+            shared.requests.append(self.path)
+            answers.get(self.path.partition("?")[0], respond_status(404))(self)
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with listening.on_a_free_port(Handler) as server:
+    with http_server.serve(Handler) as server:
         shared = Server(server.server_address[1])
         yield shared

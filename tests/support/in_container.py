@@ -26,11 +26,11 @@ def run(
 ) -> str:
     """Run a command in a locked container with these files; return what it printed."""
     limits = engine.ContainerLimits(cpus=cpus, memory=2 << 30)
-    with on.container(image, command, run=identity, limits=limits, network=False) as container:
+    with on.create_container(image, command, run=identity, limits=limits, network=False) as container:
         container.put(
             tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in files.items())
         )
         ended = container.run(300)
-        said = container.log()
+        said = container.read_log()
     assert ended.code == 0, said
     return said

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def of(module: ModuleType) -> list[type[Exception]]:
+def list_errors(module: ModuleType) -> list[type[Exception]]:
     """Return the exceptions that a module defines; warnings are left out."""
     return [
         kind

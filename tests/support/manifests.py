@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def of(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
+def create_manifest(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
     """Return a manifest that fits a pickle."""
     return manifest.Manifest(
         name="mlp",
@@ -41,10 +41,10 @@ def stage(staged: Path, pickle: bytes) -> manifest.Manifest:
     (staged / artifact.CONTEXT / "bundle" / "bundle.json").write_bytes(b"bundle of " + pickle)
     (staged / artifact.DOCKERFILE).write_bytes(b"FROM " + pickle)
     (staged / artifact.PICKLE).write_bytes(pickle)
-    return of(pickle)
+    return create_manifest(pickle)
 
 
 def commit(folder: Path, pickle: bytes) -> artifact.Artifact:
     """Put a whole artifact in place, as a build does."""
-    with artifact.locked(folder, progress.Silent()), artifact.staging(folder) as staged:
+    with artifact.lock_folder(folder, progress.Silent()), artifact.staging(folder) as staged:
         return artifact.commit(staged, folder, stage(staged, pickle))

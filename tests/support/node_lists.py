@@ -34,7 +34,7 @@ def drawn(
     taken = {source for one in nodes for source in one.sources}
     loose = tuple(index for index in range(-1, count) if index not in taken or index == count - 1)
     if len(loose) > 1:
-        nodes.append(model.node("concat", sources=loose))
+        nodes.append(model.make_node("concat", sources=loose))
         widths[len(nodes) - 1] = sum(widths[index] for index in loose)
     last = node(random, "dense", len(nodes) - 1, widths, kind, outputs=1)
     return (*nodes, model.Node(op="dense", arrays=last.arrays))
@@ -55,15 +55,17 @@ def node(
     if any(one.is_index for one in definition.arrays):
         of_out = min(of_out, widths[source])
     counts = {"in": widths[source], "out": of_out, "quantiles": 7}
-    others = [index for index in widths if definition.takes == "joined" or widths[index] == widths[source]]
+    others = [index for index in widths if definition.arity == "concatenated" or widths[index] == widths[source]]
     options = {
-        name: bool(random.random() < 0.5) if isinstance(option, bool) else min(max(1e-3, option.least), option.most)
+        name: bool(random.random() < 0.5)
+        if isinstance(option, bool)
+        else min(max(1e-3, option.minimum), option.maximum)
         for name, option in definition.options.items()
     }
-    return model.node(
+    return model.make_node(
         op,
-        activation=activations.Activation(name=str(random.choice(SMOOTH)) if definition.activated else "identity"),
-        sources=(source,) if definition.takes == "one" else (source, int(random.choice(others))),
+        activation=activations.Activation(name=str(random.choice(SMOOTH)) if definition.has_activation else "identity"),
+        sources=(source,) if definition.arity == "one" else (source, int(random.choice(others))),
         **{one.name: _numbers(random, one, counts, kind) for one in definition.arrays},
         **options,
     )
@@ -75,17 +77,17 @@ def width(one: model.Node, widths: dict[int, int]) -> int:
     counts: dict[str, int] = {}
     for array in definition.arrays:
         counts |= zip(array.shape, one[array.name].shape, strict=True)
-    return int(definition.width([widths[source] for source in one.sources], counts))
+    return int(definition.compute_width([widths[source] for source in one.sources], counts))
 
 
 def _numbers(random: np.random.Generator, array: Array, counts: dict[str, int], kind: str) -> NDArray[Any]:
     shape = tuple(counts[word] for word in array.shape)
     if array.is_index:
         return random.integers(0, counts["in"], size=shape).astype(np.int32)
-    if array.is_share:
+    if array.is_fraction:
         return np.linspace(0, 1, shape[0])
     numbers: NDArray[Any] = random.normal(size=shape)
-    if array.rises:
+    if array.is_sorted:
         return np.sort(numbers, axis=0)
     if array.is_divisor:
         numbers = np.exp(numbers)

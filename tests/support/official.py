@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GROUP = [f"feature_x{number}" for number in range(1, 21)]
 
 
-def boosters(bundle: Path) -> list[lightgbm.Booster]:
+def load_boosters(bundle: Path) -> list[lightgbm.Booster]:
     """Return the boosters in a bundle's folder, in their order."""
     paths = sorted(bundle.glob("*model.txt.gz"))
     return [lightgbm.Booster(model_str=gzip.decompress(path.read_bytes()).decode()) for path in paths]
@@ -36,7 +36,7 @@ def hello(models: list[Any], live: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
 def neutralization(models: list[Any], live: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """Return predictions before and after post-processing: neutralised to a group of features, ranked."""
     raw = _predictions(models, live)[0]
-    return raw, neutralised(raw, live[GROUP]).rank(pct=True)
+    return raw, neutralise(raw, live[GROUP]).rank(pct=True)
 
 
 def target_ensemble(models: list[Any], live: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -45,7 +45,7 @@ def target_ensemble(models: list[Any], live: pd.DataFrame) -> tuple[pd.Series, p
     return ensemble, ensemble.rank(pct=True, method="first")
 
 
-def neutralised(scores: pd.Series, exposures: pd.DataFrame) -> pd.Series:
+def neutralise(scores: pd.Series, exposures: pd.DataFrame) -> pd.Series:
     """Return scores without their least-squares projection on columns, a missing value being the mean, and 1."""
     filled = exposures.astype("float64")
     columns = np.column_stack([filled.fillna(filled.mean()).to_numpy(), np.ones(len(exposures))])

@@ -14,14 +14,14 @@ import numpy as np
 
 from builder import paths
 from builder.build import render
-from builder.bundle import activations, exact, post
+from builder.bundle import activations, post, prediction
 from builder.bundle import model as bundle_model
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import write
-from builder.export import converted, lightgbm_models
+from builder.export import conversion, lightgbm_models
 from builder.export.sklearn import tree_arrays
-from builder.inside import make
-from builder.inside import pickled as inside_pickled
+from builder.inside import build_pickle
+from builder.inside import serialize as inside_pickled
 from tests.support import bundles, formulas
 
 if TYPE_CHECKING:
@@ -30,43 +30,43 @@ if TYPE_CHECKING:
 SCENARIO_BUNDLES = ("narrow", "linear", "wide", "nodes", "trees", "lightgbm", "ensemble", "mixed")
 
 
-def folded(made: bundle_model.Bundle) -> dict[str, Any]:
+def fold_bundle(made: bundle_model.Bundle) -> dict[str, Any]:
     """Return what the predict source takes: the bundle's numbers folded."""
-    model = exact.fold_model(made.model, features=made.features, benchmarks=made.benchmarks)
+    model = prediction.fold_model(made.model, features=made.features, benchmarks=made.benchmarks)
     steps: list[Any] = list(post.as_data(made.post))
     return {**model, "post": [[name, options] for step in steps for name, options in step.items()]}
 
 
-def pickled(made: bundle_model.Bundle) -> bytes:
+def pickle_bundle(made: bundle_model.Bundle) -> bytes:
     """Return the bundle's pickle, made in this process."""
-    content, _ = inside_pickled.dump(folded(made), paths.inside_folder() / "predict")
+    content, _ = inside_pickled.dump(fold_bundle(made), paths.inside_folder() / "predict")
     return content
 
 
-def predict_of(made: bundle_model.Bundle) -> Any:
+def load_predict(made: bundle_model.Bundle) -> Any:
     """Return ``predict`` as whoever loads the pickle gets it."""
-    return pickle.loads(pickled(made))
+    return pickle.loads(pickle_bundle(made))
 
 
-def raw_of(predict: Any) -> Any:
+def get_predict_raw(predict: Any) -> Any:
     """Return the function that predicts before post-processing."""
     return predict.__globals__["predict_raw"]
 
 
-def rendered(folder: Path, made: bundle_model.Bundle, *, base: str = "scratch") -> render.Rendered:
+def render_bundle(folder: Path, made: bundle_model.Bundle, *, base: str = "scratch") -> render.BuildContext:
     """Write ``Dockerfile`` and ``context/`` for a bundle into ``folder``, and the bundle beside them."""
     bundle = folder / "bundle"
     write.write(bundle, made)
     plan = render.BuildPlan(post=post.as_data(made.post), config={})
-    files = bundle_files.paths(bundle)
+    files = bundle_files.list_paths(bundle)
     return render.write(render.render(name="test", base=base, plan=plan, bundle_files=files), folder)
 
 
-def make_in(folder: Path, environment: Mapping[str, str], **options: Any) -> bytes:
+def build_in(folder: Path, environment: Mapping[str, str], **options: Any) -> bytes:
     """Make the pickle as the Dockerfile does, in a fresh process; ``options`` go to ``subprocess.run``."""
     shutil.rmtree(folder / "out", ignore_errors=True)
     done = subprocess.run(
-        [sys.executable, "-m", "inside.make"],
+        [sys.executable, "-m", "inside.build_pickle"],
         cwd=folder,
         env=dict(environment),
         capture_output=True,
@@ -75,25 +75,25 @@ def make_in(folder: Path, environment: Mapping[str, str], **options: Any) -> byt
         **options,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(make.MARK)
+    assert done.stdout.startswith(build_pickle.MARK)
     return (folder / "out" / "model.pkl").read_bytes()
 
 
 def scenario_bundle(name: str) -> bundle_model.Bundle:
     """Return one of :data:`SCENARIO_BUNDLES`: the kinds of model that the scenarios are run on."""
     if name == "narrow":  # every layer float64; gelu takes scipy
-        return bundles.bundle(
-            12, ("bench_a", "bench_b"), network=bundles.mlp(14, widths=(16, 8), names=("gelu", "mish"))
+        return bundles.make_bundle(
+            12, ("bench_a", "bench_b"), network=bundles.make_network(14, widths=(16, 8), names=("gelu", "mish"))
         )
     if name == "linear":
-        return bundles.bundle(9, network=bundles.mlp(9, widths=(), names=(), dtype="float64"))
+        return bundles.make_bundle(9, network=bundles.make_network(9, widths=(), names=(), dtype="float64"))
     if name in _MADE:
         return _MADE[name]()
-    network = bundles.mlp(301, widths=(160, 24), names=("relu", "tanh"))
+    network = bundles.make_network(301, widths=(160, 24), names=("relu", "tanh"))
     centre, scale = network.centre.copy(), network.scale.copy()
     centre[-1], scale[-1] = 0.5, 0.01  # a benchmark with little spread: its centre is far away
     centre[3], scale[3] = 2, 0.25
-    return bundles.bundle(300, ("bench",), network=dataclasses.replace(network, centre=centre, scale=scale))
+    return bundles.make_bundle(300, ("bench",), network=dataclasses.replace(network, centre=centre, scale=scale))
 
 
 def _trained(count: int) -> tuple[Any, Any]:
@@ -109,8 +109,8 @@ def _forest(count: int) -> bundle_model.Trees:
 
     grown = RandomForestRegressor(9, max_depth=6, random_state=1).fit(*_trained(count))
     arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in grown.estimators_])
-    plain = bundle_model.Prepare(imputation=np.full(count, 2.0), centre=np.zeros(count), scale=np.ones(count))
-    return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True, prepare=plain)
+    plain = bundle_model.Preprocessing(imputation=np.full(count, 2.0), centre=np.zeros(count), scale=np.ones(count))
+    return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True, preprocessing=plain)
 
 
 def _booster(count: int) -> bundle_model.LightGbm:
@@ -122,8 +122,8 @@ def _booster(count: int) -> bundle_model.LightGbm:
         {"objective": "l2", "num_leaves": 7, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(rows, target), 12
     )
     names = tuple(f"feature_{place}" for place in range(count))
-    given = converted.Given(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
-    made = lightgbm_models.translate(grown, given).model
+    given = conversion.InputSpec(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
+    made = lightgbm_models.convert(grown, given).model
     assert isinstance(made, bundle_model.LightGbm)
     return made
 
@@ -134,22 +134,22 @@ def _nodes() -> bundle_model.Bundle:
 
     def dense(inputs: int, outputs: int, *sources: int) -> bundle_model.Node:
         weights, bias = random.normal(size=(inputs, outputs)) / inputs**0.5, random.normal(size=outputs)
-        return bundle_model.node("dense", weights=weights, bias=bias, activation=wide, sources=sources)
+        return bundle_model.make_node("dense", weights=weights, bias=bias, activation=wide, sources=sources)
 
-    network = bundle_model.Mlp(
+    network = bundle_model.Network(
         layers=(
             dense(12, 8),
-            bundle_model.node("norm", gain=random.normal(size=8), shift=random.normal(size=8), epsilon=1e-5),
+            bundle_model.make_node("norm", gain=random.normal(size=8), shift=random.normal(size=8), epsilon=1e-5),
             dense(8, 8),
-            bundle_model.node("sum", sources=(1, 2)),
-            bundle_model.node("concat", sources=(3, -1)),
+            bundle_model.make_node("sum", sources=(1, 2)),
+            bundle_model.make_node("concat", sources=(3, -1)),
             dense(20, 1),
         ),
         imputation=np.full(12, 2.0),
         centre=np.full(12, 2.0),
         scale=np.full(12, 1.5),
     )
-    return bundles.bundle(12, network=network)
+    return bundles.make_bundle(12, network=network)
 
 
 def _mixed() -> bundle_model.Bundle:
@@ -158,39 +158,39 @@ def _mixed() -> bundle_model.Bundle:
     members = (
         bundle_model.Member(model=_forest(6), features=names[:6], weight=0.5),
         bundle_model.Member(model=_booster(6), features=names[6:], weight=1.5),
-        bundle_model.Member(model=bundles.mlp(4), features=names[3::-1]),
+        bundle_model.Member(model=bundles.make_network(4), features=names[3::-1]),
     )
-    return bundles.bundle(12, network=bundle_model.Ensemble(members=members))
+    return bundles.make_bundle(12, network=bundle_model.Ensemble(members=members))
 
 
 def _two_networks() -> bundle_model.Bundle:
     """Return an ensemble: of some features, each member has others, in an order of its own."""
     names, columns = tuple(f"feature_{place}" for place in range(12)), ("bench_a", "bench_b")
-    large, small = bundles.mlp(14, widths=(160,), seed=3), bundles.mlp(6, widths=(), names=(), seed=4)
+    large, small = bundles.make_network(14, widths=(160,), seed=3), bundles.make_network(6, widths=(), names=(), seed=4)
     ensemble = bundle_model.Ensemble(
         members=(
             bundle_model.Member(model=large, features=names, benchmarks=columns, weight=2.0),
             bundle_model.Member(model=small, features=names[4::-1], benchmarks=columns[1:], weight=-0.5),
         )
     )
-    return bundles.bundle(12, columns, network=ensemble)
+    return bundles.make_bundle(12, columns, network=ensemble)
 
 
 _MADE: Mapping[str, Callable[[], bundle_model.Bundle]] = {
     "ensemble": _two_networks,
-    "lightgbm": lambda: bundles.bundle(12, network=_booster(12)),
+    "lightgbm": lambda: bundles.make_bundle(12, network=_booster(12)),
     "mixed": _mixed,
     "nodes": _nodes,
-    "trees": lambda: bundles.bundle(12, network=_forest(12)),
+    "trees": lambda: bundles.make_bundle(12, network=_forest(12)),
 }
 
 
-def write_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Path:
+def write_scenario_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Path:
     """Write ``model.pkl`` and ``case.npz``, as ``tests.support.scenarios`` reads them; return the folder."""
     random = np.random.default_rng(11)
     features = random.integers(0, 5, size=(rows, len(made.features))).astype(np.float64)
     inputs = np.concatenate([features, random.random((rows, len(made.benchmarks)))], axis=1)
     expected = formulas.predict(made.model, inputs)
-    (folder / "model.pkl").write_bytes(pickled(made))
-    np.savez(folder / "case.npz", inputs=inputs, expected=expected, bound=exact.bound(expected))
+    (folder / "model.pkl").write_bytes(pickle_bundle(made))
+    np.savez(folder / "case.npz", inputs=inputs, expected=expected, bound=prediction.compute_tolerance(expected))
     return folder

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 NAMES = tuple(f"feature_{place}" for place in range(8))
 STEPS: tuple[post.Step, ...] = (
-    post.step("rank"),
-    post.step("rank", scope="frame", ties="first"),
-    post.step("gaussianize"),
-    post.step("standardize"),
-    post.step("neutralize", features=NAMES),
-    post.step("neutralize", features=NAMES, scope="frame", proportion=0.5),
-    post.step("neutralize", benchmarks=("bench_a", "bench_b")),
-    post.step("blend", benchmark="bench_a"),
-    post.step("blend", benchmark="bench_a", transform="gaussian", scope="frame"),
-    post.step("blend", benchmark="bench_b", transform="raw"),
-    post.step("clip", low=0.4, high=0.6),
+    post.make_step("rank"),
+    post.make_step("rank", scope="frame", ties="first"),
+    post.make_step("gaussianize"),
+    post.make_step("standardize"),
+    post.make_step("neutralize", features=NAMES),
+    post.make_step("neutralize", features=NAMES, scope="frame", proportion=0.5),
+    post.make_step("neutralize", benchmarks=("bench_a", "bench_b")),
+    post.make_step("blend", benchmark="bench_a"),
+    post.make_step("blend", benchmark="bench_a", transform="gaussian", scope="frame"),
+    post.make_step("blend", benchmark="bench_b", transform="raw"),
+    post.make_step("clip", low=0.4, high=0.6),
 )
 
 
-def bundle() -> model.Bundle:
+def make_bundle() -> model.Bundle:
     """Return a bundle whose pickle has every step."""
-    return dataclasses.replace(bundles.bundle(), post=(*STEPS, post.step("rank")))
+    return dataclasses.replace(bundles.make_bundle(), post=(*STEPS, post.make_step("rank")))
 
 
 def write(folder: Path) -> Path:

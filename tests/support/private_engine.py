@@ -40,7 +40,7 @@ class PrivateEngine:
                 env={**os.environ, "PATH": f"/usr/sbin:/sbin:{os.environ['PATH']}"},
             )
         deadline = time.monotonic() + 60
-        while (reason := install.why_silent(self.socket)) is not None:
+        while (reason := install.find_connection_problem(self.socket)) is not None:
             assert time.monotonic() < deadline, f"{reason}: {self._log.read_text()[-2000:]}"
             time.sleep(0.1)
 

@@ -17,5 +17,5 @@ __all__ = ["publish", "push", "start"]
 
 def publish(on: engine.Engine, reference: str, *, release: int) -> str:
     """Push the 3.11 look-alike as if it were the runner: its labels emptied. Returns its reference by digest."""
-    look_alike = stand_in.make(on, "3.11", progress.Silent())
+    look_alike = stand_in.find_or_build(on, "3.11", progress.Silent())
     return registry.publish(look_alike.tag, reference, release=str(release))

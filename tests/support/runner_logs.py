@@ -8,7 +8,7 @@ from __future__ import annotations
 
 HEAD = "INFO:root:Running numerai-predict: - Python 3.12\nINFO:root:Loading model /box/model.pkl\n"
 _RULE = "-" * 80
-BOX = f"""\
+HELP_BOX = f"""\
 {_RULE}
 Error? Any exception, such as a Segmentation fault or a timeout, is shown by:
 
@@ -21,13 +21,13 @@ No module named 'help'
     [2] unknown opcode
 {_RULE}
 """
-LOGGED_BOX = "".join(f"INFO:root:{line}\n" for line in BOX.splitlines())
+LOGGED_HELP_BOX = "".join(f"INFO:root:{line}\n" for line in HELP_BOX.splitlines())
 PRINTED = "what the model printed: 7 errors, no exception\n"
 """Printed on standard output, which is written out last, when the process ends."""
 ABORTED = "terminate called without an active exception\n"
 
 
-def traceback(last: str, file: str = "/tmp/cell.py", head: str = "") -> str:
+def make_traceback(last: str, file: str = "/tmp/cell.py", head: str = "") -> str:
     """Return a traceback that ends in an exception."""
     frames = (
         f'  File "/predict.py", line 90, in main\n    x = model(*args)\n        ^^^^^\n  File "{file}", line 7, in g\n'
@@ -35,12 +35,12 @@ def traceback(last: str, file: str = "/tmp/cell.py", head: str = "") -> str:
     return f"{head}Traceback (most recent call last):\n{frames}    y\n{last}\n"
 
 
-def chained(first: str, last: str) -> str:
+def make_chained_traceback(first: str, last: str) -> str:
     """Return the traceback of a pickle that pandas tried to load twice."""
-    second = traceback(last, "/usr/lib/python3.12/site-packages/pandas/compat/pickle_compat.py")
-    return f"{traceback(first)}\nDuring handling of the above exception, another exception occurred:\n\n{second}"
+    second = make_traceback(last, "/usr/lib/python3.12/site-packages/pandas/compat/pickle_compat.py")
+    return f"{make_traceback(first)}\nDuring handling of the above exception, another exception occurred:\n\n{second}"
 
 
-def refusal(reason: str, debug: str = "") -> str:
+def make_refusal(reason: str, debug: str = "") -> str:
     """Return a log that ends in a refusal; ``debug`` is what ``--debug`` adds to it."""
-    return f"{HEAD}ERROR:root:{reason}\n{debug}{BOX}"
+    return f"{HEAD}ERROR:root:{reason}\n{debug}{HELP_BOX}"

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import is_classifier
 
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.bundle.storage import read
 from builder.export import export
 from tests.support import pickles
@@ -103,15 +103,17 @@ def _held(model: Any) -> Any:
 def assert_agree(model: Any, sample: pd.DataFrame, *others: pd.DataFrame, **options: Any) -> bundle_model.Bundle:
     """Export a model; it, the reference and the unpickled predict agree on the sample, on its first row, on others."""
     bundle = exported(model, sample, **options)
-    raw = pickles.raw_of(pickles.predict_of(bundle))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))
     order = [*bundle.features, *bundle.benchmarks]
     expected = framework_says(model, sample)
-    bound = exact.bound(expected)
+    bound = prediction.compute_tolerance(expected)
     for frame in (sample, sample.iloc[:1], *others):
         says = framework_says(model, frame)
         inputs = frame[order].to_numpy(np.float64)
-        np.testing.assert_allclose(exact.predict(bundle.model, inputs), says, rtol=0, atol=bound)
+        np.testing.assert_allclose(prediction.predict(bundle.model, inputs), says, rtol=0, atol=bound)
         live = frame[list(bundle.features)]
         benchmarks = frame[list(bundle.benchmarks)] if bundle.benchmarks else None
-        np.testing.assert_allclose(raw(live, benchmarks), says, rtol=0, atol=max(bound, exact.bound(says)))
+        np.testing.assert_allclose(
+            raw(live, benchmarks), says, rtol=0, atol=max(bound, prediction.compute_tolerance(says))
+        )
     return bundle

@@ -11,13 +11,13 @@ import secrets
 import urllib.parse
 from typing import TYPE_CHECKING
 
-from tests.support import listening
+from tests.support import http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 
-class Door:
+class TokenProxy:
     """The door, and what came to it.
 
     Attributes:
@@ -34,38 +34,38 @@ class Door:
         self.address = f"127.0.0.1:{port}"
         self.realm = ""
         self.login = ""
-        self.key = "token"
+        self.token_key = "token"
         self.token = secrets.token_urlsafe(24)
-        self.asked: list[tuple[str, str]] = []
-        self.first = ""
-        self.joined = False
-        self.busy = 0
-        self.after = "1"
+        self.requests: list[tuple[str, str]] = []
+        self.extra_challenge = ""
+        self.joins_challenges = False
+        self.busy_responses = 0
+        self.retry_after = "1"
 
-    def offers(self, challenge: str) -> list[str]:
+    def list_challenges(self, challenge: str) -> list[str]:
         """Return the headers that ask for a token or a login."""
-        offered = [self.first, challenge] if self.first else [challenge]
-        return [", ".join(offered)] if self.joined else offered
+        offered = [self.extra_challenge, challenge] if self.extra_challenge else [challenge]
+        return [", ".join(offered)] if self.joins_challenges else offered
 
 
 @contextlib.contextmanager
-def front(registry: str) -> Iterator[Door]:
+def start(registry: str) -> Iterator[TokenProxy]:
     """Stand in front of a registry (its host and port)."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             authorization = self.headers.get("Authorization", "")
-            door.asked.append((self.path, authorization))
-            if door.busy:
-                door.busy -= 1
-                self._answer(429, {"Retry-After": door.after}, b"")
+            door.requests.append((self.path, authorization))
+            if door.busy_responses:
+                door.busy_responses -= 1
+                self._answer(429, {"Retry-After": door.retry_after}, b"")
             elif self.path.startswith("/token?"):
                 self._token(authorization)
             elif authorization != f"Bearer {door.token}":
                 repository = self.path.removeprefix("/v2/").partition("/manifests/")[0]
                 realm = door.realm or f"http://{door.address}/token"
                 challenge = f'Bearer realm="{realm}",service="the door",scope="repository:{repository}:pull"'
-                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', door.offers(challenge))
+                self._answer(401, {}, b'{"errors": [{"code": "UNAUTHORIZED"}]}', door.list_challenges(challenge))
             else:
                 self._pass_on()
 
@@ -73,7 +73,7 @@ def front(registry: str) -> Iterator[Door]:
             asked = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
             wanted = f"Basic {base64.b64encode(door.login.encode()).decode()}" if door.login else ""
             good = authorization == wanted and asked["service"] == ["the door"] and asked["scope"][0].endswith(":pull")
-            self._answer(200 if good else 401, {}, json.dumps({door.key: door.token} if good else {}).encode())
+            self._answer(200 if good else 401, {}, json.dumps({door.token_key: door.token} if good else {}).encode())
 
         def _pass_on(self) -> None:
             connection = http.client.HTTPConnection(registry, timeout=30)
@@ -97,6 +97,6 @@ def front(registry: str) -> Iterator[Door]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with listening.on_a_free_port(Handler) as server:
-        door = Door(server.server_address[1])
+    with http_server.serve(Handler) as server:
+        door = TokenProxy(server.server_address[1])
         yield door

@@ -45,14 +45,14 @@ def install(programs: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def versions(programs: Path) -> dict[str, str]:
+def list_versions(programs: Path) -> dict[str, str]:
     """Return the version of each installed package."""
     done = clones.run(programs, str(programs / "python"), "-m", "pip", "list", "--format", "json")
     assert done.returncode == 0, done.stderr
     return {one["name"]: one["version"] for one in json.loads(done.stdout)}
 
 
-def export(folder: Path, programs: Path, **changes: str) -> None:
+def export_models(folder: Path, programs: Path, **changes: str) -> None:
     """Fit a model of each framework to a frame, and export them to ``NAME.bundle.zip`` in ``folder``."""
     done = clones.run(folder, str(programs / "python"), "-W", "ignore", "-c", _EXPORT, **changes)
     assert done.returncode == 0, done.stderr

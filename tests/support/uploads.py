@@ -28,13 +28,13 @@ from typing import TYPE_CHECKING, Any
 from builder.build import artifact, manifest, render
 from builder.bundle.storage import files
 from builder.config import model as config
-from tests.support import bundles, command, forked, listening, manifests, registry_images
+from tests.support import bundles, command, fork_server, http_server, manifests, registry_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from builder.sandbox.server import Sandbox
-    from builder.sandbox.state import Pickle, Slot
+    from builder.sandbox.state import Pickle, SandboxSlot
 
 QUARTER_OF_AN_HOUR = dt.timedelta(minutes=15)
 IMAGE, TAG = "numerai_predict_py_3_11", "a78dedd"
@@ -69,9 +69,9 @@ class Project:
 
     def run(self, *arguments: str, token: str = "full", **environment: str) -> tuple[int, str, str]:
         """Run the tool in a process of its own that does not wait; returns its exit code and what it printed."""
-        return command.run_at_once(*arguments, cwd=self.root, **{**self.environment(token), **environment})
+        return command.run_without_waits(*arguments, cwd=self.root, **{**self.environment(token), **environment})
 
-    def at_terminal(self, *arguments: str, typed: str, **environment: str) -> tuple[int, str]:
+    def run_in_terminal(self, *arguments: str, typed: str, **environment: str) -> tuple[int, str]:
         """Run the tool at a terminal where a person types; returns its exit code and all that the terminal showed."""
         changes = {**self.environment(), **environment}
         kept = {key: value for key, value in {**os.environ, **changes}.items() if value}
@@ -79,8 +79,8 @@ class Project:
         attributes = termios.tcgetattr(other)
         attributes[3] &= ~termios.ECHO
         termios.tcsetattr(other, termios.TCSANOW, attributes)
-        with forked.Popen(
-            [sys.executable, "-c", command.AT_ONCE, *arguments],
+        with fork_server.Popen(
+            [sys.executable, "-c", command.WITHOUT_WAITS, *arguments],
             cwd=self.root,
             env={**kept, "PYTHONPATH": str(command.ROOT)},
             stdin=other,
@@ -96,19 +96,19 @@ class Project:
         """Upload to a slot, with yes to all questions."""
         return self.run("upload", "configs/small.yaml", "--model", slot, "--yes", *arguments, **environment)
 
-    def slot(self, name: str = "fresh") -> Slot:
+    def get_slot(self, name: str = "fresh") -> SandboxSlot:
         """Return a slot of the stand-in."""
-        return self.sandbox.state.slot(name)
+        return self.sandbox.state.get_slot(name)
 
-    def records(self) -> list[Pickle]:
+    def list_records(self) -> list[Pickle]:
         """Return what is registered under this pickle's hash."""
-        return [one for one in self.sandbox.state.stored() if self.sha256[:12] in one.filename]
+        return [one for one in self.sandbox.state.list_pickles() if self.sha256[:12] in one.filename]
 
     def log_path(self, slot: str = "fresh") -> Path:
         """Return the path of a slot's log."""
-        return self.logs_folder / f"{self.slot(slot).id}.jsonl"
+        return self.logs_folder / f"{self.get_slot(slot).id}.jsonl"
 
-    def log(self, slot: str = "fresh") -> list[dict[str, Any]]:
+    def read_log(self, slot: str = "fresh") -> list[dict[str, Any]]:
         """Return the lines of a slot's log."""
         return [json.loads(line) for line in self.log_path(slot).read_text().splitlines() if line]
 
@@ -117,18 +117,18 @@ class Project:
         """The folder of the slots' logs."""
         return Path(os.environ["XDG_STATE_HOME"], "numerai-builder", "slots")
 
-    def forget(self) -> None:
+    def remove_logs(self) -> None:
         """Remove the logs, as on another computer."""
         shutil.rmtree(self.logs_folder, ignore_errors=True)
 
-    def receipt(self) -> dict[str, Any]:
+    def read_receipt(self) -> dict[str, Any]:
         """Return the receipt."""
         found: dict[str, Any] = json.loads((self.folder / "receipt.json").read_bytes())
         return found
 
-    def running(self, name: str = "running") -> Pickle:
+    def assign_earlier_pickle(self, name: str = "running") -> Pickle:
         """Have a slot run an earlier pickle; returns that."""
-        return self.sandbox.state.add_pickle(self.slot(name), "11112222-before-0123456789ab.pkl", assign=True)
+        return self.sandbox.state.add_pickle(self.get_slot(name), "11112222-before-0123456789ab.pkl", assign=True)
 
     def replace_pickle(self, content: bytes) -> None:
         """Put another pickle in place, as a build and a validation would."""
@@ -141,7 +141,7 @@ class Project:
         path.write_text("\n".join([*lines, f"data_version: {version}"]) + "\n")
         write_validation(self.folder, artifact.load(self.folder).manifest, data={"version": version})
 
-    def manifest(self) -> dict[str, Any]:
+    def read_manifest(self) -> dict[str, Any]:
         """Return the manifest's data."""
         found: dict[str, Any] = json.loads((self.folder / artifact.MANIFEST).read_bytes())
         return found
@@ -159,15 +159,15 @@ def _converse(terminal: int, answers: list[str]) -> str:
     return shown
 
 
-def make(root: Path, sandbox: Sandbox, registry: str, *, pickle: bytes = _PICKLE) -> Project:
+def create_project(root: Path, sandbox: Sandbox, registry: str, *, pickle: bytes = _PICKLE) -> Project:
     """Write the project; its image is pushed to the registry."""
-    digest = registry_images.put(registry, f"numerai/{IMAGE}", TAG)
+    digest = registry_images.push_image(registry, f"numerai/{IMAGE}", TAG)
     (root / "configs").mkdir(parents=True)
     (root / "Makefile").touch()  # as in a checkout
     (root / "configs" / "small.yaml").write_text(
         f"name: small\nimage:\n  ref: {registry}/numerai/{IMAGE}:{TAG}\nbundle: bundles/small\n"
     )
-    bundles.written(root / "configs" / "bundles" / "small")
+    bundles.write_bundle(root / "configs" / "bundles" / "small")
     _forge(root, pickle, root / "dist" / "small", digest)
     return Project(root=root, sandbox=sandbox, registry=registry)
 
@@ -178,11 +178,11 @@ def _digest(folder: Path) -> str:
 
 def _forge(root: Path, pickle: bytes, folder: Path, digest: str) -> None:
     chosen = config.load(root / "configs" / "small.yaml")
-    plain = manifests.of(pickle)
+    plain = manifests.create_manifest(pickle)
     made = dataclasses.replace(
         plain,
         name="small",
-        tool=manifest.Tool(version="0", inside=render.hash_entries(render.inside_entries())),
+        tool=manifest.Tool(version="0", inside=render.hash_entries(render.list_inside_files())),
         image=dataclasses.replace(
             plain.image,
             kind="exact",
@@ -190,8 +190,8 @@ def _forge(root: Path, pickle: bytes, folder: Path, digest: str) -> None:
             base=f"{chosen.image.ref.rpartition(':')[0]}@{digest}",
             identity=digest,
         ),
-        bundle=dataclasses.replace(plain.bundle, hash=files.content_hash(root / "configs" / "bundles" / "small")),
-        config=manifest.ConfigPart(hash=manifest.config_hash(config.build_inputs(chosen))),
+        bundle=dataclasses.replace(plain.bundle, hash=files.hash_bundle(root / "configs" / "bundles" / "small")),
+        config=manifest.ConfigPart(hash=manifest.hash_config(config.select_build_inputs(chosen))),
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / artifact.PICKLE).write_bytes(pickle)
@@ -221,9 +221,9 @@ def command_line(process: subprocess.Popen[str]) -> bytes:
         return file.read()
 
 
-def python(program: str, root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(program: str, root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a few lines of Python with the tool on its path."""
-    return forked.run(
+    return fork_server.run(
         [sys.executable, "-c", program, *arguments],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(command.ROOT), **environment},
@@ -236,13 +236,13 @@ def python(program: str, root: Path, *arguments: str, **environment: str) -> sub
 
 
 @dataclass
-class Heard:
+class ServerRequests:
     """What a server heard."""
 
     requests: list[str] = dataclasses.field(default_factory=list)
 
 
-def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
+def create_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Return what a server of this computer speaks TLS with, and its certificate, which nobody else vouches for."""
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     named = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
@@ -258,21 +258,21 @@ def certified(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 @contextlib.contextmanager
-def self_signed(folder: Path) -> Iterator[tuple[str, Heard]]:
+def serve_self_signed(folder: Path) -> Iterator[tuple[str, ServerRequests]]:
     """Run an https server whose certificate nobody vouches for."""
-    context, _ = certified(folder)
-    heard = Heard()
+    context, _ = create_certificate(folder)
+    heard = ServerRequests()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             heard.requests.append(self.path)
 
-    with listening.on_a_free_port(Handler, context=context) as listener:
+    with http_server.serve(Handler, context=context) as listener:
         yield f"https://localhost:{listener.server_address[1]}/", heard
 
 
 @contextlib.contextmanager
-def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
+def serve_refusing_proxy() -> Iterator[tuple[str, list[str]]]:
     """Run a proxy that lets nobody through; yields its address and what it was asked."""
     asked: list[str] = []
 
@@ -284,5 +284,5 @@ def refusing_proxy() -> Iterator[tuple[str, list[str]]]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with listening.on_a_free_port(Handler) as listener:
+    with http_server.serve(Handler) as listener:
         yield f"127.0.0.1:{listener.server_address[1]}", asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.sandbox.words import VOCABULARIES
+from builder.sandbox.status_words import VOCABULARIES
 
-both = pytest.mark.parametrize("words", VOCABULARIES, indirect=True)
+each_vocabulary = pytest.mark.parametrize("words", VOCABULARIES, indirect=True)
 """Mark a test, or with ``pytestmark`` a module."""

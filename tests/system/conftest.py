@@ -46,5 +46,5 @@ def clone(tmp_path: Path) -> Path:
 def nothing_left(on: docker_engine.DockerEngine) -> Iterator[None]:
     """Whatever the test does, the engine has afterwards what it had before."""
     yield
-    labels = [one.labels.get(engine.RUN_LABEL, "") for one in on.leftovers()]
-    assert [label for label in labels if label.startswith(run.owner())] == []
+    labels = [one.labels.get(engine.RUN_LABEL, "") for one in on.list_leftovers()]
+    assert [label for label in labels if label.startswith(run.get_owner_id())] == []

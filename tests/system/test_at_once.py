@@ -22,7 +22,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["make", *arguments],
         cwd=folder,
-        env=clones.environment(),
+        env=clones.make_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
 def test_each_fault_is_one_message(clone: Path, name: str) -> None:
     change, start, words = CASES[name]
     change(clone)
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert done.returncode == 2, done.stdout
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -97,7 +97,7 @@ def test_each_fault_is_one_message(clone: Path, name: str) -> None:
 
 
 def test_no_engine_where_one_was_pointed_to(clone: Path) -> None:
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml", DOCKER_HOST=f"unix://{clone}/none.sock")
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml", DOCKER_HOST=f"unix://{clone}/none.sock")
     assert done.returncode == 3
     assert "DOCKER_HOST" in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,7 +107,7 @@ def test_no_engine_where_one_was_pointed_to(clone: Path) -> None:
 def test_an_image_that_nobody_has_and_no_stand_in_names_the_choices(clone: Path) -> None:
     edit_config("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", "127.0.0.1:9/numerai/predict:1")(clone)
     edit_config('  stand_in: "3.11"\n', "")(clone)
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert done.returncode == 3
     assert "127.0.0.1:9/numerai/predict:1" in done.stderr
     for choice in ("docker pull", "docker load", "stand_in"):
@@ -116,13 +116,13 @@ def test_an_image_that_nobody_has_and_no_stand_in_names_the_choices(clone: Path)
 
 def test_nothing_was_built_yet(clone: Path) -> None:
     for verb in ("validate", "verify"):
-        done = clones.builder(clone, verb, "configs/mlp.yaml")
+        done = clones.run_builder(clone, verb, "configs/mlp.yaml")
         assert done.returncode == 2
         assert "nothing was built there yet" in done.stderr
         assert "make pickle" in done.stderr
 
 
 def test_a_target_that_is_neither(clone: Path) -> None:
-    done = clones.builder(clone, "validate", "nonsense")
+    done = clones.run_builder(clone, "validate", "nonsense")
     assert done.returncode == 2
     assert "dist/NAME" in done.stderr

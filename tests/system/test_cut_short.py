@@ -44,7 +44,7 @@ def start(folder: Path, *arguments: str, **changes: str) -> subprocess.Popen[str
     return subprocess.Popen(
         [sys.executable, "-m", "builder", *arguments],
         cwd=folder,
-        env=clones.environment(**changes),
+        env=clones.make_environment(**changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -60,8 +60,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def is_building(on: engine.Engine) -> bool:
     """Whether the step that makes the pickle is running: its container is there, and carries a run's label."""
-    labels = [one.labels.get(RUN_LABEL, "") for one in on.leftovers() if one.kind == "container"]
-    return any(label.startswith(run.owner()) for label in labels)
+    labels = [one.labels.get(RUN_LABEL, "") for one in on.list_leftovers() if one.kind == "container"]
+    return any(label.startswith(run.get_owner_id()) for label in labels)
 
 
 def results(folder: Path) -> list[str]:
@@ -93,7 +93,7 @@ def test_what_a_killed_build_left_is_removed_by_the_next_run(on: docker_engine.D
     clones.run(slow_here, "git", "checkout", "-q", "configs/mlp.yaml")
     config = slow_here / "configs" / "mlp.yaml"
     config.write_text((clones.ROOT / "configs" / "mlp.yaml").read_text())
-    done = clones.builder(slow_here, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(slow_here, "pickle", "configs/mlp.yaml")
     assert done.returncode == 0, done.stderr
     assert results(slow_here) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
 
@@ -108,9 +108,7 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
         )
         assert clones.run(clones.ROOT, sys.executable, "-c", loading, **told).returncode == 0
         running = start(slow, "pickle", "configs/mlp.yaml", **told)
-        building = (
-            "import sys; from builder.engine import docker_engine; sys.exit(not docker_engine.connect().leftovers())"
-        )
+        building = "import sys; from builder.engine import docker_engine; sys.exit(not docker_engine.connect().list_leftovers())"
         until(lambda: clones.run(clones.ROOT, sys.executable, "-c", building, **told).returncode == 0)
         private.kill()
         out, err = running.communicate(timeout=120)
@@ -123,7 +121,7 @@ def test_an_engine_that_dies_in_the_middle_is_one_clear_message(slow: Path) -> N
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
-    made = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
+    made = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
     config = clone / "configs" / "mlp.yaml"
     config.write_text(config.read_text().replace("ties: average", "ties: first"))
 
@@ -133,7 +131,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "builder", "pickle", "configs/mlp.yaml"],
         cwd=clone,
-        env=clones.environment(),
+        env=clones.make_environment(),
         preexec_fn=limit,
         capture_output=True,
         text=True,
@@ -148,37 +146,37 @@ def test_a_disk_that_takes_no_more_leaves_the_old_pickle(clone: Path) -> None:
 
 
 def test_a_pickle_that_was_edited_is_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     path = clone / "dist" / "mlp" / "model.pkl"
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     for verb in ("validate", "verify"):
-        done = clones.builder(clone, verb, "configs/mlp.yaml")
+        done = clones.run_builder(clone, verb, "configs/mlp.yaml")
         assert done.returncode == 2
         assert "edited or replaced after the build" in done.stderr
         assert "make pickle" in done.stderr
-    again = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)
+    again = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)
     assert again["made"] is True
 
 
 def test_a_bundle_that_changed_since_is_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     bundle = clone / "configs" / "bundles" / "mlp" / "bundle.json"
     bundle.write_text(bundle.read_text().replace('"trained":{', '"trained":{"changed":true,'))
-    done = clones.builder(clone, "validate", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "validate", "configs/mlp.yaml")
     assert done.returncode == 2
     assert "changed since it was made" in done.stderr
 
 
 def test_recorded_inputs_that_were_edited_are_noticed(clone: Path) -> None:
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     folder = clone / "dist" / "mlp"
     source = folder / "context" / "inside" / "predict" / "entry.py"
     source.write_text(source.read_text() + "\n")
-    done = clones.builder(clone, "verify", "dist/mlp")
+    done = clones.run_builder(clone, "verify", "dist/mlp")
     assert done.returncode == 2
     assert "inside/" in done.stderr
     source.write_text(source.read_text()[:-1])
     (folder / "Dockerfile").write_text("FROM scratch\n")
-    done = clones.builder(clone, "verify", "dist/mlp")
+    done = clones.run_builder(clone, "verify", "dist/mlp")
     assert done.returncode == 2
     assert "Dockerfile" in done.stderr

@@ -34,13 +34,13 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:a78dedd"
     by_digest = registry.publish(on, reference, release=1)
-    stand_in_made = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
+    stand_in_made = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)["manifest"]
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference)
     config.write_text(text.replace('  stand_in: "3.11"\n', ""))
     forget(on, reference, by_digest)
 
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")  # pulled by its tag
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")  # pulled by its tag
     assert done.returncode == 0, done.stderr
     assert f"{reference} (NOT one of the tournament's images)" in done.stdout
     assert "STAND-IN" not in done.stdout
@@ -52,16 +52,18 @@ def test_a_published_image_is_exact_by_its_digest_and_pulled_by_it(
     assert f"\nFROM {by_digest} AS make\n" in (clone / "dist" / "mlp" / "Dockerfile").read_text()
 
     forget(on, reference, by_digest)
-    assert clones.builder(clone, "verify", "configs/mlp.yaml").returncode == 0  # pulled by its digest
-    assert clones.builder(clone, "validate", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "verify", "configs/mlp.yaml").returncode == 0  # pulled by its digest
+    assert clones.run_builder(clone, "validate", "configs/mlp.yaml").returncode == 0
 
     moved = registry.publish(on, reference, release=2)
     forget(on, reference)
-    assert clones.builder(clone, "verify", "configs/mlp.yaml").returncode == 0, "the digest still means the old image"
-    kept = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--pull", "--json").stdout)
+    assert clones.run_builder(clone, "verify", "configs/mlp.yaml").returncode == 0, (
+        "the digest still means the old image"
+    )
+    kept = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--pull", "--json").stdout)
     assert (kept["made"], kept["manifest"]["image"]["base"]) == (False, by_digest), "and so does the pin"
-    assert clones.builder(clone, "pin", "configs/mlp.yaml", NUMERAI_API_URL="http://127.0.0.1:9").returncode == 0
-    again = json.loads(clones.builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)
+    assert clones.run_builder(clone, "pin", "configs/mlp.yaml", NUMERAI_API_URL="http://127.0.0.1:9").returncode == 0
+    again = json.loads(clones.run_builder(clone, "pickle", "configs/mlp.yaml", "--json").stdout)
     assert again["made"] is True
     assert again["manifest"]["image"]["base"] == moved
     forget(on, reference, by_digest, moved)
@@ -73,10 +75,10 @@ def test_an_image_that_is_gone_from_engine_and_registry_is_said(on: docker_engin
         by_digest = registry.publish(on, reference, release=1)
         config = clone / "configs" / "mlp.yaml"
         config.write_text(config.read_text().replace("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", reference))
-        assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+        assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     forget(on, reference, by_digest)
     for command in ("validate", "verify"):
-        done = clones.builder(clone, command, "dist/mlp")
+        done = clones.run_builder(clone, command, "dist/mlp")
         assert done.returncode == 3, done.stderr
         assert by_digest in done.stderr
         assert "Traceback" not in done.stderr

@@ -26,22 +26,22 @@ def test_each_becomes_a_valid_pickle(clone: Path, fetched: Path, python: str) ->
         assert 'stand_in: "3.11"' in text
         text = text.replace('stand_in: "3.11"', f'stand_in: "{python}"')
         config.write_text(text)
-        made = clones.builder(clone, "pickle", "--json", str(config))
+        made = clones.run_builder(clone, "pickle", "--json", str(config))
         assert made.returncode == 0, made.stderr
         assert json.loads(made.stdout)["manifest"]["image"]["python"].startswith(f"{python}.")
-        done = clones.builder(clone, "validate", "--json", str(config))
+        done = clones.run_builder(clone, "validate", "--json", str(config))
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
         report = json.loads(done.stdout)
         assert report["data"]["rows"] == 3_261
         assert report["good"] is True
-        again = clones.builder(clone, "pickle", "--json", str(init(clone, example.name, text)))
+        again = clones.run_builder(clone, "pickle", "--json", str(init(clone, example.name, text)))
         assert again.returncode == 0, again.stderr
         assert json.loads(again.stdout)["manifest"]["pickle"] == json.loads(made.stdout)["manifest"]["pickle"]
 
 
 def init(clone: Path, name: str, committed: str) -> Path:
     """Have ``init`` write a config for the bundle, and put the committed one's image in it, with its stand-in."""
-    done = clones.builder(clone, "init", "--from", f"configs/bundles/{name}")
+    done = clones.run_builder(clone, "init", "--from", f"configs/bundles/{name}")
     assert done.returncode == 0, done.stderr
     written = clone / "configs" / f"{name}.yaml"
     text = written.read_text()

@@ -25,7 +25,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second clone, in another folder, with the pickles of both configs in it."""
     folder = clones.clone(tmp_path_factory.mktemp("another place") / "repo")
     for name in ("mlp", "wide"):
-        done = clones.builder(folder, "pickle", f"configs/{name}.yaml", PYTHONHASHSEED="77", TZ="Asia/Tokyo")
+        done = clones.run_builder(folder, "pickle", f"configs/{name}.yaml", PYTHONHASHSEED="77", TZ="Asia/Tokyo")
         assert done.returncode == 0, done.stderr
     return folder
 
@@ -52,7 +52,7 @@ def test_the_workflows_steps_run_in_a_fresh_clone_and_give_the_same_bytes(clone:
 
 
 def test_what_is_printed_says_all_that_matters(elsewhere: Path) -> None:
-    done = clones.builder(elsewhere, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml")
     manifest = json.loads((elsewhere / "dist" / "mlp" / "manifest.json").read_text())
     for word in (
         "nothing changed",
@@ -76,11 +76,11 @@ def test_a_comment_changes_nothing_and_another_step_does(elsewhere: Path) -> Non
     config = elsewhere / "configs" / "mlp.yaml"
     before = config.read_text()
     config.write_text(before.replace("upload:\n  model: my_slot", "# a comment\nupload:\n  model: other_slot"))
-    same = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
+    same = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before.replace("ties: average", "ties: first"))
-    other = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
+    other = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before)
-    back = json.loads(clones.builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
+    back = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
     assert (same["made"], other["made"], back["made"]) == (False, True, True)
     assert other["manifest"]["pickle"]["sha256"] != back["manifest"]["pickle"]["sha256"]
     assert same["manifest"] == back["manifest"]
@@ -89,7 +89,7 @@ def test_a_comment_changes_nothing_and_another_step_does(elsewhere: Path) -> Non
 def test_a_build_by_hand_of_what_render_wrote_gives_the_same_pickle(elsewhere: Path, tmp_path: Path) -> None:
     client = shutil.which("docker", path="/usr/bin:/bin")
     assert client is not None, "Debian's docker client comes with its engine"
-    assert clones.builder(elsewhere, "render", "configs/mlp.yaml", DOCKER_HOST="unix:///nowhere").returncode == 0
+    assert clones.run_builder(elsewhere, "render", "configs/mlp.yaml", DOCKER_HOST="unix:///nowhere").returncode == 0
     folder = elsewhere / "dist" / "mlp"
     for buildkit in ("0", "1"):
         tag = f"numerai-builder-test/by-hand:{buildkit}"
@@ -107,14 +107,14 @@ def test_a_build_by_hand_of_what_render_wrote_gives_the_same_pickle(elsewhere: P
 
 
 def test_real_live_and_validation_rows_are_validated_on(elsewhere: Path, fetched: Path) -> None:
-    absent = clones.builder(elsewhere, "pickle", "configs/examples/mlp_live.yaml")
+    absent = clones.run_builder(elsewhere, "pickle", "configs/examples/mlp_live.yaml")
     assert absent.returncode == 0, absent.stderr
-    absent = clones.builder(elsewhere, "validate", "configs/examples/mlp_live.yaml")
+    absent = clones.run_builder(elsewhere, "validate", "configs/examples/mlp_live.yaml")
     assert absent.returncode == 2
     assert "live.parquet: does not exist; run `make rows`, which fetches the examples' rows" in absent.stderr
     shutil.copytree(fetched, elsewhere / "configs" / "train" / "fetched")
     for name, rows in (("mlp_live", 50), ("mlp_validation", 3261)):
-        clones.builder(elsewhere, "pickle", f"configs/examples/{name}.yaml")
-        done = clones.builder(elsewhere, "validate", f"configs/examples/{name}.yaml", "--json")
+        clones.run_builder(elsewhere, "pickle", f"configs/examples/{name}.yaml")
+        done = clones.run_builder(elsewhere, "validate", f"configs/examples/{name}.yaml", "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert json.loads(done.stdout)["data"]["rows"] == rows

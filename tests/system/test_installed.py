@@ -47,11 +47,11 @@ def test_it_makes_a_pickle_in_a_folder_of_the_users_own(installed: Path, clone: 
         done = clones.run(mine, sys.executable, "-P", "-c", entry, verb, "configs/mlp.yaml", PYTHONPATH=str(installed))
         assert done.returncode == 0, done.stderr
     assert (mine / "dist" / "mlp" / "model.pkl").is_file()
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     ours = (clone / "dist" / "mlp" / "manifest.json").read_bytes()
     assert (mine / "dist" / "mlp" / "manifest.json").read_bytes() == ours
 
-    api = "from builder.sandbox import server, try_out\nwith server.start() as sandbox, try_out.folder() as config:\n"
+    api = "from builder.sandbox import server, example\nwith server.start() as sandbox, example.create() as config:\n"
     api += "    print(config.read_text(), list(sandbox.datasets()))"
     done = clones.run(tmp_path, sys.executable, "-P", "-c", api, PYTHONPATH=str(installed))
     assert "ref: default" in done.stdout, done.stderr
@@ -78,14 +78,14 @@ def test_the_extra_for_lightgbm_brings_what_its_page_runs_with_and_no_engine(ins
 
 def test_a_training_environment_keeps_its_versions_and_gets_no_engine(clone: Path, tmp_path: Path) -> None:
     programs = training.create_environment(tmp_path, "pandas>=3", "scikit-learn")
-    before = training.versions(programs)
+    before = training.list_versions(programs)
     training.install(programs, f"{clone}[lightgbm]")
-    after = training.versions(programs)
+    after = training.list_versions(programs)
     assert {name: after.get(name) for name in before} == before
     added = set(after) - set(before)
     assert {"lightgbm", "numerai-builder", "typer"} <= added
     assert added.isdisjoint({"docker", "graphql-core", "httpx", "pyarrow"})
-    training.export(tmp_path, programs)
+    training.export_models(tmp_path, programs)
     command = str(programs / "numerai-builder")
     for name in training.BUNDLES:
         done = clones.run(tmp_path, command, "bundle", "check", f"{name}.bundle.zip")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def settings(on: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
     """A stand-in of the tournament, and a registry with the image that it names: no stand-in, and never Numerai's."""
     with registry.start() as address, server.start() as sandbox:
-        named = sandbox.state.image("numerai_predict_py_3_11")
+        named = sandbox.state.get_image("numerai_predict_py_3_11")
         name = f"{address}/numerai/{named.image}:{named.tag}"
         by_digest = registry.publish(on, name, release=1)
         yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
@@ -38,10 +38,10 @@ def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, settings: dic
         assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
 
-    [found] = [one for one in docs.RUNNING if one.stem == page]
+    [found] = [one for one in docs.PAGES_WITH_PYTHON if one.stem == page]
     script = tmp_path / "training" / "train.py"
     script.parent.mkdir()
-    script.write_text(docs.python_of(found), encoding="utf-8")
+    script.write_text(docs.extract_python(found), encoding="utf-8")
     run(str(script))
     bundles = sorted(tmp_path.glob("*.bundle.zip"))
     assert bundles

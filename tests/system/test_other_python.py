@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_pickle_for_3_11_fails_in_3_13_and_one_made_there_passes(clone: Path) -> None:
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
-    assert clones.builder(clone, "validate", "configs/mlp.yaml").returncode == 0
-    died = clones.builder(clone, "validate", "configs/mlp.yaml", "--stand-in", "3.13", "--json")
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "validate", "configs/mlp.yaml").returncode == 0
+    died = clones.run_builder(clone, "validate", "configs/mlp.yaml", "--stand-in", "3.13", "--json")
     assert died.returncode == 1, died.stdout + died.stderr
     report = json.loads(died.stdout)
     [check] = report["checks"]
@@ -28,11 +28,11 @@ def test_a_pickle_for_3_11_fails_in_3_13_and_one_made_there_passes(clone: Path) 
     assert any(word in check["detail"] for word in ("exit 139", "unknown opcode", "SystemError"))
     config = clone / "configs" / "mlp.yaml"
     config.write_text(config.read_text().replace('stand_in: "3.11"', 'stand_in: "3.13"'))
-    stale = clones.builder(clone, "validate", "configs/mlp.yaml")
+    stale = clones.run_builder(clone, "validate", "configs/mlp.yaml")
     assert stale.returncode == 2
     assert "make pickle" in stale.stderr
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
-    passed = clones.builder(clone, "validate", "configs/mlp.yaml", "--json")
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    passed = clones.run_builder(clone, "validate", "configs/mlp.yaml", "--json")
     assert passed.returncode == 0, passed.stdout
     assert json.loads(passed.stdout)["image"]["python"].startswith("3.13.")
 
@@ -41,10 +41,10 @@ def test_a_pickle_for_3_11_fails_in_3_13_and_one_made_there_passes(clone: Path) 
 def test_too_little_memory_and_too_little_time_are_called_by_name(clone: Path) -> None:
     config = clone / "configs" / "mlp.yaml"
     before = config.read_text()
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     for limits, said in (("memory: 64m, seconds: 600", "out of memory"), ("memory: 4g, seconds: 1", "over the limit")):
         config.write_text(before.replace("memory: 4g, seconds: 600", limits).replace("cpus: 1,", "cpus: 0.1,"))
-        done = clones.builder(clone, "validate", "configs/mlp.yaml")
+        done = clones.run_builder(clone, "validate", "configs/mlp.yaml")
         assert done.returncode == 1, done.stdout + done.stderr
         assert said in done.stdout
         assert "NOT VALID" in done.stdout

@@ -46,7 +46,7 @@ def remove(on: docker_engine.DockerEngine, *names: str) -> None:
 def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(clone: Path) -> None:
     write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.11"\n')
     lock = clone / "builder.lock.yaml"
-    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
+    locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, lock.exists()) == (5, False)
     for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG} PULL=1` without LOCKED=1"):
         assert text in locked.stderr
@@ -60,53 +60,53 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     write(clone, reference)
     lock = clone / "builder.lock.yaml"
 
-    done = clones.builder(clone, "pin", CONFIG, **NOWHERE)
+    done = clones.run_builder(clone, "pin", CONFIG, **NOWHERE)
     assert done.returncode == 0, done.stderr
     assert f"{reference}  pinned  (of mine)" in done.stdout
     assert digest in lock.read_text()
 
     remove(on, reference, first)
-    locked = clones.builder(clone, "pickle", "--locked", CONFIG)
+    locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, "the model (it has no entry mine)" in locked.stderr) == (5, True)
     assert on.find_image(first) is None, "nothing is pulled that would be refused"
-    done = clones.builder(clone, "pickle", CONFIG)  # pulled by its digest
+    done = clones.run_builder(clone, "pickle", CONFIG)  # pulled by its digest
     assert (done.returncode, f"{lock} names mine now" in done.stderr) == (0, True), done.stderr
     assert digest_of(clone) == digest
     assert on.find_image(reference) is None
     for options in ([], ["--locked"]):
-        assert "nothing changed" in clones.builder(clone, "pickle", *options, CONFIG).stdout
+        assert "nothing changed" in clones.run_builder(clone, "pickle", *options, CONFIG).stdout
     made = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
     assert lockfile.read(clone).models["mine"].pickle == made["pickle"]["sha256"]
 
     second = registry.publish(on, reference, release=2)  # the tag means another image, here too
     assert second != first
-    checked = clones.builder(clone, "pin", "--check", CONFIG, **NOWHERE)
+    checked = clones.run_builder(clone, "pin", "--check", CONFIG, **NOWHERE)
     assert checked.returncode == 1
     assert f"{reference}  MOVED" in checked.stdout
-    pulled = clones.builder(clone, "pickle", "--pull", "--locked", CONFIG)
+    pulled = clones.run_builder(clone, "pickle", "--pull", "--locked", CONFIG)
     assert pulled.returncode == 0, pulled.stderr
     assert "`make pin` pins the new one" in pulled.stderr
     assert digest_of(clone) == digest
 
-    assert clones.builder(clone, "pin", CONFIG, **NOWHERE).returncode == 0
+    assert clones.run_builder(clone, "pin", CONFIG, **NOWHERE).returncode == 0
     assert second.partition("@")[2] in lock.read_text()
-    stale = clones.builder(clone, "validate", CONFIG)
+    stale = clones.run_builder(clone, "validate", CONFIG)
     assert stale.returncode == 2
     assert f"{lock} (its pin) changed since it was made" in stale.stderr
-    refused = clones.builder(clone, "pickle", "--locked", CONFIG)
+    refused = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert refused.returncode == 5, "the model was recorded in the other image"
-    assert clones.builder(clone, "pickle", CONFIG).returncode == 0
+    assert clones.run_builder(clone, "pickle", CONFIG).returncode == 0
     assert digest_of(clone) == second.partition("@")[2]
     for verb in ("pickle", "verify", "validate"):
-        done = clones.builder(clone, verb, "--locked", CONFIG)
+        done = clones.run_builder(clone, verb, "--locked", CONFIG)
         assert done.returncode == 0, done.stderr
 
     remove(on, reference, first, second)
-    registry_images.delete(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
-    gone = clones.builder(clone, "pin", CONFIG, **NOWHERE)
+    registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
+    gone = clones.run_builder(clone, "pin", CONFIG, **NOWHERE)
     assert gone.returncode == 1
     assert f"{reference}  GONE" in gone.stdout
-    done = clones.builder(clone, "pickle", CONFIG)
+    done = clones.run_builder(clone, "pickle", CONFIG)
     assert done.returncode == 3
     assert f"{second}, which is pinned" in done.stderr
     assert "`make pin` pins what" in done.stderr
@@ -119,7 +119,7 @@ def test_a_build_pins_what_it_pulled_and_a_stand_in_pins_nothing(
     reference = f"{address}/numerai/numerai_predict_py_3_11:built"
     lock = clone / "builder.lock.yaml"
     write(clone, f"{address}/numerai/absent:1", stand_in='  stand_in: "3.11"\n')
-    done = clones.builder(clone, "pickle", CONFIG)
+    done = clones.run_builder(clone, "pickle", CONFIG)
     assert done.returncode == 0, done.stderr
     assert "STAND-IN" in done.stdout
     assert not lock.exists()
@@ -128,7 +128,7 @@ def test_a_build_pins_what_it_pulled_and_a_stand_in_pins_nothing(
     write(clone, reference)
     on.remove_image(reference)
     on.remove_image(published)
-    done = clones.builder(clone, "pickle", CONFIG)
+    done = clones.run_builder(clone, "pickle", CONFIG)
     assert done.returncode == 0, done.stderr
     assert f"note: {reference} is pinned in {lock} now" in done.stderr
     assert published.partition("@")[2] in lock.read_text()

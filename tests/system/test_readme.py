@@ -22,12 +22,12 @@ bundle: bundles/mine
 
 
 def test_a_bundle_written_as_shown_becomes_a_valid_pickle(clone: Path) -> None:
-    written = clones.run(clone, sys.executable, "-c", docs.python_of(BUNDLE))
+    written = clones.run(clone, sys.executable, "-c", docs.extract_python(BUNDLE))
     assert written.returncode == 0, written.stderr
     (clone / "configs" / "mine.yaml").write_text(CONFIG)
-    made = clones.builder(clone, "pickle", "configs/mine.yaml")
+    made = clones.run_builder(clone, "pickle", "configs/mine.yaml")
     assert made.returncode == 0, made.stderr
-    done = clones.builder(clone, "validate", "configs/mine.yaml", "--json")
+    done = clones.run_builder(clone, "validate", "configs/mine.yaml", "--json")
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["good"] is True
 
@@ -36,7 +36,7 @@ def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> N
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text()
     config.write_text(re.sub(r"post:.*\n  - rank:.*\n", "post: []\n", text))
-    done = clones.builder(clone, "pickle", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert done.returncode == 2
     assert "post: no step follows the model" in done.stderr
     assert "rank: {scope: era, ties: average}" in done.stderr
@@ -45,5 +45,5 @@ def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> N
 def test_the_config_shown_is_one_that_loads(clone: Path) -> None:
     [shown] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (clone / "configs" / "mlp.yaml").write_text(shown)
-    done = clones.builder(clone, "render", "configs/mlp.yaml")
+    done = clones.run_builder(clone, "render", "configs/mlp.yaml")
     assert done.returncode == 0, done.stderr

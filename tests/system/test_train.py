@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from builder import errors
-from builder.bundle import exact
+from builder.bundle import prediction
 from builder.bundle.storage import read
 from configs.train import mlp, rows, wide
 
@@ -49,13 +49,13 @@ def unseen(folder: Path) -> pd.DataFrame:
 
 def score(bundle: model.Bundle, frame: pd.DataFrame) -> mlp.Score:
     inputs = frame[list(bundle.features)].to_numpy("float64")
-    return mlp.score(frame, exact.predict(bundle.model, inputs))
+    return mlp.score(frame, prediction.predict(bundle.model, inputs))
 
 
 def parity(bundle: model.Bundle) -> tuple[float, float]:
     """Return the largest difference of the golden predictions from the reference, and what is allowed."""
-    expected = exact.predict(bundle.model, bundle.golden.inputs.astype(np.float64))
-    return float(np.abs(bundle.golden.predictions - expected).max()), exact.bound(expected)
+    expected = prediction.predict(bundle.model, bundle.golden.inputs.astype(np.float64))
+    return float(np.abs(bundle.golden.predictions - expected).max()), prediction.compute_tolerance(expected)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_the_remade_bundle_predicts_the_real_rows_as_the_committed_one(
     live = pd.read_parquet(fetched / "validation.parquet")
     remade, committed = (read.read(folder / example.name) for folder in (made[0], BUNDLES))
     assert (remade.features, remade.post) == (committed.features, committed.post)
-    ours, theirs = (pickles.raw_of(pickles.predict_of(bundle))(live, None) for bundle in (remade, committed))
+    ours, theirs = (pickles.get_predict_raw(pickles.load_predict(bundle))(live, None) for bundle in (remade, committed))
     if remade.trained["version"] == committed.trained["version"]:
         np.testing.assert_array_equal(ours, theirs)
     assert np.corrcoef(ours, theirs)[0, 1] > 0.9  # another LightGBM may break ties between splits in another way
@@ -50,9 +50,9 @@ def test_the_remade_bundle_predicts_the_real_rows_as_the_committed_one(
 def test_real_rows_are_predicted_as_by_the_straightforward_version(fetched: Path, example: examples.Example) -> None:
     live = pd.read_parquet(fetched / "validation.parquet")
     folder = BUNDLES / example.name
-    predict = pickles.predict_of(read.read(folder))
-    before, after = getattr(official, example.name)(official.boosters(folder), live)
-    assert np.abs(pickles.raw_of(predict)(live, None) - before).max() <= 1e-6 * np.ptp(before)
+    predict = pickles.load_predict(read.read(folder))
+    before, after = getattr(official, example.name)(official.load_boosters(folder), live)
+    assert np.abs(pickles.get_predict_raw(predict)(live, None) - before).max() <= 1e-6 * np.ptp(before)
     got = predict(live, None)["prediction"]
     steps = (got - after).abs() * len(live) if example.name != "example_model" else (got - after).abs() / np.ptp(before)
     assert steps.max() < 1e-6
@@ -63,7 +63,7 @@ def test_the_trained_model_itself_is_what_is_exported(made: tuple[Path, str], fe
     model = examples.train(known, "target")
     assert isinstance(model, lightgbm.LGBMRegressor)
     live = mlp.load(fetched, "validation")
-    got = pickles.raw_of(pickles.predict_of(read.read(made[0] / "example_model")))(live, None)
+    got = pickles.get_predict_raw(pickles.load_predict(read.read(made[0] / "example_model")))(live, None)
     np.testing.assert_array_equal(got, model.predict(live[list(mlp.feature_names(live))]))
 
 

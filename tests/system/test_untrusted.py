@@ -31,7 +31,7 @@ def forge(folder: Path, pickle: bytes) -> None:
 def test_a_strangers_dockerfile_is_not_built_and_his_pickle_not_called_equal(
     clone: Path, on: docker_engine.DockerEngine, tmp_path: Path
 ) -> None:
-    assert clones.builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
+    assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     theirs = shutil.copytree(clone / "dist" / "mlp", tmp_path / "theirs")
     forge(theirs, b"\x80\x05K\x01.")
     pickle = (theirs / "model.pkl").read_bytes()
@@ -49,7 +49,7 @@ def test_a_strangers_dockerfile_is_not_built_and_his_pickle_not_called_equal(
 
     # In the context, where it took the place of the recorded one; and in the recorded one's own place.
     (theirs / "context" / "Dockerfile").write_text(attack)
-    done = clones.builder(clone, "verify", str(theirs))
+    done = clones.run_builder(clone, "verify", str(theirs))
     assert (done.returncode, done.stdout) == (2, "")
     assert "holds what its manifest does not name: Dockerfile, other.pkl; nothing was built from it" in done.stderr
     (theirs / "context" / "Dockerfile").unlink()
@@ -57,17 +57,17 @@ def test_a_strangers_dockerfile_is_not_built_and_his_pickle_not_called_equal(
     genuine = (theirs / "Dockerfile").read_text()
     for text in (attack, genuine.replace("RUN cd", f"LABEL {MARK}=yes\nRUN cd")):
         (theirs / "Dockerfile").write_text(text)
-        done = clones.builder(clone, "verify", str(theirs))
+        done = clones.run_builder(clone, "verify", str(theirs))
         assert (done.returncode, done.stdout) == (2, "")
         assert "Dockerfile changed since" in done.stderr
-    assert on.images_with_label(MARK, "yes") == []
+    assert on.find_images_by_label(MARK, "yes") == []
 
     # With all else genuine, his pickle is built again from what he says it was made of, and is another.
     (theirs / "Dockerfile").write_text(genuine)
-    done = clones.builder(clone, "verify", str(theirs))
+    done = clones.run_builder(clone, "verify", str(theirs))
     assert done.returncode == 1, done.stderr
     assert f"DIFFERENT: {theirs / 'model.pkl'}" in done.stdout
     forge(theirs, (clone / "dist" / "mlp" / "model.pkl").read_bytes())
-    done = clones.builder(clone, "verify", str(theirs))
+    done = clones.run_builder(clone, "verify", str(theirs))
     assert done.returncode == 0, done.stderr
     assert f"equal: {theirs / 'model.pkl'}" in done.stdout

@@ -65,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
+def registries(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
     """Return the registries that every verb asks."""
     made = FakeRegistries()
     monkeypatch.setattr(connections, "connect", made.connect)
@@ -73,7 +73,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> FakeRegistries:
 
 
 @pytest.fixture
-def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     """Return the engine that every verb gets."""
     made = FakeEngine(tmp_path / "engine")
     made.add_image("runner:1", layers=("sha256:1",))

@@ -11,23 +11,23 @@ import pytest
 from builder import doctor, errors, tournament
 from builder.engine import protocol as engine
 from builder.image import lockfile
-from tests.support import clones, seats, words
+from tests.support import accounts, clones, words
 
 if TYPE_CHECKING:
-    from builder.sandbox.words import Words
+    from builder.sandbox.status_words import StatusWords
 
 TODAY = dt.date(2026, 3, 10)
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:abc"
 FACTS = engine.EngineFacts(version="26.1", api="1.45", platform=engine.PLATFORM)
 ENGINE = doctor.EngineFound(facts=FACTS, memory=8 << 30, free=50 * 10**9)
 ONE, TWO = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
-PIN = lockfile.pin(ONE, day="2026-03-01")
+PIN = lockfile.create_pin(ONE, day="2026-03-01")
 CONFIG = clones.ROOT / "configs" / "other.yaml"
 IMAGE = doctor.ImageFound(ref=REF, pin=PIN, here=True, at_registry=ONE, silence="", stand_in=None, config=CONFIG)
 TOKEN = tournament.TokenInfo(
     username="me", name="mine", public_id="ABC", scopes=(tournament.UPLOAD_SCOPE, tournament.DOWNLOAD_SCOPE)
 )
-OFFER = seats.docker_image("1")
+OFFER = accounts.make_image("1")
 
 
 def verdicts(lines: list[doctor.DoctorCheck]) -> dict[str, bool | None]:
@@ -67,8 +67,8 @@ def test_the_age_of_a_pin_is_told() -> None:
     lines = image_with()
     assert verdicts(lines) == {"image": True, "pin": True}
     assert "pinned 9 days ago" in lines[1].text
-    assert "pinned today" in image_with(pin=lockfile.pin(ONE, day="2026-03-10"))[1].text
-    assert "long ago" in image_with(pin=lockfile.pin(ONE, day="2025-03-10"))[1].text
+    assert "pinned today" in image_with(pin=lockfile.create_pin(ONE, day="2026-03-10"))[1].text
+    assert "long ago" in image_with(pin=lockfile.create_pin(ONE, day="2025-03-10"))[1].text
 
 
 def test_a_tag_that_has_moved_is_to_be_pinned_again() -> None:
@@ -140,21 +140,25 @@ def test_the_clock(ahead: float, good: bool, said: str) -> None:  # noqa: FBT001
     assert doctor.judge_clock(None).good is None
 
 
-@words.both
-def test_a_slot_is_judged_for_a_deploy(words: Words) -> None:
+@words.each_vocabulary
+def test_a_slot_is_judged_for_a_deploy(words: StatusWords) -> None:
     def good(**changes: Any) -> bool | None:
-        line = doctor.judge_slot(seats.slot("alpha", **changes), CONFIG)
+        line = doctor.judge_slot(accounts.make_slot("alpha", **changes), CONFIG)
         assert bool(line.fix) is (line.good is False), line
         return line.good
 
     assert good() is True
-    assert good(pickle=seats.pickle()) is True
+    assert good(pickle=accounts.make_pickle()) is True
     assert good(webhook="https://host/hook") is False
     assert good(archived=True) is False
     assert good(tournament=11) is False
-    assert good(pickle=seats.pickle(validation=words.bad)) is False
-    assert good(pickle=seats.pickle(validation=words.good, triggers=(seats.trigger(words.run_bad),))) is False
-    assert good(pickle=seats.pickle(validation=words.good, triggers=(seats.trigger(words.run_good),))) is True
-    assert good(pickle=seats.pickle(validation="pondering")) is None
-    escape = seats.slot("alpha", pickle=seats.pickle(triggers=(seats.trigger("\x1b[2J_success"),)))
+    assert good(pickle=accounts.make_pickle(validation=words.bad)) is False
+    assert (
+        good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_bad),))) is False
+    )
+    assert (
+        good(pickle=accounts.make_pickle(validation=words.good, triggers=(accounts.make_run(words.run_good),))) is True
+    )
+    assert good(pickle=accounts.make_pickle(validation="pondering")) is None
+    escape = accounts.make_slot("alpha", pickle=accounts.make_pickle(triggers=(accounts.make_run("\x1b[2J_success"),)))
     assert "\x1b" not in doctor.judge_slot(escape, CONFIG).text

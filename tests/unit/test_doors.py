@@ -24,7 +24,7 @@ import yaml
 
 from builder import errors
 from builder.bundle.storage import archive
-from builder.config import yaml as config_yaml
+from builder.config import strict_yaml as config_yaml
 from builder.engine import tar_stream
 from builder.net import http
 from builder.tournament import query_check, settings
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # ---- the classes of each library, and what is caught at its door
 
 CAUGHT: list[tuple[ModuleType, tuple[type[BaseException], ...]]] = [
-    (pa.lib, live_check.DAMAGE),
+    (pa.lib, live_check.READ_ERRORS),
     (tarfile, (tarfile.TarError,)),
     (yaml.error, (yaml.MarkedYAMLError, yaml.reader.ReaderError)),
     (yaml.reader, (yaml.reader.ReaderError,)),
@@ -58,12 +58,12 @@ NOT_OURS: dict[type[BaseException], str] = {
 
 @pytest.mark.parametrize(("module", "caught"), CAUGHT)
 def test_every_error_class_of_a_library_is_known(module: ModuleType, caught: tuple[type[BaseException], ...]) -> None:
-    found = library_errors.of(module)
+    found = library_errors.list_errors(module)
     assert found
     assert [kind for kind in found if not issubclass(kind, caught) and kind not in NOT_OURS] == []
 
 
-@pytest.mark.parametrize("kind", library_errors.of(httpx), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", library_errors.list_errors(httpx), ids=lambda kind: kind.__name__)
 def test_every_error_of_httpx_becomes_one_of_the_network(kind: type[Exception]) -> None:
     request = httpx.Request("GET", "https://example.invalid/x?token=secret")
     known: dict[type[Exception], tuple[Any, ...]] = {httpx.HTTPStatusError: (), httpx.StreamConsumed: ()}
@@ -71,7 +71,7 @@ def test_every_error_of_httpx_becomes_one_of_the_network(kind: type[Exception]) 
         error = kind(*known.get(kind, ("x",)))
     except TypeError:
         error = httpx.HTTPStatusError("x", request=request, response=httpx.Response(500))
-    with pytest.raises(errors.NetworkError, match=r"^AT: ") as raised, http.translated("AT"):
+    with pytest.raises(errors.NetworkError, match=r"^AT: ") as raised, http.translate_errors("AT"):
         raise error
     assert "secret" not in str(raised.value)
 
@@ -95,7 +95,11 @@ ADDRESSES = [
 @pytest.mark.parametrize("address", ADDRESSES, ids=ascii)
 def test_an_address_that_cannot_be_asked_is_an_error_of_the_network(address: str) -> None:
     pytest_socket.enable_socket()  # the name is refused before it is looked up
-    with pytest.raises(errors.NetworkError, match=r"^AT: "), http.translated("AT"), http.client(address) as client:
+    with (
+        pytest.raises(errors.NetworkError, match=r"^AT: "),
+        http.translate_errors("AT"),
+        http.create_client(address) as client,
+    ):
         client.get(address)
 
 
@@ -108,7 +112,7 @@ def parquet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_parquet(path: Path) -> None:
-    live_check.check(path, None, features=["x"], benchmark_columns=[], data_version="v5.2", needs_era=True)
+    live_check.check_files(path, None, features=["x"], benchmark_columns=[], data_version="v5.2", needs_era=True)
     rerun.count_rows(path)
 
 
@@ -134,7 +138,7 @@ def test_a_damaged_archive_of_a_container_is_an_error_of_the_engine() -> None:
         tar_stream.TarEntry(name=f"out/{'é' * 120}", content=b"x"),
     ]
     for content in damaged(b"".join(tar_stream.pack(files)), 500):
-        read_or_refused(tar_stream.unpack_small, [content], errors.EngineError)
+        read_or_refused(tar_stream.unpack_to_memory, [content], errors.EngineError)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 200_000], ids=lambda one: repr(one[:9]))
@@ -150,7 +154,7 @@ def test_a_damaged_config_is_a_fault_of_it() -> None:
 
 def test_a_damaged_query_is_an_error_of_its_use() -> None:
     for content in damaged(b'query A($x: Int = 3) { a(b: "\\u00e9", c: [1, {d: 2}]) { ...F @skip(if: true) } }', 1000):
-        read_or_refused(query_check.writes, content.decode(errors="replace"), errors.UsageError)
+        read_or_refused(query_check.is_mutation, content.decode(errors="replace"), errors.UsageError)
 
 
 def test_a_damaged_env_file_is_an_error_of_its_use(tmp_path: Path) -> None:

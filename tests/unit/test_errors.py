@@ -53,7 +53,7 @@ def test_no_error_is_taken_for_a_finding_or_success() -> None:
 @pytest.mark.parametrize("kind", [errors.ConfigError, errors.BundleError, errors.DataError])
 def test_faults_are_told_together_a_line_each(kind: type[errors.ProblemsError]) -> None:
     error = kind(["first: wrong", "second: wrong"])
-    assert error.faults == ("first: wrong", "second: wrong")
+    assert error.problems == ("first: wrong", "second: wrong")
     assert str(error) == "first: wrong\nsecond: wrong"
 
 

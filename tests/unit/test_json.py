@@ -38,7 +38,7 @@ PLAIN = st.recursive(
         (b'{"a":' * 100_000, (), "lists and objects nest deeper than 64; this is not a file of this tool"),
     ],
 )
-def test_refused_with_its_key_path(text: bytes, path: schema.Place, said: str) -> None:
+def test_refused_with_its_key_path(text: bytes, path: schema.KeyPath, said: str) -> None:
     faults = schema.read_json(text)
     assert isinstance(faults, list)
     assert [(fault.path, fault.text) for fault in faults] == [(path, said)]

@@ -22,7 +22,7 @@ class Circle:
         radius: In metres.
     """
 
-    radius: Annotated[float, schema.above(0, 10)]
+    radius: Annotated[float, schema.require_above(0, 10)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,14 @@ class Drawing:
         shapes: In ``order``.
     """
 
-    title: Annotated[str, schema.pattern("[a-z]+", "of letters a-z")]
-    shapes: tuple[Annotated[Circle | Square, schema.Keyed(kinds={"circle": Circle, "square": Square})], ...] = ()
-    scale: Annotated[int, schema.between(1, 1_000)] = 1
+    title: Annotated[str, schema.require_pattern("[a-z]+", "of letters a-z")]
+    shapes: tuple[Annotated[Circle | Square, schema.TaggedUnion(kinds={"circle": Circle, "square": Square})], ...] = ()
+    scale: Annotated[int, schema.require_between(1, 1_000)] = 1
     colour: Literal["red", "green"] | None = None
     sizes: dict[str, float] = field(default_factory=dict)
-    code: Annotated[str, schema.Reads(parse=lambda text: f"{int(text, 16):x}", text="hex")] = "ff"
-    points: Annotated[tuple[int, ...], schema.length(0, 3)] = ()
-    version: Annotated[int, schema.exactly(1)] = 1
+    code: Annotated[str, schema.ParsedText(parse=lambda text: f"{int(text, 16):x}", text="hex")] = "ff"
+    points: Annotated[tuple[int, ...], schema.require_length(0, 3)] = ()
+    version: Annotated[int, schema.require_equal(1)] = 1
     extra: object = None
     visible: bool = True
     either: Square | str | None = None
@@ -87,7 +87,7 @@ def test_good_data_of_every_sort() -> None:
         visible=False,
         either=Square(side=3.0),
     )
-    assert schema.as_data(Drawing, drawing) == {
+    assert schema.to_data(Drawing, drawing) == {
         **data,
         "code": "ff0",
         "version": 1,
@@ -226,19 +226,19 @@ DRAWINGS = st.builds(
 )
 
 
-VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema(Drawing, title="Drawing"))
+VALIDATOR = jsonschema.Draft202012Validator(schema.build_json_schema(Drawing, title="Drawing"))
 
 
 @given(drawing=DRAWINGS)
 @settings(max_examples=50)
 def test_what_is_written_is_read_back_and_fits_the_schema(drawing: Drawing) -> None:
-    data = schema.as_data(Drawing, drawing)
+    data = schema.to_data(Drawing, drawing)
     assert schema.parse(Drawing, data) == drawing
     VALIDATOR.validate(data)
 
 
 def test_schema_says_what_the_types_say() -> None:
-    found = schema.json_schema(Drawing, title="Drawing")
+    found = schema.build_json_schema(Drawing, title="Drawing")
     assert (found["title"], found["required"], found["additionalProperties"]) == ("Drawing", ["title"], False)
     assert found["properties"]["title"] == {
         "type": "string",

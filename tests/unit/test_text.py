@@ -10,7 +10,7 @@ from builder import text
 
 
 def test_one_line_is_printable_and_cut() -> None:
-    assert text.one_line("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]
+    assert text.sanitize("a\n\x1b[2Jb" + "c" * 400) == ("a [2Jb" + "c" * 400)[:300]
 
 
 def test_escape_keeps_what_can_be_printed() -> None:
@@ -28,12 +28,12 @@ def test_escape_lines_keeps_lines() -> None:
 
 
 def test_blank_keeps_the_length_up_to_the_end() -> None:
-    assert text.blank("a\tb\x1bc \n") == "a b c"
+    assert text.replace_unprintable("a\tb\x1bc \n") == "a b c"
 
 
 def test_listed_counts_what_it_leaves_out() -> None:
-    assert text.listed(range(1_003), most=3) == "0, 1, 2 and 1,000 more"
-    assert text.listed(["a", "b"]) == "a, b"
+    assert text.format_list(range(1_003), most=3) == "0, 1, 2 and 1,000 more"
+    assert text.format_list(["a", "b"]) == "a, b"
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_listed_counts_what_it_leaves_out() -> None:
     ],
 )
 def test_show(value: object, shown: str) -> None:
-    assert text.show(value) == shown
+    assert text.describe(value) == shown

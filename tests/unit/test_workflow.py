@@ -100,7 +100,7 @@ def test_every_config_is_locked_but_the_examples_of_the_list(tmp_path: Path) -> 
         text = f'name: {name}\nimage: {{ref: runner:1, stand_in: "3.11"}}\nbundle: bundles/{name}\n'
         (tmp_path / "configs" / f"{name}.yaml").write_text(text, encoding="utf-8")
     model = lockfile.LockedModel(image=f"sha256:{'1' * 64}", bundle="2" * 64, pickle="3" * 64)
-    lock = lockfile.Lock(models={"mine": model, "wide": model})
+    lock = lockfile.LockFile(models={"mine": model, "wide": model})
     (tmp_path / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))
     output = tmp_path / "output"
     listed = workflow()["env"]["EXAMPLES"]

@@ -18,7 +18,7 @@ from builder import schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.inside import source
-from builder.inside.custom import MAIN, MODULE
+from builder.inside.custom import MAIN_FILE, MODULE_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,12 +27,12 @@ MOST_CODE = 1 << 24
 """Bytes of one code file; data belongs into ``files/``."""
 
 _CODE, _FILES = "code/", "files/"
-_TAKEN = frozenset({"model", "inside", MODULE, source.MODULE, "numpy", "pandas"})
+_TAKEN = frozenset({"model", "inside", MODULE_NAME, source.MODEL_MODULE, "numpy", "pandas"})
 _LOAD = "def load(bundle): ...; return predict"
 
 Module = Annotated[
     str,
-    schema.pattern(
+    schema.require_pattern(
         r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,7}", "that is a module's dotted name, such as a.b"
     ),
 ]
@@ -49,8 +49,8 @@ class CustomHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.Custom
 
-    modules: Annotated[tuple[Module, ...], schema.length(0, 1_000)] = ()
-    said_parameters: Annotated[int, schema.between(0, 1 << 50)] = 0
+    modules: Annotated[tuple[Module, ...], schema.require_length(0, 1_000)] = ()
+    said_parameters: Annotated[int, schema.require_between(0, 1 << 50)] = 0
 
     @classmethod
     def own_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
@@ -92,8 +92,8 @@ class CustomHeader(bundle_header.BundleHeader):
     def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         homes = {name: self._home(name, contents) for name in self.modules}
         found = []
-        if MAIN not in contents:
-            found.append(f"{MAIN}: is missing; it has the model's code: {_LOAD}")
+        if MAIN_FILE not in contents:
+            found.append(f"{MAIN_FILE}: is missing; it has the model's code: {_LOAD}")
         for name, home in homes.items():
             if home is None:
                 path = f"{_CODE}{name.replace('.', '/')}.py"
@@ -101,7 +101,7 @@ class CustomHeader(bundle_header.BundleHeader):
         for file, content in sorted(contents.items()):
             if not file.startswith(_CODE):
                 continue
-            if file != MAIN and file not in homes.values():
+            if file != MAIN_FILE and file not in homes.values():
                 text = f"no module of `modules` is in it; list it there, or move data to {_FILES}"
                 found.append(f"{file}: {text}")
                 continue
@@ -116,7 +116,9 @@ class CustomHeader(bundle_header.BundleHeader):
         )
 
     def _name_fault(self, place: int, name: str) -> str | None:
-        return f"{name} is there twice; list it once" if name in self.modules[:place] else module_fault(name)
+        return (
+            f"{name} is there twice; list it once" if name in self.modules[:place] else find_module_name_problem(name)
+        )
 
     @staticmethod
     def _home(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
@@ -124,7 +126,7 @@ class CustomHeader(bundle_header.BundleHeader):
         return next((file for file in (f"{plain}/__init__.py", f"{plain}.py") if file in contents), None)
 
 
-def module_fault(name: str) -> str | None:
+def find_module_name_problem(name: str) -> str | None:
     """Return why no helper module may have a name; None where one may."""
     top = name.partition(".")[0]
     if any(keyword.iskeyword(part) for part in name.split(".")):
@@ -156,7 +158,7 @@ def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> 
         "the top of the file"
         for line, name in _later_imports(tree, modules)
     ]
-    if file == MAIN:
+    if file == MAIN_FILE:
         found += [
             f"{file}:{node.lineno}: {'.' * node.level}{node.module or ''} is a relative import, and {file} is in no "
             "package; write the module's whole name"
@@ -195,10 +197,12 @@ def _load_faults(tree: ast.Module) -> list[str]:
             optional = len(taken.kw_defaults) == len([one for one in taken.kw_defaults if one is not None])
             if needed <= 1 and (plain or taken.vararg) and optional:
                 return []
-            return [f"{MAIN}:{node.lineno}: load takes ({ast.unparse(taken)}); it is called with the bundle: {_LOAD}"]
+            return [
+                f"{MAIN_FILE}:{node.lineno}: load takes ({ast.unparse(taken)}); it is called with the bundle: {_LOAD}"
+            ]
         if _binds_load(node):
             return []
-    return [f"{MAIN}: has no function load at its top; write one: {_LOAD}"]
+    return [f"{MAIN_FILE}: has no function load at its top; write one: {_LOAD}"]
 
 
 def _binds_load(node: ast.stmt) -> bool:

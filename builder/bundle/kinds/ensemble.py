@@ -18,7 +18,7 @@ from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
 from builder.bundle.kinds import single
-from builder.text import listed, nearest, show
+from builder.text import describe, find_nearest, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FIT = schema.Rule(text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9)
+_FIT = schema.Constraint(
+    text="of a magnitude from 1e-9 to 1e9, and not 0", holds=lambda weight: 1e-9 <= abs(weight) <= 1e9
+)
 _OF_THE_BUNDLE = frozenset({"format", "post", "arrays", "files", "golden", "checksums", "trained"})
 _SHARE = ("weight", "transform", "scope")
 
@@ -65,7 +67,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.Ensemble
 
-    members: Annotated[tuple[dict[str, object], ...], schema.length(1, 1_000)]
+    members: Annotated[tuple[dict[str, object], ...], schema.require_length(1, 1_000)]
 
     @classmethod
     def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
@@ -167,8 +169,8 @@ class EnsembleHeader(bundle_header.BundleHeader):
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in single.KINDS:
-            came = "missing" if kind is None else show(kind)
-            near = nearest(kind, single.KINDS)
+            came = "missing" if kind is None else describe(kind)
+            near = find_nearest(kind, single.KINDS)
             hint = f"did you mean {near}? " if near else ""
             valid = ", ".join(single.KINDS)
             faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
@@ -220,7 +222,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def _stray_faults(self) -> list[schema.Problem]:
         """Return the faults of arrays and files that no member has."""
         prefixes = tuple(f"m{place}." for place in range(len(self.members)))
-        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {listed(prefixes)}"
+        hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {format_list(prefixes)}"
         return [
             schema.Problem(path=(key, name), text=hint)
             for key, names in (("arrays", self.arrays), ("files", self.files))
@@ -239,10 +241,10 @@ class EnsembleHeader(bundle_header.BundleHeader):
         idle = [name for name in said if name not in among]
         found = []
         if lacking:
-            text = f"lacks {listed(lacking)}, which members take; all that members take are listed here"
+            text = f"lacks {format_list(lacking)}, which members take; all that members take are listed here"
             found.append(schema.Problem(path=(key,), text=text))
         if idle:
-            text = f"no member takes {listed(idle)}; leave out what nothing reads"
+            text = f"no member takes {format_list(idle)}; leave out what nothing reads"
             found.append(schema.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
             at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])

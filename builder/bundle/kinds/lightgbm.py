@@ -17,7 +17,7 @@ from builder.bundle.kinds import lightgbm_text, lightgbm_trees, prepare, scaling
 from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
 from builder.bundle.storage import files
 from builder.inside.fold.lightgbm import FILE
-from builder.text import listed
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,8 @@ class CategoriesHeader:
         values: The list; an input that is none of them is missing.
     """
 
-    inputs: Annotated[tuple[Annotated[int, schema.between(0, 1 << 31)], ...], schema.length(1, 100_000)]
-    values: Annotated[tuple[float, ...], schema.length(1, 100_000)]
+    inputs: Annotated[tuple[Annotated[int, schema.require_between(0, 1 << 31)], ...], schema.require_length(1, 100_000)]
+    values: Annotated[tuple[float, ...], schema.require_length(1, 100_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,14 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     MODEL: ClassVar[type] = bundle_model.LightGbm
 
-    objective: Annotated[str, schema.length(0, 200)]
-    outputs: Annotated[int, schema.between(1, 10_000)]
-    trees: Annotated[int, schema.between(1, 100_000_000)]
-    leaves: Annotated[int, schema.between(1, 1 << 40)]
+    objective: Annotated[str, schema.require_length(0, 200)]
+    outputs: Annotated[int, schema.require_between(1, 10_000)]
+    trees: Annotated[int, schema.require_between(1, 100_000_000)]
+    leaves: Annotated[int, schema.require_between(1, 1 << 40)]
     averaged: bool = False
-    categories: Annotated[tuple[CategoriesHeader, ...], schema.length(0, 100_000)] = ()
+    categories: Annotated[tuple[CategoriesHeader, ...], schema.require_length(0, 100_000)] = ()
     prepare: PrepareHeader | None = None
-    finish: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
+    finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
@@ -78,13 +78,13 @@ class LightGbmHeader(bundle_header.BundleHeader):
             "leaves": model.leaves,
             "averaged": model.averaged,
             **({"categories": groups} if groups else {}),
-            **prepare.keys_of(model.prepare),
-            **({"finish": nodes.as_data(model.finish)} if model.finish else {}),
+            **prepare.keys_of(model.preprocessing),
+            **({"finish": nodes.as_data(model.head)} if model.head else {}),
         }
 
     @classmethod
     def own_arrays(cls, model: bundle_model.LightGbm) -> dict[str, bundle_model.Numbers]:
-        return {**prepare.arrays_of(model.prepare), **nodes.arrays_of(model.finish, prefix=FINISH)}
+        return {**prepare.arrays_of(model.preprocessing), **nodes.arrays_of(model.head, prefix=FINISH)}
 
     @classmethod
     def own_files(cls, model: bundle_model.LightGbm) -> dict[str, bytes | Path]:
@@ -92,12 +92,12 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def parameters(cls, model: bundle_model.LightGbm) -> int:
-        return 2 * model.leaves - model.trees + nodes.parameters(model.finish)
+        return 2 * model.leaves - model.trees + nodes.parameters(model.head)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.LightGbm) -> bool:
         """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
-        return nodes.is_bounded(model.finish, inputs=model.objective.partition(" ")[0] in _SHARES)
+        return nodes.is_bounded(model.head, inputs=model.objective.partition(" ")[0] in _SHARES)
 
     def own_faults(self) -> list[schema.Problem]:
         finish = self._finish()
@@ -119,7 +119,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
                 header = lightgbm_text.read_header(stream)
                 leaves = sum(int(batch.leaves.sum()) for batch in lightgbm_trees.read(stream, header))
                 lightgbm_text.read_end(stream)
-        except (lightgbm_text.TextError, OSError) as error:
+        except (lightgbm_text.BoosterTextError, OSError) as error:
             return [f"{FILE}: {error}"]
         found = []
         width = self._width()
@@ -153,8 +153,8 @@ class LightGbmHeader(bundle_header.BundleHeader):
                 bundle_model.Categories(inputs=one.inputs, values=tuple(map(float, one.values)))
                 for one in self.categories
             ),
-            prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
-            finish=self._finish().built(arrays),
+            preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
+            head=self._finish().built(arrays),
         )
 
     def _finish(self) -> chain.Chain:
@@ -191,6 +191,6 @@ class LightGbmHeader(bundle_header.BundleHeader):
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
-            text = f"{listed(twice)}: there more than once; an input has one list"
+            text = f"{format_list(twice)}: there more than once; an input has one list"
             found.append(schema.Problem(path=("categories",), text=text))
         return found

@@ -45,7 +45,7 @@ _UNUSED = (
 _WHOLE = re.compile(r"[0-9]{1,9}")
 
 
-class TextError(ValueError):
+class BoosterTextError(ValueError):
     """It is no such text; the message is ``what is wrong; what next``, without the file's name."""
 
 
@@ -98,9 +98,9 @@ class _Inflated(io.RawIOBase):
         self._inflate = zlib.decompressobj(31)
         head = source.read(8)
         if head[:2] != b"\x1f\x8b":
-            raise TextError("is no gzip file; export it again")
+            raise BoosterTextError("is no gzip file; export it again")
         if head[2:] != b"\x08" + bytes(5):
-            raise TextError("has a name or a time in its gzip header; export it again")
+            raise BoosterTextError("has a name or a time in its gzip header; export it again")
         self._ahead = head
 
     def readable(self) -> bool:
@@ -116,11 +116,11 @@ class _Inflated(io.RawIOBase):
                 if text:
                     return len(text)
                 if not came:
-                    raise TextError("is cut short; export it again")
+                    raise BoosterTextError("is cut short; export it again")
         except zlib.error as error:
-            raise TextError(f"is damaged ({error}); export it again") from error
+            raise BoosterTextError(f"is damaged ({error}); export it again") from error
         if self._inflate.unused_data or self._source.read(1):
-            raise TextError("goes on after the end of its gzip stream; export it again")
+            raise BoosterTextError("goes on after the end of its gzip stream; export it again")
         return 0
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ def opened(content: bytes | Path) -> IO[bytes]:
     source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     try:
         return io.BufferedReader(_Inflated(source), _INFLATED)
-    except TextError:
+    except BoosterTextError:
         source.close()
         raise
 
@@ -151,23 +151,23 @@ def read_header(stream: IO[bytes]) -> Header:
     """
     lines = _header_lines(stream)
     if lines[:1] != [b"tree"]:
-        raise TextError("is no model in LightGBM's text form; export it again")
+        raise BoosterTextError("is no model in LightGBM's text form; export it again")
     named = dict(line.split(b"=", 1) for line in lines if b"=" in line)
     values = {key.decode("latin-1"): value.decode("utf-8", "replace") for key, value in named.items()}
     missing = [key for key in ("version", "max_feature_idx", "feature_names", "tree_sizes") if key not in values]
     if missing:
-        raise TextError(f"has no {', '.join(missing)} in its header; export it again")
+        raise BoosterTextError(f"has no {', '.join(missing)} in its header; export it again")
     if values["version"] != _VERSION:
-        raise TextError(f"is of version {values['version'][:20]!r}; {_VERSION}, of LightGBM 4, is read")
+        raise BoosterTextError(f"is of version {values['version'][:20]!r}; {_VERSION}, of LightGBM 4, is read")
     sizes = tuple(_whole(size, "tree_sizes") for size in values["tree_sizes"].split())
     features = tuple(values["feature_names"].split(" "))
     if len(features) != _whole(values["max_feature_idx"], "max_feature_idx") + 1:
-        raise TextError(f"names {len(features):,} features, and says there are others; export it again")
+        raise BoosterTextError(f"names {len(features):,} features, and says there are others; export it again")
     outputs = _whole(values.get("num_tree_per_iteration", "1"), "num_tree_per_iteration")
     if outputs < 1 or len(sizes) % outputs or not sizes:
-        raise TextError(f"has {len(sizes):,} trees for {outputs:,} values a row; export it again")
+        raise BoosterTextError(f"has {len(sizes):,} trees for {outputs:,} values a row; export it again")
     if sum(sizes) > MOST_TEXT or max(sizes) > MOST_TREE:
-        raise TextError(
+        raise BoosterTextError(
             f"says it has {sum(sizes):,} bytes of trees, {max(sizes):,} in one; "
             f"at most {MOST_TEXT:,} are read, {MOST_TREE:,} in one"
         )
@@ -191,10 +191,10 @@ def read_trees(stream: IO[bytes], header: Header) -> Iterator[bytes]:
     for place, size in enumerate(header.sizes):
         tree = stream.read(size)
         if len(tree) != size or not tree.startswith(b"Tree=%d\n" % place) or not tree.endswith(b"\n"):
-            raise TextError(f"does not have tree {place} where its header says; export it again")
+            raise BoosterTextError(f"does not have tree {place} where its header says; export it again")
         yield tree
     if not stream.read(len(_END) + 1).startswith(_END):
-        raise TextError("does not end after its last tree; export it again")
+        raise BoosterTextError("does not end after its last tree; export it again")
 
 
 def read_end(stream: IO[bytes]) -> None:
@@ -204,10 +204,10 @@ def read_end(stream: IO[bytes]) -> None:
         TextError: Something does.
     """
     if stream.read(1):
-        raise TextError("goes on after its trees; export it again")
+        raise BoosterTextError("goes on after its trees; export it again")
 
 
-def make_smaller(text: str) -> Summary:
+def strip_text(text: str) -> Summary:
     """Return LightGBM's text without what no prediction needs, and so without any path or name of a machine.
 
     Args:
@@ -249,11 +249,11 @@ def _header_lines(stream: IO[bytes]) -> list[bytes]:
         if line == b"\n":
             return lines
         if not line.endswith(b"\n"):
-            raise TextError("is no model in LightGBM's text form, or is cut short; export it again")
+            raise BoosterTextError("is no model in LightGBM's text form, or is cut short; export it again")
         lines.append(line[:-1])
 
 
 def _whole(text: str, key: str) -> int:
     if not _WHOLE.fullmatch(text):
-        raise TextError(f"has {key} {text[:20]!r}, expected an integer; export it again")
+        raise BoosterTextError(f"has {key} {text[:20]!r}, expected an integer; export it again")
     return int(text)

@@ -265,8 +265,8 @@ class _TreeParser:
             tree = int(np.searchsorted(np.cumsum(counts), place, side="right"))
             raise self._error(tree, key, f"{what} (at [{place - int(counts[:tree].sum())}])")
 
-    def _error(self, tree: int, key: str, what: str) -> lightgbm_text.TextError:
-        return lightgbm_text.TextError(f"tree {self._first + tree:,}: {key}: {what}; {_EXPORT}")
+    def _error(self, tree: int, key: str, what: str) -> lightgbm_text.BoosterTextError:
+        return lightgbm_text.BoosterTextError(f"tree {self._first + tree:,}: {key}: {what}; {_EXPORT}")
 
 
 def _starts(counts: Whole) -> Whole:

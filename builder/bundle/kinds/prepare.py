@@ -26,7 +26,7 @@ class PrepareHeader:
         layers: The nodes, as of a network; often none.
     """
 
-    layers: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
+    layers: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     def names(self, header: bundle_header.BundleHeader) -> list[str]:
         """Return the names of the arrays that there must be."""
@@ -47,9 +47,9 @@ class PrepareHeader:
 
     def prepare(
         self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
-    ) -> bundle_model.Prepare:
+    ) -> bundle_model.Preprocessing:
         """Return it, all being without fault."""
-        return bundle_model.Prepare(
+        return bundle_model.Preprocessing(
             **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._chain(header).built(arrays)
         )
 
@@ -65,12 +65,12 @@ class PrepareHeader:
         )
 
 
-def keys_of(prepare: bundle_model.Prepare | None) -> dict[str, object]:
+def keys_of(prepare: bundle_model.Preprocessing | None) -> dict[str, object]:
     """Return the key ``prepare``; none where the inputs are taken as they are."""
     return {} if prepare is None else {"prepare": {"layers": nodes.as_data(prepare.layers)}}
 
 
-def arrays_of(prepare: bundle_model.Prepare | None) -> dict[str, bundle_model.Numbers]:
+def arrays_of(prepare: bundle_model.Preprocessing | None) -> dict[str, bundle_model.Numbers]:
     """Return its arrays under their names."""
     if prepare is None:
         return {}

@@ -25,7 +25,7 @@ NAMES = SCALING
 
 
 def arrays_of(
-    model: bundle_model.Mlp | bundle_model.Linear | bundle_model.Prepare, *, prefix: str = ""
+    model: bundle_model.Network | bundle_model.Linear | bundle_model.Preprocessing, *, prefix: str = ""
 ) -> dict[str, bundle_model.Numbers]:
     """Return the three arrays under their names."""
     return {prefix + name: getattr(model, name) for name in NAMES}

@@ -51,31 +51,31 @@ class TreesHeader(bundle_header.BundleHeader):
     rounded: bool
     averaged: bool = False
     prepare: PrepareHeader | None = None
-    finish: Annotated[tuple[dict[str, object], ...], schema.length(0, 1_000)] = ()
+    finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
     def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
         averaged = {"averaged": True} if model.averaged else {}
-        finish = {"finish": nodes.as_data(model.finish)} if model.finish else {}
-        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.prepare), **finish}
+        finish = {"finish": nodes.as_data(model.head)} if model.head else {}
+        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.preprocessing), **finish}
 
     @classmethod
     def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
         return {
             **{name: getattr(model, name) for name in _TYPES},
-            **prepare.arrays_of(model.prepare),
-            **nodes.arrays_of(model.finish, prefix=_FINISH),
+            **prepare.arrays_of(model.preprocessing),
+            **nodes.arrays_of(model.head, prefix=_FINISH),
         }
 
     @classmethod
     def parameters(cls, model: bundle_model.Trees) -> int:
-        return int(model.feature.size) + nodes.parameters(model.finish)
+        return int(model.feature.size) + nodes.parameters(model.head)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
         """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
         low, high = _extremes(model)
-        return nodes.is_bounded(model.finish, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
+        return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
     def own_faults(self) -> list[schema.Problem]:
         found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
@@ -115,8 +115,8 @@ class TreesHeader(bundle_header.BundleHeader):
             **{name: arrays[name] for name in _TYPES},
             rounded=self.rounded,
             averaged=self.averaged,
-            prepare=self.prepare.prepare(self, arrays) if self.prepare else None,
-            finish=self._finish().built(arrays),
+            preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
+            head=self._finish().built(arrays),
         )
 
     def _names(self) -> list[str]:

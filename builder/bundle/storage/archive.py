@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 from builder import errors
 from builder.bundle.storage import files
-from builder.text import escape, listed, show
+from builder.text import describe, escape, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,7 +179,7 @@ def is_unpacked(packed: Packed, folder: Path) -> bool:
     By their sizes alone a file that was edited would go for what the zip's hash stands for.
     """
     try:
-        there = {path.relative_to(folder).as_posix(): path for path in files.paths(folder)}
+        there = {path.relative_to(folder).as_posix(): path for path in files.list_paths(folder)}
         sizes = {name: path.stat().st_size for name, path in there.items()}
         return sizes == {name: member.file_size for name, member in packed.members.items()} and all(
             _is_same(packed.archive, member, there[name]) for name, member in packed.members.items()
@@ -282,9 +282,9 @@ def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
         return [files.format_1(path)]
     folder = _wrapping(foreign)
     if folder:
-        shown = show(folder)
+        shown = describe(folder)
         return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
-    shown = listed([show(name) for name in foreign])
+    shown = format_list([describe(name) for name in foreign])
     return [f"{path}: holds {shown}, which is no part of a bundle; {AGAIN}"]
 
 

@@ -62,21 +62,21 @@ def convert(old: Path, new: Path, cache: Path) -> bool:
             source.mkdir()
             with old.open("rb") as file:
                 archive.unpack(archive.look(old, file, files.NAMES_1), source)
-        with store.named(old, source):
+        with store.report_as(old, source):
             _rewrite(source, made)
         try:
             bundle = read.read(made)
         except errors.BundleError as error:
-            raise errors.BundleError([_rename(fault, made, old) for fault in error.faults]) from error
+            raise errors.BundleError([_rename(fault, made, old) for fault in error.problems]) from error
         write.write(new, bundle)
     return True
 
 
 def _is_format_1(path: Path, cache: Path) -> bool:
     try:
-        files.check(store.folder_of(path, cache))
+        files.check(store.resolve_folder(path, cache))
     except errors.BundleError as error:
-        if list(error.faults) == [files.format_1(path)]:
+        if list(error.problems) == [files.format_1(path)]:
             return True
         raise
     return False
@@ -103,7 +103,7 @@ def _rewrite(source: Path, made: Path) -> None:
         tensors.write(made / name, arrays)
     trained = data.get("trained", {})
     if isinstance(trained, dict):
-        trained = {**trained, CONVERTED_FROM: files.content_hash(source, files.NAMES_1)}
+        trained = {**trained, CONVERTED_FROM: files.hash_bundle(source, files.NAMES_1)}
     (made / files.JSON).write_bytes(schema.canonical_json({**data, "format": files.FORMAT, "trained": trained}))
     for name in beside:
         (made / name).parent.mkdir(parents=True, exist_ok=True)

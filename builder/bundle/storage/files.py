@@ -11,7 +11,7 @@ import stat
 from typing import IO, TYPE_CHECKING
 
 from builder import commands, errors
-from builder.text import listed
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,7 +39,7 @@ _EXTRA = re.compile(r"(m[0-9]+\.)?model\.txt\.gz|(files|code)(/[A-Za-z0-9_][A-Za
 _CHUNK = 1 << 20
 
 
-def content_hash(folder: Path, names: tuple[str, ...] = NAMES) -> str:
+def hash_bundle(folder: Path, names: tuple[str, ...] = NAMES) -> str:
     """Return the sha256 of the names and bytes of the bundle's files, in hexadecimal; ``names`` as of :func:`check`.
 
     Raises:
@@ -52,7 +52,7 @@ def content_hash(folder: Path, names: tuple[str, ...] = NAMES) -> str:
         try:
             one, size = _hash_file(path)
         except OSError as error:
-            raise errors.BundleError([unreadable(path, error)]) from error
+            raise errors.BundleError([describe_read_error(path, error)]) from error
         # Name and size before the hash of the bytes: no two folders run together into the same stream.
         total.update(f"{name} {size} {one}\n".encode())
     return total.hexdigest()
@@ -77,7 +77,7 @@ def check(folder: Path, names: tuple[str, ...] = NAMES) -> tuple[str, ...]:
     return extra
 
 
-def paths(folder: Path) -> list[Path]:
+def list_paths(folder: Path) -> list[Path]:
     """Return all files of a bundle, those that every one has first.
 
     Raises:
@@ -97,7 +97,7 @@ def foreign(folder: Path) -> list[str]:
 
 def is_name(name: str, names: tuple[str, ...] = NAMES) -> bool:
     """Tell whether a file of a bundle may have this name, with ``/`` between its parts."""
-    return name in names or is_beside(name)
+    return name in names or is_extra_name(name)
 
 
 def is_format_1(foreign: Iterable[str]) -> bool:
@@ -107,11 +107,11 @@ def is_format_1(foreign: Iterable[str]) -> bool:
 
 def format_1(path: Path) -> str:
     """Return the problem of a bundle of format 1, folder or zip."""
-    command = commands.with_folder("bundle convert", path)
+    command = commands.suggest_for_folder("bundle convert", path)
     return f"{path}: is a bundle of format 1, and this version reads format {FORMAT}; convert it: `{command}`"
 
 
-def is_beside(name: str) -> bool:
+def is_extra_name(name: str) -> bool:
     """Tell whether a file that is none of the three may have this name."""
     return bool(_EXTRA.fullmatch(name))
 
@@ -139,7 +139,7 @@ def hash_stream(file: IO[bytes]) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def unreadable(path: Path, error: OSError) -> str:
+def describe_read_error(path: Path, error: OSError) -> str:
     """Return the fault of a file that the system refuses to hand out."""
     return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
 
@@ -154,7 +154,7 @@ def _look(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, .
     except FileNotFoundError:
         return [f"{folder}: does not exist; {whole}, made by builder.bundle.storage.write"], ()
     except OSError as error:
-        return [unreadable(folder, error)], ()
+        return [describe_read_error(folder, error)], ()
     foreign = _foreign(entries, names)
     if is_format_1(foreign):
         return [format_1(folder)], ()
@@ -162,7 +162,7 @@ def _look(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, .
     for name in sorted(set(entries) - set(foreign)):
         found += _entry_faults(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
-        found.append(f"{folder}: also holds {listed(foreign)}; {whole} and nothing else: move the rest away")
+        found.append(f"{folder}: also holds {format_list(foreign)}; {whole} and nothing else: move the rest away")
     return found, tuple(sorted(set(entries) - set(names)))
 
 

@@ -52,7 +52,7 @@ def read(folder: Path) -> bundle_model.Bundle:
         features=described.features,
         benchmarks=described.benchmarks,
         model=described.model(arrays.arrays, beside),
-        golden=bundle_model.Golden(
+        golden=bundle_model.GoldenRows(
             inputs=golden.arrays["inputs"],
             predictions=golden.arrays["predictions"].astype(np.float64, copy=False),
         ),
@@ -66,7 +66,7 @@ def _read_header(path: Path) -> header.BundleHeader | list[str]:
         with path.open("rb") as file:
             raw = file.read(MOST_TEXT + 1)
     except OSError as error:
-        return [files.unreadable(path, error)]
+        return [files.describe_read_error(path, error)]
     if len(raw) > MOST_TEXT:
         return [f"{path}: is over {MOST_TEXT:,} bytes; it holds names and shapes alone, numbers are in {files.ARRAYS}"]
     data = schema.read_json(raw)

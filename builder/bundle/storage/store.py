@@ -26,7 +26,7 @@ FOLDER = "bundles"
 _UNUSED_DAYS, _DAY = 30, 86_400.0
 
 
-def folder_of(path: Path, cache: Path, *, sha256: str | None = None) -> Path:
+def resolve_folder(path: Path, cache: Path, *, sha256: str | None = None) -> Path:
     """Return the folder that holds a bundle's files.
 
     Args:
@@ -50,14 +50,14 @@ def folder_of(path: Path, cache: Path, *, sha256: str | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def named(said: str | Path, path: Path) -> Iterator[None]:
+def report_as(said: str | Path, path: Path) -> Iterator[None]:
     """Have faults of what lies in the cache at ``path`` name the bundle as a person knows it."""
     try:
         yield
     except errors.BundleError as error:
         if str(path) == str(said):
             raise
-        raise errors.BundleError([fault.replace(str(path), str(said)) for fault in error.faults]) from error
+        raise errors.BundleError([fault.replace(str(path), str(said)) for fault in error.problems]) from error
 
 
 def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Path:
@@ -129,6 +129,6 @@ def _forget_unused(cache: Path) -> None:
 def _refusal(path: Path, error: OSError) -> str:
     where = error.filename or path
     if str(where) == str(path):
-        return files.unreadable(path, error)
+        return files.describe_read_error(path, error)
     why = error.strerror or str(error)
     return f"{path}: cannot be unpacked to {where} ({why}); free some space or mend the permissions there"

@@ -18,7 +18,7 @@ import safetensors.numpy
 
 from builder import schema
 from builder.bundle.storage import files
-from builder.text import listed, show
+from builder.text import describe, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +42,7 @@ class Declared:
     """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
 
     dtype: Dtype
-    shape: Annotated[tuple[Annotated[int, schema.between(1, 1 << 40)], ...], schema.length(1, 2)]
+    shape: Annotated[tuple[Annotated[int, schema.require_between(1, 1 << 40)], ...], schema.require_length(1, 2)]
 
     @property
     def size(self) -> int:
@@ -88,7 +88,7 @@ def read(path: Path, declared: Mapping[str, Declared] | None, *, sha256: str | N
         reason = str(error).split("\n", 1)[0].removeprefix("Error while deserializing header: ")[:120]
         return Contents(arrays={}, faults=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
     except OSError as error:
-        return Contents(arrays={}, faults=(files.unreadable(path, error),))
+        return Contents(arrays={}, faults=(files.describe_read_error(path, error),))
 
 
 def size_faults(path: Path, declared: Mapping[str, Declared]) -> list[str]:
@@ -120,12 +120,12 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, Declared] | Non
         entries = json.loads(raw.read(length), object_pairs_hook=list)
     counts = Counter(name for name, _ in entries if name != "__metadata__")
     found = [
-        f"{path}: {listed(names)}: {text}"
+        f"{path}: {format_list(names)}: {text}"
         for names, text in (
             ([name for name in declared if name not in counts], f"missing; {files.JSON} declares it"),
             (
-                [show(name) for name in counts if name not in declared],
-                f"not declared in {files.JSON}; it may hold {listed(list(declared))}",
+                [describe(name) for name in counts if name not in declared],
+                f"not declared in {files.JSON}; it may hold {format_list(list(declared))}",
             ),
             ([name for name in declared if counts[name] > 1], "there twice; expected one array a name"),
         )

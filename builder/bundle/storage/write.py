@@ -5,15 +5,15 @@ A network of two layers over two features, from whatever trained it::
     >>> from pathlib import Path
     >>> import numpy as np
     >>> from builder.bundle import activations, model, post
-    >>> from builder.bundle.kinds import known
+    >>> from builder.bundle.kinds import catalog
     >>> from builder.bundle.storage import write
-    >>> hidden = model.node(
+    >>> hidden = model.make_node(
     ...     "dense",
     ...     weights=np.array([[0.5, -0.25, 0.125], [-0.5, 0.25, 1.0]], dtype=np.float32),  # (2 inputs, 3 outputs)
     ...     bias=np.zeros(3, dtype=np.float32),
     ...     activation=activations.Activation(name="leaky_relu", constants={"slope": 0.01}),
     ... )
-    >>> output = model.node(
+    >>> output = model.make_node(
     ...     "dense",
     ...     weights=np.array([[0.5], [0.25], [-0.5]], dtype=np.float32),  # (3 inputs, 1 output)
     ...     bias=np.array([0.5], dtype=np.float32),
@@ -21,23 +21,23 @@ A network of two layers over two features, from whatever trained it::
     ... )
     >>> bundle = model.Bundle(
     ...     features=("feature_one", "feature_two"),
-    ...     model=model.Mlp(
+    ...     model=model.Network(
     ...         layers=(hidden, output),
     ...         imputation=np.array([2.0, 2.0]),
     ...         centre=np.array([2.0, 2.0]),
     ...         scale=np.array([1.5, 1.5]),
     ...     ),
-    ...     golden=model.Golden(
+    ...     golden=model.GoldenRows(
     ...         inputs=np.array([[2.0, 2.0], [np.nan, 2.0]]),  # raw, as in live data; NaN where missing
     ...         predictions=np.array([0.5, 0.5]),  # from the framework itself, before the rank
     ...     ),
-    ...     post=(post.step("rank"),),
+    ...     post=(post.make_step("rank"),),
     ...     trained={"framework": "by hand", "version": "1", "seed": 7},
     ... )
     >>> write.write(Path("bundles/tiny"), bundle)
     >>> sorted(path.name for path in Path("bundles/tiny").iterdir())
     ['arrays.safetensors', 'bundle.json', 'golden.safetensors']
-    >>> known.parameters(bundle.model)
+    >>> catalog.count_parameters(bundle.model)
     13
 
 In one file, ``write.write(Path("bundles/tiny.bundle.zip"), bundle)``.
@@ -59,9 +59,9 @@ from builder import errors, schema
 from builder.bundle import check
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import archive, files, tensors
-from builder.text import listed
+from builder.text import format_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,7 +116,7 @@ class _Contents:
 
 def _contents(bundle: bundle_model.Bundle) -> _Contents:
     """Return what the files will hold, not yet checked."""
-    name = kinds.name_of(bundle.model)
+    name = kinds.get_kind_name(bundle.model)
     kind = kinds.KINDS[name]
     arrays = {key: np.asarray(array) for key, array in kind.own_arrays(bundle.model).items()}
     golden = {"inputs": np.asarray(bundle.golden.inputs), "predictions": np.asarray(bundle.golden.predictions)}
@@ -169,7 +169,7 @@ def _target_faults(folder: Path) -> list[str]:
         return [f"{folder}: is not a folder; move it away or name another"]
     foreign = files.foreign(folder)
     if foreign:
-        return [f"{folder}: holds {listed(foreign)}, which is no part of a bundle; name an empty or a new folder"]
+        return [f"{folder}: holds {format_list(foreign)}, which is no part of a bundle; name an empty or a new folder"]
     return []
 
 
@@ -183,7 +183,7 @@ def _archive_faults(path: Path) -> list[str]:
         with path.open("rb") as file:
             archive.look(path, file)
     except errors.BundleError as error:
-        if list(error.faults) == [files.format_1(path)]:
+        if list(error.problems) == [files.format_1(path)]:
             return []
         return [f"{path}: holds something that is no bundle; move it away or name another"]
     return []

@@ -24,24 +24,24 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from builder import errors, paths
-from builder.bundle import exact
 from builder.bundle import model as bundle_model
+from builder.bundle import prediction
 from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import tensors
-from builder.export import converted, frameworks, parity
+from builder.export import conversion, frameworks, parity
 from builder.export.function import private_text, trial
 from builder.export.function import source as function_source
-from builder.inside import measure
-from builder.text import listed, show
+from builder.inside import collect_results
+from builder.text import describe, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 OPTION_HINT = ""
-RANK: frameworks.Rank = None
+DEFAULT_RANK: frameworks.Rank = None
 """Nothing is done to what a function returns unless it is asked for."""
 
 _TRIED_ROWS = 500
@@ -75,7 +75,7 @@ def feature_names(_model: types.FunctionType, _options: Options) -> tuple[str, .
     return None
 
 
-def translate(model: types.FunctionType, given: converted.Given, options: Options) -> converted.Translated:
+def convert(model: types.FunctionType, given: conversion.InputSpec, options: Options) -> conversion.ConvertedModel:
     """Return a function as code, files and arrays.
 
     Raises:
@@ -118,7 +118,7 @@ def translate(model: types.FunctionType, given: converted.Given, options: Option
     predict = alone if is_load else _caller(model, given)
     compared = _compare(predict, alone, given)
     _compare_whole(predict, given, model.__name__)
-    return converted.Translated(
+    return conversion.ConvertedModel(
         model=made,
         predict=predict,
         takes_missing=True,
@@ -151,7 +151,7 @@ def _modules(value: Any) -> list[str]:
         if not isinstance(one, (str, types.ModuleType)):
             raise errors.ExportError(f"export: modules: {one!r}; expected a module, or its dotted name")
         names.append(one if isinstance(one, str) else one.__name__)
-        fault = custom.module_fault(names[-1])
+        fault = custom.find_module_name_problem(names[-1])
         if fault is not None:
             raise errors.ExportError(f"export: modules: {fault}")
     return names
@@ -169,27 +169,27 @@ def _files(value: Any) -> dict[str, Path]:
     found = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     absent = [str(path) for path in found.values() if not path.is_file()]
     if absent:
-        raise errors.ExportError(f"export: files: {listed(absent)}: no such file")
+        raise errors.ExportError(f"export: files: {format_list(absent)}: no such file")
     if len(found) < len(given):
         raise errors.ExportError('export: files: two have one name; pass {"name": path, ...}')
     # Here too, not only when the bundle is written: it is tried first, and its files are put in place for that.
-    bad = [show(name) for name in found if not bundle_files.is_beside(f"files/{name}")]
+    bad = [describe(name) for name in found if not bundle_files.is_extra_name(f"files/{name}")]
     if bad:
         raise errors.ExportError(
-            f"export: files: {listed(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
+            f"export: files: {format_list(bad)}: cannot be named so in a bundle ({bundle_files.NAMING}); pass "
             '{"name": path, ...} with other names'
         )
     return found
 
 
-def _caller(function: types.FunctionType, given: converted.Given) -> _Predict:
+def _caller(function: types.FunctionType, given: conversion.InputSpec) -> _Predict:
     """Return the function as it predicts here, from an array of inputs."""
 
     def predict(inputs: Array, *, dtype: str = "float64") -> Array:
         try:
-            live, benchmarks = measure.frames(inputs, list(given.features), list(given.benchmarks))
+            live, benchmarks = collect_results.to_frames(inputs, list(given.features), list(given.benchmarks))
             live = live.astype(dict.fromkeys(given.features, dtype))
-            called: Array = measure.call(function, live, benchmarks)
+            called: Array = collect_results.call_predict(function, live, benchmarks)
         except Exception as error:
             raise errors.ExportError(
                 f"export: {function.__name__} fails on rows of the sample: {type(error).__name__}: {error}; it is "
@@ -200,7 +200,7 @@ def _caller(function: types.FunctionType, given: converted.Given) -> _Predict:
     return predict
 
 
-def _compare(predict: _Predict, alone: _Predict, given: converted.Given) -> converted.Compared | None:
+def _compare(predict: _Predict, alone: _Predict, given: conversion.InputSpec) -> conversion.ParityResult | None:
     """Return how near the bundle, run by itself, is to the function; None where that predicts no finite numbers."""
     inputs = _tried(given)
     expected = predict(inputs)
@@ -209,22 +209,22 @@ def _compare(predict: _Predict, alone: _Predict, given: converted.Given) -> conv
     # A second time too: a function that keeps a state agrees with its copy as long as both begin anew.
     again = [alone(inputs)] if predict is alone else [alone(inputs), predict(inputs)]
     difference = max(float(np.abs(one - expected).max()) for one in again)
-    bound = exact.bound(expected)
+    bound = prediction.compute_tolerance(expected)
     if not difference <= bound:
         raise errors.ExportError(
             f"export: saved, or run again, the function predicts up to {difference:.2g} away from what it predicted "
             f"first, {bound:.2g} is allowed: does it draw random numbers, keep a state, or was it edited after it ran?"
         )
-    return converted.Compared(rows=len(inputs), difference=difference, bound=bound)
+    return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)
 
 
-def _tried(given: converted.Given) -> Array:
+def _tried(given: conversion.InputSpec) -> Array:
     """Return some of the rows of the sample that are asked for anyway: each process that predicts them is a new one."""
     rows = parity.checked(given.sample)
     return rows[:: math.ceil(len(rows) / _TRIED_ROWS)]
 
 
-def _compare_whole(predict: _Predict, given: converted.Given, name: str) -> None:
+def _compare_whole(predict: _Predict, given: conversion.InputSpec, name: str) -> None:
     """Make sure that what live data has, int8, is predicted as a wider whole number is: no product leaves its range.
 
     Not as float64 is: a function may go on in float32 from either, and rank what was rounded in other ways.
@@ -238,7 +238,10 @@ def _compare_whole(predict: _Predict, given: converted.Given, name: str) -> None
     expected = predict(inputs, dtype="int16")
     if not np.isfinite(expected).all():
         return
-    difference, bound = float(np.abs(predict(inputs, dtype="int8") - expected).max()), exact.bound(expected)
+    difference, bound = (
+        float(np.abs(predict(inputs, dtype="int8") - expected).max()),
+        prediction.compute_tolerance(expected),
+    )
     if not difference <= bound:
         raise errors.ExportError(
             f"export: {name} predicts up to {difference:.2g} away from what it says when features come as int8, which "
@@ -247,7 +250,7 @@ def _compare_whole(predict: _Predict, given: converted.Given, name: str) -> None
         )
 
 
-def _bears_holes(predict: Callable[[Array], Array], given: converted.Given) -> bool:
+def _bears_holes(predict: Callable[[Array], Array], given: conversion.InputSpec) -> bool:
     """Whether it predicts finite numbers where some inputs are missing."""
     inputs = given.sample[:: math.ceil(len(given.sample) / 64)].copy()
     random = np.random.default_rng(len(inputs))
@@ -258,7 +261,7 @@ def _bears_holes(predict: Callable[[Array], Array], given: converted.Given) -> b
         return False
 
 
-def _try(model: bundle_model.Custom, given: converted.Given, inputs: Array, *, dtype: str) -> Array:
+def _try(model: bundle_model.Custom, given: conversion.InputSpec, inputs: Array, *, dtype: str) -> Array:
     """Return what the bundle predicts in a fresh process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from builder import errors, secret_scan
 from builder.bundle import header as bundle_header
-from builder.text import show
+from builder.text import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,9 +44,9 @@ def notes_of_value(value: Any, name: str) -> list[str]:
     """
     found = []
     for place, key, text in _texts(value, name, name, ()):
-        if secret_scan.names_one(key) and len(text) >= secret_scan.SHORTEST:
+        if secret_scan.is_secret_key(key) and len(text) >= secret_scan.MIN_LENGTH:
             raise errors.ExportError(f"export: {_CALLED.format(place)}rename it if it is none")
-        if secret_scan.looks_like_one(text):
+        if secret_scan.has_secret(text):
             raise errors.ExportError(f"export: {_LOOKS.format(f'`{place}`')}")
         found += _path_notes(f"`{place}`", text)
     return found
@@ -55,7 +55,7 @@ def notes_of_value(value: Any, name: str) -> list[str]:
 def notes_of_source(source: str, where: str) -> list[str]:
     """Return what a person should know of Python source that goes into a bundle; raises as of ``notes_of_value``."""
     for line, text in enumerate(source.splitlines(), start=1):
-        if secret_scan.looks_like_one(text.strip()):  # comments too
+        if secret_scan.has_secret(text.strip()):  # comments too
             raise errors.ExportError(f"export: {_LOOKS.format(f'line {line} of {where}')}")
     found: list[str] = []
     try:
@@ -65,7 +65,11 @@ def notes_of_source(source: str, where: str) -> list[str]:
     for node in ast.walk(tree):
         for name, value in _named(node):
             given = value.value if isinstance(value, ast.Constant) else None
-            if isinstance(given, (str, bytes)) and secret_scan.names_one(name) and len(given) >= secret_scan.SHORTEST:
+            if (
+                isinstance(given, (str, bytes))
+                and secret_scan.is_secret_key(name)
+                and len(given) >= secret_scan.MIN_LENGTH
+            ):
                 place = f"line {value.lineno} of {where}: "
                 raise errors.ExportError(f"export: {place}{_CALLED.format(name)}rename it if it is none")
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -90,7 +94,7 @@ def notes_of_file(path: Path, name: str) -> list[str]:
         for key, quote, value in _SETTING.findall(content):
             if quote or not _is_number(value):
                 raise errors.ExportError(f"export: {place}: {_CALLED.format(key)}rename it if it is none")
-        if len(content) <= _LONGEST_LINE and secret_scan.looks_like_one(content.strip()):
+        if len(content) <= _LONGEST_LINE and secret_scan.has_secret(content.strip()):
             raise errors.ExportError(f"export: {_LOOKS.format(place)}")
     return []
 
@@ -106,7 +110,7 @@ def _is_number(text: str) -> bool:
 def _path_notes(place: str, text: str) -> list[str]:
     if not (bundle_header.looks_like_path(text) and _PART.search(text)):
         return []
-    shown = show(text)
+    shown = describe(text)
     return [f"{place} has a path, {shown}: it is in the bundle for others to see, and leads nowhere in the image"]
 
 

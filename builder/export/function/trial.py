@@ -26,26 +26,28 @@ def main(inside: str, folder: Path) -> int:
     # Last, and only while they are imported: what lies beside `inside` has names that the user's modules may have too.
     sys.path.append(inside)
     custom: Any = importlib.import_module("inside.custom")
-    measure: Any = importlib.import_module("inside.measure")
+    collect_results: Any = importlib.import_module("inside.collect_results")
     tensors: Any = importlib.import_module("inside.tensors")
     sys.path.remove(inside)
     header = json.loads((folder / "bundle.json").read_bytes())
     arrays = tensors.read(folder / "arrays.safetensors")
-    live, benchmarks = measure.frames(np.load(folder / "inputs.npy"), header["features"], header["benchmarks"])
+    live, benchmarks = collect_results.to_frames(
+        np.load(folder / "inputs.npy"), header["features"], header["benchmarks"]
+    )
     live = live.astype(dict.fromkeys(header["features"], header["dtype"]))
     try:
-        predict = custom.load(header, arrays, folder)
-        custom.parameters(predict)
+        predict = custom.load_function(header, arrays, folder)
+        custom.read_parameters(predict)
     except custom.CustomCodeError as refused:
         sys.stderr.write(f"\n{refused}\n")
         return REFUSED
     files = folder / "files"
     shutil.rmtree(files, ignore_errors=True)  # as when the tournament predicts
     try:
-        predictions = measure.call(predict, live, benchmarks)
+        predictions = collect_results.call_predict(predict, live, benchmarks)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         late = "; the bundle's files are gone by then: read them in load" if str(files) in str(error) else ""
-        sys.stderr.write(f"\n{custom.explain(error)}{late}\n")
+        sys.stderr.write(f"\n{custom.explain_error(error)}{late}\n")
         return REFUSED
     np.save(folder / "predictions.npy", predictions)
     return 0

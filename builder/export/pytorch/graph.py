@@ -20,7 +20,7 @@ from builder.export.pytorch import node_builder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 ROWS = 11
 """Rows it is traced on."""

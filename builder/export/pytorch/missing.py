@@ -11,7 +11,7 @@ from builder import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 _NEAR = 1e-5
 """How near two predictions are that differ by rounding alone, as a share of their size."""

@@ -12,17 +12,17 @@ import torch
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import converted, frameworks
+from builder.export import conversion, frameworks
 from builder.export.pytorch import graph as torch_graph
 from builder.export.pytorch import missing, operators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 OPTION_HINT = ""
-RANK: frameworks.Rank = "era"
+DEFAULT_RANK: frameworks.Rank = "era"
 
 _CHUNK = 1_024
 
@@ -47,7 +47,7 @@ def feature_names(_model: Any, _options: Options) -> tuple[str, ...] | None:
     return None
 
 
-def translate(model: Any, given: converted.Given, options: Options) -> converted.Translated:
+def convert(model: Any, given: conversion.InputSpec, options: Options) -> conversion.ConvertedModel:
     """Return a module's network.
 
     The module is copied to the CPU and set to evaluation, in float64 where it can be computed so; the copy is what is
@@ -85,8 +85,8 @@ def translate(model: Any, given: converted.Given, options: Options) -> converted
     own = missing.own_imputation(run, filled[:2], graph.nan_values, names=names, said=given.imputed)
     own = own * scale + centre
     imputation = _together(own, given)
-    return converted.Translated(
-        model=bundle_model.Mlp(layers=graph.nodes.built(last), imputation=imputation, centre=centre, scale=scale),
+    return conversion.ConvertedModel(
+        model=bundle_model.Network(layers=graph.nodes.built(last), imputation=imputation, centre=centre, scale=scale),
         # What the module itself puts there it is left to put, so that the bundle is compared with that.
         predict=lambda raw: run((np.where(np.isnan(raw) & np.isnan(own), imputation, raw) - centre) / scale),
         takes_missing=bool(np.isfinite(own).any()),
@@ -94,7 +94,7 @@ def translate(model: Any, given: converted.Given, options: Options) -> converted
     )
 
 
-def _together(own: Array, given: converted.Given) -> Array:
+def _together(own: Array, given: conversion.InputSpec) -> Array:
     """Return the module's own imputation, and what else is said of the inputs of which it has none.
 
     Raises:
@@ -243,7 +243,7 @@ def _chosen(widths: list[int], said: Any) -> tuple[int, int]:
     return places[said]
 
 
-def _of_inputs(given: converted.Given, name: str, value: float | Sequence[float]) -> Array:
+def _of_inputs(given: conversion.InputSpec, name: str, value: float | Sequence[float]) -> Array:
     """Return what the caller said of each input, one number or one each: float64 (n,).
 
     Raises:

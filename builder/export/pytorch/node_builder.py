@@ -15,7 +15,7 @@ from builder.inside.operators import OPERATORS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,13 +48,13 @@ class Builder:
 
     def dense(self, source: int, weights: Array, bias: Array) -> int:
         """Add a dense layer: weights (n_in, n_out)."""
-        layer = bundle_model.node("dense", weights=narrow(weights), bias=narrow(bias), sources=(source,))
+        layer = bundle_model.make_node("dense", weights=narrow(weights), bias=narrow(bias), sources=(source,))
         return self._add(layer, weights.shape[1])
 
     def affine(self, source: int, gain: Array | float, shift: Array | float, activation: str = "identity") -> int:
         """Add ``activation(x * gain + shift)``, of one number each or one for each value."""
         width = self._widths[source]
-        node = bundle_model.node(
+        node = bundle_model.make_node(
             "affine",
             gain=narrow(np.broadcast_to(np.asarray(gain, dtype=np.float64), (width,))),
             shift=narrow(np.broadcast_to(np.asarray(shift, dtype=np.float64), (width,))),
@@ -65,7 +65,9 @@ class Builder:
 
     def norm(self, source: int, gain: Array, shift: Array, epsilon: float) -> int:
         """Add a LayerNorm over all values of a row."""
-        node = bundle_model.node("norm", gain=narrow(gain), shift=narrow(shift), epsilon=epsilon, sources=(source,))
+        node = bundle_model.make_node(
+            "norm", gain=narrow(gain), shift=narrow(shift), epsilon=epsilon, sources=(source,)
+        )
         return self._add(node, self._widths[source])
 
     def activate(self, source: int, activation: activations.Activation) -> int:
@@ -74,25 +76,25 @@ class Builder:
 
     def total(self, sources: Sequence[int]) -> int:
         """Add the sum of two nodes or more."""
-        return self._add(bundle_model.node("sum", sources=tuple(sources)), self._widths[sources[0]])
+        return self._add(bundle_model.make_node("sum", sources=tuple(sources)), self._widths[sources[0]])
 
     def concat(self, sources: Sequence[int]) -> int:
         """Add the values of two nodes or more, side by side; one node is its own."""
         if len(sources) == 1:
             return sources[0]
         width = sum(self._widths[source] for source in sources)
-        return self._add(bundle_model.node("concat", sources=tuple(sources)), width)
+        return self._add(bundle_model.make_node("concat", sources=tuple(sources)), width)
 
     def select(self, source: int, places: Sequence[int]) -> int:
         """Add some of the values; all of them, in their order, are the node itself."""
         if list(places) == list(range(self._widths[source])):
             return source
-        node = bundle_model.node("select", places=np.asarray(places, dtype=np.int32), sources=(source,))
+        node = bundle_model.make_node("select", places=np.asarray(places, dtype=np.int32), sources=(source,))
         return self._add(node, len(places))
 
     def softmax(self, source: int) -> int:
         """Add a softmax over all values of a row."""
-        return self._add(bundle_model.node("softmax", sources=(source,)), self._widths[source])
+        return self._add(bundle_model.make_node("softmax", sources=(source,)), self._widths[source])
 
     def built(self, last: int) -> tuple[bundle_model.Node, ...]:
         """Return the nodes that ``last`` depends on, itself at the end; activations in the nodes that they follow."""
@@ -108,14 +110,14 @@ class Builder:
             if isinstance(node, Activated):
                 before = made[sources[0]] if sources[0] >= 0 else None
                 alone = taken.count(node.sources[0]) == 1
-                if alone and before and before.activation.name == "identity" and OPERATORS[before.op].activated:
+                if alone and before and before.activation.name == "identity" and OPERATORS[before.op].has_activation:
                     made[sources[0]] = dataclasses.replace(before, activation=node.activation)
                     moved[place] = sources[0]
                     continue
                 width = self._widths[place]
                 ones, zeros = np.ones(width, dtype=np.float32), np.zeros(width, dtype=np.float32)
                 made.append(
-                    bundle_model.node(
+                    bundle_model.make_node(
                         "affine", gain=ones, shift=zeros, activation=node.activation, sources=_plain(sources, made)
                     )
                 )

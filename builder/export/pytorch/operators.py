@@ -17,7 +17,7 @@ from builder.inside.operators import ACTIVATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
     from builder.export.pytorch.graph import Call, Graph
 
 _SELU = (1.6732632423543772, 1.0507009873554805)

@@ -22,7 +22,7 @@ from builder.export.sklearn import front as sklearn_front
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 Tail = tuple[bundle_model.Node, ...]
 """Nodes over the one value that a model predicts, each taking the node before it."""
@@ -90,9 +90,9 @@ def expected(values: Array) -> Tail:
         values: float64 (classes,). With two there is one score, of the second; with more, one each.
     """
     if len(values) > 2:
-        last = bundle_model.node("dense", weights=values[:, None].copy(), bias=np.zeros(1))
-        return (bundle_model.node("softmax"), last)
-    share = bundle_model.node("affine", gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
+        last = bundle_model.make_node("dense", weights=values[:, None].copy(), bias=np.zeros(1))
+        return (bundle_model.make_node("softmax"), last)
+    share = bundle_model.make_node("affine", gain=np.ones(1), shift=np.zeros(1), activation=SIGMOID)
     return (share, *between(*values))
 
 
@@ -100,7 +100,7 @@ def between(low: float, high: float) -> Tail:
     """Return the nodes from the share of the second of two classes to their expected value."""
     if (low, high) == (0, 1):
         return ()
-    return (bundle_model.node("affine", gain=np.array([high - low]), shift=np.array([low])),)
+    return (bundle_model.make_node("affine", gain=np.array([high - low]), shift=np.array([low])),)
 
 
 def linear(model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: Tail, at: str) -> bundle_model.Model:
@@ -151,7 +151,7 @@ def perceptron(model: Any, expression: flow.Expression, inputs: flow.Inputs, tai
 
 def network(
     expression: flow.Expression, inputs: flow.Inputs, nodes: Sequence[bundle_model.Node]
-) -> bundle_model.Mlp | bundle_model.Linear:
+) -> bundle_model.Network | bundle_model.Linear:
     """Return nodes over an expression, each taking the node before it, the first being a layer, as a model.
 
     One layer right over the inputs is a ``Linear``.
@@ -176,14 +176,14 @@ def network(
             scale=front.scale,
         )
     layers = (*front.nodes, first, *rest)
-    return bundle_model.Mlp(layers=layers, imputation=imputation, centre=front.centre, scale=front.scale)
+    return bundle_model.Network(layers=layers, imputation=imputation, centre=front.centre, scale=front.scale)
 
 
 def _layer(weights: Any, bias: Any, activation: str = "identity") -> bundle_model.Node:
     """Return a dense layer in float64; scikit-learn trains in float32 where it is given that."""
     bias = np.asarray(bias, dtype=np.float64)
     weights = np.ascontiguousarray(weights, dtype=np.float64)
-    return bundle_model.node(
+    return bundle_model.make_node(
         "dense",
         weights=weights,
         bias=np.broadcast_to(bias, weights.shape[1:]).copy(),  # fit_intercept=False leaves one zero

@@ -22,7 +22,7 @@ from builder.inside.predict.definitions import OPERATOR_FUNCTIONS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 Places = NDArray[np.intp]
 
@@ -150,7 +150,9 @@ def pick(expression: Expression, places: Places) -> Expression:
             return join([pick(part, wanted) for part, wanted in kept if len(wanted)])
     if isinstance(expression, Apply) and expression.node.op == "select":
         return pick(expression.before, expression.node["places"][places].astype(np.intp))
-    return Apply(node=bundle_model.node("select", places=places.astype(np.int32)), before=expression, width=len(places))
+    return Apply(
+        node=bundle_model.make_node("select", places=places.astype(np.int32)), before=expression, width=len(places)
+    )
 
 
 def join(parts: Sequence[Expression]) -> Expression:

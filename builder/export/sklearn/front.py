@@ -22,7 +22,7 @@ from builder.export.sklearn import flow
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 
 _NEUTRAL: Mapping[str, Mapping[str, float]] = MappingProxyType(
@@ -112,7 +112,7 @@ def _composed(columns: flow.InputColumns) -> flow.InputColumns:
         place += 1
     if not place:
         return columns
-    steps = (bundle_model.node("scale", centre=units.centre, scale=units.scale), *columns.steps[place:])
+    steps = (bundle_model.make_node("scale", centre=units.centre, scale=units.scale), *columns.steps[place:])
     return dataclasses.replace(columns, steps=steps)
 
 
@@ -280,7 +280,7 @@ def _left_over(leaf: flow.InputColumns, centre: Array, scale: Array) -> list[flo
     first, rest = _scale_first(leaf)
     done = (centre[leaf.sources] == first["centre"]) & (scale[leaf.sources] == first["scale"])
     if not done.all():
-        part = bundle_model.node(
+        part = bundle_model.make_node(
             "scale", centre=np.where(done, 0.0, first["centre"]), scale=np.where(done, 1.0, first["scale"])
         )
         return [part, *rest]
@@ -313,13 +313,13 @@ class _Writer:
     def _write(self, expression: flow.Expression) -> int:
         if isinstance(expression, flow.Join):
             places = tuple(self.write(part) for part in expression.parts)
-            self.nodes.append(bundle_model.node("concat", sources=places))
+            self.nodes.append(bundle_model.make_node("concat", sources=places))
             return len(self.nodes) - 1
         if isinstance(expression, flow.Apply):
             return self._add(self._as_node(expression.node), self.write(expression.before))
         place = -1
         if not np.array_equal(expression.sources, np.arange(len(self.centre))):
-            place = self._add(bundle_model.node("select", places=expression.sources.astype(np.int32)), place)
+            place = self._add(bundle_model.make_node("select", places=expression.sources.astype(np.int32)), place)
         for step in _left_over(expression, self.centre, self.scale):
             place = self._add(self._as_node(step), place)
         return place
@@ -331,5 +331,5 @@ class _Writer:
 
     def _as_node(self, step: bundle_model.Node) -> bundle_model.Node:
         if step.op == "scale" and not self.exact:
-            return bundle_model.node("affine", gain=1 / step["scale"], shift=-step["centre"] / step["scale"])
+            return bundle_model.make_node("affine", gain=1 / step["scale"], shift=-step["centre"] / step["scale"])
         return step

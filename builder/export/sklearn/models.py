@@ -17,17 +17,17 @@ from sklearn.utils import validation
 
 from builder import errors
 from builder.bundle import model as bundle_model
-from builder.export import converted, frameworks, overrides
+from builder.export import conversion, frameworks, overrides
 from builder.export.sklearn import estimators, flow, steps, trees
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 Options = frameworks.Options
 OPTION_HINT = ""
-RANK: frameworks.Rank = "era"
+DEFAULT_RANK: frameworks.Rank = "era"
 
 _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] = (
     (estimators.LINEAR, estimators.linear),
@@ -60,7 +60,9 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
     return None if names is None else tuple(str(name) for name in names)
 
 
-def translate(model: Any, given: converted.Given, _options: frameworks.Options | None = None) -> converted.Translated:
+def convert(
+    model: Any, given: conversion.InputSpec, _options: frameworks.Options | None = None
+) -> conversion.ConvertedModel:
     """Return a fitted scikit-learn object in this tool's terms.
 
     Raises:
@@ -83,7 +85,7 @@ def translate(model: Any, given: converted.Given, _options: frameworks.Options |
         if (filled == inputs.filled).all():
             break
     known = feature_names(model)
-    return converted.Translated(
+    return conversion.ConvertedModel(
         model=made,
         predict=_Predict(model=model, order=order, names=known, filled=inputs.filled, imputation=given.imputation),
         takes_missing=not inputs.filled.all(),
@@ -120,7 +122,7 @@ class _Walk:
     """From an object down to the model in it."""
 
     inputs: flow.Inputs
-    given: converted.Given
+    given: conversion.InputSpec
 
     def model(self, model: Any, expression: flow.Expression, tail: estimators.Tail, at: str) -> bundle_model.Model:
         """Return an object after an expression, and before nodes over what it predicts."""
@@ -179,25 +181,25 @@ class _Walk:
         from builder.export import lightgbm_models  # noqa: PLC0415 - only where there is one
 
         count = flow.width(expression)
-        given = converted.Given(
+        given = conversion.InputSpec(
             features=lightgbm_models.feature_names(model) or tuple(f"value_{place}" for place in range(count)),
             benchmarks=(),
             sample=np.zeros((1, count)),
             imputation=np.zeros(count),
         )
-        made = lightgbm_models.translate(model, given).model
+        made = lightgbm_models.convert(model, given).model
         if not isinstance(made, bundle_model.LightGbm):
             raise TypeError(f"{type(made).__name__} came of a booster")
         prepared, front = trees.prepare(expression, self.inputs)
         every = np.arange(len(self.inputs.names))
         if not front.nodes and not np.array_equal(front.sources, every):
-            prepared = bundle_model.Prepare(
+            prepared = bundle_model.Preprocessing(
                 imputation=front.imputation,
                 centre=front.centre,
                 scale=front.scale,
-                layers=(bundle_model.node("select", places=front.sources.astype(np.int32)),),
+                layers=(bundle_model.make_node("select", places=front.sources.astype(np.int32)),),
             )
-        return dataclasses.replace(made, prepare=prepared, finish=(*made.finish, *tail))
+        return dataclasses.replace(made, preprocessing=prepared, head=(*made.head, *tail))
 
 
 def _unwrapped(model: Any, at: str) -> Any:
@@ -216,7 +218,7 @@ def _check_methods(model: Any, at: str) -> None:
     Raises:
         errors.ExportError: A subclass has its own way.
     """
-    own = overrides.overridden(model, ("predict", "predict_proba"))
+    own = overrides.find_override(model, ("predict", "predict_proba"))
     if own:
         raise errors.ExportError(
             f"{own} of {steps.place(model, at)} is not scikit-learn's own, which a bundle has; {steps.WAY_OUT}"

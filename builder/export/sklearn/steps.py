@@ -23,7 +23,7 @@ from builder.inside.operators import ACTIVATIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 WAY_OUT = "export a function that predicts with the model, as docs/export/custom.md shows"
 
@@ -58,7 +58,7 @@ def through(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str
         raise errors.ExportError(f"{place(step, at)} takes {wanted:,} columns, and gets {flow.width(expression):,}")
     for kinds, known in _STEPS:
         if isinstance(step, kinds):
-            own = overrides.overridden(step, ("transform",))
+            own = overrides.find_override(step, ("transform",))
             if own:
                 raise errors.ExportError(f"{own} of {place(step, at)} is not scikit-learn's own; {WAY_OUT}")
             return known(step, expression, inputs, at)
@@ -80,12 +80,12 @@ def way_back(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
         return _undo_function(transformer, at)
     if isinstance(transformer, preprocessing.MinMaxScaler):
         gain = 1 / _floats(transformer.scale_)
-        return (bundle_model.node("affine", gain=gain, shift=-_floats(transformer.min_) * gain),)
+        return (bundle_model.make_node("affine", gain=gain, shift=-_floats(transformer.min_) * gain),)
     if isinstance(transformer, preprocessing.QuantileTransformer):
         return (_quantiles(transformer, inverse=True),)
     if isinstance(transformer, _SCALERS):
         step = _scale_of(transformer)
-        return (bundle_model.node("affine", gain=step["scale"], shift=step["centre"]),)
+        return (bundle_model.make_node("affine", gain=step["scale"], shift=step["centre"]),)
     raise errors.ExportError(f"the target's {place(transformer, at)} cannot be expressed in a bundle; {WAY_OUT}")
 
 
@@ -144,7 +144,7 @@ def _scale_of(step: Any) -> bundle_model.Node:
         centre, scale = (step.center_ if step.with_centering else None), (step.scale_ if step.with_scaling else None)
     else:
         scale = step.scale_
-    return bundle_model.node(
+    return bundle_model.make_node(
         "scale",
         centre=np.zeros(step.n_features_in_) if centre is None else _floats(centre),
         scale=np.ones(step.n_features_in_) if scale is None else _floats(scale),
@@ -152,11 +152,11 @@ def _scale_of(step: Any) -> bundle_model.Node:
 
 
 def _range(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    moved = flow.each(expression, bundle_model.node("affine", gain=_floats(step.scale_), shift=_floats(step.min_)))
+    moved = flow.each(expression, bundle_model.make_node("affine", gain=_floats(step.scale_), shift=_floats(step.min_)))
     if not step.clip:
         return moved
     low, high = (np.full(step.n_features_in_, float(bound)) for bound in step.feature_range)
-    return flow.each(moved, bundle_model.node("clip", low=low, high=high))
+    return flow.each(moved, bundle_model.make_node("clip", low=low, high=high))
 
 
 def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
@@ -172,7 +172,7 @@ def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.
 
 
 def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Node:
-    return bundle_model.node(
+    return bundle_model.make_node(
         "quantiles",
         quantiles=np.ascontiguousarray(step.quantiles_, dtype=np.float64),
         references=_floats(step.references_),
@@ -188,7 +188,7 @@ def _project(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: st
         spread = np.sqrt(step.explained_variance_)
         weights = weights / np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)  # never in place
     bias = -(_floats(step.mean_) @ weights)
-    layer = bundle_model.node("dense", weights=np.ascontiguousarray(weights), bias=bias)
+    layer = bundle_model.make_node("dense", weights=np.ascontiguousarray(weights), bias=bias)
     return flow.Apply(node=layer, before=expression, width=len(bias))
 
 
@@ -259,7 +259,9 @@ def _undo_function(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
             f"one of {known} itself can; otherwise {WAY_OUT}"
         )
     one = np.ones(1)
-    return (bundle_model.node("affine", gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),)
+    return (
+        bundle_model.make_node("affine", gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),
+    )
 
 
 _ALIKE = 1e-9

@@ -20,7 +20,7 @@ from builder.export.sklearn import front as sklearn_front
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from builder.export.converted import Array
+    from builder.export.conversion import Array
 
 TREES = (tree.DecisionTreeRegressor, tree.DecisionTreeClassifier)
 FORESTS = (
@@ -92,13 +92,15 @@ def histogram(
 
 def prepare(
     expression: flow.Expression, inputs: flow.Inputs
-) -> tuple[bundle_model.Prepare | None, sklearn_front.Finished]:
+) -> tuple[bundle_model.Preprocessing | None, sklearn_front.Finished]:
     """Return what is done to the inputs before trees; None where that is nothing."""
     front = sklearn_front.finish(expression, inputs, exact=True)
     nothing = np.isnan(front.imputation).all() and (front.centre == 0).all() and (front.scale == 1).all()
     if nothing and not front.nodes:
         return None, front
-    made = bundle_model.Prepare(imputation=front.imputation, centre=front.centre, scale=front.scale, layers=front.nodes)
+    made = bundle_model.Preprocessing(
+        imputation=front.imputation, centre=front.centre, scale=front.scale, layers=front.nodes
+    )
     return made, front
 
 
@@ -125,11 +127,11 @@ def _after_boosting(model: Any, at: str) -> estimators.Tail:
     if hasattr(model, "classes_"):
         finish = estimators.expected(estimators.class_values(model, at))
         if model.loss == "exponential":  # the share of the second class is 1 / (1 + exp(-2 x))
-            return (bundle_model.node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
+            return (bundle_model.make_node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
         return finish
     if model.loss in {"poisson", "gamma"}:  # both have a logarithm as their link
         exp = activations.Activation(name="exp")
-        return (bundle_model.node("affine", gain=np.ones(1), shift=np.zeros(1), activation=exp),)
+        return (bundle_model.make_node("affine", gain=np.ones(1), shift=np.zeros(1), activation=exp),)
     return ()
 
 
@@ -151,6 +153,6 @@ def _trees(
         **arrays,
         base=np.ascontiguousarray(base, dtype=np.float64),
         rounded=rounded,
-        prepare=prepared,
-        finish=finish,
+        preprocessing=prepared,
+        head=finish,
     )

@@ -36,12 +36,12 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
     takes for a row, beside the inputs. Of each group of categories there are the inputs, the values sorted, and the
     place of each in the list as it was.
     """
-    prepare = nodes.fold_prepare(header.get("prepare"), arrays)
+    prepare = nodes.fold_preprocessing(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
     text = (folder / f"{header.get('prefix', '')}{FILE}").read_bytes()
     return {
         "text": text,
-        "step": steps(header),
+        "step": choose_step(header),
         "keep": "prefix" not in header,
         "categories": [category(entry) for entry in header.get("categories", ())],
         "prepare": prepare,
@@ -51,7 +51,7 @@ def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) 
     }
 
 
-def steps(header: dict[str, Any]) -> int:
+def choose_step(header: dict[str, Any]) -> int:
     """Return how many iterations of a large booster to take at a time, so that their trees stay in the cache."""
     words = header["objective"].split() or [""]
     if header["leaves"] <= _SMALL or header.get("averaged") or words[0] not in _SUMS or "sqrt" in words:

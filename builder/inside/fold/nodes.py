@@ -21,7 +21,7 @@ def fold_nodes(entries: Any, arrays: Any, prefix: str = "") -> list[dict[str, An
     return finished(read_nodes(entries, arrays, prefix))
 
 
-def fold_prepare(entry: Any, arrays: Any) -> dict[str, Any] | None:
+def fold_preprocessing(entry: Any, arrays: Any) -> dict[str, Any] | None:
     """Return what ``predict.nodes.prepared`` takes; what does nothing is None.
 
     Args:
@@ -97,7 +97,7 @@ def row_bytes(nodes: list[dict[str, Any]], inputs: int, itemsize: int = 8) -> in
     most = 0
     for place, node in enumerate(nodes):
         definition = OPERATORS[node["op"]]
-        width[place] = definition.width([width[source] for source in node["from"]], _counts(node))
+        width[place] = definition.compute_width([width[source] for source in node["from"]], _counts(node))
         size[place] = max([_itemsize(node), *(size[source] for source in node["from"] if not definition.casts)])
         out = width[place] * size[place]
         source = node["from"][0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .nodes import fold_nodes, fold_prepare, plain, prepare_bytes, row_bytes
+from .nodes import fold_nodes, fold_preprocessing, plain, prepare_bytes, row_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
     base, averaged = arrays["base"].astype(np.float64), header.get("averaged", False)
     count = np.maximum(np.bincount(arrays["output"], minlength=len(base)), 1)
     finish = fold_nodes(header.get("finish", ()), arrays, "finish.")
-    prepare = fold_prepare(header.get("prepare"), arrays)
+    prepare = fold_preprocessing(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
     kind = "<f4" if header["rounded"] else "<f8"
     return {

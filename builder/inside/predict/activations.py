@@ -43,14 +43,14 @@ def relu(hidden: Any, constants: Any) -> Any:
 @ActivationDefinition(
     same_as="torch.nn.LeakyReLU",
     aten="leaky_relu",
-    constants={"slope": Number(default=0.01, least=-100, most=100, aten="negative_slope")},
+    constants={"slope": Number(default=0.01, minimum=-100, maximum=100, aten="negative_slope")},
 )
 def leaky_relu(hidden: Any, constants: Any) -> Any:
     """Return x, or slope * x below zero."""
     return np.maximum(hidden, 0) + constants["slope"] * np.minimum(hidden, 0)
 
 
-@ActivationDefinition(same_as="torch.nn.ELU", constants={"alpha": Number(default=1, least=-100, most=100)})
+@ActivationDefinition(same_as="torch.nn.ELU", constants={"alpha": Number(default=1, minimum=-100, maximum=100)})
 def elu(hidden: Any, constants: Any) -> Any:
     """Return x, or alpha * (exp(x) - 1) below zero."""
     return np.maximum(hidden, 0) + constants["alpha"] * np.expm1(np.minimum(hidden, 0))
@@ -104,7 +104,10 @@ def sigmoid(hidden: Any, constants: Any) -> Any:
 @ActivationDefinition(
     same_as="torch.nn.Softplus",
     aten="softplus",
-    constants={"beta": Number(default=1, least=1e-3, most=1e3), "threshold": Number(default=20, least=0, most=1e3)},
+    constants={
+        "beta": Number(default=1, minimum=1e-3, maximum=1e3),
+        "threshold": Number(default=20, minimum=0, maximum=1e3),
+    },
 )
 def softplus(hidden: Any, constants: Any) -> Any:
     """Return log(1 + exp(beta x)) / beta."""
@@ -119,7 +122,10 @@ def relu6(hidden: Any, constants: Any) -> Any:
 
 @ActivationDefinition(
     same_as="torch.nn.Hardtanh",
-    constants={"low": Number(default=-1, least=-1e9, most=1e9), "high": Number(default=1, least=-1e9, most=1e9)},
+    constants={
+        "low": Number(default=-1, minimum=-1e9, maximum=1e9),
+        "high": Number(default=1, minimum=-1e9, maximum=1e9),
+    },
     in_place=True,
     bounds=("low", "high"),
 )
@@ -141,7 +147,7 @@ def hardswish(hidden: Any, constants: Any) -> Any:
 
 
 @ActivationDefinition(
-    same_as="torch.nn.CELU", aten="celu", constants={"alpha": Number(default=1, least=1e-3, most=1e3)}
+    same_as="torch.nn.CELU", aten="celu", constants={"alpha": Number(default=1, minimum=1e-3, maximum=1e3)}
 )
 def celu(hidden: Any, constants: Any) -> Any:
     """Return x, or alpha * (exp(x / alpha) - 1) below zero."""

@@ -16,7 +16,7 @@ BLEND_STEP = {
     "range": {"transform": {"rank": "unit", "gaussian": "any", "raw": "kept"}},
     "options": {
         "benchmark": {"type": "benchmark", "text": "The benchmark's column."},
-        "weight": {"type": "number", "least": 0, "most": 1, "default": 0.5, "text": "The benchmark's part."},
+        "weight": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.5, "text": "The benchmark's part."},
         "transform": {
             "type": "choice",
             "choices": ["rank", "gaussian", "raw"],

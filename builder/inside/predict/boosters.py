@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .inputs import BLOCK_BYTES, block_values, look_up
-from .nodes import prepared, run_nodes
+from .nodes import preprocess, run_nodes
 from .runners import RUNNERS
 from .threads import cpu_quota
 
@@ -31,7 +31,7 @@ def encode_categories(categories: Any, block: Any) -> None:
             block[:, column] = np.where(values[near] == came, places[near], np.nan)
 
 
-def block_outputs(booster: Any, step: int, threads: int, block: Any) -> Any:
+def predict_block(booster: Any, step: int, threads: int, block: Any) -> Any:
     """Return what a booster gives for a block (rows, n): float64 (rows,) or (rows, outputs).
 
     The trees are summed a ``step`` of iterations at a time, where that is not 0, for all rows of the block.
@@ -46,7 +46,7 @@ def block_outputs(booster: Any, step: int, threads: int, block: Any) -> Any:
     return total
 
 
-def booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+def iter_booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Yield (start, stop, block) for all rows; ``block`` is (rows, n), float64 where float32 would not be exact.
 
     The array may be used again for the next block.
@@ -70,7 +70,7 @@ def booster_blocks(model: Any, live_features: Any, live_benchmark_models: Any) -
         part[:, :count] = block_values(live_features, place, start, stop, plain=plain).T
         part[:, count:] = benchmarks[:, start:stop].T
         if prepare is not None:
-            part = np.ascontiguousarray(prepared(prepare, part.T).T)
+            part = np.ascontiguousarray(preprocess(prepare, part.T).T)
         encode_categories(model["categories"], part)
         yield start, stop, part
 
@@ -79,8 +79,8 @@ def run_booster(booster: Any, model: Any, live_features: Any, live_benchmark_mod
     """Return a booster's predictions before post-processing: float64 (rows,)."""
     raw = np.empty(len(live_features))
     threads = cpu_quota() or 0  # 0: as many as the library sees fit
-    for start, stop, block in booster_blocks(model, live_features, live_benchmark_models):
-        outputs = block_outputs(booster, model["step"], threads, block)
+    for start, stop, block in iter_booster_blocks(model, live_features, live_benchmark_models):
+        outputs = predict_block(booster, model["step"], threads, block)
         raw[start:stop] = run_nodes(model["finish"], outputs.reshape(len(block), -1).T)[0]
     return raw
 

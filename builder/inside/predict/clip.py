@@ -14,15 +14,15 @@ CLIP_STEP = {
     "options": {
         "low": {
             "type": "number",
-            "least": -1_000_000_000,
-            "most": 1_000_000_000,
+            "minimum": -1_000_000_000,
+            "maximum": 1_000_000_000,
             "default": 0.0,
             "text": "What is below becomes this.",
         },
         "high": {
             "type": "number",
-            "least": -1_000_000_000,
-            "most": 1_000_000_000,
+            "minimum": -1_000_000_000,
+            "maximum": 1_000_000_000,
             "default": 1.0,
             "text": "What is above becomes this.",
         },

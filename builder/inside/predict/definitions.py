@@ -22,8 +22,8 @@ class Number:
         aten: Its name as an argument of the ATen operator, if that differs.
     """
 
-    least: float
-    most: float
+    minimum: float
+    maximum: float
     default: float | None = None
     aten: str = ""
 
@@ -77,8 +77,8 @@ class Array:
     shape: tuple[str, ...] = ("in",)
     is_index: bool = False
     is_divisor: bool = False
-    is_share: bool = False
-    rises: bool = False
+    is_fraction: bool = False
+    is_sorted: bool = False
 
     def key(self, prefix: str, index: int) -> str:
         """Return its name in a bundle for the node at an index, in a list whose arrays have a prefix."""
@@ -127,13 +127,13 @@ class OperatorDefinition:
     formula: str
     arrays: tuple[Array, ...] = ()
     options: Mapping[str, Number | bool] = field(default_factory=dict)
-    takes: str = "one"
-    activated: bool = False
-    trained: bool = False
+    arity: str = "one"
+    has_activation: bool = False
+    is_trained: bool = False
     exact: bool = False
     casts: bool = False
     more_arrays: int = 0
-    bounded: Callable[[Any, list[bool]], bool] = never
+    is_bounded: Callable[[Any, list[bool]], bool] = never
 
     def __call__(self, predict: Function) -> Function:
         """Enter the function."""
@@ -147,14 +147,14 @@ class OperatorDefinition:
         defaults = {name: one if isinstance(one, bool) else one.default for name, one in self.options.items()}
         return {name: default for name, default in defaults.items() if default is not None}
 
-    def width(self, taken: list[Any], counts: Mapping[str, Any]) -> Any:
+    def compute_width(self, taken: list[Any], counts: Mapping[str, Any]) -> Any:
         """Return how many values a row a node gives, from those of the nodes it takes and what its arrays count.
 
         What is not known is None.
         """
         if any("out" in one.shape for one in self.arrays):
             return counts.get("out")
-        if self.takes == "joined":
+        if self.arity == "concatenated":
             return None if None in taken else sum(taken)
         return next((width for width in taken if width is not None), None)
 

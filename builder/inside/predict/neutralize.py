@@ -38,8 +38,8 @@ NEUTRALIZE_STEP = {
         "benchmarks": {"type": "benchmarks", "text": "Benchmark columns."},
         "proportion": {
             "type": "number",
-            "least": 0,
-            "most": 1,
+            "minimum": 0,
+            "maximum": 1,
             "default": 1.0,
             "text": "How much of the explained part is taken off: 1 is all of it.",
         },

@@ -30,7 +30,7 @@ def run_nodes(nodes: Any, values: Any) -> Any:
     return kept[len(nodes) - 1]
 
 
-def prepared(prepare: Any, values: Any) -> Any:
+def preprocess(prepare: Any, values: Any) -> Any:
     """Return inputs as trees or a booster see them: float64 (n_out, rows); a missing one may stay NaN.
 
     Args:
@@ -53,8 +53,8 @@ def prepared(prepare: Any, values: Any) -> Any:
     name="dense",
     formula="x @ weights + bias",
     arrays=(Array(name="weights", stem="w", shape=("in", "out")), Array(name="bias", stem="b", shape=("out",))),
-    activated=True,
-    trained=True,
+    has_activation=True,
+    is_trained=True,
     casts=True,
 )
 def dense_node(node: Any, given: Any) -> Any:
@@ -70,8 +70,8 @@ def dense_node(node: Any, given: Any) -> Any:
     name="affine",
     formula="x * gain + shift",
     arrays=(Array(name="gain"), Array(name="shift")),
-    activated=True,
-    trained=True,
+    has_activation=True,
+    is_trained=True,
 )
 def affine_node(node: Any, given: Any) -> Any:
     """Return each value times its gain, plus its shift."""
@@ -94,9 +94,9 @@ def scale_node(node: Any, given: Any) -> Any:
     name="norm",
     formula="(x - mean) / sqrt(variance + epsilon) * gain + shift, over the values of each row",
     arrays=(Array(name="gain"), Array(name="shift")),
-    options={"epsilon": Number(least=1e-30, most=1e6)},
-    activated=True,
-    trained=True,
+    options={"epsilon": Number(minimum=1e-30, maximum=1e6)},
+    has_activation=True,
+    is_trained=True,
     more_arrays=1,
 )
 def norm_node(node: Any, given: Any) -> Any:
@@ -111,7 +111,7 @@ def norm_node(node: Any, given: Any) -> Any:
     return hidden
 
 
-@OperatorDefinition(name="sum", formula="a + b + ...", takes="alike", activated=True)
+@OperatorDefinition(name="sum", formula="a + b + ...", arity="same_width", has_activation=True)
 def sum_node(node: Any, given: Any) -> Any:
     """Return the sum of two or more."""
     hidden = given[0] + given[1]
@@ -123,9 +123,9 @@ def sum_node(node: Any, given: Any) -> Any:
 @OperatorDefinition(
     name="concat",
     formula="the values of a, b and so on, one after the other",
-    takes="joined",
-    activated=True,
-    bounded=as_given,
+    arity="concatenated",
+    has_activation=True,
+    is_bounded=as_given,
 )
 def concat_node(node: Any, given: Any) -> Any:
     """Return the values of two or more, one after the other."""
@@ -133,7 +133,10 @@ def concat_node(node: Any, given: Any) -> Any:
 
 
 @OperatorDefinition(
-    name="select", formula="x[places]", arrays=(Array(name="places", shape=("out",), is_index=True),), bounded=as_given
+    name="select",
+    formula="x[places]",
+    arrays=(Array(name="places", shape=("out",), is_index=True),),
+    is_bounded=as_given,
 )
 def select_node(node: Any, given: Any) -> Any:
     """Return some of the values."""
@@ -149,7 +152,7 @@ def clips_to_shares(node: Any, given: list[bool]) -> bool:
     name="clip",
     formula="x held to [low, high]",
     arrays=(Array(name="low"), Array(name="high")),
-    bounded=clips_to_shares,
+    is_bounded=clips_to_shares,
 )
 def clip_node(node: Any, given: Any) -> Any:
     """Return each value held to its range."""
@@ -157,7 +160,7 @@ def clip_node(node: Any, given: Any) -> Any:
 
 
 @OperatorDefinition(
-    name="softmax", formula="exp(x) / sum(exp(x)), over the values of each row", more_arrays=1, bounded=always
+    name="softmax", formula="exp(x) / sum(exp(x)), over the values of each row", more_arrays=1, is_bounded=always
 )
 def softmax_node(node: Any, given: Any) -> Any:
     """Return the exponentials, by their sum."""
@@ -177,12 +180,12 @@ def quantiles_are_shares(node: Any, given: list[bool]) -> bool:
     name="quantiles",
     formula="scikit-learn's QuantileTransformer: the share of quantiles below x; with inverse the way back",
     arrays=(
-        Array(name="quantiles", shape=("quantiles", "in"), rises=True),
-        Array(name="references", shape=("quantiles",), is_share=True, rises=True),
+        Array(name="quantiles", shape=("quantiles", "in"), is_sorted=True),
+        Array(name="references", shape=("quantiles",), is_fraction=True, is_sorted=True),
     ),
     options={"normal": False, "inverse": False},
     exact=True,
-    bounded=quantiles_are_shares,
+    is_bounded=quantiles_are_shares,
 )
 def quantiles_node(node: Any, given: Any) -> Any:
     """Return each value's place among quantiles, or the value at its place: float64, as scikit-learn has it."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .inputs import blocks
-from .nodes import prepared, run_nodes
+from .nodes import preprocess, run_nodes
 from .runners import RUNNERS
 
 PART = 8192  # rows at a time: with fewer, the calls take longer than what they do; with more, caches are too small
@@ -140,7 +140,7 @@ def run_trees(model: Any, live_features: Any, live_benchmark_models: Any) -> Any
     like = np.empty((0, count), dtype=model["kind_of_inputs"] if prepare is None else np.float64)
     as_they_are = {**model, "imputation": np.full(count, np.nan), "far": []}
     for start, stop, block in blocks(as_they_are, live_features, live_benchmark_models, like, model["row_bytes"]):
-        values = prepared(prepare, block).astype(model["kind_of_inputs"], copy=False)
+        values = preprocess(prepare, block).astype(model["kind_of_inputs"], copy=False)
         sums = np.repeat(model["begin"][:, None], stop - start, axis=1)
         parts = -(-(stop - start) // PART)
         step = -(-(stop - start) // (64 * parts)) * 64

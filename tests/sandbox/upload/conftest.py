@@ -39,20 +39,20 @@ def images() -> Iterator[str]:
 def project(tmp_path: Path, sandbox: server.Sandbox, images: str, monkeypatch: pytest.MonkeyPatch) -> uploads.Project:
     """A project, and the sandbox; nothing was recorded on this computer yet."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    return uploads.make(tmp_path / "project", sandbox, images)
+    return uploads.create_project(tmp_path / "project", sandbox, images)
 
 
 @pytest.fixture
 def ask(sandbox: server.Sandbox, waits: list[float]) -> Iterator[Asking]:
     """Ask the sandbox, or another address, in this process; what was waited is noted instead."""
-    token = sandbox.state.token("full")
-    held = settings.Token(public_id=token.public_id, secret=token.secret_key, source="the test")
+    token = sandbox.state.get_token("full")
+    held = settings.ApiToken(public_id=token.public_id, secret=token.secret_key, source="the test")
     with contextlib.ExitStack() as undo:
 
         def asking(url: str = "", *, silent: float = 30.0) -> tournament.Tournament:
             waits.clear()
-            patience = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
-            client = api.ApiClient(url or sandbox.api_url, held, Silent(), patience=patience)
+            policy = api.ApiPolicy(first=0.0, longest=10.0, silent=silent)
+            client = api.ApiClient(url or sandbox.api_url, held, Silent(), policy=policy)
             return tournament.Tournament(undo.enter_context(client))
 
         yield asking

@@ -13,7 +13,7 @@ from builder import errors, tournament
 from builder.sandbox import faults
 from builder.upload import assign
 from tests.support import command, uploads
-from tests.support.upload_ends import CREATE, check_deployed, check_nothing_registered
+from tests.support.upload_outcomes import CREATE, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 def test_row_1_the_api_cannot_be_reached(ask: Asking, waits: list[float], url: str, times: int) -> None:
     """A name that does not resolve is looked up twice: it is misspelt, or there is no network."""
     with pytest.raises(errors.NetworkError, match=rf"no connection .*\({times} times\)") as caught:
-        ask(url).account()
+        ask(url).get_account()
     assert len(waits) == times - 1
     assert caught.value.exit_code == 4
 
 
 def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking, waits: list[float]) -> None:
-    with pytest.raises(errors.UnansweredError, match=r"\(2 times\)"):
+    with pytest.raises(errors.UnavailableError, match=r"\(2 times\)"):
         assign._order(ask("https://no-such-host.invalid/"), "slot", None)
     assert len(waits) == 1
 
@@ -49,12 +49,12 @@ def test_row_1_a_change_goes_to_a_name_that_does_not_resolve_twice(ask: Asking, 
 def test_row_1_a_storage_whose_name_does_not_resolve_is_tried_twice(
     project: Project, match: str, arguments: tuple[str, ...]
 ) -> None:
-    made = project.running()
+    made = project.assign_earlier_pickle()
     url = "https://no-such-host.invalid/x?signature=secret"
     project.sandbox.faults.add(match, faults.answers(match, {"filename": "x.pkl", "url": url}), times=None)
     more = ("--model", "fresh", "--yes") if arguments[0] == "upload" else (made.id, "--to", "got.pkl")
     looked_up = project.root / "looked-up"
-    done = uploads.python(counting(looked_up), project.root, *arguments, *more, **project.environment())
+    done = uploads.run_python(counting(looked_up), project.root, *arguments, *more, **project.environment())
     assert done.returncode == 4
     assert "no-such-host.invalid" in done.stderr
     assert looked_up.read_text().count("no-such-host.invalid\n") == 2
@@ -64,7 +64,7 @@ def test_row_1_a_storage_whose_name_does_not_resolve_is_tried_twice(
 def test_row_1_the_command_looks_a_name_up_twice(project: Project) -> None:
     looked_up = project.root / "looked-up"
     environment = {**project.environment(), "NUMERAI_API_URL": "https://no-such-host.invalid/"}
-    done = uploads.python(counting(looked_up), project.root, "status", **environment)
+    done = uploads.run_python(counting(looked_up), project.root, "status", **environment)
     assert (done.returncode, "(2 times)" in done.stderr) == (4, True)
     assert looked_up.read_text().splitlines() == ["no-such-host.invalid"] * 2
 
@@ -78,7 +78,7 @@ def counting(path: Path) -> str:
         f"        with open({str(path)!r}, 'a') as file:\n"
         "            file.write(f'{arguments[0]}\\n')\n"
         "sys.addaudithook(note)\n"
-    ) + command.AT_ONCE
+    ) + command.WITHOUT_WAITS
 
 
 def test_row_1_the_command_says_so_and_changes_nothing(project: Project) -> None:
@@ -104,15 +104,15 @@ def _deaf() -> Iterator[str]:
 
 
 def test_row_2_no_connection_in_time_is_tried_again(ask: Asking, waits: list[float]) -> None:
-    with _deaf() as url, pytest.raises(errors.UnansweredError, match=r"no answer for 0\.2 s") as caught:
-        ask(url, silent=0.2).account()
+    with _deaf() as url, pytest.raises(errors.UnavailableError, match=r"no answer for 0\.2 s") as caught:
+        ask(url, silent=0.2).get_account()
     assert len(waits) == 4
     assert not caught.value.sent
 
 
 def test_row_3_a_query_without_an_answer_is_asked_again(sandbox: server.Sandbox, ask: Asking) -> None:
     sandbox.faults.add("account", faults.stall())
-    assert ask(silent=0.3).account().username == "sandbox_user"
+    assert ask(silent=0.3).get_account().username == "sandbox_user"
     assert sandbox.requests.count("account") == 2
 
 
@@ -121,7 +121,7 @@ def test_row_4_too_many_requests(
     sandbox: server.Sandbox, ask: Asking, waits: list[float], asked: str, waited: float
 ) -> None:
     sandbox.faults.add("account", faults.too_many(asked))
-    assert ask().account().username == "sandbox_user"
+    assert ask().get_account().username == "sandbox_user"
     assert waits == [waited]
 
 
@@ -136,7 +136,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 @pytest.mark.parametrize(("asked", "waited"), [("7", "7"), ("86400", "60")], ids=["honoured", "capped"])
 def test_row_4_too_many_registrations(project: Project, asked: str, waited: str) -> None:
     project.sandbox.faults.add(CREATE, faults.too_many(asked), times=2)
-    done = uploads.python(WAITS, project.root, **project.environment())
+    done = uploads.run_python(WAITS, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"waits {waited} s\n") == 2
     check_deployed(project)
@@ -148,7 +148,7 @@ def test_row_4_too_many_registrations_for_ever(project: Project) -> None:
     assert code == 4
     assert "HTTP 429, asked too often (3 times); nothing was registered" in err
     assert "looked for" not in err
-    assert project.records() == []
+    assert project.list_records() == []
 
 
 def test_row_5_a_page_of_html(project: Project) -> None:
@@ -174,7 +174,7 @@ def test_row_6_the_servers_words(project: Project, action: faults.Action) -> Non
     code, _, err = project.upload()
     assert code == 4
     assert "the moon is full" in err
-    assert project.records() == []
+    assert project.list_records() == []
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_row_8_a_token_that_will_not_do(project: Project, token: str, said: str)
 
 
 def test_row_30_a_certificate_that_is_not_trusted(project: Project, tmp_path: Path) -> None:
-    with uploads.self_signed(tmp_path) as (url, connections):
+    with uploads.serve_self_signed(tmp_path) as (url, connections):
         code, _, err = project.upload(NUMERAI_API_URL=url)
     assert code == 4
     assert "its certificate is not trusted" in err
@@ -251,7 +251,7 @@ def test_row_30_an_environment_that_will_not_do_is_named(project: Project, name:
 
 
 def test_row_30_a_proxy_that_refuses(project: Project) -> None:
-    with uploads.refusing_proxy() as (address, asked):
+    with uploads.serve_refusing_proxy() as (address, asked):
         code, _, err = project.upload(
             NUMERAI_API_URL="https://api-tournament.example/", HTTPS_PROXY=f"http://{address}", NO_PROXY=""
         )

@@ -11,7 +11,15 @@ import pytest
 
 from builder.sandbox import faults, runs, storage
 from tests.support import runner_logs, uploads, words
-from tests.support.upload_ends import ASSIGN, CREATE, MB, SEGMENTATION, big, check_deployed, check_nothing_registered
+from tests.support.upload_outcomes import (
+    ASSIGN,
+    CREATE,
+    MB,
+    SEGMENTATION,
+    big,
+    check_deployed,
+    check_nothing_registered,
+)
 
 if TYPE_CHECKING:
     import subprocess
@@ -19,10 +27,10 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 
-@words.both
+@words.each_vocabulary
 def test_row_24_a_validation_that_fails(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION, "loading", "the last line", interim=("pending",))
-    before = project.running()
+    before = project.assign_earlier_pickle()
     code, out, _ = project.upload("--no-compare", slot="running")
     assert code == 1
     assert SEGMENTATION in out
@@ -30,16 +38,16 @@ def test_row_24_a_validation_that_fails(project: Project) -> None:
     assert "make pickle CONFIG=configs/small.yaml" in out  # the likely cause, and its fix
     _, shown, _ = project.run("status", "fresh", "--json")
     assert "CONFIG=..." not in shown + out
-    code, why, _ = project.run("why", project.records()[0].id, "--no-run", "--json")
+    code, why, _ = project.run("why", project.list_records()[0].id, "--no-run", "--json")
     assert (code, "make pickle CONFIG=configs/small.yaml" in json.loads(why)["fix"]) == (1, True)
     assert f"validation {project.sandbox.state.words.bad}" in out
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
     assert project.sandbox.requests.count(ASSIGN) == 0
-    assert project.log("running")[-1]["step"] == "failed"
+    assert project.read_log("running")[-1]["step"] == "failed"
 
 
 def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
-    log = runner_logs.refusal("Pickle function returned at least 1 NaN prediction")
+    log = runner_logs.make_refusal("Pickle function returned at least 1 NaN prediction")
     project.sandbox.runs.judge = runs.Scripted.failing("Model failed", *log.splitlines())
     code, out, _ = project.upload()
     assert code == 1
@@ -48,7 +56,7 @@ def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
     assert "this line is help too" not in out
     project.sandbox.runs.judge = runs.Scripted.failing("odd", "odder")
     _, out, _ = project.upload("--again")
-    (_, record) = project.records()
+    (_, record) = project.list_records()
     assert f"cause    the tournament says: odd; `python -m builder why {record.id}` runs it here" in out
 
 
@@ -56,21 +64,21 @@ def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
     assert project.upload()[0] == 1
     assert project.upload()[0] == 1
-    assert len(project.records()) == 1
+    assert len(project.list_records()) == 1
     project.sandbox.runs.judge = runs.Scripted()
     assert project.upload("--again")[0] == 0
-    assert len(project.records()) == 2
+    assert len(project.list_records()) == 2
 
 
-@words.both
+@words.each_vocabulary
 def test_row_25_out_of_time_and_on_again(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted(interim=("pending", "simmering"), settles=False)
     code, _, err = project.upload("--wait", "0")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert code == 4
     assert record.id in err
     assert "run the same command again" in err
-    assert project.slot().pickle_id is None
+    assert project.get_slot().pickle_id is None
     record.interim.clear()
     record.status, record.passed = project.sandbox.state.words.good, True
     assert project.upload()[0] == 0
@@ -87,7 +95,7 @@ def test_row_25_a_word_that_nobody_knows_is_shown_and_waited_on(project: Project
         "validation: invalidated",
         f"validation: {project.sandbox.state.words.good}",
     ]
-    recorded = [(one["of"], one["status"]) for one in project.log() if one["step"] == "unknown status"]
+    recorded = [(one["of"], one["status"]) for one in project.read_log() if one["step"] == "unknown status"]
     assert recorded == [("validation", "un [31mvalidated"), ("validation", "invalidated")]
 
 
@@ -110,49 +118,49 @@ def _wrong(kind: str, other: str) -> tuple[str, faults.Action, int]:
 
 @pytest.mark.parametrize("kind", ["answer", "failure", "assigned", "shown"])
 def test_row_26_the_slot_gets_back_what_it_had(project: Project, kind: str) -> None:
-    before = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    before = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
     match, action, after = _wrong(kind, other.id)
     project.sandbox.faults.add(match, action, after=after, times=_LOOKS_AFTER if kind == "shown" else 1)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
     assert project.sandbox.faults.left() == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
     assert not (project.folder / "receipt.json").exists()
 
 
 def test_row_26_an_empty_slot_is_empty_again(project: Project) -> None:
-    other = project.sandbox.state.add_pickle(project.slot(), "another-ffffffffffff.pkl")
+    other = project.sandbox.state.add_pickle(project.get_slot(), "another-ffffffffffff.pkl")
     project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id))
     assert project.upload()[0] == 4
-    assert project.slot().pickle_id is None
+    assert project.get_slot().pickle_id is None
 
 
 def test_row_26_what_cannot_be_given_back_is_said_loudly(project: Project) -> None:
-    before = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    before = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
     project.sandbox.faults.add(ASSIGN, faults.assigns_another(other.id), times=None)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "could NOT be given back" in err
     assert f"python -m builder assign running {before.id}" in err
-    assert [line["step"] for line in project.log("running")][-1] == "assigning"
+    assert [line["step"] for line in project.read_log("running")][-1] == "assigning"
 
 
 def test_row_26_what_could_not_be_given_back_is_known_to_rollback(project: Project) -> None:
     """Also when ``dist`` is gone."""
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
-    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
     project.sandbox.faults.add("account", faults.shows_another(other.id), after=_LOOKS_BEFORE, times=_LOOKS_AFTER)
     code, _, err = project.upload("--no-compare", slot="running")
     assert (code, "could NOT be given back" in err) == (4, True)
-    assert project.slot("running").pickle_id == project.records()[0].id
+    assert project.get_slot("running").pickle_id == project.list_records()[0].id
     project.sandbox.faults.clear()
     shutil.rmtree(project.folder)
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
@@ -162,13 +170,13 @@ def test_row_26_an_assignment_whose_answer_is_lost(project: Project) -> None:
 
 
 def test_row_26_what_may_yet_take_effect_is_ordered_back_all_the_same(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=3)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 4
     assert "runs what it ran before" in err
     assert project.sandbox.requests.count(ASSIGN) == 4
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 LITTLE_SPACE = """
@@ -180,7 +188,7 @@ sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]
 
 
 def test_row_28_no_space_for_the_log(project: Project) -> None:
-    done = uploads.python(LITTLE_SPACE, project.root, **project.environment())
+    done = uploads.run_python(LITTLE_SPACE, project.root, **project.environment())
     assert done.returncode == 2
     assert "free some space" in done.stderr
     assert len(project.sandbox.requests) == 0
@@ -235,7 +243,7 @@ def test_row_31_no_token_and_no_presigned_query_anywhere(project: Project, tmp_p
     assert process.returncode == 0, err
     seen += [out.encode(), err.encode()]
     seen += [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    secret = project.sandbox.state.token("full").secret_key.encode()
+    secret = project.sandbox.state.get_token("full").secret_key.encode()
     assert not [text for text in seen if secret in text or b"X-Signature" in text or b"ignature=" in text]
 
 
@@ -247,11 +255,11 @@ from builder.cli import main
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
     project.sandbox.faults.add("PUT", faults.redirect(307))
-    done = uploads.python(program, project.root, **project.environment())
+    done = uploads.run_python(program, project.root, **project.environment())
     assert done.returncode == 0, done.stderr
     check_deployed(project)
     said = done.stdout + done.stderr
-    assert project.sandbox.state.token("full").secret_key not in said
+    assert project.sandbox.state.get_token("full").secret_key not in said
     assert "ignature" not in said
 
 
@@ -265,10 +273,10 @@ def broken(*_, **__):
 storage._judge = broken
 sys.exit(main.main(["upload", "configs/small.yaml", "--model", "fresh", "--yes"]))
 """
-    done = uploads.python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
+    done = uploads.run_python(program, project.root, **{**project.environment(), "TMPDIR": str(tmp_path)})
     assert done.returncode == 70
     (report,) = tmp_path.glob("numerai-builder-*.txt")
     said = done.stdout + done.stderr + report.read_text()
     assert "a bug" in said
-    assert project.sandbox.state.token("full").secret_key not in said
+    assert project.sandbox.state.get_token("full").secret_key not in said
     assert "ignature" not in said

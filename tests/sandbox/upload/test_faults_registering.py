@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder.sandbox import faults, runs
-from tests.support.upload_ends import ASSIGN, CREATE, SEGMENTATION, WAITING, check_deployed
+from tests.support.upload_outcomes import ASSIGN, CREATE, SEGMENTATION, WAITING, check_deployed
 
 if TYPE_CHECKING:
     from tests.support.uploads import Project
@@ -52,7 +52,7 @@ def test_row_21_never_registered_is_an_error_and_goes_on_later(project: Project)
     code, _, err = project.upload()
     assert code == 4
     assert "it was looked for and is not there (3 times); run it again later" in err
-    assert project.records() == []
+    assert project.list_records() == []
     assert project.upload()[0] == 0
     check_deployed(project)
     assert project.sandbox.requests.count("PUT") == 1  # what is stored is not sent again
@@ -88,7 +88,7 @@ def test_row_23_another_slot_waits_and_shares_the_record(project: Project) -> No
         first.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), err
     check_deployed(project, "running")
-    assert project.slot("fresh").pickle_id == project.slot("running").pickle_id
+    assert project.get_slot("fresh").pickle_id == project.get_slot("running").pickle_id
     assert project.sandbox.requests.count(CREATE) == 1
 
 
@@ -107,14 +107,14 @@ def test_again_is_not_taken_for_the_record_that_failed(project: Project) -> None
     """A storage that gives the same name again; the new registration gets no answer, and was not applied."""
     project.sandbox.runs.judge = runs.Scripted.failing(SEGMENTATION)
     assert project.upload()[0] == 1
-    (failed,) = project.records()
+    (failed,) = project.list_records()
     project.sandbox.runs.judge = runs.Scripted()
     project.sandbox.faults.add("computePickleUploadAuth", _named(failed.filename))
     project.sandbox.faults.add(CREATE, faults.html(502))
     code, _, err = project.upload("--again")
     assert code == 0, err
-    first, second = project.records()
-    assert project.slot().pickle_id == second.id != first.id
+    first, second = project.list_records()
+    assert project.get_slot().pickle_id == second.id != first.id
 
 
 def _named(filename: str) -> faults.Action:
@@ -130,8 +130,8 @@ def test_again_uses_no_record_of_another_slot_that_failed(project: Project) -> N
     assert project.upload()[0] == 1
     project.sandbox.runs.judge = runs.Scripted()
     assert project.upload("--again", slot="running")[0] == 0
-    first, second = project.records()
-    assert project.slot("running").pickle_id == second.id != first.id
+    first, second = project.list_records()
+    assert project.get_slot("running").pickle_id == second.id != first.id
 
 
 @pytest.mark.parametrize("what", ["image", "data version", "file"])
@@ -139,7 +139,7 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     """However its id was come by; here, the API answers with it."""
     state = project.sandbox.state
     digits = "ffffffffffff" if what == "file" else project.sha256[:12]
-    other = state.add_pickle(project.slot(), f"small-{digits}.pkl")
+    other = state.add_pickle(project.get_slot(), f"small-{digits}.pkl")
     if what == "image":
         other.image = next(one for one in state.images if not one.default)
     if what == "data version":
@@ -151,7 +151,7 @@ def test_a_record_that_is_not_what_was_planned_is_not_assigned(project: Project,
     assert "fresh is not changed" in err
     assert project.sandbox.requests.count(ASSIGN) == 0
     assert project.upload()[0] == 0
-    assert project.slot().pickle_id not in {None, other.id}
+    assert project.get_slot().pickle_id not in {None, other.id}
 
 
 def test_a_stored_name_without_the_hash_is_known_by_the_log(project: Project) -> None:
@@ -159,20 +159,20 @@ def test_a_stored_name_without_the_hash_is_known_by_the_log(project: Project) ->
     for _ in range(2):
         code, _, err = project.upload()
         assert code == 0, err
-        (record,) = project.sandbox.state.stored()
+        (record,) = project.sandbox.state.list_pickles()
         assert project.sha256[:12] not in record.filename
-        assert project.slot().pickle_id == record.id == project.receipt()["pickle"]
+        assert project.get_slot().pickle_id == record.id == project.read_receipt()["pickle"]
 
 
 @pytest.mark.parametrize("slot", ["fresh", "running"], ids=["this-slot", "another-slot"])
 def test_row_27_the_same_hash_is_there_already(project: Project, slot: str) -> None:
     assert project.upload()[0] == 0
-    project.forget()
+    project.remove_logs()
     code, out, err = project.upload(slot=slot)
     assert code == 0, err
-    assert len(project.records()) == 1
+    assert len(project.list_records()) == 1
     assert project.sandbox.requests.count("PUT") == project.sandbox.requests.count(CREATE) == 1
-    assert project.slot(slot).pickle_id == project.records()[0].id
+    assert project.get_slot(slot).pickle_id == project.list_records()[0].id
     assert ("as it did already" in out) == (slot == "fresh")
     assert project.sandbox.requests.count(ASSIGN) == (1 if slot == "fresh" else 2)
 

@@ -17,7 +17,7 @@ from builder.progress import Silent
 from builder.sandbox import faults, storage
 from builder.upload import storage as sending
 from tests.support import uploads
-from tests.support.upload_ends import MB, big, check_deployed, check_nothing_registered
+from tests.support.upload_outcomes import MB, big, check_deployed, check_nothing_registered
 
 if TYPE_CHECKING:
     import ssl
@@ -84,23 +84,23 @@ def test_row_14_another_host_gets_nothing(project: Project) -> None:
     check_nothing_registered(project)
 
 
-def _send(project: Project, ask: Asking, patience: sending.TransferPolicy) -> sending.Stored:
+def _send(project: Project, ask: Asking, policy: sending.TransferPolicy) -> sending.StoredFile:
     questioned = ask()
-    recorded = project.manifest()["pickle"]
+    recorded = project.read_manifest()["pickle"]
 
     def authorise() -> tournament.FileAuth:
-        return questioned.upload_auth("small.pkl", project.slot().id)
+        return questioned.get_upload_auth("small.pkl", project.get_slot().id)
 
     return sending.put(
         authorise(),
         project.folder / "model.pkl",
         sha256=recorded["sha256"],
-        md5=sending.md5_of(project.folder / "model.pkl"),
+        md5=sending.compute_md5(project.folder / "model.pkl"),
         size=recorded["size"],
         progress=Silent(),
         clock_ahead=None,
         renew=authorise,
-        patience=patience,
+        policy=policy,
     )
 
 
@@ -145,7 +145,7 @@ def test_row_17_the_total_deadline(project: Project, ask: Asking) -> None:
     big(project)
     with pytest.raises(errors.NetworkError, match="not stored after 0 s"):
         _send(project, ask, quick(total=0.0))
-    assert list(project.sandbox.state.stored()) == []
+    assert list(project.sandbox.state.list_pickles()) == []
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -156,7 +156,7 @@ def test_row_17_an_answer_that_drips_for_ever_is_cut_off(
     cut = threading.Event()
     context = None
     if scheme == "https":
-        context, certificate = uploads.certified(tmp_path)
+        context, certificate = uploads.create_certificate(tmp_path)
         # Of this computer itself no setting of the environment is asked for: so it is taken for another.
         monkeypatch.setattr(http, "is_local", lambda _: False)
         for name, value in {"SSL_CERT_FILE": str(certificate), "NO_PROXY": "*"}.items():

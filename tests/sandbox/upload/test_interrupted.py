@@ -57,7 +57,7 @@ def stop_when_said(project: Project, text: str, *arguments: str) -> list[str]:
 
 
 def test_upload_stopped_while_the_validation_is_waited_for(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.runs.judge = ENDLESS
     lines = stop_when_said(project, "validation: ", *UPLOAD, "running")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
@@ -70,19 +70,19 @@ def test_upload_stopped_while_its_run_is_waited_for(project: Project) -> None:
 
     project.sandbox.faults.add(ASSIGN, dataclasses.replace(faults.Action(applies=True), then=endless))
     lines = stop_when_said(project, "run: ", *UPLOAD, "fresh", "--trigger")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert lines[-1] == f"fresh runs {record.filename} ({record.id})  (read back from the slot)"
 
 
 def test_upload_stopped_after_the_order_to_assign(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
 
 
 @pytest.mark.parametrize("slot", ["running", "brand_new"])
 def test_upload_stopped_before_anything_was_agreed_to(project: Project, slot: str) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     lines = stop_at(project, "computePickleDockerImages", *UPLOAD, slot, "--create")
     runs = f"{before.filename} ({before.id})  (read back from the slot)"
     assert lines[-1] == (f"running runs {runs}" if slot == "running" else "brand_new: there is no such slot")
@@ -94,7 +94,7 @@ def test_upload_stopped_while_a_new_slot_is_registered_for(project: Project) -> 
 
 
 def test_upload_stopped_where_the_api_answers_no_more(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add("account", faults.html(502), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert lines[-1].startswith("running could not be read again (")
@@ -105,7 +105,7 @@ def test_upload_stopped_where_the_api_answers_no_more(project: Project) -> None:
 
 def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
     """The reminder of the first interrupt comes while the slot is read, and takes nothing of what is known away."""
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add("account", faults.stall(), times=None, after=_LOOKS_BEFORE)
     lines = stop_at(project, CREATE, *UPLOAD, "running")
     assert "no answer for 5 s" in lines[-1]
@@ -115,20 +115,20 @@ def test_upload_stopped_where_the_api_is_silent(project: Project) -> None:
 
 def test_stopped_and_not_given_back_ends_with_what_it_runs(project: Project) -> None:
     """Ctrl-C after the order took effect, and from then on no order is answered."""
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add(ASSIGN, faults.html(502), times=None, after=1)
     lines = stop_at(project, ASSIGN, *UPLOAD, "running")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert any("running could NOT be given back what it ran before" in line for line in lines)
     assert any(f"assign running {before.id}" in line for line in lines)
-    assert project.slot("running").pickle_id == record.id
+    assert project.get_slot("running").pickle_id == record.id
     assert lines[-1] == f"running runs {record.filename} ({record.id})  (read back from the slot)"
 
 
 def test_trigger_stopped_says_what_each_slot_of_the_pickle_runs(project: Project) -> None:
     assert project.upload()[0] == project.upload(slot="staked")[0] == 0
     lines = stop_at(project, TRIGGER, "trigger", "fresh", "--yes")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert lines[-2:] == [
         f"{name} runs {record.filename} ({record.id})  (read back from the slot)" for name in ("fresh", "staked")
     ]
@@ -137,12 +137,12 @@ def test_trigger_stopped_says_what_each_slot_of_the_pickle_runs(project: Project
 
 @pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
 def test_a_change_that_is_stopped_ends_with_what_the_slot_runs(project: Project, command: str) -> None:
-    before = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-aaaaaaaaaaaa.pkl")
+    before = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-aaaaaaaaaaaa.pkl")
     more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
     lines = stop_at(project, ASSIGN, command, "running", *more, "--yes")
     assert lines[-1] == f"running runs {before.filename} ({before.id})  (read back from the slot)"
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 # ---- a second run
@@ -156,7 +156,7 @@ def written(project: Project) -> dict[Path, tuple[bytes, int]]:
 
 @pytest.mark.parametrize("first", [(), ("--trigger",)], ids=["plain", "triggered"])
 def test_a_second_run_that_changes_nothing_rewrites_nothing(project: Project, first: tuple[str, ...]) -> None:
-    project.running()
+    project.assign_earlier_pickle()
     assert project.upload("--no-compare", *first, slot="running")[0] == 0
     before = written(project)
     for arguments in ((), first):
@@ -168,10 +168,10 @@ def test_a_second_run_that_changes_nothing_rewrites_nothing(project: Project, fi
 
 def test_a_run_that_is_ordered_later_changes_its_own_times_alone(project: Project) -> None:
     assert project.upload()[0] == 0
-    before = project.receipt()
+    before = project.read_receipt()
     assert project.upload("--trigger")[0] == 0
-    after = project.receipt()
-    assert after["trigger"] == project.records()[0].triggers[-1].id
+    after = project.read_receipt()
+    assert after["trigger"] == project.list_records()[0].triggers[-1].id
     assert set(after["times"]) - set(before["times"]) == {"triggering", "triggered"}
     assert {step: after["times"][step] for step in before["times"]} == before["times"]
 
@@ -180,6 +180,6 @@ def test_the_receipt_of_the_slot_that_was_named_last_is_the_folders(project: Pro
     assert project.upload()[0] == 0
     first = (project.folder / "receipt.json").read_bytes()
     assert project.upload(slot="running")[0] == 0
-    assert project.receipt()["slot"] == "running"
+    assert project.read_receipt()["slot"] == "running"
     assert project.upload()[0] == 0
     assert (project.folder / "receipt.json").read_bytes() == first

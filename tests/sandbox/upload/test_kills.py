@@ -90,16 +90,16 @@ NOTHING_TO_FORGET = {"planning", "authorising", "authorised", "sending"}
 )
 def test_row_22_killed_and_run_again(project: Project, state: str, *, keeps_log: bool) -> None:
     project.replace_pickle(bytes(range(251)) * (4 * MB // 251))
-    before = project.running()
+    before = project.assign_earlier_pickle()
     STATES[state].reach(project, "--no-compare", sent=signal.SIGKILL)
     if not keeps_log:
-        project.forget()
+        project.remove_logs()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 0, err
-    (record,) = project.records()
-    assert project.slot("running").pickle_id == record.id
-    assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
-    receipt = project.receipt()
+    (record,) = project.list_records()
+    assert project.get_slot("running").pickle_id == record.id
+    assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
+    receipt = project.read_receipt()
     assert receipt["pickle"] == record.id
     # What it ran before is lost only where neither the slot nor the log can say it any more.
     forgotten = state in {"assigned", "reading back"} and not keeps_log
@@ -110,26 +110,26 @@ def test_row_22_killed_while_it_runs_at_the_tournament(project: Project) -> None
     Held(match=TRIGGER, applied=True).reach(project, "--no-compare", "--trigger", sent=signal.SIGKILL)
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 0, err
-    (record,) = project.records()
-    assert project.slot("running").pickle_id == record.id
+    (record,) = project.list_records()
+    assert project.get_slot("running").pickle_id == record.id
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=["ctrl-c", "sigterm", "hang-up"])
 @pytest.mark.parametrize("state", ["assigning", "assigned", "reading back"])
 def test_stopped_in_the_window_the_slot_gets_back_what_it_had(project: Project, state: str, sent: int) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     err = STATES[state].reach(project, "--no-compare", sent=sent)
     assert f"runs what it ran before: {before.filename}" in err
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
     assert project.upload("--no-compare", slot="running")[0] == 0
-    (record,) = project.records()
-    assert project.slot("running").pickle_id == record.id
-    assert project.receipt()["previous"] == before.id
+    (record,) = project.list_records()
+    assert project.get_slot("running").pickle_id == record.id
+    assert project.read_receipt()["previous"] == before.id
 
 
 def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(project: Project) -> None:
     """Ctrl-C ends the `tee` that reads it too, and a terminal that is closed takes no more words."""
-    before, there = project.running(), threading.Event()
+    before, there = project.assign_earlier_pickle(), threading.Event()
 
     def then(_state: State, _variables: Mapping[str, Any]) -> None:
         there.set()
@@ -142,7 +142,7 @@ def test_stopped_with_nobody_left_to_read_it_the_slot_gets_back_what_it_had(proj
         process.send_signal(signal.SIGINT)
         project.sandbox.faults.release()
         assert process.wait(60) == 130
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 @pytest.mark.parametrize(("hours", "times"), [(0.5, 1), (2, 2)], ids=["kept", "expired"])
@@ -160,7 +160,7 @@ def test_killed_after_a_registration_that_is_not_listed_yet(project: Project) ->
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="running")[0] == 0
     assert project.sandbox.faults.left() == 0
-    assert len(project.records()) == 1
+    assert len(project.list_records()) == 1
     assert project.sandbox.requests.count(CREATE) == 1
 
 
@@ -170,8 +170,8 @@ def test_killed_after_a_registration_and_run_for_another_slot(project: Project) 
     hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload(slot="fresh")[0] == 0
-    (record,) = project.records()
-    assert project.slot("fresh").pickle_id == record.id
+    (record,) = project.list_records()
+    assert project.get_slot("fresh").pickle_id == record.id
     assert project.sandbox.requests.count(CREATE) == 1
 
 
@@ -183,9 +183,9 @@ def test_killed_twice_and_then_for_another_data_version(project: Project) -> Non
     STATES["authorised"].reach(project, sent=signal.SIGKILL)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    assert sorted(one.data_version.name for one in project.records()) == ["v5.1", "v5.2"]
-    runs_now = project.sandbox.state.pickles[str(project.slot("running").pickle_id)]
-    receipt = project.receipt()
+    assert sorted(one.data_version.name for one in project.list_records()) == ["v5.1", "v5.2"]
+    runs_now = project.sandbox.state.pickles[str(project.get_slot("running").pickle_id)]
+    receipt = project.read_receipt()
     assert runs_now.data_version.name == receipt["data_version"] == "v5.1"
     assert (receipt["pickle"], receipt["data_version_id"]) == (runs_now.id, runs_now.data_version.id)
 
@@ -201,8 +201,8 @@ def test_what_an_upload_for_another_data_version_wrote_down_is_passed_over(proje
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload(slot="running")
     assert code == 0, err
-    (record,) = project.records()
-    assert (project.slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
+    (record,) = project.list_records()
+    assert (project.get_slot("running").pickle_id, record.data_version.name) == (record.id, "v5.2")
 
 
 def test_killed_while_its_failure_is_read(project: Project) -> None:
@@ -211,4 +211,4 @@ def test_killed_while_its_failure_is_read(project: Project) -> None:
     code, out, _ = project.upload(slot="running")
     assert code == 1
     assert "It broke." in out
-    assert len(project.records()) == 1
+    assert len(project.list_records()) == 1

@@ -35,7 +35,7 @@ def put(project: Project, case: str, **ids: str) -> None:
     state = project.sandbox.state
     (version,) = [one for one in state.data_versions if one.default]
     slots = {name: slot.id for slot in state.slots.values() if (name := slot.name) in recorded}
-    bundle = project.manifest()["bundle"]["hash"]
+    bundle = project.read_manifest()["bundle"]["hash"]
     now = {"sha256": project.sha256, "bundle": bundle, "data_version": version.id, "image": image(project)}
     now |= {**slots, **ids}
     for path in (DATA / case).glob("*/**/*"):
@@ -59,7 +59,7 @@ def image(project: Project) -> str:
 def registered(project: Project, slot: str = "running", *, assign: bool = False) -> Pickle:
     """Have the sandbox know the record that a case's upload registered, with its bytes."""
     record = project.sandbox.state.add_pickle(
-        project.slot(slot), f"0f0f0f0f-small-{project.sha256[:12]}.pkl", assign=assign
+        project.get_slot(slot), f"0f0f0f0f-small-{project.sha256[:12]}.pkl", assign=assign
     )
     stored = project.sandbox.storage.path(runs.key(record.filename))
     stored.parent.mkdir(parents=True, exist_ok=True)
@@ -78,16 +78,16 @@ def test_goes_on_once_the_bundle_is_converted(project: Project) -> None:
     bundles.downgrade(bundle)
     path = project.folder / "manifest.json"
     recorded = json.loads(path.read_bytes())
-    recorded["bundle"]["hash"] = files.content_hash(bundle, files.NAMES_1)
+    recorded["bundle"]["hash"] = files.hash_bundle(bundle, files.NAMES_1)
     path.write_bytes(schema.canonical_json(recorded))
-    before, record = project.running(), registered(project)
+    before, record = project.assign_earlier_pickle(), registered(project)
     put(project, "registered", before=before.id, record=record.id, stored=record.filename)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
     assert "is a bundle of format 1" in err
     assert project.run("bundle", "convert", str(bundle))[0] == 0
     assert project.upload("--no-compare", slot="running")[0] == 0
-    assert project.slot("running").pickle_id == record.id
+    assert project.get_slot("running").pickle_id == record.id
     assert (project.sandbox.requests.count(CREATE), project.sandbox.requests.count("PUT")) == (0, 0)
     (bundle / files.JSON).write_bytes(
         (bundle / files.JSON).read_bytes().replace(b'"converted_from":"', b'"converted_from":"0')
@@ -99,13 +99,13 @@ def test_goes_on_once_the_bundle_is_converted(project: Project) -> None:
 
 @pytest.mark.parametrize("slot", ["running", "fresh"])
 def test_killed_after_a_registration_that_is_not_listed_yet(project: Project, slot: str) -> None:
-    before, record = project.running(), registered(project)
+    before, record = project.assign_earlier_pickle(), registered(project)
     put(project, "registered", before=before.id, record=record.id, stored=record.filename)
     hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     code, _, err = project.upload("--no-compare", slot=slot)
     assert code == 0, err
-    assert project.slot(slot).pickle_id == record.id
+    assert project.get_slot(slot).pickle_id == record.id
     assert (project.sandbox.requests.count(CREATE), project.sandbox.requests.count("PUT")) == (0, 0)
     check_moved(project)
 
@@ -117,24 +117,24 @@ def test_killed_after_a_registration_for_a_slot_whose_id_was_not_known(project: 
     hidden = faults.changed(lambda answer: {**answer, "data": {"computePickles": []}})
     project.sandbox.faults.add("computePickles", hidden, times=2)
     assert project.upload("--create", slot="brand_new")[0] == 0
-    assert project.slot("brand_new").pickle_id == record.id
+    assert project.get_slot("brand_new").pickle_id == record.id
     assert project.sandbox.requests.count(CREATE) == 0
     check_moved(project)
 
 
 def test_killed_after_the_assignment(project: Project) -> None:
-    before, record = project.running(), registered(project, assign=True)
+    before, record = project.assign_earlier_pickle(), registered(project, assign=True)
     put(project, "assigned", before=before.id, record=record.id, stored=record.filename)
     assert project.upload("--no-compare", slot="running")[0] == 0
     assert project.sandbox.requests.count(ASSIGN) == 0
-    assert (project.receipt()["previous"], project.receipt()["known"]) == (before.id, True)
+    assert (project.read_receipt()["previous"], project.read_receipt()["known"]) == (before.id, True)
     check_moved(project)
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_killed_before_the_run_was_known(project: Project) -> None:
-    before, record = project.running(), registered(project, assign=True)
+    before, record = project.assign_earlier_pickle(), registered(project, assign=True)
     put(project, "triggering", before=before.id, record=record.id, stored=record.filename)
     project.sandbox.runs.judge = runs.Scripted()
     assert project.run("trigger", record.id, "--yes")[0] == 0  # the order that the killed upload sent
@@ -146,21 +146,21 @@ def test_killed_before_the_run_was_known(project: Project) -> None:
 
 
 def test_killed_while_the_webhook_was_away(project: Project) -> None:
-    address = project.slot("hooked").webhook
-    project.slot("hooked").webhook = None
+    address = project.get_slot("hooked").webhook
+    project.get_slot("hooked").webhook = None
     put(project, "webhook")
     project.sandbox.state.clock_offset = dt.timedelta(hours=2)  # what was stored has expired
     project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.")
     assert project.upload(slot="hooked")[0] == 1
-    assert project.slot("hooked").webhook == address == "https://example.com/hook"
+    assert project.get_slot("hooked").webhook == address == "https://example.com/hook"
 
 
 @pytest.fixture
 def finished(project: Project) -> tuple[Pickle, Pickle, Pickle]:
     """An upload that ended, then `assign` of another pickle, of the uploaded one, and of the first, given back."""
-    before, record = project.running(), registered(project, assign=True)
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-ffffffffffff.pkl")
-    project.slot("fresh").pickle_id = record.id
+    before, record = project.assign_earlier_pickle(), registered(project, assign=True)
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
+    project.get_slot("fresh").pickle_id = record.id
     put(project, "finished", before=before.id, other=other.id, record=record.id, stored=record.filename)
     return before, other, record
 
@@ -171,9 +171,9 @@ def test_rollback_goes_by_the_order_of_the_changes_not_by_their_times(
     """The times that three commands took from the API's clock, known to a second each, are in the wrong order."""
     _, other, _ = finished
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == other.id
+    assert project.get_slot("running").pickle_id == other.id
     check_moved(project)
-    steps = [line["step"] for line in project.log("running")]
+    steps = [line["step"] for line in project.read_log("running")]
     assert (steps.count("planned"), steps.count("assigning")) == (1, 5)
 
 
@@ -183,11 +183,11 @@ def test_a_finished_upload_that_is_run_again_leaves_its_receipt(
 ) -> None:
     kept = json.loads(next((project.folder / "receipts").glob("*-fresh.json")).read_bytes())
     if left == "receipts":
-        project.forget()
+        project.remove_logs()
         for path in project.folder.glob("journal-*"):
             path.unlink()
     assert project.upload("--no-compare")[0] == 0
-    again = project.receipt()
+    again = project.read_receipt()
     if left == "receipts":  # what it does not say of the validation is written again
         again["times"]["validated"] = kept["times"]["validated"]
     assert again == kept

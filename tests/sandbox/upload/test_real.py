@@ -47,7 +47,7 @@ def write(clone: Path, name: str, step: str, *, ref: str = "default") -> None:
 
 
 def do(clone: Path, settings: dict[str, str], *arguments: str, code: int = 0) -> str:
-    done = clones.builder(clone, *arguments, **settings)
+    done = clones.run_builder(clone, *arguments, **settings)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -62,8 +62,8 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
 ) -> None:
     make(clone, settings)
     said = do(clone, settings, "upload", "configs/tryout.yaml", "--model", "fresh", "--yes", "--trigger")
-    (first,) = sandbox.state.stored()
-    assert sandbox.state.slot("fresh").pickle_id == first.id
+    (first,) = sandbox.state.list_pickles()
+    assert sandbox.state.get_slot("fresh").pickle_id == first.id
     assert "Saving predictions" in said  # what the run printed
     receipt = json.loads((clone / "dist" / "tryout" / "receipt.json").read_bytes())
     assert receipt["trigger"] in {one.id for one in first.triggers}
@@ -74,11 +74,11 @@ def test_from_the_default_image_to_a_slot_that_runs_it_and_back(
     found = re.search(r"alike +correlation (\S+) \(Spearman (\S+)\) on 500 rows of today's live data, v5\.2", said)
     assert found, said
     assert -1 < float(found[1]) < 1
-    second = sandbox.state.stored()[-1]
-    assert sandbox.state.slot("fresh").pickle_id == second.id
+    second = sandbox.state.list_pickles()[-1]
+    assert sandbox.state.get_slot("fresh").pickle_id == second.id
 
     do(clone, settings, "rollback", "fresh", "--yes")
-    assert sandbox.state.slot("fresh").pickle_id == first.id
+    assert sandbox.state.get_slot("fresh").pickle_id == first.id
 
 
 def test_a_reference_to_the_tournaments_registry_is_taken_from_the_one_that_is_set(
@@ -108,18 +108,18 @@ def test_a_pickle_for_another_python_fails_there_and_is_not_assigned(
     with subprocess.Popen(
         [sys.executable, "-m", "builder", *arguments],
         cwd=clone,
-        env=clones.environment(**settings),
+        env=clones.make_environment(**settings),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         sandbox.requests.wait_for("PUT")
-        ours, newer = sandbox.state.image(OURS), sandbox.state.image(NEWER)
+        ours, newer = sandbox.state.get_image(OURS), sandbox.state.get_image(NEWER)
         ours.image, ours.tag = newer.image, newer.tag
         sandbox.faults.release()
         out, err = process.communicate(timeout=300)
     assert process.returncode == 1, out + err
     assert runs.SEGMENTATION_FAULT in out
     assert "another Python" in out
-    assert sandbox.state.slot("fresh").pickle_id is None
+    assert sandbox.state.get_slot("fresh").pickle_id is None

@@ -26,8 +26,8 @@ def shared(project: Project) -> Pickle:
     """This project's pickle, in a slot with a stake and in one without."""
     assert project.upload(slot="staked")[0] == 0
     assert project.upload()[0] == 0
-    (record,) = project.records()
-    assert project.slot("staked").pickle_id == project.slot("fresh").pickle_id == record.id
+    (record,) = project.list_records()
+    assert project.get_slot("staked").pickle_id == project.get_slot("fresh").pickle_id == record.id
     project.sandbox.requests.clear()
     return record
 
@@ -36,7 +36,7 @@ def add_stake(project: Project, match: str, name: str = "fresh") -> None:
     """Have a slot get a stake with the next request of a kind."""
 
     def then(state: State, _variables: Mapping[str, Any]) -> None:
-        state.slot(name).stake = "7.25"
+        state.get_slot(name).stake = "7.25"
 
     project.sandbox.faults.add(match, dataclasses.replace(faults.Action(applies=True), then=then))
 
@@ -54,7 +54,7 @@ def test_trigger_asks_about_the_stake_of_another_slot(
 ) -> None:
     if closed:
         project.sandbox.state.close_round()
-    code, said = project.at_terminal("trigger", "fresh", typed=typed)
+    code, said = project.run_in_terminal("trigger", "fresh", typed=typed)
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "for fresh, staked" in said
     assert "STAKE    staked 12.5" in said
@@ -64,18 +64,18 @@ def test_trigger_asks_about_the_stake_of_another_slot(
 
 @pytest.mark.parametrize("by_id", [False, True], ids=["slot", "pickle"])
 def test_trigger_runs_it_after_the_whole_word(project: Project, shared: Pickle, *, by_id: bool) -> None:
-    code, said = project.at_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
+    code, said = project.run_in_terminal("trigger", shared.id if by_id else "fresh", typed="yes\n")
     assert code == 0, said
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_trigger_asks_about_each_stake(project: Project, shared: Pickle) -> None:
-    project.slot("fresh").stake = "7.25"
-    code, said = project.at_terminal("trigger", "fresh", typed="yes\nno\n")
+    project.get_slot("fresh").stake = "7.25"
+    code, said = project.run_in_terminal("trigger", "fresh", typed="yes\nno\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "fresh has a stake of 7.25" in said
     assert "staked has a stake of 12.5" in said
-    assert project.at_terminal("trigger", "fresh", typed="yes\nyes\n")[0] == 0
+    assert project.run_in_terminal("trigger", "fresh", typed="yes\nyes\n")[0] == 0
 
 
 def test_trigger_with_yes_names_every_slot_and_stake(project: Project, shared: Pickle) -> None:
@@ -90,7 +90,7 @@ def test_trigger_asks_again_about_a_stake_that_comes_before_the_answer(project: 
     assert project.upload()[0] == 0
     project.sandbox.requests.clear()
     add_stake(project, "rounds")
-    code, said = project.at_terminal("trigger", "fresh", typed="y\n\n")
+    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "fresh has a stake of 7.25" in said
 
@@ -102,9 +102,9 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
         return answer
 
     project.sandbox.faults.add("account", faults.changed(hide), times=None)
-    code, said = project.at_terminal("trigger", "fresh", typed="y\n\n")
+    code, said = project.run_in_terminal("trigger", "fresh", typed="y\n\n")
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
-    assert f"{project.slot('staked').id} has a stake of unknown size" in said
+    assert f"{project.get_slot('staked').id} has a stake of unknown size" in said
 
 
 # ---- upload --trigger
@@ -112,36 +112,36 @@ def test_trigger_asks_about_a_slot_that_the_account_does_not_list(project: Proje
 
 def test_an_upload_that_triggers_asks_about_the_stake_of_another_slot(project: Project, shared: Pickle) -> None:
     command = (*UPLOAD, "--model", "running", "--trigger")
-    code, said = project.at_terminal(*command, typed="y\n\n")
-    assert (code, project.slot("running").pickle_id) == (5, None)
+    code, said = project.run_in_terminal(*command, typed="y\n\n")
+    assert (code, project.get_slot("running").pickle_id) == (5, None)
     assert "this pickle runs in staked as well, which has a stake of 12.5" in said
     assert "staked has a stake of 12.5, and round 1000 is open: have it run for that? [type yes]" in said
     assert project.sandbox.requests.count(TRIGGER) == 0
-    assert project.at_terminal(*command, typed="y\nyes\n")[0] == 0
+    assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 1
 
 
 def test_an_upload_that_triggers_nothing_does_not_ask_about_another_slot(project: Project, shared: Pickle) -> None:
-    code, said = project.at_terminal(*UPLOAD, "--model", "running", typed="y\n")
+    code, said = project.run_in_terminal(*UPLOAD, "--model", "running", typed="y\n")
     assert code == 0, said
     assert "this pickle runs in staked as well, which has a stake of 12.5: nothing changes there" in said
 
 
 def test_a_stake_that_comes_before_the_answer_is_asked_about(project: Project) -> None:
     add_stake(project, "rounds")
-    code, said = project.at_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
-    assert (code, project.records()) == (5, [])
+    code, said = project.run_in_terminal(*UPLOAD, "--model", "fresh", typed="y\ny\n\n")
+    assert (code, project.list_records()) == (5, [])
     assert "fresh has a stake of 7.25, and round 1000 is open: have it run for that?" in said
 
 
 def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> None:
     add_stake(project, ASSIGN)
     code, _, err = project.upload("--trigger")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert (code, project.sandbox.requests.count(TRIGGER)) == (5, 0)
     assert "it runs in fresh (stake 7.25) by now, which was not agreed to" in err
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
-    assert project.slot().pickle_id == record.id
+    assert project.get_slot().pickle_id == record.id
     code, _, err = project.upload("--trigger")
     assert code == 0, err
     assert "with the slot's stake of 7.25" in err
@@ -150,10 +150,10 @@ def test_a_stake_that_comes_before_the_run_is_not_run_for(project: Project) -> N
 def test_a_stake_that_comes_while_it_is_sent_is_not_registered_for(project: Project) -> None:
     add_stake(project, "computePickleUploadAuth")
     code, _, err = project.upload()
-    assert (code, project.records()) == (5, [])
+    assert (code, project.list_records()) == (5, [])
     assert "was not registered, which runs it: it runs in fresh (stake 7.25) by now, which was not agreed to" in err
     code, _, err = project.upload()
-    assert (code, len(project.records())) == (0, 1), err
+    assert (code, len(project.list_records())) == (0, 1), err
     assert "with the slot's stake of 7.25" in err
 
 
@@ -165,7 +165,7 @@ def test_a_round_that_opens_while_it_is_sent_is_not_registered_for(project: Proj
 
     project.sandbox.faults.add("computePickleUploadAuth", dataclasses.replace(faults.Action(applies=True), then=then))
     code, _, err = project.upload(slot="staked")
-    assert (code, project.records()) == (5, [])
+    assert (code, project.list_records()) == (5, [])
     assert "was not registered, which runs it: round 1001 is open by now, which was not agreed to" in err
     assert project.upload(slot="staked")[0] == 0
 
@@ -215,22 +215,22 @@ def test_stake_and_round_are_in_the_plan_of_a_known_upload_for_programs(project:
 @pytest.mark.parametrize("command", ["disable", "rollback"])
 def test_a_slot_with_a_stake_is_emptied_only_after_the_whole_word(project: Project, command: str) -> None:
     assert project.upload(slot="staked")[0] == 0
-    code, said = project.at_terminal(command, "staked", typed="y\n")
+    code, said = project.run_in_terminal(command, "staked", typed="y\n")
     assert code == 5
     assert "staked has a stake of 12.5, have it submit nothing by itself? [type yes]" in said
-    assert project.slot("staked").pickle_id == project.records()[0].id
-    assert project.at_terminal(command, "staked", typed="yes\n")[0] == 0
-    assert project.slot("staked").pickle_id is None
+    assert project.get_slot("staked").pickle_id == project.list_records()[0].id
+    assert project.run_in_terminal(command, "staked", typed="yes\n")[0] == 0
+    assert project.get_slot("staked").pickle_id is None
 
 
 @pytest.mark.parametrize("command", ["assign", "disable", "rollback"])
 def test_a_change_asks_about_a_stake_that_comes_before_the_answer(project: Project, command: str) -> None:
-    before = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-aaaaaaaaaaaa.pkl")
+    before = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-aaaaaaaaaaaa.pkl")
     more = {"assign": [other.id], "disable": [], "rollback": ["--to", other.id]}[command]
     add_stake(project, "account", "running")
-    code, said = project.at_terminal(command, "running", *more, typed="y\n\n")
+    code, said = project.run_in_terminal(command, "running", *more, typed="y\n\n")
     assert code == 5, said
     assert "[Y/n]" in said
     assert "running has a stake of 7.25, have it" in said
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id

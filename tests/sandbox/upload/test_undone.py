@@ -36,7 +36,7 @@ def judged_from_then_on(project: Project, judge: runs.Judge) -> None:
 
 def settle(project: Project, outcome: runs.Scripted) -> None:
     """Have the run that goes on end now."""
-    (record,) = project.records()
+    (record,) = project.list_records()
     record.status = project.sandbox.state.words.good
     project.sandbox.runs.judge = outcome
     project.sandbox.runs._settle(record, record.triggers[-1], outcome.outcome, validates=False)
@@ -54,38 +54,38 @@ def test_killed_while_the_slot_is_created_it_is_created_once(project: Project) -
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
     assert sum(one.name == "brand_new" for one in project.sandbox.state.slots.values()) == 1
-    assert project.slot("brand_new").pickle_id == project.records()[0].id
+    assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 # ---- the webhook
 
 
 def test_a_run_that_fails_gives_the_webhook_back(project: Project) -> None:
-    address = project.slot("hooked").webhook
+    address = project.get_slot("hooked").webhook
     judged_from_then_on(project, OUT_OF_MEMORY)
     code, out, err = project.upload("--clear-webhook", "--trigger", slot="hooked")
     assert code == 1
     assert "hooked runs what it ran before: no pickle" in out
     assert "hooked has its webhook again" in err
-    assert (project.slot("hooked").pickle_id, project.slot("hooked").webhook) == (None, address)
+    assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
 def test_a_slot_that_keeps_the_pickle_does_not_get_its_webhook_too(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     code, _, err = project.upload("--clear-webhook", "--trigger", "--wait", "0", slot="hooked")
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert code == 4
     assert f"hooked runs {record.filename}, read back from the slot: that is not undone" in err
-    assert (project.slot("hooked").pickle_id, project.slot("hooked").webhook) == (record.id, None)
+    assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (record.id, None)
 
 
 def test_killed_while_the_webhook_is_away_it_is_put_back_by_the_next_that_fails(project: Project) -> None:
-    address = project.slot("hooked").webhook
+    address = project.get_slot("hooked").webhook
     _kill_at(project, "createComputePickleUpload", "--clear-webhook", slot="hooked")
-    assert project.slot("hooked").webhook is None
+    assert project.get_slot("hooked").webhook is None
     project.sandbox.runs.judge = OUT_OF_MEMORY
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
-    assert project.slot("hooked").webhook == address
+    assert project.get_slot("hooked").webhook == address
 
 
 def test_killed_while_the_webhook_is_away_and_gone_on_with(project: Project) -> None:
@@ -94,11 +94,11 @@ def test_killed_while_the_webhook_is_away_and_gone_on_with(project: Project) -> 
     project.replace_pickle(b"the next one, which is bad")
     project.sandbox.runs.judge = OUT_OF_MEMORY
     assert project.upload("--no-compare", slot="hooked")[0] == 1
-    assert project.slot("hooked").webhook is None
+    assert project.get_slot("hooked").webhook is None
 
 
 def test_a_webhook_that_cannot_be_put_back_is_said_with_where_its_address_is(project: Project) -> None:
-    address = project.slot("hooked").webhook
+    address = project.get_slot("hooked").webhook
     assert address
     project.sandbox.runs.judge = OUT_OF_MEMORY
     project.sandbox.faults.add(WEBHOOK, faults.html(502), times=None, after=1)
@@ -113,28 +113,28 @@ def test_a_webhook_that_cannot_be_put_back_is_said_with_where_its_address_is(pro
 def test_an_order_about_the_webhook_that_gets_no_answer_is_given_again(project: Project) -> None:
     project.sandbox.faults.add(WEBHOOK, faults.html(502))
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
-    assert project.slot("hooked").webhook is None
+    assert project.get_slot("hooked").webhook is None
 
 
 def test_of_a_pickle_that_runs_there_already_too_the_webhook_is_asked_about(project: Project) -> None:
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
-    project.slot("hooked").webhook = "https://example.com/again"
-    code, shown = project.at_terminal(
+    project.get_slot("hooked").webhook = "https://example.com/again"
+    code, shown = project.run_in_terminal(
         "upload", "configs/small.yaml", "--model", "hooked", "--clear-webhook", typed="y\nno\n"
     )
     assert code == 5
     assert "takes the slot's webhook away" in shown
     assert "[type yes]" in shown
-    assert project.slot("hooked").webhook == "https://example.com/again"
+    assert project.get_slot("hooked").webhook == "https://example.com/again"
 
 
 def test_rollback_to_no_pickle_gives_the_webhook_back(project: Project) -> None:
-    address = project.slot("hooked").webhook
+    address = project.get_slot("hooked").webhook
     assert project.upload("--clear-webhook", slot="hooked")[0] == 0
     code, _, err = project.run("rollback", "hooked", "--yes")
     assert code == 0
     assert "it gets the webhook again" in err
-    assert (project.slot("hooked").pickle_id, project.slot("hooked").webhook) == (None, address)
+    assert (project.get_slot("hooked").pickle_id, project.get_slot("hooked").webhook) == (None, address)
 
 
 # ---- a run that was asked for
@@ -145,7 +145,7 @@ def test_each_time_it_comes_to_the_slot_it_is_run(project: Project) -> None:
     assert project.run("rollback", "fresh", "--yes")[0] == 0
     assert project.upload("--trigger")[0] == 0
     assert project.sandbox.requests.count(TRIGGER) == 2
-    assert project.receipt()["trigger"] == project.records()[0].triggers[-1].id
+    assert project.read_receipt()["trigger"] == project.list_records()[0].triggers[-1].id
 
 
 def test_after_a_run_that_failed_the_next_is_a_new_one(project: Project) -> None:
@@ -160,7 +160,7 @@ def test_killed_before_the_run_was_written_down_it_is_not_run_twice(project: Pro
     _kill_at(project, TRIGGER, "--trigger", applied=True)
     code, out, err = project.upload("--trigger")
     assert code == 0, err
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert f"run {record.triggers[-1].id}" in out
     assert project.sandbox.requests.count(TRIGGER) == 1
 
@@ -168,51 +168,51 @@ def test_killed_before_the_run_was_written_down_it_is_not_run_twice(project: Pro
 def test_killed_before_the_run_was_begun_it_is_run(project: Project) -> None:
     _kill_at(project, TRIGGER, "--trigger")
     assert project.upload("--trigger")[0] == 0
-    assert len(project.records()[0].triggers) == 2
+    assert len(project.list_records()[0].triggers) == 2
 
 
 @pytest.mark.parametrize("slot", ["fresh", "running"])
 def test_a_run_that_fails_later_gives_the_slot_back_too(project: Project, slot: str) -> None:
-    before = project.running().id if slot == "running" else None
+    before = project.assign_earlier_pickle().id if slot == "running" else None
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0", slot=slot)[0] == 4
-    assert project.slot(slot).pickle_id == project.records()[0].id
+    assert project.get_slot(slot).pickle_id == project.list_records()[0].id
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger", slot=slot)
     assert code == 1
     assert f"{slot} runs what it ran before: {'11112222-before' if before else 'no pickle'}" in out
-    assert project.slot(slot).pickle_id == before
+    assert project.get_slot(slot).pickle_id == before
 
 
 def test_a_run_that_fails_where_nobody_knows_what_it_ran_before_says_so(project: Project) -> None:
     judged_from_then_on(project, ENDLESS)
     assert project.upload("--no-compare", "--trigger", "--wait", "0")[0] == 4
-    project.forget()
+    project.remove_logs()
     settle(project, OUT_OF_MEMORY)
     code, out, _ = project.upload("--no-compare", "--trigger")
     assert code == 1
     assert "fresh RUNS IT all the same: `python -m builder rollback fresh`" in out
-    assert project.slot().pickle_id == project.records()[0].id
+    assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
 def test_a_run_that_is_refused_gives_the_slot_back(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     project.sandbox.faults.add(TRIGGER, faults.errors("no runs today"))
     code, _, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == 4
     assert "no runs today" in err
     assert f"running runs what it ran before: {before.filename}" in err
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 @pytest.mark.parametrize("ends", ["failed", "unreadable"])
 def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(project: Project, ends: str) -> None:
-    project.running()
-    theirs = project.sandbox.state.add_pickle(project.slot("running"), "theirs-ffffffffffff.pkl")
+    project.assign_earlier_pickle()
+    theirs = project.sandbox.state.add_pickle(project.get_slot("running"), "theirs-ffffffffffff.pkl")
     judged_from_then_on(project, OUT_OF_MEMORY)
 
     def change(state: State, variables: Mapping[str, Any]) -> None:
-        state.slot("running").pickle_id = theirs.id
+        state.get_slot("running").pickle_id = theirs.id
 
     def then(state: State, variables: Mapping[str, Any]) -> None:
         action = faults.changed(lambda answer: answer if ends == "failed" else {"data": None})
@@ -222,7 +222,7 @@ def test_what_somebody_else_gave_the_slot_while_its_run_went_on_is_left_alone(pr
     code, out, err = project.upload("--no-compare", "--trigger", slot="running")
     assert code == (1 if ends == "failed" else 4)
     assert f"running runs {theirs.filename} ({theirs.id}), which somebody else gave it meanwhile" in out + err
-    assert project.slot("running").pickle_id == theirs.id
+    assert project.get_slot("running").pickle_id == theirs.id
     assert not (project.folder / "receipt.json").exists()
 
 
@@ -230,13 +230,13 @@ def test_a_run_that_was_begun_and_answered_with_nothing_is_watched(project: Proj
     project.sandbox.faults.add(TRIGGER, faults.applied(faults.data_null()))
     code, out, err = project.upload("--trigger")
     assert code == 0, err
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert f"run {record.triggers[-1].id}" in out
-    assert project.slot().pickle_id == record.id
+    assert project.get_slot().pickle_id == record.id
 
 
 def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     judged_from_then_on(project, OUT_OF_MEMORY)
 
     def hide(answer: dict[str, Any]) -> dict[str, Any]:
@@ -250,14 +250,14 @@ def test_a_run_that_is_listed_late_is_waited_for(project: Project) -> None:
     project.sandbox.faults.add(TRIGGER, dataclasses.replace(faults.Action(applies=True), then=then))
     code, out, _ = project.upload("--no-compare", "--trigger", slot="running")
     assert (code, "Out of memory." in out) == (1, True)
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_what_was_taken_back_leaves_no_receipt(project: Project) -> None:
     judged_from_then_on(project, OUT_OF_MEMORY)
     assert project.upload("--trigger")[0] == 1
     assert not (project.folder / "receipt.json").exists()
-    assert "given back" in [line["step"] for line in project.log()]
+    assert "given back" in [line["step"] for line in project.read_log()]
 
 
 def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project: Project) -> None:
@@ -270,21 +270,21 @@ def test_stopped_while_its_run_is_waited_for_it_says_what_the_slot_runs(project:
             said.append(process.stderr.readline())
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert process.returncode == 130
     assert f"fresh runs {record.filename}, read back from the slot: that is not undone" in err
     assert "goes on from there" in err
-    assert project.slot().pickle_id == record.id
+    assert project.get_slot().pickle_id == record.id
 
 
 # ---- what was never valid
 
 
-@words.both
+@words.each_vocabulary
 def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing(runs.SEGMENTATION_FAULT)
     assert project.upload()[0] == 1
-    (record,) = project.records()
+    (record,) = project.list_records()
     project.sandbox.state.close_round()
     assert project.run("trigger", record.id, "--yes")[0] == 0
     assert project.upload()[0] == 1
@@ -293,55 +293,55 @@ def test_a_failed_validation_is_not_excused_by_a_later_run_without_a_round(proje
     assert project.sandbox.requests.count(ASSIGN) == 0
 
 
-@words.both
+@words.each_vocabulary
 def test_what_had_no_round_is_assigned_by_hand_too(project: Project) -> None:
     project.sandbox.state.close_round()
     project.sandbox.state.no_round_fails = True
     assert project.upload()[0] == 0
-    (record,) = project.records()
+    (record,) = project.list_records()
     assert project.run("disable", "fresh", "--yes")[0] == 0
     code, _, err = project.run("assign", "fresh", record.id, "--yes")
     assert code == 0, err
-    assert project.slot().pickle_id == record.id
+    assert project.get_slot().pickle_id == record.id
 
 
 # ---- and back, whoever made the change
 
 
 def test_rollback_after_disable(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     assert project.run("disable", "running", "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_rollback_goes_by_the_last_change_not_by_the_upload(project: Project) -> None:
-    project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-ffffffffffff.pkl")
+    project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.upload("--no-compare", slot="running")[0] == 0
-    (record,) = project.records()
+    (record,) = project.list_records()
     for one in (other.id, record.id):
         assert project.run("assign", "running", one, "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == other.id
+    assert project.get_slot("running").pickle_id == other.id
 
 
 def test_rollback_to_what_a_person_chose_has_a_way_back(project: Project) -> None:
-    now = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-ffffffffffff.pkl")
+    now = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.run("rollback", "running", "--to", other.id, "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == now.id
+    assert project.get_slot("running").pickle_id == now.id
 
 
 def test_a_change_that_was_given_back_is_no_way_back(project: Project) -> None:
-    before = project.running()
-    other = project.sandbox.state.add_pickle(project.slot("running"), "other-ffffffffffff.pkl")
+    before = project.assign_earlier_pickle()
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "other-ffffffffffff.pkl")
     assert project.run("assign", "running", other.id, "--yes")[0] == 0
     project.sandbox.faults.add(ASSIGN, faults.answers(ASSIGN, "error"))
     assert project.run("assign", "running", before.id, "--yes")[0] == 4
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["answered", "answer-lost"])

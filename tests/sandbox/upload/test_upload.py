@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from tests.support.uploads import Project
 
 
-@words.both
+@words.each_vocabulary
 def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
     code, out, err = project.upload()
     assert (code, out.partition(" ")[0]) == (0, "fresh"), err
-    (record,) = project.records()
-    assert project.slot().pickle_id == record.id
-    assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
-    assert [one["step"] for one in project.log()] == [
+    (record,) = project.list_records()
+    assert project.get_slot().pickle_id == record.id
+    assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
+    assert [one["step"] for one in project.read_log()] == [
         "planned",
         "authorised",
         "put",
@@ -43,7 +43,7 @@ def test_a_pickle_ends_assigned_and_read_back(project: Project) -> None:
         "assigned",
         "read back",
     ]
-    receipt = project.receipt()
+    receipt = project.read_receipt()
     assert (receipt["pickle"], receipt["slot"], receipt["previous"]) == (record.id, "fresh", None)
 
 
@@ -51,7 +51,7 @@ def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
     """Which of two changes was the last is told by them, on this computer and on others."""
     project.sandbox.state.clock_offset = dt.timedelta(days=-40)
     assert project.upload()[0] == 0
-    at = [one["at"] for one in project.log()] + list(project.receipt()["times"].values())
+    at = [one["at"] for one in project.read_log()] + list(project.read_receipt()["times"].values())
     assert {time[:10] for time in at} == {f"{project.sandbox.state.now():%Y-%m-%d}"}
 
 
@@ -59,7 +59,7 @@ def test_what_is_written_down_has_the_apis_times(project: Project) -> None:
 
 
 def test_a_dry_run_reads_everything_and_changes_nothing(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     listed = sorted(path.name for path in project.folder.iterdir())
     code, out, _ = project.run(
         "upload", "configs/small.yaml", "--model", "running", "--dry-run", "--no-compare", "--trigger"
@@ -93,7 +93,7 @@ def test_a_plan_for_programs(project: Project) -> None:
     assert plan["slot"]["stake"] == "12.5"
     assert (plan["round"]["number"], plan["round"]["open"]) == (1000, True)
     assert plan["pickle"]["filename"] == f"small-{project.sha256[:12]}.pkl"
-    assert plan["image"]["digest"] == project.manifest()["image"]["identity"]
+    assert plan["image"]["digest"] == project.read_manifest()["image"]["identity"]
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_done(project: Project) -> None:
@@ -104,7 +104,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_done(project: Project) ->
 
 
 def test_without_anybody_to_say_yes_nothing_is_compared(project: Project) -> None:
-    project.running()
+    project.assign_earlier_pickle()
     code, _, err = project.run("upload", "configs/small.yaml", "--model", "running")
     assert code == 5
     assert "alike" not in err
@@ -121,30 +121,30 @@ def test_the_configs_own_slot_is_taken(project: Project) -> None:
     path = project.root / "configs" / "small.yaml"
     path.write_text(path.read_text() + "upload: {model: fresh}\n")
     assert project.run("upload", "configs/small.yaml", "--yes")[0] == 0
-    assert project.slot().pickle_id == project.records()[0].id
+    assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
 @pytest.mark.parametrize("sure", ["", "n\n", "\n"], ids=["end", "no", "enter-only"])
 def test_at_a_terminal_a_stake_asks_for_a_yes_of_its_own(project: Project, sure: str) -> None:
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.at_terminal(*command, typed="y\n" + sure)
+    code, said = project.run_in_terminal(*command, typed="y\n" + sure)
     assert code == 5, said
     assert "has a stake of 12.5, and round 1000 is open" in said
     assert "a staked submission, which no rollback takes back" in " ".join(said.split())
     assert not mutations(project)
-    code, said = project.at_terminal(*command, typed="y\nyes\n")
+    code, said = project.run_in_terminal(*command, typed="y\nyes\n")
     assert code == 0, said
-    assert project.slot("staked").pickle_id == project.records()[0].id
+    assert project.get_slot("staked").pickle_id == project.list_records()[0].id
 
 
 def test_at_a_terminal_a_stake_without_an_open_round_is_asked_about_too(project: Project) -> None:
     project.sandbox.state.close_round()
     command = ("upload", "configs/small.yaml", "--model", "staked")
-    code, said = project.at_terminal(*command, typed="y\n\n")
+    code, said = project.run_in_terminal(*command, typed="y\n\n")
     assert code == 5, said
     assert "has a stake of 12.5, have its next rounds run by this?" in said
     assert not mutations(project)
-    assert project.at_terminal(*command, typed="y\nyes\n")[0] == 0
+    assert project.run_in_terminal(*command, typed="y\nyes\n")[0] == 0
 
 
 def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project: Project) -> None:
@@ -155,7 +155,7 @@ def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project:
 
     # Two looks for the plan, two after the comparison; what follows is after the yes.
     project.sandbox.faults.add("rounds", dataclasses.replace(faults.Action(applies=True), then=open_it), after=3)
-    code, said = project.at_terminal(
+    code, said = project.run_in_terminal(
         "upload", "configs/small.yaml", "--model", "staked", "--no-compare", typed="y\nyes\ny\n\n"
     )
     assert code == 5, said
@@ -165,22 +165,22 @@ def test_at_a_terminal_a_round_that_opens_meanwhile_is_asked_about_anew(project:
 
 
 def test_at_a_terminal_no_means_no(project: Project) -> None:
-    code, said = project.at_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
+    code, said = project.run_in_terminal("upload", "configs/small.yaml", "--model", "fresh", typed="n\n")
     assert code == 5
     assert "nothing was changed" in said
     assert not mutations(project)
 
 
 def test_at_a_terminal_the_slot_is_asked_for_and_may_be_new(project: Project) -> None:
-    code, said = project.at_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
+    code, said = project.run_in_terminal("upload", "configs/small.yaml", typed="brand_new\ny\n")
     assert code == 0, said
     assert "brand_new (NEW model, number 6 of 10)" in said
-    assert project.slot("brand_new").pickle_id == project.records()[0].id
+    assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 def test_no_token_at_a_terminal_is_asked_for_and_not_shown(project: Project) -> None:
-    token = project.sandbox.state.token("full")
-    code, said = project.at_terminal(
+    token = project.sandbox.state.get_token("full")
+    code, said = project.run_in_terminal(
         "upload",
         "configs/small.yaml",
         "--model",
@@ -216,7 +216,7 @@ def test_a_slot_that_will_not_do(project: Project, slot: str, code: int, said: s
 
 def test_a_new_slot(project: Project) -> None:
     assert project.upload("--create", slot="brand_new")[0] == 0
-    assert project.slot("brand_new").pickle_id == project.records()[0].id
+    assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 def test_a_new_slot_whose_answer_is_lost_is_made_once(project: Project) -> None:
@@ -251,33 +251,35 @@ def test_a_number_of_slots_that_the_api_does_not_tell_refuses_nothing(project: P
     code, _, err = project.upload("--create", slot="brand_new")
     assert code == 0, err
     assert "brand_new (NEW model, number 6), account" in err
-    assert project.slot("brand_new").pickle_id == project.records()[0].id
+    assert project.get_slot("brand_new").pickle_id == project.list_records()[0].id
 
 
 def test_a_webhook_is_taken_away_when_it_is_asked_for(project: Project) -> None:
     code, _, err = project.upload("--clear-webhook", slot="hooked")
     assert code == 0
     assert "takes the slot's webhook away" in err
-    assert not project.slot("hooked").webhook
+    assert not project.get_slot("hooked").webhook
 
 
 def test_a_webhook_is_put_back_when_it_fails(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("It broke.")
-    address = project.slot("hooked").webhook
+    address = project.get_slot("hooked").webhook
     assert project.upload("--clear-webhook", slot="hooked")[0] == 1
-    assert project.slot("hooked").webhook == address
+    assert project.get_slot("hooked").webhook == address
 
 
 @pytest.mark.parametrize("what", ["deprecated", "gone", "moved"])
 def test_an_image_that_is_not_the_tournaments(project: Project, what: str) -> None:
-    image = project.sandbox.state.image(uploads.IMAGE)
+    image = project.sandbox.state.get_image(uploads.IMAGE)
     said = {"deprecated": "is deprecated", "gone": "not among the tournament's images", "moved": "the tag has moved"}
     if what == "deprecated":
         image.deprecated = True
     elif what == "gone":
         image.tag = "other"
     else:
-        registry_images.put(project.registry, f"numerai/{uploads.IMAGE}", uploads.TAG, config={"Labels": {"a": "b"}})
+        registry_images.push_image(
+            project.registry, f"numerai/{uploads.IMAGE}", uploads.TAG, config={"Labels": {"a": "b"}}
+        )
     code, _, err = project.upload()
     assert code == 5
     assert said[what] in err
@@ -308,7 +310,7 @@ def test_what_is_not_proved_asks_no_network(project: Project) -> None:
 # ---- rounds and runs
 
 
-@words.both
+@words.each_vocabulary
 def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Project) -> None:
     opens = project.sandbox.state.close_round().open_time
     project.sandbox.state.no_round_fails = True
@@ -316,7 +318,7 @@ def test_no_open_round_is_a_success_that_says_when_the_next_opens(project: Proje
     assert code == 0, err
     assert '"No currently open rounds!" is good' in out
     assert f"round 1001 opens {opens:%Y-%m-%d %H:%M} UTC" in out
-    assert project.slot().pickle_id == project.records()[0].id
+    assert project.get_slot().pickle_id == project.list_records()[0].id
 
 
 def test_of_a_round_that_closed_meanwhile_it_is_not_said_that_it_is_open(project: Project) -> None:
@@ -335,15 +337,15 @@ def test_a_run_is_asked_for_once_and_its_log_shown(project: Project) -> None:
     code, out, _ = project.upload("--trigger")
     assert code == 0
     assert "the model was run" in out
-    (record,) = project.records()
-    assert project.receipt()["trigger"] == record.triggers[-1].id
+    (record,) = project.list_records()
+    assert project.read_receipt()["trigger"] == record.triggers[-1].id
     assert project.upload("--trigger")[0] == 0
     assert project.sandbox.requests.count("triggerComputePickleUpload") == 1
 
 
-@words.both
+@words.each_vocabulary
 def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
 
     def fail(state: State, variables: Mapping[str, Any]) -> None:
         project.sandbox.runs.judge = runs.Scripted.failing("Out of memory.", "the last line")
@@ -352,10 +354,10 @@ def test_a_run_that_fails_gives_the_slot_back(project: Project) -> None:
     code, out, _ = project.upload("--trigger", "--no-compare", slot="running")
     assert code == 1
     assert "Out of memory." in out
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
-@words.both
+@words.each_vocabulary
 @pytest.mark.parametrize("good", [True, False])
 def test_a_run_without_a_status_ends_by_the_pickles_trigger_status(project: Project, *, good: bool) -> None:
     project.sandbox.state.runs_have_statuses = False
@@ -368,7 +370,7 @@ def test_a_run_without_a_status_ends_by_the_pickles_trigger_status(project: Proj
     assert code == (0 if good else 1), err
     spoken = project.sandbox.state.words
     assert (spoken.run_good if good else f"run {spoken.run_bad}") in out
-    assert (project.slot().pickle_id is not None) is good
+    assert (project.get_slot().pickle_id is not None) is good
 
 
 def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Project) -> None:
@@ -385,23 +387,23 @@ def test_an_unknown_status_of_a_run_is_shown_recorded_and_waited_on(project: Pro
     )
     code, _, err = project.upload("--trigger")
     assert (code, "run: un_succeeded_yet" in err) == (0, True), err
-    assert [one["status"] for one in project.log() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
+    assert [one["status"] for one in project.read_log() if one["step"] == "unknown status"] == ["un_succeeded_yet"]
 
 
 # ---- and back
 
 
 def test_rollback_by_the_log(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
     code, out, err = project.run("rollback", "running", "--yes")
     assert code == 0, err
     assert before.filename in out
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_assign_and_rollback_say_the_same_of_one_act(project: Project) -> None:
-    before = project.running("staked")
+    before = project.assign_earlier_pickle("staked")
     assert project.upload("--no-compare", slot="staked")[0] == 0
     assigned = project.run("assign", "staked", before.id)[2].splitlines()
     rolled = project.run("rollback", "staked")[2].splitlines()
@@ -432,26 +434,26 @@ def test_the_plan_of_an_upload_that_is_known_to_be_bad_promises_nothing(project:
 
 
 def test_rollback_after_another_pickle_was_built(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
     project.replace_pickle(b"another pickle, made since")
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_the_receipt_is_derived_from_the_log(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
-    receipt = project.receipt()
+    receipt = project.read_receipt()
     assert (receipt["previous"], receipt["known"]) == (before.id, True)
     (project.folder / "receipt.json").unlink()
     assert project.upload("--no-compare", slot="running")[0] == 0
-    assert project.receipt() == receipt
+    assert project.read_receipt() == receipt
 
 
 def test_a_download_is_compared_with_the_log(project: Project) -> None:
     assert project.upload()[0] == 0
-    (record,) = project.records()
+    (record,) = project.list_records()
     shutil.rmtree(project.folder)
     code, out, err = project.run("download", "fresh", "--to", "got.pkl")
     assert (code, re.findall(r"ok +the upload log .*jsonl: (\w+)", out)) == (0, [_sha256(project, "got.pkl")]), err
@@ -465,46 +467,46 @@ def _sha256(project: Project, name: str) -> str:
 
 
 def test_what_cannot_be_written_down_is_taken_back(project: Project) -> None:
-    before = project.running()
+    before = project.assign_earlier_pickle()
     (project.folder / "receipt.json").mkdir()
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
     assert "runs what it ran before" in err
-    assert project.slot("running").pickle_id == before.id
+    assert project.get_slot("running").pickle_id == before.id
 
 
 def test_a_slot_that_somebody_changes_meanwhile_is_left_alone(project: Project) -> None:
-    project.running()
-    theirs = project.sandbox.state.add_pickle(project.slot("running"), "theirs-ffffffffffff.pkl")
+    project.assign_earlier_pickle()
+    theirs = project.sandbox.state.add_pickle(project.get_slot("running"), "theirs-ffffffffffff.pkl")
 
     def change(state: State, variables: Mapping[str, Any]) -> None:
-        state.slot("running").pickle_id = theirs.id
+        state.get_slot("running").pickle_id = theirs.id
 
     change_it = dataclasses.replace(faults.Action(applies=True), then=change)
     project.sandbox.faults.add("createComputePickleUpload", change_it)
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 5
     assert "somebody else changed it" in err
-    assert project.slot("running").pickle_id == theirs.id
+    assert project.get_slot("running").pickle_id == theirs.id
 
 
 def test_rollback_of_an_empty_slot_empties_it(project: Project) -> None:
     assert project.upload()[0] == 0
     assert project.run("rollback", "fresh", "--yes")[0] == 0
-    assert project.slot().pickle_id is None
+    assert project.get_slot().pickle_id is None
 
 
 def test_rollback_of_a_rollback_goes_forward(project: Project) -> None:
-    project.running()
+    project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
-    ours = project.slot("running").pickle_id
+    ours = project.get_slot("running").pickle_id
     assert project.run("rollback", "running", "--yes")[0] == 0
     assert project.run("rollback", "running", "--yes")[0] == 0
-    assert project.slot("running").pickle_id == ours
+    assert project.get_slot("running").pickle_id == ours
 
 
 def test_rollback_without_a_source_asks(project: Project) -> None:
-    now, slot = project.running(), project.slot("running")
+    now, slot = project.assign_earlier_pickle(), project.get_slot("running")
     earlier = project.sandbox.state.add_pickle(slot, "earlier-aaaaaaaaaaaa.pkl")
     project.sandbox.state.add_pickle(slot, "bad-bbbbbbbbbbbb.pkl", passed=False)
     code, _, err = project.run("rollback", "running", "--yes")
@@ -512,7 +514,7 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
     assert earlier.id in err
     assert "bad-" not in err
     assert slot.pickle_id == now.id
-    code, said = project.at_terminal("rollback", "running", typed="1\ny\n")
+    code, said = project.run_in_terminal("rollback", "running", typed="1\ny\n")
     assert code == 0, said
     assert slot.pickle_id == earlier.id
     assert project.run("rollback", "running", "--yes", "--to", now.id)[0] == 0
@@ -520,25 +522,25 @@ def test_rollback_without_a_source_asks(project: Project) -> None:
 
 
 def test_at_a_terminal_rollback_of_a_slot_with_a_stake_takes_the_whole_word(project: Project) -> None:
-    before = project.running("staked")
+    before = project.assign_earlier_pickle("staked")
     assert project.upload("--no-compare", slot="staked")[0] == 0
-    code, said = project.at_terminal("rollback", "staked", typed="\n")
+    code, said = project.run_in_terminal("rollback", "staked", typed="\n")
     assert (code, "[type yes]" in said) == (5, True)
-    assert project.slot("staked").pickle_id != before.id
-    assert project.at_terminal("rollback", "staked", typed="yes\n")[0] == 0
-    assert project.slot("staked").pickle_id == before.id
+    assert project.get_slot("staked").pickle_id != before.id
+    assert project.run_in_terminal("rollback", "staked", typed="yes\n")[0] == 0
+    assert project.get_slot("staked").pickle_id == before.id
 
 
 def test_rollback_reads_back_too(project: Project) -> None:
-    project.running()
+    project.assign_earlier_pickle()
     assert project.upload("--no-compare", slot="running")[0] == 0
-    ours = project.slot("running").pickle_id
-    other = project.sandbox.state.add_pickle(project.slot("running"), "another-ffffffffffff.pkl")
+    ours = project.get_slot("running").pickle_id
+    other = project.sandbox.state.add_pickle(project.get_slot("running"), "another-ffffffffffff.pkl")
     project.sandbox.faults.add("assignPickleToModel", faults.assigns_another(other.id))
     code, _, err = project.run("rollback", "running", "--yes")
     assert code == 4
     assert "runs what it ran before" in err
-    assert project.slot("running").pickle_id == ours
+    assert project.get_slot("running").pickle_id == ours
 
 
 def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> None:
@@ -551,8 +553,8 @@ def test_a_program_is_told_what_a_failed_pickle_printed(project: Project) -> Non
 
 def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Project) -> None:
     made = artifact.load(project.folder).manifest
-    key = config.canonical_reference(made.image.ref)
-    lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-24")})
+    key = config.normalize_reference(made.image.ref)
+    lock = lockfile.LockFile(images={key: lockfile.create_pin(made.image.identity, day="2026-11-24")})
     model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
     for written, text in (
         (None, "no such file, and LOCKED=1 (--locked) allows only what it names"),
@@ -568,4 +570,4 @@ def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Proje
     assert len(project.sandbox.requests) == 0
     (project.root / lockfile.NAME).write_bytes(lockfile.to_bytes(lock.with_model("small", model)))
     assert project.upload("--locked")[0] == 0
-    assert project.slot("fresh").pickle_id == project.records()[0].id
+    assert project.get_slot("fresh").pickle_id == project.list_records()[0].id

@@ -28,7 +28,7 @@ def _lightgbm(model: bundle_model.LightGbm, inputs: Array) -> Array:
     """Return what a booster predicts: float64 (rows,); inputs with categories are their positions in the lists."""
     import lightgbm
 
-    prepared = nodes.prepared(model.prepare, inputs)
+    prepared = nodes.prepared(model.preprocessing, inputs)
     values = prepared.copy()
     for categories in model.categories:
         for column in categories.inputs:
@@ -37,12 +37,12 @@ def _lightgbm(model: bundle_model.LightGbm, inputs: Array) -> Array:
                 values[prepared[:, column] == value, column] = position
     text = model.text if isinstance(model.text, bytes) else model.text.read_bytes()
     outputs = lightgbm.Booster(model_str=gzip.decompress(text).decode()).predict(values)
-    return nodes.run_nodes(model.finish, np.asarray(outputs).reshape(len(values), -1))[:, 0].copy()
+    return nodes.run_nodes(model.head, np.asarray(outputs).reshape(len(values), -1))[:, 0].copy()
 
 
 _KINDS: Mapping[type, Callable[[Any, Array], Array]] = MappingProxyType(
     {
-        bundle_model.Mlp: network.predict,
+        bundle_model.Network: network.predict,
         bundle_model.Linear: network.predict_linear,
         bundle_model.Trees: trees.predict,
         bundle_model.LightGbm: _lightgbm,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def predict(model: bundle_model.Mlp, inputs: Array) -> Array:
+def predict(model: bundle_model.Network, inputs: Array) -> Array:
     """Return what a network predicts: float64 (rows,)."""
     return nodes.run_nodes(model.layers, _scaled(model, inputs))[:, 0].copy()
 
@@ -26,7 +26,7 @@ def predict_linear(model: bundle_model.Linear, inputs: Array) -> Array:
     return activations.activate(model.activation, values)
 
 
-def _scaled(model: bundle_model.Mlp | bundle_model.Linear, inputs: Array) -> Array:
+def _scaled(model: bundle_model.Network | bundle_model.Linear, inputs: Array) -> Array:
     """Return the inputs imputed, centred and scaled: float64 (rows, n)."""
     wanted = model.imputation.shape[0]
     if inputs.ndim != 2 or inputs.shape[1] != wanted:

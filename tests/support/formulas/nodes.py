@@ -25,7 +25,7 @@ def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
     """Return the result of the last node; the values themselves where there is none.
 
     Args:
-        nodes: As of ``model.Mlp.layers``, ``model.Prepare.layers`` or ``model.Trees.finish``.
+        nodes: As of ``model.Network.layers``, ``model.Preprocessing.layers`` or ``model.Trees.finish``.
         values: float64 (rows, n). NaN stays NaN wherever a node computes with it.
 
     Returns:
@@ -38,7 +38,7 @@ def run_nodes(nodes: Sequence[bundle_model.Node], values: Array) -> Array:
     return results[len(nodes) - 1]
 
 
-def prepared(prepare: bundle_model.Prepare | None, inputs: Array) -> Array:
+def prepared(prepare: bundle_model.Preprocessing | None, inputs: Array) -> Array:
     """Return the inputs as trees or a booster see them: float64 (rows, n_out), NaN where one stays missing."""
     if prepare is None:
         return inputs

@@ -47,7 +47,7 @@ def apply_steps(
 
 
 def _apply(step: post.Step, values: Array, live: pd.DataFrame, benchmarks: pd.DataFrame | None) -> Array:
-    name = post.name_of(step)
+    name = post.get_step_name(step)
     if name == "clip":
         held: Array = np.minimum(np.maximum(values, step.low), step.high)
         return held

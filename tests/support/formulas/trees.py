@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 def predict(model: bundle_model.Trees, inputs: Array) -> Array:
     """Return what a forest predicts: float64 (rows,)."""
-    return nodes.run_nodes(model.finish, outputs(model, nodes.prepared(model.prepare, inputs)))[:, 0].copy()
+    return nodes.run_nodes(model.head, outputs(model, nodes.prepared(model.preprocessing, inputs)))[:, 0].copy()
 
 
 def outputs(model: bundle_model.Trees, inputs: Array) -> Array:

@@ -77,7 +77,7 @@ def test_a_pickle_that_was_edited_is_told(tmp_path_factory: pytest.TempPathFacto
 def test_a_pickle_of_another_size_is_not_read_at_all(tmp_path: Path) -> None:
     made = manifests.commit(tmp_path, OLD)
     with made.pickle.open("ab") as file:
-        file.truncate(artifact.MOST_PICKLE)  # sparse: to hash it would take a minute
+        file.truncate(artifact.MAX_PICKLE_BYTES)  # sparse: to hash it would take a minute
     with pytest.raises(errors.ArtifactError, match=r"has 17,179,869,184 bytes, and manifest\.json says 14: .*edited"):
         artifact.load(tmp_path)
 
@@ -120,14 +120,14 @@ def test_a_build_that_fails_changes_nothing(tmp_path: Path) -> None:
     before = listed(tmp_path)
 
     def fail() -> None:
-        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
+        with artifact.lock_folder(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             manifests.stage(staged, NEW)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
     assert listed(tmp_path) == before
-    assert artifact.load(tmp_path).manifest == manifests.of(OLD)
+    assert artifact.load(tmp_path).manifest == manifests.create_manifest(OLD)
     assert is_whole(tmp_path, OLD)
 
 
@@ -156,7 +156,7 @@ for step in itertools.count():
                 left[0] -= 1
         armed = False
         sys.addaudithook(hook)
-        with artifact.locked(folder, progress.Silent()), artifact.staging(folder) as staged:
+        with artifact.lock_folder(folder, progress.Silent()), artifact.staging(folder) as staged:
             made = manifests.stage(staged, new)
             armed = True
             artifact.commit(staged, folder, made)
@@ -186,10 +186,10 @@ def test_a_build_killed_at_any_step_leaves_the_old_or_the_new_or_says_that_it_wa
             assert f"{folder}: a build was cut short there; get the folder again from where it came" in str(error)  # noqa: PT017
             seen.append("cut short")
         else:
-            seen.append("old" if found.manifest == manifests.of(OLD) else "new")
+            seen.append("old" if found.manifest == manifests.create_manifest(OLD) else "new")
             assert is_whole(folder, OLD if seen[-1] == "old" else NEW)
         manifests.commit(folder, NEW)
-        assert artifact.load(folder).manifest == manifests.of(NEW)
+        assert artifact.load(folder).manifest == manifests.create_manifest(NEW)
         assert is_whole(folder, NEW)
         assert listed(folder) == [".written", "Dockerfile", "context", "manifest.json", "model.pkl"]
     assert seen[0] == "old"
@@ -205,7 +205,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, name: str) ->
     before = listed(tmp_path)
 
     def build() -> None:
-        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
+        with artifact.lock_folder(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             made = manifests.stage(staged, NEW)
             (staged / name).unlink(missing_ok=True)
             (staged / name).symlink_to("/dev/full")
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path, name: str) ->
     with pytest.raises(errors.ArtifactError, match=r"could not write to .*: No space left on device; free some space"):
         build()
     assert listed(tmp_path) == before
-    assert artifact.load(tmp_path).manifest == manifests.of(OLD)
+    assert artifact.load(tmp_path).manifest == manifests.create_manifest(OLD)
     assert is_whole(tmp_path, OLD)
 
 
@@ -246,14 +246,14 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "dist").touch()
     with (
         pytest.raises(errors.ArtifactError, match=r"could not write to .*dist/mlp: Not a directory; free some space"),
-        artifact.locked(tmp_path / "dist" / "mlp", progress.Silent()),
+        artifact.lock_folder(tmp_path / "dist" / "mlp", progress.Silent()),
     ):
         pass
 
 
 def test_a_rendering_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     for word in (OLD, NEW):
-        with artifact.locked(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
+        with artifact.lock_folder(tmp_path, progress.Silent()), artifact.staging(tmp_path) as staged:
             manifests.stage(staged, word)
             artifact.put_rendering(staged, tmp_path)
     assert listed(tmp_path) == ["Dockerfile", "context"]
@@ -268,7 +268,7 @@ import sys
 from pathlib import Path
 from builder import progress
 from builder.build import artifact
-with artifact.locked(Path(sys.argv[1]), progress.Silent()), artifact.staging(Path(sys.argv[1])):
+with artifact.lock_folder(Path(sys.argv[1]), progress.Silent()), artifact.staging(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -293,7 +293,7 @@ def test_a_second_build_says_whom_it_waits_for_and_takes_over_from_a_killed_one(
         first.stdout.readline()
         assert len(listed(tmp_path)) == 1
         told = Ends(first)
-        with artifact.locked(tmp_path, told):
+        with artifact.lock_folder(tmp_path, told):
             assert listed(tmp_path) == [], "what the killed one was gathering is gone"
         [note] = told.notes
         assert note.startswith(f"waiting for another command that uses {tmp_path} (process {first.pid}, since 20")

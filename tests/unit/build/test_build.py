@@ -47,20 +47,22 @@ def on(tmp_path: Path) -> FakeEngine:
     return made
 
 
-def rendered(folder: Path) -> render.Rendered:
-    files = sorted(bundles.written(folder / "bundle").iterdir())
+def rendered(folder: Path) -> render.BuildContext:
+    files = sorted(bundles.write_bundle(folder / "bundle").iterdir())
     plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
     return render.render(name="small", base="runner:1", plan=plan, bundle_files=files)
 
 
-def make(on: FakeEngine, text: render.Rendered, target: Path, told: Progress | None = None) -> manifest.PickleRecord:
+def make(
+    on: FakeEngine, text: render.BuildContext, target: Path, told: Progress | None = None
+) -> manifest.PickleRecord:
     with run.start(on) as identity:
         return build.build(text, target, on, identity, progress=told or progress.Silent())
 
 
-def saying(source: str) -> render.Rendered:
+def saying(source: str) -> render.BuildContext:
     """Return a Dockerfile whose making of a pickle is this source."""
-    return render.Rendered(dockerfile=SAYING.format(image="runner:1", source=f'"{source}"'), context=())
+    return render.BuildContext(dockerfile=SAYING.format(image="runner:1", source=f'"{source}"'), context=())
 
 
 def test_a_pickle_comes_out_as_it_was_made(on: FakeEngine, tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_pickle_comes_out_as_it_was_made(on: FakeEngine, tmp_path: Path) -> No
     )
     assert next(pickletools.genops(content))[1] == 5
     assert told.said[-1] == "copying the pickle out"
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
     assert make(on, rendered(tmp_path), tmp_path / "again.pkl") == made
     assert (tmp_path / "again.pkl").read_bytes() == content
 
@@ -84,7 +86,7 @@ def test_a_build_that_does_not_say_what_it_made_is_not_taken(on: FakeEngine, tmp
     with pytest.raises(errors.BuildError, match=r"without saying what it made.*run it again\. It printed last"):
         make(on, saying(WRITES + "print('good')"), tmp_path / "model.pkl")
     assert not (tmp_path / "model.pkl").exists()
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_what_a_model_prints_while_it_is_made_hides_nothing(on: FakeEngine, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_report_that_is_none_of_this_tool_is_refused(on: FakeEngine, tmp_path:
     with pytest.raises(errors.BuildError, match=r"report is not one of this tool") as raised:
         make(on, saying(source), tmp_path / "model.pkl")
     assert "\x1b" not in str(raised.value)
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_a_pickle_that_is_not_the_one_that_was_made_is_not_taken(on: FakeEngine, tmp_path: Path) -> None:
@@ -118,20 +120,20 @@ def test_a_pickle_that_is_not_the_one_that_was_made_is_not_taken(on: FakeEngine,
         errors.BuildError, match=r"made with sha256 \w{64} and arrived with 2d711642\w{56}: run it again"
     ):
         make(on, saying(source), tmp_path / "model.pkl")
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_a_step_that_fails_shows_what_it_printed(on: FakeEngine, tmp_path: Path) -> None:
     with pytest.raises(errors.BuildError, match=r"failed at Step 5/9 : RUN (.|\n)*\n    ZeroDivisionError"):
         make(on, saying("1 / 0"), tmp_path / "model.pkl")
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_a_disk_that_is_full_is_told_by_the_caller(on: FakeEngine, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
         make(on, saying(WRITES + REPORTS), tmp_path / "model.pkl")
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 class _CutsShort(FakeEngine):
@@ -159,7 +161,7 @@ def test_a_pickle_that_is_not_in_the_image_is_an_error(tmp_path: Path) -> None:
     on.add_image("runner:1")
     with pytest.raises(errors.EngineError, match=r"could not copy /model\.pkl out of"):
         make(on, saying(WRITES + REPORTS), tmp_path / "model.pkl")
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 # ---- the same again

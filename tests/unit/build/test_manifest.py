@@ -47,7 +47,7 @@ def images(draw: st.DrawFn) -> runner_image.RunnerImage:
         identity=identity,
         platform="linux/amd64",
         python=f"3.{draw(st.integers(0, 99))}.{draw(st.integers(0, 999))}",
-        packages=dict.fromkeys(runner_image.NEEDED, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
+        packages=dict.fromkeys(runner_image.REQUIRED_PACKAGES, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
     )
 
 
@@ -120,7 +120,7 @@ def test_every_manifest_is_read_back_and_fits_the_schema(
 def test_what_the_schema_refuses_the_reader_refuses_by_its_place(
     tmp_path: Path, part: str | None, key: str, value: object, said: str
 ) -> None:
-    data = json.loads(manifest.to_bytes(manifests.of(b"x")))
+    data = json.loads(manifest.to_bytes(manifests.create_manifest(b"x")))
     assert valid(data)
     (data[part] if part else data)[key] = value
     assert not valid(data)
@@ -131,7 +131,7 @@ def test_what_the_schema_refuses_the_reader_refuses_by_its_place(
 
 
 def test_equal_manifests_are_equal_bytes_whatever_the_order_of_the_packages() -> None:
-    first = manifests.of(b"x")
+    first = manifests.create_manifest(b"x")
     turned = dict(reversed(first.image.packages.items()))
     second = dataclasses.replace(first, image=dataclasses.replace(first.image, packages=turned))
     assert manifest.to_bytes(first) == manifest.to_bytes(second)
@@ -140,6 +140,6 @@ def test_equal_manifests_are_equal_bytes_whatever_the_order_of_the_packages() ->
 
 @given(data=st.dictionaries(words, st.integers() | words | st.lists(words, max_size=3), max_size=5))
 def test_the_hash_of_a_config_is_of_its_values_not_their_order(data: dict[str, object]) -> None:
-    assert manifest.config_hash(data) == manifest.config_hash(dict(reversed(data.items())))
-    assert manifest.config_hash(data) != manifest.config_hash({**data, "one more": "key"})
+    assert manifest.hash_config(data) == manifest.hash_config(dict(reversed(data.items())))
+    assert manifest.hash_config(data) != manifest.hash_config({**data, "one more": "key"})
     assert schema.canonical_json(data)

@@ -26,15 +26,15 @@ GOLDEN = Path(__file__).resolve().parents[2] / "data" / "Dockerfile.mlp"
 
 @pytest.fixture(scope="module")
 def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return sorted(bundles.written(tmp_path_factory.mktemp("bundle") / "small").iterdir())
+    return sorted(bundles.write_bundle(tmp_path_factory.mktemp("bundle") / "small").iterdir())
 
 
-def rendered(bundle_files: list[Path], base: str = BASE) -> render.Rendered:
+def rendered(bundle_files: list[Path], base: str = BASE) -> render.BuildContext:
     plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
     return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
 
 
-def whole(text: render.Rendered) -> bytes:
+def whole(text: render.BuildContext) -> bytes:
     return b"".join(render.build_context(text))
 
 
@@ -133,10 +133,10 @@ def test_the_hash_of_files_is_of_their_names_and_contents(tmp_path: Path) -> Non
 def test_the_hash_of_our_code_is_that_of_the_files_in_the_image() -> None:
     lines = sorted(
         f"{entry.name}\0{hashlib.sha256(entry.content.read_bytes()).hexdigest()}\n"
-        for entry in render.inside_entries()
+        for entry in render.list_inside_files()
         if isinstance(entry.content, Path)
     )
-    assert render.hash_entries(render.inside_entries()) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert render.hash_entries(render.list_inside_files()) == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def test_what_the_dockerfiles_build_carries_the_label_by_which_leftovers_are_found() -> None:

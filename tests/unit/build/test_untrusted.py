@@ -143,8 +143,8 @@ def other_release(folder: Path) -> None:
 def swap_bundle(folder: Path) -> None:
     """Put another model's bundle there, and name it in the manifest, with figures that are not its own."""
     shutil.rmtree(folder / "context" / "bundle")
-    bundles.written(folder / "context" / "bundle", bundles.bundle())
-    edit_manifest(folder, bundle_hash=files.content_hash(folder / "context" / "bundle"), bundle_features=7)
+    bundles.write_bundle(folder / "context" / "bundle", bundles.make_bundle())
+    edit_manifest(folder, bundle_hash=files.hash_bundle(folder / "context" / "bundle"), bundle_features=7)
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -225,13 +225,13 @@ def test_a_hostile_folder_is_refused_with_one_sentence(
     change, message = HOSTILE[what]
     change(theirs)
     code = command.call("verify", str(theirs))
-    out, err = command.said(capsys)
+    out, err = command.read_output(capsys)
     assert (code, out) == (2, ""), err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert re.search(message, err), err
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 REBUILT = (
@@ -249,12 +249,12 @@ def test_the_fix_for_an_edited_folder_of_ones_own_is_true(
     monkeypatch.chdir(tmp_path)
     HOSTILE[what][0](tmp_path / "dist" / "small")
     assert command.call("verify", "configs/small.yaml") == 2
-    assert command.said(capsys)[1].endswith("run `make pickle CONFIG=configs/small.yaml` to build it again\n")
+    assert command.read_output(capsys)[1].endswith("run `make pickle CONFIG=configs/small.yaml` to build it again\n")
     assert command.call("pickle", "configs/small.yaml") == 0
-    assert "model.pkl  (made)" in command.said(capsys)[0]
+    assert "model.pkl  (made)" in command.read_output(capsys)[0]
     assert command.call("verify", "configs/small.yaml") == 0
     assert command.call("pickle", "configs/small.yaml") == 0
-    assert "(nothing changed since it was made)" in command.said(capsys)[0]
+    assert "(nothing changed since it was made)" in command.read_output(capsys)[0]
 
 
 def test_a_received_folder_is_not_built_again_here(
@@ -262,7 +262,9 @@ def test_a_received_folder_is_not_built_again_here(
 ) -> None:
     (theirs / "context" / "x").symlink_to("/etc/passwd")
     assert command.call("verify", str(theirs)) == 2
-    assert command.said(capsys)[1].endswith("expected plain files only; get the folder again from where it came\n")
+    assert command.read_output(capsys)[1].endswith(
+        "expected plain files only; get the folder again from where it came\n"
+    )
 
 
 def test_a_genuine_folder_is_equal_and_its_image_is_named(
@@ -271,9 +273,9 @@ def test_a_genuine_folder_is_equal_and_its_image_is_named(
     (theirs / "notes.txt").write_text("what is not read harms nobody")
     theirs.chmod(0o555)
     assert command.call("verify", str(theirs)) == 0
-    assert "\n  in runner:1 (a local image)\n" in command.said(capsys)[0]
+    assert "\n  in runner:1 (a local image)\n" in command.read_output(capsys)[0]
     assert command.call("verify", str(theirs), "--json") == 0
-    assert json.loads(command.said(capsys)[0])["image"] == "runner:1"
+    assert json.loads(command.read_output(capsys)[0])["image"] == "runner:1"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +293,7 @@ def test_a_pickle_that_is_another_is_a_finding_whatever_is_in_it(
 ) -> None:
     put_pickle(theirs, content)
     assert command.call("verify", str(theirs)) == 1
-    out, err = command.said(capsys)
+    out, err = command.read_output(capsys)
     assert err == ""
     assert "\nDIFFERENT: " in out
     assert difference in out
@@ -302,16 +304,16 @@ def test_validate_trusts_no_more(theirs: Path, on: FakeEngine, capsys: pytest.Ca
     (theirs / ".lock").unlink()
     (theirs / ".lock").symlink_to("precious")
     assert command.call("validate", str(theirs)) == 2
-    assert ".lock: cannot be locked" in command.said(capsys)[1]
+    assert ".lock: cannot be locked" in command.read_output(capsys)[1]
     assert (theirs / "precious").read_text() == "mine"
     (theirs / ".lock").unlink()
     edit_plan(theirs)
     assert command.call("validate", str(theirs)) == 2
-    assert "plan.json changed since" in command.said(capsys)[1]
+    assert "plan.json changed since" in command.read_output(capsys)[1]
     (theirs / "context" / "plan.json").unlink()
     os.mkfifo(theirs / "context" / "plan.json")
     assert command.call("validate", str(theirs)) == 2
-    assert "plan.json: is a FIFO" in command.said(capsys)[1]
+    assert "plan.json: is a FIFO" in command.read_output(capsys)[1]
 
 
 def test_a_folder_is_searched_for_its_config_by_its_own_name_alone(
@@ -321,12 +323,12 @@ def test_a_folder_is_searched_for_its_config_by_its_own_name_alone(
     for name in ("*", "**", "[s]mall", "small"):
         folder = shutil.copytree(genuine, tmp_path / "dist" / name)
         assert command.call("verify", str(folder)) == 0
-        command.said(capsys)
+        command.read_output(capsys)
     (tmp_path / "configs" / "small.yaml").write_text("not: a config")
     assert command.call("verify", str(tmp_path / "dist" / "*")) == 0
     assert command.call("verify", str(tmp_path / "dist" / "small")) == 2
     elsewhere = shutil.copytree(genuine, tmp_path / "received" / "small")
-    command.said(capsys)
+    command.read_output(capsys)
     assert command.call("verify", str(elsewhere)) == 0, "only in dist is it one of ours"
 
 

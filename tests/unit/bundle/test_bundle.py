@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from builder import errors
 from builder.bundle import activations, model
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import files, read, write
 from tests.support import bundles, formulas
 
@@ -30,15 +30,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     names = ("leaky_relu", "softplus", "gelu_tanh")
-    network = bundles.mlp(5, widths=(7, 3, 2), names=names, dtype="float64")
-    made = bundles.bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
-    back = read.read(bundles.written(tmp_path / "mlp", made))
+    network = bundles.make_network(5, widths=(7, 3, 2), names=names, dtype="float64")
+    made = bundles.make_bundle(3, ("v52_lgbm_ender20", "v52_lgbm_ender60"), network=network)
+    back = read.read(bundles.write_bundle(tmp_path / "mlp", made))
     bundles.assert_same(made, back)
-    assert kinds.parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
+    assert kinds.count_parameters(back.model) == 5 * 7 + 7 + 7 * 3 + 3 + 3 * 2 + 2 + 2 + 1
 
 
 def test_arrays_are_writeable_contiguous_and_native(tmp_path: Path) -> None:
-    back = read.read(bundles.written(tmp_path / "mlp"))
+    back = read.read(bundles.write_bundle(tmp_path / "mlp"))
     for array in bundles.arrays_of(back).values():
         assert array.flags.c_contiguous
         assert array.flags.writeable
@@ -46,19 +46,19 @@ def test_arrays_are_writeable_contiguous_and_native(tmp_path: Path) -> None:
 
 
 def test_checksums_need_not_be_there(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     bundles.edit_json(folder, lambda data: data.pop("checksums"))
-    bundles.assert_same(read.read(folder), bundles.bundle())
+    bundles.assert_same(read.read(folder), bundles.make_bundle())
 
 
 def test_the_same_bundle_has_the_same_bytes(tmp_path: Path) -> None:
-    first, second = bundles.written(tmp_path / "one"), bundles.written(tmp_path / "two")
+    first, second = bundles.write_bundle(tmp_path / "one"), bundles.write_bundle(tmp_path / "two")
     assert contents(first) == contents(second)
-    assert files.content_hash(first) == files.content_hash(second)
+    assert files.hash_bundle(first) == files.hash_bundle(second)
 
 
 def test_layout_in_memory_and_nan_bits_do_not_reach_the_bytes(tmp_path: Path) -> None:
-    plain = bundles.bundle()
+    plain = bundles.make_bundle()
     layers = tuple(
         layer.with_arrays(weights=np.asfortranarray(layer["weights"]), bias=layer["bias"].astype(">f4"))
         for layer in plain.model.layers
@@ -66,38 +66,40 @@ def test_layout_in_memory_and_nan_bits_do_not_reach_the_bytes(tmp_path: Path) ->
     inputs = plain.golden.inputs.astype(np.float64)
     inputs[np.isnan(inputs)] = np.array([0x7FF8000000000123], dtype=np.uint64).view(np.float64)[0]
     other = replace(plain, model=replace(plain.model, layers=layers), golden=replace(plain.golden, inputs=inputs))  # type: ignore[arg-type]
-    assert contents(bundles.written(tmp_path / "one", plain)) == contents(bundles.written(tmp_path / "two", other))
+    assert contents(bundles.write_bundle(tmp_path / "one", plain)) == contents(
+        bundles.write_bundle(tmp_path / "two", other)
+    )
 
 
 def test_the_hash_changes_with_any_byte_of_any_file(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
-    seen = {files.content_hash(folder)}
+    folder = bundles.write_bundle(tmp_path / "mlp")
+    seen = {files.hash_bundle(folder)}
     for name in FILES:
         raw = (folder / name).read_bytes()
         (folder / name).write_bytes(raw + b"\n")
-        seen.add(files.content_hash(folder))
+        seen.add(files.hash_bundle(folder))
     assert len(seen) == 4
 
 
 def test_the_hash_refuses_what_is_no_bundle(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     (folder / "golden.safetensors").unlink()
     (folder / "extra").mkdir()
     with pytest.raises(errors.BundleError) as caught:
-        files.content_hash(folder)
-    assert len(caught.value.faults) == 2
+        files.hash_bundle(folder)
+    assert len(caught.value.problems) == 2
 
 
 def test_the_hash_needs_no_numpy(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     program = (
         "import sys; from pathlib import Path; from builder.bundle.storage import files; "
-        "print(files.content_hash(Path(sys.argv[1]))); assert 'numpy' not in sys.modules"
+        "print(files.hash_bundle(Path(sys.argv[1]))); assert 'numpy' not in sys.modules"
     )
     command = [sys.executable, "-c", program, str(folder)]
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == files.content_hash(folder)
+    assert done.stdout.strip() == files.hash_bundle(folder)
 
 
 def test_the_docstring_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,17 +114,17 @@ def test_the_docstring_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_bundle_replaces_an_older_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
-    before = files.content_hash(folder)
-    write.write(folder, bundles.bundle(4))
-    assert files.content_hash(folder) != before
+    folder = bundles.write_bundle(tmp_path / "mlp")
+    before = files.hash_bundle(folder)
+    write.write(folder, bundles.make_bundle(4))
+    assert files.hash_bundle(folder) != before
     assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
 
 
 def test_an_interrupt_while_it_is_replaced_keeps_the_old_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     before, rename = contents(folder), Path.rename
 
     def interrupt(path: Path, target: Path) -> Path:
@@ -132,7 +134,7 @@ def test_an_interrupt_while_it_is_replaced_keeps_the_old_bundle(
 
     monkeypatch.setattr(Path, "rename", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        write.write(folder, bundles.bundle(4))
+        write.write(folder, bundles.make_bundle(4))
     assert contents(folder) == before
     assert [path.name for path in tmp_path.iterdir()] == ["mlp"]
 
@@ -142,35 +144,35 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
     folder.mkdir()
     (folder / "thesis.tex").write_text("years of work")
     with pytest.raises(errors.BundleError, match=r"thesis\.tex"):
-        write.write(folder, bundles.bundle())
+        write.write(folder, bundles.make_bundle())
     assert contents(folder) == {"thesis.tex": b"years of work"}
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlp").write_text("")
     with pytest.raises(errors.BundleError, match="is not a folder"):
-        write.write(tmp_path / "mlp", bundles.bundle())
+        write.write(tmp_path / "mlp", bundles.make_bundle())
 
 
 def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.BundleError, match="cannot be written"):
-        write.write(tmp_path / "file" / "mlp", bundles.bundle())
+        write.write(tmp_path / "file" / "mlp", bundles.make_bundle())
 
 
 def test_writing_refuses_what_reading_would_and_leaves_nothing(tmp_path: Path) -> None:
-    good = bundles.bundle()
+    good = bundles.make_bundle()
     layer = good.model.layers[0]
     bad = layer.with_arrays(weights=np.full((3, 4), np.nan, dtype=np.float32), bias=np.zeros(3, dtype=np.float32))
     made = replace(good, features=("a", "b", "b"), model=replace(good.model, layers=(bad, good.model.layers[1])))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "mlp", made)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.problems) == 3
     assert not list(tmp_path.iterdir())
 
 
 def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
-    good = bundles.bundle()
+    good = bundles.make_bundle()
     whole = np.ones(3, dtype=np.int64)
     made = replace(good, model=replace(good.model, scale=whole))  # type: ignore[arg-type]
     with pytest.raises(errors.BundleError, match=r'arrays\.scale\.dtype: "int64"'):
@@ -178,7 +180,7 @@ def test_writing_names_an_array_of_another_type(tmp_path: Path) -> None:
 
 
 def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
-    made = replace(bundles.bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
+    made = replace(bundles.make_bundle(), trained={"score": np.float32(0.5), "seed": 7})  # type: ignore[dict-item]
     with pytest.raises(errors.BundleError, match=r"bundle\.json: trained\.score: the type numpy\.float32 is invalid"):
         write.write(tmp_path / "mlp", made)
     assert not list(tmp_path.iterdir())
@@ -193,7 +195,7 @@ def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
     ],
 )
 def test_writing_names_a_wrong_activation(activation: activations.Activation, says: str, tmp_path: Path) -> None:
-    good = bundles.bundle()
+    good = bundles.make_bundle()
     layers = (replace(good.model.layers[0], activation=activation), good.model.layers[1])
     with pytest.raises(errors.BundleError, match=says):
         write.write(tmp_path / "mlp", replace(good, model=replace(good.model, layers=layers)))  # type: ignore[arg-type]
@@ -208,7 +210,7 @@ def test_constants_that_are_left_out_have_their_defaults() -> None:
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bundles.written(tmp_path_factory.mktemp("fuzz") / "mlp")
+    return bundles.write_bundle(tmp_path_factory.mktemp("fuzz") / "mlp")
 
 
 def mutate(raw: bytes, edits: list[tuple[float, int]], cut: float) -> bytes:
@@ -300,6 +302,6 @@ def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st
 
 @pytest.mark.parametrize("name", ["id", "era", "data_type", "target", "target_ender_20"])
 def test_a_feature_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
-    made = replace(bundles.bundle(), features=(name, "feature_b", "feature_c"))
+    made = replace(bundles.make_bundle(), features=(name, "feature_b", "feature_c"))
     with pytest.raises(errors.BundleError, match=f"features: {name}: the tournament's frames use the name"):
         write.write(tmp_path / "bundle", made)

@@ -605,35 +605,35 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.row}-{case.name}")
 def test_a_fault_names_the_file_the_place_and_what_would_do(case: Case, tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     case.damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
     place = str(folder / case.file) if case.file else str(folder)
-    about = [fault for fault in caught.value.faults if fault.startswith(f"{place}: ")]
-    assert about, caught.value.faults
+    about = [fault for fault in caught.value.problems if fault.startswith(f"{place}: ")]
+    assert about, caught.value.problems
     assert any(all(words in fault for words in case.says) for fault in about), about
 
 
 def test_all_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     not_finite(folder)
     bundles.edit_json(folder, lambda data: data.update(features=["feature_0", "feature_0", "feature_2"]))
     bundles.edit_json(folder, lambda data: data["layers"].__setitem__(0, {"activation": "swish"}))
     (folder / "golden.safetensors").write_bytes(b"")
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    files = [Path(fault.split(": ", 1)[0]).name for fault in caught.value.faults]
+    files = [Path(fault.split(": ", 1)[0]).name for fault in caught.value.problems]
     assert sorted(files) == ["arrays.safetensors", "bundle.json", "bundle.json", "golden.safetensors"]
 
 
 def test_faults_of_the_text_do_not_hide_a_damaged_file(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "mlp")
+    folder = bundles.write_bundle(tmp_path / "mlp")
     (folder / "bundle.json").write_text("[]")
     (folder / "arrays.safetensors").write_bytes(b"junk")
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.problems) == 2
 
 
 def test_a_folder_that_is_not_there_says_how_one_is_made(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from builder import errors, schema
 from builder.bundle.storage import archive, convert, files, read, store, write
 from tests.support import bundles, custom
-from tests.support.command import call, said
+from tests.support.command import call, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def note_conversion(folder: Path, before: str) -> Path:
 def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return what the example of format 1 becomes."""
     folder = shutil.copytree(NEW, tmp_path_factory.mktemp("expected") / "mlp")
-    return note_conversion(folder, files.content_hash(OLD, files.NAMES_1))
+    return note_conversion(folder, files.hash_bundle(OLD, files.NAMES_1))
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_a_zip_becomes_the_zip_that_export_writes(old: Path, new: Path, cache: P
 
 
 def test_code_and_files_and_names_are_kept(tmp_path: Path, cache: Path) -> None:
-    made = custom.bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
+    made = custom.make_bundle(modules={"pkg.maths": "ONE = 1\n"}, files={"sub/table.csv": b"a,b\n"}, arrays={})
     write.write(tmp_path / "new", made)
     write.write(tmp_path / "old", made)
-    before = files.content_hash(bundles.downgrade(tmp_path / "old"), files.NAMES_1)
+    before = files.hash_bundle(bundles.downgrade(tmp_path / "old"), files.NAMES_1)
     assert convert.convert(tmp_path / "old", tmp_path / "old", cache)
     assert contents(tmp_path / "old") == contents(note_conversion(tmp_path / "new", before))
 
@@ -107,7 +107,7 @@ def test_other_layouts_of_the_same_numbers_are_converted(old: Path, new: Path, c
         {f"{name}.npy": bundles.npy(one) for name, one in arrays.items()},
         compression=zipfile.ZIP_DEFLATED,
     )
-    before = files.content_hash(old, files.NAMES_1)
+    before = files.hash_bundle(old, files.NAMES_1)
     convert.convert(old, old, cache)
     assert contents(old) == contents(note_conversion(new, before))
 
@@ -118,7 +118,7 @@ def test_other_layouts_of_the_same_numbers_are_converted(old: Path, new: Path, c
 def test_what_is_there_is_not_replaced(old: Path, cache: Path) -> None:
     for name in ("folder", "file.bundle.zip"):
         there = old.with_name(name)
-        write.write(there, bundles.bundle())
+        write.write(there, bundles.make_bundle())
         before = there.read_bytes() if there.is_file() else contents(there)
         with pytest.raises(errors.RefusedError, match=f"{name}: exists and is not replaced"):
             convert.convert(old, there, cache)
@@ -213,8 +213,8 @@ def test_each_fault_names_its_file_and_nothing_is_written(name: str, old: Path, 
     before = contents(old)
     with pytest.raises(errors.BundleError) as caught:
         convert.convert(old, old, cache)
-    assert any(text in fault for fault in caught.value.faults), caught.value.faults
-    assert all(fault.startswith(str(old)) for fault in caught.value.faults)
+    assert any(text in fault for fault in caught.value.problems), caught.value.problems
+    assert all(fault.startswith(str(old)) for fault in caught.value.problems)
     assert contents(old) == before
     assert not list((cache / "bundles").iterdir())
 
@@ -229,17 +229,17 @@ def test_whatever_is_damaged_is_a_fault_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, name: str, edits: list[tuple[float, int]], cut: float
 ) -> None:
     old = tmp_path_factory.mktemp("fuzz") / "mlp"
-    bundles.downgrade(bundles.written(old))
+    bundles.downgrade(bundles.write_bundle(old))
     raw = bytearray((old / name).read_bytes())
     for place, octet in edits:
         raw[int(place * (len(raw) - 1))] = octet
     (old / name).write_bytes(bytes(raw[: round(cut * len(raw))]))
-    before = files.content_hash(old, files.NAMES_1)
+    before = files.hash_bundle(old, files.NAMES_1)
     try:
         convert.convert(old, old, old.parent / "cache")
     except errors.BundleError:
         return
-    made = bundles.bundle()
+    made = bundles.make_bundle()
     bundles.assert_same(read.read(old), dataclasses.replace(made, trained={**made.trained, "converted_from": before}))
 
 
@@ -253,18 +253,18 @@ def test_format_1_is_refused_with_the_command_that_converts_it(
         fault = f"{path}: is a bundle of format 1, and this version reads format 2; convert it: "
         for command in (["bundle", "show"], ["bundle", "check"], ["init", "--root", str(tmp_path), "--from"]):
             assert call(*command, str(path)) == 2
-            _, err = said(capsys)
+            _, err = read_output(capsys)
             assert err == f"error: {fault}`python -m builder bundle convert {path}`\n"
         with pytest.raises(errors.BundleError, match="is a bundle of format 1"):
-            files.content_hash(store.folder_of(path, tmp_path / "cache"))
+            files.hash_bundle(store.resolve_folder(path, tmp_path / "cache"))
 
 
 def test_exporting_a_model_again_replaces_its_bundle_of_format_1(old: Path, tmp_path: Path) -> None:
     one = tmp_path / "one.bundle.zip"
     bundles.pack(one, contents(old))
     for path in (old, one):
-        write.write(path, bundles.bundle())
-        bundles.assert_same(read.read(store.folder_of(path, tmp_path / "cache")), bundles.bundle())
+        write.write(path, bundles.make_bundle())
+        bundles.assert_same(read.read(store.resolve_folder(path, tmp_path / "cache")), bundles.make_bundle())
 
 
 # ---- by the command
@@ -275,9 +275,9 @@ def test_the_command_prints_what_configs_need(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     one = tmp_path / "one.bundle.zip"
-    digest = files.content_hash(new)
+    digest = files.hash_bundle(new)
     assert call("bundle", "convert", str(old), str(one)) == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     sha256 = files.hash_content(one)[0]
     assert err == ""
     assert out.splitlines() == [
@@ -286,10 +286,10 @@ def test_the_command_prints_what_configs_need(
     ]
     assert call("bundle", "convert", "--json", str(old)) == 0
     expected = {"format": 1, "path": str(old), "converted": True, "hash": digest, "sha256": None}
-    assert json.loads(said(capsys)[0]) == expected
+    assert json.loads(read_output(capsys)[0]) == expected
     assert call("bundle", "convert", str(old)) == 0
-    assert said(capsys)[0] == f"already of format 2: {old}: {digest}\n"
+    assert read_output(capsys)[0] == f"already of format 2: {old}: {digest}\n"
     assert call("bundle", "convert", str(tmp_path / "absent")) == 2
-    assert "absent: does not exist; name a folder" in said(capsys)[1]
+    assert "absent: does not exist; name a folder" in read_output(capsys)[1]
     assert call("bundle", "convert", str(old), str(one)) == 5
-    assert "one.bundle.zip: exists and is not replaced" in said(capsys)[1]
+    assert "one.bundle.zip: exists and is not replaced" in read_output(capsys)[1]

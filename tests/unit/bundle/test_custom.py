@@ -17,10 +17,10 @@ import pytest
 from builder import errors, paths
 from builder.bundle import model as bundle_model
 from builder.bundle import post
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import files, read, write
+from builder.inside import collect_results
 from builder.inside import custom as inside_custom
-from builder.inside import measure
 from tests.support import custom, pickles
 
 
@@ -36,7 +36,7 @@ def fault_of(made: bundle_model.Bundle, folder: Path) -> str:
 
 def test_code_files_and_arrays_come_back(tmp_path: Path) -> None:
     helpers = {"shapes": "def flat(x):\n    return x\n", "pkg.deep.maths": "ONE = 1\n"}
-    made = custom.bundle(modules=helpers, files={"sub/table.csv": b"a,b\n", "x.bin": b"\0\1"})
+    made = custom.make_bundle(modules=helpers, files={"sub/table.csv": b"a,b\n", "x.bin": b"\0\1"})
     write.write(tmp_path / "bundle", made)
     again = read.read(tmp_path / "bundle")
     model = again.model
@@ -47,33 +47,33 @@ def test_code_files_and_arrays_come_back(tmp_path: Path) -> None:
     assert model.modules == ("shapes", "pkg.deep.maths")
     np.testing.assert_array_equal(model.arrays["weights"], custom.WEIGHTS)
     write.write(tmp_path / "again", again)
-    assert files.content_hash(tmp_path / "again") == files.content_hash(tmp_path / "bundle")
-    assert kinds.name_of(model) == "custom"
+    assert files.hash_bundle(tmp_path / "again") == files.hash_bundle(tmp_path / "bundle")
+    assert kinds.get_kind_name(model) == "custom"
     assert kinds.is_bounded(model), "only running it can tell"
 
 
 def test_it_needs_no_arrays(tmp_path: Path) -> None:
-    write.write(tmp_path / "bundle", custom.bundle(arrays={}))
+    write.write(tmp_path / "bundle", custom.make_bundle(arrays={}))
     assert dict(read.read(tmp_path / "bundle").model.arrays) == {}
 
 
 def test_an_array_whose_name_safetensors_keeps_for_itself_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: not a name"):
-        write.write(tmp_path / "bundle", custom.bundle(arrays={"__metadata__": custom.WEIGHTS}))
+        write.write(tmp_path / "bundle", custom.make_bundle(arrays={"__metadata__": custom.WEIGHTS}))
 
 
 def test_more_numbers_than_are_read_are_not_written(tmp_path: Path) -> None:
     two_gigabytes = np.broadcast_to(np.float64(0), (1 << 13, 1 << 15))
     with pytest.raises(errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; at most 1,073,741,"):
-        write.write(tmp_path / "bundle", custom.bundle(arrays={"large": two_gigabytes}))
+        write.write(tmp_path / "bundle", custom.make_bundle(arrays={"large": two_gigabytes}))
     assert not (tmp_path / "bundle").exists()
 
 
 def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
     code = custom.CODE + f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n"
-    write.write(tmp_path / "bundle", custom.bundle(code))
+    write.write(tmp_path / "bundle", custom.make_bundle(code))
     read.read(tmp_path / "bundle")
-    pickles.rendered(tmp_path / "out", custom.bundle(code))
+    pickles.render_bundle(tmp_path / "out", custom.make_bundle(code))
     assert not (tmp_path / "ran").exists()
 
 
@@ -96,19 +96,19 @@ def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
     ],
 )
 def test_a_fault_of_the_code_has_its_line(code: str, says: str, tmp_path: Path) -> None:
-    assert says in fault_of(custom.bundle(code, modules={"shapes": "x = 1\n"}), tmp_path)
+    assert says in fault_of(custom.make_bundle(code, modules={"shapes": "x = 1\n"}), tmp_path)
 
 
 @pytest.mark.parametrize(
     "code", ["def load(bundle, extra=1): ...", "def load(*all): ...", "from shapes import load", "load = print"]
 )
 def test_what_can_be_called_with_the_bundle_is_taken(code: str, tmp_path: Path) -> None:
-    write.write(tmp_path / "bundle", custom.bundle(code, modules={"shapes": "def load(bundle): ...\n"}))
+    write.write(tmp_path / "bundle", custom.make_bundle(code, modules={"shapes": "def load(bundle): ...\n"}))
 
 
 def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
     code = "def load(bundle):\n    import shapes\n    return shapes.predict\n"
-    write.write(tmp_path / "bundle", custom.bundle(code, modules={"shapes": "def predict(x): ...\n"}))
+    write.write(tmp_path / "bundle", custom.make_bundle(code, modules={"shapes": "def predict(x): ...\n"}))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
 )
 def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
     whole = {"files": {"code/model.py": custom.CODE.encode()}, **changes}
-    made = custom.bundle()
+    made = custom.make_bundle()
     faulty = bundle_model.Bundle(
         features=made.features, model=bundle_model.Custom(**whole), golden=made.golden, post=made.post
     )
@@ -151,7 +151,7 @@ def test_a_fault_of_the_files_is_named(changes: dict[str, Any], says: str, tmp_p
 
 @pytest.mark.parametrize("name", ["files/../../../victim.json", "files/../victim.json", "/victim.json", "files//x"])
 def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
-    made = custom.bundle()
+    made = custom.make_bundle()
     files_of_it = {"code/model.py": custom.CODE.encode(), name: b"new"}
     faulty = bundle_model.Bundle(
         features=made.features, model=bundle_model.Custom(files=files_of_it), golden=made.golden, post=made.post
@@ -172,7 +172,7 @@ def live(rows: int = 6) -> pd.DataFrame:
 
 
 def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
-    predict = pickles.predict_of(custom.bundle())
+    predict = pickles.load_predict(custom.make_bundle())
     assert predict.__name__ == "predict"
     assert "MODEL" not in predict.__globals__
     expected = live()[["feature_0", "feature_1", "feature_2"]].to_numpy() @ custom.WEIGHTS
@@ -181,7 +181,10 @@ def test_a_function_that_no_step_follows_is_pickled_as_it_is() -> None:
 
 @pytest.mark.parametrize("rows", [1, 6, 50])
 def test_steps_are_done_to_what_it_returns(rows: int) -> None:
-    raw, ranked = pickles.predict_of(custom.bundle()), pickles.predict_of(custom.bundle(post=(post.step("rank"),)))
+    raw, ranked = (
+        pickles.load_predict(custom.make_bundle()),
+        pickles.load_predict(custom.make_bundle(post=(post.make_step("rank"),))),
+    )
     frame = live(rows)
     expected = raw(frame)["prediction"].rank(pct=True)
     pd.testing.assert_series_equal(ranked(frame, None)["prediction"], expected)
@@ -197,7 +200,7 @@ def test_two_frames_are_handed_to_a_function_of_two() -> None:
             return values.to_frame("prediction").sort_values("prediction")
         return predict
     """
-    predict = pickles.predict_of(custom.bundle(code, benchmarks=("bench",), post=(post.step("rank"),)))
+    predict = pickles.load_predict(custom.make_bundle(code, benchmarks=("bench",), post=(post.make_step("rank"),)))
     frame = live(4)
     benchmarks = pd.DataFrame({"era": "X", "bench": [0.4, 0.1, 0.3, 0.2]}, index=frame.index)
     answer = predict(frame, benchmarks.iloc[::-1])
@@ -214,7 +217,7 @@ def test_two_frames_are_handed_to_a_function_of_two() -> None:
 )
 def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> None:
     code = f"def load(bundle):\n    return predict\n\ndef predict(live_features):\n    return {returned}\n"
-    predict = pickles.predict_of(custom.bundle(code, post=(post.step("rank"),)))
+    predict = pickles.load_predict(custom.make_bundle(code, post=(post.make_step("rank"),)))
     with pytest.raises(ValueError, match=re.escape(says)):
         predict(live(), None)
 
@@ -225,11 +228,11 @@ def test_what_steps_cannot_be_done_to_is_an_error(returned: str, says: str) -> N
 COLUMNS = {"features": ["feature_0", "feature_1", "feature_2"], "benchmarks": []}
 
 
-@pytest.mark.parametrize("steps", [(), (post.step("rank"),)])
+@pytest.mark.parametrize("steps", [(), (post.make_step("rank"),)])
 def test_golden_rows_are_what_the_function_predicts(steps: tuple[Any, ...], tmp_path: Path) -> None:
-    made = custom.bundle(post=steps)
+    made = custom.make_bundle(post=steps)
     np.save(tmp_path / "golden.npy", made.golden.inputs)
-    found: Any = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npy"), COLUMNS)
+    found: Any = collect_results.predict_golden(pickles.load_predict(made), str(tmp_path / "golden.npy"), COLUMNS)
     np.testing.assert_allclose(found, made.golden.predictions)
 
 
@@ -242,7 +245,7 @@ def test_golden_rows_have_an_era_and_ids(tmp_path: Path) -> None:
         return live_features[["feature_0"]].iloc[::-1]
 
     np.save(tmp_path / "golden.npy", np.arange(6.0).reshape(2, 3))
-    assert measure.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS) == [0, 3]
+    assert collect_results.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS) == [0, 3]
 
 
 @pytest.mark.parametrize("returned", ["[1]", "live.iloc[:1]"])
@@ -250,14 +253,14 @@ def test_a_function_that_returns_something_else_has_none(returned: str, tmp_path
     predict = eval(f"lambda live: {returned}")
     np.save(tmp_path / "golden.npy", np.ones((2, 3)))
     with pytest.raises(ValueError, match="predict returned"):
-        measure.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS)
+        collect_results.predict_golden(predict, str(tmp_path / "golden.npy"), COLUMNS)
 
 
 def test_measuring_one_as_a_script(tmp_path: Path) -> None:
-    made = custom.bundle()
+    made = custom.make_bundle()
     np.save(tmp_path / "golden.npy", made.golden.inputs)
     live().to_parquet(tmp_path / "live.parquet")
-    (tmp_path / "model.pkl").write_bytes(pickles.pickled(made))
+    (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(made))
     plan = {
         "model": str(tmp_path / "model.pkl"),
         "features": str(tmp_path / "live.parquet"),
@@ -267,7 +270,7 @@ def test_measuring_one_as_a_script(tmp_path: Path) -> None:
         "out": str(tmp_path / "out.json"),
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    script = paths.inside_folder() / "measure.py"
+    script = paths.inside_folder() / "collect_results.py"
     subprocess.run([sys.executable, str(script), str(tmp_path / "plan.json")], cwd=tmp_path, check=True)
     report = json.loads((tmp_path / "out.json").read_bytes())
     np.testing.assert_allclose(report["golden"], made.golden.predictions)

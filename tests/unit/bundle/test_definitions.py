@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from builder import errors, paths
 from builder.bundle import activations, model, nodes
-from builder.bundle.kinds import known
+from builder.bundle.kinds import catalog
 from builder.bundle.storage import read, write
 from builder.inside import fold, operators
 from builder.inside.fold import nodes as fold_nodes
@@ -43,10 +43,10 @@ def array_text(array: Array) -> str:
 
 def option_text(pair: tuple[str, Number | bool]) -> str:
     name, option = pair
-    return f"`{name}`" if isinstance(option, bool) else f"`{name}` {option.least:g} to {option.most:g}"
+    return f"`{name}`" if isinstance(option, bool) else f"`{name}` {option.minimum:g} to {option.maximum:g}"
 
 
-TAKES = {"one": "1", "alike": "2 or more of one width", "joined": "2 or more"}
+TAKES = {"one": "1", "same_width": "2 or more of one width", "concatenated": "2 or more"}
 
 
 def test_the_documentation_lists_every_operator_and_activation() -> None:
@@ -57,10 +57,10 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
             (
                 f"`{name}`",
                 one.formula,
-                TAKES[one.takes],
+                TAKES[one.arity],
                 ", ".join(map(array_text, one.arrays)),
                 ", ".join(map(option_text, one.options.items())),
-                "yes" if one.activated else "",
+                "yes" if one.has_activation else "",
             )
             for name, one in operators.OPERATORS.items()
         ),
@@ -83,7 +83,7 @@ def test_the_documentation_lists_every_operator_and_activation() -> None:
 
 
 def test_every_kind_is_read_folded_and_predicted() -> None:
-    assert known.KINDS.keys() == fold.KINDS.keys()
+    assert catalog.KINDS.keys() == fold.KINDS.keys()
     assert all((paths.inside_folder() / "predict" / kind.predict).is_file() for kind in fold.KINDS.values())
 
 
@@ -91,7 +91,7 @@ def test_what_is_defined_predicts() -> None:
     assert OPERATOR_FUNCTIONS.keys() == operators.OPERATORS.keys()
     assert ACTIVATION_FUNCTIONS.keys() == operators.ACTIVATIONS.keys()
     for definition in operators.OPERATORS.values():
-        assert definition.activated or not definition.trained
+        assert definition.has_activation or not definition.is_trained
         assert len({one.stem or one.name for one in definition.arrays}) == len(definition.arrays)
         assert not {"op", "from", "activation"} & {*definition.options}
 
@@ -130,8 +130,8 @@ def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_s
 
 @pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if one.constants])
 def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, tmp_path: Path) -> None:
-    made = bundles.bundle(3, network=bundles.mlp(3, widths=(4,), names=(name,)))
-    folder = bundles.written(tmp_path / "net", made)
+    made = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
+    folder = bundles.write_bundle(tmp_path / "net", made)
 
     def folded() -> Any:
         header = json.loads((folder / "bundle.json").read_bytes())
@@ -162,7 +162,7 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
 )
 def test_a_node_is_refused_with_what_its_operator_takes(op: str, values: dict[str, Any], says: str) -> None:
     with pytest.raises(TypeError, match=says):
-        model.node(op, **values)
+        model.make_node(op, **values)
 
 
 @pytest.fixture
@@ -175,14 +175,14 @@ def weigh() -> Iterator[str]:
     def node(folded: Any, taken: Any) -> Any:
         return taken[0] * folded["factor"][:, None] + (folded["more"] - folded["less"]) * (1 + folded["twice"])
 
-    definitions.ActivationDefinition(same_as="", constants={"share": Number(default=0.5, least=0, most=1)})(half)
+    definitions.ActivationDefinition(same_as="", constants={"share": Number(default=0.5, minimum=0, maximum=1)})(half)
     definitions.OperatorDefinition(
         name="weigh",
         formula="",
         arrays=(Array(name="factor", is_divisor=True),),
-        options={"more": Number(least=0, most=9), "less": Number(default=0, least=0, most=9), "twice": False},
-        activated=True,
-        trained=True,
+        options={"more": Number(minimum=0, maximum=9), "less": Number(default=0, minimum=0, maximum=9), "twice": False},
+        has_activation=True,
+        is_trained=True,
     )(node)
     yield "weigh"
     for table in (definitions.OPERATORS, definitions.OPERATOR_FUNCTIONS):
@@ -194,11 +194,11 @@ def weigh() -> Iterator[str]:
 def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh: str, tmp_path: Path) -> None:
     half = activations.Activation(name="half")
     layers = (
-        model.node(weigh, factor=np.array([2.0, 3.0]), more=1, activation=half),
-        model.node("dense", weights=np.ones((2, 1)), bias=np.zeros(1)),
+        model.make_node(weigh, factor=np.array([2.0, 3.0]), more=1, activation=half),
+        model.make_node("dense", weights=np.ones((2, 1)), bias=np.zeros(1)),
     )
-    made = model.Mlp(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
-    golden = model.Golden(inputs=np.ones((1, 2)), predictions=np.array([(2 + 1) / 2 + (3 + 1) / 2]))
+    made = model.Network(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
+    golden = model.GoldenRows(inputs=np.ones((1, 2)), predictions=np.array([(2 + 1) / 2 + (3 + 1) / 2]))
     folder = tmp_path / "net"
     write.write(folder, model.Bundle(features=("a", "b"), model=made, golden=golden))
     back = read.read(folder).model
@@ -210,7 +210,7 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
         "activation": "half",
         "share": 0.5,
     }
-    assert known.parameters(back) == 2 + 3
+    assert catalog.count_parameters(back) == 2 + 3
     folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.arrays_of(back.layers))
     assert predict_nodes.run_nodes(folded, golden.inputs.T).tolist() == [golden.predictions.tolist()]
 

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A bundle of two members: features a, b, c and the benchmark x."""
-    made = ensembles.bundle([ensembles.member("ab", transform="rank"), ensembles.member("ca", "x", seed=2, weight=2)])
-    return bundles.written(tmp_path / "made", made)
+    made = ensembles.make_bundle(
+        [ensembles.make_member("ab", transform="rank"), ensembles.make_member("ca", "x", seed=2, weight=2)]
+    )
+    return bundles.write_bundle(tmp_path / "made", made)
 
 
 def faults(folder: Path) -> list[str]:
     """Return what is wrong, each without the folder."""
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    return [fault.removeprefix(f"{folder}/") for fault in caught.value.faults]
+    return [fault.removeprefix(f"{folder}/") for fault in caught.value.problems]
 
 
 def test_all_faults_of_all_members_at_once(folder: Path) -> None:

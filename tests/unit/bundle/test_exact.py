@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 
 from builder import errors
-from builder.bundle import activations, exact, model
+from builder.bundle import activations, model, prediction
 from builder.inside import operators
 from tests.support import bundles, ensembles, formulas, pickles
 
@@ -47,7 +47,7 @@ def activated(name: str, x: formulas.Array, **constants: float) -> formulas.Arra
         centre=zero,
         scale=one,
     )
-    return exact.predict(line, x.reshape(-1, 1))
+    return prediction.predict(line, x.reshape(-1, 1))
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -75,38 +75,38 @@ def test_a_network_predicts_what_scikit_learn_does(ours: str, theirs: str) -> No
         regressor.fit(x, y)
     names = [ours, ours, "identity"]
     layers = tuple(
-        model.node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
+        model.make_node("dense", weights=weights, bias=bias, activation=activations.Activation(name=name))
         for weights, bias, name in zip(regressor.coefs_, regressor.intercepts_, names, strict=True)
     )
     centre, scale = np.linspace(1, 2, 6), np.linspace(0.5, 3, 6)
-    network = model.Mlp(layers=layers, imputation=np.full(6, 2.0), centre=centre, scale=scale)
+    network = model.Network(layers=layers, imputation=np.full(6, 2.0), centre=centre, scale=scale)
     raw = x * scale + centre
-    np.testing.assert_allclose(exact.predict(network, raw), regressor.predict(x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(prediction.predict(network, raw), regressor.predict(x), rtol=1e-12, atol=1e-14)
 
 
 @settings(max_examples=10)
 @given(data=st.data())
 def test_missing_values_are_the_imputation_in_raw_units(data: st.DataObject) -> None:
-    network = dataclasses.replace(bundles.mlp(4), imputation=np.array([0.5, 1, 3, -2], dtype=np.float32))
+    network = dataclasses.replace(bundles.make_network(4), imputation=np.array([0.5, 1, 3, -2], dtype=np.float32))
     inputs = data.draw(st_numpy.arrays(np.float64, (5, 4), elements=st.floats(0, 4)))
     holes = data.draw(st_numpy.arrays(np.bool_, (5, 4)))
     filled = np.where(holes, network.imputation, inputs)
     holed = np.where(holes, np.nan, inputs)
-    np.testing.assert_array_equal(exact.predict(network, holed), exact.predict(network, filled))
+    np.testing.assert_array_equal(prediction.predict(network, holed), prediction.predict(network, filled))
 
 
 def test_one_row_by_hand() -> None:
-    layer = model.node(
+    layer = model.make_node(
         "dense",
         weights=np.array([[2.0], [-1.0]]),
         bias=np.array([0.25]),
         activation=activations.Activation(name="relu"),
     )
-    network = model.Mlp(
+    network = model.Network(
         layers=(layer,), imputation=np.array([2.0, 4.0]), centre=np.array([1.0, 2.0]), scale=np.array([0.5, 4.0])
     )
     # (3 - 1) / 0.5 = 4; (NaN -> 4, 4 - 2) / 4 = 0.5; 2 * 4 - 0.5 + 0.25
-    np.testing.assert_array_equal(exact.predict(network, np.array([[3.0, np.nan]])), [7.75])
+    np.testing.assert_array_equal(prediction.predict(network, np.array([[3.0, np.nan]])), [7.75])
 
 
 @pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
@@ -117,16 +117,16 @@ def test_every_kind_is_its_formulas_in_float64(name: str, capsys: pytest.Capture
     inputs = random.integers(0, 5, size=(90, len(made.features) + len(made.benchmarks))).astype(np.float64)
     inputs[random.random(inputs.shape) < 0.05] = np.nan
     expected = formulas.predict(made.model, inputs)
-    found = exact.predict(made.model, inputs)
+    found = prediction.predict(made.model, inputs)
     assert np.abs(found - expected).max() <= 1e-12 * max(1.0, float(np.abs(expected).max()))
     assert capsys.readouterr().out == ""  # which rows lack a benchmark is a matter of the tournament's log
 
 
 def test_what_leaves_float64_is_not_finite_and_no_warning() -> None:
-    network = bundles.mlp(3, dtype="float64")
+    network = bundles.make_network(3, dtype="float64")
     for layer in network.layers:
         layer["weights"][:] = 1e200
-    assert not np.isfinite(exact.predict(network, np.full((2, 3), 1e6))).any()
+    assert not np.isfinite(prediction.predict(network, np.full((2, 3), 1e6))).any()
 
 
 def without(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
@@ -139,7 +139,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatc
     booster = pickles.scenario_bundle("lightgbm")
     without(monkeypatch, "lightgbm")
     with pytest.raises(errors.LibraryError, match=r"^lightgbm is not installed.*run `pip install lightgbm`$"):
-        exact.predict(booster.model, np.zeros((2, 12)))
+        prediction.predict(booster.model, np.zeros((2, 12)))
 
 
 def test_a_text_that_lightgbm_refuses_is_a_fault_of_the_bundle() -> None:
@@ -147,7 +147,7 @@ def test_a_text_that_lightgbm_refuses_is_a_fault_of_the_bundle() -> None:
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
     booster = dataclasses.replace(booster, text=gzip.compress(text, mtime=0))
     with pytest.raises(errors.BundleError, match="LightGBM refuses the booster's text: Unknown objective"):
-        exact.predict(booster, np.zeros((2, 12)))
+        prediction.predict(booster, np.zeros((2, 12)))
 
 
 @pytest.mark.parametrize("transform", ["raw", "rank", "gaussian"])
@@ -156,12 +156,14 @@ def test_golden_rows_are_judged_where_a_members_library_is_not_installed(
 ) -> None:
     booster: Any = pickles.scenario_bundle("lightgbm").model
     names = tuple(f"feature_{index}" for index in range(12))
-    members = (model.Member(model=booster, features=names, transform=transform), ensembles.member("abc"))
-    made = ensembles.bundle(members, inputs=np.random.default_rng(1).integers(0, 5, size=(64, 15)).astype(np.float64))
-    known = exact.golden_bounds(made.model, made.golden)
+    members = (model.Member(model=booster, features=names, transform=transform), ensembles.make_member("abc"))
+    made = ensembles.make_bundle(
+        members, inputs=np.random.default_rng(1).integers(0, 5, size=(64, 15)).astype(np.float64)
+    )
+    known = prediction.compute_golden_tolerances(made.model, made.golden)
     without(monkeypatch, "lightgbm")
-    bounds = exact.golden_bounds(made.model, made.golden)
-    assert (bounds >= exact.bound(made.golden.predictions)).all()
+    bounds = prediction.compute_golden_tolerances(made.model, made.golden)
+    assert (bounds >= prediction.compute_tolerance(made.golden.predictions)).all()
     if transform == "raw":
         assert bounds.max() <= known.max()
     else:  # three ranks of 64, of half of the sum; a gaussian's are farther apart at the ends
@@ -169,19 +171,19 @@ def test_golden_rows_are_judged_where_a_members_library_is_not_installed(
 
 
 def test_the_bound_is_of_the_range_with_a_floor_of_float32_steps() -> None:
-    assert exact.bound(np.array([0.0, 1.0])) == pytest.approx(1e-5)
-    assert exact.bound(np.array([-3.0, 7.0])) == pytest.approx(1e-4)
+    assert prediction.compute_tolerance(np.array([0.0, 1.0])) == pytest.approx(1e-5)
+    assert prediction.compute_tolerance(np.array([-3.0, 7.0])) == pytest.approx(1e-4)
     # Constant predictions: float32 has steps of 2**-23 from 1 to 2.
-    assert exact.bound(np.array([1.5])) == 8 * 2.0**-23
-    assert exact.bound(np.array([1000.0, 1000.0])) == 8 * 2.0**-14
+    assert prediction.compute_tolerance(np.array([1.5])) == 8 * 2.0**-23
+    assert prediction.compute_tolerance(np.array([1000.0, 1000.0])) == 8 * 2.0**-14
 
 
 @given(st_numpy.arrays(np.float64, st.integers(1, 9), elements=st.floats(-1e6, 1e6, width=32)))
 def test_rounding_to_float32_is_within_the_bound(expected: formulas.Array) -> None:
     rounded = expected.astype(np.float32).astype(np.float64)
-    assert np.abs(rounded - expected).max() <= exact.bound(expected)
+    assert np.abs(rounded - expected).max() <= prediction.compute_tolerance(expected)
 
 
 def test_a_difference_beyond_all_bounds_is_found_without_a_warning() -> None:
-    difference, bound = exact.compare(np.array([0.0, 3e302]), np.zeros(2), np.full(2, 1e-8))
+    difference, bound = prediction.find_worst_difference(np.array([0.0, 3e302]), np.zeros(2), np.full(2, 1e-8))
     assert (difference, bound) == (3e302, 1e-8)

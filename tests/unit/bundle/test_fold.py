@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from builder.bundle import activations
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.kinds import ensemble
-from builder.bundle.kinds import known as kinds
 from builder.bundle.storage import read
 from builder.inside import fold, tensors
 from builder.inside.fold import lightgbm, network
@@ -90,10 +90,10 @@ def plain(tree: Any) -> Any:
 
 @pytest.mark.parametrize("name", [*pickles.SCENARIO_BUNDLES, "custom"])
 def test_a_key_that_need_not_be_there_is_not_needed(name: str, tmp_path: Path) -> None:
-    made = custom.bundle() if name == "custom" else pickles.scenario_bundle(name)
+    made = custom.make_bundle() if name == "custom" else pickles.scenario_bundle(name)
     if not hasattr(made.model, "members"):  # those of an ensemble name benchmarks
         made = dataclasses.replace(made, benchmarks=(), features=made.features + made.benchmarks)
-    bundle = bundles.written(tmp_path / "bundle", made)
+    bundle = bundles.write_bundle(tmp_path / "bundle", made)
     expected = folded(bundle)
 
     def cut(data: dict[str, Any]) -> None:
@@ -114,8 +114,8 @@ def test_a_key_that_need_not_be_there_is_not_needed(name: str, tmp_path: Path) -
 def test_a_large_booster_that_is_no_mean_need_not_say_so() -> None:
     told = {"objective": "regression", "leaves": 1_000_000, "trees": 1_000, "outputs": 1, "features": ["a"]}
     header = {**told, "benchmarks": []}
-    assert lightgbm.steps(header) == lightgbm.steps({**header, "averaged": False}) > 0
-    assert lightgbm.steps({**header, "averaged": True}) == 0
+    assert lightgbm.choose_step(header) == lightgbm.choose_step({**header, "averaged": False}) > 0
+    assert lightgbm.choose_step({**header, "averaged": True}) == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -146,7 +146,9 @@ def test_every_array_is_plain(dtype: str, order: Any) -> None:
 
 
 def test_wide_layers_are_float32_and_narrow_ones_float64() -> None:
-    folded = pickles.folded(bundles.bundle(300, network=bundles.mlp(300, widths=(160, 24), names=("relu", "relu"))))
+    folded = pickles.fold_bundle(
+        bundles.make_bundle(300, network=bundles.make_network(300, widths=(160, 24), names=("relu", "relu")))
+    )
     assert [layer["weights"].dtype.name for layer in folded["layers"]] == ["float32", "float64", "float64"]
     assert [layer["weights"].shape for layer in folded["layers"]] == [(160, 304), (24, 160), (1, 24)]
     assert [layer["bias"] is None for layer in folded["layers"]] == [True, False, False]

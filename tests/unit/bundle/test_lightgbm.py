@@ -16,7 +16,7 @@ import pytest
 
 from builder import errors
 from builder.bundle import activations, model, post
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.kinds import lightgbm_text, lightgbm_trees
 from builder.bundle.storage import files, read, write
 from builder.inside.fold import lightgbm as fold_lightgbm
@@ -43,7 +43,7 @@ def booster(features: int = 4, **more: Any) -> lgb.Booster:
 
 
 def kind_of(text: str, **more: Any) -> Any:
-    smaller = lightgbm_text.make_smaller(text)
+    smaller = lightgbm_text.strip_text(text)
     header = smaller.header
     facts: dict[str, Any] = {
         "text": smaller.text,
@@ -62,8 +62,8 @@ def bundle(of: model.LightGbm, features: int = 4) -> model.Bundle:
     return model.Bundle(
         features=tuple(f"feature_{place}" for place in range(features)),
         model=of,
-        golden=model.Golden(inputs=inputs, predictions=formulas.predict(of, inputs)),
-        post=(post.step("rank"),),
+        golden=model.GoldenRows(inputs=inputs, predictions=formulas.predict(of, inputs)),
+        post=(post.make_step("rank"),),
     )
 
 
@@ -80,19 +80,19 @@ def test_a_bundle_reads_back_as_it_was_written(small: lgb.Booster, tmp_path: Pat
     of = kind_of(small.model_to_string(), categories=(model.Categories(inputs=(1, 2), values=(0.0, 2.0, 1.0)),))
     write.write(tmp_path / "it", bundle(of))
     back = read.read(tmp_path / "it").model
-    for name in ("objective", "outputs", "trees", "leaves", "averaged", "categories", "finish"):
+    for name in ("objective", "outputs", "trees", "leaves", "averaged", "categories", "head"):
         assert getattr(back, name) == getattr(of, name)
     assert back.text.read_bytes() == of.text
-    assert kinds.parameters(back) == 2 * of.leaves - 6
-    assert [path.name for path in files.paths(tmp_path / "it")][-1] == FILE
+    assert kinds.count_parameters(back) == 2 * of.leaves - 6
+    assert [path.name for path in files.list_paths(tmp_path / "it")][-1] == FILE
 
 
 def test_the_same_booster_gives_the_same_bytes_with_no_name_and_no_time(small: lgb.Booster) -> None:
     text = small.model_to_string()
-    one, two = lightgbm_text.make_smaller(text), lightgbm_text.make_smaller(text)
+    one, two = lightgbm_text.strip_text(text), lightgbm_text.strip_text(text)
     assert one.text == two.text
     assert one.text[3:8] == bytes(5)
-    again = lightgbm_text.make_smaller(gzip.decompress(one.text).decode())
+    again = lightgbm_text.strip_text(gzip.decompress(one.text).decode())
     assert again.text == one.text
     assert len(zlib.decompress(one.text, 31)) < 0.7 * len(text)
 
@@ -159,7 +159,7 @@ def test_categorical_splits_are_checked_too(key: bytes, value: bytes) -> None:
     good = kind_of(booster(max_cat_to_onehot=1, min_data_per_group=5, cat_smooth=1).model_to_string())
     assert lgb_trees(good.text)[0].words.any()
     tree = next(place for place, text in enumerate(trees_of(good.text)) if b"cat_threshold" in text)
-    with pytest.raises(lightgbm_text.TextError, match=f"tree {tree}: "):
+    with pytest.raises(lightgbm_text.BoosterTextError, match=f"tree {tree}: "):
         lgb_trees(damaged(good.text, number(key, 0 if key != b"cat_boundaries" else 1, value, tree=tree)))
 
 
@@ -169,7 +169,7 @@ def test_a_count_that_no_memory_holds_is_found_before_it_is_followed() -> None:
     assert batch.linear is not None
     for place in range(int(batch.leaves[0])):
         text = number(b"num_features", place, b"1000000000000000", tree=1)(text)
-    with pytest.raises(lightgbm_text.TextError, match="leaf_features: has"):
+    with pytest.raises(lightgbm_text.BoosterTextError, match="leaf_features: has"):
         lightgbm_trees.parse([text], 0, 1 << 60)
 
 
@@ -253,7 +253,7 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
 def test_categories_have_places_and_numbers(
     small: lgb.Booster, tmp_path: Path, categories: list[Any], said: str
 ) -> None:
-    folder = bundles.written(tmp_path / "it", bundle(kind_of(small.model_to_string())))
+    folder = bundles.write_bundle(tmp_path / "it", bundle(kind_of(small.model_to_string())))
     bundles.edit_json(folder, lambda data: data.update(categories=categories))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
@@ -261,7 +261,7 @@ def test_categories_have_places_and_numbers(
 
 
 def test_another_file_and_none_are_faults(small: lgb.Booster, tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "it", bundle(kind_of(small.model_to_string())))
+    folder = bundles.write_bundle(tmp_path / "it", bundle(kind_of(small.model_to_string())))
     (folder / FILE).rename(folder / "m0.model.txt.gz")
     bundles.edit_json(folder, lambda data: data.update(files={f"m0.{FILE}": data["files"][FILE]}))
     with pytest.raises(errors.BundleError) as caught:
@@ -272,17 +272,17 @@ def test_another_file_and_none_are_faults(small: lgb.Booster, tmp_path: Path) ->
 
 def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:
     identity = activations.Activation(name="identity")
-    prepare = model.Prepare(
+    prepare = model.Preprocessing(
         imputation=np.array([2.0, np.nan, np.nan, 1.0, 3.0]),
         centre=np.array([0.0, 1.0, 0.0, 0.0, 0.5]),
         scale=np.array([1.0, 2.0, 1.0, 0.5, 1.0]),
-        layers=(model.node("select", places=np.array([4, 1, 0, 3], dtype=np.int32)),),
+        layers=(model.make_node("select", places=np.array([4, 1, 0, 3], dtype=np.int32)),),
     )
-    finish = (model.node("affine", gain=np.array([0.5]), shift=np.array([1.0]), activation=identity),)
+    finish = (model.make_node("affine", gain=np.array([0.5]), shift=np.array([1.0]), activation=identity),)
     of = kind_of(
         small.model_to_string(),
-        prepare=prepare,
-        finish=finish,
+        preprocessing=prepare,
+        head=finish,
         categories=(model.Categories(inputs=(3,), values=(4.0, 0.0, 6.0)),),
     )
     x = rows(300, 5)
@@ -291,7 +291,7 @@ def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:
     given = ((filled - prepare.centre) / prepare.scale)[:, [4, 1, 0, 3]]
     given[:, 3] = np.select([given[:, 3] == 4, given[:, 3] == 0, given[:, 3] == 6], [0, 1, 2], np.nan)
     theirs = np.asarray(small.predict(given)) * 0.5 + 1
-    raw = pickles.raw_of(pickles.predict_of(bundle(of, 5)))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle(of, 5)))
     np.testing.assert_array_equal(raw(frame(x), None), theirs)
 
 
@@ -318,7 +318,7 @@ def test_deep_texts_are_boosters_of_that_size(deep: str) -> None:
 def test_a_large_booster_is_summed_some_trees_at_a_time(deep: str) -> None:
     made, x = lgb.Booster(model_str=deep), rows(60, 5)
     for step in (7, 129, 130, 500):
-        ours = boosters.block_outputs(made, step, 1, x)
+        ours = boosters.predict_block(made, step, 1, x)
         np.testing.assert_allclose(ours, made.predict(x), rtol=1e-13)
 
 
@@ -346,13 +346,13 @@ def test_how_many_trees_are_taken_at_a_time(changes: dict[str, Any], step: int) 
         "features": ["f"] * 42,
         "benchmarks": [],
     }
-    assert fold_lightgbm.steps({**header, **changes}) == step
+    assert fold_lightgbm.choose_step({**header, **changes}) == step
 
 
 def test_the_booster_is_made_once_but_for_a_member_of_an_ensemble(
     small: lgb.Booster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folded = pickles.folded(bundle(kind_of(small.model_to_string())))
+    folded = pickles.fold_bundle(bundle(kind_of(small.model_to_string())))
     opened = []
     once = boosters.open_booster
 
@@ -374,7 +374,7 @@ def test_the_booster_is_made_once_but_for_a_member_of_an_ensemble(
 
 @pytest.mark.parametrize("dtype", ["int8", "float32", "float64", "Int8", "Float64", "int32"])
 def test_every_type_of_column_predicts_alike(small: lgb.Booster, dtype: str) -> None:
-    raw = pickles.raw_of(pickles.predict_of(bundle(kind_of(small.model_to_string()))))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(small.model_to_string()))))
     x = rows(100)
     np.testing.assert_array_equal(raw(frame(x).astype(dtype), None), small.predict(x))
 
@@ -382,23 +382,23 @@ def test_every_type_of_column_predicts_alike(small: lgb.Booster, dtype: str) -> 
 def test_float64_inputs_are_not_rounded() -> None:
     x = 1 + np.arange(200)[:, None] * 2.0**-40  # all alike in float32
     made = lgb.train({**QUIET, "min_data_in_bin": 1}, lgb.Dataset(x, np.arange(200)), 5)
-    raw = pickles.raw_of(pickles.predict_of(bundle(kind_of(made.model_to_string()), 1)))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(made.model_to_string()), 1)))
     assert len(np.unique(made.predict(x))) > 10
     np.testing.assert_array_equal(raw(frame(x), None), made.predict(x))
 
 
 def test_rows_are_taken_in_blocks(small: lgb.Booster, monkeypatch: pytest.MonkeyPatch) -> None:
-    folded = pickles.folded(bundle(kind_of(small.model_to_string())))
+    folded = pickles.fold_bundle(bundle(kind_of(small.model_to_string())))
     monkeypatch.setattr(boosters, "BLOCK_BYTES", 4_000)
     x = rows(1_000)
-    blocks = list(boosters.booster_blocks(folded, frame(x), None))
+    blocks = list(boosters.iter_booster_blocks(folded, frame(x), None))
     assert len(blocks) > 5
     assert (blocks[0][0], blocks[-1][1]) == (0, 1_000)
     np.testing.assert_array_equal(runners.RUNNERS["lightgbm"](folded, frame(x), None), small.predict(x))
 
 
 def test_missing_columns_and_no_rows_are_named(small: lgb.Booster) -> None:
-    raw = pickles.raw_of(pickles.predict_of(bundle(kind_of(small.model_to_string()))))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(small.model_to_string()))))
     with pytest.raises(ValueError, match="lacks 1 of 4 columns: 'feature_2'"):
         raw(frame(rows()).drop(columns="feature_2"), None)
     with pytest.raises(ValueError, match="no rows"):
@@ -406,7 +406,7 @@ def test_missing_columns_and_no_rows_are_named(small: lgb.Booster) -> None:
 
 
 def test_the_pickle_is_the_text_and_little_more(small: lgb.Booster) -> None:
-    text = lightgbm_text.make_smaller(small.model_to_string()).text
-    content = pickles.pickled(bundle(kind_of(small.model_to_string())))
+    text = lightgbm_text.strip_text(small.model_to_string()).text
+    content = pickles.pickle_bundle(bundle(kind_of(small.model_to_string())))
     assert text in content
     assert len(content) < len(text) + 60_000

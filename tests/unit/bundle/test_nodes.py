@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import QuantileTransformer
 
-from builder.bundle import activations, exact, model, nodes
-from builder.bundle.kinds import known as kinds
+from builder.bundle import activations, model, nodes, prediction
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.kinds import prepare
 from builder.bundle.storage import read, write
 from builder.inside.fold import nodes as fold_nodes
@@ -26,14 +26,14 @@ SEEDS = st.integers(0, 2**32)
 IDENTITY = activations.Activation(name="identity")
 
 
-def network(random: np.random.Generator, inputs: int, layers: tuple[model.Node, ...]) -> model.Mlp:
+def network(random: np.random.Generator, inputs: int, layers: tuple[model.Node, ...]) -> model.Network:
     centre = random.uniform(-3, 12, size=inputs)  # near and far
-    return model.Mlp(
+    return model.Network(
         layers=layers, imputation=np.full(inputs, 2.0), centre=centre, scale=random.uniform(0.5, 2, size=inputs)
     )
 
 
-def inputs_of(made: model.Mlp | model.Linear, random: np.random.Generator, rows: int = ROWS) -> formulas.Array:
+def inputs_of(made: model.Network | model.Linear, random: np.random.Generator, rows: int = ROWS) -> formulas.Array:
     inputs = made.centre + made.scale * random.normal(size=(rows, len(made.centre)))
     inputs[random.random(inputs.shape) < 0.05] = np.nan
     return np.asarray(inputs, dtype=np.float64)
@@ -46,10 +46,10 @@ def frame(made: model.Bundle, inputs: formulas.Array) -> pd.DataFrame:
 
 def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
     expected = formulas.predict(made.model, inputs)
-    raw = pickles.raw_of(pickles.predict_of(made))
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
     live = frame(made, inputs)
     found = raw(live, None)
-    bound = exact.bound(expected)
+    bound = prediction.compute_tolerance(expected)
     assert np.abs(found - expected).max() <= bound
     assert np.abs(raw(live.iloc[[2]], None) - expected[[2]]).max() <= bound
     raw.__globals__["BLOCK_BYTES"] = 0
@@ -61,7 +61,7 @@ def assert_near(made: model.Bundle, inputs: formulas.Array) -> None:
 def test_any_nodes_predict_what_the_reference_does(seed: int, inputs: int, count: int) -> None:
     random = np.random.default_rng(seed)
     made = network(random, inputs, node_lists.drawn(random, inputs, count))
-    assert_near(bundles.bundle(inputs, network=made), inputs_of(made, random))
+    assert_near(bundles.make_bundle(inputs, network=made), inputs_of(made, random))
 
 
 @settings(max_examples=15)
@@ -70,23 +70,23 @@ def test_wide_nodes_in_float32_are_near_the_reference(seed: int, *, dense_first:
     random = np.random.default_rng(seed)
     inputs, width = 300, 200
     first: list[model.Node] = (
-        [] if dense_first else [model.node("norm", gain=np.ones(300), shift=np.zeros(300), epsilon=1e-5)]
+        [] if dense_first else [model.make_node("norm", gain=np.ones(300), shift=np.zeros(300), epsilon=1e-5)]
     )
     weights = (random.normal(size=(inputs, width)) / np.sqrt(inputs)).astype(np.float32)
     bias, act = random.normal(size=width).astype(np.float32), activations.Activation(name="silu")
-    first.append(model.node("dense", weights=weights, bias=bias, activation=act))
-    first.append(model.node("norm", gain=1 + 0.1 * bias, shift=bias, epsilon=1e-5, activation=act))
+    first.append(model.make_node("dense", weights=weights, bias=bias, activation=act))
+    first.append(model.make_node("norm", gain=1 + 0.1 * bias, shift=bias, epsilon=1e-5, activation=act))
     square = (random.normal(size=(width, width)) / np.sqrt(width)).astype(np.float32)
-    first.append(model.node("dense", weights=square, bias=bias, activation=act))
-    first.append(model.node("sum", sources=(len(first) - 1, len(first) - 2)))
-    first.append(model.node("affine", gain=1 + bias / 9, shift=bias, activation=act))
-    first.append(model.node("concat", sources=(len(first) - 1, 0)))
+    first.append(model.make_node("dense", weights=square, bias=bias, activation=act))
+    first.append(model.make_node("sum", sources=(len(first) - 1, len(first) - 2)))
+    first.append(model.make_node("affine", gain=1 + bias / 9, shift=bias, activation=act))
+    first.append(model.make_node("concat", sources=(len(first) - 1, 0)))
     wide = width + (width if dense_first else inputs)
     last = (random.normal(size=(wide, 1)) / np.sqrt(wide)).astype(np.float32)
-    first.append(model.node("dense", weights=last, bias=bias[:1], activation=IDENTITY))
+    first.append(model.make_node("dense", weights=last, bias=bias[:1], activation=IDENTITY))
     made = network(random, inputs, tuple(first))
-    bundle = bundles.bundle(inputs, network=made)
-    folded = pickles.folded(bundle)
+    bundle = bundles.make_bundle(inputs, network=made)
+    folded = pickles.fold_bundle(bundle)
     assert folded["imputation"].dtype == np.float32
     assert {array["gain"].dtype.name for array in folded["layers"] if "gain" in array} == {"float32"}
     assert_near(bundle, inputs_of(made, random))
@@ -101,23 +101,23 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     width = 5
     drawn = node_lists.drawn(random, width, count, ops=ops)
     imputation = np.where(random.random(width) < 0.5, np.nan, 1.5)
-    made = model.Prepare(
+    made = model.Preprocessing(
         imputation=imputation, centre=random.normal(size=width), scale=np.full(width, 0.3), layers=drawn
     )
     entry = prepare.keys_of(made)["prepare"]
-    folded = fold_nodes.fold_prepare(entry, prepare.arrays_of(made))
+    folded = fold_nodes.fold_preprocessing(entry, prepare.arrays_of(made))
     inputs = random.normal(size=(ROWS, width))
     inputs[random.random(inputs.shape) < 0.1] = np.nan
-    found = predict_nodes.prepared(folded, inputs.T.copy())
+    found = predict_nodes.preprocess(folded, inputs.T.copy())
     np.testing.assert_allclose(found.T, formulas.nodes.prepared(made, inputs), rtol=1e-9, atol=1e-9)
     assert np.isnan(found).any() == np.isnan(formulas.nodes.prepared(made, inputs)).any()
 
 
 def test_what_does_nothing_is_not_done() -> None:
-    made = model.Prepare(imputation=np.full(3, np.nan), centre=np.zeros(3), scale=np.ones(3))
-    folded = fold_nodes.fold_prepare(prepare.keys_of(made)["prepare"], prepare.arrays_of(made))
+    made = model.Preprocessing(imputation=np.full(3, np.nan), centre=np.zeros(3), scale=np.ones(3))
+    folded = fold_nodes.fold_preprocessing(prepare.keys_of(made)["prepare"], prepare.arrays_of(made))
     assert folded == {"imputation": None, "centre": None, "scale": None, "layers": []}
-    assert fold_nodes.fold_prepare(None, {}) is None
+    assert fold_nodes.fold_preprocessing(None, {}) is None
 
 
 @settings(max_examples=15)
@@ -128,7 +128,7 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
     theirs = QuantileTransformer(n_quantiles=30, output_distribution="normal" if normal else "uniform").fit(rows)
     x = np.concatenate([rows[:50], rows[:50] + random.normal(size=(50, 3)), [[np.nan] * 3]])
     x = theirs.transform(x) if inverse else x
-    node = model.node(
+    node = model.make_node(
         "quantiles", quantiles=theirs.quantiles_, references=theirs.references_, normal=normal, inverse=inverse
     )
     expected = theirs.inverse_transform(x) if inverse else theirs.transform(x)
@@ -143,9 +143,9 @@ def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, t
     random = np.random.default_rng(seed)
     made = network(random, 4, node_lists.drawn(random, 4, count, kind=kind))
     folder: Path = tmp_path_factory.mktemp("written")
-    bundles.written(folder, bundles.bundle(4, network=made))
+    bundles.write_bundle(folder, bundles.make_bundle(4, network=made))
     back = read.read(folder).model
-    assert isinstance(back, model.Mlp)
+    assert isinstance(back, model.Network)
     assert nodes.as_data(back.layers) == nodes.as_data(made.layers)
     ours, theirs = nodes.arrays_of(made.layers), nodes.arrays_of(back.layers)
     assert ours.keys() == theirs.keys()
@@ -157,10 +157,10 @@ def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, t
 def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
     ones = np.ones(3)
     listed: list[model.Node] = [
-        model.node("affine", gain=ones, shift=ones),
-        model.node("affine", gain=ones, shift=ones, sources=(-1,)),
-        model.node("sum", sources=(1, 0)),
-        model.node("sum", sources=(2, 2, 0)),
+        model.make_node("affine", gain=ones, shift=ones),
+        model.make_node("affine", gain=ones, shift=ones, sources=(-1,)),
+        model.make_node("sum", sources=(1, 0)),
+        model.make_node("sum", sources=(2, 2, 0)),
     ]
     folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.arrays_of(listed))
     assert [node["free"] for node in folded] == [[], [-1], [1], [0, 2]]
@@ -179,14 +179,14 @@ def test_linear_models_predict_what_the_reference_does(seed: int, inputs: int, k
         centre=random.uniform(1, 3, size=inputs),
         scale=random.uniform(0.5, 2, size=inputs),
     )
-    bundle = replace(bundles.bundle(inputs), model=made)
+    bundle = replace(bundles.make_bundle(inputs), model=made)
     rows = inputs_of(made, random)
     by_hand = (np.where(np.isnan(rows), 2.0, rows) - made.centre) / made.scale @ made.weights + made.bias
     if made.activation.name == "sigmoid":
         by_hand = 1 / (1 + np.exp(-by_hand))
     np.testing.assert_allclose(formulas.predict(made, rows), by_hand, rtol=1e-10, atol=1e-10)
     assert_near(bundle, rows)
-    assert kinds.parameters(made) == inputs + 1
+    assert kinds.count_parameters(made) == inputs + 1
     assert kinds.is_bounded(made) == (made.activation.name == "sigmoid")
 
 
@@ -197,7 +197,7 @@ def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
         activation=activations.Activation(name="leaky_relu", constants={"slope": 0.5}),
         **{name: np.ones(3, dtype=np.float32) for name in ("imputation", "centre", "scale")},
     )
-    bundle = replace(bundles.bundle(3), model=made)
+    bundle = replace(bundles.make_bundle(3), model=made)
     write.write(tmp_path / "linear", bundle)
     back = read.read(tmp_path / "linear").model
     assert isinstance(back, model.Linear)
@@ -207,22 +207,29 @@ def test_a_linear_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 BOUNDED: list[tuple[list[model.Node], bool]] = [
-    ([model.node("clip", low=np.zeros(1), high=np.ones(1))], True),
-    ([model.node("clip", low=np.zeros(1), high=np.full(1, 2.0))], False),
-    ([model.node("softmax"), model.node("select", places=np.array([0], dtype=np.int32))], True),
-    ([model.node("softmax"), model.node("sum", sources=(0, 0))], False),
-    ([model.node("quantiles", quantiles=np.zeros((2, 1)), references=np.array([0.0, 1.0]))], True),
-    ([model.node("quantiles", quantiles=np.full((2, 1), 3.0), references=np.array([0.0, 1.0]), inverse=True)], False),
+    ([model.make_node("clip", low=np.zeros(1), high=np.ones(1))], True),
+    ([model.make_node("clip", low=np.zeros(1), high=np.full(1, 2.0))], False),
+    ([model.make_node("softmax"), model.make_node("select", places=np.array([0], dtype=np.int32))], True),
+    ([model.make_node("softmax"), model.make_node("sum", sources=(0, 0))], False),
+    ([model.make_node("quantiles", quantiles=np.zeros((2, 1)), references=np.array([0.0, 1.0]))], True),
+    (
+        [model.make_node("quantiles", quantiles=np.full((2, 1), 3.0), references=np.array([0.0, 1.0]), inverse=True)],
+        False,
+    ),
     (
         [
-            model.node(
+            model.make_node(
                 "affine", gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardsigmoid")
             )
         ],
         True,
     ),
     (
-        [model.node("affine", gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardtanh"))],
+        [
+            model.make_node(
+                "affine", gain=np.ones(1), shift=np.ones(1), activation=activations.Activation(name="hardtanh")
+            )
+        ],
         False,
     ),
     ([], False),

@@ -24,19 +24,21 @@ def every_op() -> model.Bundle:
     random = np.random.default_rng(1)
     four = random.normal(size=4)
     layers: tuple[model.Node, ...] = (
-        model.node("dense", weights=random.normal(size=(3, 4)), bias=four, activation=IDENTITY),
-        model.node("affine", gain=four, shift=four),
-        model.node("norm", gain=four, shift=four, epsilon=1e-5),
-        model.node("sum", sources=(1, 2)),
-        model.node("clip", low=-np.ones(4), high=np.ones(4)),
-        model.node("quantiles", quantiles=np.sort(random.normal(size=(5, 4)), axis=0), references=np.linspace(0, 1, 5)),
-        model.node("softmax"),
-        model.node("concat", sources=(6, 3)),
-        model.node("select", places=np.array([7, 0], dtype=np.int32)),
-        model.node("dense", weights=random.normal(size=(2, 1)), bias=np.zeros(1), activation=IDENTITY),
+        model.make_node("dense", weights=random.normal(size=(3, 4)), bias=four, activation=IDENTITY),
+        model.make_node("affine", gain=four, shift=four),
+        model.make_node("norm", gain=four, shift=four, epsilon=1e-5),
+        model.make_node("sum", sources=(1, 2)),
+        model.make_node("clip", low=-np.ones(4), high=np.ones(4)),
+        model.make_node(
+            "quantiles", quantiles=np.sort(random.normal(size=(5, 4)), axis=0), references=np.linspace(0, 1, 5)
+        ),
+        model.make_node("softmax"),
+        model.make_node("concat", sources=(6, 3)),
+        model.make_node("select", places=np.array([7, 0], dtype=np.int32)),
+        model.make_node("dense", weights=random.normal(size=(2, 1)), bias=np.zeros(1), activation=IDENTITY),
     )
     ones = np.ones(3)
-    return bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
+    return bundles.make_bundle(3, network=model.Network(layers=layers, imputation=ones, centre=ones, scale=ones))
 
 
 def layer(place: int, **keys: Any) -> Callable[[Path], object]:
@@ -106,12 +108,12 @@ CASES: list[tuple[Callable[[Path], object], str, str]] = [
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None:
     damage, place, says = CASES[case]
-    folder = bundles.written(tmp_path / "net", every_op())
+    folder = bundles.write_bundle(tmp_path / "net", every_op())
     damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    about = [fault for fault in caught.value.faults if f"{place}: " in fault]
-    assert about, caught.value.faults
+    about = [fault for fault in caught.value.problems if f"{place}: " in fault]
+    assert about, caught.value.problems
     with pytest.raises(errors.BundleError, match=says):
         raise errors.BundleError(about)
 
@@ -119,18 +121,18 @@ def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None
 def test_a_scale_of_0_divides_nothing(tmp_path: Path) -> None:
     ones = np.ones(3)
     layers = (
-        model.node("scale", centre=ones, scale=ones),
-        model.node("dense", weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
+        model.make_node("scale", centre=ones, scale=ones),
+        model.make_node("dense", weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
     )
-    made = bundles.bundle(3, network=model.Mlp(layers=layers, imputation=ones, centre=ones, scale=ones))
-    folder = bundles.written(tmp_path / "net", made)
+    made = bundles.make_bundle(3, network=model.Network(layers=layers, imputation=ones, centre=ones, scale=ones))
+    folder = bundles.write_bundle(tmp_path / "net", made)
     array("scale0", np.array([1.0, 0, 2]))(folder)
     with pytest.raises(errors.BundleError, match=r"scale0: 0\.0 at \[1\].*none is 0"):
         read.read(folder)
 
 
 def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
-    folder = bundles.written(tmp_path / "net", every_op())
+    folder = bundles.write_bundle(tmp_path / "net", every_op())
     for damage in (
         layer(1, activation="rellu"),
         layer(2, epsilon="x"),
@@ -140,7 +142,7 @@ def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
         damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    places = [fault.split(": ")[1] for fault in caught.value.faults]
+    places = [fault.split(": ")[1] for fault in caught.value.problems]
     assert {"layers.1", "layers.2", "arrays.low4.shape", "arrays.w9.shape"} <= set(places)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_steps_are_written_with_all_defaults() -> None:
     steps = schema.parse(tuple[post.Step, ...], [{"rank": {}}, {"rank": {"scope": "frame", "ties": "first"}}])
-    assert steps == (post.step("rank"), post.step("rank", scope="frame", ties="first"))
+    assert steps == (post.make_step("rank"), post.make_step("rank", scope="frame", ties="first"))
     assert isinstance(steps, tuple)
     assert post.as_data(steps) == [
         {"rank": {"scope": "era", "ties": "average"}},
@@ -32,54 +32,56 @@ def test_steps_are_written_with_all_defaults() -> None:
 
 def test_every_step_is_written_and_read_back() -> None:
     steps = (
-        post.step("rank", scope="frame", ties="first"),
-        post.step("gaussianize"),
-        post.step("standardize", scope="frame"),
-        post.step("neutralize", features=("a", "b"), proportion=0.25),
-        post.step("neutralize", group="medium"),
-        post.step("neutralize", benchmarks=("c",), scope="frame"),
-        post.step("blend", benchmark="c", weight=0.1, transform="raw"),
-        post.step("clip", low=-1, high=2),
+        post.make_step("rank", scope="frame", ties="first"),
+        post.make_step("gaussianize"),
+        post.make_step("standardize", scope="frame"),
+        post.make_step("neutralize", features=("a", "b"), proportion=0.25),
+        post.make_step("neutralize", group="medium"),
+        post.make_step("neutralize", benchmarks=("c",), scope="frame"),
+        post.make_step("blend", benchmark="c", weight=0.1, transform="raw"),
+        post.make_step("clip", low=-1, high=2),
     )
     written = json.loads(json.dumps(post.as_data(steps)))
     assert schema.parse(post.Steps, {"post": written}) == post.Steps(post=steps)
-    assert {post.name_of(step) for step in steps} == set(post.KINDS)
+    assert {post.get_step_name(step) for step in steps} == set(post.KINDS)
 
 
 def test_what_steps_read() -> None:
     steps = (
-        post.step("neutralize", features=("a", "b"), scope="frame"),
-        post.step("neutralize", features=("b", "c"), scope="frame"),
-        post.step("neutralize", benchmarks=("x",), scope="frame"),
-        post.step("blend", benchmark="y", scope="frame"),
-        post.step("blend", benchmark="x", scope="frame"),
-        post.step("clip"),
+        post.make_step("neutralize", features=("a", "b"), scope="frame"),
+        post.make_step("neutralize", features=("b", "c"), scope="frame"),
+        post.make_step("neutralize", benchmarks=("x",), scope="frame"),
+        post.make_step("blend", benchmark="y", scope="frame"),
+        post.make_step("blend", benchmark="x", scope="frame"),
+        post.make_step("clip"),
     )
-    assert post.needs(steps) == post.Needs(features=("a", "b", "c"), benchmarks=("x", "y"), era=False)
+    assert post.find_required_columns(steps) == post.RequiredColumns(
+        features=("a", "b", "c"), benchmarks=("x", "y"), era=False
+    )
     for step in (
-        post.step("rank"),
-        post.step("gaussianize"),
-        post.step("standardize"),
-        post.step("blend", benchmark="x"),
+        post.make_step("rank"),
+        post.make_step("gaussianize"),
+        post.make_step("standardize"),
+        post.make_step("blend", benchmark="x"),
     ):
-        assert post.needs((*steps, step)).era
-    assert post.needs(()) == post.Needs(features=(), benchmarks=(), era=False)
+        assert post.find_required_columns((*steps, step)).era
+    assert post.find_required_columns(()) == post.RequiredColumns(features=(), benchmarks=(), era=False)
 
 
 def test_groups_become_names() -> None:
     steps = (
-        post.step("neutralize", group="small", proportion=0.5),
-        post.step("rank"),
-        post.step("neutralize", group="tiny", scope="frame"),
+        post.make_step("neutralize", group="small", proportion=0.5),
+        post.make_step("rank"),
+        post.make_step("neutralize", group="tiny", scope="frame"),
     )
-    assert post.groups(steps) == {0: "small", 2: "tiny"}
-    named = post.with_groups(steps, {"small": ("a", "b"), "tiny": ("c",)})
+    assert post.find_groups(steps) == {0: "small", 2: "tiny"}
+    named = post.replace_groups(steps, {"small": ("a", "b"), "tiny": ("c",)})
     assert named == (
-        post.step("neutralize", features=("a", "b"), proportion=0.5),
-        post.step("rank"),
-        post.step("neutralize", features=("c",), scope="frame"),
+        post.make_step("neutralize", features=("a", "b"), proportion=0.5),
+        post.make_step("rank"),
+        post.make_step("neutralize", features=("c",), scope="frame"),
     )
-    assert post.groups(named) == {}
+    assert post.find_groups(named) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,23 +89,31 @@ def test_groups_become_names() -> None:
     [
         ((), True, None),
         ((), False, -1),
-        ((post.step("clip", low=-1, high=2),), False, -1),
-        ((post.step("clip", low=-1, high=2),), True, None),
-        ((post.step("clip", low=0.1, high=0.9),), False, None),
-        ((post.step("clip", low=1.5, high=2),), True, 0),
-        ((post.step("rank"), post.step("gaussianize")), True, 1),
-        ((post.step("gaussianize"), post.step("rank")), False, None),
-        ((post.step("rank"), post.step("standardize")), False, 1),
-        ((post.step("rank"), post.step("neutralize", features=("a",)), post.step("clip", low=-1, high=1)), False, 1),
-        ((post.step("blend", benchmark="x"),), False, None),
-        ((post.step("blend", benchmark="x", transform="raw"),), False, -1),
-        ((post.step("blend", benchmark="x", transform="raw"),), True, None),
-        ((post.step("rank"), post.step("blend", benchmark="x", transform="gaussian")), True, 1),
+        ((post.make_step("clip", low=-1, high=2),), False, -1),
+        ((post.make_step("clip", low=-1, high=2),), True, None),
+        ((post.make_step("clip", low=0.1, high=0.9),), False, None),
+        ((post.make_step("clip", low=1.5, high=2),), True, 0),
+        ((post.make_step("rank"), post.make_step("gaussianize")), True, 1),
+        ((post.make_step("gaussianize"), post.make_step("rank")), False, None),
+        ((post.make_step("rank"), post.make_step("standardize")), False, 1),
+        (
+            (
+                post.make_step("rank"),
+                post.make_step("neutralize", features=("a",)),
+                post.make_step("clip", low=-1, high=1),
+            ),
+            False,
+            1,
+        ),
+        ((post.make_step("blend", benchmark="x"),), False, None),
+        ((post.make_step("blend", benchmark="x", transform="raw"),), False, -1),
+        ((post.make_step("blend", benchmark="x", transform="raw"),), True, None),
+        ((post.make_step("rank"), post.make_step("blend", benchmark="x", transform="gaussian")), True, 1),
     ],
 )
 def test_where_predictions_leave_the_range(steps: tuple[post.Step, ...], bounded_model: Any, place: int | None) -> None:
-    assert post.unbounded(steps, model_bounded=bounded_model) == place
-    fault = post.unbounded_fault(steps, model_bounded=bounded_model)
+    assert post.find_unbounded_step(steps, model_bounded=bounded_model) == place
+    fault = post.find_range_problem(steps, model_bounded=bounded_model)
     assert (fault is None) == (place is None)
     assert fault is None or "[0, 1]" in fault
 
@@ -120,13 +130,13 @@ def test_unknown_steps_and_words_are_refused() -> None:
 
 def test_what_is_refused_in_a_file_is_refused_in_python_too() -> None:
     with pytest.raises(ValueError, match="rnak: unknown key; did you mean rank"):
-        post.step("rnak")
+        post.make_step("rnak")
     with pytest.raises(ValueError, match=r"clip\.low: "):
-        post.step("clip", low="0")
+        post.make_step("clip", low="0")
     with pytest.raises(ValueError, match="low has to be below high"):
-        post.step("clip", low=0.5, high=0.5)
+        post.make_step("clip", low=0.5, high=0.5)
     with pytest.raises(ValueError, match="features and benchmarks stand here"):
-        post.step("neutralize", features=("a",), benchmarks=("b",))
+        post.make_step("neutralize", features=("a",), benchmarks=("b",))
 
 
 NEW_STEP = """
@@ -142,8 +152,8 @@ SHIFT_STEP = {
     "options": {
         "benchmark": {"type": "benchmark", "text": "One."},
         "names": {"type": "benchmarks", "text": "Some."},
-        "low": {"type": "number", "least": -1, "most": 1, "default": 0.0, "text": "What is added."},
-        "high": {"type": "number", "least": -1, "most": 2, "default": 1.0, "text": "What is not."},
+        "low": {"type": "number", "minimum": -1, "maximum": 1, "default": 0.0, "text": "What is added."},
+        "high": {"type": "number", "minimum": -1, "maximum": 2, "default": 1.0, "text": "What is not."},
         "scope": {"type": "scope", "text": "Within what."},
     },
 }
@@ -161,7 +171,7 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     folder = shutil.copytree(source.PREDICT, tmp_path / "predict")
     (folder / "shift.py").write_text(NEW_STEP)
     monkeypatch.setattr(source, "PREDICT", folder)
-    monkeypatch.setattr(source, "steps", source.steps.__wrapped__)
+    monkeypatch.setattr(source, "read_steps", source.read_steps.__wrapped__)
     spec = importlib.util.spec_from_file_location("post_with_shift", str(post.__file__))
     assert spec is not None
     assert spec.loader is not None
@@ -171,11 +181,11 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     faults = schema.parse(again.Steps, {"post": [{"shift": {"low": 5}}, {"shift": {}}, {"shfit": {}}]})
     assert isinstance(faults, list)
     assert [fault.path[1:] for fault in faults] == [(0, "shift", "low"), (1, "shift"), (2, "shfit")]
-    made = again.step("shift", benchmark="bench", low=0.5)
+    made = again.make_step("shift", benchmark="bench", low=0.5)
     assert again.as_data([made]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
     assert again.needs([made]) == again.Needs(features=(), benchmarks=("bench",), era=True)
     assert again.unbounded([made], model_bounded=False) is None
-    keys = schema.json_schema(again.Steps, title="")["$defs"]["Shift"]
+    keys = schema.build_json_schema(again.Steps, title="")["$defs"]["Shift"]
     assert keys["properties"]["low"] == {
         "type": "number",
         "minimum": -1,
@@ -183,8 +193,8 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
         "default": 0.0,
         "description": "What is added.",
     }
-    files = source.files_of(["shift.py"], folder)
+    files = source.resolve_files(["shift.py"], folder)
     assert files.index("rank.py") < files.index("shift.py")
-    run = source.load(files, folder).STEPS["shift"]
+    run = source.load_module(files, folder).STEPS["shift"]
     live = pd.DataFrame({"era": ["1", "1"]})
     assert run(np.array([0.1, 0.2]), again.as_data([made])[0]["shift"], live, None).tolist() == [1.0, 1.5]

@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 FEATURES = 8
 BENCHMARKS = ("bench_a", "bench_b")
 STEPS = (
-    post.step("rank"),
-    post.step("rank", scope="frame", ties="first"),
-    post.step("gaussianize"),
-    post.step("standardize"),
-    post.step("neutralize", features=("feature_1",)),
-    post.step("blend", benchmark="bench_a"),
-    post.step("clip", low=0.2, high=0.7),
+    post.make_step("rank"),
+    post.make_step("rank", scope="frame", ties="first"),
+    post.make_step("gaussianize"),
+    post.make_step("standardize"),
+    post.make_step("neutralize", features=("feature_1",)),
+    post.make_step("blend", benchmark="bench_a"),
+    post.make_step("clip", low=0.2, high=0.7),
 )
 
 
 def functions_of(*steps: post.Step) -> dict[str, Any]:
     """Return the namespace of a pickle with these steps."""
-    namespace: dict[str, Any] = pickles.predict_of(dataclasses.replace(bundles.bundle(2), post=steps)).__globals__
+    namespace: dict[str, Any] = pickles.load_predict(
+        dataclasses.replace(bundles.make_bundle(2), post=steps)
+    ).__globals__
     return namespace
 
 
@@ -89,32 +91,32 @@ def frames(draw: st.DrawFn) -> tuple[NDArray[np.float64], pd.DataFrame, pd.DataF
 SCOPES = st.sampled_from(["era", "frame"])
 NAMES = st.lists(st.integers(0, FEATURES - 1), min_size=1, max_size=FEATURES, unique=True)
 ANY_STEP = st.one_of(
-    st.builds(post.step, st.just("rank"), scope=SCOPES, ties=st.sampled_from(["average", "first"])),
-    st.builds(post.step, st.just("gaussianize"), scope=SCOPES),
-    st.builds(post.step, st.just("standardize"), scope=SCOPES),
+    st.builds(post.make_step, st.just("rank"), scope=SCOPES, ties=st.sampled_from(["average", "first"])),
+    st.builds(post.make_step, st.just("gaussianize"), scope=SCOPES),
+    st.builds(post.make_step, st.just("standardize"), scope=SCOPES),
     st.builds(
-        post.step,
+        post.make_step,
         st.just("neutralize"),
         features=NAMES.map(lambda places: tuple(f"feature_{place}" for place in places)),
         proportion=st.sampled_from([0.0, 0.5, 1.0]),
         scope=SCOPES,
     ),
     st.builds(
-        post.step,
+        post.make_step,
         st.just("neutralize"),
         benchmarks=st.sampled_from([("bench_a",), BENCHMARKS]),
         proportion=st.floats(0, 1),
         scope=SCOPES,
     ),
     st.builds(
-        post.step,
+        post.make_step,
         st.just("blend"),
         benchmark=st.sampled_from(BENCHMARKS),
         weight=st.floats(0, 1),
         transform=st.sampled_from(["rank", "gaussian", "raw"]),
         scope=SCOPES,
     ),
-    st.builds(post.step, st.just("clip"), low=st.floats(-1, 0.4), high=st.floats(0.5, 2)),
+    st.builds(post.make_step, st.just("clip"), low=st.floats(-1, 0.4), high=st.floats(0.5, 2)),
 )
 
 
@@ -128,7 +130,7 @@ def test_each_step_is_its_reference(
     found = applied((step,), values, live, benchmarks)
     expected = reference.apply_steps((step,), values, live, benchmarks)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12 * max(1.0, float(np.abs(values).max())))
-    if post.name_of(step) in {"rank", "clip"}:
+    if post.get_step_name(step) in {"rank", "clip"}:
         np.testing.assert_array_equal(found, expected)
     # What was handed over is as it was.
     pd.testing.assert_frame_equal(live, before[0])
@@ -150,7 +152,7 @@ def test_steps_follow_one_another(
     for step in steps:
         expected = applied((step,), expected, live, benchmarks)
     np.testing.assert_array_equal(found, expected)
-    if post.unbounded(steps, model_bounded=False) is None:
+    if post.find_unbounded_step(steps, model_bounded=False) is None:
         assert found.min() >= 0
         assert found.max() <= 1
 
@@ -164,7 +166,7 @@ def official(values: NDArray[Any], columns: NDArray[Any], proportion: float = 1.
 
 def neutral(values: NDArray[Any], columns: NDArray[Any], **options: Any) -> NDArray[Any]:
     names = tuple(f"feature_{place}" for place in range(columns.shape[1]))
-    step = post.step("neutralize", features=names, scope="frame", **options)
+    step = post.make_step("neutralize", features=names, scope="frame", **options)
     return applied((step,), values, pd.DataFrame(columns, columns=list(names)), None)
 
 
@@ -247,17 +249,17 @@ def test_nullable_columns_are_numbers_too(kind: str) -> None:
     columns, values = random.integers(0, 2, (50, 4)), random.normal(size=50)
     names = tuple(f"feature_{place}" for place in range(4))
     live = pd.DataFrame(columns, columns=list(names)).astype(kind)
-    step = post.step("neutralize", features=names, scope="frame")
+    step = post.make_step("neutralize", features=names, scope="frame")
     np.testing.assert_allclose(applied((step,), values, live, None), neutral(values, columns), rtol=0, atol=1e-14)
 
 
 def test_equal_predictions_stay_equal() -> None:
     live = pd.DataFrame({f"feature_{place}": np.arange(6) % (place + 2) for place in range(3)}).assign(era="X")
     for step, left in (
-        (post.step("standardize"), 0.0),
-        (post.step("gaussianize"), 0.0),
-        (post.step("neutralize", features=("feature_0", "feature_1")), 0.0),
-        (post.step("rank"), 3.5 / 6),
+        (post.make_step("standardize"), 0.0),
+        (post.make_step("gaussianize"), 0.0),
+        (post.make_step("neutralize", features=("feature_0", "feature_1")), 0.0),
+        (post.make_step("rank"), 3.5 / 6),
     ):
         assert applied((step,), np.full(6, 0.1), live, None).tolist() == [left] * 6
 
@@ -265,7 +267,7 @@ def test_equal_predictions_stay_equal() -> None:
 def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     live = pd.DataFrame({"era": ["1", "1", "1", "2", "2"]}, index=list("abcde"))
     benchmarks = pd.DataFrame({"bench": [0.2, 0.6, np.inf]}, index=list("abd"))
-    step = post.step("blend", benchmark="bench", weight=1.0, transform="raw")
+    step = post.make_step("blend", benchmark="bench", weight=1.0, transform="raw")
     found = applied((step,), np.arange(5.0), live, benchmarks)
     assert found.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
     said = "numerai-builder: 3 of 5 rows have no bench; the others' mean stands in\n"
@@ -276,7 +278,7 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
     """A function of the user's own can give NaN, which the tournament refuses: no step makes a number of it."""
     live = pd.DataFrame({"feature_1": [1, 2, 3, 5, 4], "era": "X"})
     values = np.array([0.1, np.nan, 0.3, 0.7, 0.2])
-    for step in (*STEPS[:5], STEPS[6], post.step("neutralize", features=("feature_1",), scope="frame")):
+    for step in (*STEPS[:5], STEPS[6], post.make_step("neutralize", features=("feature_1",), scope="frame")):
         assert np.isnan(applied((step,), values, live, None)[1])
 
 
@@ -284,22 +286,22 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
     ("step", "live", "benchmarks", "said"),
     [
         (
-            post.step("neutralize", features=("a", "b")),
+            post.make_step("neutralize", features=("a", "b")),
             {"era": ["1"], "b": [1]},
             None,
             "live_features lacks 1 of 2 columns: 'a'",
         ),
-        (post.step("neutralize", features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
-        (post.step("neutralize", benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
+        (post.make_step("neutralize", features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.make_step("neutralize", benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
         (
-            post.step("blend", benchmark="x"),
+            post.make_step("blend", benchmark="x"),
             {"era": ["1"]},
             {"y": [0.5]},
             "live_benchmark_models lacks 1 of 1 columns: 'x'",
         ),
-        (post.step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
-        (post.step("gaussianize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
-        (post.step("standardize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.make_step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
+        (post.make_step("gaussianize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.make_step("standardize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
     ],
 )
 def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, said: str) -> None:
@@ -311,20 +313,20 @@ def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, s
 def test_a_whole_pickle_with_every_step() -> None:
     """From frames to the frame that the tournament takes; ids of features that the model does not have are read too."""
     steps = (
-        post.step("gaussianize"),
-        post.step("standardize"),
-        post.step("neutralize", features=("feature_0", "riskiest"), proportion=0.5),
-        post.step("neutralize", benchmarks=("bench",), scope="frame"),
-        post.step("blend", benchmark="bench", weight=0.25, transform="gaussian"),
-        post.step("clip", low=-3, high=3),
-        post.step("rank", scope="frame"),
+        post.make_step("gaussianize"),
+        post.make_step("standardize"),
+        post.make_step("neutralize", features=("feature_0", "riskiest"), proportion=0.5),
+        post.make_step("neutralize", benchmarks=("bench",), scope="frame"),
+        post.make_step("blend", benchmark="bench", weight=0.25, transform="gaussian"),
+        post.make_step("clip", low=-3, high=3),
+        post.make_step("rank", scope="frame"),
     )
-    predict = pickles.predict_of(dataclasses.replace(bundles.bundle(3), post=steps))
+    predict = pickles.load_predict(dataclasses.replace(bundles.make_bundle(3), post=steps))
     random = np.random.default_rng(10)
     live = pd.DataFrame(random.integers(0, 5, (80, 4)), columns=["riskiest", "feature_2", "feature_0", "feature_1"])
     live["era"] = np.where(np.arange(80) < 30, "0001", "0002")
     benchmarks = pd.DataFrame({"bench": random.random(80)})
-    raw = pickles.raw_of(predict)(live, benchmarks)
+    raw = pickles.get_predict_raw(predict)(live, benchmarks)
     found = predict(live, benchmarks)
     expected = reference.apply_steps(steps, raw, live, benchmarks)
     np.testing.assert_allclose(found["prediction"], expected, rtol=1e-12)
@@ -333,7 +335,7 @@ def test_a_whole_pickle_with_every_step() -> None:
 
 def test_the_case_that_runs_in_the_images(tmp_path: Path) -> None:
     post_steps.write(tmp_path)
-    (tmp_path / "model.pkl").write_bytes(pickles.pickled(post_steps.bundle()))
+    (tmp_path / "model.pkl").write_bytes(pickles.pickle_bundle(post_steps.make_bundle()))
     found = post_case.run(tmp_path)
     assert found["cases"] == 12 * len(post_steps.STEPS)
     assert found["worst"] <= 1e-12

@@ -38,23 +38,23 @@ def zipped(path: Path, contents: dict[str, bytes], **options: Any) -> Path:
 def faults_of(path: Path, cache: Path) -> list[str]:
     """What is said of a zip, without the folder that it was tried in; nothing of it may be in the cache."""
     with pytest.raises(errors.BundleError) as raised:
-        store.folder_of(path, cache)
+        store.resolve_folder(path, cache)
     left = [] if not (cache / "bundles").exists() else list((cache / "bundles").iterdir())
     assert left == []
-    return [fault.replace(str(path), "ZIP") for fault in raised.value.faults]
+    return [fault.replace(str(path), "ZIP") for fault in raised.value.problems]
 
 
 # ---- good ones
 
 
 def test_a_zip_is_the_folder_in_one_file(tmp_path: Path, cache: Path) -> None:
-    made = bundles.bundle(4, ("bench",))
+    made = bundles.make_bundle(4, ("bench",))
     folder, one = tmp_path / "mine", tmp_path / "mine.bundle.zip"
     write.write(folder, made)
     write.write(one, made)
-    unpacked = store.folder_of(one, cache)
-    assert store.folder_of(folder, cache) == folder
-    assert files.content_hash(unpacked) == files.content_hash(folder)
+    unpacked = store.resolve_folder(one, cache)
+    assert store.resolve_folder(folder, cache) == folder
+    assert files.hash_bundle(unpacked) == files.hash_bundle(folder)
     bundles.assert_same(read.read(unpacked), made)
     with zipfile.ZipFile(one) as packed:
         assert packed.namelist() == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
@@ -68,16 +68,16 @@ def test_a_zip_is_the_folder_in_one_file(tmp_path: Path, cache: Path) -> None:
 
 def test_the_bytes_depend_on_the_bundle_alone(tmp_path: Path) -> None:
     first, second = tmp_path / "a.bundle.zip", tmp_path / "below" / "b.bundle.zip"
-    write.write(first, bundles.bundle())
+    write.write(first, bundles.make_bundle())
     before = os.umask(0o077)
     try:
-        write.write(second, bundles.bundle())
+        write.write(second, bundles.make_bundle())
     finally:
         os.umask(before)
     assert first.read_bytes() == second.read_bytes()
-    write.write(first, bundles.bundle())
+    write.write(first, bundles.make_bundle())
     assert first.read_bytes() == second.read_bytes()
-    write.write(first, bundles.bundle(5))
+    write.write(first, bundles.make_bundle(5))
     assert first.read_bytes() != second.read_bytes()
 
 
@@ -93,16 +93,16 @@ def test_files_beside_the_three_come_in_order(tmp_path: Path, cache: Path) -> No
     one.write_bytes(stream.getvalue())
     assert bundles.members(one) == contents
     assert list(bundles.members(one))[3:] == ["code/model.py", "files/a.txt", "files/b/c.txt"]
-    assert files.content_hash(store.folder_of(one, cache)) == files.content_hash(folder)
+    assert files.hash_bundle(store.resolve_folder(one, cache)) == files.hash_bundle(folder)
 
 
 def test_a_zip_that_another_program_made_is_read(tmp_path: Path, cache: Path) -> None:
-    folder = bundles.written(tmp_path / "mine")
+    folder = bundles.write_bundle(tmp_path / "mine")
     (folder / "files").mkdir()
-    contents = {path.name: path.read_bytes() for path in files.paths(folder)}
+    contents = {path.name: path.read_bytes() for path in files.list_paths(folder)}
     other = zipped(tmp_path / "other.bundle.zip", {**contents, "files/": b""}, compression=zipfile.ZIP_DEFLATED)
     (folder / "files").rmdir()
-    assert files.content_hash(store.folder_of(other, cache)) == files.content_hash(folder)
+    assert files.hash_bundle(store.resolve_folder(other, cache)) == files.hash_bundle(folder)
 
 
 @settings(max_examples=20)
@@ -111,9 +111,11 @@ def test_any_bundle_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, features: int, seed: int, benchmarks: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
-    made = bundles.bundle(features, benchmarks, network=bundles.mlp(features + len(benchmarks), seed=seed))
+    made = bundles.make_bundle(
+        features, benchmarks, network=bundles.make_network(features + len(benchmarks), seed=seed)
+    )
     write.write(folder / "one.bundle.zip", made)
-    bundles.assert_same(read.read(store.folder_of(folder / "one.bundle.zip", folder / "cache")), made)
+    bundles.assert_same(read.read(store.resolve_folder(folder / "one.bundle.zip", folder / "cache")), made)
 
 
 # ---- the cache
@@ -121,11 +123,11 @@ def test_any_bundle_comes_back_as_it_was(
 
 def test_a_zip_is_unpacked_once(tmp_path: Path, cache: Path) -> None:
     one = tmp_path / "one.bundle.zip"
-    write.write(one, bundles.bundle())
-    folder = store.folder_of(one, cache)
+    write.write(one, bundles.make_bundle())
+    folder = store.resolve_folder(one, cache)
     before = {path.name: path.stat().st_ino for path in folder.iterdir()}
     one.rename(tmp_path / "moved.bundle.zip")
-    assert store.folder_of(tmp_path / "moved.bundle.zip", cache) == folder
+    assert store.resolve_folder(tmp_path / "moved.bundle.zip", cache) == folder
     assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
     assert [path.name for path in (cache / "bundles").iterdir()] == [folder.name]
 
@@ -133,8 +135,8 @@ def test_a_zip_is_unpacked_once(tmp_path: Path, cache: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "gone", "more", "edited"])
 def test_what_is_damaged_in_the_cache_is_unpacked_again(tmp_path: Path, cache: Path, damage: str) -> None:
     one = tmp_path / "one.bundle.zip"
-    write.write(one, bundles.bundle())
-    folder = store.folder_of(one, cache)
+    write.write(one, bundles.make_bundle())
+    folder = store.resolve_folder(one, cache)
     raw = (folder / "arrays.safetensors").read_bytes()
     (folder / "arrays.safetensors").unlink()
     if damage == "edited":  # as long as it was: the zip's hash still says what is meant
@@ -143,9 +145,9 @@ def test_what_is_damaged_in_the_cache_is_unpacked_again(tmp_path: Path, cache: P
         (folder / "arrays.safetensors").write_bytes(b"PK")
     elif damage == "more":
         (folder / "stray").write_bytes(b"")
-    assert store.folder_of(one, cache) == folder
+    assert store.resolve_folder(one, cache) == folder
     assert (folder / "arrays.safetensors").read_bytes() == raw
-    bundles.assert_same(read.read(folder), bundles.bundle())
+    bundles.assert_same(read.read(folder), bundles.make_bundle())
     assert [path.name for path in (cache / "bundles").iterdir()] == [folder.name]
 
 
@@ -154,15 +156,15 @@ def test_what_nobody_uses_and_what_a_killed_run_left_is_forgotten(tmp_path: Path
         (cache / "bundles" / name).mkdir(parents=True)
         then = time.time() - days * 86_400
         os.utime(cache / "bundles" / name, (then, then))
-    write.write(tmp_path / "one.bundle.zip", bundles.bundle())
-    folder = store.folder_of(tmp_path / "one.bundle.zip", cache)
+    write.write(tmp_path / "one.bundle.zip", bundles.make_bundle())
+    folder = store.resolve_folder(tmp_path / "one.bundle.zip", cache)
     assert {path.name for path in (cache / "bundles").iterdir()} == {"e" * 64, ".unpacking-now", folder.name}
 
 
 def test_faults_of_what_was_unpacked_name_the_zip(tmp_path: Path, cache: Path) -> None:
     one = zipped(tmp_path / "one.bundle.zip", FILES)
-    folder = store.folder_of(one, cache)
-    with pytest.raises(errors.BundleError) as raised, store.named(one, folder):
+    folder = store.resolve_folder(one, cache)
+    with pytest.raises(errors.BundleError) as raised, store.report_as(one, folder):
         read.read(folder)
     assert f"{one}/bundle.json: kind: missing" in str(raised.value)
     assert str(cache) not in str(raised.value)
@@ -179,20 +181,20 @@ def test_a_zip_takes_the_place_of_a_bundle_alone(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     for name in ("text", "empty", "zip", "folder"):
         with pytest.raises(errors.BundleError, match="move it away or name another"):
-            write.write(tmp_path / f"{name}.bundle.zip", bundles.bundle())
+            write.write(tmp_path / f"{name}.bundle.zip", bundles.make_bundle())
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_another_zip_name_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(errors.BundleError, match=r"mine\.zip: a bundle in one file is called mine\.bundle\.zip"):
-        write.write(tmp_path / "mine.zip", bundles.bundle())
+        write.write(tmp_path / "mine.zip", bundles.make_bundle())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_more_than_a_zip_may_hold_stays_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "MOST_BYTES", 1000)
     with pytest.raises(errors.BundleError, match="keep it as a folder"):
-        write.write(tmp_path / "mine.bundle.zip", bundles.bundle())
+        write.write(tmp_path / "mine.bundle.zip", bundles.make_bundle())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -295,7 +297,7 @@ def test_a_directory_of_64_bits_is_bounded_too(tmp_path: Path, cache: Path) -> N
         locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
         one.write_bytes(raw[:-22] + end + locator + raw[-22:])
         if says is None:
-            assert files.content_hash(store.folder_of(one, tmp_path / "other"))
+            assert files.hash_bundle(store.resolve_folder(one, tmp_path / "other"))
         else:
             assert says in faults_of(one, cache)[0]
 
@@ -361,10 +363,10 @@ def test_whatever_byte_is_changed_there_is_the_same_bundle_or_an_error(
     raw[at] ^= data.draw(st.integers(1, 255))
     one.write_bytes(bytes(raw))
     try:
-        found = store.folder_of(one, folder / "cache")
+        found = store.resolve_folder(one, folder / "cache")
     except errors.BundleError as error:
-        found_faults = error.faults
+        found_faults = error.problems
     else:
         found_faults = ()
-        assert {path.name: path.read_bytes() for path in files.paths(found)} == FILES
+        assert {path.name: path.read_bytes() for path in files.list_paths(found)} == FILES
     assert all(fault.startswith(str(one)) for fault in found_faults)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from builder import errors
 from builder.bundle import activations, model
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import read, write
 from tests.support import bundles, formulas, pickles
 
@@ -81,11 +81,11 @@ def sample(random: np.random.Generator, rows: int, *, whole: bool, holes: float)
 
 def assert_predicts(trees: model.Trees, inputs: NDArray[np.float64]) -> None:
     """The pickle predicts what the reference does; to the last bit where no node computes before or after."""
-    made = bundles.bundle(inputs.shape[1], network=trees)
-    raw = pickles.raw_of(pickles.predict_of(made))
+    made = bundles.make_bundle(inputs.shape[1], network=trees)
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
     live = pd.DataFrame(inputs, columns=list(made.features))
     expected = formulas.predict(trees, inputs)
-    near: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13} if trees.finish else {"rtol": 0, "atol": 0}
+    near: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-13} if trees.head else {"rtol": 0, "atol": 0}
     np.testing.assert_allclose(raw(live, None), expected, **near)
     np.testing.assert_allclose(raw(live.iloc[[-1]], None), expected[[-1]], **near)
 
@@ -114,13 +114,13 @@ def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[
     random = np.random.default_rng(seed)
     outputs = int(random.integers(1, 4))
     imputation = np.where(random.random(INPUTS) < 0.5, np.nan, 1.0)
-    mixed = model.node(
+    mixed = model.make_node(
         "dense",
         weights=random.normal(size=(INPUTS, INPUTS)),
         bias=random.normal(size=INPUTS),
         activation=activations.Activation(name="identity"),
     )
-    last = model.node(
+    last = model.make_node(
         "dense",
         weights=random.normal(size=(outputs, 1)),
         bias=np.ones(1),
@@ -130,13 +130,15 @@ def test_what_comes_before_and_after_the_trees(case: tuple[model.Trees, NDArray[
         trees,
         output=(np.arange(len(trees.roots)) % outputs).astype(np.int32),
         base=random.normal(size=outputs),
-        prepare=model.Prepare(
+        preprocessing=model.Preprocessing(
             imputation=imputation,
             centre=np.array([0.5, 0, 1, 2]),
             scale=np.array([1.0, 2, 0.25, 3]),
-            layers=(model.node("select", places=np.array([2, 0, 3, 1], dtype=np.int32)),) if seed % 2 else (mixed,),
+            layers=(model.make_node("select", places=np.array([2, 0, 3, 1], dtype=np.int32)),)
+            if seed % 2
+            else (mixed,),
         ),
-        finish=(last,),
+        head=(last,),
     )
     if not seed % 2 and np.isnan(imputation).any():
         inputs = np.nan_to_num(inputs)  # a NaN would spread over all of a layer's outputs
@@ -148,7 +150,7 @@ def test_parts_of_rows_and_groups_of_questions_do_not_show() -> None:
     random = np.random.default_rng(3)
     trees = forest([grown(random, 40) for _ in range(9)])
     inputs = sample(random, 500, whole=False, holes=0.1)
-    raw = pickles.raw_of(pickles.predict_of(bundles.bundle(INPUTS, network=trees)))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
     raw.__globals__["PART"] = 64
     live = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(INPUTS)])
     np.testing.assert_allclose(raw(live, None), formulas.predict(trees, inputs), rtol=1e-12, atol=1e-13)
@@ -160,7 +162,7 @@ def test_more_questions_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(fold_trees, "_QUESTIONS", 20)
     random = np.random.default_rng(4)
     trees = forest([grown(random, 30, lean=0.0) for _ in range(9)])
-    assert len(pickles.folded(bundles.bundle(INPUTS, network=trees))["groups"]) > 2
+    assert len(pickles.fold_bundle(bundles.make_bundle(INPUTS, network=trees))["groups"]) > 2
     assert_predicts(trees, sample(random, 100, whole=False, holes=0.1))
 
 
@@ -168,7 +170,7 @@ def test_whole_numbers_of_any_type_predict_the_same() -> None:
     random = np.random.default_rng(5)
     trees = forest([grown(random, 30, whole=True) for _ in range(5)])
     live = pd.DataFrame(sample(random, 300, whole=True, holes=0), columns=[f"feature_{one}" for one in range(INPUTS)])
-    raw = pickles.raw_of(pickles.predict_of(bundles.bundle(INPUTS, network=trees)))
+    raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
     for kind in ("int8", "float32", "int64"):
         np.testing.assert_array_equal(raw(live.astype(kind), None), raw(live, None))
 
@@ -176,9 +178,9 @@ def test_whole_numbers_of_any_type_predict_the_same() -> None:
 def test_a_tree_that_is_one_long_branch_stays_small() -> None:
     random = np.random.default_rng(6)
     trees = forest([grown(random, 3000, lean=1.0) for _ in range(3)])
-    made = bundles.bundle(INPUTS, network=trees)
+    made = bundles.make_bundle(INPUTS, network=trees)
     arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
-    assert len(pickles.pickled(made)) < 1.3 * arrays + 60_000
+    assert len(pickles.pickle_bundle(made)) < 1.3 * arrays + 60_000
     assert_predicts(trees, sample(random, 100, whole=False, holes=0.1))
 
 
@@ -187,7 +189,7 @@ def test_a_pickle_is_not_much_larger_than_its_trees(lean: float) -> None:
     random = np.random.default_rng(7)
     trees = forest([grown(random, 200, lean=lean) for _ in range(20)])
     arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
-    assert len(pickles.pickled(bundles.bundle(INPUTS, network=trees))) < 1.3 * arrays + 60_000
+    assert len(pickles.pickle_bundle(bundles.make_bundle(INPUTS, network=trees))) < 1.3 * arrays + 60_000
 
 
 def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
@@ -197,7 +199,7 @@ def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
     assert kinds.is_bounded(inside)
     assert not kinds.is_bounded(dataclasses.replace(inside, base=np.full(1, 0.5)))
     assert not kinds.is_bounded(dataclasses.replace(inside, base=np.full(1, -0.3)))
-    assert kinds.parameters(inside) == inside.feature.size
+    assert kinds.count_parameters(inside) == inside.feature.size
     assert not kinds.is_bounded(dataclasses.replace(inside, value=inside.value * 4))
     assert kinds.is_bounded(dataclasses.replace(inside, value=inside.value * 4, averaged=True))
 
@@ -206,11 +208,11 @@ def test_a_mean_of_leaves_within_0_and_1_is_bounded() -> None:
 @given(cases())
 def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.Trees, NDArray[np.float64]]) -> None:
     trees, _ = case
-    last = model.node("affine", gain=np.ones(1), shift=np.ones(1))
-    before = model.Prepare(imputation=np.full(INPUTS, np.nan), centre=np.zeros(INPUTS), scale=np.ones(INPUTS))
-    for one in (trees, dataclasses.replace(trees, prepare=before, finish=(last,))):
+    last = model.make_node("affine", gain=np.ones(1), shift=np.ones(1))
+    before = model.Preprocessing(imputation=np.full(INPUTS, np.nan), centre=np.zeros(INPUTS), scale=np.ones(INPUTS))
+    for one in (trees, dataclasses.replace(trees, preprocessing=before, head=(last,))):
         folder = tmp_path_factory.mktemp("trees") / "bundle"
-        write.write(folder, bundles.bundle(INPUTS, network=one))
+        write.write(folder, bundles.make_bundle(INPUTS, network=one))
         back = read.read(folder).model
         ours, theirs = (kinds.KINDS["trees"].own_arrays(each) for each in (one, back))
         assert ours.keys() == theirs.keys()
@@ -259,7 +261,7 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
         "threshold.dtype: float32; expected float64",
     ),
     "finish": (
-        lambda trees: dataclasses.replace(trees, finish=(model.node("affine", gain=np.ones(2), shift=np.ones(2)),)),
+        lambda trees: dataclasses.replace(trees, head=(model.make_node("affine", gain=np.ones(2), shift=np.ones(2)),)),
         "finish.gain0",
     ),
 }
@@ -268,7 +270,7 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_fault_is_named(name: str, tmp_path: Path) -> None:
     change, said = FAULTS[name]
-    made = dataclasses.replace(bundles.bundle(INPUTS), model=change(forest([SMALL, SMALL])))
+    made = dataclasses.replace(bundles.make_bundle(INPUTS), model=change(forest([SMALL, SMALL])))
     with pytest.raises(errors.BundleError) as caught:
         write.write(tmp_path / "b", made)
     assert said in str(caught.value)
@@ -277,6 +279,6 @@ def test_each_fault_is_named(name: str, tmp_path: Path) -> None:
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
     trees = put("feature", 0, 9)(put("threshold", 0, np.nan)(put("value", 2, np.nan)(forest([SMALL, SMALL]))))
     with pytest.raises(errors.BundleError) as caught:
-        write.write(tmp_path / "b", dataclasses.replace(bundles.bundle(INPUTS), model=trees))
+        write.write(tmp_path / "b", dataclasses.replace(bundles.make_bundle(INPUTS), model=trees))
     for said in ("feature: 9", "threshold: nan", "value: nan"):
         assert said in str(caught.value)

@@ -17,7 +17,7 @@ from builder import progress
 from builder.build import artifact, manifest
 from builder.image import stand_in
 from tests.support import bundles, csv_facts, manifests, runner_logs
-from tests.support.command import CONFIG, ROOT, call, forge, loaded, said
+from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def make(*extra: str) -> int:
 
 
 def test_a_pickle_is_made_once_and_again_when_something_changed(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make() == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     folder = project / "dist" / "small"
     made = artifact.load(folder)
     digest = made.manifest.pickle.sha256
@@ -50,146 +50,152 @@ def test_a_pickle_is_made_once_and_again_when_something_changed(
         assert text in out
     for text in ("mlp, 3 features, 21 parameters", "protocol 5", digest, "build ", "note: this image has no digest"):
         assert text in out
-    assert on.leftovers() == []
+    assert engine.list_leftovers() == []
 
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
     assert make() == 0
-    assert "(nothing changed since it was made)" in said(capsys)[0]
+    assert "(nothing changed since it was made)" in read_output(capsys)[0]
     (project / "configs" / "small.yaml").write_text(CONFIG + "# a comment\nupload: {model: slot}\n")
     assert make() == 0
-    assert "(nothing changed since it was made)" in said(capsys)[0]
+    assert "(nothing changed since it was made)" in read_output(capsys)[0]
 
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert make("--json") == 0
-    answer = json.loads(said(capsys)[0])
+    answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["made"], answer["folder"]) == (1, True, str(folder))
     assert answer["manifest"]["pickle"]["sha256"] != digest
     assert not (folder / artifact.VALIDATION).exists()
 
 
 def test_a_rebuild_of_the_same_bytes_keeps_what_was_said_of_them(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make() == 0
     folder = project / "dist" / "small"
     first = artifact.load(folder).manifest
     artifact.write_report(folder, artifact.VALIDATION, b"{}")
-    on.add_image("runner:1", layers=("sha256:2",))  # another image by the same name, with the same Python
+    engine.add_image("runner:1", layers=("sha256:2",))  # another image by the same name, with the same Python
     assert make() == 0
-    assert "(made)" in said(capsys)[0]
+    assert "(made)" in read_output(capsys)[0]
     again = artifact.load(folder).manifest
     assert (again.pickle, again.image.identity) != (first.pickle, first.image.identity)
     assert again.pickle == first.pickle
     assert (folder / artifact.VALIDATION).exists()
 
 
-def test_what_is_made_in_a_stand_in_says_so(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_made_in_a_stand_in_says_so(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
     (project / "configs" / "small.yaml").write_text(CONFIG.replace("runner:1", 'absent:1\n  stand_in: "3.11"'))
-    inputs = stand_in.inputs_hash("3.11", stand_in.bases("3.11")[0])
+    inputs = stand_in.compute_inputs_hash("3.11", stand_in.list_bases("3.11")[0])
     labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
-    on.add_image(stand_in.tag_name("3.11", SPEC), labels=labels)
+    engine.add_image(stand_in.format_tag("3.11", SPEC), labels=labels)
     assert make() == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert "A STAND-IN, not the runner image" in out
-    leaving(on)
+    leaving(engine)
     assert call("validate", "configs/small.yaml") == 0
-    assert re.search(r"^  note +seconds +a look-alike's are too good: ", said(capsys)[0], re.MULTILINE)
+    assert re.search(r"^  note +seconds +a look-alike's are too good: ", read_output(capsys)[0], re.MULTILINE)
     assert "never to be uploaded" in out
     assert call("stand-in", "--python", "3.11", "--json") == 0
-    assert json.loads(said(capsys)[0]) == {
+    assert json.loads(read_output(capsys)[0]) == {
         "format": 1,
-        "tag": stand_in.tag_name("3.11", SPEC),
+        "tag": stand_in.format_tag("3.11", SPEC),
         "spec": SPEC,
         "python": "3.11",
     }
 
 
 def test_a_build_that_fails_leaves_the_old_pickle_and_nothing_else(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifests.commit(project / "dist" / "small", b"the old pickle")
     before = artifact.load(project / "dist" / "small")
-    on.add_image("runner:1", layers=("sha256:3",), labels={"broken": "yes"})
-    image = on.find_image("runner:1")
+    engine.add_image("runner:1", layers=("sha256:3",), labels={"broken": "yes"})
+    image = engine.find_image("runner:1")
     assert image is not None
-    on.break_python(image.id)
+    engine.break_python(image.id)
     assert make() == 3
-    assert re.match(r"error: the build failed at Step \d+/\d+ : RUN ", said(capsys)[1])
+    assert re.match(r"error: the build failed at Step \d+/\d+ : RUN ", read_output(capsys)[1])
     assert artifact.load(project / "dist" / "small") == before
     assert sorted(path.name for path in before.folder.iterdir() if path.name[0] == ".") == [".lock", ".written"]
-    assert on.leftovers() == []
+    assert engine.list_leftovers() == []
 
 
-def test_an_engine_is_asked_in_json_too(on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_engine_is_asked_in_json_too(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("engine") == 0
-    assert said(capsys)[0] == "an engine answers: version 0, API 1.41, linux/amd64\n"
+    assert read_output(capsys)[0] == "an engine answers: version 0, API 1.41, linux/amd64\n"
     assert call("engine", "--json") == 0
-    assert json.loads(said(capsys)[0]) == {"format": 1, "version": "0", "api": "1.41", "platform": "linux/amd64"}
+    assert json.loads(read_output(capsys)[0]) == {"format": 1, "version": "0", "api": "1.41", "platform": "linux/amd64"}
 
 
 # ---- proving one
 
 
-def test_verify_makes_it_again_and_compares(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_makes_it_again_and_compares(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert make() == 0
     folder = project / "dist" / "small"
     made = artifact.load(folder)
-    said(capsys)
+    read_output(capsys)
     assert call("verify", "configs/small.yaml") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert out.count(made.manifest.pickle.sha256) == 2
     assert "equal: " in out
 
     forged = made.pickle.read_bytes().replace(b"live_features", b"LIVE_features")
-    manifest_of_it = dataclasses.replace(made.manifest, pickle=manifests.of(forged).pickle)
+    manifest_of_it = dataclasses.replace(made.manifest, pickle=manifests.create_manifest(forged).pickle)
     made.pickle.write_bytes(forged)
     (folder / artifact.MANIFEST).write_bytes(manifest.to_bytes(manifest_of_it))
     assert call("verify", "dist/small", "--json") == 1
-    answer = json.loads(said(capsys)[0])
+    answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["equal"]) == (1, False)
     assert (answer["recorded"], answer["rebuilt"]) == (manifest_of_it.pickle.sha256, made.manifest.pickle.sha256)
     assert "LIVE_fea" in answer["first_difference"]
-    assert on.leftovers() == []
+    assert engine.list_leftovers() == []
 
 
 @pytest.mark.parametrize(
     ("file", "name"),
     [
-        ("context/inside/make.py", "inside/"),
+        ("context/inside/build_pickle.py", "inside/"),
         ("context/bundle/bundle.json", "bundle/"),
         ("context/plan.json", "plan.json"),
         ("Dockerfile", "Dockerfile"),
     ],
 )
 def test_verify_refuses_inputs_that_are_not_the_recorded_ones(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], file: str, name: str
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], file: str, name: str
 ) -> None:
-    forge(project, on)
-    said(capsys)
+    write_artifact(project, engine)
+    read_output(capsys)
     path = project / "dist" / "small" / file
     path.write_text(path.read_text().replace("runner:1", "another:1").replace("a", "b"))
     assert call("verify", "dist/small") == 2
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert out == ""
     assert f"{name}" in err
     assert "run `make pickle CONFIG=configs/small.yaml` to" in err
 
 
-def test_a_forged_artifact_counts_as_made(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    forge(project, on)
-    said(capsys)
+def test_a_forged_artifact_counts_as_made(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_artifact(project, engine)
+    read_output(capsys)
     assert make() == 0
-    assert "(nothing changed since it was made)" in said(capsys)[0]
+    assert "(nothing changed since it was made)" in read_output(capsys)[0]
 
 
 def test_validate_says_what_held_and_what_was_used(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = forge(project, on)
-    leaving(on)
-    said(capsys)
+    made = write_artifact(project, engine)
+    leaving(engine)
+    read_output(capsys)
     assert call("validate", "configs/small.yaml") == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == ""
     for text in (
         f"{made.pickle}  on 6,000 rows (shaped)",
@@ -202,25 +208,25 @@ def test_validate_says_what_held_and_what_was_used(
     report = json.loads((made.folder / artifact.VALIDATION).read_bytes())
     assert (report["format"], report["good"], report["pickle"]) == (1, True, made.manifest.pickle.sha256)
 
-    leaving(on, distinct=1)
+    leaving(engine, distinct=1)
     assert call("validate", "dist/small") == 1
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert re.search(r"^  FAILED +not constant +1 different values$", out, re.MULTILINE)
     assert "NOT VALID" in out
     assert out.endswith("the entry point printed last:\n    L\n")
     assert call("validate", "dist/small", "--json") == 1
-    report = json.loads(said(capsys)[0])
+    report = json.loads(read_output(capsys)[0])
     assert (report["format"], report["good"]) == (1, False)
     assert json.loads((made.folder / artifact.VALIDATION).read_bytes()) == report
 
 
 def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    forge(project, on)
-    leaving(on)
-    entry = json.loads(on.programs["watch.py"].files["out/entry.json"])
-    raised = runner_logs.traceback("KeyError: 'feature_\x1b[2J'")
+    write_artifact(project, engine)
+    leaving(engine)
+    entry = json.loads(engine.programs["supervise.py"].files["out/entry.json"])
+    raised = runner_logs.make_traceback("KeyError: 'feature_\x1b[2J'")
     for reason, debug, said_of_it in (
         (
             "Pickle function returned at least 1 NaN prediction",
@@ -229,8 +235,8 @@ def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
         ),
         ("'feature_a'", raised, "exit 1: KeyError: 'feature_ [2J'; fix the model"),
     ):
-        report = {**entry, "code": 1, "log": runner_logs.refusal(reason, debug) + runner_logs.PRINTED}
-        on.programs["watch.py"] = Program(files={"out/entry.json": json.dumps(report).encode()})
+        report = {**entry, "code": 1, "log": runner_logs.make_refusal(reason, debug) + runner_logs.PRINTED}
+        engine.programs["supervise.py"] = Program(files={"out/entry.json": json.dumps(report).encode()})
         capsys.readouterr()
         assert call("validate", "configs/small.yaml") == 1
         out = capsys.readouterr().out
@@ -242,38 +248,40 @@ def test_validate_names_the_reason_and_leaves_the_box_of_help_out(
     assert "\n        x = model(*args)\n" in out  # a traceback keeps its shape
 
 
-def test_validate_notices_what_changed_since(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    made = forge(project, on)
-    leaving(on)
+def test_validate_notices_what_changed_since(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write_artifact(project, engine)
+    leaving(engine)
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert call("validate", "configs/small.yaml") == 2
     assert (
         f"{project / 'configs' / 'small.yaml'} changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
-        in said(capsys)[1]
+        in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)
     made.pickle.write_bytes(b"another")
     assert call("validate", "dist/small") == 2
-    assert "edited or replaced after the build" in said(capsys)[1]
+    assert "edited or replaced after the build" in read_output(capsys)[1]
     made.pickle.write_bytes(b"pickle")
-    on.add_image("runner:1")
+    engine.add_image("runner:1")
     assert call("validate", "dist/small") == 3
-    assert "runner:1 is now another image" in said(capsys)[1]
+    assert "runner:1 is now another image" in read_output(capsys)[1]
     assert not (made.folder / artifact.VALIDATION).exists()
 
 
 @pytest.mark.parametrize("verb", ["pickle", "validate", "render"])
 def test_a_command_waits_for_another_in_the_same_folder(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], verb: str
 ) -> None:
     """Two makes at once both succeed: the second finds what the first made."""
-    forge(project, on)
-    leaving(on)
-    said(capsys)
+    write_artifact(project, engine)
+    leaving(engine)
+    read_output(capsys)
     folder, held = project / "dist" / "small", threading.Event()
 
     def hold() -> None:
-        with artifact.locked(folder, progress.Silent()):
+        with artifact.lock_folder(folder, progress.Silent()):
             held.set()
             time.sleep(0.5)
 
@@ -282,32 +290,32 @@ def test_a_command_waits_for_another_in_the_same_folder(
         assert held.wait(60)
         assert call(verb, "configs/small.yaml") == 0
         other.result()
-    assert f"waiting for another command that uses {folder} (process {os.getpid()}, since 2" in said(capsys)[1]
+    assert f"waiting for another command that uses {folder} (process {os.getpid()}, since 2" in read_output(capsys)[1]
 
 
 def test_verify_needs_no_lock_and_writes_nothing(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The folder may be somebody else's, on a disk that is read-only."""
     assert make() == 0
     before = {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")}
-    with artifact.locked(project / "dist" / "small", progress.Silent()):
+    with artifact.lock_folder(project / "dist" / "small", progress.Silent()):
         before[project / "dist" / "small" / ".lock"] = (project / "dist" / "small" / ".lock").lstat().st_mtime_ns
         assert call("verify", "dist/small") == 0
     assert {path: path.lstat().st_mtime_ns for path in (project / "dist").rglob("*")} == before
 
 
-def leaving(on: FakeEngine, **changes: Any) -> None:
+def leaving(engine: FakeEngine, **changes: Any) -> None:
     entry = {"code": 0, "timed_out": False, "seconds": 1.5, "cpu_seconds": 1.0, "peak_bytes": 150_000_000, "log": "L\n"}
-    golden = [float(value) for value in bundles.bundle().golden.predictions]
-    measured = {"csv": csv_facts.good(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
-    on.programs["watch.py"] = Program(
+    golden = [float(value) for value in bundles.make_bundle().golden.predictions]
+    measured = {"csv": csv_facts.make_facts(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
+    engine.programs["supervise.py"] = Program(
         files={"out/entry.json": json.dumps(entry).encode(), "out/measured.json": json.dumps(measured).encode()}
     )
 
 
-def test_a_pickle_that_is_there_costs_no_heavy_import(project: Path, on: FakeEngine) -> None:
-    forge(project, on)
+def test_a_pickle_that_is_there_costs_no_heavy_import(project: Path, engine: FakeEngine) -> None:
+    write_artifact(project, engine)
     source = f"""
 from pathlib import Path
 from builder.cli import main
@@ -319,16 +327,16 @@ session.connect = lambda *_, **__: on
 assert main.main(["pickle", "configs/small.yaml"]) == 0
 """
     heavy = {"numpy", "pandas", "pyarrow", "scipy", "jinja2", "httpx", "stamina", "builder.tournament.types"}
-    assert not heavy & loaded(source, project)
+    assert not heavy & find_loaded_modules(source, project)
 
 
 def test_a_cache_folder_that_cannot_be_made_is_told(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(project / "file"))
     assert call("pickle", "configs/small.yaml") == 2
-    assert str(project) in said(capsys)[1]
+    assert str(project) in read_output(capsys)[1]
     assert not (project / "dist" / "small" / artifact.PICKLE).exists()
 
 

@@ -16,7 +16,7 @@ from builder.bundle import model
 from builder.bundle.kinds import lightgbm_text
 from builder.bundle.storage import files, write
 from tests.support import bundles, command, ensembles, http_files, pickles
-from tests.support.command import call, loaded, said
+from tests.support.command import call, find_loaded_modules, read_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +36,11 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
         "seed": 7,
         "early": True,
     }
-    made = dataclasses.replace(bundles.bundle(9, ("bench",)), features=names, trained=trained)
+    made = dataclasses.replace(bundles.make_bundle(9, ("bench",)), features=names, trained=trained)
     one = tmp_path / "mine.bundle.zip"
     write.write(one, made)
     assert call("bundle", "show", str(one)) == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == ""
     for text in (
         "mlp, 49 parameters",
@@ -57,7 +57,7 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "\x1b" not in out
 
     assert call("bundle", "show", str(one), "--json") == 0
-    answer = json.loads(said(capsys)[0])
+    answer = json.loads(read_output(capsys)[0])
     assert (answer["format"], answer["kind"], answer["parameters"]) == (1, "mlp", 49)
     assert answer["features"] == list(names)
     assert answer["trained"]["evil"] == trained["evil"]
@@ -65,38 +65,38 @@ def test_what_is_in_a_bundle_is_shown(tmp_path: Path, capsys: pytest.CaptureFixt
     assert answer["golden"]["rows"] == 6
     assert list(answer["files"]) == ["bundle.json", "arrays.safetensors", "golden.safetensors"]
 
-    folder = bundles.written(tmp_path / "mine", made)
+    folder = bundles.write_bundle(tmp_path / "mine", made)
     assert call("bundle", "show", str(folder), "--json") == 0
-    of_folder = json.loads(said(capsys)[0])
+    of_folder = json.loads(read_output(capsys)[0])
     assert of_folder["sha256"] is None
-    assert of_folder["hash"] == answer["hash"] == files.content_hash(folder)
+    assert of_folder["hash"] == answer["hash"] == files.hash_bundle(folder)
 
 
 def test_a_good_bundle_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one = tmp_path / "mine.bundle.zip"
-    write.write(one, bundles.bundle())
+    write.write(one, bundles.make_bundle())
     assert call("bundle", "check", str(one)) == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert out.startswith(f"good: {one}: mlp, 3 features, 21 parameters; ")
     assert call("bundle", "check", "--json", str(one)) == 0
-    answer = json.loads(said(capsys)[0])
+    answer = json.loads(read_output(capsys)[0])
     assert (answer["good"], answer["faults"]) == (True, [])
 
 
 def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = bundles.written(tmp_path / "mine")
+    folder = bundles.write_bundle(tmp_path / "mine")
     bundles.edit_json(folder, lambda data: data.update(features=["a", "a", "b"], trained={"user": "me"}))
-    contents = {path.name: path.read_bytes() for path in files.paths(folder)}
+    contents = {path.name: path.read_bytes() for path in files.list_paths(folder)}
     bundles.pack(tmp_path / "mine.bundle.zip", contents)
     for path in (folder, tmp_path / "mine.bundle.zip"):
         assert call("bundle", "check", str(path)) == 2
-        out, err = said(capsys)
+        out, err = read_output(capsys)
         assert out == ""
         lines = err.splitlines()
         assert lines[0].startswith(f"error: {path}/bundle.json: features: 1 of 2 names are there more than once: a")
         assert lines[1].startswith(f"{path}/bundle.json: trained.user: ")
         assert call("bundle", "check", str(path), "--json") == 2
-        out, err = said(capsys)
+        out, err = read_output(capsys)
         assert err == ""
         answer = json.loads(out)
         assert answer["good"] is False
@@ -106,12 +106,12 @@ def test_every_fault_of_a_bundle_is_told(tmp_path: Path, capsys: pytest.CaptureF
 def test_numbers_that_do_not_predict_what_the_framework_did_are_a_fault(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = bundles.bundle()
+    made = bundles.make_bundle()
     wrong = made.golden.predictions + np.array([0, 0, 0, 1, 0, 0])
-    golden = model.Golden(inputs=made.golden.inputs, predictions=wrong)
-    folder = bundles.written(tmp_path / "mine", dataclasses.replace(made, golden=golden))
+    golden = model.GoldenRows(inputs=made.golden.inputs, predictions=wrong)
+    folder = bundles.write_bundle(tmp_path / "mine", dataclasses.replace(made, golden=golden))
     assert call("bundle", "check", str(folder)) == 2
-    err = said(capsys)[1]
+    err = read_output(capsys)[1]
     assert f"{folder}/golden.safetensors: predictions: the model's own numbers give up to 1 away" in err
     assert "(row 3), " in err
 
@@ -121,22 +121,22 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
 ) -> None:
     made = pickles.scenario_bundle("lightgbm")
     booster: Any = made.model
-    good, bad = bundles.written(tmp_path / "good", made), tmp_path / "bad"
+    good, bad = bundles.write_bundle(tmp_path / "good", made), tmp_path / "bad"
     golden = dataclasses.replace(made.golden, predictions=made.golden.predictions + 1)
     write.write(bad, dataclasses.replace(made, golden=golden))
     assert call("bundle", "check", str(good)) == 0
-    assert said(capsys)[1] == ""
+    assert read_output(capsys)[1] == ""
     assert call("bundle", "check", str(bad)) == 2
-    assert "export the model again" in said(capsys)[1]
+    assert "export the model again" in read_output(capsys)[1]
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
-    smaller = lightgbm_text.make_smaller(text.decode())
+    smaller = lightgbm_text.strip_text(text.decode())
     nonsense = dataclasses.replace(booster, text=smaller.text, objective="nonsense")
     write.write(tmp_path / "nonsense", dataclasses.replace(made, model=nonsense))
     assert call("bundle", "check", str(tmp_path / "nonsense")) == 2
-    assert f"{tmp_path / 'nonsense'}: LightGBM refuses the booster's text" in said(capsys)[1]
+    assert f"{tmp_path / 'nonsense'}: LightGBM refuses the booster's text" in read_output(capsys)[1]
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     assert call("bundle", "check", str(bad), "--json") == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert json.loads(out)["good"]
     assert err.startswith("note: the golden rows are not compared: lightgbm is not installed")
     assert "pip install lightgbm" in err
@@ -145,35 +145,35 @@ def test_a_booster_is_compared_by_its_library_or_not_at_all(
 def test_ranks_that_float32_may_turn_round_are_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     inputs = np.random.default_rng(7).normal(2, 1, size=(12, 2))
     inputs[4] = inputs[3] + 1e-10  # a framework that computes in float32 may have either first
-    made = ensembles.bundle([ensembles.member("ab", transform="rank", scope="frame")], inputs=inputs)
+    made = ensembles.make_bundle([ensembles.make_member("ab", transform="rank", scope="frame")], inputs=inputs)
     for rows, code in (([4, 3], 0), ([3, 5], 2)):
         turned = made.golden.predictions.copy()
         turned[rows] = turned[rows[::-1]]
         assert len(set(turned)) == 12
-        golden = model.Golden(inputs=inputs, predictions=turned)
-        folder = bundles.written(tmp_path / f"code_{code}", dataclasses.replace(made, golden=golden))
-        assert call("bundle", "check", str(folder)) == code, said(capsys)
+        golden = model.GoldenRows(inputs=inputs, predictions=turned)
+        folder = bundles.write_bundle(tmp_path / f"code_{code}", dataclasses.replace(made, golden=golden))
+        assert call("bundle", "check", str(folder)) == code, read_output(capsys)
 
 
 def test_nothing_there_is_told(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("show", "check"):
         assert call("bundle", verb, "absent.bundle.zip") == 2
-        assert "absent.bundle.zip: does not exist; name a folder with bundle.json" in said(capsys)[1]
+        assert "absent.bundle.zip: does not exist; name a folder with bundle.json" in read_output(capsys)[1]
     assert call("bundle") == 2
     assert call("bundle", "shwo", "x") == 2
 
 
 def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configs = project / "configs"
-    write.write(configs / "small.bundle.zip", bundles.bundle())
+    write.write(configs / "small.bundle.zip", bundles.make_bundle())
     raw = (configs / "small.bundle.zip").read_bytes()
     assert call("pickle", "configs/small.yaml") == 0
     first = artifact.load(project / "dist" / "small").manifest
-    said(capsys)
+    read_output(capsys)
     pytest_socket.enable_socket()
-    with http_files.serve({"/small.bundle.zip": http_files.content(raw)}) as server:
+    with http_files.serve({"/small.bundle.zip": http_files.respond(raw)}) as server:
         digest = files.hash_content(raw)[0]
         for bundle in (
             "small.bundle.zip",
@@ -183,24 +183,24 @@ def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
             text = command.CONFIG.replace("bundles/small", bundle)
             (configs / "small.yaml").write_text(text)
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(nothing changed since it was made)" in said(capsys)[0]
+            assert "(nothing changed since it was made)" in read_output(capsys)[0]
             (project / "dist" / "small" / "manifest.json").unlink()
             assert call("pickle", "configs/small.yaml") == 0
-            assert "(made)" in said(capsys)[0]
+            assert "(made)" in read_output(capsys)[0]
             assert artifact.load(project / "dist" / "small").manifest == first
-        assert len(server.asked) == 1
+        assert len(server.requests) == 1
     assert "sesame" not in (project / "dist" / "small" / "manifest.json").read_text()
     # Offline, what is in the cache is enough; a verb that proves says which bundle changed.
     assert call("render", "configs/small.yaml") == 0
-    write.write(configs / "small.bundle.zip", bundles.bundle(4))
+    write.write(configs / "small.bundle.zip", bundles.make_bundle(4))
     (configs / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
-    said(capsys)
+    read_output(capsys)
     assert call("verify", "configs/small.yaml") == 2
-    assert f"{configs}/small.bundle.zip changed since it was made" in said(capsys)[1]
+    assert f"{configs}/small.bundle.zip changed since it was made" in read_output(capsys)[1]
 
 
 def test_a_bundle_that_cannot_be_fetched_is_the_network(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest_socket.enable_socket()
     with http_files.serve({}) as server:
@@ -208,23 +208,23 @@ def test_a_bundle_that_cannot_be_fetched_is_the_network(
         bundle = f"{{url: '{url}', sha256: '{'0' * 64}'}}"
         (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", bundle))
         assert call("pickle", "configs/small.yaml") == 4
-    err = said(capsys)[1]
+    err = read_output(capsys)[1]
     assert "small.bundle.zip: HTTP 404, the file is not there: check the address" in err
     assert "sesame" not in err
-    assert on.leftovers() == []
+    assert engine.list_leftovers() == []
 
 
 def test_a_zip_with_faults_is_told_by_the_verbs(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "configs" / "small.bundle.zip").write_bytes(b"no zip")
     (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
     for verb in ("pickle", "render"):
         assert call(verb, "configs/small.yaml") == 2
-        assert "configs/small.bundle.zip: is not a zip" in said(capsys)[1]
+        assert "configs/small.bundle.zip: is not a zip" in read_output(capsys)[1]
 
 
 def test_nothing_of_the_network_is_loaded_where_nothing_is_fetched() -> None:
-    assert not {"httpx", "zipfile", "numpy"} & loaded(
-        "from builder.config import obtain, fetch; from builder.bundle.storage import store"
+    assert not {"httpx", "zipfile", "numpy"} & find_loaded_modules(
+        "from builder.config import resolve, fetch; from builder.bundle.storage import store"
     )

@@ -23,8 +23,8 @@ import builder
 from builder import errors
 from builder.bundle import model
 from builder.cli import engine_session, parser, requirements
-from tests.support import bundles, command, forked
-from tests.support.command import CONFIG, ROOT, call, loaded, run, said, start
+from tests.support import bundles, command, fork_server
+from tests.support.command import CONFIG, ROOT, call, find_loaded_modules, read_output, run, start
 
 HEAVY = {"numpy", "pandas", "pyarrow", "scipy", "docker", "jinja2", "yaml", "httpx", "graphql"}
 IN_MAKE = {
@@ -68,7 +68,7 @@ BY_COMMAND = {
 def commands_of_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     monkeypatch.setenv("COLUMNS", "200")
     assert call("--help") == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == ""
     return dict(re.findall(r"^│ ([a-z][a-z-]*)  +(\S.*?) +│$", out, re.MULTILINE))
 
@@ -91,21 +91,21 @@ def test_the_makefile_has_every_command_and_says_the_same_of_it(
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in commands_of_help(capsys, monkeypatch).items():
         assert call(name, "--help") == 0
-        out = said(capsys)[0]
+        out = read_output(capsys)[0]
         assert text in out
         assert "<bool>" not in out  # an option that takes no value
 
 
 def test_help_and_a_wrong_name_import_no_command() -> None:
     lines = ["--help", "--version", "pikle", "bundle shw", "bundle --help", ""]
-    modules = loaded(f"from builder.cli import main\nfor line in {lines}: main.main(line.split())")
+    modules = find_loaded_modules(f"from builder.cli import main\nfor line in {lines}: main.main(line.split())")
     assert HEAVY & modules == set()
     names = {f"builder.cli.{name.replace(' ', '_').replace('-', '_')}" for name in parser.names()}
     assert names & modules == set()
 
 
 def test_a_command_imports_no_other() -> None:
-    modules = loaded("from builder.cli import main; main.main(['models', '--help'])")
+    modules = find_loaded_modules("from builder.cli import main; main.main(['models', '--help'])")
     assert "builder.cli.models" in modules
     assert not {"builder.cli.pickle", "builder.cli.upload", "docker", "pandas", "pyarrow", "scipy"} & modules
 
@@ -140,7 +140,7 @@ def test_a_wrong_command_line_is_usage(
     arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(*arguments) == 2
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert out == ""
     assert message in err
     assert err.splitlines()[-1].startswith("error: ")
@@ -166,7 +166,7 @@ def test_a_shell_completes_commands_options_and_configs(
     monkeypatch.setenv("COMP_WORDS", f"numerai-builder {typed}")
     monkeypatch.setenv("COMP_CWORD", str(1 + typed.count(" ")))
     assert call() == 0
-    assert set(said(capsys)[0].split()) == offered
+    assert set(read_output(capsys)[0].split()) == offered
 
 
 def test_the_script_for_a_shell_is_shown_and_installed(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_the_script_for_a_shell_is_shown_and_installed(tmp_path: Path) -> None:
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("--version") == 0
-    assert said(capsys)[0] == f"numerai-builder {builder.__version__}\n"
+    assert read_output(capsys)[0] == f"numerai-builder {builder.__version__}\n"
 
 
 # ---- exit codes
@@ -214,9 +214,9 @@ def test_each_error_has_its_exit_code_and_one_message(
     monkeypatch.setattr(engine_session, "connect", fail)
     expected = f"error: {error}\n" if str(error) else "interrupted\n"
     assert call("engine") == code
-    assert said(capsys) == ("", expected)
+    assert read_output(capsys) == ("", expected)
     assert call("engine", "--json") == code
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == expected
     assert json.loads(out) == {
         "format": 1,
@@ -251,7 +251,7 @@ def test_what_a_person_gets_wrong_is_told_by_its_place(
     (project / "configs" / "empty.yaml").write_text(CONFIG.replace("small", "empty"))
     before = sorted(project.rglob("*"))
     assert call(*arguments) == code
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert out == ""
     assert err.startswith("error: ")
     assert re.search(message, err), err
@@ -274,7 +274,10 @@ def test_a_folder_that_was_removed_is_no_bug(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert call("status") == 2
-    assert said(capsys) == ("", "error: the current folder no longer exists; change to another, then run this again\n")
+    assert read_output(capsys) == (
+        "",
+        "error: the current folder no longer exists; change to another, then run this again\n",
+    )
 
 
 def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
@@ -286,7 +289,7 @@ def test_a_bug_is_written_to_a_file_and_shown_in_one_line(
     monkeypatch.setattr(engine_session, "connect", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert call("engine") == 70
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     (kept,) = tmp_path.iterdir()
     assert out == ""
     assert err == (
@@ -308,7 +311,7 @@ def test_what_the_machine_refuses_is_no_bug(
 
     monkeypatch.setattr(engine_session, "connect", fail)
     assert call("engine") == 2
-    assert said(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or fix")
+    assert read_output(capsys)[1].startswith(f"error: /the/file: {os.strerror(number)}; free some space or fix")
 
 
 # ---- errors for programs
@@ -361,7 +364,7 @@ def test_json_prints_one_error_object_on_failure(
     for name in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "NUMERAI_MCP_AUTH"):
         monkeypatch.setenv(name, "")
     code = call(*arguments)
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert code in {2, 3, 4}
     report = json.loads(out)
     assert set(report) == {"format", "error"}
@@ -378,7 +381,7 @@ def test_json_prints_one_error_object_on_failure(
 )
 def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*arguments) == 2
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     error = json.loads(out)["error"]
     assert (error["code"], error["fix"].startswith("see `numerai-builder")) == (2, True)
     assert err.startswith("Usage: numerai-builder")
@@ -387,7 +390,7 @@ def test_json_prints_usage_errors_too(arguments: tuple[str, ...], capsys: pytest
 
 def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("pickle", "--", "--json") == 2
-    assert said(capsys)[0] == ""
+    assert read_output(capsys)[0] == ""
 
 
 def test_json_prints_a_bug_and_a_full_disk_too(
@@ -400,7 +403,7 @@ def test_json_prints_a_bug_and_a_full_disk_too(
     ):
         monkeypatch.setattr(engine_session, "connect", lambda *_, error=error, **__: raise_(error))
         assert call("engine", "--json") == code
-        report = json.loads(said(capsys)[0])["error"]
+        report = json.loads(read_output(capsys)[0])["error"]
         assert (report["code"], report["message"].startswith(text), bool(report["fix"])) == (code, True, True)
 
 
@@ -447,7 +450,7 @@ sys.exit(main.main(sys.argv[1:]))
 def test_a_reader_that_has_gone_is_no_error_to_tell(verb: str, unbuffered: str, code: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = forked.run(
+    done = fork_server.run(
         [sys.executable, "-c", PRINTING, verb],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
@@ -474,7 +477,7 @@ def copied(tmp_path: Path) -> Path:
     """A folder with the package, the repository's docker/ and a bundle: no virtual environment."""
     for name in ("builder", "docker"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    bundles.written(tmp_path / "small")
+    bundles.write_bundle(tmp_path / "small")
     return tmp_path
 
 
@@ -523,10 +526,12 @@ def test_bundles_are_shown_and_checked_without_the_extra(copied: Path) -> None:
         done = _run_bare(copied, "bundle", command_name, "small", PYTHONPATH=str(site))
         assert done.returncode == 0, done.stderr
     quantiles = np.sort(np.random.default_rng(1).normal(size=(5, 4)), axis=0)
-    looked_up = model.node("quantiles", quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,))
-    network = bundles.mlp(3)
+    looked_up = model.make_node(
+        "quantiles", quantiles=quantiles, references=np.linspace(0, 1, 5), normal=True, sources=(0,)
+    )
+    network = bundles.make_network(3)
     network = dataclasses.replace(network, layers=(network.layers[0], looked_up, network.layers[1]))
-    bundles.written(copied / "quantiles", bundles.bundle(network=network))
+    bundles.write_bundle(copied / "quantiles", bundles.make_bundle(network=network))
     done = _run_bare(copied, "bundle", "check", "quantiles", PYTHONPATH=str(site))
     assert (done.returncode, done.stdout) == (2, "")
     assert "scipy is not installed" in done.stderr

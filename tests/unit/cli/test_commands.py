@@ -10,7 +10,7 @@ import pytest
 
 from builder import commands
 from builder.cli import parser
-from tests.support.command import call, said
+from tests.support.command import call, read_output
 
 
 @pytest.fixture
@@ -25,11 +25,11 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_next_to_a_makefile_it_is_make_with_the_config(checkout: Path) -> None:
     (checkout / "configs" / "other.yaml").touch()
     for config in (Path("configs/other.yaml"), checkout / "configs" / "other.yaml", checkout / "dist" / "other"):
-        assert commands.with_config("pickle", config) == "make pickle CONFIG=configs/other.yaml"
+        assert commands.suggest("pickle", config) == "make pickle CONFIG=configs/other.yaml"
     (checkout / "configs" / "more" / "deep.yaml").touch()
-    command = commands.with_config("upload", Path("dist/deep"), "--model=a b", "--dry-run")
+    command = commands.suggest("upload", Path("dist/deep"), "--model=a b", "--dry-run")
     assert command == "make upload CONFIG=configs/more/deep.yaml 'MODEL=a b' DRY_RUN=1"
-    assert commands.with_config("pickle", Path("configs/a $x.yaml")) == "make pickle 'CONFIG=configs/a $$x.yaml'"
+    assert commands.suggest("pickle", Path("configs/a $x.yaml")) == "make pickle 'CONFIG=configs/a $$x.yaml'"
 
 
 def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,27 +37,27 @@ def test_elsewhere_it_is_the_command_that_was_typed(checkout: Path, monkeypatch:
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     config = checkout / "configs" / "a b.yaml"
-    command = commands.with_config("pickle", config, "--pull")
+    command = commands.suggest("pickle", config, "--pull")
     assert command == f"python -m builder pickle {shlex.quote(str(config))} --pull"
     context = parser.load("pickle").make_context("pickle", shlex.split(command)[4:])
     assert (context.params["config"], context.params["pull"]) == (str(config), True)
     monkeypatch.setattr(sys, "argv", ["/somewhere/numerai-builder"])
-    assert commands.with_config("pickle", config).startswith("numerai-builder pickle ")
+    assert commands.suggest("pickle", config).startswith("numerai-builder pickle ")
 
 
 def test_no_config_is_made_up_for_a_folder_that_has_none(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     received = checkout / "dist" / "received"
-    assert commands.with_config("upload", received, "--model=a") == "make upload CONFIG=... MODEL=a"
-    assert commands.build_again(received) == "get the folder again from where it came"
-    assert commands.plain("init", takes="BUNDLE") == "make init BUNDLE=..."
+    assert commands.suggest("upload", received, "--model=a") == "make upload CONFIG=... MODEL=a"
+    assert commands.suggest_rebuild(received) == "get the folder again from where it came"
+    assert commands.suggest_plain("init", takes="BUNDLE") == "make init BUNDLE=..."
     (checkout / "configs" / "received.yaml").touch()
-    assert commands.build_again(received) == "run `make pickle CONFIG=configs/received.yaml` to build it again"
+    assert commands.suggest_rebuild(received) == "run `make pickle CONFIG=configs/received.yaml` to build it again"
     elsewhere = checkout / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert commands.with_config("upload", None, "--model=a") == "python -m builder upload CONFIG --model=a"
-    assert commands.plain("init", takes="BUNDLE") == "python -m builder init BUNDLE"
-    assert commands.name_config("run `make pickle CONFIG=...`", None) == "run `python -m builder pickle CONFIG`"
+    assert commands.suggest("upload", None, "--model=a") == "python -m builder upload CONFIG --model=a"
+    assert commands.suggest_plain("init", takes="BUNDLE") == "python -m builder init BUNDLE"
+    assert commands.fill_in_config("run `make pickle CONFIG=...`", None) == "run `python -m builder pickle CONFIG`"
 
 
 @pytest.mark.parametrize("command", ["validate", "verify", "upload"])
@@ -68,4 +68,4 @@ def test_a_message_names_the_config_that_it_is_about(
     (checkout / "configs" / "bundles" / "other" / "bundle.json").touch()
     (checkout / "configs" / "other.yaml").write_text("name: other\nimage: {ref: runner:1}\nbundle: bundles/other\n")
     assert call(command, "configs/other.yaml") == 2
-    assert "run `make pickle CONFIG=configs/other.yaml` first" in said(capsys)[1]
+    assert "run `make pickle CONFIG=configs/other.yaml` first" in read_output(capsys)[1]

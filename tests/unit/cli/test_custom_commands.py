@@ -11,7 +11,7 @@ from builder.build import artifact
 from builder.bundle.storage import write
 from builder.cli import engine_session
 from tests.support import command, custom
-from tests.support.command import call, said
+from tests.support.command import call, read_output
 from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
@@ -24,20 +24,20 @@ DRAWS = custom.CODE.replace('bundle.arrays["weights"]', "__import__('random').ra
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with a config, as the working directory, and an engine for every verb."""
     monkeypatch.chdir(command.write_project(tmp_path / "project"))
-    on = FakeEngine(tmp_path / "engine")
-    on.add_image("runner:1", layers=("sha256:1",))
-    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: on)
+    engine = FakeEngine(tmp_path / "engine")
+    engine.add_image("runner:1", layers=("sha256:1",))
+    monkeypatch.setattr(engine_session, "connect", lambda *_, **__: engine)
     return tmp_path / "project"
 
 
 def put(project: Path, code: str, **changes: dict[str, str]) -> None:
-    write.write(project / "configs" / "bundles" / "small", custom.bundle(code, **changes))  # type: ignore[arg-type]
+    write.write(project / "configs" / "bundles" / "small", custom.make_bundle(code, **changes))  # type: ignore[arg-type]
 
 
 def test_it_is_made_and_verified(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(project, custom.CODE.replace("import pandas", "import team.maths\nimport pandas"), modules={"team.maths": ""})
     assert call("pickle", "configs/small.yaml") == 0
-    out = said(capsys)[0]
+    out = read_output(capsys)[0]
     assert "custom, 3 features" in out
     assert "other bytes" not in out
     made = artifact.load(project / "dist" / "small")
@@ -54,13 +54,13 @@ def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFi
         "note: another build of this pickle may give other bytes (`make verify CONFIG=configs/small.yaml` compares "
         "them):\n  code/model.py:1: two builds of the pickle differ (first at byte "
     )
-    assert note in said(capsys)[0]
+    assert note in read_output(capsys)[0]
     found = artifact.load(project / "dist" / "small").manifest.pickle.findings
     assert [(one.file, one.line) for one in found] == [("code/model.py", 1)]
     assert call("pickle", "configs/small.yaml") == 0
-    assert note in said(capsys)[0], "also where nothing has changed"
+    assert note in read_output(capsys)[0], "also where nothing has changed"
     assert call("verify", "configs/small.yaml") == 1
-    out = said(capsys)[0]
+    out = read_output(capsys)[0]
     assert "DIFFERENT" in out
     assert "code/model.py:1: " in out
 
@@ -68,6 +68,6 @@ def test_builds_that_differ_are_reported(project: Path, capsys: pytest.CaptureFi
 def test_code_that_cannot_be_run_is_told_with_its_line(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(project, custom.CODE.replace("import pandas as pd", "import gone"))
     assert call("pickle", "configs/small.yaml") == errors.EngineError.exit_code
-    text = said(capsys)[1]
+    text = read_output(capsys)[1]
     assert "code/model.py:2: in <module>: the image has no module 'gone'; if it is yours, list it under" in text
     assert "Traceback" not in text

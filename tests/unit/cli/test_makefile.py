@@ -71,7 +71,7 @@ def make(folder: Path, *words: str, **environment: str) -> tuple[int, list[list[
 def record(folder: Path, *program: str, **environment: str) -> tuple[int, list[list[str]], str]:
     """Return a program's exit code, the arguments of each command that it called, and its standard error."""
     cleared = {name for names in TAKES.values() for name in names}
-    kept = {key: value for key, value in clones.environment().items() if key not in cleared}
+    kept = {key: value for key, value in clones.make_environment().items() if key not in cleared}
     done = subprocess.run(program, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False)
     recorded = folder / "recorded"
     calls: list[list[str]] = []
@@ -246,7 +246,9 @@ def test_what_a_target_runs_ends_with_make(folder: Path, target: str) -> None:
     for name in (".train", ".torch", ".bench"):
         (folder / ".venv" / name).touch()
     (folder / "requirements" / "torch.sh").unlink(missing_ok=True)
-    with subprocess.Popen(["make", target], cwd=folder, env=clones.environment(), stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        ["make", target], cwd=folder, env=clones.make_environment(), stderr=subprocess.DEVNULL
+    ) as process:
         pids = folder / "pids"
         while not pids.exists() or not pids.read_text().endswith("\n"):
             assert process.poll() is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.cli import engine_session
-from tests.support.command import CONFIG, call, said
+from tests.support.command import CONFIG, call, read_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,16 +26,16 @@ def write_config(project: Path, name: str) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_only_config_is_taken(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setattr(engine_session, "find", lambda: engine)
     monkeypatch.setenv("NUMERAI_API_URL", "nowhere")  # an error of doctor that comes without a connection
     (project / "configs" / "small.yaml").write_text(CONFIG.replace("bundles/small", "bundles/none"))
     (project / "configs" / "bundles" / "settings.yaml").write_text("of: a bundle\n")
     write_config(project, ".ipynb_checkpoints/small-checkpoint")
     (project / "configs" / ".#small.yaml").symlink_to("somebody@this-computer")  # an editor's lock
-    named = call(command, "configs/small.yaml"), *said(capsys)
-    assert (call(command), *said(capsys)) == named
+    named = call(command, "configs/small.yaml"), *read_output(capsys)
+    assert (call(command), *read_output(capsys)) == named
     assert "configs/small.yaml:4: bundle: " in named[1] + named[2]
 
 
@@ -53,7 +53,7 @@ def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], c
         write_config(project, name)
     first = ", ".join(f"configs/{name}.yaml" for name in ("mlp", "small", "examples/a", "more/deep/c00"))
     assert call(command) == 2
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert out == ""
     assert err.startswith(f"error: {project}/configs: has 13 configs: {first}, ")
     end = ", or a slot (make: MODEL=...)" if command == "rollback" else ""
@@ -65,35 +65,37 @@ def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], c
 def test_without_any_the_error_names_init(project: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
     (project / "configs" / "small.yaml").unlink()
     assert call(command) == 2
-    assert f"{project}/configs: no config found; write one with `python -m builder init --from" in said(capsys)[1]
+    assert (
+        f"{project}/configs: no config found; write one with `python -m builder init --from" in read_output(capsys)[1]
+    )
 
 
 def test_doctor_looks_at_the_rest_without_any(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setattr(engine_session, "find", lambda: engine)
     monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
     (project / "configs" / "small.yaml").unlink()
     assert call("doctor", "--json") == 1
-    lines = {line["name"]: line for line in json.loads(said(capsys)[0])["lines"]}
+    lines = {line["name"]: line for line in json.loads(read_output(capsys)[0])["lines"]}
     assert lines["engine"]["good"] is True
     assert lines["config"]["good"] is None
     assert "`python -m builder init --from NAME.bundle.zip` writes one" in lines["config"]["text"]
     for name in ("one", "two"):
         write_config(project, name)
     assert call("doctor", "--json") == 1
-    lines = {line["name"]: line for line in json.loads(said(capsys)[0])["lines"]}
+    lines = {line["name"]: line for line in json.loads(read_output(capsys)[0])["lines"]}
     assert (lines["engine"]["good"], lines["config"]["good"]) == (True, None)
     assert "configs/one.yaml, configs/two.yaml; name the one to use" in lines["config"]["text"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_empty_name_is_no_default(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     """It may be a variable of a script that is not set: ``upload --yes "$CONFIG"``."""
-    monkeypatch.setattr(engine_session, "find", lambda: on)
+    monkeypatch.setattr(engine_session, "find", lambda: engine)
     monkeypatch.setenv("NUMERAI_API_URL", "nowhere")
     assert call(command, "") == (1 if command == "doctor" else 2)
-    assert "small" not in "".join(said(capsys))
+    assert "small" not in "".join(read_output(capsys))
     assert not (project / "dist").exists()

@@ -16,7 +16,7 @@ from builder.config import model as config
 from builder.image import lockfile, runner_image, stand_in
 from builder.tournament import session
 from tests.support import bundles
-from tests.support.command import CONFIG, call, said
+from tests.support.command import CONFIG, call, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,9 +40,9 @@ class Api:
         self.offered = [image("py_3_12", default=True), image("py_3_11"), image("py_3_10", deprecated=True)]
         self.down = False
 
-    def images(self) -> tuple[tournament.DockerImage, ...]:
+    def list_images(self) -> tuple[tournament.DockerImage, ...]:
         if self.down:
-            raise errors.UnansweredError("api: no connection", sent=False)
+            raise errors.UnavailableError("api: no connection", sent=False)
         return tuple(self.offered)
 
     @contextlib.contextmanager
@@ -73,19 +73,19 @@ def write(project: Path, ref: str = REF, *, name: str = "small", stand_in: bool 
 
 def report(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> dict[str, Any]:
     assert call("pin", "--json", *arguments) == code
-    return json.loads(said(capsys)[0])  # type: ignore[no-any-return]
+    return json.loads(read_output(capsys)[0])  # type: ignore[no-any-return]
 
 
 # ---- pin
 
 
 def test_pin_writes_what_the_configs_name_and_says_what_changed(
-    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    known.digests[REF] = DIGEST
+    registries.digests[REF] = DIGEST
     assert call("pin") == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == ""
     assert f"{REF}  pinned  (of small)" in out
     assert f"{DIGEST} (" in out
@@ -96,33 +96,33 @@ def test_pin_writes_what_the_configs_name_and_says_what_changed(
     assert (pin.digest, pin.python, pin.labels) == (DIGEST, "3.12.8", {"a": "b"})
 
     assert call("pin") == 0
-    assert "nothing to change" in said(capsys)[0]
+    assert "nothing to change" in read_output(capsys)[0]
     assert (project / lockfile.NAME).read_bytes() == written
 
-    known.digests[REF] = MOVED
-    known.kept.add(DIGEST)
+    registries.digests[REF] = MOVED
+    registries.untagged.add(DIGEST)
     assert call("pin", "--check") == 1
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     for text in ("MOVED", DIGEST, MOVED, "the tag has moved since", "`make pin` changes it"):
         assert text in out
     assert (project / lockfile.NAME).read_bytes() == written
     assert call("pin") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"{REF}  moved" in out
     assert "no longer has" not in out
     assert lockfile.read(project).images[REF].digest == MOVED
     assert call("pin", "--check") == 0
 
 
-def test_pin_in_json(project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pin_in_json(project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
-    known.digests[REF] = DIGEST
+    registries.digests[REF] = DIGEST
     found = report(capsys, "--check", code=1)
     assert (found["format"], found["checked"], found["changed"]) == (1, True, False)
     assert not (project / lockfile.NAME).exists()
     found = report(capsys)
     assert found["changed"] is True
-    known.digests[REF] = MOVED
+    registries.digests[REF] = MOVED
     (entry,) = report(capsys)["images"]
     assert (entry["key"], entry["state"], entry["was"], entry["digest"]) == (REF, "moved", DIGEST, MOVED)
     assert entry["models"] == ["small"]
@@ -130,32 +130,32 @@ def test_pin_in_json(project: Path, known: FakeRegistries, capsys: pytest.Captur
 
 
 def test_an_image_that_is_gone_is_a_finding_and_stays_pinned(
-    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     write(project, OLDER, name="older")
-    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    registries.digests |= {REF: DIGEST, OLDER: DIGEST}
     report(capsys)
-    del known.digests[REF]
-    known.digests[OLDER] = MOVED
+    del registries.digests[REF]
+    registries.digests[OLDER] = MOVED
     assert call("pin") == 1
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     for text in (f"{REF}  GONE", "stays pinned: name another in the config", "python -m builder images"):
         assert text in out
     assert {key: pin.digest for key, pin in lockfile.read(project).images.items()} == {REF: DIGEST, OLDER: MOVED}
 
 
 def test_what_the_tournament_says_of_an_image_is_told(
-    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known.digests |= dict.fromkeys(
+    registries.digests |= dict.fromkeys(
         (OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1"), DIGEST
     )
     api.offered.append(image("py_3_13", experimental=True))
     assert (
         call("pin", OLDER, OLDER.replace("3_11", "3_10"), OLDER.replace("3_11", "3_13"), "ghcr.io/numerai/other:1") == 0
     )
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert "it is offered, and numerai_predict_py_3_12:a78dedd is the default: name that" in out
     assert "it is deprecated (numerai_predict_py_3_12:a78dedd is the default): name that" in out
     assert "it is experimental (" in out
@@ -163,41 +163,41 @@ def test_what_the_tournament_says_of_an_image_is_told(
 
 
 def test_an_api_that_is_silent_is_a_note(
-    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    known.digests[REF] = DIGEST
+    registries.digests[REF] = DIGEST
     api.down = True
     assert call("pin") == 0
-    assert "note: what the tournament says of these images is not known: api: no connection" in said(capsys)[0]
+    assert "note: what the tournament says of these images is not known: api: no connection" in read_output(capsys)[0]
     assert lockfile.read(project).images[REF].digest == DIGEST
 
 
 def test_a_registry_that_is_silent_changes_nothing(
-    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    known.down = True
+    registries.down = True
     assert call("pin") == 4
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"{REF}  NOT KNOWN  (of small)" in out
     assert f"{REF}: no connection" in out
     assert not (project / lockfile.NAME).exists()
 
 
 def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
-    project: Path, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     write(project, OLDER, name="older")
     write(project, "default", name="newest")
     pin_it(project, MOVED)
-    known.digests |= {REF: DIGEST, OLDER: DIGEST}
-    known.refused.add(REF)
+    registries.digests |= {REF: DIGEST, OLDER: DIGEST}
+    registries.login_required.add(REF)
     api.down = True
     assert call("pin", "--check") == 4
     assert call("pin") == 4
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     for text in (
         f"{REF}  NOT KNOWN",
         "requires a login",
@@ -211,14 +211,14 @@ def test_a_reference_that_nobody_answers_for_keeps_none_of_the_others(
 
 
 def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving(
-    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     pin_it(project, MOVED)
-    known.digests[REF] = DIGEST
-    known.refused.add(MOVED)
+    registries.digests[REF] = DIGEST
+    registries.login_required.add(MOVED)
     assert call("pin") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"{REF}  moved" in out
     assert "whether the registry still has what was pinned is not known" in out
     assert "requires a login" in out
@@ -226,14 +226,14 @@ def test_a_registry_that_says_nothing_of_the_old_digest_keeps_no_pin_from_moving
 
 
 def test_a_reference_that_names_its_digest_needs_no_pin(
-    project: Path, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, f"{REPOSITORY}@{DIGEST}")
-    known.kept.add(DIGEST)
+    registries.untagged.add(DIGEST)
     assert call("pin") == 0
-    assert "names its digest" in said(capsys)[0]
+    assert "names its digest" in read_output(capsys)[0]
     assert not (project / lockfile.NAME).exists()
-    known.kept.clear()
+    registries.untagged.clear()
     assert call("pin", "--check") == 1
 
 
@@ -241,20 +241,20 @@ def test_faults_of_all_configs_come_together(project: Path, capsys: pytest.Captu
     (project / "configs" / "bad.yaml").write_text("name: bad\n")
     (project / "configs" / "worse.yaml").write_text("- a\n")
     assert call("pin") == 2
-    _, err = said(capsys)
+    _, err = read_output(capsys)
     assert "bad.yaml" in err
     assert "worse.yaml" in err
     assert call("pin", "no_reference") == 2
-    assert "name a config (configs/NAME.yaml), or default" in said(capsys)[1]
+    assert "name a config (configs/NAME.yaml), or default" in read_output(capsys)[1]
 
 
-def test_what_lies_with_the_bundles_is_no_config(project: Path, known: FakeRegistries) -> None:
+def test_what_lies_with_the_bundles_is_no_config(project: Path, registries: FakeRegistries) -> None:
     write(project)
     (project / "configs" / "bundles" / "notes.yaml").write_text("- no config\n")
     (project / "configs" / "more").mkdir()
     text = (project / "configs" / "small.yaml").read_text().replace("bundles/small", "../bundles/small")
     (project / "configs" / "more" / "other.yaml").write_text(text.replace("small\n", "other\n", 1).replace(REF, OLDER))
-    known.digests |= {REF: DIGEST, OLDER: DIGEST}
+    registries.digests |= {REF: DIGEST, OLDER: DIGEST}
     assert call("pin") == 0
     assert set(lockfile.read(project).images) == {REF, OLDER}
 
@@ -264,31 +264,31 @@ def test_no_config_at_all_is_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert call("pin") == 2
-    assert "has no config; name one, or an image reference" in said(capsys)[1]
+    assert "has no config; name one, or an image reference" in read_output(capsys)[1]
 
 
 def test_locked_goes_by_the_lock_file_of_a_config(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert make() == 0
     (project / "configs" / "small.yaml").unlink()
     for verb in ("validate", "verify", "upload"):
         assert call(verb, "--locked", "dist/small") == 5
-        assert f"no config has this name, so that {lockfile.NAME} cannot name it" in said(capsys)[1]
+        assert f"no config has this name, so that {lockfile.NAME} cannot name it" in read_output(capsys)[1]
 
 
 # ---- default
 
 
 def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
-    project: Path, on: FakeEngine, known: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, registries: FakeRegistries, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
     assert call("render", "configs/small.yaml") == 3
-    assert "`default` is not pinned; run `make pin CONFIG=configs/small.yaml`" in said(capsys)[1]
-    known.digests |= {REF: DIGEST, OLDER: MOVED}
+    assert "`default` is not pinned; run `make pin CONFIG=configs/small.yaml`" in read_output(capsys)[1]
+    registries.digests |= {REF: DIGEST, OLDER: MOVED}
     assert call("pin") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"stands for  {REF}" in out
     pin = lockfile.read(project).images["default"]
     assert (pin.ref, pin.digest) == (REF, DIGEST)
@@ -296,45 +296,45 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
     assert f"FROM {REPOSITORY}@{DIGEST}" in (project / "dist" / "small" / "Dockerfile").read_text()
 
     api.offered = [image("py_3_12"), image("py_3_11", default=True)]
-    on.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(digests=(f"{REPOSITORY}@{DIGEST}",))
     assert call("pickle", "configs/small.yaml") == 0, "the pin says what it stands for"
     assert call("pickle", "--locked", "configs/small.yaml") == 0
     assert artifact.load(project / "dist" / "small").manifest.image.ref == REF
-    said(capsys)
+    read_output(capsys)
     assert call("pin") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert "the default is numerai_predict_py_3_11:a78dedd now, was numerai_predict_py_3_12:a78dedd" in out
     assert lockfile.read(project).images["default"].ref == OLDER
     assert call("validate", "configs/small.yaml") == 2
     assert (
         f"{project / lockfile.NAME} (its pin) changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
-        in said(capsys)[1]
+        in read_output(capsys)[1]
     )
 
 
 def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
-    project: Path, on: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert call("pickle", "configs/small.yaml") == 0
-    assert f"note: default is pinned in {project / lockfile.NAME} now" in said(capsys)[1]
+    assert f"note: default is pinned in {project / lockfile.NAME} now" in read_output(capsys)[1]
     assert lockfile.read(project).images["default"].ref == REF
     api.down = True
     assert call("pickle", "configs/small.yaml") == 0, "the pin says it"
 
 
 def test_default_that_nobody_can_say_is_an_error_or_a_stand_in(
-    project: Path, on: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, "default")
     api.down = True
     assert call("pickle", "configs/small.yaml") == 4
     assert call("pin") == 4
-    assert "api: no connection" in said(capsys)[0]
+    assert "api: no connection" in read_output(capsys)[0]
     api.down, api.offered = False, []
     assert call("pin") == 4
-    assert "names no default image; name one in the config" in said(capsys)[0]
+    assert "names no default image; name one in the config" in read_output(capsys)[0]
 
 
 # ---- builds
@@ -344,11 +344,13 @@ def make(*extra: str) -> int:
     return call("pickle", *extra, "configs/small.yaml")
 
 
-def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_build_of_an_exact_image_pins_it(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(project)
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
     assert make() == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert f"note: {REF} is pinned in {project / lockfile.NAME} now: {DIGEST[:19]}" in err
     assert f"note: {project / lockfile.NAME} names small now: review its lines and commit the file" in err
     made = artifact.load(project / "dist" / "small").manifest
@@ -359,57 +361,59 @@ def test_a_build_of_an_exact_image_pins_it(project: Path, on: FakeEngine, capsys
     written = out.partition(f"written into {project / lockfile.NAME}:\n")[2]
     assert lockfile.parse(f"format: 1\n{written}".encode(), "what was printed") == lock
     assert make() == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert (err, "written into" in out) == ("", False)
     (project / lockfile.NAME).unlink()
     assert make("--json") == 0
-    report = json.loads(said(capsys)[0])["lock"]
+    report = json.loads(read_output(capsys)[0])["lock"]
     assert (report["file"], report["lines"] + "\n") == (str(project / lockfile.NAME), written)
     assert make("--json") == 0
-    assert json.loads(said(capsys)[0])["lock"] is None
+    assert json.loads(read_output(capsys)[0])["lock"] is None
     assert make("--locked") == 0
-    assert on.asked == [], "no network"
+    assert engine.asked == [], "no network"
 
 
-def test_local_images_and_stand_ins_are_not_pinned(project: Path, on: FakeEngine) -> None:
+def test_local_images_and_stand_ins_are_not_pinned(project: Path, engine: FakeEngine) -> None:
     assert make() == 0
     assert not (project / lockfile.NAME).exists()
 
 
 def pin_it(project: Path, digest: str = DIGEST) -> None:
-    lockfile.change(project, lambda lock: lock.with_pin(REF, lockfile.pin(digest, day="2026-11-01")), waiting=print)
+    lockfile.update(
+        project, lambda lock: lock.with_pin(REF, lockfile.create_pin(digest, day="2026-11-01")), on_wait=print
+    )
 
 
 def test_the_pinned_image_is_used_whatever_the_tag_means_here(
-    project: Path, on: FakeEngine, known: FakeRegistries, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, registries: FakeRegistries, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
     pin_it(project)
-    other = on.add_image(REF, digests=(f"{REPOSITORY}@{MOVED}",))
+    other = engine.add_image(REF, digests=(f"{REPOSITORY}@{MOVED}",))
     assert make() == 3
-    _, err = said(capsys)
+    _, err = read_output(capsys)
     assert f"{REF} on this engine is another image than the one that {lockfile.NAME} pins" in err
     assert f"{REPOSITORY}@{DIGEST}, which is pinned" in err
     assert "`make pin` pins what" in err
-    on.registry[f"{REPOSITORY}@{DIGEST}"] = dataclasses.replace(
+    engine.registry[f"{REPOSITORY}@{DIGEST}"] = dataclasses.replace(
         other, id="sha256:x", digests=(f"{REPOSITORY}@{DIGEST}",), tags=()
     )
     assert make() == 0
     assert artifact.load(project / "dist" / "small").manifest.image.base == f"{REPOSITORY}@{DIGEST}"
-    assert on.asked == [f"{REPOSITORY}@{DIGEST}"] * 2
-    said(capsys)
+    assert engine.asked == [f"{REPOSITORY}@{DIGEST}"] * 2
+    read_output(capsys)
 
-    known.digests[REF] = MOVED
+    registries.digests[REF] = MOVED
     assert make("--pull") == 0
-    _, err = said(capsys)
+    _, err = read_output(capsys)
     assert (
         f"note: {REF} is {MOVED[:19]}... at the registry now, and {DIGEST[:19]}... is pinned (2026-11-01) and used"
         in err
     )
     assert lockfile.read(project).images[REF].digest == DIGEST
-    known.down = True
+    registries.down = True
     assert make("--pull") == 0
-    assert f"note: whether {REF} has moved is not known" in said(capsys)[1]
+    assert f"note: whether {REF} has moved is not known" in read_output(capsys)[1]
 
 
 LOCKABLE = ("pickle", "render", "validate", "verify", "upload")
@@ -420,21 +424,21 @@ def refusals(capsys: pytest.CaptureFixture[str]) -> set[str]:
     found = set()
     for command in LOCKABLE:
         assert call(command, "--locked", "configs/small.yaml") == 5, command
-        found.add(said(capsys)[1])
+        found.add(read_output(capsys)[1])
     return found
 
 
 @pytest.mark.parametrize("stand_in", [False, True])
 def test_locked_refuses_a_model_without_a_lock_file(
     project: Path,
-    on: FakeEngine,
-    known: FakeRegistries,
+    engine: FakeEngine,
+    registries: FakeRegistries,
     capsys: pytest.CaptureFixture[str],
     stand_in: bool,  # noqa: FBT001
 ) -> None:
     write(project, stand_in=stand_in)
-    known.digests[REF] = DIGEST
-    on.registry[REF] = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    registries.digests[REF] = DIGEST
+    engine.registry[REF] = engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     (message,) = refusals(capsys)
     assert f"{project / lockfile.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
     if stand_in:
@@ -442,19 +446,19 @@ def test_locked_refuses_a_model_without_a_lock_file(
     pull = " PULL=1" if stand_in else ""
     assert f"run `make pickle CONFIG=configs/small.yaml{pull}` without LOCKED=1" in message
     assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
-    assert on.asked == []
+    assert engine.asked == []
     assert not (project / lockfile.NAME).exists()
     assert not (project / "dist").exists()
 
 
 def test_locked_refuses_a_built_model_whose_entry_is_gone(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     lock = lockfile.read(project)
-    said(capsys)
+    read_output(capsys)
     for less, missing in (
         (dataclasses.replace(lock, models={}), "the model (it has no entry small)"),
         (dataclasses.replace(lock, images={}), f"the image ({REF} is not pinned)"),
@@ -468,42 +472,44 @@ def test_locked_refuses_a_built_model_whose_entry_is_gone(
 
 @pytest.mark.parametrize("kind", ["local", "stand_in"])
 def test_locked_refuses_a_model_of_a_stand_in_or_a_local_image(
-    project: Path, on: FakeEngine, kind: str, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if kind == "stand_in":
         write(project, "absent:1", stand_in=True)
-        inputs = stand_in.inputs_hash("3.11", stand_in.bases("3.11")[0])
+        inputs = stand_in.compute_inputs_hash("3.11", stand_in.list_bases("3.11")[0])
         labels = {stand_in.STAND_IN_LABEL: "3.11", stand_in.SPEC_LABEL: SPEC, stand_in.INPUTS_LABEL: inputs}
-        on.add_image(stand_in.tag_name("3.11", SPEC), labels=labels)
+        engine.add_image(stand_in.format_tag("3.11", SPEC), labels=labels)
     assert make() == 0
     made = artifact.load(project / "dist" / "small").manifest
     assert made.image.kind == kind
-    key = config.canonical_reference(made.image.ref)
+    key = config.normalize_reference(made.image.ref)
     model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
-    lock = lockfile.Lock(images={key: lockfile.pin(made.image.identity, day="2026-11-01")}, models={"small": model})
+    lock = lockfile.LockFile(
+        images={key: lockfile.create_pin(made.image.identity, day="2026-11-01")}, models={"small": model}
+    )
     (project / lockfile.NAME).write_bytes(lockfile.to_bytes(lock))  # even when somebody has written it there
-    said(capsys)
+    read_output(capsys)
     for command in ("validate", "verify", "upload"):
         assert call(command, "--locked", "configs/small.yaml") == 5
-        assert f"the image ({kind} {made.image.identity[:19]}..." in said(capsys)[1]
+        assert f"the image ({kind} {made.image.identity[:19]}..." in read_output(capsys)[1]
     assert make("--locked") == 3, "the digest is at no registry, and no stand-in takes its place"
 
 
-def test_locked_validates_in_no_stand_in(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_locked_validates_in_no_stand_in(project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     assert call("validate", "--locked", "--stand-in", "3.11", "configs/small.yaml") == 5
-    assert "--stand-in 3.11: a stand-in is not the image that" in said(capsys)[1]
+    assert "--stand-in 3.11: a stand-in is not the image that" in read_output(capsys)[1]
 
 
 def test_locked_refuses_another_bundle_before_an_engine_is_asked(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
-    said(capsys)
+    read_output(capsys)
     bundles.edit_json(project / "configs" / "bundles" / "small", lambda data: data.update(more=1))
     (message,) = refusals(capsys)
     assert f"small is not what {project / lockfile.NAME} names" in message
@@ -511,26 +517,26 @@ def test_locked_refuses_another_bundle_before_an_engine_is_asked(
 
 
 def test_locked_lets_nothing_stand_in_for_a_pin(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project, stand_in=True)
-    image = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    image = engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     assert make("--locked") == 0
-    on.remove_image(image.id)
-    said(capsys)
+    engine.remove_image(image.id)
+    read_output(capsys)
     assert make("--locked") == 3
-    assert f"{REPOSITORY}@{DIGEST}, which is pinned" in said(capsys)[1]
+    assert f"{REPOSITORY}@{DIGEST}, which is pinned" in read_output(capsys)[1]
 
 
-def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
     write(project)
-    on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     lock = lockfile.read(project)
     model = lock.models["small"]
     whole = (project / "dist" / "small" / artifact.PICKLE).read_bytes()
-    said(capsys)
+    read_output(capsys)
     for part, other in (
         ("bundle", lockfile.LockedModel(image=DIGEST, bundle="0" * 64, pickle=model.pickle)),
         ("pickle", lockfile.LockedModel(image=DIGEST, bundle=model.bundle, pickle="0" * 64)),
@@ -540,7 +546,7 @@ def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.
         (project / lockfile.NAME).write_bytes(text)
         for command in ("pickle", "validate", "verify", "upload"):
             assert call(command, "--locked", "configs/small.yaml") == 5
-            _, err = said(capsys)
+            _, err = read_output(capsys)
             assert f"small is not what {project / lockfile.NAME} names" in err
             assert f"the {part} (" in err
             assert "without LOCKED=1" in err
@@ -564,13 +570,13 @@ def test_locked_says_what_differs(project: Path, on: FakeEngine, capsys: pytest.
 def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     pin_it(project)
     assert call("images") == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     lines = [line.split() for line in out.splitlines()]
     assert lines[1] == ["py_3_12", REF, "default", DIGEST]
     assert lines[2] == ["py_3_11", OLDER, "offered", "-"]
     assert lines[3][2] == "deprecated"
     assert call("images", "--json") == 0
-    found = json.loads(said(capsys)[0])
+    found = json.loads(read_output(capsys)[0])
     assert (found["format"], found["registry"]) == (1, "ghcr.io/numerai")
     assert found["images"][0] == {"name": "py_3_12", "reference": REF, "state": ["default"], "pinned": DIGEST}
     api.down = True
@@ -581,62 +587,62 @@ def test_images_lists_what_the_tournament_has(project: Path, api: Api, capsys: p
 
 
 def test_an_image_that_only_a_strangers_manifest_names_is_neither_pulled_nor_called_the_runner(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = "elsewhere.example/runner"
     write(project, f"{theirs}:1")
-    facts = on.add_image(f"{theirs}:1", digests=(f"{theirs}@{DIGEST}",))
+    facts = engine.add_image(f"{theirs}:1", digests=(f"{theirs}@{DIGEST}",))
     assert make() == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"{theirs}:1 (NOT one of the tournament's images)" in out
     assert "exact runner image" not in out
     received = shutil.copytree(project / "dist" / "small", project.parent / "received")
     lock = (project / lockfile.NAME).read_text()
     (project / lockfile.NAME).unlink()
-    on.remove_image(facts.id)
-    on.registry[f"{theirs}@{DIGEST}"] = facts
+    engine.remove_image(facts.id)
+    engine.registry[f"{theirs}@{DIGEST}"] = facts
     for name in ("verify", "validate"):
         assert call(name, str(received)) == 5
-        _, err = said(capsys)
+        _, err = read_output(capsys)
         assert f"was built in {theirs}@{DIGEST}, which is not one of the tournament's images" in err
         assert f"`python -m builder pin {theirs}:1`" in err
-    assert f"{theirs}@{DIGEST}" not in on.asked
+    assert f"{theirs}@{DIGEST}" not in engine.asked
     (project / lockfile.NAME).write_text(lock)  # as pinning it does
     assert call("verify", str(received)) == 0
-    out, _ = said(capsys)
+    out, _ = read_output(capsys)
     assert f"in {theirs}@{DIGEST} (NOT one of the tournament's images)" in out
 
 
 def test_a_received_pickle_of_the_tournaments_image_is_verified_through_the_mirror(
-    project: Path, on: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(project)
-    facts = on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
+    facts = engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert make() == 0
     direct = (project / "dist" / "small" / artifact.MANIFEST).read_bytes()
     received = shutil.copytree(project / "dist" / "small", project.parent / "received")
     (project / lockfile.NAME).unlink()
     shutil.rmtree(project / "dist")
-    on.remove_image(facts.id)
+    engine.remove_image(facts.id)
     monkeypatch.setenv("NUMERAI_REGISTRY", "mirror.example/numerai")
     mirrored = REF.replace("ghcr.io", "mirror.example")
-    on.registry[mirrored] = dataclasses.replace(facts, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",), tags=())
+    engine.registry[mirrored] = dataclasses.replace(facts, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",), tags=())
     assert make() == 0
-    assert on.asked == [mirrored]
+    assert engine.asked == [mirrored]
     assert (project / "dist" / "small" / artifact.MANIFEST).read_bytes() == direct, "it names no mirror"
-    said(capsys)
+    read_output(capsys)
     assert call("verify", str(received)) == 0
-    assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in said(capsys)[0]
+    assert f"in {REPOSITORY}@{DIGEST} (the exact runner image)" in read_output(capsys)[0]
 
 
 def test_the_pin_of_default_names_no_mirror(
-    project: Path, on: FakeEngine, known: FakeRegistries, monkeypatch: pytest.MonkeyPatch
+    project: Path, engine: FakeEngine, registries: FakeRegistries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(project, "default")
     mirrored = REF.replace("ghcr.io", "mirror.example")
     monkeypatch.setenv("NUMERAI_REGISTRY", "mirror.example/numerai")
-    known.digests[mirrored] = DIGEST
-    on.add_image(mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
+    registries.digests[mirrored] = DIGEST
+    engine.add_image(mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
     assert make() == 0
     by_build = lockfile.read(project).images["default"]
     assert (by_build.ref, by_build.digest) == (REF, DIGEST)
@@ -646,16 +652,18 @@ def test_the_pin_of_default_names_no_mirror(
 
 
 def test_an_image_that_no_manifest_can_name_is_an_error_before_the_build(
-    project: Path, on: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from builder.image import resolve as images
 
     monkeypatch.setattr(
         images,
-        "inventory",
-        lambda *_: images.Inventory(python="3.12.8", packages=dict.fromkeys((*runner_image.NEEDED, "x" * 300), "1")),
+        "read_inventory",
+        lambda *_: images.Inventory(
+            python="3.12.8", packages=dict.fromkeys((*runner_image.REQUIRED_PACKAGES, "x" * 300), "1")
+        ),
     )
-    on.add_image("runner:1")
+    engine.add_image("runner:1")
     write(project, "runner:1")
     assert make() == 3
-    assert "runner:1: cannot be recorded in a manifest (packages are not names" in said(capsys)[1]
+    assert "runner:1: cannot be recorded in a manifest (packages are not names" in read_output(capsys)[1]

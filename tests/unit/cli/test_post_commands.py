@@ -15,7 +15,7 @@ from builder.bundle import post
 from builder.bundle.storage import read, write
 from builder.export import run as export_run
 from tests.support import bundles, command
-from tests.support.command import CONFIG, call, forge, said
+from tests.support.command import CONFIG, call, read_output, write_artifact
 from tests.support.fake_engine import FakeEngine, Program
 
 if TYPE_CHECKING:
@@ -46,17 +46,19 @@ def test_the_plan_has_the_names_of_a_group(project: Path) -> None:
     assert plan["post"][0] == plan["config"]["post"][0] == named
 
 
-def test_another_list_of_names_is_a_change(project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    forge(project, on)
+def test_another_list_of_names_is_a_change(
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_artifact(project, engine)
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "risk"], "other": []}}')
     assert call("pickle", "configs/small.yaml") == 0
-    assert "(nothing changed since it was made)" in said(capsys)[0]
+    assert "(nothing changed since it was made)" in read_output(capsys)[0]
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "riskier"]}}')
     assert call("validate", "configs/small.yaml") == 2
-    assert "small.yaml changed since it was made; run `make pickle CONFIG=configs/small.yaml`" in said(capsys)[1]
+    assert "small.yaml changed since it was made; run `make pickle CONFIG=configs/small.yaml`" in read_output(capsys)[1]
 
 
-def test_a_whole_pickle_is_made_with_every_step(project: Path, on: FakeEngine) -> None:
+def test_a_whole_pickle_is_made_with_every_step(project: Path, engine: FakeEngine) -> None:
     """By the same program as in an image; the fake engine runs the Dockerfile's own command."""
     (project / "configs" / "small.yaml").write_text(
         CONFIG + STEPS + "  - standardize: {}\n  - gaussianize: {}\n  - clip: {low: -2, high: 2}\n  - rank: {}\n"
@@ -70,9 +72,9 @@ def test_a_whole_pickle_is_made_with_every_step(project: Path, on: FakeEngine) -
     assert found["prediction"].between(0, 1).all()
 
 
-def test_data_to_validate_on_has_what_the_steps_read(project: Path, on: FakeEngine, tmp_path: Path) -> None:
-    forge(project, on)
-    on.programs["watch.py"] = Program(files={})
+def test_data_to_validate_on_has_what_the_steps_read(project: Path, engine: FakeEngine, tmp_path: Path) -> None:
+    write_artifact(project, engine)
+    engine.programs["supervise.py"] = Program(files={})
     call("validate", "configs/small.yaml")
     live, benchmarks = (
         pd.read_parquet(next((tmp_path / "cache").rglob(f"*-{which}.parquet"))) for which in ("live", "benchmarks")
@@ -83,17 +85,17 @@ def test_data_to_validate_on_has_what_the_steps_read(project: Path, on: FakeEngi
 
 
 def test_files_that_lack_what_the_steps_read_are_refused(
-    project: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+    project: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = pd.Index(["a", "b"], name="id")
     live = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=index)
     live.to_parquet(project / "live.parquet")
     more = "validate: {data: {live: ../live.parquet}}\n"
     (project / "configs" / "small.yaml").write_text(CONFIG + STEPS + more)
-    forge(project, on)
-    said(capsys)
+    write_artifact(project, engine)
+    read_output(capsys)
     assert call("validate", "configs/small.yaml") == 2
-    err = said(capsys)[1]
+    err = read_output(capsys)[1]
     for text in (
         "1 of 4 columns that the pickle takes are missing: risk;",
         "era: missing, and the post-processing goes by era; add it, or use scope: frame",
@@ -120,30 +122,32 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     ):
         path.write_text(CONFIG + text)
         assert call("render", "configs/small.yaml") == 2
-        assert said(capsys)[1] == f"error: {fault}"
+        assert read_output(capsys)[1] == f"error: {fault}"
     # The bundle's own steps, where the config has none.
-    made = dataclasses.replace(bundles.bundle(), post=(post.step("rank"), post.step("standardize")))
+    made = dataclasses.replace(bundles.make_bundle(), post=(post.make_step("rank"), post.make_step("standardize")))
     write.write(project / "configs" / "bundles" / "small", made)
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
-    assert f"{path}: post: nothing after standardize keeps the predictions in [0, 1], {ending}" in said(capsys)[1]
+    assert (
+        f"{path}: post: nothing after standardize keeps the predictions in [0, 1], {ending}" in read_output(capsys)[1]
+    )
 
 
 def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
     steps = (
-        post.step("neutralize", features=("risk",), proportion=0.5),
-        post.step("blend", benchmark="bench"),
-        post.step("rank"),
+        post.make_step("neutralize", features=("risk",), proportion=0.5),
+        post.make_step("blend", benchmark="bench"),
+        post.make_step("rank"),
     )
-    made = dataclasses.replace(bundles.bundle(), post=steps)
-    assert read.read(bundles.written(tmp_path / "whole", made)).post == steps
-    grouped = dataclasses.replace(made, post=(post.step("rank"), post.step("neutralize", group="medium")))
+    made = dataclasses.replace(bundles.make_bundle(), post=steps)
+    assert read.read(bundles.write_bundle(tmp_path / "whole", made)).post == steps
+    grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
     fault = (
         'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
         "a group belongs in a config"
     )
     with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
-        bundles.written(tmp_path / "grouped", grouped)
+        bundles.write_bundle(tmp_path / "grouped", grouped)
     assert fault in str(raised.value)
     bundles.edit_json(
         tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
@@ -154,9 +158,9 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
 
 
 def test_export_reads_steps_as_a_config_does() -> None:
-    steps = export_run._steps(None, "era", {"features": ["a"], "proportion": 0.5})
-    assert steps == (post.step("neutralize", features=("a",), proportion=0.5), post.step("rank"))
+    steps = export_run._resolve_steps(None, "era", {"features": ["a"], "proportion": 0.5})
+    assert steps == (post.make_step("neutralize", features=("a",), proportion=0.5), post.make_step("rank"))
     with pytest.raises(errors.ExportError, match="export: neutralize: the feature group 'medium' is known by name"):
-        export_run._steps(None, "era", {"group": "medium"})
+        export_run._resolve_steps(None, "era", {"group": "medium"})
     with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):
-        export_run._steps(None, "era", {"proportion": 0.5})
+        export_run._resolve_steps(None, "era", {"proportion": 0.5})

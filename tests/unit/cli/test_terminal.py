@@ -20,15 +20,15 @@ from hypothesis import strategies as st
 
 from builder.cli import terminal
 from builder.text import escape
-from tests.support import forked
-from tests.support.command import ROOT, call, run, said
+from tests.support import fork_server
+from tests.support.command import ROOT, call, read_output, run
 
 WORKING = """
 import sys, time
 from builder.cli import terminal
 with terminal.progress() as progress:
     progress.step("making the pickle")
-    progress.amount(1_500_000, 3_000_000)
+    progress.report_bytes(1_500_000, 3_000_000)
     time.sleep(float(sys.argv[1]))
     progress.note("a note that stays")
     progress.step("x" * 300)
@@ -56,7 +56,11 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def on_terminal(
-    program: str, *arguments: str, columns: int = 80, start: type[subprocess.Popen[Any]] = forked.Popen, **changes: str
+    program: str,
+    *arguments: str,
+    columns: int = 80,
+    start: type[subprocess.Popen[Any]] = fork_server.Popen,
+    **changes: str,
 ) -> tuple[str, str]:
     """Run a program whose standard error is a terminal; return what that showed, and its standard output."""
     leader, follower = pty.openpty()
@@ -136,14 +140,14 @@ def test_an_error_has_colour_where_the_terminal_has_it(
     monkeypatch.setenv(name, "xterm")
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     assert call("pikle") == 2
-    _, err = said(capsys)
+    _, err = read_output(capsys)
     assert ("\x1b[1;31merror:" in err) is coloured
     assert "error: no such command 'pikle'. Did you mean 'pickle'" in plain(err)
 
 
 def test_a_terminal_that_is_closed_ends_no_work() -> None:
     leader, follower = pty.openpty()
-    with forked.Popen(
+    with fork_server.Popen(
         [sys.executable, "-c", WORKING, "0.5"],
         cwd=ROOT,
         env=environment(),
@@ -170,7 +174,7 @@ sys.exit(main.main(["engine"]))
 
 def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
     leader, follower = pty.openpty()
-    with forked.Popen(
+    with fork_server.Popen(
         [sys.executable, "-c", WAITING], cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, stderr=follower
     ) as process:
         os.close(follower)
@@ -188,17 +192,17 @@ def test_an_interrupt_takes_the_line_away_and_shows_the_cursor_again() -> None:
 
 ASKING = """
 import time
-from builder.cli import consent, terminal
+from builder.cli import confirmation, terminal
 with terminal.progress() as progress:
     progress.step("asking again for the slots")
     time.sleep(0.3)
-    consent.ask("Have it run nothing?", ["slot  staked"], yes=False)
+    confirmation.ask("Have it run nothing?", ["slot  staked"], yes=False)
 """
 
 
 def test_nothing_is_drawn_over_a_question() -> None:
     leader, follower = pty.openpty()
-    with forked.Popen(
+    with fork_server.Popen(
         [sys.executable, "-c", ASKING], cwd=ROOT, env=environment(), stdin=follower, stdout=follower, stderr=follower
     ) as process:
         os.close(follower)
@@ -215,7 +219,7 @@ def test_nothing_is_drawn_over_a_question() -> None:
 
 
 def test_where_nobody_watches_only_notes_are_said() -> None:
-    done = forked.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = fork_server.run([sys.executable, "-c", WORKING, "0"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("the result\n", "a note that stays\n")
 
 
@@ -232,7 +236,7 @@ def test_a_question_is_answered_by_enter_yes_or_no(
 
 def test_columns_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_table([("a", "bb", "last"), ("long", "b", ""), ("", "", "only")])
-    assert said(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
+    assert read_output(capsys)[0] == "  a     bb  last\n  long  b\n            only\n"
 
 
 IDENTITY = "9a5dd987-75e0-4bdb-8fce-6d8056bb268c"
@@ -266,7 +270,7 @@ def test_a_long_cell_of_a_table_takes_several_lines_of_a_terminal(
     monkeypatch.setenv("COLUMNS", "40")
     terminal.print_table([("sha256", "0" * 64), ("post", "rank, then clip")])
     assert (
-        plain(said(capsys)[0])
+        plain(read_output(capsys)[0])
         == f"  sha256  {'0' * 30}\n          {'0' * 30}\n          0000\n  post    rank, then clip\n"
     )
 
@@ -286,9 +290,9 @@ def test_a_table_has_colour_where_the_terminal_has_it(
     for is_terminal in (False, True):
         monkeypatch.setattr("sys.stdout.isatty", lambda is_terminal=is_terminal: is_terminal)
         terminal.print_list(HEAD, [ROW])
-        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+        assert ("\x1b" in read_output(capsys)[0]) is (is_terminal and coloured)
         terminal.print_table([("FAILED", "rows")])
-        assert ("\x1b" in said(capsys)[0]) is (is_terminal and coloured)
+        assert ("\x1b" in read_output(capsys)[0]) is (is_terminal and coloured)
 
 
 @settings(max_examples=30)

@@ -49,7 +49,7 @@ def faults_of(path: Path) -> list[str]:
     """What load says, each fault without the folder that it was tried in."""
     with pytest.raises(errors.ConfigError) as raised:
         config.load(path)
-    return [fault.replace(f"{path}:", "FILE:").replace(str(path.parents[1]), "ROOT") for fault in raised.value.faults]
+    return [fault.replace(f"{path}:", "FILE:").replace(str(path.parents[1]), "ROOT") for fault in raised.value.problems]
 
 
 def change(key: str, value: str) -> str:
@@ -468,12 +468,12 @@ def test_example_loads_as_it_is_printed(root: Path) -> None:
         name="mlp",
         image=config.ImageConfig(ref=REF, stand_in="3.11"),
         bundle=root / "configs" / "bundles" / "mlp",
-        post=(post.step("rank", scope="era", ties="average"),),
+        post=(post.make_step("rank", scope="era", ties="average"),),
         data_version="v5.2",
-        validate=config.Validate(
-            data="shaped", rows=6_000, limits=config.Limits(cpus=1.0, memory=4 << 30, seconds=600)
+        validate=config.ValidateConfig(
+            data="shaped", rows=6_000, limits=config.LimitsConfig(cpus=1.0, memory=4 << 30, seconds=600)
         ),
-        upload=config.Upload(model="my_slot"),
+        upload=config.UploadConfig(model="my_slot"),
         file=root / "configs" / "mlp.yaml",
         root=root,
     )
@@ -482,7 +482,7 @@ def test_example_loads_as_it_is_printed(root: Path) -> None:
 def test_three_keys_are_enough(root: Path) -> None:
     loaded = config.load(write(root, MINIMAL))
     assert (loaded.post, loaded.upload, loaded.data_version) == (None, None, "v5.2")
-    assert loaded.validate == config.Validate()
+    assert loaded.validate == config.ValidateConfig()
     assert loaded.image == config.ImageConfig(ref=REF)
 
 
@@ -501,7 +501,7 @@ def test_file_in_no_configs_folder(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError) as raised:
         config.load(path)
     said = f"{where} is in no folder named configs; move it into one: what holds that folder is the root of all paths"
-    assert raised.value.faults == (f"{path}:1: {said}",)
+    assert raised.value.problems == (f"{path}:1: {said}",)
 
 
 def test_relative_path_of_the_config(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -550,7 +550,7 @@ def test_memory_in_units_of_docker(root: Path, memory: str, size: int) -> None:
 @pytest.mark.parametrize("model", ["a", "my_slot", "x" * 20, "12345678-90ab-cdef-1234-567890ABCDEF"])
 def test_slots_and_model_ids(root: Path, model: str) -> None:
     loaded = config.load(write(root, MINIMAL + f"upload: {{model: {model}}}\n"))
-    assert loaded.upload == config.Upload(model=model)
+    assert loaded.upload == config.UploadConfig(model=model)
 
 
 def test_no_such_file_names_those_that_are_there(root: Path) -> None:
@@ -609,16 +609,16 @@ def test_secret_that_reads_as_a_number_is_never_said(root: Path, value: str) -> 
 
 
 def test_comment_validate_and_upload_do_not_change_what_a_build_depends_on(root: Path) -> None:
-    first = config.build_inputs(config.load(write(root, MINIMAL)))
+    first = config.select_build_inputs(config.load(write(root, MINIMAL)))
     more = "# why\nvalidate: {rows: 3}\nupload: {model: x}\ndata_version: v6\n"
-    assert config.build_inputs(config.load(write(root, MINIMAL + more))) == first
+    assert config.select_build_inputs(config.load(write(root, MINIMAL + more))) == first
     assert first == {"image": {"ref": REF, "stand_in": None}, "post": None}
 
 
 def test_defaults_of_a_step_are_what_a_build_depends_on(root: Path) -> None:
-    inputs = config.build_inputs(config.load(write(root, MINIMAL + "post: [rank: {}]\n")))
+    inputs = config.select_build_inputs(config.load(write(root, MINIMAL + "post: [rank: {}]\n")))
     assert inputs["post"] == [{"rank": {"scope": "era", "ties": "average"}}]
-    assert config.build_inputs(config.load(write(root, MINIMAL + "post: []\n")))["post"] == []
+    assert config.select_build_inputs(config.load(write(root, MINIMAL + "post: []\n")))["post"] == []
 
 
 def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path) -> None:
@@ -627,13 +627,13 @@ def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path)
     sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["a", "b", "c"]}, "targets": []}')
     path = write(root, MINIMAL + "post:\n  - neutralize: {group: small, proportion: 0.5}\n  - rank: {}\n")
     loaded = config.load(path)
-    assert loaded.post == (post.step("neutralize", features=("a", "b"), proportion=0.5), post.step("rank"))
-    first = config.build_inputs(loaded)
+    assert loaded.post == (post.make_step("neutralize", features=("a", "b"), proportion=0.5), post.make_step("rank"))
+    first = config.select_build_inputs(loaded)
     assert first["post"][0] == {"neutralize": {"features": ["a", "b"], "proportion": 0.5, "scope": "era"}}
     sets.write_text('{"feature_sets": {"small": ["a", "b"], "medium": ["x"]}, "more": {}}')
-    assert config.build_inputs(config.load(path)) == first, "another set changed"
+    assert config.select_build_inputs(config.load(path)) == first, "another set changed"
     sets.write_text('{"feature_sets": {"small": ["a", "c"]}}')
-    assert config.build_inputs(config.load(path)) != first
+    assert config.select_build_inputs(config.load(path)) != first
     sets.write_text('{"feature_sets": {"smoll": ["a", "c"]}}')
     assert faults_of(path) == [
         'FILE:5: post[0].neutralize.group: "small" is not a feature set of ROOT/v5.2/features.json; did you mean smoll?'
@@ -642,7 +642,7 @@ def test_a_feature_group_is_its_names_in_all_that_a_build_depends_on(root: Path)
 
 def test_whether_a_lone_blend_is_bounded_depends_on_the_model(root: Path) -> None:
     path = write(root, MINIMAL + "post:\n  - blend: {benchmark: a, transform: raw}\n")
-    assert config.load(path).post == (post.step("blend", benchmark="a", transform="raw"),)
+    assert config.load(path).post == (post.make_step("blend", benchmark="a", transform="raw"),)
 
 
 def test_committed_schema_is_up_to_date() -> None:

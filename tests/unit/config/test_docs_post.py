@@ -20,7 +20,7 @@ def values_of(entry: Mapping[str, Any]) -> str:
     words = {
         "scope": "`era` or `frame`",
         "choice": " or ".join(f"`{choice}`" for choice in entry.get("choices", ())),
-        "number": f"{entry.get('least', 0):,} to {entry.get('most', 0):,}",
+        "number": f"{entry.get('minimum', 0):,} to {entry.get('maximum', 0):,}",
         "features": "names",
         "benchmarks": "names",
         "benchmark": "a name",
@@ -35,7 +35,7 @@ def values_of(entry: Mapping[str, Any]) -> str:
 
 
 def rows() -> Iterator[str]:
-    for name, definition in source.steps().items():
+    for name, definition in source.read_steps().items():
         yield f"| `{name}` | | | {definition['text']} |"
         for option, entry in definition["options"].items():
             yield f"| | `{option}` | {values_of(entry)} | {entry['text']} |"

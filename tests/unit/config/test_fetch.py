@@ -10,10 +10,10 @@ import pytest_socket
 
 from builder import errors, progress
 from builder.bundle.storage import files, write
-from builder.config import fetch, obtain
+from builder.config import fetch, resolve
 from builder.config import model as config
 from tests.support import bundles, http_files
-from tests.support.http_files import content, status, unsized
+from tests.support.http_files import respond, respond_status, respond_without_length
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,13 +40,13 @@ class Steps(progress.Silent):
     def step(self, text: str, /) -> None:
         self.steps.append(text)
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         self.amounts.append((done, total))
 
 
 @pytest.fixture
 def body(tmp_path: Path) -> bytes:
-    write.write(tmp_path / "made.bundle.zip", bundles.bundle())
+    write.write(tmp_path / "made.bundle.zip", bundles.make_bundle())
     return (tmp_path / "made.bundle.zip").read_bytes()
 
 
@@ -85,13 +85,13 @@ def refused(answers: dict[str, Any], raw: bytes, cache: Path, kind: type[errors.
 
 def test_a_bundle_is_fetched_once_and_then_taken_from_the_cache(tmp_path: Path, body: bytes, cache: Path) -> None:
     said = Steps()
-    with http_files.serve({NAME: content(body)}) as server:
+    with http_files.serve({NAME: respond(body)}) as server:
         asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(body).upper())
-        first = obtain.obtain(asks, cache=cache, progress=said)
-        assert server.asked == [f"{NAME}?token={TOKEN}"]
+        first = resolve.resolve_bundle(asks, cache=cache, progress=said)
+        assert server.requests == [f"{NAME}?token={TOKEN}"]
     # The server is gone.
-    assert obtain.obtain(asks, cache=cache, progress=said) == first
-    assert files.content_hash(first.folder) == files.content_hash(bundles.written(tmp_path / "plain"))
+    assert resolve.resolve_bundle(asks, cache=cache, progress=said) == first
+    assert files.hash_bundle(first.folder) == files.hash_bundle(bundles.write_bundle(tmp_path / "plain"))
     assert said.steps == [f"fetching {server.url}/.../mine.bundle.zip"]
     assert said.amounts[-1] == (len(body), len(body))
     assert TOKEN not in f"{first}{asks}{said.steps}"
@@ -99,28 +99,28 @@ def test_a_bundle_is_fetched_once_and_then_taken_from_the_cache(tmp_path: Path, 
 
 
 def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, body: bytes, cache: Path) -> None:
-    with http_files.serve({NAME: content(body)}) as server:
+    with http_files.serve({NAME: respond(body)}) as server:
         asks = chosen(tmp_path, f"{server.url}{NAME}", digest(body))
-        first = obtain.obtain(asks, cache=cache, progress=progress.Silent())
+        first = resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent())
         fetch.kept(digest(body), cache).write_bytes(body[:-9])
-        assert obtain.obtain(asks, cache=cache, progress=progress.Silent()) == first
-        assert len(server.asked) == 2
+        assert resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent()) == first
+        assert len(server.requests) == 2
 
 
 def test_faults_of_a_fetched_zip_name_its_address(tmp_path: Path, cache: Path) -> None:
-    with http_files.serve({NAME: content(b"no zip")}) as server:
+    with http_files.serve({NAME: respond(b"no zip")}) as server:
         asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(b"no zip"))
         with pytest.raises(errors.BundleError) as raised:
-            obtain.obtain(asks, cache=cache, progress=progress.Silent())
+            resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent())
     assert str(raised.value).startswith(f"{server.url}/.../mine.bundle.zip: is not a zip")
 
 
 def test_a_length_need_not_be_said(body: bytes, cache: Path) -> None:
-    assert fetched({NAME: unsized(body)}, body, cache).read_bytes() == body
+    assert fetched({NAME: respond_without_length(body)}, body, cache).read_bytes() == body
 
 
 def test_redirects_are_followed_within_bounds(body: bytes, cache: Path) -> None:
-    answers = {NAME: status(302, Location="/elsewhere?signed=x"), "/elsewhere": content(body)}
+    answers = {NAME: respond_status(302, Location="/elsewhere?signed=x"), "/elsewhere": respond(body)}
     assert fetched(answers, body, cache).read_bytes() == body
 
 
@@ -136,7 +136,7 @@ def test_redirects_are_followed_within_bounds(body: bytes, cache: Path) -> None:
     ],
 )
 def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, says: str) -> None:
-    assert says in refused({NAME: status(302, Location=location)}, body, cache, errors.NetworkError)
+    assert says in refused({NAME: respond_status(302, Location=location)}, body, cache, errors.NetworkError)
 
 
 @pytest.mark.parametrize(
@@ -152,27 +152,27 @@ def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, sa
     ],
 )
 def test_an_answer_that_is_no_file_says_what_to_do(body: bytes, cache: Path, code: int, says: str) -> None:
-    said = refused({NAME: status(code)}, body, cache, errors.NetworkError)
+    said = refused({NAME: respond_status(code)}, body, cache, errors.NetworkError)
     assert says in said
     assert "fetch the file by hand" in said
 
 
 def test_another_file_is_refused_by_its_hash(body: bytes, cache: Path) -> None:
-    said = refused({NAME: content(b"another")}, body, cache, errors.BundleError)
+    said = refused({NAME: respond(b"another")}, body, cache, errors.BundleError)
     assert f"its sha256 is {digest(b'another')}, the config says {digest(body)}" in said
 
 
 def test_what_is_too_large_is_refused_whether_it_says_so_or_not(body: bytes, cache: Path) -> None:
     for answer, says in (
-        (content(body), f"has {len(body):,} bytes; at most 1,000 are fetched"),
-        (unsized(body), "goes on after 1,000 bytes"),
-        (content(body, claimed=1 << 60), "at most 1,000 are fetched"),
+        (respond(body), f"has {len(body):,} bytes; at most 1,000 are fetched"),
+        (respond_without_length(body), "goes on after 1,000 bytes"),
+        (respond(body, content_length=1 << 60), "at most 1,000 are fetched"),
     ):
         assert says in refused({NAME: answer}, body, cache, errors.BundleError, most=1_000)
 
 
 def test_an_answer_that_is_cut_short_is_told(body: bytes, cache: Path) -> None:
-    answer = content(body, claimed=len(body) + 1)
+    answer = respond(body, content_length=len(body) + 1)
 
     def cut(request: Any) -> None:
         answer(request)
@@ -201,11 +201,11 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
         "file:../models/my%20model.bundle.zip",
         f"file://{one}".replace(" ", "%20"),
     ):
-        found = obtain.obtain(chosen(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent())
+        found = resolve.resolve_bundle(chosen(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent())
         assert found.said == str(one)
         assert (found.folder / "bundle.json").is_file()
     with pytest.raises(errors.BundleError, match=rf"its sha256 is {digest(body)}, .*a\.yaml says 0000"):
-        obtain.obtain(chosen(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())
+        resolve.resolve_bundle(chosen(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_an_address_that_will_not_do_is_told_without_its_secret(tmp_path: Path, 
     (tmp_path / "configs" / "folder").mkdir(parents=True)
     with pytest.raises(errors.ConfigError) as raised:
         chosen(tmp_path, url, "0" * 64)
-    (fault,) = raised.value.faults
+    (fault,) = raised.value.problems
     assert says in fault
     assert TOKEN not in fault
 

@@ -20,9 +20,9 @@ from builder.bundle import activations, post
 from builder.bundle.storage import write
 from builder.config import feature_match, init, init_text
 from builder.config import model as config
-from builder.config import yaml as config_yaml
+from builder.config import strict_yaml as config_yaml
 from tests.support import bundles
-from tests.support.command import ROOT, call, said
+from tests.support.command import ROOT, call, read_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def _signals_as_before() -> Iterator[None]:
 def put(path: Path, **changes: Any) -> Path:
     """Write a small bundle with some of it changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write.write(path, dataclasses.replace(bundles.bundle(), **changes))
+    write.write(path, dataclasses.replace(bundles.make_bundle(), **changes))
     return path
 
 
@@ -75,8 +75,8 @@ def test_the_config_is_complete_and_says_what_it_is_of(root: Path) -> None:
     assert loaded.bundle == written.bundle == one
     assert loaded.image == config.ImageConfig(ref=init_text.REFERENCE)
     assert loaded.image.stand_in is None
-    assert loaded.post == (post.step("rank"),)
-    assert loaded.validate == config.Validate()
+    assert loaded.post == (post.make_step("rank"),)
+    assert loaded.validate == config.ValidateConfig()
     assert loaded.upload is None
     assert "stand_in" not in text
     for line in (
@@ -154,8 +154,8 @@ def test_the_features_are_found_in_their_set(
 
 
 def test_a_benchmark_tells_the_data_version(root: Path) -> None:
-    network = bundles.mlp(4)
-    write.write(root / "mine.bundle.zip", bundles.bundle(3, ("v53_lgbm_ender20",), network=network))
+    network = bundles.make_network(4)
+    write.write(root / "mine.bundle.zip", bundles.make_bundle(3, ("v53_lgbm_ender20",), network=network))
     _, loaded, text = made(root, root / "mine.bundle.zip")
     assert loaded.data_version == "v5.3"
     assert "# Benchmark columns that it takes: v53_lgbm_ender20." in text
@@ -179,23 +179,23 @@ def test_what_does_not_bound_the_predictions_gets_a_rank_and_why(root: Path) -> 
     for steps, why in (
         ((), "no step follows the model, whose predictions can leave [0, 1]"),
         (
-            (post.step("rank"), post.step("neutralize", features=("feature_1",))),
+            (post.make_step("rank"), post.make_step("neutralize", features=("feature_1",))),
             "nothing after neutralize keeps the predictions",
         ),
     ):
         written, loaded, text = made(root, put(root / "mine.bundle.zip", post=steps), force=True)
-        assert loaded.post == (*steps, post.step("rank"))
+        assert loaded.post == (*steps, post.make_step("rank"))
         assert f"  # Added by `init`: {why}" in text
         assert any(note.startswith(f"post: a rank was added: {why}") for note in written.notes)
 
 
 def test_a_model_that_is_bounded_by_itself_needs_no_step(root: Path) -> None:
-    network = bundles.mlp(3)
+    network = bundles.make_network(3)
     last = network.layers[-1]
     assert last.op == "dense"
     top = dataclasses.replace(last, activation=activations.Activation(name="sigmoid"))
     bounded = dataclasses.replace(network, layers=(*network.layers[:-1], top))
-    write.write(root / "mine.bundle.zip", dataclasses.replace(bundles.bundle(network=bounded), post=()))
+    write.write(root / "mine.bundle.zip", dataclasses.replace(bundles.make_bundle(network=bounded), post=()))
     _, loaded, text = made(root, root / "mine.bundle.zip")
     assert loaded.post == ()
     assert "nothing, since the model's own lie in [0, 1]." in text
@@ -204,12 +204,12 @@ def test_a_model_that_is_bounded_by_itself_needs_no_step(root: Path) -> None:
 def test_all_steps_are_written_out_with_their_defaults(root: Path) -> None:
     names = tuple(f"feature_{place}" for place in range(700))
     steps = (
-        post.step("gaussianize"),
-        post.step("neutralize", features=names, proportion=0.5),
-        post.step("neutralize", benchmarks=("v52_lgbm_ender20",), proportion=1e-7),
-        post.step("blend", benchmark="v52_lgbm_ender20", weight=0.25),
-        post.step("clip", low=-1e-12, high=2e8),
-        post.step("rank", scope="frame", ties="first"),
+        post.make_step("gaussianize"),
+        post.make_step("neutralize", features=names, proportion=0.5),
+        post.make_step("neutralize", benchmarks=("v52_lgbm_ender20",), proportion=1e-7),
+        post.make_step("blend", benchmark="v52_lgbm_ender20", weight=0.25),
+        post.make_step("clip", low=-1e-12, high=2e8),
+        post.make_step("rank", scope="frame", ties="first"),
     )
     _, loaded, text = made(root, put(root / "mine.bundle.zip", post=steps))
     assert loaded.post == steps
@@ -238,7 +238,7 @@ def test_another_bundle_is_not_replaced_unasked(root: Path, tmp_path: Path) -> N
     place = root / "configs" / "bundles" / "mine.bundle.zip"
     before = place.read_bytes()
     (root / "configs" / "mine.yaml").unlink()
-    write.write(tmp_path / "mine.bundle.zip", bundles.bundle(5))
+    write.write(tmp_path / "mine.bundle.zip", bundles.make_bundle(5))
     with pytest.raises(errors.RefusedError, match=r"mine\.bundle\.zip: something else is there already"):
         made(root, tmp_path / "mine.bundle.zip")
     assert place.read_bytes() == before
@@ -314,7 +314,7 @@ def test_what_cannot_be_written_to_its_end_leaves_all_as_it_was(root: Path, tmp_
     one = put(tmp_path / "mine.bundle.zip")
     if there:
         made(root, one)
-        write.write(one, bundles.bundle(5))
+        write.write(one, bundles.make_bundle(5))
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     # In the way of the config, which comes after the bundle.
     (root / "configs" / f".mine.yaml.{os.getpid()}").mkdir(parents=True)
@@ -324,7 +324,7 @@ def test_what_cannot_be_written_to_its_end_leaves_all_as_it_was(root: Path, tmp_
 
 
 def test_no_bundle_at_all_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    write.write(root / "here", bundles.bundle())
+    write.write(root / "here", bundles.make_bundle())
     monkeypatch.chdir(root / "here")
     assert call("init", "--from", "", "--root", str(root)) == 2
     assert "no bundle is named; name one with --bundle=mymodel.bundle.zip\n" in capsys.readouterr().err
@@ -371,8 +371,8 @@ def test_whatever_the_names_the_config_loads(
     (folder / "mine").mkdir()
     features = [name for name in features if name not in {"id", "era", "data_type"} and not name.startswith("target")]
     features = features or ["a"]
-    plain = bundles.bundle(len(features))
-    steps = (post.step("neutralize", features=tuple(features)), post.step("rank"))
+    plain = bundles.make_bundle(len(features))
+    steps = (post.make_step("neutralize", features=tuple(features)), post.make_step("rank"))
     write.write(folder / "plain.bundle.zip", dataclasses.replace(plain, features=tuple(features), post=steps))
     try:
         one = (folder / "plain.bundle.zip").rename(folder / "mine" / f"{stem}.bundle.zip")
@@ -397,7 +397,7 @@ def test_whatever_the_names_the_config_loads(
 @example(value="4g")
 def test_any_value_is_read_back(value: object) -> None:
     document = config_yaml.read(f"key: {config_yaml.flow(value)}\n".encode())
-    assert document.faults == ()
+    assert document.problems == ()
     assert document.data == {"key": value}
     assert type(document.data["key"]) is type(value)
 
@@ -418,7 +418,7 @@ def test_the_command_says_what_comes_next(
     monkeypatch.chdir(root)
     put(root / "mine.bundle.zip")
     assert call("init", "--from", "mine.bundle.zip") == 0
-    out, err = said(capsys)
+    out, err = read_output(capsys)
     assert err == ""
     assert out.splitlines()[-3:] == [
         "next:",
@@ -426,10 +426,10 @@ def test_the_command_says_what_comes_next(
         "  python -m builder validate configs/mine.yaml",
     ]
     assert call("init", "--from", "mine.bundle.zip") == 5
-    assert "is there already and is not replaced; pass --force" in said(capsys)[1]
+    assert "is there already and is not replaced; pass --force" in read_output(capsys)[1]
     (root / "Makefile").touch()
     assert call("init", "--from", "mine.bundle.zip", "--force", "--json") == 0
-    answer = json.loads(said(capsys)[0])
+    answer = json.loads(read_output(capsys)[0])
     assert answer["next"] == ["make pickle CONFIG=configs/mine.yaml", "make validate CONFIG=configs/mine.yaml"]
     assert (answer["format"], answer["name"], answer["config"]) == (1, "mine", str(root / "configs" / "mine.yaml"))
     assert config.load(root / "configs" / "mine.yaml").image.ref == "default"
@@ -441,4 +441,4 @@ def test_from_elsewhere_the_config_is_named_in_full(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert call("init", "--from", str(put(root / "mine.bundle.zip")), "--root", str(root)) == 0
-    assert f"python -m builder pickle {root}/configs/mine.yaml" in said(capsys)[0]
+    assert f"python -m builder pickle {root}/configs/mine.yaml" in read_output(capsys)[0]

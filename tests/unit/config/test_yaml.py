@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.config import yaml
+from builder.config import strict_yaml
 
 SETTINGS = settings(max_examples=40)
 
 
 def faults_of(text: str | bytes) -> list[tuple[int, str]]:
-    document = yaml.read(text.encode() if isinstance(text, str) else text)
-    return [(at[0], fault.text) for at, fault in document.faults]
+    document = strict_yaml.read(text.encode() if isinstance(text, str) else text)
+    return [(at[0], fault.text) for at, fault in document.problems]
 
 
 def test_data_positions_and_spelling() -> None:
-    document = yaml.read(b"a: 1\nb:\n  - x\n  - {c: 3.10, d: true}\n'e': null\nf:\n")
+    document = strict_yaml.read(b"a: 1\nb:\n  - x\n  - {c: 3.10, d: true}\n'e': null\nf:\n")
     assert document.data == {"a": 1, "b": ["x", {"c": 3.1, "d": True}], "e": None, "f": None}
-    assert document.faults == ()
+    assert document.problems == ()
     assert document.positions == {
         (): (1, 1),
         ("a",): (1, 1),
@@ -69,8 +69,8 @@ def test_data_positions_and_spelling() -> None:
     ],
 )
 def test_scalars_that_every_reader_takes_alike(text: str, value: object) -> None:
-    document = yaml.read(f"a: {text}".encode())
-    assert (document.data, document.faults) == ({"a": value}, ())
+    document = strict_yaml.read(f"a: {text}".encode())
+    assert (document.data, document.problems) == ({"a": value}, ())
     assert type(document.data["a"]) is type(value)
 
 
@@ -91,7 +91,7 @@ def test_scalars_that_yaml_readers_take_for_different_things(text: str, good: st
     assert faults_of(f"b: 1\na: {text}") == [
         (2, f'{text} is not allowed without quotes; write {good}, or "{text}" if it is text')
     ]
-    assert yaml.read(f"a: {yaml.flow(text)}".encode()).data == {"a": text}
+    assert strict_yaml.read(f"a: {strict_yaml.flow(text)}".encode()).data == {"a": text}
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_any_text_near_yaml_is_read_or_refused(text: str) -> None:
 
 
 def check(text: bytes) -> None:
-    document = yaml.read(text)
+    document = strict_yaml.read(text)
     assert isinstance(document.data, dict)
     lines = text.count(b"\n") + text.count(b"\r") + text.count(b"\x85") + text.count(b"\xe2\x80") + 2
-    for (line, column), fault in document.faults:
+    for (line, column), fault in document.problems:
         assert 1 <= line <= lines
         assert column >= 1
         assert fault.text
@@ -202,14 +202,14 @@ PLAIN = st.recursive(
 def test_json_reads_as_json_does(data: dict[str, Any], indent: int | None) -> None:
     # JSON is YAML in flow style, but for escapes that are surrogate pairs.
     text = json.dumps(data, ensure_ascii=False, indent=indent)
-    document = yaml.read(text.encode())
-    assert (document.faults, document.data) == ((), data)
+    document = strict_yaml.read(text.encode())
+    assert (document.problems, document.data) == ((), data)
 
 
 @given(data=st.dictionaries(WORDS, PLAIN | st.floats(allow_nan=False, allow_infinity=False)))
 @SETTINGS
 def test_what_is_written_is_read_back(data: dict[str, Any]) -> None:
-    for text in (yaml.write(data), yaml.flow(data)):
-        document = yaml.read(text.encode())
-        assert (document.faults, document.data) == ((), data)
+    for text in (strict_yaml.write(data), strict_yaml.flow(data)):
+        document = strict_yaml.read(text.encode())
+        assert (document.problems, document.data) == ((), data)
         assert text.replace("\n", "").isprintable()

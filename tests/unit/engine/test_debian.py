@@ -15,7 +15,7 @@ import pytest
 
 from builder import errors, locks, progress
 from builder.engine import debian
-from tests.support import forked
+from tests.support import fork_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,10 +154,10 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     source = (
         "import pathlib, sys, time\nfrom builder import locks\n"
-        f"with locks.hold(pathlib.Path({str(path)!r}), print):\n"
+        f"with locks.acquire(pathlib.Path({str(path)!r}), print):\n"
         "    print('held', flush=True)\n    time.sleep(60)\n"
     )
-    with forked.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
+    with fork_server.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
         waited: list[str] = []
@@ -167,7 +167,7 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
             other.kill()
 
         assert locks.is_held(path)
-        with locks.hold(path, kill):
+        with locks.acquire(path, kill):
             assert len(waited) == 1
             assert waited[0].startswith(f"process {other.pid}, since 20")
             assert path.read_text().startswith(f"process {os.getpid()}, since 20")
@@ -180,7 +180,7 @@ def test_a_lock_file_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwrit
     (tmp_path / "link").symlink_to(tmp_path / "precious")
     os.mkfifo(tmp_path / "fifo")
     for name, reason in (("link", "it is a link"), ("fifo", "not a plain file")):
-        with pytest.raises(errors.LockError, match=reason), locks.hold(tmp_path / name, print):
+        with pytest.raises(errors.LockError, match=reason), locks.acquire(tmp_path / name, print):
             pass
     assert (tmp_path / "precious").read_text() == "mine"
 
@@ -195,6 +195,6 @@ def test_a_file_system_without_locks_is_named(
     monkeypatch.setattr(fcntl, "flock", fail)
     with (
         pytest.raises(errors.LockError, match=f"lock: cannot be locked .*{fix}"),
-        locks.hold(tmp_path / "lock", print),
+        locks.acquire(tmp_path / "lock", print),
     ):
         pass

@@ -57,7 +57,7 @@ def _collected() -> Iterator[None]:
     ids=lambda m: m.__name__,
 )
 def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
-    found = library_errors.of(module)
+    found = library_errors.list_errors(module)
     assert found
     unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
     assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
@@ -215,23 +215,25 @@ def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> N
     ):
         docker_engine.connect()
     serving(version="1.41")
-    assert docker_engine.connect().facts() == engine.EngineFacts(version="20.10", api="1.41", platform="linux/amd64")
+    assert docker_engine.connect().get_facts() == engine.EngineFacts(
+        version="20.10", api="1.41", platform="linux/amd64"
+    )
 
 
 CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
-    "free_disk": lambda on: on.free_disk(),
-    "memory": lambda on: on.memory(),
+    "get_free_disk": lambda on: on.get_free_disk(),
+    "get_memory": lambda on: on.get_memory(),
     "find_image": lambda on: on.find_image("a:1"),
-    "images_with_label": lambda on: on.images_with_label("a", "b"),
+    "find_images_by_label": lambda on: on.find_images_by_label("a", "b"),
     "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
     "import_image": lambda on: on.import_image([b"x"], tag="a:1", changes=[]),
     "tag_image": lambda on: on.tag_image("a:1", "b:1"),
     "remove_image": lambda on: on.remove_image("a:1"),
-    "leftovers": lambda on: on.leftovers(),
+    "list_leftovers": lambda on: on.list_leftovers(),
     "remove": lambda on: on.remove(engine.Leftover(kind="container", id="c", labels={})),
     "build": lambda on: on.build([b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()),
     "copy_out": lambda on: on.copy_out("a:1", "/x", run="r").__enter__(),
-    "container": lambda on: on.container(
+    "create_container": lambda on: on.create_container(
         "a:1", ("x",), run="r", limits=engine.ContainerLimits(cpus=1, memory=1 << 26), network=False
     ).__enter__(),
 }
@@ -295,4 +297,4 @@ def test_a_build_that_ends_in_the_middle_is_no_success(serving: Callable[..., No
 
 def test_every_call_of_the_protocol_is_tried_here() -> None:
     calls = {name for name, value in vars(engine.Engine).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert calls == {*CALLS, "facts"}
+    assert calls == {*CALLS, "get_facts"}

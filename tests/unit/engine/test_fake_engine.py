@@ -18,4 +18,4 @@ if TYPE_CHECKING:
 def test_the_fake_does_what_every_engine_must(case: Callable[[engine_cases.Subject], None], tmp_path: Path) -> None:
     on = FakeEngine(tmp_path)
     case(engine_cases.Subject(on=on, image=on.add_image("python:test").tags[0], moment=0.7))
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []

@@ -66,7 +66,7 @@ class Told:
     def step(self, text: str, /) -> None:
         self.steps.append(text)
 
-    def amount(self, done: int, total: int | None, /) -> None:
+    def report_bytes(self, done: int, total: int | None, /) -> None:
         pass
 
     def note(self, text: str, /) -> None:
@@ -136,7 +136,9 @@ def machine(tmp_path: Path) -> Iterator[install.Machine]:
 
 
 def ensure(machine: install.Machine, told: Told) -> None:
-    install.ensure(answers=lambda: install.why_silent(machine.socket), progress=told, machine=machine)
+    install.ensure_running(
+        check=lambda: install.find_connection_problem(machine.socket), progress=told, machine=machine
+    )
 
 
 def fill_lists(machine: install.Machine, *, age: float = 0.0) -> None:
@@ -151,25 +153,25 @@ def fill_lists(machine: install.Machine, *, age: float = 0.0) -> None:
 
 def test_an_engine_that_answers_is_found(tmp_path: Path) -> None:
     with serving(tmp_path / "s"):
-        assert install.probe(tmp_path / "s") is install.Probe.ANSWERS
-        assert install.why_silent(tmp_path / "s") is None
+        assert install.probe(tmp_path / "s") is install.SocketState.ANSWERS
+        assert install.find_connection_problem(tmp_path / "s") is None
 
 
 def test_no_socket_and_a_stale_socket_are_no_engine(tmp_path: Path) -> None:
-    assert install.probe(tmp_path / "s") is install.Probe.ABSENT
+    assert install.probe(tmp_path / "s") is install.SocketState.ABSENT
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(tmp_path / "s"))  # and nobody listens, as after a kill -9
-    assert install.probe(tmp_path / "s") is install.Probe.ABSENT
-    assert str(tmp_path / "s") in str(install.why_silent(tmp_path / "s"))
+    assert install.probe(tmp_path / "s") is install.SocketState.ABSENT
+    assert str(tmp_path / "s") in str(install.find_connection_problem(tmp_path / "s"))
 
 
 def test_an_engine_that_hangs_or_fails_is_told_from_none(tmp_path: Path) -> None:
     with serving(tmp_path / "s", _Sick):
-        assert install.probe(tmp_path / "s") is install.Probe.SILENT
+        assert install.probe(tmp_path / "s") is install.SocketState.SILENT
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(str(tmp_path / "deaf"))
         deaf.listen()
-        assert install.probe(tmp_path / "deaf", seconds=0.2) is install.Probe.SILENT
+        assert install.probe(tmp_path / "deaf", seconds=0.2) is install.SocketState.SILENT
 
 
 # ---- what can be done
@@ -192,18 +194,18 @@ def test_where_nothing_can_be_started_the_error_says_what_to_do(
 ) -> None:
     machine = dataclasses.replace(install.Machine(), **facts)  # type: ignore[arg-type]
     with pytest.raises(errors.EngineError, match=r"answer|socket") as caught:
-        install.plan(machine, reason="no such file", found=install.Probe[found])
+        install.plan(machine, reason="no such file", found=install.SocketState[found])
     assert said in str(caught.value)
 
 
 def test_only_what_is_missing_is_installed() -> None:
     fresh = install.Machine(root=True, apt=True)
-    assert install.plan(fresh, reason="", found=install.Probe.ABSENT).install
+    assert install.plan(fresh, reason="", found=install.SocketState.ABSENT).install
     there = dataclasses.replace(fresh, dockerd="/usr/sbin/dockerd", apt=False, systemd=True)
-    todo = install.plan(there, reason="", found=install.Probe.ABSENT)
+    todo = install.plan(there, reason="", found=install.SocketState.ABSENT)
     assert (todo.install, todo.systemd) == (False, True)
-    assert "install" not in todo.sentence
-    assert "systemd" in todo.sentence
+    assert "install" not in todo.description
+    assert "systemd" in todo.description
 
 
 # ---- doing it
@@ -221,7 +223,7 @@ def test_a_bare_machine_gets_an_engine_and_loses_it_again(machine: install.Machi
     told = Told()
     fill_lists(machine)
     ensure(machine, told)
-    assert install.probe(machine.socket) is install.Probe.ANSWERS
+    assert install.probe(machine.socket) is install.SocketState.ANSWERS
     calls = (programs / "apt.calls").read_text().splitlines()
     assert len(calls) == 1
     assert calls[0].endswith("docker.io iptables")
@@ -232,7 +234,7 @@ def test_a_bare_machine_gets_an_engine_and_loses_it_again(machine: install.Machi
     assert machine.socket.with_suffix(".facts").read_text() == "('/', True)"  # no folder of ours, a session of its own
 
     assert install.stop(machine=machine)
-    assert install.probe(machine.socket) is install.Probe.ABSENT
+    assert install.probe(machine.socket) is install.SocketState.ABSENT
     assert not install.stop(machine=machine)
 
 
@@ -249,7 +251,7 @@ def test_missing_or_old_package_lists_are_read_first(
 def test_an_engine_that_is_there_is_only_started(machine: install.Machine, programs: Path) -> None:
     (programs / "dockerd.uninstalled").rename(programs / "dockerd")
     ensure(dataclasses.replace(machine, dockerd=str(programs / "dockerd")), Told())
-    assert install.probe(machine.socket) is install.Probe.ANSWERS
+    assert install.probe(machine.socket) is install.SocketState.ANSWERS
     assert not (programs / "apt.calls").exists()
 
 
@@ -261,7 +263,7 @@ def test_a_person_is_asked_and_may_say_no(machine: install.Machine, programs: Pa
         return False
 
     with pytest.raises(errors.RefusedError, match="start one"):
-        install.ensure(answers=lambda: "silent", confirm=refuse, progress=Told(), machine=machine)
+        install.ensure_running(check=lambda: "silent", confirm=refuse, progress=Told(), machine=machine)
     assert "docker.io" in asked[0]
     assert not (programs / "apt.calls").exists()
 
@@ -312,7 +314,7 @@ def test_what_it_starts_holds_no_file_of_ours(machine: install.Machine, programs
         f"base = pathlib.Path({str(machine.state.parent)!r})\n"
         "machine = local_engine.Machine(apt=True, root=True, socket=base / 's', state=base / 'state',"
         " logs=base / 'logs', lists=base / 'lists')\n"
-        "local_engine.ensure(answers=lambda: 'silent', progress=progress.Silent(), machine=machine)\n"
+        "local_engine.ensure_running(check=lambda: 'silent', progress=progress.Silent(), machine=machine)\n"
         "print('done')\n"
     )
     reader, writer = os.pipe()
@@ -323,7 +325,7 @@ def test_what_it_starts_holds_no_file_of_ours(machine: install.Machine, programs
     assert (done.stdout, done.stderr) == ("done\n", "")
     assert os.read(reader, 1) == b""  # end of file: nobody holds the other end
     os.close(reader)
-    assert install.probe(machine.socket) is install.Probe.ANSWERS
+    assert install.probe(machine.socket) is install.SocketState.ANSWERS
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"pid": null, "born": 1}'])

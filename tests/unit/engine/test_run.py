@@ -15,7 +15,7 @@ import pytest
 from builder import errors, paths
 from builder.engine import protocol as engine
 from builder.engine import run
-from tests.support import engine_cases, forked
+from tests.support import engine_cases, fork_server
 from tests.support.fake_engine import FakeEngine
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def test_a_run_is_named_by_nothing_that_tells_who_runs_it(on: FakeEngine) -> Non
     with run.start(on) as first, run.start(on) as second:
         assert first != second
         assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{12}", first)
-        assert first.startswith(run.owner())
+        assert first.startswith(run.get_owner_id())
         assert runs() == sorted([first, second])
     assert runs() == []
 
@@ -53,13 +53,13 @@ def test_whatever_ends_a_run_it_leaves_nothing(on: FakeEngine, error: BaseExcept
     def fail() -> None:
         with run.start(on) as identity:
             build(on, identity)
-            seen.extend(one.kind for one in on.leftovers())
+            seen.extend(one.kind for one in on.list_leftovers())
             raise error
 
     with pytest.raises(type(error)):
         fail()
     assert seen == ["image"]
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
     assert runs() == []
 
 
@@ -75,27 +75,27 @@ with run.start(FakeEngine(Path("unused"))) as identity:
 
 
 def test_what_a_killed_process_left_is_removed_and_what_a_live_one_has_is_not(on: FakeEngine) -> None:
-    with forked.Popen(
+    with fork_server.Popen(
         [sys.executable, "-c", HOLDING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         other = process.stdout.readline().strip()
         build(on, other)
         with run.start(on):
-            assert len(on.leftovers()) == 1, "its process is alive"
+            assert len(on.list_leftovers()) == 1, "its process is alive"
         process.kill()
     assert runs() == [other]
     with run.start(on):
-        assert on.leftovers() == []
+        assert on.list_leftovers() == []
     assert runs() == []
 
 
 def test_a_run_of_another_user_or_machine_is_not_ours_to_judge(on: FakeEngine) -> None:
-    for stranger in ("0000000-000000000000", "by-hand", "", f"{run.owner()}", f"x{run.owner()}-0"):
+    for stranger in ("0000000-000000000000", "by-hand", "", f"{run.get_owner_id()}", f"x{run.get_owner_id()}-0"):
         build(on, stranger)
     with run.start(on):
-        assert len(on.leftovers()) == 5
-    assert len(on.leftovers()) == 5
+        assert len(on.list_leftovers()) == 5
+    assert len(on.list_leftovers()) == 5
 
 
 class _Busy(FakeEngine):
@@ -117,7 +117,7 @@ def test_an_engine_that_is_still_busy_is_asked_again(tmp_path: Path) -> None:
     with run.start(on) as identity:
         build(on, identity)
         build(on, identity)
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 class _GoesOn(FakeEngine):
@@ -125,11 +125,11 @@ class _GoesOn(FakeEngine):
 
     looks = 0
 
-    def leftovers(self) -> list[engine.Leftover]:
+    def list_leftovers(self) -> list[engine.Leftover]:
         self.looks += 1
         if self.looks == 3:
             self._remember("container", self.identity)
-        return super().leftovers()
+        return super().list_leftovers()
 
     identity = ""
 
@@ -144,7 +144,7 @@ def test_what_an_interrupted_build_still_begins_is_removed_too(tmp_path: Path) -
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert on.looks > 3
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_an_engine_that_dies_during_a_run_is_reported_by_what_it_was_doing(on: FakeEngine) -> None:
@@ -192,7 +192,7 @@ def test_a_second_interrupt_waits_until_all_is_clean(tmp_path: Path, handled: Ca
         assert signal.getsignal(signal.SIGINT) is handled
     finally:
         signal.signal(signal.SIGINT, before)
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
     assert runs() == []
 
 
@@ -202,7 +202,7 @@ def test_a_run_may_be_in_any_thread(on: FakeEngine) -> None:
     def work() -> None:
         with run.start(on) as identity:
             build(on, identity)
-        left.extend(on.leftovers())
+        left.extend(on.list_leftovers())
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -46,7 +46,7 @@ def in_pieces(whole: bytes, sizes: Iterable[int]) -> Iterator[bytes]:
 @given(files=contents, folder=st.sampled_from(["", "out/", "a/deep/folder/"]), sizes=st.lists(st.integers(0, 3000)))
 @settings(max_examples=50)
 def test_what_is_packed_comes_back_however_it_is_cut(files: dict[str, bytes], folder: str, sizes: list[int]) -> None:
-    assert tar_stream.unpack_small(in_pieces(packed(files, folder), sizes)) == files
+    assert tar_stream.unpack_to_memory(in_pieces(packed(files, folder), sizes)) == files
 
 
 @given(name=parts, content=st.binary(max_size=5000), sizes=st.lists(st.integers(0, 3000)))
@@ -74,13 +74,13 @@ def test_a_stream_that_is_cut_short_is_an_error_wherever_it_is_cut(
     whole = packed(files)
     cut = data.draw(st.integers(0, len(whole) - 1025))  # the last two blocks are the end itself
     with pytest.raises(errors.EngineError, match="run it again"):
-        tar_stream.unpack_small([whole[:cut]])
+        tar_stream.unpack_to_memory([whole[:cut]])
 
 
 def test_a_stream_that_ends_between_two_files_is_cut_short() -> None:
     whole = packed({"a": b"1", "b": b"2"})
     with pytest.raises(errors.EngineError, match="cut short"):
-        tar_stream.unpack_small([whole[:1024]])
+        tar_stream.unpack_to_memory([whole[:1024]])
 
 
 def test_the_one_file_must_be_there_and_whole(tmp_path: Path) -> None:

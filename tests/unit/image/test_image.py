@@ -42,7 +42,9 @@ def run_id(on: FakeEngine) -> Iterator[str]:
 def resolve(
     on: FakeEngine, ref: str = REF, stand_in_python: str | None = None, *, pull: bool = False
 ) -> image.ResolvedImage:
-    return image.resolve(image.Wanted(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent())
+    return image.resolve(
+        image.ImageRequest(ref=ref, stand_in=stand_in_python), on, pull=pull, progress=progress.Silent()
+    )
 
 
 def add_stand_in(on: FakeEngine, python: str = "3.11", spec: str = SPEC) -> engine.ImageFacts:
@@ -50,9 +52,9 @@ def add_stand_in(on: FakeEngine, python: str = "3.11", spec: str = SPEC) -> engi
     labels = {
         stand_in.STAND_IN_LABEL: python,
         stand_in.SPEC_LABEL: spec,
-        stand_in.INPUTS_LABEL: stand_in.inputs_hash(python, stand_in.bases(python)[0]),
+        stand_in.INPUTS_LABEL: stand_in.compute_inputs_hash(python, stand_in.list_bases(python)[0]),
     }
-    return on.add_image(stand_in.tag_name(python, spec), labels=labels)
+    return on.add_image(stand_in.format_tag(python, spec), labels=labels)
 
 
 def offer(on: FakeEngine, ref: str = REF, **changes: object) -> engine.ImageFacts:
@@ -67,7 +69,7 @@ def offer(on: FakeEngine, ref: str = REF, **changes: object) -> engine.ImageFact
 
 
 def test_a_pinned_default_that_cannot_be_had_is_named_as_the_config_does(on: FakeEngine) -> None:
-    wanted = image.Wanted(ref="127.0.0.1:9/numerai/runner:1", digest=f"sha256:{'1' * 64}", key="default")
+    wanted = image.ImageRequest(ref="127.0.0.1:9/numerai/runner:1", digest=f"sha256:{'1' * 64}", key="default")
     with pytest.raises(errors.ImageError, match="or is gone, `make pin` pins what default means now"):
         image.resolve(wanted, on, pull=False, progress=progress.Silent())
 
@@ -120,7 +122,7 @@ def test_a_digest_of_another_registry_is_not_exact(on: FakeEngine, held: str) ->
 
 def test_a_stand_in_is_one_whatever_it_is_called(on: FakeEngine) -> None:
     labels = {stand_in.SPEC_LABEL: SPEC, stand_in.STAND_IN_LABEL: "3.11"}
-    on.add_image(REF, stand_in.tag_name("3.11", SPEC), digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
+    on.add_image(REF, stand_in.format_tag("3.11", SPEC), digests=(f"{REPOSITORY}@{DIGEST}",), labels=labels)
     found = resolve(on)
     assert (found.kind, found.identity) == ("stand_in", f"sha256:{SPEC}")
 
@@ -146,7 +148,7 @@ def test_an_image_for_another_platform_is_refused_with_what_to_do(on: FakeEngine
 
 def test_it_is_pulled_from_the_registry_that_is_set_and_found_under_either_name(on: FakeEngine) -> None:
     mirrored = REF.replace("ghcr.io", "mirror.example")
-    wanted = image.Wanted(ref=REF, source=mirrored)
+    wanted = image.ImageRequest(ref=REF, source=mirrored)
     offer(on, mirrored, digests=(f"{mirrored.partition(':')[0]}@{DIGEST}",))
     found = image.resolve(wanted, on, pull=False, progress=progress.Silent())
     assert (found.kind, found.ref) == ("exact", REF)
@@ -154,7 +156,7 @@ def test_it_is_pulled_from_the_registry_that_is_set_and_found_under_either_name(
     on.registry.clear()
     on.remove_image(found.handle)
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
-    for one in (wanted, image.Wanted(ref=REF, source=mirrored, digest=DIGEST)):
+    for one in (wanted, image.ImageRequest(ref=REF, source=mirrored, digest=DIGEST)):
         here = image.resolve(one, on, pull=False, progress=progress.Silent())
         assert (here.kind, here.identity, here.base) == ("exact", found.identity, f"{REPOSITORY}@{DIGEST}")
 
@@ -192,7 +194,7 @@ def test_a_failed_pull_is_remembered_for_a_day_where_a_stand_in_would_do(on: Fak
     for _ in range(3):
         found = resolve(on, stand_in_python="3.11")
         assert (found.kind, found.ref, found.handle) == ("stand_in", REF, made.id)
-        assert (found.base, found.identity) == (stand_in.tag_name("3.11", SPEC), f"sha256:{SPEC}")
+        assert (found.base, found.identity) == (stand_in.format_tag("3.11", SPEC), f"sha256:{SPEC}")
     assert on.asked == [REF]
     resolve(on, "ghcr.io/numerai/another:1", "3.11")
     assert on.asked == [REF, "ghcr.io/numerai/another:1"], "each reference by itself"
@@ -219,13 +221,13 @@ def test_an_engine_that_dies_during_a_pull_is_no_reason_for_a_stand_in(on: FakeE
             on.down = text.startswith("asking the registry")
 
     with pytest.raises(errors.EngineError, match="does not answer; start it"):
-        image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=GoesDown())
+        image.resolve(image.ImageRequest(ref=REF, stand_in="3.11"), on, pull=False, progress=GoesDown())
     assert not (paths.cache_folder() / "pulls").exists()
 
 
 def test_a_look_alike_of_an_unknown_python_is_refused(on: FakeEngine) -> None:
     with pytest.raises(errors.ImageError, match=r"no look-alike is known for Python '3\.9'"):
-        image.stand_in_image(REF, "3.9", on, progress.Silent())
+        image.resolve_stand_in(REF, "3.9", on, progress.Silent())
 
 
 # ---- what is in it
@@ -234,12 +236,12 @@ def test_a_look_alike_of_an_unknown_python_is_refused(on: FakeEngine) -> None:
 def test_the_inventory_is_asked_once_and_remembered_by_identity(on: FakeEngine, run_id: str) -> None:
     on.add_image(REF)
     found = resolve(on)
-    held = image.inventory(found, on, run_id)
+    held = image.read_inventory(found, on, run_id)
     assert {"numpy", "pandas", "cloudpickle"} <= held.packages.keys()
     on.programs["inventory.py"] = Program(code=1)
-    assert image.inventory(found, on, run_id) == held
+    assert image.read_inventory(found, on, run_id) == held
     with pytest.raises(errors.ImageError):
-        image.inventory(dataclasses.replace(found, identity=f"sha256:{'0' * 64}"), on, run_id)
+        image.read_inventory(dataclasses.replace(found, identity=f"sha256:{'0' * 64}"), on, run_id)
 
 
 def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.ResolvedImage:
@@ -251,17 +253,17 @@ def saying(on: FakeEngine, text: str, code: int | None = 0) -> image.ResolvedIma
 def test_a_memory_that_was_damaged_is_asked_anew(on: FakeEngine, run_id: str) -> None:
     packages = '{"numpy": "2", "pandas": "2", "cloudpickle": "3"}'
     found = saying(on, f'{{"python": "3.12.1", "packages": {packages}}}')
-    held = image.inventory(found, on, run_id)
+    held = image.read_inventory(found, on, run_id)
     for memory in (paths.cache_folder() / "images").iterdir():
         for damage in (b"", b"{}", b"[]", b"\xff"):
             memory.write_bytes(damage)
-            assert image.inventory(found, on, run_id) == held
+            assert image.read_inventory(found, on, run_id) == held
 
 
 def test_what_an_image_prints_of_its_own_is_no_matter(on: FakeEngine, run_id: str) -> None:
     packages = '{"numpy": "2", "pandas": "2", "cloudpickle": "3"}'
     found = saying(on, f'warning: something\n{{"python": "3.12.1", "packages": {packages}}}\n')
-    assert image.inventory(found, on, run_id).python == "3.12.1"
+    assert image.read_inventory(found, on, run_id).python == "3.12.1"
 
 
 @pytest.mark.parametrize(
@@ -283,15 +285,15 @@ def test_an_image_that_is_no_runner_is_refused_by_what_it_has(
 ) -> None:
     found = saying(on, text, code)
     with pytest.raises(errors.ImageError, match=f"{REF} {said}"):
-        image.inventory(found, on, run_id)
+        image.read_inventory(found, on, run_id)
     assert not (paths.cache_folder() / "images").exists()
 
 
 def test_an_image_without_a_python_is_refused(on: FakeEngine, run_id: str) -> None:
     on.add_image(REF, labels={NO_PYTHON: ""})
     with pytest.raises(errors.ImageError, match=r"has no Python that starts as `python`.*No such file"):
-        image.inventory(resolve(on), on, run_id)
-    assert [one.kind for one in on.leftovers()] == []
+        image.read_inventory(resolve(on), on, run_id)
+    assert [one.kind for one in on.list_leftovers()] == []
 
 
 # ---- the very same again
@@ -305,13 +307,13 @@ def recorded(found: image.ResolvedImage, python: str = "3.11.2") -> runner_image
         identity=found.identity,
         platform=found.platform,
         python=python,
-        packages=dict.fromkeys(runner_image.NEEDED, "1"),
+        packages=dict.fromkeys(runner_image.REQUIRED_PACKAGES, "1"),
     )
 
 
-def find_again(on: FakeEngine, was: image.ResolvedImage) -> image.ResolvedImage:
-    return image.find_again(
-        recorded(was), on, registry="ghcr.io/numerai", progress=progress.Silent(), again="BUILD AGAIN"
+def find_recorded_image(on: FakeEngine, was: image.ResolvedImage) -> image.ResolvedImage:
+    return image.find_recorded_image(
+        recorded(was), on, registry="ghcr.io/numerai", progress=progress.Silent(), rebuild_command="BUILD AGAIN"
     )
 
 
@@ -319,8 +321,8 @@ def test_what_is_still_here_is_found_again(on: FakeEngine) -> None:
     on.add_image("local:1")
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     add_stand_in(on)
-    for was in (resolve(on, "local:1"), resolve(on), image.stand_in_image("absent:1", "3.11", on, progress.Silent())):
-        assert find_again(on, was) == was
+    for was in (resolve(on, "local:1"), resolve(on), image.resolve_stand_in("absent:1", "3.11", on, progress.Silent())):
+        assert find_recorded_image(on, was) == was
 
 
 def test_an_exact_image_is_pulled_again_by_its_digest(on: FakeEngine) -> None:
@@ -329,13 +331,15 @@ def test_an_exact_image_is_pulled_again_by_its_digest(on: FakeEngine) -> None:
     on.remove_image(facts.id)
     on.registry[f"{REPOSITORY}@{DIGEST}"] = facts
     told = engine_cases.Steps()
-    again = image.find_again(recorded(was), on, registry="ghcr.io/numerai", progress=told, again="BUILD AGAIN")
+    again = image.find_recorded_image(
+        recorded(was), on, registry="ghcr.io/numerai", progress=told, rebuild_command="BUILD AGAIN"
+    )
     assert again == was
     assert told.said == [f"pulling {REPOSITORY}@{DIGEST}"]
     on.remove_image(facts.id)
     on.registry.clear()
     with pytest.raises(errors.ImageError, match=f"could not pull {REPOSITORY}@{DIGEST}") as raised:
-        find_again(on, was)
+        find_recorded_image(on, was)
     assert "`make pin` and `BUILD AGAIN`" in str(raised.value)
 
 
@@ -353,8 +357,12 @@ def test_a_recorded_image_comes_from_the_registry_that_is_set(on: FakeEngine) ->
     mirrored = f"mirror.example/numerai/numerai_predict_py_3_12@{DIGEST}"
     offer(on, mirrored, digests=(mirrored,))
     for _ in ("pulled", "here already"):
-        found = image.find_again(
-            recorded(was), on, registry="mirror.example/numerai", progress=progress.Silent(), again="BUILD AGAIN"
+        found = image.find_recorded_image(
+            recorded(was),
+            on,
+            registry="mirror.example/numerai",
+            progress=progress.Silent(),
+            rebuild_command="BUILD AGAIN",
         )
         assert (found.identity, found.base, found.source) == (DIGEST, was.base, mirrored)
     assert on.asked == [mirrored]
@@ -365,7 +373,7 @@ def test_a_local_image_that_is_gone_is_told(on: FakeEngine) -> None:
     was = resolve(on)
     on.remove_image(REF)
     with pytest.raises(errors.ImageError, match=f"{REF}, in which the pickle was made, is no longer on this engine"):
-        find_again(on, was)
+        find_recorded_image(on, was)
 
 
 def test_a_name_that_means_another_image_now_is_told(on: FakeEngine) -> None:
@@ -373,7 +381,7 @@ def test_a_name_that_means_another_image_now_is_told(on: FakeEngine) -> None:
     was = resolve(on)
     now = resolve_changed(on)
     with pytest.raises(errors.ImageError) as raised:
-        find_again(on, was)
+        find_recorded_image(on, was)
     for said in (f"{REF} is now another image", now.identity, was.identity, "run `BUILD AGAIN`"):
         assert said in str(raised.value)
 
@@ -385,11 +393,11 @@ def resolve_changed(on: FakeEngine) -> image.ResolvedImage:
 
 def test_a_stand_in_of_other_sources_is_another_image(on: FakeEngine) -> None:
     made = add_stand_in(on)
-    was = image.stand_in_image(REF, "3.11", on, progress.Silent())
+    was = image.resolve_stand_in(REF, "3.11", on, progress.Silent())
     on.remove_image(made.id)
     add_stand_in(on, spec="6" * 64)
     with pytest.raises(errors.ImageError, match=r"is now another image \(stand_in, sha256:666"):
-        find_again(on, was)
+        find_recorded_image(on, was)
 
 
 class Notes(progress.Silent):
@@ -405,7 +413,7 @@ class Notes(progress.Silent):
 def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: FakeEngine) -> None:
     on.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     notes = Notes()
-    found = image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=True, progress=notes)
+    found = image.resolve(image.ImageRequest(ref=REF, stand_in="3.11"), on, pull=True, progress=notes)
     assert (found.kind, found.identity) == ("exact", DIGEST)
     assert any(f"{REF} is on this engine and is used as it is" in note for note in notes.said)
 
@@ -413,7 +421,9 @@ def test_an_image_that_is_here_is_kept_when_the_registry_does_not_answer(on: Fak
 def test_why_an_image_could_not_be_had_is_said_before_a_stand_in_is_used(on: FakeEngine) -> None:
     add_stand_in(on)
     notes = Notes()
-    assert image.resolve(image.Wanted(ref=REF, stand_in="3.11"), on, pull=False, progress=notes).kind == "stand_in"
+    assert (
+        image.resolve(image.ImageRequest(ref=REF, stand_in="3.11"), on, pull=False, progress=notes).kind == "stand_in"
+    )
     assert [note for note in notes.said if "could not" in note]
 
 
@@ -431,7 +441,7 @@ BY_DIGEST = f"{REPOSITORY}@{DIGEST}"
 
 
 def pinned(on: FakeEngine, notes: Notes, *, stand_in_python: str | None = None) -> image.ResolvedImage:
-    wanted = image.Wanted(ref=REF, stand_in=stand_in_python, digest=DIGEST)
+    wanted = image.ImageRequest(ref=REF, stand_in=stand_in_python, digest=DIGEST)
     return image.resolve(wanted, on, pull=True, progress=notes)
 
 
@@ -471,7 +481,7 @@ def test_an_image_that_cannot_fit_is_not_pulled(on: FakeEngine) -> None:
 
     def ask(size: int) -> image.ResolvedImage:
         return image.resolve(
-            image.Wanted(ref=REF), on, pull=False, progress=progress.Silent(), ask=lambda _: sized(size)
+            image.ImageRequest(ref=REF), on, pull=False, progress=progress.Silent(), ask=lambda _: sized(size)
         )
 
     with pytest.raises(errors.ImageError) as raised:
@@ -487,9 +497,9 @@ def test_a_registry_that_does_not_say_how_large_it_is_is_no_hindrance(on: FakeEn
     on.free = 1
 
     def silent(_: str) -> registry.RemoteImage:
-        raise errors.UnansweredError("no answer", sent=False)
+        raise errors.UnavailableError("no answer", sent=False)
 
-    wanted = image.Wanted(ref=REF)
+    wanted = image.ImageRequest(ref=REF)
     assert image.resolve(wanted, on, pull=False, progress=progress.Silent(), ask=silent).kind == "exact"
 
 
@@ -497,9 +507,9 @@ def test_an_engine_that_has_to_emulate_is_told_of(on: FakeEngine) -> None:
     on.add_image(REF)
     on.platform = "linux/arm64"
     notes = Notes()
-    image.resolve(image.Wanted(ref=REF), on, pull=False, progress=notes)
+    image.resolve(image.ImageRequest(ref=REF), on, pull=False, progress=notes)
     assert any("this engine is linux/arm64 and the tournament runs linux/amd64" in note for note in notes.said)
     notes.said.clear()
     on.platform = engine.PLATFORM
-    image.resolve(image.Wanted(ref=REF), on, pull=False, progress=notes)
+    image.resolve(image.ImageRequest(ref=REF), on, pull=False, progress=notes)
     assert notes.said == []

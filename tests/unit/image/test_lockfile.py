@@ -26,7 +26,7 @@ hexadecimal = st.text("0123456789abcdef", min_size=64, max_size=64)
 digests = hexadecimal.map(lambda text: f"sha256:{text}")
 words = st.text(min_size=1, max_size=30)
 made_pins = st.builds(
-    lambda digest, python, labels: lockfile.pin(digest, day=DAY, python=python, labels=labels),
+    lambda digest, python, labels: lockfile.create_pin(digest, day=DAY, python=python, labels=labels),
     digests,
     st.sampled_from(["", "3.12.8", "3.10", "no version"]),
     st.dictionaries(words, words, max_size=30),
@@ -38,7 +38,7 @@ models = st.builds(
     st.none() | hexadecimal,
 )
 locks = st.builds(
-    lambda images, made: lockfile.Lock(images=images, models=made),
+    lambda images, made: lockfile.LockFile(images=images, models=made),
     st.dictionaries(st.sampled_from([REF, OTHER, "docker.io/library/python:3.11"]), made_pins),
     st.dictionaries(st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True), models, max_size=4),
 )
@@ -47,14 +47,14 @@ locks = st.builds(
 def said(text: str) -> list[str]:
     with pytest.raises(errors.ConfigError) as raised:
         lockfile.parse(text.encode(), "LOCK")
-    *faults, last = raised.value.faults
+    *faults, last = raised.value.problems
     assert last == "LOCK is written by `make pin`: fix it, or remove it and run that"
     return faults
 
 
 @settings(max_examples=40)
 @given(locks)
-def test_what_is_written_is_read_back(lock: lockfile.Lock) -> None:
+def test_what_is_written_is_read_back(lock: lockfile.LockFile) -> None:
     text = lockfile.to_bytes(lock)
     assert lockfile.parse(text, "LOCK") == lock
     assert lockfile.to_bytes(lockfile.parse(text, "LOCK")) == text
@@ -62,7 +62,7 @@ def test_what_is_written_is_read_back(lock: lockfile.Lock) -> None:
 
 @settings(max_examples=40)
 @given(locks)
-def test_every_reader_of_yaml_reads_the_same(lock: lockfile.Lock) -> None:
+def test_every_reader_of_yaml_reads_the_same(lock: lockfile.LockFile) -> None:
     read = yaml.safe_load(lockfile.to_bytes(lock))
     assert {key: one["digest"] for key, one in read.get("images", {}).items()} == {
         key: one.digest for key, one in lock.images.items()
@@ -78,7 +78,7 @@ def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
     try:
         read = lockfile.parse(text, "LOCK")
     except errors.ConfigError as error:
-        faults = error.faults
+        faults = error.problems
     else:
         faults = ("LOCK",)
         assert lockfile.parse(lockfile.to_bytes(read), "LOCK") == read
@@ -87,7 +87,7 @@ def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
 
 @pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "20261124", "2026-W48-2", "2026-11-2"])
 def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
-    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, lockfile.pin(DIGEST, day=DAY))).decode()
+    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, lockfile.create_pin(DIGEST, day=DAY))).decode()
     (fault,) = said(text.replace(DAY, day))
     assert f"{day!s} is invalid" in fault.replace('"', "")
     assert 'expected text like "2026-11-24"' in fault
@@ -95,7 +95,11 @@ def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
 
 @given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
 def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
-    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, lockfile.pin(DIGEST, day=DAY))).decode().replace(DAY, day)
+    text = (
+        lockfile.to_bytes(lockfile.LockFile().with_pin(REF, lockfile.create_pin(DIGEST, day=DAY)))
+        .decode()
+        .replace(DAY, day)
+    )
     try:
         read = lockfile.parse(text.encode(), "LOCK").images[REF].pinned
     except errors.ConfigError:
@@ -106,9 +110,9 @@ def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
 
 
 def test_the_order_of_writing_is_no_matter() -> None:
-    one, other = lockfile.pin(DIGEST, day=DAY), lockfile.pin(DIGEST, day=DAY, ref=REF)
-    text = lockfile.to_bytes(lockfile.Lock().with_pin(REF, one).with_pin("default", other))
-    assert text == lockfile.to_bytes(lockfile.Lock().with_pin("default", other).with_pin(REF, one))
+    one, other = lockfile.create_pin(DIGEST, day=DAY), lockfile.create_pin(DIGEST, day=DAY, ref=REF)
+    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, one).with_pin("default", other))
+    assert text == lockfile.to_bytes(lockfile.LockFile().with_pin("default", other).with_pin(REF, one))
     assert text.decode().splitlines()[2:] == [
         "format: 1",
         "images:",
@@ -124,7 +128,7 @@ def test_the_order_of_writing_is_no_matter() -> None:
 
 def test_labels_that_say_nothing_or_too_much_are_left_out() -> None:
     labels = {"empty": "", "long": "x" * 1000, "breaks": "a\nb", "good": "yes"}
-    assert lockfile.pin(DIGEST, day=DAY, labels=labels).labels == {"good": "yes"}
+    assert lockfile.create_pin(DIGEST, day=DAY, labels=labels).labels == {"good": "yes"}
 
 
 def test_all_faults_are_told_with_their_lines() -> None:
@@ -161,11 +165,11 @@ def test_what_a_merge_left_is_no_lock(text: str) -> None:
 
 
 def test_no_file_is_an_empty_lock(tmp_path: Path) -> None:
-    assert lockfile.read(tmp_path) == lockfile.Lock()
+    assert lockfile.read(tmp_path) == lockfile.LockFile()
 
 
-def change(root: Path, key: str, digest: str) -> tuple[lockfile.Lock, lockfile.Lock]:
-    return lockfile.change(root, lambda lock: lock.with_pin(key, lockfile.pin(digest, day=DAY)), waiting=print)
+def change(root: Path, key: str, digest: str) -> tuple[lockfile.LockFile, lockfile.LockFile]:
+    return lockfile.update(root, lambda lock: lock.with_pin(key, lockfile.create_pin(digest, day=DAY)), on_wait=print)
 
 
 def test_what_others_wrote_stays(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ from builder.tournament import images as tournament_images
 REF = "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd"
 DIGEST, MOVED = f"sha256:{'1' * 64}", f"sha256:{'2' * 64}"
 FOUND = registry.RemoteImage(digest=DIGEST, platforms=(), size=5, python="3.12.8", labels={}, created="")
-PIN = lockfile.pin(DIGEST, day="2026-11-01")
+PIN = lockfile.create_pin(DIGEST, day="2026-11-01")
 WHOLE: dict[str, Any] = {"image": ("exact", DIGEST), "bundle": "b" * 64, "pickle": "c" * 64}
 
 
 def judge(key: str = REF, **changes: object) -> pinning.PinResult:
-    plain = {"was": PIN, "found": FOUND, "was_there": None, "said": (), "day": "2026-11-24"}
-    return pinning.judge(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
+    plain = {"old_pin": PIN, "found": FOUND, "old_digest_exists": None, "said": (), "day": "2026-11-24"}
+    return pinning.compare_pin(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 
 
 def offered(name: str, **states: bool) -> tournament.DockerImage:
@@ -34,8 +34,8 @@ def test_a_pin_that_still_holds_keeps_its_day() -> None:
 
 
 def test_a_default_of_another_name_but_the_same_digest_is_written_anew() -> None:
-    was = lockfile.pin(DIGEST, day="2026-11-01", ref="ghcr.io/numerai/numerai_predict_py_3_11:a78dedd")
-    found = judge("default", was=was)
+    was = lockfile.create_pin(DIGEST, day="2026-11-01", ref="ghcr.io/numerai/numerai_predict_py_3_11:a78dedd")
+    found = judge("default", old_pin=was)
     assert found.state == "same"
     assert found.pin is not None
     assert (found.pin.ref, found.pin.pinned) == (REF, "2026-11-24")
@@ -43,29 +43,31 @@ def test_a_default_of_another_name_but_the_same_digest_is_written_anew() -> None
 
 
 def test_what_the_tournament_says_comes_after_what_the_registry_says() -> None:
-    found = judge(was=lockfile.pin(MOVED, day="2026-11-01"), was_there=False, said=("it is deprecated",))
+    found = judge(
+        old_pin=lockfile.create_pin(MOVED, day="2026-11-01"), old_digest_exists=False, said=("it is deprecated",)
+    )
     assert found.state == "moved"
     assert [note.partition(" ")[0] for note in found.notes] == ["the", "the", "it"]
 
 
 def test_only_an_image_of_the_tournaments_registry_is_one_of_its_images() -> None:
     images = [offered("numerai_predict_py_3_12", default=True)]
-    assert tournament_images.standing(REF, images, "ghcr.io/numerai") == ()
-    assert tournament_images.standing(REF, images, "127.0.0.1:5000/numerai") == (), (
+    assert tournament_images.find_image_notes(REF, images, "ghcr.io/numerai") == ()
+    assert tournament_images.find_image_notes(REF, images, "127.0.0.1:5000/numerai") == (), (
         "it is taken from the registry that is set"
     )
-    (said,) = tournament_images.standing(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
+    (said,) = tournament_images.find_image_notes(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
     assert "not among the tournament's images" in said
-    (said,) = tournament_images.standing(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
+    (said,) = tournament_images.find_image_notes(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
     assert "not among the tournament's images" in said
-    assert tournament_images.standing(f"ghcr.io/numerai/x@{DIGEST}", images, "ghcr.io/numerai") == (), (
+    assert tournament_images.find_image_notes(f"ghcr.io/numerai/x@{DIGEST}", images, "ghcr.io/numerai") == (), (
         "a digest has no name there"
     )
 
 
 def test_a_default_that_cannot_be_an_image_is_told() -> None:
     with pytest.raises(errors.ApiError, match="the tournament's default image cannot be one"):
-        tournament_images.default_reference([offered("No Image", default=True)])
+        tournament_images.get_default_reference([offered("No Image", default=True)])
 
 
 @pytest.mark.parametrize(
@@ -82,8 +84,8 @@ def test_a_default_that_cannot_be_an_image_is_told() -> None:
 )
 def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any], said: list[str]) -> None:
     model = lockfile.LockedModel(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
-    lock = lockfile.Lock(images={REF: PIN}, models={"mlp": model})
-    found = pinning.disagreements(lock, REF, "mlp", **{**WHOLE, **changes})
+    lock = lockfile.LockFile(images={REF: PIN}, models={"mlp": model})
+    found = pinning.find_lock_differences(lock, REF, "mlp", **{**WHOLE, **changes})
     assert len(found) == len(said)
     assert all(one.startswith(start) for one, start in zip(found, said, strict=True))
 
@@ -91,14 +93,17 @@ def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any]
 def test_what_the_lock_does_not_name_disagrees() -> None:
     no_image, no_model = f"the image ({REF} is not pinned)", "the model (it has no entry mlp)"
     for image in (None, ("exact", DIGEST), ("stand_in", DIGEST)):
-        assert pinning.disagreements(lockfile.Lock(), REF, "mlp", **{**WHOLE, "image": image}) == [no_image, no_model]
+        assert pinning.find_lock_differences(lockfile.LockFile(), REF, "mlp", **{**WHOLE, "image": image}) == [
+            no_image,
+            no_model,
+        ]
     by_itself = f"ghcr.io/numerai/x@{DIGEST}"
-    assert pinning.disagreements(lockfile.Lock(), by_itself, "mlp", **WHOLE) == [no_model]
-    without_pickle = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=DIGEST, bundle="b" * 64)})
+    assert pinning.find_lock_differences(lockfile.LockFile(), by_itself, "mlp", **WHOLE) == [no_model]
+    without_pickle = lockfile.LockFile(models={"mlp": lockfile.LockedModel(image=DIGEST, bundle="b" * 64)})
     for pickle in (None, "c" * 64):
-        found = pinning.disagreements(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
+        found = pinning.find_lock_differences(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
         assert found == ["the pickle (none is recorded)"]
-    elsewhere = lockfile.Lock(models={"mlp": lockfile.LockedModel(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
+    elsewhere = lockfile.LockFile(models={"mlp": lockfile.LockedModel(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
     for image in (None, ("exact", DIGEST)):
-        (found_image,) = pinning.disagreements(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})
+        (found_image,) = pinning.find_lock_differences(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})
         assert found_image.endswith(f"{MOVED[:19]}... recorded for the model)")

@@ -68,9 +68,9 @@ def test_the_dockerfile_needs_nothing_newer_than_the_classic_builder() -> None:
 
 @pytest.mark.parametrize("python", SUITES)
 def test_debian_makes_its_own_pythons_from_packages(python: str) -> None:
-    assert stand_in.choose_base(python, DEBIAN_ROOT) == stand_in.Base(suite=SUITES[python])
+    assert stand_in.choose_base(python, DEBIAN_ROOT) == stand_in.StandInBase(suite=SUITES[python])
     as_user = stand_in.Host(debian=True, amd64=True, root=False, mmdebstrap=True)
-    assert stand_in.choose_base(python, as_user) == stand_in.Base(suite=SUITES[python])
+    assert stand_in.choose_base(python, as_user) == stand_in.StandInBase(suite=SUITES[python])
 
 
 @pytest.mark.parametrize(
@@ -84,13 +84,13 @@ def test_debian_makes_its_own_pythons_from_packages(python: str) -> None:
     ],
 )
 def test_everything_else_is_pulled(python: str, host: stand_in.Host) -> None:
-    assert stand_in.choose_base(python, host) == stand_in.Base(reference=f"python:{python}-slim")
+    assert stand_in.choose_base(python, host) == stand_in.StandInBase(reference=f"python:{python}-slim")
 
 
 @pytest.mark.parametrize("python", ["3.9", "3.14", "3", "", "3.1", "../3.11"])
 def test_a_python_without_pins_is_refused_with_the_list(python: str) -> None:
     with pytest.raises(errors.ImageError, match=r"3\.10, 3\.11, 3\.12, 3\.13"):
-        stand_in.bases(python)
+        stand_in.list_bases(python)
 
 
 def test_the_oldest_is_what_the_oldest_image_has_on_a_python_that_can_be_had() -> None:
@@ -117,17 +117,17 @@ def test_the_newest_is_newer_than_every_image() -> None:
 
 def test_every_look_alike_has_an_identity_of_its_own() -> None:
     names = (*stand_in.PYTHONS, *stand_in.EDITIONS)
-    hashes = [stand_in.inputs_hash(name, base) for name in names for base in stand_in.bases(name)]
+    hashes = [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
     assert len(set(hashes)) == len(hashes) == 10
-    assert hashes == [stand_in.inputs_hash(name, base) for name in names for base in stand_in.bases(name)]
+    assert hashes == [stand_in.compute_inputs_hash(name, base) for name in names for base in stand_in.list_bases(name)]
 
 
 def test_the_release_of_python_is_part_of_the_identity_and_the_name_carries_it() -> None:
-    inputs = stand_in.inputs_hash("3.11", stand_in.Base(suite="bookworm"))
-    old, new = (stand_in.spec_hash(inputs, release) for release in ("3.11.2", "3.11.13"))
+    inputs = stand_in.compute_inputs_hash("3.11", stand_in.StandInBase(suite="bookworm"))
+    old, new = (stand_in.compute_spec_hash(inputs, release) for release in ("3.11.2", "3.11.13"))
     assert old != new
     assert re.fullmatch(r"[0-9a-f]{64}", old)
-    assert stand_in.tag_name("3.11", old) == f"numerai-builder/stand-in:3.11-{old[:16]}"
+    assert stand_in.format_tag("3.11", old) == f"numerai-builder/stand-in:3.11-{old[:16]}"
 
 
 # ---- the wheels
@@ -141,13 +141,13 @@ def test_a_folder_of_wheels_is_used_only_when_it_is_whole(tmp_path: Path) -> Non
     ]
     requirements = "".join(lines)
     folder = tmp_path / "wheels"
-    assert not stand_in.wheels_are_whole(folder, requirements)
+    assert not stand_in.has_all_wheels(folder, requirements)
     folder.mkdir()
     (folder / "a.whl").write_bytes(one)
-    assert not stand_in.wheels_are_whole(folder, requirements)
+    assert not stand_in.has_all_wheels(folder, requirements)
     (folder / "b.whl").write_bytes(two[:-1])
-    assert not stand_in.wheels_are_whole(folder, requirements)
+    assert not stand_in.has_all_wheels(folder, requirements)
     (folder / "b.whl").write_bytes(two)
-    assert stand_in.wheels_are_whole(folder, requirements)
+    assert stand_in.has_all_wheels(folder, requirements)
     (folder / "c.whl").write_bytes(two)
-    assert not stand_in.wheels_are_whole(folder, requirements)
+    assert not stand_in.has_all_wheels(folder, requirements)

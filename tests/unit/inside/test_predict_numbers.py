@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builder.bundle import activations, exact, model
+from builder.bundle import activations, model, prediction
 from builder.inside import operators
 from tests.support import bundles, formulas, pickles
 
@@ -34,8 +34,8 @@ def activation(name: str, draw: st.DrawFn, *, moderate: bool) -> activations.Act
     for key, allowed in operators.ACTIVATIONS[name].constants.items():
         assert allowed.default is not None
         near = sorted((allowed.default / 2, allowed.default * 2))
-        least, most = near if moderate or name == "hardtanh" else (allowed.least, allowed.most)
-        constants[key] = draw(st.floats(least, most))
+        minimum, maximum = near if moderate or name == "hardtanh" else (allowed.minimum, allowed.maximum)
+        constants[key] = draw(st.floats(minimum, maximum))
     return activations.Activation(name=name, constants=constants)
 
 
@@ -49,7 +49,7 @@ def draw_layers(draw: st.DrawFn, sizes: list[int], random: np.random.Generator, 
     last = ("identity", "sigmoid") if moderate else tuple(BETWEEN_LAYERS)
     names = [draw(st.sampled_from(BETWEEN_LAYERS)) for _ in sizes[2:]] + [draw(st.sampled_from(last))]
     return tuple(
-        model.node(
+        model.make_node(
             "dense",
             weights=(random.normal(size=(wide, narrow)) * math.sqrt(2 / wide)).astype(kind),
             bias=random.normal(size=narrow).astype(kind),
@@ -71,7 +71,7 @@ def narrow_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
     # Hypothesis draws -0.0 too, and numpy takes 0.0 to -0.0 for a range that runs backwards.
     low, high = sorted((draw(EXPONENTS) + 0.0, draw(EXPONENTS) + 0.0))
     scale = (10.0 ** (low + (high - low) * random.random(count))).astype(kind)
-    network = model.Mlp(
+    network = model.Network(
         layers=draw_layers(draw, sizes, random, moderate=False),
         imputation=np.clip(centre + scale, -1e6, 1e6).astype(kind),
         centre=centre,
@@ -79,7 +79,7 @@ def narrow_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
     )
     inputs = centre.astype(np.float64) + scale.astype(np.float64) * random.normal(size=(ROWS, count))
     inputs[random.random(inputs.shape) < draw(st.sampled_from([0, 0.1, 1]))] = np.nan
-    return bundles.bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
+    return bundles.make_bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
 
 
 @st.composite
@@ -92,7 +92,7 @@ def wide_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
     middle = np.array([2.0] * features + [0.5] * benchmarks)
     scale = np.array([math.sqrt(2)] * features + [10.0 ** draw(st.integers(-4, 0))] * benchmarks)
     kind = draw(st.sampled_from(DTYPES))
-    network = model.Mlp(
+    network = model.Network(
         layers=draw_layers(draw, sizes, random, moderate=True),
         imputation=middle.astype(kind),
         centre=middle.astype(kind),
@@ -103,7 +103,7 @@ def wide_cases(draw: st.DrawFn) -> tuple[model.Bundle, NDArray[np.float64]]:
         axis=1,
     )
     inputs[random.random(inputs.shape) < draw(st.sampled_from([0, 0.1]))] = np.nan
-    return bundles.bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
+    return bundles.make_bundle(features, [f"bench_{place}" for place in range(benchmarks)], network=network), inputs
 
 
 def frames(made: model.Bundle, inputs: NDArray[np.float64]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -116,9 +116,9 @@ def frames(made: model.Bundle, inputs: NDArray[np.float64]) -> tuple[pd.DataFram
 
 def assert_near_the_reference(made: model.Bundle, inputs: NDArray[np.float64]) -> None:
     expected = formulas.predict(made.model, inputs)
-    raw = pickles.raw_of(pickles.predict_of(made))
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
     live, benchmarks = frames(made, inputs)
-    bound = exact.bound(expected)
+    bound = prediction.compute_tolerance(expected)
     found = raw(live, benchmarks)
     assert np.isfinite(found).all()
     assert np.abs(found - expected).max() <= bound
@@ -135,7 +135,7 @@ def test_any_small_network_is_the_reference(case: tuple[model.Bundle, NDArray[np
 @settings(max_examples=10)
 @given(wide_cases())
 def test_a_wide_network_is_the_reference_though_in_float32(case: tuple[model.Bundle, NDArray[np.float64]]) -> None:
-    assert pickles.folded(case[0])["layers"][0]["weights"].dtype == np.float32
+    assert pickles.fold_bundle(case[0])["layers"][0]["weights"].dtype == np.float32
     assert_near_the_reference(*case)
 
 
@@ -144,28 +144,28 @@ def test_a_wide_network_is_the_reference_though_in_float32(case: tuple[model.Bun
 def test_blocks_of_rows_do_not_show(case: tuple[model.Bundle, NDArray[np.float64]], rows: int) -> None:
     made, inputs = case
     times = 2 + 200 // ROWS  # a block has 64 rows or more
-    raw = pickles.raw_of(pickles.predict_of(made))
+    raw = pickles.get_predict_raw(pickles.load_predict(made))
     raw.__globals__["BLOCK_BYTES"] = 0
     live, benchmarks = frames(made, np.tile(inputs, (times, 1))[: 200 + rows])
     expected = formulas.predict(made.model, inputs)
     found = raw(live, benchmarks)
-    assert np.abs(found - np.tile(expected, times)[: 200 + rows]).max() <= exact.bound(expected)
+    assert np.abs(found - np.tile(expected, times)[: 200 + rows]).max() <= prediction.compute_tolerance(expected)
 
 
 def test_an_input_far_from_zero_keeps_its_digits() -> None:
     """A benchmark around 1e6 that differs by thousandths: in float32 all of its values are the same."""
-    made = bundles.bundle(300, ("bench",), network=bundles.mlp(301, widths=(160,)))
+    made = bundles.make_bundle(300, ("bench",), network=bundles.make_network(301, widths=(160,)))
     made.model.centre[-1], made.model.scale[-1] = 1e6, 1e-3
-    assert pickles.folded(made)["layers"][0]["weights"].dtype == np.float32
+    assert pickles.fold_bundle(made)["layers"][0]["weights"].dtype == np.float32
     inputs = np.full((ROWS, 301), 2.0)
     inputs[:, -1] = 1e6 + np.linspace(-2e-3, 2e-3, ROWS)
     inputs[5, -1] = np.nan
     assert_near_the_reference(made, inputs)
-    assert len(set(pickles.raw_of(pickles.predict_of(made))(*frames(made, inputs)).tolist())) == ROWS
+    assert len(set(pickles.get_predict_raw(pickles.load_predict(made))(*frames(made, inputs)).tolist())) == ROWS
 
 
 def test_weights_beyond_float32_are_kept() -> None:
-    made = bundles.bundle(400, network=bundles.mlp(400, widths=(100,)))
+    made = bundles.make_bundle(400, network=bundles.make_network(400, widths=(100,)))
     made.model.layers[0]["weights"][:] *= np.float32(1e35)
     made.model.scale[:] = 1e-9
     made.model.layers[1]["weights"][:] *= np.float32(1e-35)
@@ -175,7 +175,7 @@ def test_weights_beyond_float32_are_kept() -> None:
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
     """Return the activations that a pickle has, by their names."""
-    found: dict[str, Any] = pickles.predict_of(bundles.bundle(1)).__globals__["ACTIVATION_FUNCTIONS"]
+    found: dict[str, Any] = pickles.load_predict(bundles.make_bundle(1)).__globals__["ACTIVATION_FUNCTIONS"]
     return found
 
 
@@ -197,7 +197,7 @@ def test_each_activation_keeps_its_digits(functions: dict[str, Any], name: str, 
 def test_a_fresh_process_with_numpy_and_pandas_alone_predicts_the_same(tmp_path: Path) -> None:
     """Nothing of this tool can be imported there, and the folder where it was made is unknown to it."""
     made = pickles.scenario_bundle("wide")
-    folder = pickles.write_case(tmp_path, made)
+    folder = pickles.write_scenario_case(tmp_path, made)
     with np.load(folder / "case.npz") as stored:
         live, benchmarks = frames(made, stored["inputs"])
     live.to_pickle(folder / "live.pkl")
@@ -214,5 +214,5 @@ def test_a_fresh_process_with_numpy_and_pandas_alone_predicts_the_same(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("numerai_builder_model predict Return one column")
-    expected = pickles.predict_of(made)(live, benchmarks)
+    expected = pickles.load_predict(made)(live, benchmarks)
     pd.testing.assert_frame_equal(pd.read_pickle(folder / "found.pkl"), expected, check_exact=True)

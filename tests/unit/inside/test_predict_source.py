@@ -16,7 +16,7 @@ from builder.inside import fold, source
 from tests.support import pickles
 
 FOLDER = paths.inside_folder() / "predict"
-ORDER = source.files_of(
+ORDER = source.resolve_files(
     [*(kind.predict for kind in fold.KINDS.values()), *(f"{step}.py" for step in post.KINDS)], FOLDER
 )
 FILES = sorted(ORDER)
@@ -111,7 +111,7 @@ class Recorder(pickle.Unpickler):
 
 @pytest.mark.parametrize("name", pickles.SCENARIO_BUNDLES)
 def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) -> None:
-    content = pickles.pickled(pickles.scenario_bundle(name))
+    content = pickles.pickle_bundle(pickles.scenario_bundle(name))
     path = tmp_path / "model.pkl"
     path.write_bytes(content)
     with path.open("rb") as file:
@@ -123,13 +123,13 @@ def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) ->
     for host in (str(Path.cwd()), str(Path.home()), str(FOLDER), "/build"):
         assert host.encode() not in content
     assert b"Definition" not in content  # of an operator or an activation
-    assert predict.__module__ == source.MODULE
+    assert predict.__module__ == source.MODEL_MODULE
     assert predict.__qualname__ == "predict"
 
 
 def test_the_pickle_is_little_more_than_its_numbers() -> None:
     made = pickles.scenario_bundle("wide")
-    arrays = pickles.folded(made)["layers"]
+    arrays = pickles.fold_bundle(made)["layers"]
     numbers = sum(layer["weights"].nbytes for layer in arrays)
     names = sum(len(name) + 3 for name in made.features)
-    assert numbers + names < len(pickles.pickled(made)) < numbers + names + 40_000
+    assert numbers + names < len(pickles.pickle_bundle(made)) < numbers + names + 40_000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from builder import errors, progress
 from builder.net import download
 from tests.support import http_files
-from tests.support.http_files import content, status
+from tests.support.http_files import respond, respond_status
 
 if TYPE_CHECKING:
     import http.server
@@ -36,7 +36,7 @@ PRESIGNED = "/models/x.pkl?X-Amz-Signature=SECRET"
     ],
 )
 def test_the_digits_are_the_last_of_the_name(filename: str, digits: str | None) -> None:
-    assert download.digits_of(filename) == digits
+    assert download.find_hash_prefix(filename) == digits
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_digits_are_the_last_of_the_name(filename: str, digits: str | None) 
     ],
 )
 def test_a_name_of_the_api_stays_in_the_folder(filename: str, name: str) -> None:
-    assert download.local_name(filename) == name
+    assert download.to_file_name(filename) == name
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_a_name_of_the_api_stays_in_the_folder(filename: str, name: str) -> None
 )
 def test_nothing_is_fetched_in_clear_or_from_what_is_no_address(url: str, tmp_path: Path) -> None:
     with pytest.raises(errors.NetworkError, match=r"the pickle p: is not fetched from there: only https is") as raised:
-        download.download(url, tmp_path / "x.pkl", what="the pickle p", progress=progress.Silent())
+        download.download(url, tmp_path / "x.pkl", description="the pickle p", progress=progress.Silent())
     assert "SECRET" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(max_size=300))
 def test_any_name_is_a_plain_file_name(filename: str) -> None:
-    name = download.local_name(filename)
+    name = download.to_file_name(filename)
     assert Path(name).name == name
     assert not name.startswith(".")
     assert len(name) <= 150
@@ -85,29 +85,32 @@ def fetch(tmp_path: Path, waits: list[float]) -> Callable[..., Path]:
         def next_answer(request: http.server.BaseHTTPRequestHandler) -> None:
             left.pop(0)(request)
 
-        with http_files.serve({"/models/x.pkl": next_answer, "/y": content(b"all")}) as server:
+        with http_files.serve({"/models/x.pkl": next_answer, "/y": respond(b"all")}) as server:
             url = f"{server.url}{PRESIGNED}"
             target = tmp_path / "x.pkl"
-            return download.download(url, target, what="p", progress=progress.Silent(), **options).path
+            return download.download(url, target, description="p", progress=progress.Silent(), **options).path
 
     return fetching
 
 
 def test_a_storage_that_fails_is_asked_again(fetch: Callable[..., Path]) -> None:
-    assert fetch(status(503), status(429), content(b"all")).read_bytes() == b"all"
+    assert fetch(respond_status(503), respond_status(429), respond(b"all")).read_bytes() == b"all"
 
 
 def test_a_file_is_fetched_from_where_it_was_moved_to(fetch: Callable[..., Path]) -> None:
-    assert fetch(status(307, Location="/y")).read_bytes() == b"all"
+    assert fetch(respond_status(307, Location="/y")).read_bytes() == b"all"
 
 
 @pytest.mark.parametrize(
     ("answers", "says"),
     [
-        ([status(500)] * 3, "HTTP 500, the server failed; wait a little, then run it again"),
-        ([status(403)], "HTTP 403, the address has expired or its signature is refused"),
-        ([status(404)], "HTTP 404, it is not stored there"),
-        ([status(302, Location="http://192.0.2.2/?SECRET")], "redirects to http://192.0.2.2/; only https is followed"),
+        ([respond_status(500)] * 3, "HTTP 500, the server failed; wait a little, then run it again"),
+        ([respond_status(403)], "HTTP 403, the address has expired or its signature is refused"),
+        ([respond_status(404)], "HTTP 404, it is not stored there"),
+        (
+            [respond_status(302, Location="http://192.0.2.2/?SECRET")],
+            "redirects to http://192.0.2.2/; only https is followed",
+        ),
         ([lambda request: request.rfile.read(1)] * 3, r"no answer for 0\.2 s"),
     ],
 )

@@ -22,12 +22,12 @@ _DATE = "Tue, 10 Mar 2026 12:00:00 GMT"
     ],
 )
 def test_a_date_is_one_of_the_servers_own_clock(asked: str, seconds: float) -> None:
-    assert http.retry_after({"retry-after": asked, "date": _DATE}) == seconds
+    assert http.read_retry_after({"retry-after": asked, "date": _DATE}) == seconds
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Wed, 21 Oct 2015 07:28:00 +99999999999999999999"])
 def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait(date: str) -> None:
-    assert http.retry_after({"retry-after": _DATE, "date": date}) == 0.0
+    assert http.read_retry_after({"retry-after": _DATE, "date": date}) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait(date: 
     ],
 )
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert http.shown(url) == shown
+    assert http.redact_url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -64,4 +64,4 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
     ],
 )
 def test_what_is_fetched_from_one_address_may_be_redirected_to_https(url: str, there: str, *, may: bool) -> None:
-    assert (http.only_https(url, there) == "") is may
+    assert (http.find_redirect_problem(url, there) == "") is may

@@ -31,15 +31,15 @@ def send(waits: list[float]) -> Send:
             return "answer"
 
         try:
-            return retry.retry(request, policy, before=lambda pause, _: announced.append(pause))
+            return retry.retry(request, policy, on_retry=lambda pause, _: announced.append(pause))
         finally:
             assert announced == waits
 
     return sending
 
 
-def unanswered(*, sent: bool = True, after: float = 0.0, unresolved: bool = False) -> errors.UnansweredError:
-    return errors.UnansweredError("no answer", sent=sent, after=after, unresolved=unresolved)
+def unanswered(*, sent: bool = True, after: float = 0.0, unresolved: bool = False) -> errors.UnavailableError:
+    return errors.UnavailableError("no answer", sent=sent, after=after, unresolved=unresolved)
 
 
 def test_each_pause_is_twice_the_one_before_up_to_the_longest(send: Send, waits: list[float]) -> None:
@@ -54,14 +54,14 @@ def test_the_server_may_ask_for_a_longer_pause_but_not_beyond_the_longest(send: 
 
 def test_the_last_attempts_error_comes_out_with_its_number(send: Send) -> None:
     failures = [unanswered() for _ in range(5)]
-    with pytest.raises(errors.UnansweredError) as raised:
+    with pytest.raises(errors.UnavailableError) as raised:
         send(*failures)
     assert raised.value is failures[-1]
     assert raised.value.attempt == 5
 
 
 def test_a_name_that_does_not_resolve_gets_two_attempts(send: Send) -> None:
-    with pytest.raises(errors.UnansweredError) as raised:
+    with pytest.raises(errors.UnavailableError) as raised:
         send(*(unanswered(sent=False, unresolved=True) for _ in range(5)))
     assert raised.value.attempt == 2
 
@@ -71,7 +71,7 @@ def test_a_policy_may_leave_out_what_was_never_sent(send: Send, waits: list[floa
     assert send(unanswered(), policy=policy) == "answer"
     assert waits == [1.0]
     waits.clear()
-    with pytest.raises(errors.UnansweredError) as raised:
+    with pytest.raises(errors.UnavailableError) as raised:
         send(unanswered(sent=False), policy=policy)
     assert raised.value.attempt == 1
 
@@ -92,7 +92,7 @@ def test_what_is_raised_before_a_pause_ends_it(waits: list[float]) -> None:
         raise errors.TokenError("no")
 
     with pytest.raises(errors.TokenError):
-        retry.retry(request, POLICY, before=renew)
+        retry.retry(request, POLICY, on_retry=renew)
     assert waits == []
 
 

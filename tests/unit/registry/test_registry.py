@@ -51,7 +51,7 @@ class Answers(registry_client.RegistryClient):
     def get(self, repository: str, path: str, at: str) -> http.HttpResponse:
         name = path.rpartition("/")[2]
         if name not in self.bodies:
-            raise errors.AbsentImageError(f"{repository}: {at} is not there")
+            raise errors.ImageNotFoundError(f"{repository}: {at} is not there")
         return http.HttpResponse(status_code=200, headers={}, body=self.bodies[name])
 
 

@@ -28,7 +28,7 @@ from builder.tournament import query_check
     ],
 )
 def test_what_is_a_mutation_is_told_by_a_parser(text: str, changes: bool) -> None:  # noqa: FBT001
-    assert query_check.writes(text) is changes
+    assert query_check.is_mutation(text) is changes
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_what_is_a_mutation_is_told_by_a_parser(text: str, changes: bool) -> Non
 )
 def test_what_is_not_one_operation_is_refused(text: str, said: str) -> None:
     with pytest.raises(errors.UsageError, match="the query: ") as caught:
-        query_check.writes(text)
+        query_check.is_mutation(text)
     assert said in str(caught.value)
 
 
 @given(st.text(alphabet='{}()$:!@#"\\ \nabmutationquery…\x00', max_size=60) | st.text(max_size=60))
 def test_any_text_is_a_question_or_refused(text: str) -> None:
     with contextlib.suppress(errors.UsageError):
-        assert query_check.writes(text) in {True, False}
+        assert query_check.is_mutation(text) in {True, False}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", "{", "null", "[" * 100_000])

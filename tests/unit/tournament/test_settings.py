@@ -126,13 +126,13 @@ def test_another_api_may_be_on_this_computer(tmp_path: Path) -> None:
 
 def test_a_secret_that_was_read_is_in_no_message(tmp_path: Path) -> None:
     settings.read(HALVES, tmp_path)
-    assert settings.hide(f"the server says {SECRET}!") == "the server says ********!"
+    assert settings.hide_secrets(f"the server says {SECRET}!") == "the server says ********!"
 
 
 def refusal_of_another() -> str:
     """Return the message for another text: what stands in it was not repeated."""
     with pytest.raises(errors.UsageError) as refused:
-        settings.typed_in(PUBLIC, "\0")
+        settings.parse_typed_token(PUBLIC, "\0")
     return str(refused.value)
 
 
@@ -140,7 +140,7 @@ def refusal_of_another() -> str:
 def test_any_text_is_a_token_or_refused_unrepeated(text: str) -> None:
     said = ""
     try:
-        token = settings.typed_in(PUBLIC, text)
+        token = settings.parse_typed_token(PUBLIC, text)
     except errors.UsageError as error:
         said = str(error)
     else:

@@ -12,22 +12,22 @@ from hypothesis import strategies as st
 from builder import tournament
 from builder.tournament import status
 from builder.tournament.status import SlotState
-from tests.support import seats, words
+from tests.support import accounts, words
 
 if TYPE_CHECKING:
-    from builder.sandbox.words import Words
+    from builder.sandbox.status_words import StatusWords
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 NO_ROUND = tournament.NO_ROUND
 EARLIER, LATER = "2026-03-09T12:00:00Z", "2026-03-10T12:00:00Z"
 
 
-def rank(**pickle: Any) -> SlotState:
-    return status.judge(seats.slot("alpha", pickle=seats.pickle(**pickle))).rank
+def state(**pickle: Any) -> SlotState:
+    return status.judge(accounts.make_slot("alpha", pickle=accounts.make_pickle(**pickle))).state
 
 
-@words.both
-def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
+@words.each_vocabulary
+def test_a_slot_stands_by_the_statuses_of_its_pickle(words: StatusWords) -> None:
     for changes, expected in (
         ({}, SlotState.GOOD),
         ({"validation": words.good.upper()}, SlotState.GOOD),
@@ -35,13 +35,13 @@ def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
         ({"validation": words.pending}, SlotState.WAITING),
         ({"validation": "invalidated"}, SlotState.UNSURE),
         ({"validation": ""}, SlotState.UNSURE),
-        ({"triggers": (seats.trigger(words.run_good),)}, SlotState.GOOD),
-        ({"triggers": (seats.trigger(words.run_bad, SEGFAULT),)}, SlotState.FAILED),
-        ({"triggers": (seats.trigger("error"),)}, SlotState.FAILED),
-        ({"triggers": (seats.trigger(words.run_pending),)}, SlotState.WAITING),
-        ({"triggers": (seats.trigger("pondering"),)}, SlotState.UNSURE),
-        ({"triggers": (seats.trigger(words.run_bad, NO_ROUND),)}, SlotState.GOOD),
-        ({"validation": words.bad, "triggers": (seats.trigger(words.run_no_round, NO_ROUND),)}, SlotState.GOOD),
+        ({"triggers": (accounts.make_run(words.run_good),)}, SlotState.GOOD),
+        ({"triggers": (accounts.make_run(words.run_bad, SEGFAULT),)}, SlotState.FAILED),
+        ({"triggers": (accounts.make_run("error"),)}, SlotState.FAILED),
+        ({"triggers": (accounts.make_run(words.run_pending),)}, SlotState.WAITING),
+        ({"triggers": (accounts.make_run("pondering"),)}, SlotState.UNSURE),
+        ({"triggers": (accounts.make_run(words.run_bad, NO_ROUND),)}, SlotState.GOOD),
+        ({"validation": words.bad, "triggers": (accounts.make_run(words.run_no_round, NO_ROUND),)}, SlotState.GOOD),
         ({"diagnostics": words.diagnostics_bad}, SlotState.FAILED),
         ({"diagnostics": words.diagnostics}, SlotState.GOOD),
         ({"diagnostics": "pondering"}, SlotState.GOOD),
@@ -49,49 +49,49 @@ def test_a_slot_stands_by_the_statuses_of_its_pickle(words: Words) -> None:
         ({"trigger": words.run_bad}, SlotState.FAILED),
         ({"trigger": words.run_pending}, SlotState.WAITING),
         ({"trigger": "pondering"}, SlotState.UNSURE),
-        ({"trigger": words.run_bad, "triggers": (seats.trigger(words.run_good),)}, SlotState.GOOD),
+        ({"trigger": words.run_bad, "triggers": (accounts.make_run(words.run_good),)}, SlotState.GOOD),
     ):
-        assert rank(**{"validation": words.good, **changes}) is expected, changes
+        assert state(**{"validation": words.good, **changes}) is expected, changes
 
 
 @pytest.mark.parametrize(("word", "valid"), [("server_error", True), ("model_failed", False)])
 def test_a_failure_on_their_side_does_not_speak_against_a_pickle_that_had_no_round(word: str, *, valid: bool) -> None:
-    first = seats.trigger("model_failed", NO_ROUND, id="a", inserted_at=EARLIER)
-    later = seats.trigger(word, id="b", inserted_at=LATER)
-    pickle = seats.pickle(validation="invalid", triggers=(first, later))
+    first = accounts.make_run("model_failed", NO_ROUND, id="a", inserted_at=EARLIER)
+    later = accounts.make_run(word, id="b", inserted_at=LATER)
+    pickle = accounts.make_pickle(validation="invalid", triggers=(first, later))
     assert status.judge_validation(pickle) is valid
 
 
 def test_the_newest_run_counts_in_whatever_order_they_come() -> None:
-    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
-    new = seats.trigger("success", id="new", inserted_at=LATER)
-    assert rank(triggers=(old, new)) is rank(triggers=(new, old)) is SlotState.GOOD
-    assert seats.pickle(triggers=(old, new)).runs == [new, old]
+    old = accounts.make_run("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = accounts.make_run("success", id="new", inserted_at=LATER)
+    assert state(triggers=(old, new)) is state(triggers=(new, old)) is SlotState.GOOD
+    assert accounts.make_pickle(triggers=(old, new)).runs == [new, old]
 
 
 def test_a_failure_stays_one_while_the_next_run_is_under_way() -> None:
-    old = seats.trigger("failed", SEGFAULT, id="old", inserted_at=EARLIER)
-    new = seats.trigger("running", id="new", inserted_at=LATER)
-    fault = status.find_fault(seats.pickle(triggers=(old, new)))
+    old = accounts.make_run("failed", SEGFAULT, id="old", inserted_at=EARLIER)
+    new = accounts.make_run("running", id="new", inserted_at=LATER)
+    fault = status.find_failure(accounts.make_pickle(triggers=(old, new)))
     assert fault is not None
     assert (fault.where, fault.trigger) == ("run", old)
 
 
 def test_slots_that_take_no_pickle_ask_for_nothing() -> None:
-    for slot in (seats.slot("a", archived=True), seats.slot("b", tournament=11)):
-        assert (status.judge(slot).rank, status.judge(slot).todo) == (SlotState.ELSEWHERE, "")
+    for slot in (accounts.make_slot("a", archived=True), accounts.make_slot("b", tournament=11)):
+        assert (status.judge(slot).state, status.judge(slot).todo) == (SlotState.INACTIVE, "")
 
 
 def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
-    bad, good = seats.pickle(validation="failed"), seats.pickle()
+    bad, good = accounts.make_pickle(validation="failed"), accounts.make_pickle()
     found = status.judge_all(
         [
-            seats.slot("z_empty"),
-            seats.slot("archived", archived=True),
-            seats.slot("good", pickle=good),
-            seats.slot("a_failed", pickle=bad),
-            seats.slot("z_staked", pickle=bad, stake="3"),
-            seats.slot("waiting", pickle=seats.pickle(validation="running")),
+            accounts.make_slot("z_empty"),
+            accounts.make_slot("archived", archived=True),
+            accounts.make_slot("good", pickle=good),
+            accounts.make_slot("a_failed", pickle=bad),
+            accounts.make_slot("z_staked", pickle=bad, stake="3"),
+            accounts.make_slot("waiting", pickle=accounts.make_pickle(validation="running")),
         ]
     )
     assert [one.slot.name for one in found] == ["z_staked", "a_failed", "waiting", "z_empty", "good", "archived"]
@@ -99,41 +99,41 @@ def test_what_needs_attention_comes_first_and_a_stake_before_none() -> None:
 
 
 def test_an_upload_that_failed_since_is_told_of() -> None:
-    failed = seats.pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
-    empty = status.judge(seats.slot("alpha"), [failed])
-    assert (empty.rank, empty.todo) == (SlotState.FAILED, "why alpha")
+    failed = accounts.make_pickle("failed", owner="s1", validation="failed", inserted_at=LATER)
+    empty = status.judge(accounts.make_slot("alpha"), [failed])
+    assert (empty.state, empty.todo) == (SlotState.FAILED, "why alpha")
     assert "validation failed" in empty.reason
-    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
-    assert status.judge(hooked, [failed]).rank is SlotState.UNSURE, "another machine submits for it"
-    good = seats.pickle("good", owner="s1", inserted_at=EARLIER)
-    runs = seats.slot("alpha", pickle=good)
-    assert status.judge(runs, [failed]).rank is SlotState.UNSURE
-    assert status.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).rank is SlotState.GOOD
-    assert status.judge(runs, [dataclasses.replace(failed, owner="s2")]).rank is SlotState.GOOD
-    assert status.judge(runs, [good, failed]).rank is SlotState.GOOD, "the newest upload is what it runs"
-    assert status.judge(seats.slot("alpha"), [good, failed]).rank is SlotState.UNASSIGNED
+    hooked = accounts.make_slot("alpha", webhook="https://example.invalid/run")
+    assert status.judge(hooked, [failed]).state is SlotState.UNSURE, "another machine submits for it"
+    good = accounts.make_pickle("good", owner="s1", inserted_at=EARLIER)
+    runs = accounts.make_slot("alpha", pickle=good)
+    assert status.judge(runs, [failed]).state is SlotState.UNSURE
+    assert status.judge(runs, [dataclasses.replace(failed, inserted_at="2026-03-08T12:00:00Z")]).state is SlotState.GOOD
+    assert status.judge(runs, [dataclasses.replace(failed, owner="s2")]).state is SlotState.GOOD
+    assert status.judge(runs, [good, failed]).state is SlotState.GOOD, "the newest upload is what it runs"
+    assert status.judge(accounts.make_slot("alpha"), [good, failed]).state is SlotState.UNASSIGNED
 
 
-@words.both
-def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> None:
-    waiting = seats.pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
-    found = status.judge(seats.slot("alpha"), [waiting])
-    assert (found.rank, found.todo) == (SlotState.UNASSIGNED, "assign alpha new")
+@words.each_vocabulary
+def test_a_validated_upload_that_is_not_assigned_is_waiting(words: StatusWords) -> None:
+    waiting = accounts.make_pickle("new", owner="s1", validation=words.good, inserted_at=LATER)
+    found = status.judge(accounts.make_slot("alpha"), [waiting])
+    assert (found.state, found.todo) == (SlotState.UNASSIGNED, "assign alpha new")
     assert "a validated pickle is waiting: new-0123456789ab.pkl" in found.reason
-    ran = dataclasses.replace(waiting, triggers=(seats.trigger(words.run_bad, SEGFAULT),))
-    assert status.judge(seats.slot("alpha"), [ran]).rank is SlotState.FAILED
+    ran = dataclasses.replace(waiting, triggers=(accounts.make_run(words.run_bad, SEGFAULT),))
+    assert status.judge(accounts.make_slot("alpha"), [ran]).state is SlotState.FAILED
     for changes, expected in (
         ({"owner": "s2"}, SlotState.EMPTY),
         ({"slots": ("s2",)}, SlotState.EMPTY),
         ({"validation": words.running}, SlotState.WAITING),
         ({"validation": "unvalidated"}, SlotState.UNSURE),
     ):
-        assert status.judge(seats.slot("alpha"), [dataclasses.replace(waiting, **changes)]).rank is expected
-    hooked = seats.slot("alpha", webhook="https://example.invalid/run")
-    assert status.judge(hooked, [waiting]).rank is SlotState.EMPTY, "a slot with a webhook takes no pickle"
-    runs = seats.slot("alpha", pickle=seats.pickle("old", validation=words.good, inserted_at=EARLIER))
+        assert status.judge(accounts.make_slot("alpha"), [dataclasses.replace(waiting, **changes)]).state is expected
+    hooked = accounts.make_slot("alpha", webhook="https://example.invalid/run")
+    assert status.judge(hooked, [waiting]).state is SlotState.EMPTY, "a slot with a webhook takes no pickle"
+    runs = accounts.make_slot("alpha", pickle=accounts.make_pickle("old", validation=words.good, inserted_at=EARLIER))
     newer = status.judge(runs, [waiting])
-    assert (newer.rank, newer.todo) == (SlotState.GOOD, "assign alpha new")
+    assert (newer.state, newer.todo) == (SlotState.GOOD, "assign alpha new")
     assert status.find_ownerless([waiting]) == []
     assert len(status.find_ownerless([dataclasses.replace(waiting, owner="")])) == 1
 
@@ -145,6 +145,8 @@ def test_a_validated_upload_that_is_not_assigned_is_waiting(words: Words) -> Non
     at=st.text(max_size=25) | st.just(EARLIER),
 )
 def test_whatever_the_api_says_a_slot_stands_somehow(validation: str, word: str, said: list[str], at: str) -> None:
-    run = seats.trigger(word, *said, inserted_at=at)
-    found = status.judge(seats.slot("alpha", pickle=seats.pickle(validation=validation, triggers=(run, run))))
-    assert (found.rank in SlotState, bool(found.reason)) == (True, True)
+    run = accounts.make_run(word, *said, inserted_at=at)
+    found = status.judge(
+        accounts.make_slot("alpha", pickle=accounts.make_pickle(validation=validation, triggers=(run, run)))
+    )
+    assert (found.state in SlotState, bool(found.reason)) == (True, True)

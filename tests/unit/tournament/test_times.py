@@ -30,15 +30,15 @@ NOW = dt.datetime(2026, 3, 10, 12, tzinfo=dt.UTC)
     ],
 )
 def test_how_long_ago(text: str, said: str) -> None:
-    assert times.relative(text, NOW) == said
+    assert times.format_relative(text, NOW) == said
 
 
 def test_times_are_shown_in_utc() -> None:
-    assert times.exact("2026-03-10T13:30:00+02:00") == "2026-03-10 11:30 UTC"
-    assert times.both("2026-03-10T11:00:00Z", NOW) == "2026-03-10 11:00 UTC (1 hour ago)"
-    assert times.both("", NOW) == ""
+    assert times.format_utc("2026-03-10T13:30:00+02:00") == "2026-03-10 11:30 UTC"
+    assert times.format_time("2026-03-10T11:00:00Z", NOW) == "2026-03-10 11:00 UTC (1 hour ago)"
+    assert times.format_time("", NOW) == ""
 
 
 @given(st.text(max_size=30) | st.datetimes().map(dt.datetime.isoformat))
 def test_any_text_is_shown(text: str) -> None:
-    assert isinstance(times.both(text, NOW), str)
+    assert isinstance(times.format_time(text, NOW), str)

@@ -51,7 +51,7 @@ def test_a_text_that_asks_for_too_much_would_be_found() -> None:
 class Answering:
     """A client whose every answer is what a function makes of the text."""
 
-    where = "the API"
+    display_url = "the API"
 
     def __init__(self, answer: Callable[[str], Any]) -> None:
         self.told: list[str] = []
@@ -77,7 +77,7 @@ def ask(name: str, answer: Callable[[str], Any]) -> None:
     needed = {one.name: "x" for one in parameters if one.default is inspect.Parameter.empty}
     try:
         method(**needed)
-    except errors.UnansweredError:
+    except errors.UnavailableError:
         assert client.told
         raise
     except errors.NetworkError:
@@ -199,15 +199,15 @@ def _spellings(word: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("last", [*_GOOD, *_BAD, *_IN_PROGRESS])
 def test_a_status_is_classified_by_its_last_word_in_any_case(last: str) -> None:
     for word in _spellings(last):
-        assert tournament.verdict(word) is (True if last in _GOOD else False if last in _BAD else None), word
+        assert tournament.judge_status(word) is (True if last in _GOOD else False if last in _BAD else None), word
         assert tournament.is_in_progress(word) is (last in _IN_PROGRESS), word
         assert tournament.is_unknown(word) is False, word
-        assert tournament.is_their_fault(word) is (last == "error"), word
+        assert tournament.is_server_error(word) is (last == "error"), word
 
 
 @pytest.mark.parametrize("word", [*_UNKNOWN, "validated_un-known", "succeeded at_last"])
 def test_an_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) -> None:
-    assert (tournament.verdict(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
+    assert (tournament.judge_status(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
         None,
         False,
         True,
@@ -216,7 +216,7 @@ def test_an_unknown_status_is_neither_good_nor_bad_nor_in_progress(word: str) ->
 
 @pytest.mark.parametrize("word", ["", " ", "_-"])
 def test_an_empty_status_is_not_an_unknown_one(word: str) -> None:
-    assert (tournament.verdict(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
+    assert (tournament.judge_status(word), tournament.is_in_progress(word), tournament.is_unknown(word)) == (
         None,
         False,
         False,

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from builder import errors, locks
 from builder.upload import old_records, receipt, slot_log
 from builder.upload.slot_log import LogEntry, SlotLog
-from tests.support import seats
+from tests.support import accounts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHA = "ab" * 32
-SLOT = seats.slot("mine", id="s1", pickle=seats.pickle("p3"))
+SLOT = accounts.make_slot("mine", id="s1", pickle=accounts.make_pickle("p3"))
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +35,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_log_is_read_back_and_is_readable_by_its_user_alone() -> None:
-    log = slot_log.of(SLOT, sha256=SHA)
+    log = slot_log.open_log(SLOT, sha256=SHA)
     log.write(slot_log.PLANNED, before=None, size=7)
-    slot_log.of(SLOT).write(slot_log.ASSIGNING, pickle="p1")  # another command's
+    slot_log.open_log(SLOT).write(slot_log.ASSIGNING, pickle="p1")  # another command's
     log.write(slot_log.PUT, filename="a.pkl")
     assert [(entry.step, entry.facts) for entry in log.entries] == [
         ("planned", {"sha256": SHA, "before": None, "size": 7}),
@@ -45,14 +45,14 @@ def test_a_log_is_read_back_and_is_readable_by_its_user_alone() -> None:
         ("put", {"sha256": SHA, "filename": "a.pkl"}),
     ]
     assert [entry.step for entry in log.uploads] == ["planned", "put"]
-    assert (log.entries[-1].text("filename"), log.entries[-1].text("nothing")) == ("a.pkl", "")
+    assert (log.entries[-1].get_text("filename"), log.entries[-1].get_text("nothing")) == ("a.pkl", "")
     assert [path for path, _ in slot_log.read_all()] == [log.path]
     assert (log.path.stat().st_mode & 0o777, log.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_what_holds_already_is_not_written_again() -> None:
-    log = slot_log.of(SLOT, sha256=SHA)
-    other = slot_log.of(SLOT, sha256="cd" * 32)
+    log = slot_log.open_log(SLOT, sha256=SHA)
+    other = slot_log.open_log(SLOT, sha256="cd" * 32)
     for status in ("failed", "failed", "passed"):
         log.write_once(slot_log.VALIDATED if status == "passed" else slot_log.FAILED, pickle="p1", status=status)
         other.write_once(slot_log.VALIDATED, pickle="p2", status="passed")
@@ -67,7 +67,7 @@ def test_what_holds_already_is_not_written_again() -> None:
 @given(cut=st.integers(min_value=0, max_value=200), noise=st.binary(max_size=30))
 def test_a_log_that_a_killed_writer_left(tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes) -> None:
     log = SlotLog(tmp_path_factory.mktemp("log") / "log.jsonl")
-    whole, half = (LogEntry(at="", step=step, facts={"filename": "a" * 100}).line() for step in ("planned", "put"))
+    whole, half = (LogEntry(at="", step=step, facts={"filename": "a" * 100}).to_line() for step in ("planned", "put"))
     log.path.write_bytes(whole + b"\n" + half[:cut] + noise)
     log.write(slot_log.CREATED, pickle="p1")
     steps = [entry.step for entry in log.entries]
@@ -80,7 +80,7 @@ def test_any_bytes_are_some_log(tmp_path_factory: pytest.TempPathFactory, conten
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     path.write_bytes(content)
     for entry in slot_log.read(path):
-        assert isinstance(entry.text("pickle"), str)
+        assert isinstance(entry.get_text("pickle"), str)
 
 
 @given(cut=st.integers(min_value=0, max_value=2000))
@@ -88,7 +88,7 @@ def test_what_follows_from_a_log_that_was_cut_short(tmp_path_factory: pytest.Tem
     path = tmp_path_factory.mktemp("log") / "log.jsonl"
     facts = {"sha256": SHA, "before": "p1", "pickle": "p3", "trigger": "t1"}
     lines = [
-        LogEntry(at="", step=step, facts=facts).line() for step in ("planned", "assigning", "read back", "triggered")
+        LogEntry(at="", step=step, facts=facts).to_line() for step in ("planned", "assigning", "read back", "triggered")
     ]
     path.write_bytes(b"\n".join(lines)[:cut])
     entries = slot_log.read(path)
@@ -105,7 +105,7 @@ def test_lines_that_are_written_at_once_are_all_there(tmp_path: Path) -> None:
     with futures.ThreadPoolExecutor(max_workers=8) as pool:
         for number in range(200):
             pool.submit(SlotLog(tmp_path / "log.jsonl").write, slot_log.PUT, filename=f"{number}" * 100)
-    names = {entry.text("filename") for entry in slot_log.read(tmp_path / "log.jsonl")}
+    names = {entry.get_text("filename") for entry in slot_log.read(tmp_path / "log.jsonl")}
     assert names == {f"{number}" * 100 for number in range(200)}
 
 
@@ -119,27 +119,27 @@ def test_of_a_log_that_has_grown_large_the_end_is_read(tmp_path: Path) -> None:
 
 
 def test_a_slots_name_cannot_leave_the_folder() -> None:
-    assert slot_log.path_of("../../etc/passwd").parent == slot_log.folder()
-    with slot_log.locked("../../etc/passwd"):
-        assert [path.name for path in slot_log.folder().iterdir()] == [".upload-______etc_passwd.lock"]
+    assert slot_log.get_log_path("../../etc/passwd").parent == slot_log.ensure_folder()
+    with slot_log.lock_slot("../../etc/passwd"):
+        assert [path.name for path in slot_log.ensure_folder().iterdir()] == [".upload-______etc_passwd.lock"]
 
 
 def test_a_full_disk_stops_it(tmp_path: Path) -> None:
     log = SlotLog(tmp_path / "log.jsonl")
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10, most))
+    _, max_bytes = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, max_bytes))
     try:
         with pytest.raises(errors.ArtifactError, match="free some space"):
             log.write(slot_log.PLANNED)
-        with pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"), slot_log.reserved():
+        with pytest.raises(errors.ArtifactError, match="nothing is done at the tournament"), slot_log.reserve_space():
             pass
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
 
 
 def test_each_has_its_own_space_and_gives_it_up_for_its_own_log() -> None:
-    with slot_log.reserved() as one, slot_log.reserved() as other:
-        full = slot_log.of(SLOT, spare=one)
+    with slot_log.reserve_space() as one, slot_log.reserve_space() as other:
+        full = slot_log.open_log(SLOT, reserve=one)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4, limits[1]))  # takes four bytes, then no more
         try:
@@ -149,7 +149,7 @@ def test_each_has_its_own_space_and_gives_it_up_for_its_own_log() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert (one.closed, other.closed) == (True, False)
         assert os.fstat(other.fileno()).st_size == 1 << 16
-    assert list(slot_log.folder().iterdir()) == [full.path]
+    assert list(slot_log.ensure_folder().iterdir()) == [full.path]
 
 
 def test_a_log_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_log_that_is_a_link_or_a_fifo_is_not_written_through(tmp_path: Path) -
 
 def _hold(state: str, held: Any, done: Any) -> None:
     os.environ["XDG_STATE_HOME"] = state
-    with slot_log.locked("mine"):
+    with slot_log.lock_slot("mine"):
         held.set()
         done.wait(60)
 
@@ -177,13 +177,13 @@ def test_a_lock_is_one_processs_and_free_when_that_is_killed(state: Path) -> Non
     process = context.Process(target=_hold, args=(str(state), held, done))
     process.start()
     assert held.wait(60)
-    with slot_log.locked("another"):
+    with slot_log.lock_slot("another"):
         pass
-    with pytest.raises(errors.RefusedError, match=rf"process {process.pid}, since "), slot_log.locked("mine"):
+    with pytest.raises(errors.RefusedError, match=rf"process {process.pid}, since "), slot_log.lock_slot("mine"):
         pass
     process.kill()
     process.join()
-    with slot_log.locked("mine"):
+    with slot_log.lock_slot("mine"):
         pass
 
 
@@ -209,18 +209,18 @@ def changes(*lines: tuple[str, str | None, str | None]) -> list[LogEntry]:
     ],
 )
 def test_what_a_slot_ran_before(lines: list[tuple[str, str | None, str | None]], before: str | None) -> None:
-    change = slot_log.last_change(changes(*lines), "p3")
-    assert ("unknown" if change is None else change.text("before") or None) == before
+    change = slot_log.find_last_change(changes(*lines), "p3")
+    assert ("unknown" if change is None else change.get_text("before") or None) == before
 
 
 def test_a_receipt_is_written_once_and_removed_with_its_pickle_alone(tmp_path: Path) -> None:
-    log = slot_log.of(SLOT, lambda: dt.datetime(2026, 3, 10, tzinfo=dt.UTC), sha256=SHA)
+    log = slot_log.open_log(SLOT, lambda: dt.datetime(2026, 3, 10, tzinfo=dt.UTC), sha256=SHA)
     log.write(slot_log.PLANNED, slot="mine", slot_id="s1", size=6, data_version="v5.2")
     log.write(slot_log.WEBHOOK_TAKEN, address="https://example.com/secret")
     log.write(slot_log.ASSIGNING, before=None, pickle="p3")
     log.write(slot_log.READ_BACK, pickle="p3", data_version="")
     log.write(slot_log.TRIGGERED, pickle="p3", trigger="t1")
-    slot_log.of(SLOT, sha256="cd" * 32).write(slot_log.PLANNED, slot="mine", size=8)
+    slot_log.open_log(SLOT, sha256="cd" * 32).write(slot_log.PLANNED, slot="mine", size=8)
     written = receipt.derive(log.entries, SHA)
     at = "2026-03-10T00:00:00.000+00:00"
     assert written == {
@@ -299,8 +299,8 @@ def test_journals_and_receipts_of_a_stranger_are_left_out_and_block_nothing(tmp_
     (behind / "receipts").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "3-x.json").write_text(json.dumps({**facts, "times": {"assigning": "1"}}))
-    old_records.move(tmp_path, [SLOT])
-    kept: Sequence[LogEntry] = slot_log.of(SLOT).entries
+    old_records.migrate(tmp_path, [SLOT])
+    kept: Sequence[LogEntry] = slot_log.open_log(SLOT).entries
     assert [(entry.step, entry.facts.get("before", "")) for entry in kept] == [("assigning", "")]
     assert sorted(path.name for path in folder.glob("journal-*")) == ["journal-0-x.jsonl", "journal-2-x.jsonl"]
     assert (tmp_path / "elsewhere" / "3-x.json").exists()
@@ -313,11 +313,11 @@ def test_a_journal_of_an_old_version_that_is_uploading_is_left_to_it(tmp_path: P
     line = {"format": 1, "at": "1", "step": "planned", "slot_id": "s1", "sha256": SHA}
     (folder / "journal-0-x.jsonl").write_text(json.dumps(line))
     for name in (".upload-0-x.lock", ".register-0-x.lock"):
-        with locks.hold(folder / name, lambda _: None):
-            old_records.move(tmp_path, [SLOT])
-            assert slot_log.of(SLOT).entries == ()
-    old_records.move(tmp_path, [SLOT])
-    assert [entry.step for entry in slot_log.of(SLOT).entries] == ["planned"]
+        with locks.acquire(folder / name, lambda _: None):
+            old_records.migrate(tmp_path, [SLOT])
+            assert slot_log.open_log(SLOT).entries == ()
+    old_records.migrate(tmp_path, [SLOT])
+    assert [entry.step for entry in slot_log.open_log(SLOT).entries] == ["planned"]
     assert list(folder.iterdir()) == []
 
 
@@ -326,10 +326,10 @@ def test_a_journal_takes_no_place_of_older_lines_of_a_large_log(tmp_path: Path) 
     folder.mkdir(parents=True)
     line = {"format": 1, "at": "1", "step": "planned", "slot_id": "s1", "sha256": SHA}
     (folder / "journal-0-x.jsonl").write_text(json.dumps(line))
-    log = slot_log.of(SLOT)
+    log = slot_log.open_log(SLOT)
     padding = LogEntry(at="2", step="unknown status", facts={"status": "x" * (1 << 20)})
-    log.path.write_bytes(LogEntry(at="2", step="assigning", facts={}).line() + b"\n" + padding.line())
-    old_records.move(tmp_path, [SLOT])
-    steps = [entry.step for entry in slot_log.read(log.path, most=1 << 22)]
+    log.path.write_bytes(LogEntry(at="2", step="assigning", facts={}).to_line() + b"\n" + padding.to_line())
+    old_records.migrate(tmp_path, [SLOT])
+    steps = [entry.step for entry in slot_log.read(log.path, max_bytes=1 << 22)]
     assert steps == ["planned", "assigning", "unknown status"]
     assert log.path.stat().st_mode & 0o777 == 0o600

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from builder import errors, tournament
 from builder.build import artifact, manifest
-from builder.upload import compare, plan, refusals
+from builder.upload import compare, local_checks, plan
 from builder.validate import report
-from tests.support import manifests, seats, uploads
+from tests.support import accounts, manifests, uploads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def exact(folder: Path, **image: Any) -> artifact.Artifact:
     """Put an artifact of an exact image in place, validated."""
-    plain = manifests.of(b"pickle")
+    plain = manifests.create_manifest(b"pickle")
     base = f"ghcr.io/a/b@{plain.image.identity}"
     changed = {"kind": "exact", "base": base, **image}
     made = dataclasses.replace(plain, image=dataclasses.replace(plain.image, **changed))
@@ -39,7 +39,9 @@ def exact(folder: Path, **image: Any) -> artifact.Artifact:
 
 
 def test_what_is_proved_is_not_refused(tmp_path: Path) -> None:
-    assert refusals.check(exact(tmp_path), wanted="v5.2") == refusals.Proof(data_version="v5.2", notes=())
+    assert local_checks.check_artifact(exact(tmp_path), wanted="v5.2") == local_checks.ValidationFacts(
+        data_version="v5.2", notes=()
+    )
 
 
 def test_a_validation_that_came_with_a_folder_without_a_config_proves_nothing(
@@ -48,13 +50,13 @@ def test_a_validation_that_came_with_a_folder_without_a_config_proves_nothing(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     made = exact(tmp_path / "theirs")
     with pytest.raises(errors.RefusedError, match="was not validated on this machine") as caught:
-        refusals.check(made, wanted=None)
+        local_checks.check_artifact(made, wanted=None)
     assert f"`python -m builder validate {made.folder}`" in caught.value.fix
-    report.remember((made.folder / artifact.VALIDATION).read_bytes())
-    assert refusals.check(made, wanted=None).data_version == "v5.2"
+    report.mark_local((made.folder / artifact.VALIDATION).read_bytes())
+    assert local_checks.check_artifact(made, wanted=None).data_version == "v5.2"
     uploads.write_validation(made.folder, made.manifest, limits={"cpus": 1, "memory": 4 << 30, "seconds": 601})
     with pytest.raises(errors.RefusedError, match="was not validated on this machine"):
-        refusals.check(made, wanted=None)
+        local_checks.check_artifact(made, wanted=None)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_a_validation_that_proves_nothing(tmp_path: Path, changed: dict[str, Any
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, **changed)
     with pytest.raises(errors.RefusedError, match=said) as caught:
-        refusals.check(made, wanted="v5.2")
+        local_checks.check_artifact(made, wanted="v5.2")
     assert "`make validate CONFIG=" in str(caught.value)
     assert caught.value.exit_code == 5
 
@@ -93,13 +95,13 @@ def test_a_report_of_a_stranger_is_refused_and_blocks_nothing(tmp_path: Path, so
         with path.open("wb") as file:
             file.truncate(1 << 40)
     with pytest.raises(errors.ArtifactError, match=artifact.VALIDATION):
-        refusals.check(made, wanted=None)
+        local_checks.check_artifact(made, wanted=None)
 
 
 def test_a_limit_that_no_float_holds_is_a_note_too(tmp_path: Path) -> None:
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 1, "memory": 10**399, "seconds": 600})
-    [note] = refusals.check(made, wanted="v5.2").notes
+    [note] = local_checks.check_artifact(made, wanted="v5.2").notes
     assert "1e+15 bytes" in note
 
 
@@ -110,20 +112,20 @@ def test_no_validation(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / artifact.VALIDATION).write_bytes(content)
     with pytest.raises(errors.RefusedError, match="run `make validate CONFIG="):
-        refusals.check(made, wanted="v5.2")
+        local_checks.check_artifact(made, wanted="v5.2")
 
 
 @pytest.mark.parametrize(("kind", "said"), [("stand_in", "stand-in"), ("local", "local image")])
 def test_an_image_that_is_not_the_tournaments(tmp_path: Path, kind: str, said: str) -> None:
     with pytest.raises(errors.RefusedError, match=said) as caught:
-        refusals.check(exact(tmp_path, kind=kind), wanted="v5.2")
+        local_checks.check_artifact(exact(tmp_path, kind=kind), wanted="v5.2")
     assert "`make pickle CONFIG=... PULL=1`, then `make validate CONFIG=...`" in str(caught.value)
 
 
 def test_larger_limits_than_the_tournaments_are_said(tmp_path: Path) -> None:
     made = exact(tmp_path)
     uploads.write_validation(tmp_path, made.manifest, limits={"cpus": 4, "memory": 4 << 30, "seconds": 600})
-    (note,) = refusals.check(made, wanted="v5.2").notes
+    (note,) = local_checks.check_artifact(made, wanted="v5.2").notes
     assert "4 CPUs" in note
 
 
@@ -143,12 +145,12 @@ def planned(folder: Path, **changes: Any) -> plan.UploadPlan:
         id="d1", name="v5.2", version="v5.2", type="", default=True, deprecated=False, experimental=False
     )
     plain = plan.UploadPlan(
-        wish=plan.UploadRequest(made=exact(folder), slot="mine", data_version="v5.2"),
+        request=plan.UploadRequest(artifact=exact(folder), slot="mine", data_version="v5.2"),
         account="me",
-        slot=seats.slot("mine"),
+        slot=accounts.make_slot("mine"),
         name="mine",
         slots=(1, 5),
-        image=seats.docker_image(),
+        image=accounts.make_image(),
         ref="ghcr.io/numerai/numerai_predict_py_3_12:abc",
         data_version=version,
         existing=None,
@@ -173,28 +175,28 @@ def test_a_plan_says_what_follows_from_yes(tmp_path: Path) -> None:
 
 
 def test_a_plan_with_a_stake_says_what_cannot_be_taken_back(tmp_path: Path) -> None:
-    text = shown(planned(tmp_path, slot=seats.slot("mine", stake="12.5")))
+    text = shown(planned(tmp_path, slot=accounts.make_slot("mine", stake="12.5")))
     assert "with the slot's stake of 12.5: a staked submission, which no rollback takes back" in text
 
 
 def test_a_plan_while_no_round_is_open(tmp_path: Path) -> None:
     later = dt.datetime(2026, 3, 10, 11, 0, tzinfo=dt.UTC)
-    text = shown(planned(tmp_path, now=later, slot=seats.slot("mine", stake="12.5")))
+    text = shown(planned(tmp_path, now=later, slot=accounts.make_slot("mine", stake="12.5")))
     assert "no round is open; round 900 opens 2026-03-10 12:00 UTC (in 1 hour)" in text
     assert "which no rollback takes back" not in text
     assert "no round is open, and the API names none" in shown(planned(tmp_path, round=None))
 
 
 def test_a_plan_of_what_is_done_already(tmp_path: Path) -> None:
-    there = seats.pickle("p9")
-    text = shown(planned(tmp_path, existing=there, slot=seats.slot("mine", pickle=there)))
+    there = accounts.make_pickle("p9")
+    text = shown(planned(tmp_path, existing=there, slot=accounts.make_slot("mine", pickle=there)))
     assert "finds it assigned already" in text
     assert "sends" not in text
 
 
 def test_what_the_api_says_cannot_paint_the_terminal(tmp_path: Path) -> None:
-    odd = seats.pickle("p9", filename="a\x1b[2Jb\n  to  elsewhere")
-    text = "\n".join(planned(tmp_path, account="me\x1b]0;x\x07", slot=seats.slot("mine", pickle=odd)).lines())
+    odd = accounts.make_pickle("p9", filename="a\x1b[2Jb\n  to  elsewhere")
+    text = "\n".join(planned(tmp_path, account="me\x1b]0;x\x07", slot=accounts.make_slot("mine", pickle=odd)).lines())
     assert "\x1b" not in text
     assert "\x07" not in text
     assert "\n  to  elsewhere" not in text

@@ -28,7 +28,7 @@ def frames(files: data.LiveFiles) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_shaped_data_has_the_shape_of_live_data(tmp_path: Path) -> None:
-    made = data.shaped(features=FEATURES, benchmarks=(), rows=1500, cache=tmp_path)
+    made = data.make_shaped_data(features=FEATURES, benchmarks=(), rows=1500, cache=tmp_path)
     live, benchmarks = frames(made)
     assert made.rows == len(live) == 1500
     assert live.index.name == "id"
@@ -50,7 +50,9 @@ def test_shaped_data_has_the_shape_of_live_data(tmp_path: Path) -> None:
 
 
 def test_benchmarks_come_in_another_order_and_for_other_ids(tmp_path: Path) -> None:
-    live, benchmarks = frames(data.shaped(features=FEATURES, benchmarks=["one", "two"], rows=1500, cache=tmp_path))
+    live, benchmarks = frames(
+        data.make_shaped_data(features=FEATURES, benchmarks=["one", "two"], rows=1500, cache=tmp_path)
+    )
     assert list(benchmarks.columns) == ["era", "one", "two"]
     assert benchmarks.index.name == "id"
     assert benchmarks.index.is_unique
@@ -63,8 +65,8 @@ def test_benchmarks_come_in_another_order_and_for_other_ids(tmp_path: Path) -> N
 
 
 def test_the_same_arguments_give_the_same_values_on_any_machine(tmp_path: Path) -> None:
-    one = frames(data.shaped(features=FEATURES, benchmarks=["b"], rows=50, cache=tmp_path / "one"))
-    two = frames(data.shaped(features=FEATURES, benchmarks=["b"], rows=50, cache=tmp_path / "two"))
+    one = frames(data.make_shaped_data(features=FEATURES, benchmarks=["b"], rows=50, cache=tmp_path / "one"))
+    two = frames(data.make_shaped_data(features=FEATURES, benchmarks=["b"], rows=50, cache=tmp_path / "two"))
     for first, second in zip(one, two, strict=True):
         pd.testing.assert_frame_equal(first, second)
     # Known values: a later numpy that changed them would change what is validated on.
@@ -77,26 +79,28 @@ def test_the_same_arguments_give_the_same_values_on_any_machine(tmp_path: Path) 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"rows": 51}, {"benchmarks": ["c"]}, {"missing": ["feature_3"]}])
 def test_other_arguments_give_other_files(change: dict[str, object], tmp_path: Path) -> None:
     usual: dict[str, object] = {"features": FEATURES, "benchmarks": ["b"], "rows": 50}
-    first = data.shaped(**usual, cache=tmp_path)  # type: ignore[arg-type]
-    second = data.shaped(**(usual | change), cache=tmp_path)  # type: ignore[arg-type]
+    first = data.make_shaped_data(**usual, cache=tmp_path)  # type: ignore[arg-type]
+    second = data.make_shaped_data(**(usual | change), cache=tmp_path)  # type: ignore[arg-type]
     assert first.live != second.live
     assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_features_can_be_missing_in_every_row(tmp_path: Path) -> None:
-    live, _ = frames(data.shaped(features=FEATURES, benchmarks=(), rows=9, missing=["feature_7"], cache=tmp_path))
+    live, _ = frames(
+        data.make_shaped_data(features=FEATURES, benchmarks=(), rows=9, missing=["feature_7"], cache=tmp_path)
+    )
     assert live["feature_7"].isna().all()
     assert live["feature_7"].dtype == np.float32
     assert list(live.columns[2:122]) == list(FEATURES)
 
 
 def test_made_once_and_made_again_when_damaged(tmp_path: Path) -> None:
-    first = data.shaped(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path)
+    first = data.make_shaped_data(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path)
     whole, stamp = first.live.read_bytes(), first.live.stat().st_ino
-    assert data.shaped(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path) == first
+    assert data.make_shaped_data(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path) == first
     assert first.live.stat().st_ino == stamp
     first.live.write_bytes(whole[:-100])
-    data.shaped(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path)
+    data.make_shaped_data(features=FEATURES, benchmarks=(), rows=20, cache=tmp_path)
     assert first.live.read_bytes() == whole
     assert {path.suffix for path in tmp_path.iterdir()} == {".parquet"}
 
@@ -108,8 +112,8 @@ def test_any_size_passes_its_own_check(
 ) -> None:
     names = [f"f{place}" for place in range(features)]
     cache = tmp_path_factory.mktemp("cache")
-    made = data.shaped(features=names, benchmarks=["b"], rows=rows, seed=seed, cache=cache)
-    checked = live_check.check(
+    made = data.make_shaped_data(features=names, benchmarks=["b"], rows=rows, seed=seed, cache=cache)
+    checked = live_check.check_files(
         made.live, made.benchmarks, features=names, benchmark_columns=["b"], needs_era=True, data_version="v5.2"
     )
     assert checked == made
@@ -118,14 +122,14 @@ def test_any_size_passes_its_own_check(
 def test_a_cache_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.DataError, match="shaped data cannot be written"):
-        data.shaped(features=["a"], benchmarks=(), rows=2, cache=tmp_path / "file")
+        data.make_shaped_data(features=["a"], benchmarks=(), rows=2, cache=tmp_path / "file")
 
 
 def test_no_rows_and_strangers_among_the_missing_are_mistakes_of_the_caller(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows=0"):
-        data.shaped(features=["a"], benchmarks=(), rows=0, cache=tmp_path)
+        data.make_shaped_data(features=["a"], benchmarks=(), rows=0, cache=tmp_path)
     with pytest.raises(ValueError, match="only features"):
-        data.shaped(features=["a"], benchmarks=(), rows=1, missing=["b"], cache=tmp_path)
+        data.make_shaped_data(features=["a"], benchmarks=(), rows=1, missing=["b"], cache=tmp_path)
 
 
 def write_live(folder: Path, frame: pd.DataFrame | None = None) -> Path:
@@ -143,8 +147,8 @@ def good_frame(rows: int = 3) -> pd.DataFrame:
 def faults(path: Path, benchmarks: Path | None = None, **wanted: object) -> str:
     arguments = {"features": ["a", "b"], "benchmark_columns": [], "needs_era": True, "data_version": "v5.2"} | wanted
     with pytest.raises(errors.DataError) as caught:
-        live_check.check(path, benchmarks, **arguments)  # type: ignore[arg-type]
-    assert all(fault.startswith((f"{path}: ", f"{benchmarks}: ")) for fault in caught.value.faults)
+        live_check.check_files(path, benchmarks, **arguments)  # type: ignore[arg-type]
+    assert all(fault.startswith((f"{path}: ", f"{benchmarks}: ")) for fault in caught.value.problems)
     return str(caught.value)
 
 
@@ -152,7 +156,7 @@ def test_good_files_are_returned_with_their_rows(tmp_path: Path) -> None:
     path = write_live(tmp_path)
     wanted = data.LiveFiles(live=path, benchmarks=None, rows=3)
     assert (
-        live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=True, data_version="v5.2")
+        live_check.check_files(path, None, features=["a"], benchmark_columns=[], needs_era=True, data_version="v5.2")
         == wanted
     )
 
@@ -185,7 +189,9 @@ def test_era_is_missed_only_where_ranks_need_it(tmp_path: Path) -> None:
     path = write_live(tmp_path, good_frame().drop(columns="era"))
     assert "era: missing" in faults(path)
     assert (
-        live_check.check(path, None, features=["a"], benchmark_columns=[], needs_era=False, data_version="v5.2").rows
+        live_check.check_files(
+            path, None, features=["a"], benchmark_columns=[], needs_era=False, data_version="v5.2"
+        ).rows
         == 3
     )
 
@@ -237,7 +243,7 @@ def test_benchmark_columns_are_asked_for_in_their_own_file(tmp_path: Path) -> No
 def test_all_faults_of_both_files_come_at_once(tmp_path: Path) -> None:
     live = write_live(tmp_path, good_frame(0).drop(columns=["era", "a"]).rename_axis("key"))
     with pytest.raises(errors.DataError) as caught:
-        live_check.check(
+        live_check.check_files(
             live, tmp_path / "absent", features=["a"], benchmark_columns=["v"], needs_era=True, data_version="v5.2"
         )
-    assert len(caught.value.faults) == 5
+    assert len(caught.value.problems) == 5

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from builder.validate import diagnose
 
-SAME = diagnose.Where(seconds=600, memory=4 << 30, python="3.12.11", made_on="3.12.9")
-OTHER = diagnose.Where(seconds=600, memory=4 << 30, python="3.13.5", made_on="3.11.2")
-UNKNOWN = diagnose.Where(seconds=600, memory=4 << 30, python="3.12.11", made_on=None)
+SAME = diagnose.Where(seconds=600, memory=4 << 30, python="3.12.11", built_on="3.12.9")
+OTHER = diagnose.Where(seconds=600, memory=4 << 30, python="3.13.5", built_on="3.11.2")
+UNKNOWN = diagnose.Where(seconds=600, memory=4 << 30, python="3.12.11", built_on=None)
 
 SEGFAULT = "the interpreter died (segmentation fault, exit 139)"
 MEMORY = "it ran out of memory at 4 GiB (exit 137); the tournament would fail it: make the model smaller"
@@ -125,9 +125,9 @@ def test_an_error_in_the_log_says_more_than_a_vague_description() -> None:
     assert "predictions were refused" in alone.text
 
 
-@pytest.mark.parametrize(("made_on", "python"), [("3.12.1", "3.12.11"), ("3.1", "3.1.4")])
-def test_another_patch_release_is_not_another_python(made_on: str, python: str) -> None:
-    where = diagnose.Where(seconds=1, memory=1 << 30, python=python, made_on=made_on)
+@pytest.mark.parametrize(("built_on", "python"), [("3.12.1", "3.12.11"), ("3.1", "3.1.4")])
+def test_another_patch_release_is_not_another_python(built_on: str, python: str) -> None:
+    where = diagnose.Where(seconds=1, memory=1 << 30, python=python, built_on=built_on)
     assert diagnose.explain(ended(1, "SystemError: x"), where).startswith("exit 1: SystemError: x; fix the model")
 
 
@@ -137,7 +137,7 @@ def test_another_patch_release_is_not_another_python(made_on: str, python: str) 
     out_of_memory=st.booleans(),
     log=st.text() | st.sampled_from(["No module named ''", "Error", "a.b.Error:", "No module named 'x", "\n\n\r\x00"]),
     python=st.text(max_size=8) | st.just("3.12.1"),
-    made_on=st.none() | st.text(max_size=8) | st.just("3.11.2"),
+    built_on=st.none() | st.text(max_size=8) | st.just("3.11.2"),
     seconds=st.floats(0.001, 1e6),
     memory=st.integers(1, 1 << 44),
 )
@@ -148,12 +148,12 @@ def test_whatever_happened_something_is_said(
     out_of_memory: bool,
     log: str,
     python: str,
-    made_on: str | None,
+    built_on: str | None,
     seconds: float,
     memory: int,
 ) -> None:
     how = diagnose.Ended(code=code, timed_out=timed_out, out_of_memory=out_of_memory, log=log)
-    where = diagnose.Where(seconds=seconds, memory=memory, python=python, made_on=made_on)
+    where = diagnose.Where(seconds=seconds, memory=memory, python=python, built_on=built_on)
     assert diagnose.explain(how, where).strip()
 
 

@@ -9,22 +9,22 @@ import pytest
 
 from builder.config import model as config
 from builder.image import resolve as image
-from builder.tournament import status as standing
+from builder.tournament import status as slot_status
 from builder.validate import diagnose, rerun
 from tests.support import words
 
 if TYPE_CHECKING:
-    from builder.sandbox.words import Words
+    from builder.sandbox.status_words import StatusWords
 
 SEGFAULT = "Segmentation fault! Ensure python and library versions match our environment."
 AGAIN = "python -m builder trigger alpha"
 
 
-def fault(status: str = "failed", *said: str) -> standing.PickleFailure:
-    return standing.PickleFailure(where="run", status=status, descriptions=said, trigger=None)
+def fault(status: str = "failed", *said: str) -> slot_status.PickleFailure:
+    return slot_status.PickleFailure(where="run", status=status, descriptions=said, trigger=None)
 
 
-def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
+def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
     where = image.ResolvedImage(
         kind=kind,
         ref="a/b:c",
@@ -39,12 +39,12 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.Rerun:
         pickle=Path("x"),
         image=where,
         python="3.11.2",
-        made_on=None,
+        built_on=None,
         live=Path("y"),
         benchmarks=None,
-        limits=config.Limits(cpus=1, memory=1 << 32, seconds=600),
+        limits=config.LimitsConfig(cpus=1, memory=1 << 32, seconds=600),
     )
-    return rerun.Rerun(task=task, checks=(), usage=None, log="", cause=cause)
+    return rerun.RerunResult(task=task, checks=(), usage=None, log="", cause=cause)
 
 
 def test_what_is_seen_here_is_the_cause() -> None:
@@ -93,8 +93,8 @@ def test_a_fault_on_their_side_is_told_so(status: str) -> None:
     assert "trigger" in found.fix
 
 
-@words.both
-def test_a_fault_of_the_model_is_not_told_to_be_on_their_side(words: Words) -> None:
+@words.each_vocabulary
+def test_a_fault_of_the_model_is_not_told_to_be_on_their_side(words: StatusWords) -> None:
     found = rerun.conclude(fault(words.run_bad), [], None, again=AGAIN)
     assert "on their side" not in found.text
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import errors, progress
-from builder.bundle import exact
+from builder.bundle import prediction
 from builder.config import model as config
 from builder.engine import protocol as engine
 from builder.engine import run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 ROWS = 8
-LIMITS = config.Limits(cpus=1.0, memory=4 << 30, seconds=600)
+LIMITS = config.LimitsConfig(cpus=1.0, memory=4 << 30, seconds=600)
 GOOD_ENTRY: dict[str, Any] = {
     "format": 1,
     "name": "entry",
@@ -48,7 +48,7 @@ GOOD_ENTRY: dict[str, Any] = {
 
 @pytest.fixture
 def bundle() -> model.Bundle:
-    return bundles.bundle()
+    return bundles.make_bundle()
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def task(on: FakeEngine, bundle: model.Bundle, tmp_path: Path) -> validate.Valid
         data_version="v5.2",
         artifact=made,
         bundle=bundle,
-        image=image.resolve(image.Wanted(ref="runner:1"), on, pull=False, progress=progress.Silent()),
+        image=image.resolve(image.ImageRequest(ref="runner:1"), on, pull=False, progress=progress.Silent()),
         python="3.11.2",
         files=data.LiveFiles(live=live, benchmarks=None, rows=ROWS),
         source="live.parquet",
@@ -90,7 +90,7 @@ def leaving(
     **ended: Any,
 ) -> None:
     """Say what the scripts in the container leave, and how it ends."""
-    on.programs["watch.py"] = left(entry=entry, measure=measure, measured=measured, **ended)
+    on.programs["supervise.py"] = left(entry=entry, measure=measure, measured=measured, **ended)
 
 
 def left(*, csv: str | None = None, **reports: Any) -> Program:
@@ -105,12 +105,17 @@ def left(*, csv: str | None = None, **reports: Any) -> Program:
 def judge(task: validate.ValidationTask, on: FakeEngine) -> validate.Validation:
     with run.start(on) as identity:
         result = validate.validate(task, on, identity, progress.Silent())
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
     return result
 
 
 def measured(golden: list[float] | None, **changes: Any) -> dict[str, Any]:
-    return {"format": 1, "csv": csv_facts.good(ROWS, **changes), "parameters": ["live_features"], "golden": golden}
+    return {
+        "format": 1,
+        "csv": csv_facts.make_facts(ROWS, **changes),
+        "parameters": ["live_features"],
+        "golden": golden,
+    }
 
 
 def failed(result: validate.Validation) -> dict[str, str]:
@@ -220,7 +225,7 @@ def test_one_golden_row_that_differs_fails(
 def test_a_difference_within_the_bound_holds(
     task: validate.ValidationTask, on: FakeEngine, golden: list[float]
 ) -> None:
-    bound = exact.bound(np.array(golden))
+    bound = prediction.compute_tolerance(np.array(golden))
     leaving(on, entry=GOOD_ENTRY, measured=measured([value + 0.9 * bound for value in golden]))
     assert judge(task, on).good
     leaving(on, entry=GOOD_ENTRY, measured=measured([value + 1.1 * bound for value in golden]))
@@ -272,7 +277,7 @@ def test_an_abort_after_the_csv_is_whole_is_run_once_more(
     task: validate.ValidationTask, on: FakeEngine, golden: list[float]
 ) -> None:
     good = left(entry=GOOD_ENTRY, measured=measured(golden))
-    on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=good)
+    on.programs["supervise.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=good)
     result = judge(task, on)
     assert result.good
     assert "ran twice" in result.checks[0].detail
@@ -282,7 +287,7 @@ def test_an_abort_after_the_csv_is_whole_is_run_once_more(
 
 def test_two_aborts_in_a_row_are_a_finding(task: validate.ValidationTask, on: FakeEngine, golden: list[float]) -> None:
     again = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=left(entry=GOOD_ENTRY, measured=measured(golden)))
-    on.programs["watch.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=again)
+    on.programs["supervise.py"] = dataclasses.replace(left(entry=ABORTED, csv=CSV), then=again)
     detail = failed(judge(task, on))["entry point"]
     assert "aborted (exit 134) twice in a row" in detail
     assert judge(task, on).good  # the third run: it was run twice
@@ -302,7 +307,7 @@ def test_an_abort_without_a_whole_csv_is_judged_at_once(
     task: validate.ValidationTask, on: FakeEngine, golden: list[float], *, csv: str | None, log: str, said: str
 ) -> None:
     good = left(entry=GOOD_ENTRY, measured=measured(golden))
-    on.programs["watch.py"] = dataclasses.replace(left(entry={**ABORTED, "log": log}, csv=csv), then=good)
+    on.programs["supervise.py"] = dataclasses.replace(left(entry={**ABORTED, "log": log}, csv=csv), then=good)
     assert said in failed(judge(task, on))["entry point"]
 
 
@@ -341,7 +346,7 @@ def test_a_container_that_fails_before_the_run_is_the_engines_matter(
     leaving(on, code=125, log="no such runtime")
     with pytest.raises(errors.EngineError, match=r"exit 125 before the pickle was run: no such runtime"):
         judge(task, on)
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 def test_a_container_that_ends_well_and_leaves_nothing_is_an_error(
@@ -357,7 +362,7 @@ def test_an_image_without_an_entry_point_is_no_runner(task: validate.ValidationT
     bare = dataclasses.replace(task, image=dataclasses.replace(task.image, entrypoint=()))
     with pytest.raises(errors.ImageError, match=r"runner:1 has no entry point"):
         judge(bare, on)
-    assert on.leftovers() == []
+    assert on.list_leftovers() == []
 
 
 # ---- the report
@@ -410,7 +415,7 @@ def test_whatever_was_measured_only_a_kept_contract_is_good(
         measured=measured(predicted, **changes),
         measuring=None,
     )
-    csv = csv_facts.good(ROWS, **changes)
+    csv = csv_facts.make_facts(ROWS, **changes)
     checks = validate.judge_csv(task.files.rows, csv)
     kept = (
         csv["columns"] == ["prediction"]

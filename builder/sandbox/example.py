@@ -24,7 +24,7 @@ EXAMPLE = (_INSTALLED if _INSTALLED.is_dir() else paths.PACKAGE.parent / "config
 
 
 @contextlib.contextmanager
-def folder() -> Iterator[Path]:
+def create() -> Iterator[Path]:
     """Yield the config in such a folder."""
     with tempfile.TemporaryDirectory(prefix="numerai-tryout-", ignore_cleanup_errors=True) as name:
         config = Path(name).resolve() / "configs" / "tryout.yaml"

@@ -1,4 +1,4 @@
-"""Measure a run of the entry point, and predict the golden rows: ``python measure.py PLAN``, in the image.
+"""Measure a run of the entry point, and predict the golden rows: ``python collect_results.py PLAN``, in the image.
 
 ``PLAN`` is a JSON file ``{"model", "features" (parquet), "csv_folder", "golden" (npy), "columns", "out"}``, where
 ``columns`` names ``{"features", "benchmarks"}`` for a model of the user's own and is null for others, and ``golden``
@@ -29,7 +29,7 @@ import pandas as pd
 OURS = "numerai_builder_model"  # the module of a function that this tool wrote
 
 
-def measure_csv(folder: Path, features: str) -> dict[str, Any] | None:
+def summarize_csv(folder: Path, features: str) -> dict[str, Any] | None:
     """Return the figures of the one CSV that the entry point wrote, or None where there is none."""
     written = sorted(folder.glob("live_predictions-*.csv"))
     if not written:
@@ -46,19 +46,19 @@ def measure_csv(folder: Path, features: str) -> dict[str, Any] | None:
         "columns": [str(name) for name in frame.columns],
         "index_equal": bool(frame.index.equals(expected)),
         "duplicate_ids": int(twice.sum()),
-        "first_duplicate": first_id(frame, twice),
+        "first_duplicate": find_first_id(frame, twice),
         "missing_ids": [str(name) for name in expected.difference(frame.index)[:3]],
         "extra_ids": [str(name) for name in frame.index.difference(expected)[:3]],
         "not_finite": int(bad.sum()),
-        "first_not_finite": first_id(frame, bad),
+        "first_not_finite": find_first_id(frame, bad),
         "lowest": float(good.min()) if len(good) else None,
         "highest": float(good.max()) if len(good) else None,
-        "first_outside": first_id(frame, ~bad & ((first < 0) | (first > 1))),
+        "first_outside": find_first_id(frame, ~bad & ((first < 0) | (first > 1))),
         "distinct": len(np.unique(good)),
     }
 
 
-def first_id(frame: pd.DataFrame, chosen: Any) -> str | None:
+def find_first_id(frame: pd.DataFrame, chosen: Any) -> str | None:
     """Return the id of the first row that is chosen, or None."""
     return str(frame.index[chosen.argmax()]) if chosen.any() else None
 
@@ -76,11 +76,11 @@ def predict_golden(predict: Any, path: str, columns: dict[str, list[str]] | None
         return None
     inputs = np.load(path, allow_pickle=False)
     names: Any = model if ours else columns
-    given = frames(inputs, names["features"], names["benchmarks"])
-    return [float(value) for value in (known["predict_raw"](*given) if ours else call(predict, *given))]
+    given = to_frames(inputs, names["features"], names["benchmarks"])
+    return [float(value) for value in (known["predict_raw"](*given) if ours else call_predict(predict, *given))]
 
 
-def frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def to_frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return rows of inputs as the frames of a live round: one era, ids of their own.
 
     Args:
@@ -96,7 +96,7 @@ def frames(inputs: Any, features: list[str], benchmarks: list[str]) -> tuple[pd.
     return pd.concat([era, live, first], axis=1), pd.concat([era, second], axis=1)
 
 
-def call(predict: Any, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> Any:
+def call_predict(predict: Any, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame) -> Any:
     """Return what a function of the user's own predicts, in the order of ``live_features``: float64 (rows,).
 
     Raises:
@@ -119,7 +119,7 @@ def main(plan_path: str) -> None:
     predict = pd.read_pickle(plan["model"])  # noqa: S301 - in the locked container, as the runner does
     report = {
         "format": 1,
-        "csv": measure_csv(Path(plan["csv_folder"]), plan["features"]),
+        "csv": summarize_csv(Path(plan["csv_folder"]), plan["features"]),
         "parameters": list(inspect.signature(predict).parameters),
         "golden": predict_golden(predict, plan["golden"], plan.get("columns")) if plan["golden"] else None,
     }

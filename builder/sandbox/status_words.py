@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(kw_only=True)
-class Words:
+class StatusWords:
     """A vocabulary: of validations, of runs, of the diagnostics. Those of public logs, unless changed."""
 
     pending: str = "validating"
@@ -25,14 +25,14 @@ class Words:
     diagnostics_bad: str = "failed"
 
 
-def seen() -> Words:
+def seen() -> StatusWords:
     """Return the words seen in public logs."""
-    return Words()
+    return StatusWords()
 
 
-def others() -> Words:
+def others() -> StatusWords:
     """Return the words of other projects' code and of the documentation, in either case."""
-    return Words(
+    return StatusWords(
         pending="PENDING",
         running="running",
         good="passed",

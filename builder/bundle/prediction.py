@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from builder import errors, paths
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import known as kinds
+from builder.bundle.kinds import catalog as kinds
 from builder.inside import fold, source
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def predict(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> A
     return _run(fold_model(model, features=features, exact=True), inputs, eras)
 
 
-def predict_with_bounds(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> tuple[Array, Array]:
+def predict_with_tolerances(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> tuple[Array, Array]:
     """Predict in float64, and say how far float32 predictions may be away in each row.
 
     That is ``bound`` for every row, except for ensembles that rank: there it is more in rows whose rank the bounds of
@@ -72,19 +72,19 @@ def predict_with_bounds(model: bundle_model.Model, inputs: Array, *, eras: Eras 
     """
     if not isinstance(model, bundle_model.Ensemble):
         expected = predict(model, inputs, eras=eras)
-        return expected, np.full(len(expected), bound(expected))
+        return expected, np.full(len(expected), compute_tolerance(expected))
     values = _member_predictions(model, inputs)
     expected = combine(model.members, values, eras=eras)
     return expected, _ensemble_bounds(model.members, values, expected, eras)
 
 
-def golden_bounds(model: bundle_model.Model, golden: bundle_model.Golden) -> Array:
+def compute_golden_tolerances(model: bundle_model.Model, golden: bundle_model.GoldenRows) -> Array:
     """Return how far a pickle's predictions of the golden rows may be from the framework's: float64 (rows,).
 
     A member of an ensemble that does not run here, above all for want of its library, may be three rank steps away.
     """
     if not isinstance(model, bundle_model.Ensemble):
-        return np.full(len(golden.predictions), bound(golden.predictions))
+        return np.full(len(golden.predictions), compute_tolerance(golden.predictions))
     values: list[Array | None] = []
     for member in model.members:
         try:
@@ -133,9 +133,9 @@ def fold_model(
         benchmarks: Names of the others.
         exact: Keep every number float64; else what is large is float32, as in a pickle.
     """
-    kind = kinds.kind_of(model)
+    kind = kinds.get_kind(model)
     header = {
-        "kind": kinds.name_of(model),
+        "kind": kinds.get_kind_name(model),
         "features": features,
         "benchmarks": benchmarks,
         "exact": exact,
@@ -149,7 +149,7 @@ def fold_model(
         return fold.fold_model(header, dict(kind.own_arrays(model)), Path(name))
 
 
-def bound(expected: Array) -> float:
+def compute_tolerance(expected: Array) -> float:
     """Return the largest difference that float32 predictions may have from these.
 
     It is 1e-5 of the range of ``expected``, but not below 8 float32 steps at its largest magnitude: rows that are
@@ -163,7 +163,7 @@ def bound(expected: Array) -> float:
         return max(FLOOR_ULP * step, RELATIVE_BOUND * float(np.ptp(expected)))
 
 
-def compare(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
+def find_worst_difference(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
     """Return the difference in the row that is nearest to its bound, or farthest beyond it, and that bound.
 
     All is well where the first is at most the second; a difference that is NaN never is.
@@ -183,9 +183,9 @@ def compare(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
 def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
     """Run the predict source on rows of inputs; drop what it prints for the tournament's log."""
     try:
-        from builder.inside import measure  # noqa: PLC0415 - pandas
+        from builder.inside import collect_results  # noqa: PLC0415 - pandas
 
-        live, benchmarks = measure.frames(inputs, folded["features"], folded.get("benchmarks", []))
+        live, benchmarks = collect_results.to_frames(inputs, folded["features"], folded.get("benchmarks", []))
         module = _load(folded)
         if eras is not None:
             live = live.assign(era=eras)
@@ -213,7 +213,7 @@ def _load(folded: dict[str, Any]) -> ModuleType:
     """Return the functions of the predict source that a folded model needs, the model among them."""
     kinds_used = {folded["kind"], *(member["kind"] for member in folded.get("members", ()))} - {"predicted"}
     folder = paths.inside_folder() / "predict"
-    module = source.load(source.files_of([fold.KINDS[kind].predict for kind in kinds_used], folder), folder)
+    module = source.load_module(source.resolve_files([fold.KINDS[kind].predict for kind in kinds_used], folder), folder)
     module.__dict__["MODEL"] = folded
     module.__dict__["RUNNERS"]["predicted"] = _predicted
     return module
@@ -250,14 +250,14 @@ def _ensemble_bounds(
             steps = _reach(member, np.arange(len(expected), dtype=np.float64), None, UNKNOWN_STEPS / 2)
             moved += share * steps.max()
             continue
-        own = bound(values)
+        own = compute_tolerance(values)
         raw += share * own if member.transform == "raw" else 0.0
         moved += share * _reach(member, values, eras, own)
     # Members that cancel leave a sum whose range is smaller than what each may be away by.
-    return max(raw, bound(expected)) + moved
+    return max(raw, compute_tolerance(expected)) + moved
 
 
-def _reach(member: bundle_model.Member, values: Array, eras: Eras, bound: float) -> Array:
+def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_tolerance: float) -> Array:
     """Return how far a member's ranks may be away in each row, its predictions being right to ``bound``.
 
     Two rows may change places where they are within two bounds of one another.
@@ -272,8 +272,8 @@ def _reach(member: bundle_model.Member, values: Array, eras: Eras, bound: float)
         own = values[rows]
         ordered = np.sort(own)
         count = len(own)
-        lowest = np.searchsorted(ordered, own - 2 * bound, side="left") + 1
-        highest = np.searchsorted(ordered, own + 2 * bound, side="right")
+        lowest = np.searchsorted(ordered, own - 2 * compute_tolerance, side="left") + 1
+        highest = np.searchsorted(ordered, own + 2 * compute_tolerance, side="right")
         below, upto = (np.searchsorted(ordered, own, side=side) for side in ("left", "right"))
         middle, low, high = (below + 1 + upto) / 2.0, lowest.astype(np.float64), highest.astype(np.float64)
         if member.transform == "rank":

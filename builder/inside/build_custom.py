@@ -1,7 +1,7 @@
 """Make the pickle of a custom model, and find out whether another make gives the same bytes.
 
 Called by ``make``. The pickle is made in a fresh process with a fixed hash seed and one thread (``python -B -m
-inside.repeat OUT.pkl``), loaded in another one without the user's modules, and made again as an older CPU would. If
+inside.build_custom OUT.pkl``), loaded in another one without the user's modules, and made again as an older CPU would. If
 the two differ, a third make tells chance from the CPU, and the first opcode that differs is the finding.
 
 ``OUT.pkl.json`` gets ``{"parameters": [names]}``. Exit code 3: the user's code was refused; stderr says why.
@@ -22,7 +22,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from . import custom, opcodes, pickled
+from . import custom, pickle_diff, serialize
 
 REFUSED = 3
 _STEADY = {
@@ -63,7 +63,11 @@ def build(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
             _make(folder, third, {})
             chance = not filecmp.cmp(first, third, shallow=False)
             found = [
-                {"file": custom.MAIN, "line": 1, "text": _describe(first, third if chance else second, chance=chance)}
+                {
+                    "file": custom.MAIN_FILE,
+                    "line": 1,
+                    "text": _describe(first, third if chance else second, chance=chance),
+                }
             ]
         return first.read_bytes(), facts["parameters"], found
 
@@ -84,13 +88,13 @@ def once(folder: Path, target: Path) -> None:
     """
     _fix_class_ids(hashlib.sha256((folder / "bundle" / "bundle.json").read_bytes()).digest())
     try:
-        content, parameters = pickled.build(folder, Path(__file__).resolve().parent / "predict")
+        content, parameters = serialize.build(folder, Path(__file__).resolve().parent / "predict")
     except custom.CustomCodeError:
         raise
     except Exception as error:
         # cloudpickle names the object that cannot be pickled, and not whose it is.
         raise custom.CustomCodeError(
-            f"{custom.MAIN}: what load returns cannot be pickled: {type(error).__name__}: {error}; keep arrays, "
+            f"{custom.MAIN_FILE}: what load returns cannot be pickled: {type(error).__name__}: {error}; keep arrays, "
             "frames, numbers and functions, and open nothing that predict uses"
         ) from error
     target.write_bytes(content)
@@ -98,7 +102,7 @@ def once(folder: Path, target: Path) -> None:
 
 
 def _make(folder: Path, target: Path, environment: dict[str, str]) -> dict[str, Any]:
-    _run([sys.executable, "-B", "-m", f"{__package__}.repeat", str(target)], folder, environment)
+    _run([sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)], folder, environment)
     facts: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
     return facts
 
@@ -113,7 +117,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     sys.stderr.write(said)
     if done.returncode:
         how = "ran out of memory" if done.returncode == -9 else f"ended with {done.returncode}"
-        raise custom.CustomCodeError(f"{custom.MAIN}: making the pickle {how}; what it printed is above")
+        raise custom.CustomCodeError(f"{custom.MAIN_FILE}: making the pickle {how}; what it printed is above")
 
 
 def _load(path: Path) -> None:
@@ -123,7 +127,7 @@ def _load(path: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
         raise custom.CustomCodeError(
-            f"{custom.MAIN}: the pickle was made and cannot be loaded without your modules: {lines[-1]}; list every "
+            f"{custom.MAIN_FILE}: the pickle was made and cannot be loaded without your modules: {lines[-1]}; list every "
             "module of yours under `modules`"
         )
 
@@ -148,7 +152,7 @@ def _fix_class_ids(seed: bytes) -> None:
 
 def _describe(one: Path, other: Path, *, chance: bool) -> str:
     with one.open("rb") as left, other.open("rb") as right:
-        found = opcodes.find_first_difference(left, right)
+        found = pickle_diff.find_first_difference(left, right)
     where = f"first at byte {found[0]}: {found[1]} and {found[2]}" if found else "one ends before the other"
     if chance:
         return f"two builds of the pickle differ ({where}); seed, sort or save to files/ what load computes by chance"

@@ -12,7 +12,7 @@ from typing import Any
 
 from builder import paths
 
-WATCH = paths.inside_folder() / "watch.py"
+WATCH = paths.inside_folder() / "supervise.py"
 
 
 def child(name: str, source: str, *, seconds: float = 30, needs: tuple[str, ...] = ()) -> dict[str, Any]:

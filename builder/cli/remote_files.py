@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from builder import errors, paths
 from builder.build import artifact
 from builder.net import download
-from builder.text import one_line
+from builder.text import sanitize
 from builder.tournament import images as tournament_images
 from builder.tournament import session
 from builder.upload import slot_log
@@ -25,13 +25,13 @@ def reference(api: tournament.Tournament, pickle: tournament.UploadedPickle, roo
         errors.ImageError: The API does not say which.
     """
     registry = session.read_registry(root)
-    found = next((one for one in api.images() if one.id == pickle.image_id), None)
+    found = next((one for one in api.list_images() if one.id == pickle.image_id), None)
     if found is not None:
-        return tournament_images.reference(found, registry)
+        return tournament_images.get_reference(found, registry)
     if ":" in pickle.image:
         return pickle.image if "/" in pickle.image else f"{registry}/{pickle.image}"
     raise errors.ImageError(
-        f"{pickle.id}: the API does not say which image it was registered for (it says {one_line(pickle.image)!r})"
+        f"{pickle.id}: the API does not say which image it was registered for (it says {sanitize(pickle.image)!r})"
     )
 
 
@@ -43,11 +43,11 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
     """
     folder = paths.cache_folder() / "pickles"
     folder.mkdir(exist_ok=True)
-    kept = folder / download.local_name(f"{pickle.id}.pkl")
-    digits = download.digits_of(pickle.filename)
+    kept = folder / download.to_file_name(f"{pickle.id}.pkl")
+    digits = download.find_hash_prefix(pickle.filename)
     if digits and kept.is_file() and artifact.hash_file(kept).startswith(digits):
         return kept
-    progress.step(f"fetching {one_line(pickle.filename)}")
+    progress.step(f"fetching {sanitize(pickle.filename)}")
     came = fetch_pickle(api, pickle, kept, progress)
     digits = known_digits(pickle.filename, Path.cwd())
     if digits and not came.sha256.startswith(digits):
@@ -57,7 +57,7 @@ def fetch(api: tournament.Tournament, pickle: tournament.UploadedPickle, progres
 
 def fetch_pickle(
     api: tournament.Tournament, pickle: tournament.UploadedPickle, target: Path, progress: Progress
-) -> download.Downloaded:
+) -> download.DownloadedFile:
     """Fetch a pickle's bytes through the slot that it belongs to.
 
     Raises:
@@ -65,8 +65,8 @@ def fetch_pickle(
         errors.NetworkError: It could not be fetched.
     """
     slot = pickle.owner or next(iter(pickle.slots), "")
-    where = api.download_auth(slot, pickle.id)
-    return download.download(where.url, target, what=f"the pickle {pickle.id}", progress=progress)
+    where = api.get_download_auth(slot, pickle.id)
+    return download.download(where.url, target, description=f"the pickle {pickle.id}", progress=progress)
 
 
 def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> tuple[Path, Path]:
@@ -79,19 +79,19 @@ def fetch_live(api: tournament.Tournament, version: str, progress: Progress) -> 
     folder.mkdir(exist_ok=True)
     found = []
     for name in ("live", "live_benchmark_models"):
-        progress.step(f"fetching {one_line(version)}/{name}.parquet")
-        kept = folder / download.local_name(f"{version}-{name}.parquet")
-        url = api.dataset_url(f"{version}/{name}.parquet")
-        download.download(url, kept, what=f"{one_line(version)}/{name}.parquet", progress=progress)
+        progress.step(f"fetching {sanitize(version)}/{name}.parquet")
+        kept = folder / download.to_file_name(f"{version}-{name}.parquet")
+        url = api.get_dataset_url(f"{version}/{name}.parquet")
+        download.download(url, kept, description=f"{sanitize(version)}/{name}.parquet", progress=progress)
         found.append(kept)
     return found[0], found[1]
 
 
 def known_digits(filename: str, root: Path) -> str | None:
     """Return the digits of the hash in a stored name, if a manifest below ``dist`` or a slot's log has that hash."""
-    digits = download.digits_of(filename)
+    digits = download.find_hash_prefix(filename)
     if digits is None:
         return None
-    hashes = [found.pickle.sha256 for _, found in artifact.recorded(root)]
-    hashes += [entry.text("sha256") for _, entries in slot_log.read_all() for entry in entries]
+    hashes = [found.pickle.sha256 for _, found in artifact.read_manifests(root)]
+    hashes += [entry.get_text("sha256") for _, entries in slot_log.read_all() for entry in entries]
     return digits if any(sha256.startswith(digits) for sha256 in hashes) else None

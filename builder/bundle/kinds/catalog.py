@@ -24,24 +24,24 @@ KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
 
 def is_bounded(value: model.Model) -> bool:
     """Tell whether a model's own predictions lie in [0, 1], whatever its inputs."""
-    return kind_of(value).is_bounded(value)
+    return get_kind(value).is_bounded(value)
 
 
 def needs_era(value: model.Model) -> bool:
     """Tell whether a model itself looks at the ``era`` column, whatever is done to its predictions after."""
-    return kind_of(value).needs_era(value)
+    return get_kind(value).needs_era(value)
 
 
-def parameters(value: model.Model) -> int:
+def count_parameters(value: model.Model) -> int:
     """Return how many trained numbers a model has: weights, biases, leaves; not the treatment of the inputs."""
-    return kind_of(value).parameters(value)
+    return get_kind(value).parameters(value)
 
 
-def kind_of(value: model.Model) -> type[header.BundleHeader]:
+def get_kind(value: model.Model) -> type[header.BundleHeader]:
     """Return the kind of a model."""
-    return KINDS[name_of(value)]
+    return KINDS[get_kind_name(value)]
 
 
-def name_of(value: model.Model) -> str:
+def get_kind_name(value: model.Model) -> str:
     """Return the name that ``bundle.json`` gives the kind of a model."""
     return next(name for name, kind in KINDS.items() if kind.MODEL is type(value))

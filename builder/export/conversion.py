@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Given:
+class InputSpec:
     """What the caller told of a model's inputs.
 
     Attributes:
@@ -38,7 +38,7 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class ParityResult:
     """How near what goes into the bundle is to the framework.
 
     Attributes:
@@ -53,7 +53,7 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Translated:
+class ConvertedModel:
     """A framework's object in this tool's terms.
 
     Attributes:
@@ -72,4 +72,4 @@ class Translated:
     holes: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    compared: Compared | None = None
+    compared: ParityResult | None = None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from builder import commands, errors, tournament
-from builder.text import one_line
+from builder.text import sanitize
 
 
-def pickle_of(
+def resolve_pickle(
     api: tournament.Tournament, found: tournament.Slot | tournament.UploadedPickle, *, assigned: bool = False
 ) -> tournament.UploadedPickle:
     """Return the pickle that a slot runs, else the newest that was uploaded for it; a pickle is itself.
@@ -23,12 +23,12 @@ def pickle_of(
         return found
     if found.pickle is not None:
         return found.pickle
-    uploaded = () if assigned else api.pickles(found.id)
+    uploaded = () if assigned else api.list_pickles(found.id)
     if not uploaded:
         more = (
             f"`python -m builder pickles {found.name}` lists what was uploaded for it"
             if assigned
-            else f"upload one: `{commands.with_config('upload', None, f'--model={found.name}')}`"
+            else f"upload one: `{commands.suggest('upload', None, f'--model={found.name}')}`"
         )
-        raise errors.UsageError(f"{one_line(found.name)}: runs no pickle; {more}")
+        raise errors.UsageError(f"{sanitize(found.name)}: runs no pickle; {more}")
     return uploaded[0]

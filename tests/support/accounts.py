@@ -10,7 +10,7 @@ from builder import tournament
 _NOW = "2026-03-10T12:00:00Z"
 
 
-def pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  # noqa: A002 - as the API calls it
+def make_pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  # noqa: A002 - as the API calls it
     """Return a pickle that is validated."""
     plain = tournament.UploadedPickle(
         id=id,
@@ -35,10 +35,10 @@ def pickle(id: str = "p1", **changes: Any) -> tournament.UploadedPickle:  # noqa
     return dataclasses.replace(plain, **changes)
 
 
-def trigger(status: str, *descriptions: str, id: str = "t1", **changes: Any) -> tournament.Trigger:  # noqa: A002
+def make_run(status: str, *descriptions: str, id: str = "t1", **changes: Any) -> tournament.Run:  # noqa: A002
     """Return a run that ended with a status, having said these things."""
-    statuses = tuple(tournament.Status(status=status, description=text, inserted_at=_NOW) for text in descriptions)
-    plain = tournament.Trigger(
+    statuses = tuple(tournament.RunStep(status=status, description=text, inserted_at=_NOW) for text in descriptions)
+    plain = tournament.Run(
         id=id,
         type="round",
         status=status,
@@ -50,7 +50,7 @@ def trigger(status: str, *descriptions: str, id: str = "t1", **changes: Any) -> 
     return dataclasses.replace(plain, **changes)
 
 
-def slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa: A002
+def make_slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa: A002
     """Return an empty slot of the Classic tournament."""
     plain = tournament.Slot(
         id=id,
@@ -67,12 +67,12 @@ def slot(name: str, id: str = "s1", **changes: Any) -> tournament.Slot:  # noqa:
     return dataclasses.replace(plain, **changes)
 
 
-def account(*slots: tournament.Slot) -> tournament.Account:
+def make_account(*slots: tournament.Slot) -> tournament.Account:
     """Return an account with these slots."""
-    return tournament.Account(id="a1", username="me", most_slots=5, slots=slots)
+    return tournament.Account(id="a1", username="me", max_slots=5, slots=slots)
 
 
-def docker_image(id: str = "i1", **changes: Any) -> tournament.DockerImage:  # noqa: A002
+def make_image(id: str = "i1", **changes: Any) -> tournament.DockerImage:  # noqa: A002
     """Return a runner image that is offered, and the default."""
     plain = tournament.DockerImage(
         id=id,

@@ -54,25 +54,25 @@ CHANGES: dict[str, dict[str, str]] = {
 def context(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build's context, as the image gets it."""
     folder: Path = tmp_path_factory.mktemp(request.param)
-    pickles.rendered(folder, pickles.scenario_bundle(request.param))
+    pickles.render_bundle(folder, pickles.scenario_bundle(request.param))
     return folder / "context"
 
 
 @pytest.fixture(scope="module")
 def expected(context: Path) -> bytes:
     """The pickle, made in a process with next to no environment."""
-    return pickles.make_in(context, PLAIN)
+    return pickles.build_in(context, PLAIN)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
-    assert pickles.make_in(context, PLAIN | CHANGES[change]) == expected
+    assert pickles.build_in(context, PLAIN | CHANGES[change]) == expected
 
 
 def test_the_folder_and_the_rights_in_it_do_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "some ü where" / "else"
     shutil.copytree(context, folder)
-    assert pickles.make_in(folder, PLAIN, umask=0o077) == expected
+    assert pickles.build_in(folder, PLAIN, umask=0o077) == expected
     assert str(tmp_path).encode() not in expected
     assert str(context).encode() not in expected
     assert sys.prefix.encode() not in expected
@@ -83,7 +83,7 @@ def test_other_line_ends_in_the_source_do_not_show(context: Path, expected: byte
     shutil.copytree(context, folder)
     for path in (folder / "inside" / "predict").glob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert pickles.make_in(folder, PLAIN) == expected
+    assert pickles.build_in(folder, PLAIN) == expected
 
 
 def test_other_numbers_do_show(context: Path, expected: bytes, tmp_path: Path) -> None:
@@ -93,12 +93,17 @@ def test_other_numbers_do_show(context: Path, expected: bytes, tmp_path: Path) -
     arrays = safetensors.numpy.load_file(path)
     arrays["b0" if "b0" in arrays else "m1.b0"][0] += 1
     safetensors.numpy.save_file(arrays, path)
-    assert pickles.make_in(folder, PLAIN) != expected
+    assert pickles.build_in(folder, PLAIN) != expected
 
 
 def test_what_it_prints_is_what_the_host_reads(context: Path, expected: bytes) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "inside.make"], cwd=context, env=PLAIN, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "inside.build_pickle"],
+        cwd=context,
+        env=PLAIN,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     report = engine_build._read_report(done.stdout)
     assert report.sha256 == hashlib.sha256(expected).hexdigest()
@@ -113,7 +118,7 @@ def test_the_steps_in_force_are_the_plans(context: Path, tmp_path: Path) -> None
     plan: dict[str, Any] = json.loads((folder / "plan.json").read_bytes())
     (folder / "plan.json").write_text(json.dumps(plan | {"post": [{"rank": {"scope": "frame", "ties": "first"}}]}))
     script = "import pandas as pd; print(pd.read_pickle('out/model.pkl').__globals__['MODEL']['post'])"
-    pickles.make_in(folder, PLAIN)
+    pickles.build_in(folder, PLAIN)
     done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[['rank', {'scope': 'frame', 'ties': 'first'}]]"
 
@@ -123,7 +128,12 @@ def test_a_plan_with_an_unknown_step_ends_with_1_and_writes_nothing(context: Pat
     shutil.copytree(context, folder, ignore=shutil.ignore_patterns("out"))
     (folder / "plan.json").write_text('{"post": [{"forest": {}}]}')
     done = subprocess.run(
-        [sys.executable, "-m", "inside.make"], cwd=folder, env=PLAIN, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "inside.build_pickle"],
+        cwd=folder,
+        env=PLAIN,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert "forest" in done.stderr

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import builder
 from builder import commands, errors, schema
-from builder.build import artifact, manifest, render, untrusted
+from builder.build import artifact, manifest, render, untrusted_files
 from builder.bundle import post
 from builder.bundle.storage import archive, files, read
 from builder.config import model as config
 from builder.config import values as config_values
-from builder.text import escape, listed
+from builder.text import escape, format_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +55,7 @@ class _ImagePart:
 
 @dataclass(frozen=True, kw_only=True)
 class _Schema:
-    """The part of a config that a build depends on, as :func:`builder.config.model.build_inputs` returns it."""
+    """The part of a config that a build depends on, as :func:`builder.config.model.select_build_inputs` returns it."""
 
     image: _ImagePart
     post: tuple[post.Step, ...] | None
@@ -70,11 +70,11 @@ def read_model(made: artifact.Artifact) -> RecordedModel:
     """
     context = made.folder / artifact.CONTEXT
     with _translated(context):
-        untrusted.list_files(context, most=artifact.MOST_ENTRIES)
+        untrusted_files.list_files(context, max_bytes=artifact.MAX_CONTEXT_ENTRIES)
         return _read_model(made, context / "bundle")
 
 
-def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
+def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.BuildContext:
     """Return the Dockerfile and the context of a pickle, rendered again, once they are what lies in its folder.
 
     Args:
@@ -88,14 +88,14 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
     """
     context, said = made.folder / artifact.CONTEXT, made.manifest
     with _translated(context):
-        names = untrusted.list_files(context, most=artifact.MOST_ENTRIES)
-        if said.tool.inside != render.hash_entries(render.inside_entries()):
+        names = untrusted_files.list_files(context, max_bytes=artifact.MAX_CONTEXT_ENTRIES)
+        if said.tool.inside != render.hash_entries(render.list_inside_files()):
             raise errors.ArtifactError(
                 f"{made.folder}: was made by another version of this tool ({said.tool.version}; this is "
                 f"{builder.__version__}), whose code is not run from there: use that version; or "
-                f"{commands.build_again(made.folder)}"
+                f"{commands.suggest_rebuild(made.folder)}"
             )
-        ours = {entry.name: entry.content for entry in render.inside_entries()}
+        ours = {entry.name: entry.content for entry in render.list_inside_files()}
         _check_names(context, names, ours)
         _copy(context, (name for name in names if name.startswith(_BUNDLE)), copy)
         found = _read_model(made, copy / "bundle")
@@ -103,7 +103,7 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
             name=said.name,
             base=said.image.base,
             plan=render.BuildPlan(post=post.as_data(found.steps), config=found.config),
-            bundle_files=files.paths(copy / "bundle"),
+            bundle_files=files.list_paths(copy / "bundle"),
         )
         changed = []
         if not all(_is_same(context / name, content) for name, content in ours.items()):
@@ -117,11 +117,11 @@ def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.Rendered:
 
 @contextlib.contextmanager
 def _translated(context: Path) -> Iterator[None]:
-    with untrusted.with_fix(commands.build_again(context.parent)):
+    with untrusted_files.with_fix(commands.suggest_rebuild(context.parent)):
         try:
             yield
         except OSError as error:
-            raise errors.FileKindError(
+            raise errors.FileTypeError(
                 f"{escape(error.filename or context)}: cannot be read ({error.strerror or error})"
             ) from error
 
@@ -132,8 +132,8 @@ def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> No
     extra = [name for name in names if name not in own and not _is_bundles(name)]
     if extra:
         raise errors.ArtifactError(
-            f"{context}: holds what its manifest does not name: {listed([escape(name[:200]) for name in extra])}; "
-            f"nothing was built from it: {commands.build_again(context.parent)}"
+            f"{context}: holds what its manifest does not name: {format_list([escape(name[:200]) for name in extra])}; "
+            f"nothing was built from it: {commands.suggest_rebuild(context.parent)}"
         )
 
 
@@ -146,20 +146,20 @@ def _copy(context: Path, names: Iterable[str], target: Path) -> None:
     for name in names:
         copied = target / name
         copied.parent.mkdir(parents=True, exist_ok=True)
-        untrusted.copy_file(context / name, copied, most=min(left, files.MOST_FILE))
+        untrusted_files.copy_file(context / name, copied, max_bytes=min(left, files.MOST_FILE))
         left -= copied.stat().st_size
 
 
 def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     said = made.manifest
     changed = []
-    if files.content_hash(bundle_folder) != said.bundle.hash:
+    if files.hash_bundle(bundle_folder) != said.bundle.hash:
         changed.append(_BUNDLE)
-    raw = untrusted.read_bytes(made.folder / artifact.CONTEXT / render.PLAN, most=_MOST_PLAN)
+    raw = untrusted_files.read_bytes(made.folder / artifact.CONTEXT / render.PLAN, max_bytes=_MOST_PLAN)
     data = _config_part(raw, said)
     parsed = None if data is None else schema.parse(_Schema, data)
     # What `default` stood for is in no config; the manifest's word for it is all there is.
-    refs = {config_values.DEFAULT_IMAGE, config.canonical_reference(said.image.ref)}
+    refs = {config_values.DEFAULT_IMAGE, config.normalize_reference(said.image.ref)}
     if changed or data is None or not isinstance(parsed, _Schema) or parsed.image.ref not in refs:
         raise _changed(made, changed or [render.PLAN])
     bundle = read.read(bundle_folder)
@@ -175,15 +175,15 @@ def _config_part(raw: bytes, said: manifest.Manifest) -> dict[str, Any] | None:
     """Return the config's part in a ``plan.json``; None if it is not the one that the manifest names."""
     plan = schema.read_json(raw)
     data = plan.get("config") if isinstance(plan, dict) else None
-    return data if isinstance(data, dict) and manifest.config_hash(data) == said.config.hash else None
+    return data if isinstance(data, dict) and manifest.hash_config(data) == said.config.hash else None
 
 
 def _is_same(path: Path, content: bytes | Path) -> bool:
     expected = content if isinstance(content, bytes) else content.read_bytes()
-    return untrusted.read_bytes(path, most=len(expected) + (1 << 20)) == expected
+    return untrusted_files.read_bytes(path, max_bytes=len(expected) + (1 << 20)) == expected
 
 
 def _changed(made: artifact.Artifact, names: list[str]) -> errors.ArtifactError:
     return errors.ArtifactError(
-        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {commands.build_again(made.folder)}"
+        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {commands.suggest_rebuild(made.folder)}"
     )

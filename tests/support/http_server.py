@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def on_a_free_port(
+def serve(
     handler: type[http.server.BaseHTTPRequestHandler], *, context: ssl.SSLContext | None = None
 ) -> Iterator[http.server.ThreadingHTTPServer]:
     """Listen on the loopback, by https with a context; yields the server, whose ``server_address`` has the port."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Obtained:
+class ResolvedBundle:
     """A bundle that is here.
 
     Attributes:
@@ -29,7 +29,7 @@ class Obtained:
     said: str
 
 
-def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtained:
+def resolve_bundle(chosen: config.Config, *, cache: Path, progress: Progress) -> ResolvedBundle:
     """Return the bundle of a config; the network is asked only for one that is not in the cache.
 
     Args:
@@ -43,8 +43,8 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
     """
     bundle = chosen.bundle
     if isinstance(bundle, Path):
-        return Obtained(folder=store.folder_of(bundle, cache), said=str(bundle))
-    path = address.file_path(bundle.url)
+        return ResolvedBundle(folder=store.resolve_folder(bundle, cache), said=str(bundle))
+    path = address.path_from_address(bundle.url)
     if path is not None:
         said = str(path)
         found = _hash(path)
@@ -53,16 +53,16 @@ def obtain(chosen: config.Config, *, cache: Path, progress: Progress) -> Obtaine
                 [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; fix whichever is wrong"]
             )
     else:
-        path, said = fetch.kept(bundle.sha256, cache), http.shown(bundle.url)
+        path, said = fetch.kept(bundle.sha256, cache), http.redact_url(bundle.url)
         if not path.is_file() or _hash(path) != bundle.sha256:
             path = fetch.fetch(bundle.url, sha256=bundle.sha256, cache=cache, progress=progress)
-    with store.named(said, path):
-        folder = store.folder_of(path, cache, sha256=bundle.sha256)
-    return Obtained(folder=folder, said=said)
+    with store.report_as(said, path):
+        folder = store.resolve_folder(path, cache, sha256=bundle.sha256)
+    return ResolvedBundle(folder=folder, said=said)
 
 
 def _hash(path: Path) -> str:
     try:
         return files.hash_content(path)[0]
     except OSError as error:
-        raise errors.BundleError([files.unreadable(path, error)]) from error
+        raise errors.BundleError([files.describe_read_error(path, error)]) from error

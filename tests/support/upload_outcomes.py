@@ -15,16 +15,16 @@ SEGMENTATION = "Segmentation fault! Ensure python and library versions match our
 
 def check_deployed(project: Project, slot: str = "fresh") -> None:
     """One record, its bytes whole, assigned."""
-    (record,) = project.records()
-    assert project.slot(slot).pickle_id == record.id
-    assert project.sandbox.stored(record.filename) == (project.folder / "model.pkl").read_bytes()
-    assert project.receipt()["pickle"] == record.id
+    (record,) = project.list_records()
+    assert project.get_slot(slot).pickle_id == record.id
+    assert project.sandbox.read_pickle(record.filename) == (project.folder / "model.pkl").read_bytes()
+    assert project.read_receipt()["pickle"] == record.id
 
 
 def check_nothing_registered(project: Project) -> None:
-    assert project.records() == []
+    assert project.list_records() == []
     assert project.sandbox.requests.count(CREATE) == 0
-    assert project.slot().pickle_id is None
+    assert project.get_slot().pickle_id is None
 
 
 def big(project: Project, size: int = 8 * MB) -> None:

@@ -15,23 +15,23 @@ import pytest
 
 from builder.build import engine_build
 from builder.bundle import post
-from builder.inside import repeat
-from tests.support import custom, forked, pickles
+from builder.inside import build_custom
+from tests.support import custom, fork_server, pickles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PLAIN = {"PATH": "/usr/bin:/bin"}
 CHANGES: dict[str, dict[str, str]] = {
-    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **repeat.other_cpu()},
+    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **build_custom.other_cpu()},
     "a home and a language": {"HOME": "/nowhere", "USER": "somebody", "LANG": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
     "optimised, no hash seed": {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "random"},
 }
 
 
 def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return forked.run(
-        [sys.executable, "-B", "-m", "inside.make"],
+    return fork_server.run(
+        [sys.executable, "-B", "-m", "inside.build_pickle"],
         cwd=folder / "context",
         env=PLAIN | environment,
         capture_output=True,
@@ -42,7 +42,7 @@ def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
 
 def refused(code: str, folder: Path, **changes: Any) -> str:
     """Return what making a pickle of this code says, which is no traceback."""
-    pickles.rendered(folder, custom.bundle(code, **changes))
+    pickles.render_bundle(folder, custom.make_bundle(code, **changes))
     done = make(folder)
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stderr
@@ -53,18 +53,18 @@ def refused(code: str, folder: Path, **changes: Any) -> str:
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("everything")
-    pickles.rendered(folder, custom.everything())
+    pickles.render_bundle(folder, custom.make_full_bundle())
     return folder / "context"
 
 
 @pytest.fixture(scope="module")
 def expected(context: Path) -> bytes:
-    return pickles.make_in(context, PLAIN)
+    return pickles.build_in(context, PLAIN)
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
-    assert pickles.make_in(context, PLAIN | CHANGES[change]) == expected
+    assert pickles.build_in(context, PLAIN | CHANGES[change]) == expected
 
 
 def test_the_folder_does_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_the_folder_does_not_show(context: Path, expected: bytes, tmp_path: Path
     shutil.copytree(context, folder)
     for path in (folder / "bundle" / "code").rglob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert pickles.make_in(folder, PLAIN, umask=0o077) == expected
+    assert pickles.build_in(folder, PLAIN, umask=0o077) == expected
     for place in (str(tmp_path), str(context), sys.prefix):
         assert place.encode() not in expected
     texts = [value for _, value, _ in pickletools.genops(expected) if isinstance(value, str)]
@@ -93,7 +93,9 @@ def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_
 
 
 def test_what_it_prints_is_what_the_host_reads(tmp_path: Path) -> None:
-    pickles.rendered(tmp_path, custom.bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.step("rank"),)))
+    pickles.render_bundle(
+        tmp_path, custom.make_bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.make_step("rank"),))
+    )
     done = make(tmp_path)
     report = engine_build._read_report(done.stdout)
     assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())
@@ -123,7 +125,7 @@ def load(bundle):
 
 
 def test_builds_that_differ_by_chance_say_so_with_the_first_opcode(tmp_path: Path) -> None:
-    pickles.rendered(tmp_path, custom.bundle(body("weights = [time.time_ns()]")))
+    pickles.render_bundle(tmp_path, custom.make_bundle(body("weights = [time.time_ns()]")))
     report = engine_build._read_report(make(tmp_path).stdout)
     assert [one.file for one in report.findings] == ["code/model.py"]
     text = report.findings[0].text
@@ -132,9 +134,11 @@ def test_builds_that_differ_by_chance_say_so_with_the_first_opcode(tmp_path: Pat
 
 def test_builds_that_differ_between_cpus_say_so_with_the_first_opcode(tmp_path: Path) -> None:
     arrays = {"weights": np.linspace(0, 9, 5_000)}
-    pickles.rendered(tmp_path, custom.bundle(body("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays))
+    pickles.render_bundle(
+        tmp_path, custom.make_bundle(body("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays)
+    )
     report = engine_build._read_report(make(tmp_path).stdout)
-    if not repeat.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
+    if not build_custom.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
         assert report.findings == (), "this CPU can do no more than the least"
         return
     [found] = report.findings
@@ -170,12 +174,12 @@ def test_an_import_that_would_fail_later_fails_now(tmp_path: Path) -> None:
         "        values =",
         "        try:\n            import gone\n        except ImportError:\n            pass\n        values =",
     )
-    pickles.rendered(tmp_path / "good", custom.bundle(provided))
+    pickles.render_bundle(tmp_path / "good", custom.make_bundle(provided))
     assert make(tmp_path / "good").returncode == 0
 
 
 def test_syntax_of_another_python_has_its_line(tmp_path: Path) -> None:
-    pickles.rendered(tmp_path, custom.bundle())
+    pickles.render_bundle(tmp_path, custom.make_bundle())
     path = tmp_path / "context" / "bundle" / "code" / "model.py"
     path.write_text(custom.CODE + "\nmatch = = 1\n")
     done = make(tmp_path)
@@ -185,7 +189,12 @@ def test_syntax_of_another_python_has_its_line(tmp_path: Path) -> None:
 
 def test_the_report_is_one_line_of_json(context: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "inside.make"], cwd=context, env=PLAIN, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "inside.build_pickle"],
+        cwd=context,
+        env=PLAIN,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     report = json.loads(done.stdout.removeprefix("numerai-builder: "))
     assert report.keys() == {"format", "sha256", "size", "protocol", "parameters", "findings"}

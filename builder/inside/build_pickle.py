@@ -1,4 +1,4 @@
-"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.make``.
+"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.build_pickle``.
 
 Reads, below the working directory, ``plan.json`` (``post``: the steps in force), the bundle's ``bundle/bundle.json``,
 ``bundle/arrays.safetensors`` and what lies beside them; writes ``out/model.pkl``. Prints one line,
@@ -18,7 +18,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from . import custom, pickled
+from . import custom, serialize
 
 MARK = "numerai-builder: "
 
@@ -28,24 +28,24 @@ def main() -> None:
     folder = Path.cwd()
     findings: list[dict[str, Any]] = []
     if json.loads((folder / "bundle" / "bundle.json").read_bytes())["kind"] == "custom":
-        from . import repeat
+        from . import build_custom
 
         try:
-            content, parameters, findings = repeat.build(folder)
+            content, parameters, findings = build_custom.build(folder)
         except custom.CustomCodeError as refused:
             print(refused, file=sys.stderr, flush=True)
             sys.exit(1)
     else:
         # In a pickle a module is its name. To load pandas for that would take more time than all the rest together.
         sys.modules["pandas"] = types.ModuleType("pandas")
-        content, parameters = pickled.build(folder, Path(__file__).resolve().parent / "predict")
+        content, parameters = serialize.build(folder, Path(__file__).resolve().parent / "predict")
     (folder / "out").mkdir(exist_ok=True)
     (folder / "out" / "model.pkl").write_bytes(content)
     report = {
         "format": 1,
         "sha256": hashlib.sha256(content).hexdigest(),
         "size": len(content),
-        "protocol": pickled.PROTOCOL,
+        "protocol": serialize.PROTOCOL,
         "parameters": parameters,
         "findings": findings,
     }

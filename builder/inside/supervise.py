@@ -1,4 +1,4 @@
-"""Run commands one after another and say what each used: ``python watch.py PLAN``. Standard library only.
+"""Run commands one after another and say what each used: ``python supervise.py PLAN``. Standard library only.
 
 ``PLAN`` is a JSON file ``{"out": folder, "children": [{"name", "arguments", "folder", "seconds", "needs"}]}``. Each
 child runs with its output captured; ``OUT/NAME.json`` is written as it ends::

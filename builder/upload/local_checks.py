@@ -15,14 +15,14 @@ _CPUS, _MEMORY, _SECONDS = 1, 4 << 30, 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class ValidationFacts:
     """What holds of a validated pickle: the data version it is for, and what a person should know though it holds."""
 
     data_version: str
     notes: tuple[str, ...]
 
 
-def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
+def check_artifact(made: artifact.Artifact, *, wanted: str | None) -> ValidationFacts:
     """Refuse what is not proved in the very image that would run it.
 
     Args:
@@ -41,13 +41,13 @@ def check(made: artifact.Artifact, *, wanted: str | None) -> Proof:
         faults += _elsewhere_faults(made)
     if faults:
         raise errors.RefusedError("\n".join(f"{made.pickle}: {fault}" for fault in faults))
-    return Proof(data_version=report.version_of(found or {}), notes=tuple(_notes(found or {})))
+    return ValidationFacts(data_version=report.data_version_from_report(found or {}), notes=tuple(_notes(found or {})))
 
 
 def _elsewhere_faults(made: artifact.Artifact) -> list[str]:
-    if report.is_remembered(made.folder / artifact.VALIDATION):
+    if report.is_local(made.folder / artifact.VALIDATION):
         return []
-    validate = commands.with_folder("validate", made.folder)
+    validate = commands.suggest_for_folder("validate", made.folder)
     return [f"was not validated on this machine, and has no config here; run `{validate}` first"]
 
 
@@ -86,7 +86,7 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wa
                 f"was made in ({ours.kind} {ours.identity[:19]}...); run {validate}"
             )
         ]
-    version = report.version_of(found)
+    version = report.data_version_from_report(found)
     if not version or version != (wanted or version):
         which = f"data version {version}, and the config names {wanted}" if version else "no data version"
         return [f"was validated for {which}; run {validate}"]
@@ -96,7 +96,7 @@ def _validation_faults(made: artifact.Artifact, found: dict[str, Any] | None, wa
 
 
 def _run(made: artifact.Artifact, name: str, *options: str) -> str:
-    return f"`{commands.with_config(name, made.folder, *options)}`"
+    return f"`{commands.suggest(name, made.folder, *options)}`"
 
 
 def _failed(found: dict[str, Any]) -> str:

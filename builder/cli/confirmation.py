@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from builder import commands, errors
 from builder.cli import terminal
-from builder.text import one_line
+from builder.text import sanitize
 from builder.upload import assign
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def ask(question: str, facts: Sequence[str], *, yes: bool, stakes: Sequence[str]
         terminal.tell(f"  {line}")
     if yes:
         return
-    if not terminal.watched():
-        raise errors.RefusedError(f"{question} Not a terminal; pass {commands.option('--yes')} to do it unasked")
+    if not terminal.is_interactive():
+        raise errors.RefusedError(f"{question} Not a terminal; pass {commands.format_option('--yes')} to do it unasked")
     if stakes:
         ask_in_full([f"{question} {stakes[0]}", *stakes[1:]])
     elif not terminal.confirm(question):
@@ -58,7 +58,7 @@ def ask_about_slot(api: Tournament, slot: Slot, question: str, facts: Sequence[s
         errors.NetworkError: The slot cannot be read again.
     """
     ask(question, facts, yes=yes, stakes=about_stakes([slot], what))
-    now = slot if yes else assign.find(api, slot)
+    now = slot if yes else assign.read_slot(api, slot)
     if now.stake != slot.stake:
         ask_in_full(about_stakes([now], what))
 
@@ -80,7 +80,7 @@ def about_stakes(slots: Iterable[Slot], what: str) -> list[str]:
         slots: All slots that are touched.
         what: What is to be done with each, such as :data:`NEXT_ROUNDS`.
     """
-    return [f"{one_line(slot.name)} has a stake of {one_line(slot.stake)}, {what}?" for slot in slots if slot.stake]
+    return [f"{sanitize(slot.name)} has a stake of {sanitize(slot.stake)}, {what}?" for slot in slots if slot.stake]
 
 
 def about_a_run(open_round: int | None) -> str:

@@ -31,10 +31,10 @@ def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]
     A function of the user's own that no step follows is pickled as it is.
     """
     if model["kind"] == "custom" and not model["post"]:
-        return cloudpickle.dumps(model["function"], protocol=PROTOCOL), custom.parameters(model["function"])
+        return cloudpickle.dumps(model["function"], protocol=PROTOCOL), custom.read_parameters(model["function"])
     kinds = [model["kind"], *(member["kind"] for member in model.get("members", ()))]
     files = [*(fold.KINDS[kind].predict for kind in kinds), *(f"{name}.py" for name, _ in model["post"])]
-    module = source.load(source.files_of(files, predict_folder), predict_folder)
+    module = source.load_module(source.resolve_files(files, predict_folder), predict_folder)
     module.__dict__["MODEL"] = model
     cloudpickle.register_pickle_by_value(module)
     return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)

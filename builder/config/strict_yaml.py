@@ -20,7 +20,7 @@ from builder import schema
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SIZE = 1_000_000
+MAX_BYTES = 1_000_000
 """The largest file read, in bytes."""
 
 DEPTH = 32
@@ -53,11 +53,11 @@ class Document:
     """
 
     data: dict[str, Any]
-    positions: Mapping[schema.Place, tuple[int, int]]
-    spelling: Mapping[schema.Place, str]
-    faults: tuple[tuple[tuple[int, int], schema.Problem], ...]
+    positions: Mapping[schema.KeyPath, tuple[int, int]]
+    spelling: Mapping[schema.KeyPath, str]
+    problems: tuple[tuple[tuple[int, int], schema.Problem], ...]
 
-    def position(self, path: schema.Place) -> tuple[int, int]:
+    def position(self, path: schema.KeyPath) -> tuple[int, int]:
         """Return line and column of a key path, or of the nearest one above it that is in the file."""
         while path not in self.positions and path:
             path = path[:-1]
@@ -72,7 +72,7 @@ def read(text: bytes) -> Document:
         data=data if isinstance(data, dict) else {},
         positions=reader.positions,
         spelling=reader.spelling,
-        faults=tuple(sorted(reader.faults, key=lambda fault: fault[0])[:_MOST_FAULTS]),
+        problems=tuple(sorted(reader.problems, key=lambda fault: fault[0])[:_MOST_FAULTS]),
     )
 
 
@@ -153,15 +153,15 @@ class _ExplainedError(yaml.MarkedYAMLError):
 
 class _Reader:
     def __init__(self) -> None:
-        self.positions: dict[schema.Place, tuple[int, int]] = {}
-        self.spelling: dict[schema.Place, str] = {}
-        self.faults: list[tuple[tuple[int, int], schema.Problem]] = []
+        self.positions: dict[schema.KeyPath, tuple[int, int]] = {}
+        self.spelling: dict[schema.KeyPath, str] = {}
+        self.problems: list[tuple[tuple[int, int], schema.Problem]] = []
         self._refused: dict[yaml.Node, list[str]] = {}
 
     def read(self, text: bytes) -> Any:
         """Return what the text holds; None with a fault where it holds no mapping."""
-        if len(text) > SIZE:
-            return self._fault((1, 1), (), f"the file is larger than {SIZE:,} bytes; a config is a page of text")
+        if len(text) > MAX_BYTES:
+            return self._fault((1, 1), (), f"the file is larger than {MAX_BYTES:,} bytes; a config is a page of text")
         if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
             said = f"starts with a byte order mark; {_ONE_MAPPING}, in UTF-8 without that mark"
             return self._fault((1, 1), (), said)
@@ -182,19 +182,19 @@ class _Reader:
         self._refused = loader.refused
         if isinstance(top, yaml.MappingNode):
             return self._value(top, ())
-        if not self.faults:
+        if not self.problems:
             held = "holds a list" if isinstance(top, yaml.SequenceNode) else "holds a value"
             is_empty = top is None or top.value == ""
             self._fault(_at(top), (), f"the file {'is empty' if is_empty else held}; {_ONE_MAPPING}")
         return None
 
-    def _fault(self, at: tuple[int, int], path: schema.Place, text: str) -> None:
-        self.faults.append((at, schema.Problem(path=path, text=text)))
+    def _fault(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
+        self.problems.append((at, schema.Problem(path=path, text=text)))
 
     def _syntax_fault(self, at: tuple[int, int], text: str) -> None:
         self._fault(at, (), f"column {at[1]}: {text}")
 
-    def _value(self, node: yaml.Node, path: schema.Place) -> Any:
+    def _value(self, node: yaml.Node, path: schema.KeyPath) -> Any:
         """Return a node's value; recursion is bounded by ``DEPTH``."""
         self.positions.setdefault(path, _at(node))
         for text in self._refused.get(node, ()):
@@ -210,7 +210,7 @@ class _Reader:
             self.spelling[path] = node.value
         return value
 
-    def _mapping(self, node: yaml.MappingNode, path: schema.Place) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: schema.KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):

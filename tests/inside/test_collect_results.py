@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from builder import paths
-from builder.bundle import exact
-from builder.inside import measure
+from builder.bundle import prediction
+from builder.inside import collect_results
 from tests.support import bundles, csv_facts, pickles
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def live(tmp_path: Path) -> str:
 def facts(folder: Path, live: str, frame: pd.DataFrame) -> dict[str, Any]:
     """Write a CSV as the runner does, and measure it."""
     frame.to_csv(folder / "live_predictions-0123abcd.csv")
-    found = measure.measure_csv(folder, live)
+    found = collect_results.summarize_csv(folder, live)
     assert found is not None
     assert json.loads(json.dumps(found)) == found
     return found
@@ -46,11 +46,11 @@ def predictions(values: Any, ids: Any = IDS, name: str = "prediction") -> pd.Dat
 
 def test_a_good_csv(tmp_path: Path, live: str) -> None:
     measured = facts(tmp_path, live, predictions([0.25, 0.5, 0.75, 1.0, 0.5, 0.125]))
-    assert measured == csv_facts.good(6, distinct=5)
+    assert measured == csv_facts.make_facts(6, distinct=5)
 
 
 def test_no_csv(tmp_path: Path, live: str) -> None:
-    assert measure.measure_csv(tmp_path, live) is None
+    assert collect_results.summarize_csv(tmp_path, live) is None
 
 
 def test_another_order_is_not_equal(tmp_path: Path, live: str) -> None:
@@ -105,21 +105,21 @@ def test_figures_come_back_to_the_last_digit(tmp_path: Path, live: str) -> None:
 def test_golden_rows_are_predicted_before_the_steps(tmp_path: Path) -> None:
     made = pickles.scenario_bundle("narrow")
     np.save(tmp_path / "golden.npy", made.golden.inputs)
-    found = measure.predict_golden(pickles.predict_of(made), str(tmp_path / "golden.npy"))
+    found = collect_results.predict_golden(pickles.load_predict(made), str(tmp_path / "golden.npy"))
     assert found is not None
-    bound = exact.bound(made.golden.predictions)
+    bound = prediction.compute_tolerance(made.golden.predictions)
     assert np.abs(np.array(found) - made.golden.predictions).max() <= bound
 
 
 def test_a_foreign_pickle_has_no_golden_rows(tmp_path: Path) -> None:
-    assert measure.predict_golden(lambda live: live, str(tmp_path / "absent.npy")) is None
+    assert collect_results.predict_golden(lambda live: live, str(tmp_path / "absent.npy")) is None
 
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_as_a_script(tmp_path: Path, live: str, foreign: bool) -> None:  # noqa: FBT001
-    made = bundles.bundle(1)
+    made = bundles.make_bundle(1)
     np.save(tmp_path / "golden.npy", made.golden.inputs)
-    content = cloudpickle.dumps(lambda features: features) if foreign else pickles.pickled(made)
+    content = cloudpickle.dumps(lambda features: features) if foreign else pickles.pickle_bundle(made)
     (tmp_path / "model.pkl").write_bytes(content)
     plan = {
         "model": str(tmp_path / "model.pkl"),
@@ -129,7 +129,7 @@ def test_as_a_script(tmp_path: Path, live: str, foreign: bool) -> None:  # noqa:
         "out": str(tmp_path / "out.json"),
     }
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    command = [sys.executable, str(paths.inside_folder() / "measure.py"), str(tmp_path / "plan.json")]
+    command = [sys.executable, str(paths.inside_folder() / "collect_results.py"), str(tmp_path / "plan.json")]
     subprocess.run(command, cwd=tmp_path, check=True)
     report = json.loads((tmp_path / "out.json").read_bytes())
     assert report.keys() == {"format", "csv", "parameters", "golden"}
