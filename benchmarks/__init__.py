@@ -1,1 +1,1 @@
-"""Timings, as ratios against a baseline measured in the same run: ``make bench``, ``python -m benchmarks NAME ...``."""
+"""Benchmarks, as ratios to a baseline measured in the same run: ``make bench``, ``python -m benchmarks NAME ...``."""

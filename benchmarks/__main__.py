@@ -1,6 +1,6 @@
-"""``python -m benchmarks [NAME ...]``: run the benchmarks of ``BENCHMARKS`` that are named, or all.
+"""``python -m benchmarks [NAME ...]``: run the named benchmarks of ``BENCHMARKS``, or all of them.
 
-Each row is printed when it is measured. A benchmark that fails is a row that says why, and the others go on.
+Each row is printed as soon as it is measured. A failed benchmark prints a row with the error, and the next one runs.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from benchmarks import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# Each is imported when it runs, so that a library that is missing is a row of its own.
+# Imported only when it runs, so that a missing library fails one benchmark instead of all.
 BENCHMARKS = {
     "help": "commands:show_help",
-    "unchanged": "commands:unchanged",
-    "changed": "commands:changed",
+    "unchanged": "commands:build_unchanged",
+    "changed": "commands:build_changed",
     "validate": "commands:validate",
-    "predict": "predict:rows",
-    "neutralize": "neutralize:rows",
-    "trees": "trees:rows",
-    "boosters": "boosters:rows",
-    "deep": "deep:within_limits",
-    "upload": "upload:rows",
+    "predict": "predict:measure_rows",
+    "neutralize": "neutralize:measure_rows",
+    "trees": "trees:measure_rows",
+    "boosters": "boosters:measure_rows",
+    "deep": "deep:measure_usage",
+    "upload": "upload:measure_rows",
 }
 
 
 def main(names: list[str]) -> int:
-    """Run and print; exit 1 if a target is missed or a benchmark fails."""
+    """Run benchmarks and print their rows; return 1 if a target is missed or a benchmark fails."""
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        print(f"no benchmark is called {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        print(f"unknown benchmark: {', '.join(unknown)}; expected one of {', '.join(BENCHMARKS)}")
         return 2
-    table.print_head()
-    good = True
+    table.print_header()
+    success = True
     for name in names or BENCHMARKS:
         print(f"measuring: {name}", file=sys.stderr, flush=True)
         try:
             for row in find(name)():
                 table.print_row(row)
-                good = good and row.met
-        except Exception as error:  # noqa: BLE001 - the other benchmarks have results all the same
+                success = success and row.is_met
+        except Exception as error:  # noqa: BLE001 - any error fails only this benchmark
             table.print_failure(name, error)
-            good = False
-    return 0 if good else 1
+            success = False
+    return 0 if success else 1
 
 
 def find(name: str) -> Callable[[], Iterable[table.Row]]:
-    """Import a benchmark."""
+    """Import the function of a benchmark."""
     module, _, function = BENCHMARKS[name].partition(":")
-    found: Callable[[], Iterable[table.Row]] = getattr(importlib.import_module(f"benchmarks.{module}"), function)
-    return found
+    benchmark: Callable[[], Iterable[table.Row]] = getattr(importlib.import_module(f"benchmarks.{module}"), function)
+    return benchmark
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whole commands against what a person would type by hand."""
+"""Benchmarks of whole commands: alone, or against the docker commands that a person would type instead."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _RUNS = 7
 
 
 def show_help() -> Iterator[table.Row]:
-    """``--help``."""
-    yield _timed("--help", [sys.executable, "-m", "builder", "--help"], 0.5)
+    """Time ``--help``."""
+    yield _time_command("--help", [sys.executable, "-m", "builder", "--help"], 0.5)
 
 
-def unchanged() -> Iterator[table.Row]:
-    """``make pickle`` with nothing changed."""
-    yield _timed("make pickle, nothing changed", ["make", "-s", "pickle", "CONFIG=configs/mlp.yaml"], 0.9)
+def build_unchanged() -> Iterator[table.Row]:
+    """Time ``make pickle`` with nothing changed."""
+    yield _time_command("make pickle, nothing changed", ["make", "-s", "pickle", "CONFIG=configs/mlp.yaml"], 0.9)
 
 
-def _timed(name: str, command: list[str], target: float) -> table.Row:
+def _time_command(name: str, command: list[str], target: float) -> table.Row:
     seconds = []
     for _ in range(_RUNS + 1):
         started = time.perf_counter()
         project.run(command, cwd=project.ROOT)
         seconds.append(time.perf_counter() - started)
-    seconds = seconds[1:]  # what had changed before was made in the first
+    seconds = seconds[1:]  # the first run may have had to build
     return table.Row(
         name=name,
         against="(seconds)",
@@ -50,23 +50,23 @@ def _timed(name: str, command: list[str], target: float) -> table.Row:
     )
 
 
-def changed() -> Iterator[table.Row]:
-    """``pickle`` with a changed bundle."""
-    with project.folder() as root:
-        image = project.pickle(root, "mlp")["image"]["base"]
+def build_changed() -> Iterator[table.Row]:
+    """Time ``pickle`` with a changed bundle against a container that only imports the libraries."""
+    with project.create_project() as root:
+        image = project.build_pickle(root, "mlp")["image"]["base"]
         bundle = root / "configs" / "bundles" / "mlp" / "bundle.json"
         numbers = itertools.count()
 
-        def make() -> None:
+        def build() -> None:
             content = json.loads(bundle.read_bytes())
             content["trained"]["change"] = next(numbers)
             bundle.write_text(json.dumps(content))
-            project.builder(root, "pickle", "configs/mlp.yaml")
+            project.run_builder(root, "pickle", "configs/mlp.yaml")
 
-        def bare() -> None:
-            project.docker("run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", _IMPORTS)
+        def import_libraries() -> None:
+            project.run_docker("run", "--rm", "--network", "none", "--entrypoint", "python", image, "-c", _IMPORTS)
 
-        ours, theirs, ratio = table.pairs(make, bare, _RUNS)
+        ours, theirs, ratio = table.time_pairs(build, import_libraries, _RUNS)
     yield table.Row(
         name="pickle, changed bundle",
         against="docker run ... -c 'import ...'",
@@ -78,27 +78,27 @@ def changed() -> Iterator[table.Row]:
 
 
 def validate() -> Iterator[table.Row]:
-    """``validate`` at full width against the documented local test, on the same files under the same limits."""
-    with project.folder() as root:
-        image = project.pickle(root, "wide")["image"]["base"]
+    """Time ``validate`` at full width against the documented local test, on the same files and with the same limits."""
+    with project.create_project() as root:
+        image = project.build_pickle(root, "wide")["image"]["base"]
         bundle = read.read(root / "configs" / "bundles" / "wide")
         cache = paths.cache_folder() / "shaped"
         files = data.make_shaped_data(features=bundle.features, benchmarks=bundle.benchmarks, cache=cache)
-        given = {"live.parquet": files.live, "benchmarks.parquet": files.benchmarks or files.live}
-        given["model.pkl"] = root / "dist" / "wide" / "model.pkl"
-        for name, path in given.items():
+        inputs = {"live.parquet": files.live, "benchmarks.parquet": files.benchmarks or files.live}
+        inputs["model.pkl"] = root / "dist" / "wide" / "model.pkl"
+        for name, path in inputs.items():
             shutil.copyfile(path, root / name)
 
-        def documented() -> None:
+        def run_documented_test() -> None:
             limits = ("--cpus", "1", "--memory", "4g", "--memory-swap", "4g", "--network", "none")
             options = ("--debug", "--model", f"{root}/model.pkl", "--output_dir", str(root))
-            inputs = ("--dataset", f"{root}/live.parquet", "--benchmarks", f"{root}/benchmarks.parquet")
-            project.docker("run", "-i", "--rm", *limits, "-v", f"{root}:{root}", image, *options, *inputs)
+            data_options = ("--dataset", f"{root}/live.parquet", "--benchmarks", f"{root}/benchmarks.parquet")
+            project.run_docker("run", "-i", "--rm", *limits, "-v", f"{root}:{root}", image, *options, *data_options)
 
-        def ours() -> None:
-            project.builder(root, "validate", "configs/wide.yaml")
+        def run_validate() -> None:
+            project.run_builder(root, "validate", "configs/wide.yaml")
 
-        mine, theirs, ratio = table.pairs(ours, documented, _RUNS)
+        ours, theirs, ratio = table.time_pairs(run_validate, run_documented_test, _RUNS)
         assert list(Path(root).glob("live_predictions-*.csv")), "the documented test wrote nothing"
     yield table.Row(
         name="validate, 2,748 features",
@@ -106,5 +106,5 @@ def validate() -> Iterator[table.Row]:
         value=ratio,
         unit="x",
         target=2.5,
-        detail=f"{mine:.2f} s, {theirs:.2f} s",
+        detail=f"{ours:.2f} s, {theirs:.2f} s",
     )

@@ -1,7 +1,7 @@
-"""The recommended deep LightGBM, 30,000 trees of depth 10, alone and as four in an ensemble, within the limits.
+"""Benchmark the recommended deep LightGBM model, 30,000 trees of depth 10, and an ensemble of four.
 
-What it takes is a part of what the tournament gives: 4 GB and 600 seconds on one CPU. The trees are those of a hundred
-that were trained, over and over, since training them all takes days (``tests.support.deep_lightgbm``).
+The baseline is the tournament's limits, 4 GB and 600 seconds on one CPU. The model repeats a hundred trained trees:
+training all of them would take days (``tests.support.deep_lightgbm``).
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ _TREES, _DEPTH, _FEATURES = 30_000, 10, 42
 _MEMBERS = 4
 
 
-def within_limits() -> Iterator[table.Row]:
-    """Build and validate both; all fails where the pickle is not valid."""
-    with project.folder() as root:
+def measure_usage() -> Iterator[table.Row]:
+    """Build and validate both; fails if a pickle is not valid."""
+    with project.create_project() as root:
         for name, count in (("deep", 1), ("deep_ensemble", _MEMBERS)):
-            _bundle(root, name, count)
-            manifest = project.pickle(root, name)
-            report = json.loads(project.builder(root, "validate", f"configs/{name}.yaml", "--json"))
-            yield from _rows(f"lightgbm, {count} x {_TREES:,} trees", manifest, report)
+            _write_bundle(root, name, count)
+            manifest = project.build_pickle(root, name)
+            report = json.loads(project.run_builder(root, "validate", f"configs/{name}.yaml", "--json"))
+            yield from _create_rows(f"lightgbm, {count} x {_TREES:,} trees", manifest, report)
 
 
-def _bundle(root: Path, name: str, count: int) -> None:
-    """Write the bundle of one booster or of several that differ, and a config for it."""
+def _write_bundle(root: Path, name: str, count: int) -> None:
+    """Write the bundle of one booster or of several different ones, and a config for it."""
     sample = np.random.default_rng(1).integers(0, 5, (32, _FEATURES))
     boosters = [
         lightgbm.Booster(model_str=deep_lightgbm.deep_text(_TREES, _DEPTH, _FEATURES, seed=seed).decode())
         for seed in range(count)
     ]
     model: Any = boosters if count > 1 else boosters[0]
-    more: dict[str, Any] = {"transform": "rank"} if count > 1 else {}
-    export.export(model, root / "configs" / "bundles" / name, sample=sample, **more)
+    options: dict[str, Any] = {"transform": "rank"} if count > 1 else {}
+    export.export(model, root / "configs" / "bundles" / name, sample=sample, **options)
     del model, boosters
     gc.collect()
     config = (root / "configs" / "wide.yaml").read_text()
@@ -53,24 +53,24 @@ def _bundle(root: Path, name: str, count: int) -> None:
     )
 
 
-def _rows(what: str, manifest: dict[str, Any], report: dict[str, Any]) -> list[table.Row]:
-    used, limits = report["usage"], report["limits"]
+def _create_rows(name: str, manifest: dict[str, Any], report: dict[str, Any]) -> list[table.Row]:
+    usage, limits = report["usage"], report["limits"]
     size = manifest["pickle"]["size"] / 1e6
     return [
         table.Row(
-            name=f"{what}, memory",
+            name=f"{name}, memory",
             against=f"the limit, {limits['memory'] / 1e9:.1f} GB",
-            value=used["peak_bytes"] / limits["memory"],
+            value=usage["peak_bytes"] / limits["memory"],
             unit="x",
             target=1.0,
-            detail=f"{used['peak_bytes'] / 1e6:,.0f} MB; pickle {size:,.0f} MB; {report['data']['rows']:,} rows",
+            detail=f"{usage['peak_bytes'] / 1e6:,.0f} MB; pickle {size:,.0f} MB; {report['data']['rows']:,} rows",
         ),
         table.Row(
-            name=f"{what}, time",
+            name=f"{name}, time",
             against=f"the limit, {limits['seconds']:g} s",
-            value=used["seconds"] / limits["seconds"],
+            value=usage["seconds"] / limits["seconds"],
             unit="x",
             target=1.0,
-            detail=f"{used['seconds']:.0f} s, {used['cpu_seconds']:.0f} s of CPU",
+            detail=f"{usage['seconds']:.0f} s, {usage['cpu_seconds']:.0f} s of CPU",
         ),
     ]

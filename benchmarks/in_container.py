@@ -1,4 +1,4 @@
-"""A script of the benchmarks, run in the 3.11 look-alike on one CPU and 4 GB."""
+"""Run a benchmark script in the 3.11 stand-in image with one CPU and 4 GB."""
 
 from __future__ import annotations
 
@@ -14,40 +14,42 @@ from builder.image import stand_in
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BOX = engine.WORKDIR
-"""The folder that the files come to."""
+WORKDIR = engine.WORKDIR
+"""The folder in the container that files are copied to."""
 
 
 def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Path], *, seconds: float = 600) -> Any:
-    """Return what a script beside this file printed last, as JSON.
+    """Run a script from this folder in a container; return the JSON of its last line.
 
     Args:
-        script: Its name.
-        plan: What it is told: ``plan.json``, its one argument.
-        files: What it finds in ``BOX``, by name.
-        seconds: It may take no longer.
+        script: The script's file name.
+        plan: The content of ``plan.json``, whose path is the script's argument.
+        files: Files to copy to ``WORKDIR``, by name.
+        seconds: Time limit.
 
     Raises:
-        RuntimeError: it did not end well.
+        RuntimeError: The script failed.
     """
-    named: dict[str, bytes | Path] = {
+    contents: dict[str, bytes | Path] = {
         **files,
         script: Path(__file__).with_name(script),
         "plan.json": json.dumps(plan).encode(),
     }
-    on = docker_engine.connect()
-    look_alike = stand_in.find_or_build(on, "3.11", progress.Silent())
+    connection = docker_engine.connect()
+    stand_in_image = stand_in.find_or_build(connection, "3.11", progress.Silent())
     limits = engine.ContainerLimits(cpus=1, memory=4 << 30)
-    command = ("python", f"{BOX}/{script}", f"{BOX}/plan.json")
+    command = ("python", f"{WORKDIR}/{script}", f"{WORKDIR}/plan.json")
     with (
-        run.start(on) as identity,
-        on.create_container(look_alike.image.id, command, run=identity, limits=limits, network=False) as container,
+        run.start(connection) as identity,
+        connection.create_container(
+            stand_in_image.image.id, command, run=identity, limits=limits, network=False
+        ) as container,
     ):
         container.put(
-            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in named.items())
+            tar_stream.pack(tar_stream.TarEntry(name=name, content=content) for name, content in contents.items())
         )
-        ended = container.run(seconds)
-        printed = container.read_log()
-    if ended.code != 0:
-        raise RuntimeError(f"the measurement ended with exit {ended.code}: {printed[-1500:]}")
-    return json.loads(printed.strip().splitlines()[-1])
+        outcome = container.run(seconds)
+        log = container.read_log()
+    if outcome.code != 0:
+        raise RuntimeError(f"{script} failed with exit code {outcome.code}: {log[-1500:]}")
+    return json.loads(log.strip().splitlines()[-1])

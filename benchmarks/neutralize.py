@@ -1,4 +1,4 @@
-"""Neutralisation in a container of one CPU, against a pseudo-inverse of all the rows."""
+"""Benchmark of neutralization in a container with one CPU, against a pseudo-inverse of all rows."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from builder.validate import data
 
 _NAME = "neutral"
 _ROWS, _COLUMNS, _INPUTS, _RUNS = 7_000, 800, 50, 9
-_MOST_DIFFERENCE = 1e-10
+_MAX_DIFFERENCE = 1e-10
 
 
-def rows() -> list[table.Row]:
-    """The figure, from one container.
+def measure_rows() -> list[table.Row]:
+    """Measure both in one container.
 
     Raises:
-        RuntimeError: The two differ by more than 1e-10, or the container failed.
+        RuntimeError: The results differ by more than 1e-10, or the container failed.
     """
-    bundle = _bundle()
-    with project.folder() as root:
+    bundle = _create_bundle()
+    with project.create_project() as root:
         write.write(root / "configs" / "bundles" / _NAME, bundle)
         text = (root / "configs" / "wide.yaml").read_text()
         text = text.replace("name: wide", f"name: {_NAME}").replace("/wide", f"/{_NAME}")
         (root / "configs" / f"{_NAME}.yaml").write_text(text)
-        project.pickle(root, _NAME)
+        project.build_pickle(root, _NAME)
         measured = _measure(root / "dist" / _NAME / "model.pkl", bundle)
-    if not measured["difference"] <= _MOST_DIFFERENCE:
-        raise RuntimeError(f"the step is {measured['difference']:.2g} away from the pseudo-inverse")
+    if not measured["difference"] <= _MAX_DIFFERENCE:
+        raise RuntimeError(f"the step differs from the pseudo-inverse by {measured['difference']:.2g}")
     ours, theirs = measured["step"], measured["pinv"]
     return [
         table.Row(
@@ -49,9 +49,9 @@ def rows() -> list[table.Row]:
     ]
 
 
-def _bundle() -> model.Bundle:
-    """Return a small network over the first of the features that it is neutralised to."""
-    names = tuple(f"feature_{place:04d}" for place in range(_COLUMNS))
+def _create_bundle() -> model.Bundle:
+    """Return a small network whose inputs are the first of the features that it is neutralized to."""
+    names = tuple(f"feature_{index:04d}" for index in range(_COLUMNS))
     random = np.random.default_rng(8)
     layers = tuple(
         model.make_node(
@@ -75,11 +75,11 @@ def _bundle() -> model.Bundle:
 
 
 def _measure(pickle: Path, bundle: model.Bundle) -> dict[str, Any]:
-    """Run ``neutralize_in_image.py``; return what it printed."""
+    """Run ``neutralize_in_image.py``; return its result."""
     features = post.find_required_columns(bundle.post).features
     frames = data.make_shaped_data(features=features, benchmarks=(), rows=_ROWS, cache=paths.cache_folder() / "shaped")
-    box = in_container.BOX
-    plan = {"model": f"{box}/model.pkl", "frame": f"{box}/live.parquet", "runs": _RUNS}
+    workdir = in_container.WORKDIR
+    plan = {"model": f"{workdir}/model.pkl", "frame": f"{workdir}/live.parquet", "runs": _RUNS}
     files: dict[str, bytes | Path] = {"model.pkl": pickle, "live.parquet": frames.live}
-    found: dict[str, Any] = in_container.measure("neutralize_in_image.py", plan, files)
-    return found
+    result: dict[str, Any] = in_container.measure("neutralize_in_image.py", plan, files)
+    return result

@@ -1,4 +1,4 @@
-"""A folder of the benchmarks' own with configs and bundles in it, and the tool run there as a person runs it."""
+"""Create a temporary project with configs and bundles, and run the tool in it as a person does."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _SIZES = (2748, 512, 128, 1)
 
 
 @contextlib.contextmanager
-def folder() -> Iterator[Path]:
-    """Yield a root with ``configs/mlp.yaml``, ``configs/wide.yaml`` and ``configs/big.yaml``; gone afterwards."""
+def create_project() -> Iterator[Path]:
+    """Yield a folder with ``configs/mlp.yaml``, ``configs/wide.yaml`` and ``configs/big.yaml``, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="numerai-builder-bench-") as name:
         root = Path(name)
         shutil.copytree(ROOT / "configs", root / "configs", ignore=shutil.ignore_patterns("train"))
-        write.write(root / "configs" / "bundles" / BIG, big_bundle())
+        write.write(root / "configs" / "bundles" / BIG, create_big_bundle())
         text = (root / "configs" / "wide.yaml").read_text()
         (root / "configs" / f"{BIG}.yaml").write_text(
             text.replace("name: wide", f"name: {BIG}").replace("/wide", f"/{BIG}")
@@ -40,33 +40,33 @@ def folder() -> Iterator[Path]:
         yield root
 
 
-def builder(root: Path, *arguments: str) -> str:
-    """Run the tool; return what it printed.
-
-    Raises:
-        RuntimeError: It failed; the message has what it printed.
-    """
-    return run([sys.executable, "-m", "builder", *arguments], cwd=root)
-
-
-def pickle(root: Path, name: str) -> dict[str, Any]:
-    """Make a config's pickle; return its manifest."""
-    made: dict[str, Any] = json.loads(builder(root, "pickle", f"configs/{name}.yaml", "--json"))["manifest"]
-    return made
-
-
-def docker(*arguments: str) -> None:
-    """Run the docker client; raises what :func:`run` raises."""
-    run(["docker", *arguments])
-
-
-def run(command: Sequence[str], cwd: Path = ROOT) -> str:
-    """Run a program; return what it printed.
+def run_builder(root: Path, *arguments: str) -> str:
+    """Run the tool; return its standard output.
 
     Raises:
         RuntimeError: It failed; the message has its last lines on standard error.
     """
-    done = subprocess.run(
+    return run([sys.executable, "-m", "builder", *arguments], cwd=root)
+
+
+def build_pickle(root: Path, name: str) -> dict[str, Any]:
+    """Build the pickle of a config; return its manifest."""
+    manifest: dict[str, Any] = json.loads(run_builder(root, "pickle", f"configs/{name}.yaml", "--json"))["manifest"]
+    return manifest
+
+
+def run_docker(*arguments: str) -> None:
+    """Run the docker client; raises the errors of :func:`run`."""
+    run(["docker", *arguments])
+
+
+def run(command: Sequence[str], cwd: Path = ROOT) -> str:
+    """Run a program; return its standard output.
+
+    Raises:
+        RuntimeError: It failed; the message has its last lines on standard error.
+    """
+    result = subprocess.run(
         command,
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -75,13 +75,15 @@ def run(command: Sequence[str], cwd: Path = ROOT) -> str:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(f"`{' '.join(command)[:80]}` ended with exit {done.returncode}: {done.stderr[-1000:]}")
-    return done.stdout
+    if result.returncode:
+        raise RuntimeError(
+            f"`{' '.join(command)[:80]}` failed with exit code {result.returncode}: {result.stderr[-1000:]}"
+        )
+    return result.stdout
 
 
-def big_bundle() -> model.Bundle:
-    """Return a network of today's width with random weights, float32, from a fixed seed."""
+def create_big_bundle() -> model.Bundle:
+    """Return a network with as many features as v5 data has, and random float32 weights from a fixed seed."""
     random = np.random.default_rng(5)
     layers = tuple(
         model.make_node(
@@ -97,7 +99,7 @@ def big_bundle() -> model.Bundle:
     network = model.Network(layers=layers, imputation=centre, centre=centre, scale=scale)
     rows = random.integers(0, 5, (8, count)).astype(np.float64)
     return model.Bundle(
-        features=tuple(f"feature_{place:04d}" for place in range(count)),
+        features=tuple(f"feature_{index:04d}" for index in range(count)),
         model=network,
         golden=model.GoldenRows(inputs=rows, predictions=prediction.predict(network, rows)),
         post=(post.make_step("rank"),),

@@ -1,9 +1,9 @@
-"""``python -m benchmarks.structure [--json] [FOLDER]``: figures on how a package is laid out; default: builder/.
+"""``python -m benchmarks.structure [--json] [FOLDER]``: print metrics of a package's layout; default: builder/.
 
-An import arrow leads from a module to one that it imports when it is itself imported: imports inside functions and
-those for type checkers are not counted, nor are the ``__init__`` modules of packages. A circle is a group of modules
-each of which is reached from every other by arrows. Both are also counted between the parts of the package: a part is a
-module or a folder that lies directly in the package's folder.
+An import arrow leads from a module to another one that it imports at import time: imports in functions and for type
+checkers are not counted, and neither are the ``__init__`` modules of packages. A circle is an import cycle: a group of
+modules that can all be reached from each other by arrows. Both are also counted between the parts of the package, which
+are the modules and folders directly in its folder.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Module:
     """A module of the package.
 
     Attributes:
-        name: With dots, from the outermost package; a package's ``__init__`` ends with that.
-        path: Of its file, from the folder that holds the outermost package.
+        name: The full dotted name; that of a package's ``__init__`` module ends with ``.__init__``.
+        path: Of its file, relative to the folder that contains the outermost package.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Module:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Longest:
-    """The longest function or module, and where it begins."""
+    """The length of the longest function or module, and its location."""
 
     lines: int
     where: str
@@ -49,7 +49,7 @@ class Longest:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The figures; circles by the names of their members, sorted."""
+    """The metrics of a package; circles as the sorted names of their members."""
 
     lines: int
     modules: int
@@ -68,13 +68,13 @@ def measure(folder: Path) -> Structure:
     """Measure a package.
 
     Args:
-        folder: Of the package; it may lie in another package.
+        folder: Of the package, which may be part of another package.
 
     Raises:
         ValueError: It is not a package, or one of its files is not valid Python.
     """
     package, modules = _read(folder.resolve())
-    arrows = _arrows(modules)
+    arrows = _find_arrows(modules)
     parts = frozenset(
         (_part(start, package), _part(end, package))
         for start, end in arrows
@@ -97,31 +97,31 @@ def measure(folder: Path) -> Structure:
             for node in module.tree.body
         ),
         imports_in_functions=sum(_count_imports_in_functions(module.tree) for module in modules),
-        longest_function=max(functions, key=lambda one: one.lines, default=Longest(lines=0, where="none")),
-        longest_module=max(files, key=lambda one: one.lines),
+        longest_function=max(functions, key=lambda function: function.lines, default=Longest(lines=0, where="none")),
+        longest_module=max(files, key=lambda file: file.lines),
         module_arrows=len(arrows),
-        module_circles=_circles(arrows),
+        module_circles=_find_circles(arrows),
         part_arrows=len(parts),
-        part_circles=_circles(parts),
+        part_circles=_find_circles(parts),
     )
 
 
 def _read(folder: Path) -> tuple[str, list[Module]]:
     """Return the name of a package and its modules."""
     if not (folder / "__init__.py").is_file():
-        raise ValueError(f"{folder}: not a Python package: it has no __init__.py")
+        raise ValueError(f"{folder}: not a Python package: __init__.py is missing")
     root = folder.parent
     while (root / "__init__.py").is_file():
         root = root.parent
     modules = []
     for path in sorted(folder.rglob("*.py")):
-        text, place = path.read_text(encoding="utf-8"), path.relative_to(root)
+        text, relative = path.read_text(encoding="utf-8"), path.relative_to(root)
         try:
             tree = ast.parse(text)
         except SyntaxError as error:
             raise ValueError(f"{path}:{error.lineno}: {error.msg}") from error
-        name = ".".join(place.with_suffix("").parts)
-        modules.append(Module(name=name, path=place, lines=len(text.splitlines()), tree=tree))
+        name = ".".join(relative.with_suffix("").parts)
+        modules.append(Module(name=name, path=relative, lines=len(text.splitlines()), tree=tree))
     return ".".join(folder.relative_to(root).parts), modules
 
 
@@ -132,31 +132,31 @@ def _part(module: str, package: str) -> str:
 
 
 def _count_imports_in_functions(tree: ast.Module) -> int:
-    """Count statements; one in a nested function counts once."""
-    found = {
+    """Count import statements in functions; one in a nested function counts once."""
+    statements = {
         node
         for function in ast.walk(tree)
         if isinstance(function, _FUNCTIONS)
         for node in ast.walk(function)
         if isinstance(node, (ast.Import, ast.ImportFrom))
     }
-    return len(found)
+    return len(statements)
 
 
-def _arrows(modules: Sequence[Module]) -> Arrows:
+def _find_arrows(modules: Sequence[Module]) -> Arrows:
     names = {module.name for module in modules if not module.name.endswith(".__init__")}
     return frozenset(
         (module.name, target)
         for module in modules
         if module.name in names
-        for statement in _executed(module.tree.body)
-        for target in _targets(statement, module.name)
+        for statement in _iter_executed(module.tree.body)
+        for target in _iter_targets(statement, module.name)
         if target in names and target != module.name
     )
 
 
-def _executed(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements that are executed when a module is imported, those inside others too."""
+def _iter_executed(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements that are executed when a module is imported, including nested ones."""
     for statement in statements:
         yield statement
         if isinstance(statement, _FUNCTIONS):
@@ -166,11 +166,11 @@ def _executed(statements: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
             if isinstance(value, list) and not (is_for_types and field == "body"):
                 for item in value:
                     inner = [item] if isinstance(item, ast.stmt) else getattr(item, "body", [])
-                    yield from _executed(one for one in inner if isinstance(one, ast.stmt))
+                    yield from _iter_executed(child for child in inner if isinstance(child, ast.stmt))
 
 
-def _targets(statement: ast.stmt, importer: str) -> Iterator[str]:
-    """Yield the names that an import statement may mean as modules."""
+def _iter_targets(statement: ast.stmt, importer: str) -> Iterator[str]:
+    """Yield the names that an import statement may import as modules."""
     if isinstance(statement, ast.Import):
         yield from (alias.name for alias in statement.names)
     elif isinstance(statement, ast.ImportFrom):
@@ -180,18 +180,18 @@ def _targets(statement: ast.stmt, importer: str) -> Iterator[str]:
         yield from (f"{base}.{alias.name}" for alias in statement.names)
 
 
-def _circles(arrows: Arrows) -> list[list[str]]:
-    """Return the groups of which each member is reached from every other."""
+def _find_circles(arrows: Arrows) -> list[list[str]]:
+    """Return the groups whose members can all be reached from each other."""
     following: dict[str, set[str]] = {}
     for start, end in arrows:
         following.setdefault(start, set()).add(end)
-    reached = {start: _reached(start, following) for start in following}
+    reached = {start: _find_reachable(start, following) for start in following}
     groups = {tuple(sorted(end for end in ends if start in reached.get(end, ()))) for start, ends in reached.items()}
     return [list(group) for group in sorted(groups) if group]
 
 
-def _reached(start: str, following: Mapping[str, set[str]]) -> set[str]:
-    """Return what arrows lead to from a module; itself only by a circle."""
+def _find_reachable(start: str, following: Mapping[str, set[str]]) -> set[str]:
+    """Return the modules that arrows lead to from a module; itself only if it is part of a circle."""
     reached: set[str] = set()
     waiting = [start]
     while waiting:
@@ -212,20 +212,22 @@ def _print(structure: Structure) -> None:
         ("longest module", f"{structure.longest_module.lines:,} lines  {structure.longest_module.where}"),
         ("import arrows between modules", f"{structure.module_arrows:,}"),
         ("import arrows between parts", f"{structure.part_arrows:,}"),
-        ("circles of modules", _circle_text(structure.module_circles)),
-        ("circles of parts", _circle_text(structure.part_circles)),
+        ("circles of modules", _format_circles(structure.module_circles)),
+        ("circles of parts", _format_circles(structure.part_circles)),
     ]
     for label, text in rows:
         print(f"{label:<30}  {text}")
 
 
-def _circle_text(circles: Sequence[Sequence[str]]) -> str:
+def _format_circles(circles: Sequence[Sequence[str]]) -> str:
     return "  ".join([str(len(circles)), "; ".join(", ".join(group) for group in circles)]).rstrip()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print; exit 2 if there is no package to measure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.structure", description="Measure a package's layout.")
+    """Measure a package and print the metrics; return 2 if the folder is not a valid package."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.structure", description="Print metrics of a package's layout."
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=_BUILDER, metavar="FOLDER", help="default: builder/")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Rows of the table that ``make bench`` prints, and the one way in which two things are timed against each other."""
+"""Print the table of ``make bench``, and time two calls against each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WIDTHS = (50, 34, 10, 10, 6, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure. ``value`` and ``target`` are in ``unit``; a ratio has the unit ``x``."""
+    """One measured value; ``value`` and ``target`` are in ``unit``, which is ``x`` for a ratio."""
 
     name: str
     against: str
@@ -27,37 +27,37 @@ class Row:
     detail: str
 
     @property
-    def met(self) -> bool:
-        """Tell whether the target is reached."""
+    def is_met(self) -> bool:
+        """Whether the target is met."""
         return self.value <= self.target
 
 
-def pairs(one: Callable[[], object], other: Callable[[], object], runs: int) -> tuple[float, float, float]:
-    """Time two calls in turn, A B A B, after a turn that is not counted.
+def time_pairs(call: Callable[[], object], baseline: Callable[[], object], runs: int) -> tuple[float, float, float]:
+    """Time two calls alternately, after a first pair that is not counted.
 
     Returns:
-        The median seconds of each, and the median of the ratios one / other pair by pair: it holds while the
-        machine's speed drifts.
+        The median seconds of each, and the median of the ratios call / baseline of each pair, which stays the same if
+        the machine's speed drifts.
     """
-    timed = [(_seconds(one), _seconds(other)) for _ in range(runs + 1)][1:]
-    first, second = zip(*timed, strict=True)
-    return statistics.median(first), statistics.median(second), statistics.median(a / b for a, b in timed)
+    pairs = [(_time(call), _time(baseline)) for _ in range(runs + 1)][1:]
+    first, second = zip(*pairs, strict=True)
+    return statistics.median(first), statistics.median(second), statistics.median(a / b for a, b in pairs)
 
 
-def print_head() -> None:
-    """Print the head of the table."""
+def print_header() -> None:
+    """Print the header of the table."""
     _print("what", "against", "measured", "target", "", "medians")
 
 
 def print_row(row: Row) -> None:
-    """Print a row as soon as it is measured."""
+    """Print a row."""
     unit = "" if row.unit == "x" else f" {row.unit}"
-    verdict = "ok" if row.met else "MISSED"
+    verdict = "ok" if row.is_met else "MISSED"
     _print(row.name, row.against, f"{row.value:.2f}{unit}", f"<= {row.target:g}{unit}", verdict, row.detail)
 
 
 def print_failure(name: str, error: Exception) -> None:
-    """Print the row of a benchmark that failed, with the last lines of why."""
+    """Print the row of a benchmark that failed, with the last lines of the error."""
     lines = str(error).strip().splitlines()[-3:] or [""]
     _print(name, "", "", "", "FAILED", escape(f"{type(error).__name__}: {' | '.join(lines)}"))
 
@@ -67,7 +67,7 @@ def _print(*cells: str) -> None:
     print("  ".join(padded).rstrip(), flush=True)
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _time(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

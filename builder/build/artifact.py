@@ -1,8 +1,8 @@
-"""``dist/NAME`` on disk: written whole or not at all, and never read without checking its hashes.
+"""Write and read ``dist/NAME``, the folder with a pickle, its manifest and the inputs it was built from.
 
-A build gathers its files in a staging folder beside the old ones and then puts them in place: ``model.pkl`` before
-``manifest.json``, which holds its hash. While that is done a mark stands in the folder: "a build was cut short" is told
-by it, "the file was edited" by the hash.
+A build collects its files in a staging folder inside ``dist/NAME`` and then moves them into place: ``model.pkl`` before
+``manifest.json``, which contains its hash. A marker file exists while they are moved. A folder with the marker is an
+interrupted build; a pickle that does not match the manifest, without the marker, was edited.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ PICKLE, MANIFEST, DOCKERFILE, CONTEXT, VALIDATION = (
     "context",
     "validation.json",
 )
-# What later stages say about one pickle: gone as soon as another one takes its place.
-DEPENDENT = (VALIDATION, "receipt.json")
+# What later stages write about one pickle; removed when another pickle replaces it.
+DEPENDENT_FILES = (VALIDATION, "receipt.json")
 MAX_PICKLE_BYTES = 1 << 34
-"""Bytes of ``model.pkl``."""
+"""Largest ``model.pkl`` that is read."""
 MAX_CONTEXT_ENTRIES = 2 * files.MOST_FILES
-"""Files and folders in ``context/``."""
-_MARK, _LOCK, _STAGING, _STAMP = ".unfinished", ".lock", ".staging-", ".written"
+"""Most files and folders in ``context/``."""
+_UNFINISHED, _LOCK, _STAGING, _FINGERPRINT = ".unfinished", ".lock", ".staging-", ".written"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A pickle and its manifest, found whole and agreeing."""
+    """A pickle and the manifest that matches it."""
 
     folder: Path
     manifest: manifest.Manifest
@@ -58,144 +58,144 @@ def load(folder: Path) -> Artifact:
     """Read ``dist/NAME`` and check the pickle against its manifest.
 
     Raises:
-        errors.ArtifactError: nothing was built there, a build was cut short, the pickle was edited, or a file is not
-            what this tool writes.
+        errors.ArtifactError: Nothing was built there, a build was interrupted, the pickle was edited, or a file is not
+            one that this tool writes.
     """
-    again = commands.suggest_rebuild(folder)
-    if os.path.lexists(folder / _MARK):
-        # The pickle may be whole, and what lies beside it another build's.
-        raise errors.ArtifactError(f"{folder}: a build was cut short there; {again}")
-    first = commands.suggest("pickle", folder)
+    build_again = commands.suggest_rebuild(folder)
+    if os.path.lexists(folder / _UNFINISHED):
+        # The pickle may be complete, and the files beside it those of another build.
+        raise errors.ArtifactError(f"{folder}: the last build was interrupted; {build_again}")
     if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
-        raise errors.ArtifactError(f"{folder}: nothing was built there yet; run `{first}` first")
-    with _telling(f"read {folder}"), untrusted_files.with_fix(again):
-        found = manifest.read(folder / MANIFEST)
+        command = commands.suggest("pickle", folder)
+        raise errors.ArtifactError(f"{folder}: no pickle has been built here; run `{command}` first")
+    with _convert_os_errors(f"read {folder}"), untrusted_files.with_fix(build_again):
+        recorded = manifest.read(folder / MANIFEST)
         with untrusted_files.open_file(folder / PICKLE, max_bytes=MAX_PICKLE_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
-            # A size that differs says enough: no need to read gigabytes.
-            same_size = size == found.pickle.size
-            actual = hashlib.file_digest(file, "sha256").hexdigest() if same_size else ""
+            # Hashing takes seconds for a pickle of several gigabytes: do not, if the size already differs.
+            same_size = size == recorded.pickle.size
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest() if same_size else ""
     if not same_size:
         raise errors.ArtifactError(
-            f"{folder / PICKLE}: has {size:,} bytes, and {MANIFEST} says {found.pickle.size:,}: the file was edited or "
-            f"replaced after the build; {again}"
+            f"{folder / PICKLE}: the size is {size:,} bytes, but {MANIFEST} records {recorded.pickle.size:,}: the file "
+            f"was edited or replaced after the build; {build_again}"
         )
-    if actual != found.pickle.sha256:
+    if sha256 != recorded.pickle.sha256:
         raise errors.ArtifactError(
-            f"{folder / PICKLE}: its sha256 is {actual}, and {MANIFEST} says {found.pickle.sha256}: the file was "
-            f"edited or replaced after the build; {again}"
+            f"{folder / PICKLE}: the sha256 is {sha256}, but {MANIFEST} records {recorded.pickle.sha256}: the file was "
+            f"edited or replaced after the build; {build_again}"
         )
-    return Artifact(folder=folder, manifest=found)
+    return Artifact(folder=folder, manifest=recorded)
 
 
 @contextlib.contextmanager
 def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold ``dist/NAME`` for one command, once others have ended; what killed builds staged there is removed first.
+    """Create ``dist/NAME`` and lock it for one command, waiting for others; remove staging folders of killed builds.
 
     Raises:
-        errors.ArtifactError: the folder cannot be written.
-        errors.LockError: the folder cannot be written, or has no locks.
+        errors.ArtifactError: The folder cannot be written.
+        errors.LockError: The folder cannot be written, or its file system has no locks.
     """
-    with _telling(f"write to {folder}"):
+    with _convert_os_errors(f"write to {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-    waiting = locks.acquire(
+    lock = locks.acquire(
         folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
     )
-    with waiting, _telling(f"write to {folder}"):
-        for old in folder.glob(f"{_STAGING}*"):
-            shutil.rmtree(old)
+    with lock, _convert_os_errors(f"write to {folder}"):
+        for path in folder.glob(f"{_STAGING}*"):
+            shutil.rmtree(path)
         yield
 
 
 @contextlib.contextmanager
-def staging(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder beside the artifact's files, on the same disk; it is gone afterwards.
+def create_staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder inside ``folder``, so that its files can be moved by renaming; remove it afterwards.
 
     Raises:
-        errors.ArtifactError: the disk is full or may not be written, also while the caller writes there.
+        errors.ArtifactError: The disk is full or may not be written, also while the caller writes there.
     """
-    with _telling(f"write to {folder}"):
-        staged = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
+    with _convert_os_errors(f"write to {folder}"):
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=folder))
         try:
-            yield staged
+            yield staging
         finally:
-            shutil.rmtree(staged, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
 
 
-def commit(staged: Path, folder: Path, made: manifest.Manifest) -> Artifact:
-    """Put a finished build in place; from the mark's writing to its removal, there is none to be read.
-
-    Raises:
-        errors.ArtifactError: the disk is full or may not be written.
-    """
-    with _telling(f"write to {folder}"):
-        before = _recorded_hash(folder)
-        (staged / MANIFEST).write_bytes(manifest.to_bytes(made))
-        write_fingerprint(staged)
-        (folder / _MARK).touch()
-    with _telling(f"put the new build in place in {folder}", kept="the build there is cut short now"):
-        if before != made.pickle.sha256:
-            remove_dependent(folder)
-        _put(staged, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST, _STAMP))
-        (folder / _MARK).unlink()
-    return Artifact(folder=folder, manifest=made)
-
-
-def put_rendering(staged: Path, folder: Path) -> None:
-    """Put a Dockerfile and its context in place, without a build.
+def commit(staging: Path, folder: Path, new_manifest: manifest.Manifest) -> Artifact:
+    """Move a finished build from its staging folder into place, and remove reports about the pickle it replaces.
 
     Raises:
-        errors.ArtifactError: the disk is full or may not be written.
+        errors.ArtifactError: The disk is full or may not be written.
     """
-    with _telling(f"write to {folder}", kept="the Dockerfile or its context may be missing now"):
-        _put(staged, folder, (CONTEXT, DOCKERFILE))
+    with _convert_os_errors(f"write to {folder}"):
+        old_hash = _read_pickle_hash(folder)
+        (staging / MANIFEST).write_bytes(manifest.to_bytes(new_manifest))
+        write_fingerprint(staging)
+        (folder / _UNFINISHED).touch()
+    with _convert_os_errors(f"move the new build into {folder}", outcome="the build there is now incomplete"):
+        if old_hash != new_manifest.pickle.sha256:
+            remove_dependent_files(folder)
+        _move_into_place(staging, folder, (CONTEXT, DOCKERFILE, PICKLE, MANIFEST, _FINGERPRINT))
+        (folder / _UNFINISHED).unlink()
+    return Artifact(folder=folder, manifest=new_manifest)
 
 
-def _put(staged: Path, folder: Path, names: Iterable[str]) -> None:
+def commit_rendering(staging: Path, folder: Path) -> None:
+    """Move a Dockerfile and its context into place, without a build.
+
+    Raises:
+        errors.ArtifactError: The disk is full or may not be written.
+    """
+    with _convert_os_errors(f"write to {folder}", outcome="the Dockerfile or its context may be missing now"):
+        _move_into_place(staging, folder, (CONTEXT, DOCKERFILE))
+
+
+def _move_into_place(staging: Path, folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if name == CONTEXT or (folder / name).is_dir():
-            _remove(folder / name)
-        (staged / name).replace(folder / name)
+            _remove(folder / name)  # a rename replaces a file, but not a folder
+        (staging / name).replace(folder / name)
 
 
 def _remove(path: Path) -> None:
-    """Remove whatever has this name: a file, a link (not what it leads to), or a folder with all that is in it."""
+    """Remove a file, a link (not its target), or a folder with its content."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def remove_dependent(folder: Path) -> None:
-    """Remove what was said about a pickle that is no longer the one here."""
-    for name in DEPENDENT:
+def remove_dependent_files(folder: Path) -> None:
+    """Remove what later stages wrote about a pickle that is no longer there."""
+    for name in DEPENDENT_FILES:
         _remove(folder / name)
 
 
 def write_fingerprint(folder: Path) -> None:
-    """Record a hash of what was written there, for :func:`is_as_written`.
+    """Write the hash of the folder's files that :func:`is_unmodified` compares.
 
     Raises:
         OSError: It cannot be written.
     """
-    paths.write_atomically(folder / _STAMP, _fingerprint(folder).encode())
+    paths.write_atomically(folder / _FINGERPRINT, _compute_fingerprint(folder).encode())
 
 
-def is_as_written(folder: Path) -> bool:
-    """Tell whether the manifest, the Dockerfile and all of ``context/`` are what the last build wrote, and no more.
+def is_unmodified(folder: Path) -> bool:
+    """Tell whether the manifest, the Dockerfile and ``context/`` are exactly what the last build wrote.
 
-    ``verify`` renders them again, which takes numpy; a hash finds an edit without it.
+    ``verify`` renders them again for the same purpose; a hash needs no numpy, whose import takes longer than this.
     """
     try:
-        return untrusted_files.read_bytes(folder / _STAMP, max_bytes=100) == _fingerprint(folder).encode()
+        return untrusted_files.read_bytes(folder / _FINGERPRINT, max_bytes=100) == _compute_fingerprint(folder).encode()
     except (OSError, errors.ArtifactError):
         return False
 
 
-def _fingerprint(folder: Path) -> str:
-    """Return a hash of the files, and of the template: another one renders another Dockerfile."""
+def _compute_fingerprint(folder: Path) -> str:
+    """Return a hash of the files and of the Dockerfile template: a changed template renders another Dockerfile."""
     total = hashlib.sha256((paths.docker_folder() / render.TEMPLATE).read_bytes())
-    context = untrusted_files.list_files(folder / CONTEXT, max_bytes=MAX_CONTEXT_ENTRIES)
+    context = untrusted_files.list_files(folder / CONTEXT, max_entries=MAX_CONTEXT_ENTRIES)
     for name in (MANIFEST, DOCKERFILE, *(f"{CONTEXT}/{name}" for name in context)):
         with untrusted_files.open_file(folder / name, max_bytes=files.MOST_FILE) as file:
             total.update(
@@ -205,17 +205,17 @@ def _fingerprint(folder: Path) -> str:
 
 
 def write_report(folder: Path, name: str, content: bytes) -> None:
-    """Write a later stage's file, whole or not at all.
+    """Write a later stage's file atomically.
 
     Raises:
-        errors.ArtifactError: the disk is full or may not be written.
+        errors.ArtifactError: The disk is full or may not be written.
     """
-    with _telling(f"write {folder / name}"):
+    with _convert_os_errors(f"write {folder / name}"):
         paths.write_atomically(folder / name, content)
 
 
 def read_manifests(root: Path) -> Iterator[tuple[Path, manifest.Manifest]]:
-    """Yield the manifests of ``dist/*/`` that can be read."""
+    """Yield the manifests of ``dist/*/`` and their paths; skip those that cannot be read."""
     for path in sorted((root / "dist").glob(f"*/{MANIFEST}")):
         try:
             yield path, manifest.read(path)
@@ -227,24 +227,24 @@ def hash_file(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: It cannot be read.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _recorded_hash(folder: Path) -> str | None:
+def _read_pickle_hash(folder: Path) -> str | None:
     with contextlib.suppress(OSError, errors.ArtifactError):
         return manifest.read(folder / MANIFEST).pickle.sha256
     return None
 
 
 @contextlib.contextmanager
-def _telling(what: str, *, kept: str = "what was there before is as it was") -> Iterator[None]:
+def _convert_os_errors(action: str, *, outcome: str = "the previous files are unchanged") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise errors.ArtifactError(
-            f"could not {what}: {error.strerror or error}; free some space or mend the permissions, then run it again "
-            f"({kept})"
+            f"could not {action}: {error.strerror or error}; free some space or fix the permissions, then run the "
+            f"command again ({outcome})"
         ) from error

@@ -1,4 +1,7 @@
-"""``manifest.json``, format 1: what a pickle was made of, and in. No time, host, user or folder has a part in it."""
+"""``manifest.json``, format 1: the inputs of a pickle, its image and its hash.
+
+It contains no time, host, user or folder: the same inputs give the same manifest on every machine.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,18 @@ if TYPE_CHECKING:
     from builder.bundle import model
 
 FORMAT = 1
-MOST_BYTES = 1 << 22
-"""Of the file: a hundred times what an image with 500 packages takes."""
+MAX_BYTES = 1 << 22
+"""Largest file that is read: a hundred times the size for an image with 500 packages."""
 Count = Annotated[int, schema.require_between(0, 1 << 53)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """The tool that made it.
+    """The version of this tool.
 
     Attributes:
-        version: Its release.
-        inside: Hash of the files that it put into the image.
+        version: The release.
+        inside: Hash of the files of ``builder/inside``, which build the pickle in the image.
     """
 
     version: runner_image.Line
@@ -45,9 +48,9 @@ class ModelBundle:
 
     Attributes:
         hash: Hash of the bundle's files.
-        kind: Which sort of model it is.
-        features: How many features it takes.
-        parameters: How many trained numbers it has.
+        kind: The kind of model, such as ``mlp``.
+        features: Number of features.
+        parameters: Number of trained parameters.
     """
 
     hash: schema.Sha256
@@ -69,12 +72,12 @@ class ConfigPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Why another make of a custom model may give other bytes.
+    """A reason why another build of a custom model may give other bytes.
 
     Attributes:
         file: A code file of the bundle.
-        line: The line in it.
-        text: What is there, and what to do about it.
+        line: The line, from 1.
+        text: The problem and its fix.
     """
 
     file: runner_image.Line
@@ -84,14 +87,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class PickleRecord:
-    """The result.
+    """The pickle.
 
     Attributes:
         sha256: Hash of its bytes.
-        size: Bytes.
+        size: Size in bytes.
         protocol: Pickle protocol.
-        parameters: Names of the parameters of predict.
-        findings: Why another make may give other bytes; only a custom model has any.
+        parameters: Names of the parameters of ``predict``.
+        findings: Reasons why another build may give other bytes; only custom models have any.
     """
 
     sha256: schema.Sha256
@@ -103,16 +106,16 @@ class PickleRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """All of it.
+    """The whole file.
 
     Attributes:
         format: Format of this file.
         name: The model's name.
-        tool: The tool that made it.
-        image: The image it was made in.
+        tool: The version of this tool.
+        image: The image that the pickle was built in.
         bundle: The model's numbers.
         config: The part of the config that a build depends on.
-        pickle: The result.
+        pickle: The pickle.
     """
 
     format: Annotated[int, schema.require_equal(1)] = 1
@@ -125,7 +128,7 @@ class Manifest:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """Return the file: sorted, indented JSON, so that two manifests compare line by line."""
+    """Return the file: sorted, indented JSON, so that two manifests can be compared line by line."""
     return (json.dumps(dataclasses.asdict(manifest), sort_keys=True, indent=2) + "\n").encode()
 
 
@@ -133,28 +136,30 @@ def read(path: Path) -> Manifest:
     """Read a manifest.
 
     Raises:
-        errors.ArtifactError: it is not a manifest of format 1, or no plain file.
-        OSError: it cannot be read.
+        errors.ArtifactError: It is not a manifest of format 1, or not a regular file.
+        OSError: It cannot be read.
     """
-    data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=MOST_BYTES))
-    # A list is faults, never a manifest: the JSON reader's, or the types'.
-    value: Any = data if isinstance(data, list) else schema.parse(Manifest, data)
-    if isinstance(value, Manifest):
-        return value
-    faults = "; ".join(escape(str(fault)[:500]) for fault in value[:3])
+    data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=MAX_BYTES))
+    # Both return a list of problems if there are any.
+    result: Any = data if isinstance(data, list) else schema.parse(Manifest, data)
+    if isinstance(result, Manifest):
+        return result
+    problems = "; ".join(escape(str(problem)[:500]) for problem in result[:3])
     raise errors.ArtifactError(
-        f"{escape(path)}: is not a manifest of format {FORMAT} ({faults}); {commands.suggest_rebuild(path.parent)}"
+        f"{escape(path)}: is not a manifest of format {FORMAT} ({problems}); {commands.suggest_rebuild(path.parent)}"
     )
 
 
-def schema_text() -> str:
-    """Return the JSON Schema of a manifest, as ``builder/build/manifest.schema.json`` holds it."""
-    found = schema.build_json_schema(Manifest, title="What a pickle of numerai-builder was made of, and in")
-    return json.dumps(found, indent=2) + "\n"
+def render_schema() -> str:
+    """Return the JSON Schema of a manifest, the text of ``builder/build/manifest.schema.json``."""
+    json_schema = schema.build_json_schema(
+        Manifest, title="The inputs, the image and the hash of a pickle of numerai-builder"
+    )
+    return json.dumps(json_schema, indent=2) + "\n"
 
 
 def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
-    """Return what a manifest says of a bundle."""
+    """Return the manifest's entry for a bundle."""
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
 
     return ModelBundle(
@@ -166,10 +171,10 @@ def describe_bundle(bundle: model.Bundle, content_hash: str) -> ModelBundle:
 
 
 def hash_config(build_inputs: object) -> str:
-    """Return the hash of the part of a config that a build depends on."""
+    """Return the hash of :func:`builder.config.model.select_build_inputs`."""
     return hashlib.sha256(schema.canonical_json(build_inputs)).hexdigest()
 
 
 if __name__ == "__main__":
-    # To remake it: python -m builder.build.manifest > builder/build/manifest.schema.json
-    sys.stdout.write(schema_text())
+    # To write it again: python -m builder.build.manifest > builder/build/manifest.schema.json
+    sys.stdout.write(render_schema())

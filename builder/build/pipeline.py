@@ -1,4 +1,4 @@
-"""From a config to a pickle: fetch the bundle, choose the image, render, build, record."""
+"""Build a pickle from a config: resolve the bundle and the image, render, build, record."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What a pickle is built from.
+    """The source of a build.
 
     Attributes:
         config: The config.
-        bundle: Where its bundle lies, fetched or unpacked where it had to be.
+        bundle: Its bundle, fetched or unpacked if necessary.
         hash: Hash of the bundle's files.
     """
 
@@ -45,8 +45,8 @@ class BuildResult:
 
     Attributes:
         artifact: The pickle and its manifest.
-        is_new: It was built now; else nothing changed since it was built.
-        lock_lines: The entry that was written into the lock file; empty where nothing was.
+        is_new: Whether it was built by this call; if not, nothing changed since the last build.
+        lock_lines: The lines added to the lock file; empty if none were.
     """
 
     artifact: artifact.Artifact
@@ -55,12 +55,12 @@ class BuildResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rendering:
-    """A Dockerfile with its context, written to ``dist/NAME`` for a build by hand.
+class RenderResult:
+    """A Dockerfile with its context, written to ``dist/NAME`` for ``docker build``.
 
     Attributes:
         folder: ``dist/NAME``.
-        base: What the Dockerfile builds FROM.
+        base: The image that the Dockerfile builds FROM.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class Rendering:
 
 @dataclass(frozen=True, kw_only=True)
 class _Inputs:
-    """What decides whether anything changed: three hashes and the image."""
+    """The inputs of a build: a pickle built from equal inputs is not built again."""
 
     tool: str
     bundle: str
@@ -77,7 +77,6 @@ class _Inputs:
     image: image.ResolvedImage
 
     def match(self, recorded: manifest.Manifest) -> bool:
-        """Tell whether a manifest is of these inputs."""
         return (
             self.tool,
             self.bundle,
@@ -96,89 +95,89 @@ class _Inputs:
 
 
 def resolve_source(config: model.Config, *, locked: bool, progress: Progress) -> Source:
-    """Return what a config's pickle is built from; takes no engine.
+    """Resolve a config's bundle to a folder and hash it; needs no engine.
 
     Raises:
-        errors.BundleError: There is no such bundle.
+        errors.BundleError: The bundle does not exist.
         errors.NetworkError: The bundle could not be fetched.
-        errors.RefusedError: With ``locked``, the lock file does not name the model or the bundle.
+        errors.RefusedError: With ``locked``, the lock file has no entry for the model, or for another bundle.
     """
     bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
-    with store.report_as(bundle.said, bundle.folder):
+    with store.report_as(bundle.display_name, bundle.folder):
         content_hash = files.hash_bundle(bundle.folder)
     if locked:
-        lock.check(config, bundle=content_hash)  # before an engine is started or an image pulled
+        lock.check(config, bundle=content_hash)  # before an engine is started or an image is pulled
     return Source(config=config, bundle=bundle, hash=content_hash)
 
 
 def build(
     source: Source, engine: Engine, *, pull: bool, locked: bool, progress: Progress, watch: Stopwatch
 ) -> BuildResult:
-    """Build the pickle of a config in its image, unless the one that is there was built from the same inputs.
+    """Build the pickle of a config in its image, unless ``dist/NAME`` has one that was built from the same inputs.
 
     Args:
-        source: What it is built from.
-        engine: Where.
-        pull: Ask the registry for the image even if it is here.
-        locked: Refuse what the lock file does not name, and change nothing in it.
-        progress: Told of each step.
-        watch: Times them.
+        source: The config and its bundle.
+        engine: The engine to build with.
+        pull: Ask the registry for the image even if the engine has it.
+        locked: Refuse what differs from the lock file, and do not write to it.
+        progress: Receives each step.
+        watch: Measures the time of each stage.
 
     Raises:
-        errors.BundleError: The bundle has faults.
+        errors.BundleError: The bundle is invalid.
         errors.EngineError: The engine failed, or a step of the build did.
         errors.ImageError: The image is not available, or is not a runner image.
-        errors.NetworkError: The tournament does not say what ``default`` stands for.
-        errors.RefusedError: With ``locked``, something is not what the lock file names.
+        errors.NetworkError: The tournament does not say which image ``default`` is.
+        errors.RefusedError: With ``locked``, something differs from the lock file.
     """
     config = source.config
     with watch.stage("image"):
-        choice = choose.choose_image(config, engine, pull=pull, locked=locked, progress=progress)
+        chosen = choose.choose_image(config, engine, pull=pull, locked=locked, progress=progress)
     if locked:
-        lock.check(config, bundle=source.hash, found=choice.image)
+        lock.check(config, bundle=source.hash, image=chosen.image)
     inputs = _Inputs(
         tool=render_stage.hash_entries(render_stage.list_inside_files()),
         bundle=source.hash,
         config=manifest.hash_config(model.select_build_inputs(config)),
-        image=choice.image,
+        image=chosen.image,
     )
     folder = target.dist_folder(config)
     with artifact.lock_folder(folder, progress):
-        present = _find_present(folder, inputs)
-        result = present or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
-        if locked and present:
-            lock.check_made(config, present.manifest)
-        lines = "" if locked else lock.record(choice, config, result.manifest, progress=progress)
-    return BuildResult(artifact=result, is_new=present is None, lock_lines=lines)
+        existing = _load_matching(folder, inputs)
+        result = existing or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
+        if locked and existing:
+            lock.check_manifest(config, existing.manifest)
+        lines = "" if locked else lock.record(chosen, config, result.manifest, progress=progress)
+    return BuildResult(artifact=result, is_new=existing is None, lock_lines=lines)
 
 
-def render(source: Source, progress: Progress) -> Rendering:
-    """Write the Dockerfile of a config and its context to ``dist/NAME``; takes no engine.
+def render(source: Source, progress: Progress) -> RenderResult:
+    """Write the Dockerfile of a config and its context to ``dist/NAME``; needs no engine.
 
     Raises:
-        errors.BundleError: The bundle has faults.
-        errors.ImageError: Nothing says what image ``default`` stands for.
+        errors.BundleError: The bundle is invalid.
+        errors.ImageError: The image is ``default``, which is neither pinned nor known from the last build.
     """
     config = source.config
     folder = target.dist_folder(config)
     plan = _plan(config, _read_bundle(source.bundle))
-    base = _known_base(folder, config)
-    rendered = render_stage.render(
+    base = _find_known_base(folder, config)
+    context = render_stage.render(
         name=config.name, base=base, plan=plan, bundle_files=files.list_paths(source.bundle.folder)
     )
-    with artifact.lock_folder(folder, progress), artifact.staging(folder) as staged:
-        render_stage.write(rendered, staged)
-        artifact.put_rendering(staged, folder)
-    return Rendering(folder=folder, base=base)
+    with artifact.lock_folder(folder, progress), artifact.create_staging_folder(folder) as staging:
+        render_stage.write(context, staging)
+        artifact.commit_rendering(staging, folder)
+    return RenderResult(folder=folder, base=base)
 
 
-def _find_present(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
-    """Return what is in ``dist/NAME`` if it is whole, unedited and of these inputs."""
+def _load_matching(folder: Path, inputs: _Inputs) -> artifact.Artifact | None:
+    """Return the pickle in ``dist/NAME`` if it is complete, unmodified and was built from these inputs."""
     try:
-        present = artifact.load(folder)
+        existing = artifact.load(folder)
     except errors.ArtifactError:
         return None
-    return present if inputs.match(present.manifest) and artifact.is_as_written(folder) else None
+    return existing if inputs.match(existing.manifest) and artifact.is_unmodified(folder) else None
 
 
 def _build(
@@ -190,68 +189,60 @@ def _build(
     with watch.stage("bundle"):
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
-    with watch.stage("build"), run.start(engine) as identity, artifact.staging(folder) as staged:
-        recorded = _runner_image(inputs.image, image.read_inventory(inputs.image, engine, identity))
-        rendered = render_stage.render(
+    with watch.stage("build"), run.start(engine) as identity, artifact.create_staging_folder(folder) as staging:
+        recorded_image = _describe_image(inputs.image, image.read_inventory(inputs.image, engine, identity))
+        context = render_stage.render(
             name=config.name,
             base=inputs.image.base,
             plan=_plan(config, bundle),
             bundle_files=files.list_paths(source.bundle.folder),
         )
-        written = render_stage.write(rendered, staged)
-        if files.hash_bundle(staged / artifact.CONTEXT / "bundle") != inputs.bundle:
-            raise errors.BundleError([f"{source.bundle.said}: changed while it was read; run it again"])
-        here = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
-        pickle = engine_build.build(here, staged / artifact.PICKLE, engine, identity, progress=progress)
-        record = _manifest(config, inputs, bundle, recorded, pickle)
+        written = render_stage.write(context, staging)
+        # The bundle was hashed before it was copied: a training script may have written to it since.
+        if files.hash_bundle(staging / artifact.CONTEXT / "bundle") != inputs.bundle:
+            raise errors.BundleError([f"{source.bundle.display_name}: changed while it was read; run it again"])
+        # The Dockerfile in dist/NAME has the image's public name, also if the image came from another registry.
+        local = render_stage.use_source(written, base=inputs.image.base, source=inputs.image.source)
+        pickle = engine_build.build(local, staging / artifact.PICKLE, engine, identity, progress=progress)
+        new_manifest = manifest.Manifest(
+            name=config.name,
+            tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
+            image=recorded_image,
+            bundle=manifest.describe_bundle(bundle, inputs.bundle),
+            config=manifest.ConfigPart(hash=inputs.config),
+            pickle=pickle,
+        )
         if locked:
-            lock.check_made(config, record)  # before it takes the place of what is there
-        return artifact.commit(staged, folder, record)
+            lock.check_manifest(config, new_manifest)  # before it replaces the existing pickle
+        return artifact.commit(staging, folder, new_manifest)
 
 
-def _runner_image(found: image.ResolvedImage, holds: image.Inventory) -> runner_image.RunnerImage:
-    """Return what the manifest says of an image.
+def _describe_image(resolved: image.ResolvedImage, inventory: image.Inventory) -> runner_image.RunnerImage:
+    """Return the manifest's entry for an image.
 
     Raises:
-        errors.ImageError: No manifest can say it: known before anything is built.
+        errors.ImageError: A value is one that no manifest may contain; better known before the build than after it.
     """
     try:
         return runner_image.RunnerImage(
-            kind=found.kind,
-            ref=found.ref,
-            base=found.base,
-            identity=found.identity,
-            platform=found.platform,
-            python=holds.python,
-            packages=dict(holds.packages),
+            kind=resolved.kind,
+            ref=resolved.ref,
+            base=resolved.base,
+            identity=resolved.identity,
+            platform=resolved.platform,
+            python=inventory.python,
+            packages=dict(inventory.packages),
         )
     except ValueError as error:
         raise errors.ImageError(
-            f"{found.ref}: cannot be recorded in a manifest ({error}); name another image in the config"
+            f"{resolved.ref}: cannot be recorded in a manifest ({error}); name another image in the config"
         ) from error
-
-
-def _manifest(
-    config: model.Config,
-    inputs: _Inputs,
-    bundle: bundle_model.Bundle,
-    recorded: runner_image.RunnerImage,
-    pickle: manifest.PickleRecord,
-) -> manifest.Manifest:
-    return manifest.Manifest(
-        name=config.name,
-        tool=manifest.Tool(version=builder.__version__, inside=inputs.tool),
-        image=recorded,
-        bundle=manifest.describe_bundle(bundle, inputs.bundle),
-        config=manifest.ConfigPart(hash=inputs.config),
-        pickle=pickle,
-    )
 
 
 def _read_bundle(bundle: resolve.ResolvedBundle) -> bundle_model.Bundle:
     from builder.bundle.storage import read  # noqa: PLC0415 - numpy
 
-    with store.report_as(bundle.said, bundle.folder):
+    with store.report_as(bundle.display_name, bundle.folder):
         return read.read(bundle.folder)
 
 
@@ -259,14 +250,15 @@ def _plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.Bui
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if config.post is None else config.post
-    fault = post.find_range_problem(steps, model_bounded=kinds.is_bounded(bundle.model))
-    if fault:
-        raise errors.ConfigError([f"{config.file}: post: {fault}"])
+    # Only here: whether a list without a bounding step is valid depends on the model, which the config does not load.
+    problem = post.find_range_problem(steps, model_bounded=kinds.is_bounded(bundle.model))
+    if problem:
+        raise errors.ConfigError([f"{config.file}: post: {problem}"])
     return render_stage.BuildPlan(post=post.as_data(steps), config=model.select_build_inputs(config))
 
 
-def _known_base(folder: Path, config: model.Config) -> str:
-    """Return what FROM can name without an engine: the pin, else what the last build resolved, else the config's."""
+def _find_known_base(folder: Path, config: model.Config) -> str:
+    """Return the image for FROM without an engine: the pin, else the last build's, else the config's reference."""
     if pinned := choose.find_pinned_base(config):
         return pinned
     by_default = config.image.ref == config_values.DEFAULT_IMAGE
@@ -278,7 +270,6 @@ def _known_base(folder: Path, config: model.Config) -> str:
         pass
     if by_default:
         raise errors.ImageError(
-            f"{config.file}: image.ref: `default` is not pinned; "
-            f"run `{commands.suggest('pin', config.file)}`, then this again"
+            f"{config.file}: image.ref: `default` is not pinned; run `{commands.suggest('pin', config.file)}` first"
         )
     return config.image.ref

@@ -1,8 +1,9 @@
-"""What a pickle was made of, read from its ``dist/NAME`` and trusted in nothing.
+"""Read what a pickle was built from out of its ``dist/NAME``, without trusting the folder.
 
-The folder may have come from a stranger, its manifest too. So what is built again is rendered again: the Dockerfile
-and ``inside/`` are this tool's own, ``plan.json`` follows from the bundle and the config's part, and the bundle has the
-hash that the manifest names. What lies in the folder is only compared with that, and nothing else may lie there.
+The folder and its manifest may come from somebody else. So nothing in it is built as it is: the Dockerfile is rendered
+again, ``inside/`` is taken from this installation, ``plan.json`` follows from the bundle and the config's part, and the
+bundle must have the hash that the manifest records. The folder's files are only compared with these; other files are
+refused.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 
     from builder.bundle import model
 
-_MOST_PLAN = 1 << 22
+_MAX_PLAN_BYTES = 1 << 22
 _BUNDLE, _INSIDE = "bundle/", "inside/"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedModel:
-    """The model that is in a pickle.
+    """The model of a pickle.
 
     Attributes:
-        bundle: Its numbers.
+        bundle: Its bundle.
         steps: The post-processing steps in force.
         config: The part of the config that a build depends on, as plain data.
     """
@@ -54,136 +55,138 @@ class _ImagePart:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Schema:
-    """The part of a config that a build depends on, as :func:`builder.config.model.select_build_inputs` returns it."""
+class _ConfigPart:
+    """The part of a config that :func:`builder.config.model.select_build_inputs` returns."""
 
     image: _ImagePart
     post: tuple[post.Step, ...] | None
 
 
-def read_model(made: artifact.Artifact) -> RecordedModel:
-    """Return the model of a pickle, once what is recorded of it agrees with the manifest.
+def read_model(built: artifact.Artifact) -> RecordedModel:
+    """Read the model of a pickle, and check that it matches the manifest.
 
     Raises:
-        errors.ArtifactError: Something is missing, changed, or no plain file.
-        errors.BundleError: The bundle has faults.
+        errors.ArtifactError: A file is missing, changed, or not a regular file.
+        errors.BundleError: The bundle is invalid.
     """
-    context = made.folder / artifact.CONTEXT
-    with _translated(context):
-        untrusted_files.list_files(context, max_bytes=artifact.MAX_CONTEXT_ENTRIES)
-        return _read_model(made, context / "bundle")
+    context = built.folder / artifact.CONTEXT
+    with _convert_errors(context):
+        untrusted_files.list_files(context, max_entries=artifact.MAX_CONTEXT_ENTRIES)
+        return _read_model(built, context / "bundle")
 
 
-def read_inputs(made: artifact.Artifact, *, copy: Path) -> render.BuildContext:
-    """Return the Dockerfile and the context of a pickle, rendered again, once they are what lies in its folder.
+def read_inputs(built: artifact.Artifact, *, copy: Path) -> render.BuildContext:
+    """Render the Dockerfile and context of a pickle again, and check that its folder contains the same.
 
     Args:
-        made: The pickle, its hash checked.
-        copy: A folder to copy the bundle to: what was checked is then what is built, whoever writes to ``dist/NAME``
-            meanwhile.
+        built: The pickle, its hash checked.
+        copy: A folder to copy the bundle to, so that the checked files are the ones that are built, even if another
+            process writes to ``dist/NAME``.
 
     Raises:
-        errors.ArtifactError: Something is missing, changed, or does not belong there.
-        errors.BundleError: The bundle has faults.
+        errors.ArtifactError: A file is missing, changed, or does not belong there.
+        errors.BundleError: The bundle is invalid.
     """
-    context, said = made.folder / artifact.CONTEXT, made.manifest
-    with _translated(context):
-        names = untrusted_files.list_files(context, max_bytes=artifact.MAX_CONTEXT_ENTRIES)
-        if said.tool.inside != render.hash_entries(render.list_inside_files()):
+    context, recorded = built.folder / artifact.CONTEXT, built.manifest
+    with _convert_errors(context):
+        names = untrusted_files.list_files(context, max_entries=artifact.MAX_CONTEXT_ENTRIES)
+        if recorded.tool.inside != render.hash_entries(render.list_inside_files()):
             raise errors.ArtifactError(
-                f"{made.folder}: was made by another version of this tool ({said.tool.version}; this is "
-                f"{builder.__version__}), whose code is not run from there: use that version; or "
-                f"{commands.suggest_rebuild(made.folder)}"
+                f"{built.folder}: built by another version of this tool ({recorded.tool.version}; this is "
+                f"{builder.__version__}), whose code is not run from the folder: use that version; or "
+                f"{commands.suggest_rebuild(built.folder)}"
             )
-        ours = {entry.name: entry.content for entry in render.list_inside_files()}
-        _check_names(context, names, ours)
+        inside = {entry.name: entry.content for entry in render.list_inside_files()}
+        _check_names(context, names, inside)
         _copy(context, (name for name in names if name.startswith(_BUNDLE)), copy)
-        found = _read_model(made, copy / "bundle")
-        again = render.render(
-            name=said.name,
-            base=said.image.base,
-            plan=render.BuildPlan(post=post.as_data(found.steps), config=found.config),
+        model = _read_model(built, copy / "bundle")
+        rendered = render.render(
+            name=recorded.name,
+            base=recorded.image.base,
+            plan=render.BuildPlan(post=post.as_data(model.steps), config=model.config),
             bundle_files=files.list_paths(copy / "bundle"),
         )
         changed = []
-        if not all(_is_same(context / name, content) for name, content in ours.items()):
+        if not all(_has_content(context / name, content) for name, content in inside.items()):
             changed.append(_INSIDE)
-        if not _is_same(made.folder / artifact.DOCKERFILE, again.dockerfile.encode()):
+        if not _has_content(built.folder / artifact.DOCKERFILE, rendered.dockerfile.encode()):
             changed.append(artifact.DOCKERFILE)
         if changed:
-            raise _changed(made, changed)
-        return again
+            raise _create_change_error(built, changed)
+        return rendered
 
 
 @contextlib.contextmanager
-def _translated(context: Path) -> Iterator[None]:
+def _convert_errors(context: Path) -> Iterator[None]:
     with untrusted_files.with_fix(commands.suggest_rebuild(context.parent)):
         try:
             yield
         except OSError as error:
             raise errors.FileTypeError(
-                f"{escape(error.filename or context)}: cannot be read ({error.strerror or error})"
+                f"cannot read {escape(error.filename or context)}: {error.strerror or error}"
             ) from error
 
 
-def _check_names(context: Path, names: Iterable[str], ours: Iterable[str]) -> None:
-    """Refuse files that no manifest can name; empty folders were refused before."""
-    own = {render.PLAN, *ours}
-    extra = [name for name in names if name not in own and not _is_bundles(name)]
+def _check_names(context: Path, names: Iterable[str], inside: Iterable[str]) -> None:
+    """Refuse files that no build writes; ``list_files`` has refused empty folders."""
+    expected = {render.PLAN, *inside}
+    extra = [name for name in names if name not in expected and not _is_bundle_file(name)]
     if extra:
+        shown = format_list([escape(name[:200]) for name in extra])
         raise errors.ArtifactError(
-            f"{context}: holds what its manifest does not name: {format_list([escape(name[:200]) for name in extra])}; "
-            f"nothing was built from it: {commands.suggest_rebuild(context.parent)}"
+            f"{context}: contains files that its manifest does not list: {shown}; nothing was built from it: "
+            f"{commands.suggest_rebuild(context.parent)}"
         )
 
 
-def _is_bundles(name: str) -> bool:
+def _is_bundle_file(name: str) -> bool:
     return name.startswith(_BUNDLE) and files.is_name(name.removeprefix(_BUNDLE))
 
 
 def _copy(context: Path, names: Iterable[str], target: Path) -> None:
-    left = archive.MOST_BYTES
+    remaining = archive.MOST_BYTES
     for name in names:
         copied = target / name
         copied.parent.mkdir(parents=True, exist_ok=True)
-        untrusted_files.copy_file(context / name, copied, max_bytes=min(left, files.MOST_FILE))
-        left -= copied.stat().st_size
+        untrusted_files.copy_file(context / name, copied, max_bytes=min(remaining, files.MOST_FILE))
+        remaining -= copied.stat().st_size
 
 
-def _read_model(made: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
-    said = made.manifest
+def _read_model(built: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
+    recorded = built.manifest
     changed = []
-    if files.hash_bundle(bundle_folder) != said.bundle.hash:
+    if files.hash_bundle(bundle_folder) != recorded.bundle.hash:
         changed.append(_BUNDLE)
-    raw = untrusted_files.read_bytes(made.folder / artifact.CONTEXT / render.PLAN, max_bytes=_MOST_PLAN)
-    data = _config_part(raw, said)
-    parsed = None if data is None else schema.parse(_Schema, data)
-    # What `default` stood for is in no config; the manifest's word for it is all there is.
-    refs = {config_values.DEFAULT_IMAGE, config.normalize_reference(said.image.ref)}
-    if changed or data is None or not isinstance(parsed, _Schema) or parsed.image.ref not in refs:
-        raise _changed(made, changed or [render.PLAN])
+    plan = untrusted_files.read_bytes(built.folder / artifact.CONTEXT / render.PLAN, max_bytes=_MAX_PLAN_BYTES)
+    data = _read_config_part(plan, recorded)
+    config_part = None if data is None else schema.parse(_ConfigPart, data)
+    # A config with `default` does not contain the reference that it stood for; the manifest alone has it.
+    refs = {config_values.DEFAULT_IMAGE, config.normalize_reference(recorded.image.ref)}
+    if changed or data is None or not isinstance(config_part, _ConfigPart) or config_part.image.ref not in refs:
+        raise _create_change_error(built, changed or [render.PLAN])
     bundle = read.read(bundle_folder)
-    if manifest.describe_bundle(bundle, said.bundle.hash) != said.bundle:
-        raise _changed(made, [f"bundle in {artifact.MANIFEST}"])
-    steps = bundle.post if parsed.post is None else parsed.post
-    if render.plan_bytes(render.BuildPlan(post=post.as_data(steps), config=data)) != raw:
-        raise _changed(made, [render.PLAN])
+    if manifest.describe_bundle(bundle, recorded.bundle.hash) != recorded.bundle:
+        raise _create_change_error(built, [f"bundle in {artifact.MANIFEST}"])
+    steps = bundle.post if config_part.post is None else config_part.post
+    if render.dump_plan(render.BuildPlan(post=post.as_data(steps), config=data)) != plan:
+        raise _create_change_error(built, [render.PLAN])
     return RecordedModel(bundle=bundle, steps=steps, config=data)
 
 
-def _config_part(raw: bytes, said: manifest.Manifest) -> dict[str, Any] | None:
-    """Return the config's part in a ``plan.json``; None if it is not the one that the manifest names."""
-    plan = schema.read_json(raw)
-    data = plan.get("config") if isinstance(plan, dict) else None
-    return data if isinstance(data, dict) and manifest.hash_config(data) == said.config.hash else None
+def _read_config_part(plan: bytes, recorded: manifest.Manifest) -> dict[str, Any] | None:
+    """Return ``config`` of a ``plan.json``; None if it does not have the hash that the manifest records."""
+    content = schema.read_json(plan)
+    data = content.get("config") if isinstance(content, dict) else None
+    return data if isinstance(data, dict) and manifest.hash_config(data) == recorded.config.hash else None
 
 
-def _is_same(path: Path, content: bytes | Path) -> bool:
+def _has_content(path: Path, content: bytes | Path) -> bool:
     expected = content if isinstance(content, bytes) else content.read_bytes()
     return untrusted_files.read_bytes(path, max_bytes=len(expected) + (1 << 20)) == expected
 
 
-def _changed(made: artifact.Artifact, names: list[str]) -> errors.ArtifactError:
+def _create_change_error(built: artifact.Artifact, names: list[str]) -> errors.ArtifactError:
     return errors.ArtifactError(
-        f"{made.folder}: {', '.join(names)} changed since the pickle was made; {commands.suggest_rebuild(made.folder)}"
+        f"{built.folder}: {', '.join(names)} changed since the pickle was built; "
+        f"{commands.suggest_rebuild(built.folder)}"
     )

@@ -1,4 +1,4 @@
-"""From a config, an image and a bundle to a Dockerfile and its build context. Pure: the same inputs, the same bytes."""
+"""Render the Dockerfile and build context of a pickle. Pure: the same inputs give the same bytes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 TEMPLATE, PLAN = "pickle.Dockerfile.j2", "plan.json"
-# Docker's own rule for what may follow FROM, so that no value can end the line.
+# Only characters that may follow FROM in a Dockerfile, so that no value can end the line and add an instruction.
 _REFERENCE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9_.\-/:\[\]]*(@sha256:[0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildContext:
-    """A Dockerfile, and the files of its build context by their names there."""
+    """A Dockerfile, and the other files of its build context with their names there."""
 
     dockerfile: str
-    context: tuple[tar_stream.TarEntry, ...]
+    files: tuple[tar_stream.TarEntry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """What to make of a bundle, as ``plan.json`` tells it to the image.
+    """The content of ``plan.json``, which ``builder/inside`` reads in the image.
 
     Attributes:
         post: The post-processing steps in force, as plain data.
-        config: The part of the config that the build depends on, for the record.
+        config: The part of the config that the build depends on; only recorded.
     """
 
     post: Sequence[object]
@@ -42,22 +42,22 @@ class BuildPlan:
 
 
 def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path]) -> BuildContext:
-    """Render the Dockerfile and list the context.
+    """Render the Dockerfile and collect the files of its context.
 
     Args:
         name: The model's name, for the first line.
-        base: What FROM names: ``repository@digest``, or a tag that this tool made.
-        plan: What to make of the bundle.
-        bundle_files: ``bundle.json``, ``arrays.safetensors``, ...: taken as they are, with the folders they lie in.
+        base: The image for FROM: ``repository@digest``, or a tag that this tool created.
+        plan: The build plan.
+        bundle_files: The bundle's files, one of them ``bundle.json``; they keep their paths relative to it.
 
     Raises:
-        errors.ImageError: ``base`` is no image reference.
+        errors.ImageError: ``base`` is not an image reference.
     """
     folder = next((path.parent for path in bundle_files if path.name == "bundle.json"), Path())
     return BuildContext(
-        dockerfile=dockerfile(name=name, base=base),
-        context=(
-            tar_stream.TarEntry(name=PLAN, content=plan_bytes(plan)),
+        dockerfile=render_dockerfile(name=name, base=base),
+        files=(
+            tar_stream.TarEntry(name=PLAN, content=dump_plan(plan)),
             *(
                 tar_stream.TarEntry(name=f"bundle/{path.relative_to(folder).as_posix()}", content=path)
                 for path in bundle_files
@@ -67,19 +67,19 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
     )
 
 
-def use_source(rendered: BuildContext, *, base: str, source: str) -> BuildContext:
-    """Return a rendering whose FROM names an image as this engine has it, where that is another name."""
-    text = rendered.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_checked_reference(source)} AS make\n")
-    return replace(rendered, dockerfile=text)
+def use_source(context: BuildContext, *, base: str, source: str) -> BuildContext:
+    """Return the context with ``source``, the image's name on this engine, in place of ``base`` after FROM."""
+    text = context.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_check_reference(source)} AS make\n")
+    return replace(context, dockerfile=text)
 
 
-def plan_bytes(plan: BuildPlan) -> bytes:
-    """Return ``plan.json``."""
+def dump_plan(plan: BuildPlan) -> bytes:
+    """Return the bytes of ``plan.json``."""
     return schema.canonical_json({"format": 1, "post": list(plan.post), "config": plan.config})
 
 
 def list_inside_files() -> list[tar_stream.TarEntry]:
-    """Return the files of ``builder/inside``: all of this tool that enters an image."""
+    """Return the files of ``builder/inside``, the only code of this tool that is copied into an image."""
     folder = paths.inside_folder()
     return [
         tar_stream.TarEntry(name=f"inside/{path.relative_to(folder).as_posix()}", content=path)
@@ -88,30 +88,30 @@ def list_inside_files() -> list[tar_stream.TarEntry]:
 
 
 def hash_entries(entries: Sequence[tar_stream.TarEntry]) -> str:
-    """Return a sha256 over the names and contents of ``entries``."""
+    """Return a sha256 of the names and contents of ``entries``, in any order."""
     total = hashlib.sha256()
-    for entry in sorted(entries, key=lambda one: one.name):
+    for entry in sorted(entries, key=lambda entry: entry.name):
         digest = hashlib.sha256()
-        for chunk in _chunks(entry.content):
+        for chunk in _iter_chunks(entry.content):
             digest.update(chunk)
         total.update(f"{entry.name}\0{digest.hexdigest()}\n".encode())
     return total.hexdigest()
 
 
-def build_context(rendered: BuildContext) -> Iterator[bytes]:
-    """Stream the context as the engine takes it: a tar with the Dockerfile in it."""
-    dockerfile = tar_stream.TarEntry(name="Dockerfile", content=rendered.dockerfile.encode())
-    return tar_stream.pack([dockerfile, *rendered.context])
+def pack_context(context: BuildContext) -> Iterator[bytes]:
+    """Stream the context as the engine's API expects it: a tar that includes the Dockerfile."""
+    dockerfile = tar_stream.TarEntry(name="Dockerfile", content=context.dockerfile.encode())
+    return tar_stream.pack([dockerfile, *context.files])
 
 
-def write(rendered: BuildContext, folder: Path) -> BuildContext:
-    """Write ``Dockerfile`` and ``context/`` into an empty folder; return the same rendering, read from there.
+def write(context: BuildContext, folder: Path) -> BuildContext:
+    """Write ``Dockerfile`` and ``context/`` into an empty folder; return the same context, read from there.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: A file cannot be written.
     """
-    (folder / "Dockerfile").write_text(rendered.dockerfile, encoding="utf-8")
-    for entry in rendered.context:
+    (folder / "Dockerfile").write_text(context.dockerfile, encoding="utf-8")
+    for entry in context.files:
         target = folder / "context" / entry.name
         target.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(entry.content, bytes):
@@ -122,11 +122,11 @@ def write(rendered: BuildContext, folder: Path) -> BuildContext:
 
 
 def read(folder: Path) -> BuildContext:
-    """Return what :func:`write` wrote."""
+    """Return the context that :func:`write` wrote into a folder."""
     context = folder / "context"
     return BuildContext(
         dockerfile=(folder / "Dockerfile").read_text(encoding="utf-8"),
-        context=tuple(
+        files=tuple(
             tar_stream.TarEntry(name=path.relative_to(context).as_posix(), content=path)
             for path in sorted(context.rglob("*"))
             if path.is_file()
@@ -134,13 +134,13 @@ def read(folder: Path) -> BuildContext:
     )
 
 
-def dockerfile(*, name: str, base: str) -> str:
-    """Return the Dockerfile's text.
+def render_dockerfile(*, name: str, base: str) -> str:
+    """Return the text of the Dockerfile.
 
     Raises:
-        errors.ImageError: ``base`` is no image reference.
+        errors.ImageError: ``base`` is not an image reference.
     """
-    import jinja2  # noqa: PLC0415 - not needed when nothing has changed
+    import jinja2  # noqa: PLC0415 - only a build needs it
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.docker_folder()),
@@ -148,17 +148,17 @@ def dockerfile(*, name: str, base: str) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - not HTML
     )
-    environment.filters["reference"] = _checked_reference
+    environment.filters["reference"] = _check_reference
     return environment.get_template(TEMPLATE).render(name=name, base=base)
 
 
-def _checked_reference(text: str) -> str:
+def _check_reference(text: str) -> str:
     if not _REFERENCE.fullmatch(text):
-        raise errors.ImageError(f"{text!r} is no image reference that a Dockerfile could build FROM")
+        raise errors.ImageError(f"{text!r} is not an image reference that a Dockerfile can build FROM")
     return text
 
 
-def _chunks(content: bytes | Path) -> Iterator[bytes]:
+def _iter_chunks(content: bytes | Path) -> Iterator[bytes]:
     if isinstance(content, bytes):
         yield content
         return

@@ -1,4 +1,4 @@
-"""Make a pickle again from what ``dist/NAME`` recorded, in a clean container, and compare the bytes."""
+"""Build a pickle again from the inputs recorded in ``dist/NAME``, without cache, and compare the bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.build import render
-    from builder.engine import protocol as engine
-    from builder.image import resolve as image
+    from builder.engine import protocol
+    from builder.image import resolve
     from builder.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Both hashes, and where the bytes first differ (None: nowhere)."""
+    """Both hashes, and where the bytes first differ (None if they are equal)."""
 
     recorded: str
     rebuilt: str
@@ -29,79 +29,79 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Tell whether the rebuilt pickle is the recorded one."""
+        """Whether both pickles have the same bytes."""
         return self.recorded == self.rebuilt
 
 
-def check_image(made: artifact.Artifact, found: image.ResolvedImage, holds: image.Inventory) -> None:
-    """Refuse a manifest that says something else of its image than the image itself.
+def check_image(built: artifact.Artifact, image: resolve.ResolvedImage, inventory: resolve.Inventory) -> None:
+    """Refuse a manifest that describes its image wrongly.
 
     Raises:
-        errors.ArtifactError: It does.
+        errors.ArtifactError: The platform, the Python or the packages differ.
     """
-    recorded = made.manifest.image
-    _check(made, "image.platform", recorded.platform, found.platform)
-    _check(made, "image.python", recorded.python, holds.python)
-    _check(made, "image.packages", recorded.packages, holds.packages)
+    recorded = built.manifest.image
+    _check(built, "image.platform", recorded.platform, image.platform)
+    _check(built, "image.python", recorded.python, inventory.python)
+    _check(built, "image.packages", recorded.packages, inventory.packages)
 
 
 def verify(
-    made: artifact.Artifact,
-    rendered: render.BuildContext,
-    on: engine.Engine,
+    built: artifact.Artifact,
+    context: render.BuildContext,
+    engine: protocol.Engine,
     run: str,
     *,
     work: Path,
     progress: Progress,
 ) -> Comparison:
-    """Build again without cache, and compare.
+    """Build again, and compare.
 
     Args:
-        made: The recorded pickle, its hash checked.
-        rendered: What :func:`builder.build.recorded_inputs.read_inputs` returns of it.
-        on: The engine.
-        run: The run whose label everything carries.
-        work: A folder for the pickle that is built.
-        progress: Told of each step.
+        built: The recorded pickle, its hash checked.
+        context: The result of :func:`builder.build.recorded_inputs.read_inputs`.
+        engine: The engine.
+        run: The run that images and containers are labelled with.
+        work: A folder for the rebuilt pickle.
+        progress: Receives each step.
 
     Raises:
-        errors.ArtifactError: The manifest says something else of the pickle than the build.
+        errors.ArtifactError: The manifest describes the pickle wrongly.
         errors.EngineError: The engine failed, or a step of the build did.
     """
-    recorded = made.manifest.pickle
-    progress.step("making the pickle again")
-    again = work / artifact.PICKLE
-    rebuilt = engine_build.build(rendered, again, on, run, progress=progress)
-    different = rebuilt.sha256 != recorded.sha256
-    if not different:
+    recorded = built.manifest.pickle
+    progress.step("building the pickle again")
+    rebuilt_path = work / artifact.PICKLE
+    rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress)
+    differs = rebuilt.sha256 != recorded.sha256
+    if not differs:
         for key in ("size", "protocol", "parameters"):
-            _check(made, f"pickle.{key}", getattr(recorded, key), getattr(rebuilt, key))
-    where = _first_difference(made.pickle, again) if different else None
-    return Comparison(recorded=recorded.sha256, rebuilt=rebuilt.sha256, first_difference=where)
+            _check(built, f"pickle.{key}", getattr(recorded, key), getattr(rebuilt, key))
+    first_difference = _find_first_difference(built.pickle, rebuilt_path) if differs else None
+    return Comparison(recorded=recorded.sha256, rebuilt=rebuilt.sha256, first_difference=first_difference)
 
 
-def _check(made: artifact.Artifact, key: str, recorded: object, actual: object) -> None:
+def _check(built: artifact.Artifact, key: str, recorded: object, actual: object) -> None:
     if recorded != actual:
         raise errors.ArtifactError(
-            f"{made.folder / artifact.MANIFEST}: {key} is not what making the pickle again gives; "
-            f"{commands.suggest_rebuild(made.folder)}"
+            f"{built.folder / artifact.MANIFEST}: {key} differs from what the new build reports; "
+            f"{commands.suggest_rebuild(built.folder)}"
         )
 
 
-def _first_difference(one: Path, other: Path) -> str:
+def _find_first_difference(recorded: Path, rebuilt: Path) -> str:
     from builder.inside import pickle_diff  # noqa: PLC0415 - only when something is wrong
 
     try:
-        with _mapped(one) as left, _mapped(other) as right:
-            found = pickle_diff.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
+        with _map_file(recorded) as left, _map_file(rebuilt) as right:
+            difference = pickle_diff.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
     except (ValueError, OverflowError, MemoryError) as error:
-        return f"that the recorded one is not a pickle ({escape(str(error)[:200])})"
-    return (
-        f"at byte {found[0]}: {found[1]} here, {found[2]} in the rebuilt one" if found else "one ends before the other"
-    )
+        return f"that the recorded file is not a pickle ({escape(str(error)[:200])})"
+    if difference is None:
+        return "that one ends before the other"
+    return f"at byte {difference[0]}: {difference[1]} here, {difference[2]} in the rebuilt one"
 
 
-def _mapped(path: Path) -> mmap.mmap:
-    """Open a file so that a length in it which goes beyond its end takes no memory."""
+def _map_file(path: Path) -> mmap.mmap:
+    """Map a file, so that a length in a forged pickle that exceeds the file allocates no memory."""
     with untrusted_files.open_file(path, max_bytes=artifact.MAX_PICKLE_BYTES) as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,6 +1,7 @@
-"""The tournament's ``features.json``: which features a feature set has, such as ``medium``.
+"""Read the tournament's ``features.json``, which lists the features of each feature set, such as ``medium``.
 
-It lies at the root of the configs, as ``v5.2/features.json`` (where ``numerapi`` puts it) or as ``features.json``.
+The file is expected at the root of the project, as ``v5.2/features.json`` (where ``numerapi`` puts it) or as
+``features.json``.
 """
 
 from __future__ import annotations
@@ -17,81 +18,81 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "features.json"
-MOST_BYTES = 1 << 26
-"""Far more than the names and statistics of all features take."""
+MAX_BYTES = 1 << 26
+"""Largest file that is read: far more than the names and statistics of all features."""
 
 
 def find(root: Path, data_version: str) -> Path | None:
-    """Return the file for a data version, if it is there: its own folder's before the root's."""
-    return next((path for path in _places(root, data_version) if path.is_file()), None)
+    """Return the path of the file for a data version: the one in its folder, else the one at the root, else None."""
+    return next((path for path in _list_paths(root, data_version) if path.is_file()), None)
 
 
 def read(path: Path) -> dict[str, tuple[str, ...]]:
     """Return the features of every feature set, in the file's order.
 
     Raises:
-        ValueError: All that is wrong with the file, in one text that begins with its path.
+        ValueError: The file is invalid; the text begins with its path and has all problems.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); make it readable, or fetch it again") from error
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{path} is over {MOST_BYTES:,} bytes; fetch it again")
+        raise ValueError(f"cannot read {path}: {error.strerror}; make it readable, or fetch it again") from error
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path} is larger than {MAX_BYTES:,} bytes; fetch it again")
     data = schema.read_json(content)
     if isinstance(data, list):
-        raise _refused(path, map(str, data))
+        raise _create_error(path, map(str, data))
     if "feature_sets" not in data:
-        raise _refused(path, ["feature_sets: missing; expected a mapping of names to lists of features"])
+        raise _create_error(path, ["feature_sets: missing; expected a mapping of names to lists of features"])
     parsed = schema.parse(dict[str, dict[str, tuple[post.Column, ...]]], {"feature_sets": data["feature_sets"]})
     if isinstance(parsed, list):
-        raise _refused(path, map(str, parsed))
-    found, sets = [], parsed["feature_sets"]
+        raise _create_error(path, map(str, parsed))
+    problems, sets = [], parsed["feature_sets"]
     for name, features in sets.items():
-        twice = [feature for feature, count in Counter(features).items() if count > 1]
-        if twice:
-            shown = format_list(twice, most=3)
-            found.append(f"feature_sets.{name}: {shown} more than once; leave one of each")
-    if found:
-        raise _refused(path, found)
+        duplicates = [feature for feature, count in Counter(features).items() if count > 1]
+        if duplicates:
+            shown = format_list(duplicates, most=3)
+            problems.append(f"feature_sets.{name}: {shown} more than once; leave one of each")
+    if problems:
+        raise _create_error(path, problems)
     return sets
 
 
-def names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
+def read_names(root: Path, data_version: str, name: str) -> tuple[str, ...]:
     """Return the features of one feature set, at least one.
 
     Args:
-        root: The folder that holds ``configs/``.
+        root: The folder that contains ``configs/``.
         data_version: Such as ``v5.2``.
-        name: Of the set.
+        name: Of the feature set.
 
     Raises:
-        ValueError: There is no file, it has faults, or it has no such set.
+        ValueError: There is no file, it is invalid, or the set is missing or empty.
     """
     path = find(root, data_version)
     if path is None:
-        where = " nor ".join(map(str, _places(root, data_version)))
-        how = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
+        paths = " nor ".join(map(str, _list_paths(root, data_version)))
+        code = f"numerapi.NumerAPI().download_dataset('{data_version}/{FILE}', '{data_version}/{FILE}')"
         raise ValueError(
-            f"{describe(name)} is a feature set, and neither {where} is there to say which features it has; "
-            f"fetch it ({how}), or name them: features: [...]"
+            f"cannot find the features of the set {describe(name)}: neither {paths} exists; "
+            f"fetch the file ({code}), or list the features: features: [...]"
         )
     sets = read(path)
-    found = sets.get(name, ())
-    if not found:
-        near = find_nearest(name, (one for one in sets if one != name))
-        what = "has no features in" if name in sets else "is not a feature set of"
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(sets) or 'none'}"
-        raise ValueError(f"{describe(name)} {what} {path}; {hint}")
-    return found
+    features = sets.get(name, ())
+    if not features:
+        near = find_nearest(name, (other for other in sets if other != name))
+        problem = "has no features in" if name in sets else "is not a feature set of"
+        hint = f"did you mean {near}?" if near else f"expected one of {', '.join(sets)}"
+        raise ValueError(f"{describe(name)} {problem} {path}; {hint if sets else 'fetch it again'}")
+    return features
 
 
-def _places(root: Path, data_version: str) -> tuple[Path, Path]:
+def _list_paths(root: Path, data_version: str) -> tuple[Path, Path]:
     return root / data_version / FILE, root / FILE
 
 
-def _refused(path: Path, problems: Iterable[str]) -> ValueError:
-    faults = list(problems)
-    more = f"; and {len(faults) - 10:,} more faults" if len(faults) > 10 else ""
-    return ValueError(f"{path} has faults ({'; '.join(faults[:10])}{more}); fetch it again")
+def _create_error(path: Path, problems: Iterable[str]) -> ValueError:
+    texts = list(problems)
+    more = f"; and {len(texts) - 10:,} more problems" if len(texts) > 10 else ""
+    return ValueError(f"{path} is invalid ({'; '.join(texts[:10])}{more}); fetch it again")

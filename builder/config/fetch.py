@@ -1,6 +1,6 @@
-"""A bundle fetched by https into the cache, known by its hash.
+"""Fetch a bundle over https into the cache, where its hash identifies it.
 
-Addresses may hold a token: messages show the host and the file's name alone, and no address is kept.
+Addresses may contain a token: messages show only the host and the file name, and no address is stored.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ if TYPE_CHECKING:
 
     from builder.progress import Progress
 
-MOST_BYTES = 1 << 32
-"""The largest file fetched: the tournament runs a model in 4 GB."""
+MAX_BYTES = 1 << 32
+"""Largest file that is fetched: the tournament runs a model in 4 GB of memory."""
 _DAY = 86_400.0
 _FIX = "run it again, or fetch the file by hand and name its path in the config"
 _REASONS = {
-    401: f"a login is required, and none is sent: put the bundle where it can be fetched without; {_FIX}",
+    401: f"a login is required, but none is sent: put the bundle where it can be fetched without one; {_FIX}",
     403: f"access is forbidden, or the address has expired: renew it, or put the bundle elsewhere; {_FIX}",
-    404: f"the file is not there: check the address; {_FIX}",
-    410: f"the file is no longer there: check the address; {_FIX}",
+    404: f"the file was not found: check the address; {_FIX}",
+    410: f"the file was removed: check the address; {_FIX}",
 }
 
 
-def kept(sha256: str, cache: Path) -> Path:
-    """Return where a file with this hash is kept once it was fetched."""
+def get_cache_path(sha256: str, cache: Path) -> Path:
+    """Return the path in the cache for a file with this hash; it may not have been fetched yet."""
     return cache / "fetched" / f"{sha256}.bundle.zip"
 
 
-def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, most: int = MOST_BYTES) -> Path:
-    """Fetch a file into the cache, whether one is there or not.
+def fetch(url: str, *, sha256: str, cache: Path, progress: Progress, max_bytes: int = MAX_BYTES) -> Path:
+    """Fetch a file into the cache, replacing one that is there.
 
     Args:
         url: An https address; http only to this computer itself.
         sha256: Of the file, in hexadecimal.
-        cache: Folder for what can be fetched again.
-        progress: Told how far it is.
-        most: Bytes that are taken at most.
+        cache: Folder for files that can be fetched again.
+        progress: Receives the step and the number of bytes.
+        max_bytes: Largest accepted file.
 
     Returns:
-        The file, whose hash is right.
+        The path of the file, whose hash is checked.
 
     Raises:
-        errors.NetworkError: It could not be fetched; what to do next is said.
-        errors.BundleError: What came is another file, or more than is taken.
+        errors.NetworkError: It could not be fetched.
+        errors.BundleError: The server sent another file, or one that is too large.
         OSError: The cache cannot be written.
     """
-    target, at = kept(sha256, cache), http.redact_url(url)
+    target, shown_url = get_cache_path(sha256, cache), http.redact_url(url)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _forget_unfinished(target.parent)
+    _remove_partial_files(target.parent)
 
-    def check(found: str) -> None:
-        if found != sha256:
-            text = f"{at}: its sha256 is {found}, the config says {sha256}: another file is there now"
-            raise errors.BundleError([f"{text}; write its hash into the config if it is the one you mean"])
+    def check(actual: str) -> None:
+        if actual != sha256:
+            text = f"{shown_url}: the sha256 is {actual}, but the config expects {sha256}: another file is there now"
+            raise errors.BundleError([f"{text}; write its hash into the config if it is the right one"])
 
-    progress.step(f"fetching {at}")
+    progress.step(f"fetching {shown_url}")
     try:
         return download.download(
-            url, target, progress=progress, max_bytes=most, reasons=_REASONS, fix=_FIX, check=check
+            url, target, progress=progress, max_bytes=max_bytes, reasons=_REASONS, fix=_FIX, check=check
         ).path
     except http.TooLargeError as error:
         raise errors.BundleError([f"{error}: make the model smaller"]) from error
 
 
-def _forget_unfinished(folder: Path) -> None:
-    """Remove what a killed process left."""
+def _remove_partial_files(folder: Path) -> None:
+    """Remove files that a killed process left; only old ones, since another process may be writing one now."""
     for path in folder.glob(f"{download.PARTIAL_PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _DAY:

@@ -1,4 +1,4 @@
-"""From a bundle to its config: complete, commented, and asking nothing that the bundle or ``features.json`` tells."""
+"""Write a complete, commented config for a bundle, filled in from the bundle and ``features.json``."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 @dataclass(frozen=True, kw_only=True)
 class InitRequest:
-    """What is asked for.
+    """The arguments of ``init``.
 
     Attributes:
         bundle: A folder or a zip.
-        root: The folder that holds ``configs/``, or will.
-        name: Of the config; None for the bundle's, made to fit.
-        features: A ``features.json``; None for those that lie at the root.
-        force: Whether what is there may be replaced.
+        root: The folder that contains ``configs/``, or will contain it.
+        name: Of the config; None to derive one from the bundle's file name.
+        features: A ``features.json``; None to search below the root.
+        force: Whether an existing config or bundle may be replaced.
     """
 
     bundle: Path
@@ -46,14 +46,14 @@ class InitRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class InitResult:
-    """What was written.
+    """The written config.
 
     Attributes:
         config: The config's path.
         name: Of the config.
-        root: What holds ``configs/``.
-        bundle: The bundle that the config names: a copy where the given one cannot be named.
-        notes: What a person should know, a line each.
+        root: The folder that contains ``configs/``.
+        bundle: The bundle that the config names: a copy if the config cannot name the original.
+        notes: Messages for the user, one line each.
     """
 
     config: Path
@@ -63,138 +63,143 @@ class InitResult:
     notes: tuple[str, ...]
 
 
-def init(wish: InitRequest, *, cache: Path) -> InitResult:
+def init(request: InitRequest, *, cache: Path) -> InitResult:
     """Write ``configs/NAME.yaml`` for a bundle.
 
     Args:
-        wish: What is asked for.
-        cache: Where a zip is unpacked to.
+        request: The arguments.
+        cache: The folder that a zip is unpacked to.
 
     Raises:
-        errors.BundleError: The bundle has faults.
-        errors.UsageError: The root is no folder, the name cannot be one, or the ``features.json`` has faults.
-        errors.RefusedError: A config, or another bundle where this one would be copied to, is there already.
-        errors.ConfigError: What would be written does not load; nothing is.
+        errors.BundleError: The bundle is invalid.
+        errors.UsageError: The root is not a folder, the name is invalid, or the ``features.json`` is.
+        errors.RefusedError: The config exists, or another bundle does at the path for the copy.
+        errors.ConfigError: The new config does not load; nothing is written.
         OSError: Something cannot be written.
     """
-    root = Path(os.path.realpath(wish.root))
+    root = Path(os.path.realpath(request.root))
     configs = root / "configs"
     _check_folders(root, configs)
-    folder = store.resolve_folder(wish.bundle, cache)
-    with store.report_as(wish.bundle, folder):
+    folder = store.resolve_folder(request.bundle, cache)
+    with store.report_as(request.bundle, folder):
         bundle = read.read(folder)
-    name = _name(wish)
+    name = _choose_name(request)
     target = configs / f"{name}.yaml"
-    _check_target(target, force=wish.force)
-    match, notes = _match(bundle, wish, root)
-    given = Path(os.path.realpath(wish.bundle))
-    place = given if _can_be_named(given, root, configs) else configs / "bundles" / f"{name}{archive.SUFFIX}"
-    if place != given:
-        _check_place(place, folder, wish, cache)
-        notes.append(f"the bundle was copied to {place.relative_to(root)}: a config names what lies below its root")
-    steps = init_text.steps_of(bundle)
+    _check_target(target, force=request.force)
+    match, notes = _match_features(bundle, request, root)
+    source = Path(os.path.realpath(request.bundle))
+    path = source if _can_be_named(source, root, configs) else configs / "bundles" / f"{name}{archive.SUFFIX}"
+    if path != source:
+        _check_copy_target(path, folder, request, cache)
+        notes.append(f"the bundle was copied to {path.relative_to(root)}: a config can only name paths below its root")
+    steps = init_text.choose_steps(bundle)
     text = init_text.render(
         bundle,
         name=name,
-        path=_relative(place, configs),
+        path=_format_relative(path, configs),
         match=match,
         steps=steps,
         has_schema=(configs / "schema.json").is_file(),
     )
     configs.mkdir(exist_ok=True)
-    with _back_on_failure(target), _back_on_failure(place) if place != given else contextlib.nullcontext():
-        if place != given:
-            _copy(folder, place)
+    with _restore_on_error(target), _restore_on_error(path) if path != source else contextlib.nullcontext():
+        if path != source:
+            _copy(folder, path)
         paths.write_atomically(target, text.encode())
-        config.load(target)  # what is written is what loads
+        config.load(target)  # never leave a config that does not load
     notes += [steps.note] if steps.note else []
-    return InitResult(config=target, name=name, root=root, bundle=place, notes=(match.text, *notes))
+    return InitResult(config=target, name=name, root=root, bundle=path, notes=(match.text, *notes))
 
 
 def _check_folders(root: Path, configs: Path) -> None:
     if not root.is_dir():
-        raise errors.UsageError(f"{root}: is not a folder; name the one that holds configs/, or will, by --root")
+        raise errors.UsageError(f"{root}: not a folder; pass --root with the folder to contain configs/")
     if os.path.lexists(configs) and (not configs.is_dir() or configs.resolve() != configs):
-        raise errors.UsageError(f"{configs}: is a link or not a folder; move it away, or name another folder by --root")
+        raise errors.UsageError(
+            f"{configs}: is a link or not a folder; move it away, or pass --root with another folder"
+        )
 
 
-def _name(wish: InitRequest) -> str:
-    if wish.name is not None:
-        if not _NAME.fullmatch(wish.name):
-            shown = describe(wish.name)
-            raise errors.UsageError(f"--name {shown}: cannot name a config; expected 1 to 40 of a-z 0-9 _ -")
-        return wish.name
-    stem = Path(os.path.realpath(wish.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
+def _choose_name(request: InitRequest) -> str:
+    if request.name is not None:
+        if not _NAME.fullmatch(request.name):
+            shown = describe(request.name)
+            raise errors.UsageError(f"--name {shown}: invalid name of a config; expected 1 to 40 of a-z 0-9 _ -")
+        return request.name
+    stem = Path(os.path.realpath(request.bundle)).name.removesuffix(archive.SUFFIX).removesuffix(".zip")
     return re.sub(r"[^a-z0-9_-]+", "_", stem.lower())[:40].strip("_-") or "model"
 
 
-def _match(bundle: bundle_model.Bundle, wish: InitRequest, root: Path) -> tuple[feature_match.Match, list[str]]:
+def _match_features(
+    bundle: bundle_model.Bundle, request: InitRequest, root: Path
+) -> tuple[feature_match.Match, list[str]]:
     benchmarks = (*bundle.benchmarks, *post.find_required_columns(bundle.post).benchmarks)
     try:
-        return feature_match.match(bundle.features, benchmarks, root=root, given=wish.features)
+        return feature_match.match(bundle.features, benchmarks, root=root, file=request.features)
     except ValueError as error:
         raise errors.UsageError(f"--features: {error}") from error
 
 
 def _can_be_named(bundle: Path, root: Path, configs: Path) -> bool:
-    """Tell whether a config can name a bundle where it lies: below the root, by a path that YAML can hold."""
+    """Tell whether a config can name a bundle at its own path: below the root, printable, and not like a secret."""
     if not bundle.is_relative_to(root) or configs.is_relative_to(bundle):
         return False
     if not bundle.is_dir() and bundle.suffix != ".zip":
         return False
-    relative = _relative(bundle, configs)
+    relative = _format_relative(bundle, configs)
     return not (strict_yaml.UNPRINTABLE.search(relative) or secret_scan.find({"bundle": relative}, {}))
 
 
-def _relative(bundle: Path, configs: Path) -> str:
+def _format_relative(bundle: Path, configs: Path) -> str:
     return Path(os.path.relpath(bundle, configs)).as_posix()
 
 
 def _check_target(target: Path, *, force: bool) -> None:
     if os.path.lexists(target) and not (target.is_file() and force):
-        forced = "pass --force (make: FORCE=1) to write it again, or --name (make: NAME=...) for another"
-        cure = forced if target.is_file() else "it is not a plain file: move it away, or pass --name for another"
-        raise errors.RefusedError(f"{target}: is there already and is not replaced; {cure}")
+        fix = "pass --force (make: FORCE=1) to replace it, or --name (make: NAME=...) to write another one"
+        if not target.is_file():
+            fix = "it is not a regular file: move it away, or pass --name to write another one"
+        raise errors.RefusedError(f"{target}: already exists; {fix}")
 
 
-def _check_place(place: Path, folder: Path, wish: InitRequest, cache: Path) -> None:
-    """Refuse to copy a bundle over what is none, over another one unasked, or to where a link leads."""
-    if os.path.lexists(place.parent) and (not place.parent.is_dir() or place.parent.resolve() != place.parent):
+def _check_copy_target(path: Path, folder: Path, request: InitRequest, cache: Path) -> None:
+    """Refuse to copy a bundle through a link, over another file, or, without ``force``, over another bundle."""
+    if os.path.lexists(path.parent) and (not path.parent.is_dir() or path.parent.resolve() != path.parent):
         raise errors.RefusedError(
-            f"{place.parent}: is a link or not a folder, and the bundle would be copied into it; move it away, or put "
-            f"the bundle below {place.parent.parent.parent} yourself"
+            f"{path.parent}: is a link or not a folder, and the bundle would be copied into it; move it away, or put "
+            f"the bundle below {path.parent.parent.parent} yourself"
         )
-    if not os.path.lexists(place):
+    if not os.path.lexists(path):
         return
-    if not place.is_file() or not (_is_same(place, folder, cache) or (wish.force and _is_bundle(place))):
+    if not path.is_file() or not (_is_same(path, folder, cache) or (request.force and _is_bundle(path))):
         raise errors.RefusedError(
-            f"{place}: something else is there already; move it away, pass --force to replace a bundle, or --name for "
-            "another name"
+            f"{path}: already exists and is not this bundle; move it away, pass --force to replace a bundle, or --name "
+            "for another name"
         )
 
 
-def _copy(folder: Path, place: Path) -> None:
-    """Put a bundle where a config can name it, as one file."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
+def _copy(folder: Path, path: Path) -> None:
+    """Pack a bundle's folder into a zip, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             archive.pack(folder, file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(place)
+        partial.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _back_on_failure(path: Path) -> Iterator[None]:
-    """Have what was at a path, or nothing, be there again if what follows fails."""
+def _restore_on_error(path: Path) -> Iterator[None]:
+    """Restore the file at a path, or remove a new one, if the body of the ``with`` statement fails."""
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     if path.is_file():
         try:
             os.link(path, old, follow_symlinks=False)
-        except OSError:  # a file system without links
+        except OSError:  # a file system without hard links
             shutil.copyfile(path, old)
     try:
         yield
@@ -217,9 +222,9 @@ def _is_bundle(path: Path) -> bool:
     return True
 
 
-def _is_same(place: Path, folder: Path, cache: Path) -> bool:
-    """Tell whether a zip holds the bundle that is in a folder."""
+def _is_same(path: Path, folder: Path, cache: Path) -> bool:
+    """Tell whether a zip contains the same bundle as a folder."""
     try:
-        return files.hash_bundle(store.resolve_folder(place, cache)) == files.hash_bundle(folder)
+        return files.hash_bundle(store.resolve_folder(path, cache)) == files.hash_bundle(folder)
     except errors.BundleError:
         return False

@@ -1,4 +1,4 @@
-"""The text of a config that ``init`` writes: every key that matters, each with what it means. Pure."""
+"""Render the text of the config that ``init`` writes, with a comment for each key that needs one. Pure."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from builder.config.feature_match import Match
 
 REFERENCE = config_values.DEFAULT_IMAGE
-"""The image that the tournament runs a pickle in unless another is asked for, in 2026."""
+"""``image.ref`` of a new config."""
 
 _WIDTH = 110
-_MOST_STEPS = strict_yaml.MAX_BYTES // 2
+_MAX_STEPS_LENGTH = strict_yaml.MAX_BYTES // 2  # leaves the rest of the config enough of the limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class PostSection:
     """The ``post`` section.
 
     Attributes:
-        lines: Of the file.
-        note: What a person should know; empty where there is nothing.
+        lines: Its lines in the file.
+        note: A message for the user, or empty.
     """
 
     lines: tuple[str, ...]
@@ -45,37 +45,37 @@ def render(
     """Return the text of a config.
 
     Args:
-        bundle: What it is for.
+        bundle: The bundle.
         name: Of the config.
         path: Of the bundle, relative to the config.
-        match: What the features are.
-        steps: What is done to the predictions.
-        has_schema: Whether ``schema.json`` lies beside it.
+        match: The feature set of the bundle's features.
+        steps: The ``post`` section.
+        has_schema: Whether there is a ``schema.json`` beside the config.
     """
-    plain = config.ValidateConfig()
+    defaults = config.ValidateConfig()
     version = match.data_version or config.Config.data_version
     limits = {
-        "cpus": plain.limits.cpus if plain.limits.cpus % 1 else int(plain.limits.cpus),
-        "memory": config_values.write_memory(plain.limits.memory),
-        "seconds": plain.limits.seconds,
+        "cpus": defaults.limits.cpus if defaults.limits.cpus % 1 else int(defaults.limits.cpus),
+        "memory": config_values.format_memory(defaults.limits.memory),
+        "seconds": defaults.limits.seconds,
     }
-    why = "" if match.data_version else "  # nothing told which; that of the live data"
+    version_comment = "" if match.data_version else "  # unknown; the default"
     lines = [
         *(["# yaml-language-server: $schema=schema.json"] if has_schema else []),
-        "# Written by `init`: what could be found out is filled in. Change what you like: each use checks it.",
-        *(f"# {line}" for line in about(bundle)),
+        "# Written by `init`, filled in from the bundle. You may edit it: every command checks it.",
+        *(f"# {line}" for line in describe_bundle(bundle)),
         f"# {match.text}",
         f"name: {strict_yaml.flow(name)}",
         "image:",
-        "  # What makes the pickle and what runs it: what the tournament names, kept by its digest in",
-        "  # builder.lock.yaml once it was asked for. Or another one by tag or digest (`images` lists them).",
+        "  # The image that builds and runs the pickle: the tournament's default, pinned by its digest at the first",
+        "  # use, in builder.lock.yaml. Or another one by tag or digest (`images` lists them).",
         f"  ref: {REFERENCE}",
         f"bundle: {strict_yaml.flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
-        f"data_version: {version}{why}",
+        f"data_version: {version}{version_comment}",
         "validate:",
-        "  data: shaped  # made in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
-        f"  rows: {plain.rows}",
+        "  data: shaped  # generated in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
+        f"  rows: {defaults.rows}",
         f"  limits: {strict_yaml.flow(limits)}  # the tournament's",
         "# upload:",
         "#   model: my_slot  # the slot's name, or its id",
@@ -83,19 +83,19 @@ def render(
     return "\n".join(lines) + "\n"
 
 
-def about(bundle: bundle_model.Bundle) -> list[str]:
-    """Return what a bundle holds, a line each."""
+def describe_bundle(bundle: bundle_model.Bundle) -> list[str]:
+    """Return what is known about a bundle's model, for comments of one line each."""
     count = kinds.count_parameters(bundle.model)
     lines = [
         f"The model: {kinds.get_kind_name(bundle.model)}, {len(bundle.features):,} features, {count:,} parameters."
     ]
     if bundle.benchmarks:
         names = format_list([escape(name) for name in bundle.benchmarks])
-        lines.append(f"Benchmark columns that it takes: {names}.")
+        lines.append(f"Benchmark columns among its inputs: {names}.")
     facts = bundle.trained
-    told = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
+    framework = [f"{facts[key]}" for key in ("framework", "version") if isinstance(facts.get(key), str)]
     eras = facts.get("eras")
-    trained = [f"with {' '.join(told)}"] if told else []
+    trained = [f"with {' '.join(framework)}"] if framework else []
     trained += [f"for {facts['target']}"] if isinstance(facts.get("target"), str) else []
     if isinstance(eras, tuple) and eras:
         trained.append(f"on {len(eras):,} eras ({eras[0]} to {eras[-1]})" if len(eras) > 1 else f"on era {eras[0]}")
@@ -104,29 +104,29 @@ def about(bundle: bundle_model.Bundle) -> list[str]:
     return lines
 
 
-def steps_of(bundle: bundle_model.Bundle) -> PostSection:
-    """Return the ``post`` section for a bundle: its own list, made to bound the predictions where it does not."""
+def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
+    """Return the ``post`` section for a bundle: its own steps, and a rank if they do not bound the predictions."""
     data = post.as_data(bundle.post)
-    fault = post.find_range_problem(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
-    why = (fault or "").partition("; add")[0]
-    head = "# Done to the predictions, in this order, instead of the bundle's own list"
+    problem = post.find_range_problem(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
+    why = (problem or "").partition("; add")[0]
+    head = "# Post-processing steps, in this order, instead of the bundle's own list"
     lines = [line for step in data for line in _step(step)]
-    if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MOST_STEPS:
-        note = f"post: {why}; export the model again with a rank" if fault else ""
+    if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MAX_STEPS_LENGTH:
+        note = f"post: {why}; export the model again with a rank" if problem else ""
         return PostSection(
-            lines=("# Done to the predictions: the bundle's own list, which is too long to be written here.",),
+            lines=("# Post-processing steps: the bundle's own list, which is too long to be written here.",),
             note=note,
         )
-    if fault:
+    if problem:
         added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.make_step("rank")])[0])]
         return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
     if not data:
-        return PostSection(lines=(f"{head}: nothing, since the model's own lie in [0, 1].", "post: []"))
+        return PostSection(lines=(f"{head}: none, since the model's predictions are in [0, 1].", "post: []"))
     return PostSection(lines=(f"{head}, which is the same:", "post:", *lines))
 
 
 def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the lines of a step: one, or one a key with long lists broken."""
+    """Return the lines of a step: one, or one per key with long lists broken, if it is too long."""
     ((name, keys),) = step.items()
     line = f"  - {name}: {strict_yaml.flow(keys)}"
     return [line] if len(line) <= _WIDTH else [f"  {row}" for row in strict_yaml.write([step]).splitlines()]

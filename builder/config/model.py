@@ -1,4 +1,4 @@
-"""One config file, ``configs/NAME.yaml``, typed and checked; every fault of the file is reported at once."""
+"""Read a config file, ``configs/NAME.yaml``, into a typed value, reporting all problems of the file at once."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ RelativePath = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ImageConfig:
-    """Which image makes and runs the pickle.
+    """The image that builds and runs the pickle.
 
     Attributes:
         ref: The runner image, with a tag or a digest: registry/repository:tag or registry/repository@sha256:...
-            Or the word default: the image that the tournament names, asked for once and then pinned in the lock file.
-        stand_in: A Python version, in quotes. Where the image cannot be had, a look-alike with this Python is made
-            here: for examples, tests and rehearsal only. What is made with it is never uploaded.
+            Or the word default: the tournament's default image, requested once and then pinned in the lock file.
+        stand_in: A Python version, in quotes. If the image is not available, a stand-in image with this Python is
+            built here, for examples, tests and rehearsal only: a pickle built in it is never uploaded.
     """
 
     ref: Annotated[
@@ -55,11 +55,11 @@ class ImageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteBundle:
-    """A bundle that is not kept here: fetched once, and then taken from the cache.
+    """A bundle that is fetched once, and then read from the cache.
 
     Attributes:
-        url: Where NAME.bundle.zip is: an https address, or a file (a path relative to this file, or file:).
-        sha256: Of that file; nothing else is taken.
+        url: The address of NAME.bundle.zip: https, or a file (a path relative to this file, or file:).
+        sha256: The sha256 of that file; another file is refused.
     """
 
     url: Annotated[
@@ -73,7 +73,7 @@ class RemoteBundle:
     sha256: Annotated[
         str,
         schema.ParsedText(
-            parse=config_values.read_sha256,
+            parse=config_values.parse_sha256,
             text="a sha256 in hexadecimal",
             schema={"pattern": "^(sha256:)?[0-9a-fA-F]{64}$"},
         ),
@@ -82,7 +82,7 @@ class RemoteBundle:
 
 @dataclass(frozen=True, kw_only=True)
 class LivePaths:
-    """Parquet files to validate on; they are not looked for before they are read.
+    """Parquet files to validate on; they need not exist until validate reads them.
 
     Attributes:
         live: Live features, a parquet file, relative to this file.
@@ -95,11 +95,11 @@ class LivePaths:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitsConfig:
-    """What the validated run may use; memory in bytes.
+    """The limits of the validated run; memory in bytes.
 
     Attributes:
-        cpus: CPUs, parts of one too.
-        memory: Memory, without swap, in Docker's units: 4g, 512m.
+        cpus: Number of CPUs, such as 1 or 0.5.
+        memory: Memory without swap, in Docker's units: 4g, 512m.
         seconds: Seconds for the whole run.
     """
 
@@ -107,7 +107,7 @@ class LimitsConfig:
     memory: Annotated[
         int,
         schema.ParsedText(
-            parse=config_values.read_memory,
+            parse=config_values.parse_memory,
             text="an amount of memory, like 4g or 512m",
             schema={"pattern": r"^[0-9]+(\.[0-9]+)?[bkmgBKMG]$"},
         ),
@@ -117,18 +117,18 @@ class LimitsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateConfig:
-    """What the pickle is proved on.
+    """The data and limits of the validation.
 
     Attributes:
-        data: The word shaped (data made in the shape of live data, from a fixed seed) or parquet files.
-        rows: Rows of shaped data.
-        limits: What the run may use.
+        data: The word shaped (generated data in the shape of live data, from a fixed seed) or parquet files.
+        rows: Number of rows of shaped data.
+        limits: The limits of the run.
     """
 
     data: (
         Annotated[
             Literal["shaped"],
-            schema.ParsedText(parse=config_values.read_data_word, text='"shaped"', schema={"const": "shaped"}),
+            schema.ParsedText(parse=config_values.parse_data_word, text='"shaped"', schema={"const": "shaped"}),
         ]
         | LivePaths
     ) = "shaped"
@@ -138,7 +138,7 @@ class ValidateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadConfig:
-    """Where the pickle goes.
+    """The upload's target.
 
     Attributes:
         model: The slot: its name, or its id (a UUID).
@@ -148,7 +148,7 @@ class UploadConfig:
         Annotated[
             str,
             schema.ParsedText(
-                parse=config_values.read_model,
+                parse=config_values.parse_model,
                 text="a slot's name or a model id",
                 schema={"pattern": "^[A-Za-z0-9_-]+$"},
             ),
@@ -159,16 +159,16 @@ class UploadConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigFile:
-    """A model's config, as its file says it.
+    """A model's config, as its file contains it.
 
     Attributes:
-        name: The file's name without .yaml; names dist/NAME. 1 to 40 of a-z 0-9 _ -
-        image: Which image makes and runs the pickle.
-        bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or where to fetch one.
-        post: Post-processing steps, in order, instead of the bundle's own. Once read, feature groups are names.
-        data_version: The tournament's data version: one name for live data, the feature check and the upload.
-        validate: What the pickle is proved on.
-        upload: Where the pickle goes.
+        name: The file's name without .yaml, also of the folder dist/NAME. 1 to 40 of a-z 0-9 _ -
+        image: The image that builds and runs the pickle.
+        bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or the address of one.
+        post: Post-processing steps, in order, instead of the bundle's own. Feature groups are replaced by names.
+        data_version: The tournament's data version, for live data, the feature check and the upload.
+        validate: The data and limits of the validation.
+        upload: The upload's target.
     """
 
     name: config_values.Name
@@ -186,7 +186,7 @@ class Config(ConfigFile):
 
     Attributes:
         file: The config file.
-        root: The folder that holds configs/; every path is below it.
+        root: The folder that contains configs/; every path is below it.
     """
 
     file: Path = Path()
@@ -197,31 +197,33 @@ def load(path: Path) -> Config:
     """Read and check a config file.
 
     Raises:
-        errors.ConfigError: Everything that is wrong with it.
+        errors.ConfigError: The file is invalid; the error has all problems.
     """
     document = strict_yaml.read(_read_bytes(path))
-    found = _Findings(path, document)
-    if any(not fault.path for _, fault in document.problems):
-        # What follows a break in the syntax is not known: no key can be said to be missing.
-        raise found.error()
+    problems = _Problems(path, document)
+    if any(not problem.path for _, problem in document.problems):
+        # After a syntax error the data is incomplete: reporting keys as missing would be wrong.
+        raise problems.to_error()
     parsed = schema.parse(ConfigFile, document.data, spelling=document.spelling)
     if isinstance(parsed, list):
-        for fault in parsed:
-            found.add(fault.path, fault.text)
+        for problem in parsed:
+            problems.add(problem.path, problem.text)
     file = Path(os.path.realpath(path))
-    _check_name(document.data.get("name"), file, found)
-    root = _find_root(file, found)
-    steps = () if isinstance(parsed, list) else _resolved_steps(parsed, root, found)
-    paths = {place: _resolve(place, document.data, file, root, found) for place in _PATHS} if root else {}
-    if isinstance(parsed, list) or root is None or found.any():
-        raise found.error()
-    return _resolved(dataclasses.replace(parsed, post=steps), file, root, paths)
+    _check_name(document.data.get("name"), file, problems)
+    root = _find_root(file, problems)
+    steps = () if isinstance(parsed, list) else _resolve_steps(parsed, root, problems)
+    paths = (
+        {key_path: _resolve_path(key_path, document.data, file, root, problems) for key_path in _PATHS} if root else {}
+    )
+    if isinstance(parsed, list) or root is None or problems:
+        raise problems.to_error()
+    return _create_config(dataclasses.replace(parsed, post=steps), file, root, paths)
 
 
 def select_build_inputs(config: Config) -> dict[str, Any]:
     """Return the part of a config that a build depends on, as plain data for canonical JSON.
 
-    The bundle is not in it: its own hash says what it is, wherever it lies.
+    It does not include the bundle, which has a hash of its own: the same bundle may be at another path.
     """
     post = None if config.post is None else postprocessing.as_data(config.post)
     image = {"ref": normalize_reference(config.image.ref), "stand_in": config.image.stand_in}
@@ -229,55 +231,58 @@ def select_build_inputs(config: Config) -> dict[str, Any]:
 
 
 def normalize_reference(ref: str) -> str:
-    """Return a config's ``image.ref`` in the one way to write it."""
+    """Return a config's ``image.ref`` in its canonical form, such as with the default registry written out."""
     return ref if ref == config_values.DEFAULT_IMAGE else str(reference.parse(ref))
 
 
-def schema_text() -> str:
-    """Return the text of ``configs/schema.json``: the JSON Schema that editors check a config with as it is typed."""
-    found = schema.build_json_schema(ConfigFile, title="A model's config for numerai-builder")
-    found["$defs"]["LimitsConfig"]["properties"]["memory"]["default"] = "4g"  # as it is written
-    return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+def render_schema() -> str:
+    """Return the text of ``configs/schema.json``, the JSON Schema with which editors check a config."""
+    json_schema = schema.build_json_schema(ConfigFile, title="A model's config for numerai-builder")
+    # As it is written in a config; the dataclass has bytes.
+    json_schema["$defs"]["LimitsConfig"]["properties"]["memory"]["default"] = "4g"
+    return json.dumps(json_schema, indent=2, ensure_ascii=False) + "\n"
 
 
-class _Findings:
-    """What is wrong with one file, with its place in it; secrets are taken out of what is said."""
+class _Problems:
+    """The problems of one file with their positions; no message contains a secret of the file."""
 
     def __init__(self, path: Path, document: strict_yaml.Document) -> None:
         self._path = path
         self._document = document
         self._secrets = secret_scan.find(document.data, document.spelling)
-        self._found: list[tuple[tuple[int, int], schema.KeyPath, str]] = []
-        for at, fault in document.problems:
-            self._add(at, fault.path, fault.text)
-        for place in self._secrets:
-            self._found.append((document.position(place), place, secret_scan.MESSAGE))
+        self._problems: list[tuple[tuple[int, int], schema.KeyPath, str]] = []
+        for position, problem in document.problems:
+            self._add(position, problem.path, problem.text)
+        for key_path in self._secrets:
+            self._problems.append((document.position(key_path), key_path, secret_scan.MESSAGE))
 
-    def add(self, place: schema.KeyPath, text: str) -> None:
-        """Add a fault, unless its value is a fault already: what is made of such a value means nothing."""
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def add(self, key_path: schema.KeyPath, text: str) -> None:
+        """Add a problem, unless its value or a part of it has one already: it would only be a consequence of that."""
         if not any(
-            known[: len(place)] == place or place[: len(known)] == known for _, known, _ in self._found if known
+            other[: len(key_path)] == key_path or key_path[: len(other)] == other
+            for _, other, _ in self._problems
+            if other
         ):
-            self._add(self._document.position(place), place, text)
+            self._add(self._document.position(key_path), key_path, text)
 
-    def any(self) -> bool:
-        """Whether anything is wrong."""
-        return bool(self._found)
+    def to_error(self) -> errors.ConfigError:
+        """Return an error with all problems in the order of the file."""
+        in_order = sorted(self._problems, key=lambda problem: problem[0])
+        return errors.ConfigError([self._format(*problem) for problem in in_order])
 
-    def error(self) -> errors.ConfigError:
-        """Return the error with all faults in the order of the file."""
-        return errors.ConfigError([self._line(*found) for found in sorted(self._found, key=lambda found: found[0])])
+    def _add(self, position: tuple[int, int], key_path: schema.KeyPath, text: str) -> None:
+        if not secret_scan.is_hidden(self._secrets, key_path):
+            self._problems.append((position, key_path, text))
 
-    def _add(self, at: tuple[int, int], place: schema.KeyPath, text: str) -> None:
-        if not secret_scan.is_hidden(self._secrets, place):
-            self._found.append((at, place, text))
-
-    def _line(self, at: tuple[int, int], place: schema.KeyPath, text: str) -> str:
-        key_path = "".join(_part(part) for part in place).removeprefix(".")
-        return f"{self._path}:{at[0]}: {key_path + ': ' if key_path else ''}{text}"
+    def _format(self, position: tuple[int, int], key_path: schema.KeyPath, text: str) -> str:
+        keys = "".join(_format_key(part) for part in key_path).removeprefix(".")
+        return f"{self._path}:{position[0]}: {keys + ': ' if keys else ''}{text}"
 
 
-def _part(part: str | int) -> str:
+def _format_key(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
     if secret_scan.is_secret_part(part):
@@ -286,62 +291,66 @@ def _part(part: str | int) -> str:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Return what is in the file, or a little more than may be; never waits on a pipe."""
+    """Return the content of the file, at most one byte more than is allowed."""
     try:
+        # Opening a FIFO would wait for a writer.
         if not stat.S_ISREG(path.stat().st_mode):
-            what = "a folder" if path.is_dir() else "not a file"
-            raise errors.ConfigError([f"{path}: is {what}; name a config file, such as {_FOLDER}/mlp.yaml"])
+            kind = "is a folder" if path.is_dir() else "is not a file"
+            raise errors.ConfigError([f"{path}: {kind}; name a config file, such as {_FOLDER}/mlp.yaml"])
         with path.open("rb") as file:
             return file.read(strict_yaml.MAX_BYTES + 1)
     except FileNotFoundError as error:
-        beside = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
-        there = (
-            f"name one that is in {path.parent}: {', '.join(beside)}"
-            if beside
-            else f"name a file, such as {_FOLDER}/mlp.yaml"
+        configs = sorted(item.name for item in path.parent.glob("*.yaml"))[:20] if path.parent.is_dir() else []
+        fix = (
+            f"name one of the configs in {path.parent}: {', '.join(configs)}"
+            if configs
+            else f"name a config file, such as {_FOLDER}/mlp.yaml"
         )
-        raise errors.ConfigError([f"{path}: no such file; {there}"]) from error
+        raise errors.ConfigError([f"{path}: not found; {fix}"]) from error
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise errors.ConfigError([f"{path}: cannot be read ({why}); make it readable, or name another"]) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise errors.ConfigError([f"cannot read {path}: {reason}; make it readable, or name another file"]) from error
 
 
-def _check_name(name: object, file: Path, found: _Findings) -> None:
+def _check_name(name: object, file: Path, problems: _Problems) -> None:
     if isinstance(name, str) and name != file.stem:
-        text = f"{describe(name)} is not the name of this file; expected {describe(file.stem)}"
-        found.add(("name",), f"{text}, or rename the file")
+        text = f"{describe(name)} does not match the file name; expected {describe(file.stem)}"
+        problems.add(("name",), f"{text}, or rename the file")
 
 
-def _find_root(file: Path, found: _Findings) -> Path | None:
+def _find_root(file: Path, problems: _Problems) -> Path | None:
     for folder in file.parents:
         if folder.name == _FOLDER:
             return folder.parent
-    found.add(
-        (), f"{file} is in no folder named {_FOLDER}; move it into one: what holds that folder is the root of all paths"
+    text = (
+        f"{file} is not in a folder named {_FOLDER}; move it into one: the folder that contains {_FOLDER}/ is the root"
     )
+    problems.add((), f"{text} of all paths")
     return None
 
 
-def _resolved_steps(config: ConfigFile, root: Path | None, found: _Findings) -> tuple[postprocessing.Step, ...] | None:
-    """Return the steps with feature groups replaced by their names, so that all that follows goes by the names."""
+def _resolve_steps(
+    config: ConfigFile, root: Path | None, problems: _Problems
+) -> tuple[postprocessing.Step, ...] | None:
+    """Return the steps with feature groups replaced by their features: a build depends only on the features."""
     steps = config.post
     if not steps:
         return steps
     groups = postprocessing.find_groups(steps) if root else {}
     names = {}
-    for place, group in groups.items():
+    for index, group in groups.items():
         try:
-            names[group] = feature_sets.names(root or Path(), config.data_version, group)
+            names[group] = feature_sets.read_names(root or Path(), config.data_version, group)
         except ValueError as error:
-            found.add(("post", place, "neutralize", "group"), str(error))
-    # Where no step decides, it depends on the model, which is looked at when the pickle is made.
+            problems.add(("post", index, "neutralize", "group"), str(error))
+    # With model_bounded, only steps that leave [0, 1] are found: whether the model does is known when it is built.
     unbounded = postprocessing.find_unbounded_step(steps, model_bounded=True)
     if unbounded is not None:
-        found.add(("post", unbounded), postprocessing.find_range_problem(steps, model_bounded=True) or "")
+        problems.add(("post", unbounded), postprocessing.find_range_problem(steps, model_bounded=True) or "")
     return postprocessing.replace_groups(steps, names) if len(names) == len({*groups.values()}) else steps
 
 
-_PATHS: Mapping[schema.KeyPath, config_values.Sort] = {
+_PATHS: Mapping[schema.KeyPath, config_values.PathKind] = {
     ("bundle",): "bundle",
     ("bundle", "url"): "archive",
     ("validate", "data", "live"): "parquet",
@@ -349,41 +358,41 @@ _PATHS: Mapping[schema.KeyPath, config_values.Sort] = {
 }
 
 
-def _resolve(place: schema.KeyPath, data: Any, file: Path, root: Path, found: _Findings) -> Path | None:
-    """Return the path that is written at a place, absolute and without links."""
-    for key in place:
+def _resolve_path(key_path: schema.KeyPath, data: Any, file: Path, root: Path, problems: _Problems) -> Path | None:
+    """Return the path at a key, absolute and without links; None if there is no path, or an invalid one."""
+    for key in key_path:
         data = data.get(key) if isinstance(data, dict) else None
-    named = _as_path(place, data, found)
-    if named is None:
+    written = _read_path(key_path, data, problems)
+    if written is None:
         return None
-    path = Path(os.path.realpath(file.parent / named))
-    said = f"{describe(data)} is {path}"
-    is_address = place == ("bundle", "url") and data.lower().startswith("file:")
-    if not data or (named.is_absolute() and not is_address):
-        found.add(place, f"{describe(data)} is not a relative path; write it relative to {file.parent}")
+    path = Path(os.path.realpath(file.parent / written))
+    shown = f"{describe(data)} is {path}"
+    is_address = key_path == ("bundle", "url") and data.lower().startswith("file:")
+    if not data or (written.is_absolute() and not is_address):
+        problems.add(key_path, f"{describe(data)} is not a relative path; write it relative to {file.parent}")
     elif not path.is_relative_to(root) or path == root:
-        found.add(place, f"{said}, which is not below {root}; every path stays below the folder that holds {_FOLDER}/")
-    elif fault := config_values.path_fault(path, sort=_PATHS[place]):
-        found.add(place, f"{said}, which {fault}, relative to {file.parent}")
+        problems.add(key_path, f"{shown}, which is not below {root}; move it below the folder that contains {_FOLDER}/")
+    elif problem := config_values.find_path_problem(path, kind=_PATHS[key_path]):
+        problems.add(key_path, f"{shown}, which {problem}, relative to {file.parent}")
     return path
 
 
-def _as_path(place: schema.KeyPath, data: Any, found: _Findings) -> Path | None:
-    """Return the path that is written at a place, as written; None where there is no path, or one with a fault."""
+def _read_path(key_path: schema.KeyPath, data: Any, problems: _Problems) -> Path | None:
+    """Return the path at a key as it is written; None if there is no path, or an invalid one."""
     if not isinstance(data, str) or strict_yaml.UNPRINTABLE.search(data):
-        return None  # known already
-    if place == ("bundle",) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
-        found.add(place, "this is an address, not a path; write it as {url: ..., sha256: ...}")
+        return None  # already a problem
+    if key_path == ("bundle",) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", data):
+        problems.add(key_path, "this is an address, not a path; write it as {url: ..., sha256: ...}")
         return None
-    if place == ("bundle", "url"):
+    if key_path == ("bundle", "url"):
         try:
             return address.path_from_address(address.check_address(data))
         except ValueError:
-            return None  # known already
+            return None  # already a problem
     return Path(data)
 
 
-def _resolved(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.KeyPath, Path | None]) -> Config:
+def _create_config(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.KeyPath, Path | None]) -> Config:
     data = config.validate.data
     if isinstance(data, LivePaths):
         live, benchmarks = (paths["validate", "data", name] for name in ("live", "benchmarks"))
@@ -405,5 +414,5 @@ def _resolved(config: ConfigFile, file: Path, root: Path, paths: Mapping[schema.
 
 
 if __name__ == "__main__":
-    # To remake it: python -m builder.config.model > configs/schema.json
-    sys.stdout.write(schema_text())
+    # To write it again: python -m builder.config.model > configs/schema.json
+    sys.stdout.write(render_schema())

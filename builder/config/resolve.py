@@ -1,4 +1,4 @@
-"""From what a config names as its bundle to a folder with the bundle in it: as it is, unpacked, or fetched first."""
+"""Resolve the bundle of a config to a folder: used in place, unpacked into the cache, or fetched first."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from builder import errors
 from builder.bundle.storage import files, store
-from builder.config import fetch
-from builder.config import model as config
+from builder.config import fetch, model
 from builder.net import address, http
 
 if TYPE_CHECKING:
@@ -18,47 +17,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedBundle:
-    """A bundle that is here.
+    """The folder of a bundle.
 
     Attributes:
-        folder: Holds its files.
-        said: What a person knows it by, for messages: the folder, the zip, or the address without its secrets.
+        folder: The folder with its files.
+        display_name: Its name in messages: the folder, the zip, or the address without secrets.
     """
 
     folder: Path
-    said: str
+    display_name: str
 
 
-def resolve_bundle(chosen: config.Config, *, cache: Path, progress: Progress) -> ResolvedBundle:
-    """Return the bundle of a config; the network is asked only for one that is not in the cache.
+def resolve_bundle(config: model.Config, *, cache: Path, progress: Progress) -> ResolvedBundle:
+    """Return the bundle of a config; fetch it only if it is not in the cache.
 
     Args:
-        chosen: The config.
-        cache: Folder for what can be made or fetched again.
-        progress: Told of a fetch.
+        config: The config.
+        cache: Folder for files that can be fetched or unpacked again.
+        progress: Receives the step if the bundle is fetched.
 
     Raises:
-        errors.BundleError: There is none, the zip has faults, or its hash is not the config's.
+        errors.BundleError: There is no bundle, the zip is invalid, or its hash is not the one in the config.
         errors.NetworkError: It could not be fetched.
     """
-    bundle = chosen.bundle
+    bundle = config.bundle
     if isinstance(bundle, Path):
-        return ResolvedBundle(folder=store.resolve_folder(bundle, cache), said=str(bundle))
+        return ResolvedBundle(folder=store.resolve_folder(bundle, cache), display_name=str(bundle))
     path = address.path_from_address(bundle.url)
     if path is not None:
-        said = str(path)
-        found = _hash(path)
-        if found != bundle.sha256:
+        display_name = str(path)
+        sha256 = _hash(path)
+        if sha256 != bundle.sha256:
             raise errors.BundleError(
-                [f"{path}: its sha256 is {found}, {chosen.file} says {bundle.sha256}; fix whichever is wrong"]
+                [f"{path}: the sha256 is {sha256}, but {config.file} expects {bundle.sha256}; fix the hash or the path"]
             )
     else:
-        path, said = fetch.kept(bundle.sha256, cache), http.redact_url(bundle.url)
+        path, display_name = fetch.get_cache_path(bundle.sha256, cache), http.redact_url(bundle.url)
+        # Hashed each time: a damaged file in the cache is fetched again.
         if not path.is_file() or _hash(path) != bundle.sha256:
             path = fetch.fetch(bundle.url, sha256=bundle.sha256, cache=cache, progress=progress)
-    with store.report_as(said, path):
+    with store.report_as(display_name, path):
         folder = store.resolve_folder(path, cache, sha256=bundle.sha256)
-    return ResolvedBundle(folder=folder, said=said)
+    return ResolvedBundle(folder=folder, display_name=display_name)
 
 
 def _hash(path: Path) -> str:

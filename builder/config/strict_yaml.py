@@ -1,9 +1,9 @@
-"""YAML as configs and the lock file use it: one mapping, read strictly with the place of each key, and written.
+"""Read and write the strict subset of YAML that configs and the lock file use, with the position of each key.
 
-YAML surprises people: the last of two equal keys wins, ``3.10`` is 3.1, ``1e-3`` is text, ``NO`` is false, ``0123`` is
-83, ``12:30:45`` is 45045, a few aliases fill the memory, a tag can call Python. So values are made from PyYAML's nodes
-here: a scalar without quotes is null, true, false, an integer or a decimal number only where YAML 1.1 and 1.2 agree on
-it; where they do not, it is a problem.
+YAML 1.1 surprises people: the last of two equal keys wins, ``3.10`` is 3.1, ``1e-3`` is text, ``NO`` is false, ``0123``
+is 83, ``12:30:45`` is 45045, a few aliases fill the memory, and a tag can call Python. So this module converts PyYAML's
+nodes itself: a scalar without quotes is null, a boolean, an integer or a decimal number only if YAML 1.1 and 1.2 agree
+on it; if they disagree, it is a problem.
 """
 
 from __future__ import annotations
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_BYTES = 1_000_000
-"""The largest file read, in bytes."""
+"""Largest file that is read."""
 
-DEPTH = 32
-"""How deep lists and mappings may nest."""
+MAX_DEPTH = 32
+"""Deepest nesting of lists and mappings."""
 
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-"""What no text of a file may have in it, escaped or not."""
+"""Characters that text may not contain, escaped or not."""
 
-_MOST_FAULTS = 100
-"""A file with more faults than this is not a config with mistakes in it."""
+_MAX_PROBLEMS = 100  # a file with more is not a config with mistakes in it
 
-_ONE_MAPPING = "one mapping (key: value) is expected"
+_ONE_MAPPING = "expected one mapping (key: value)"
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+][0-9]{1,4})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "false": False}
@@ -42,14 +41,14 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
-    """What a file holds, as far as it could be read.
+    """The content of a file, as far as it could be read.
 
     Attributes:
-        data: dict, list, str, int, float, bool, None; a value with a fault is kept as its text.
-        positions: Line and column, from 1, of each key and list item (of the whole: where it starts).
-        spelling: Numbers and truth values as they were written.
-        faults: Line and column, and what is wrong there, in the order of the file; if there are any, ``data`` may lack
-            something. A path is empty where the text could not be followed; then the problem shows no scalars of it.
+        data: dict, list, str, int, float, bool, None; an invalid value is its text.
+        positions: Line and column, from 1, of each key and list item; of the whole file with an empty path.
+        spelling: Numbers and booleans as they are written in the file.
+        problems: Line and column of each problem, in the order of the file; if there are any, ``data`` may be
+            incomplete. A syntax error has an empty path, and its message quotes no value: it could be a secret.
     """
 
     data: dict[str, Any]
@@ -58,26 +57,26 @@ class Document:
     problems: tuple[tuple[tuple[int, int], schema.Problem], ...]
 
     def position(self, path: schema.KeyPath) -> tuple[int, int]:
-        """Return line and column of a key path, or of the nearest one above it that is in the file."""
+        """Return line and column of a key path, or of its nearest parent that is in the file."""
         while path not in self.positions and path:
             path = path[:-1]
         return self.positions.get(path, (1, 1))
 
 
 def read(text: bytes) -> Document:
-    """Read one YAML mapping; never raises, whatever the bytes."""
+    """Read one YAML mapping; every problem is in the result, so that this never raises."""
     reader = _Reader()
     data = reader.read(text)
     return Document(
         data=data if isinstance(data, dict) else {},
         positions=reader.positions,
         spelling=reader.spelling,
-        problems=tuple(sorted(reader.problems, key=lambda fault: fault[0])[:_MOST_FAULTS]),
+        problems=tuple(sorted(reader.problems, key=lambda problem: problem[0])[:_MAX_PROBLEMS]),
     )
 
 
 def write(data: Any) -> str:
-    """Return plain data as YAML, quoted wherever a reader could take it for something else."""
+    """Return plain data as YAML, with quotes around all text that some YAML reader would not read as text."""
     return _dump(data, flow=False)
 
 
@@ -88,46 +87,46 @@ def flow(value: Any) -> str:
 
 def _dump(data: Any, *, flow: bool) -> str:
     text = yaml.dump(data, Dumper=_Dumper, default_flow_style=flow, sort_keys=False, allow_unicode=True, width=math.inf)
-    # What turns the direction of text, say, is in quotes, where escapes can be.
+    # Unprintable characters, such as those that reverse the direction of text, are in quotes, so they can be escaped.
     return "".join(
         char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
     )
 
 
 class _Loader(yaml.SafeLoader):
-    """Makes nodes of bounded depth; an alias is an empty scalar. What is refused is kept by the node."""
+    """Composes nodes of bounded depth, and an empty scalar for an alias; records disallowed syntax for each node."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.top: yaml.Node | None = None
-        self.refused: dict[yaml.Node, list[str]] = {}
+        self.disallowed: dict[yaml.Node, list[str]] = {}
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        self.top = self.top or parent  # is there even if what follows is not YAML
+        self.top = self.top or parent  # also if a syntax error follows
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             self.get_event()  # type: ignore[no-untyped-call]
             alias = yaml.ScalarNode(f"{_TAG}null", "", event.start_mark)  # type: ignore[arg-type]
-            self.refused[alias] = ["aliases (*name) are not allowed; write the value out"]
+            self.disallowed[alias] = ["aliases (*name) are not allowed; write the value out"]
             return alias
-        refused = _refused(event)
+        disallowed = _find_disallowed(event)
         event.anchor = event.tag = None
         self._depth += 1
-        if self._depth > DEPTH + isinstance(event, yaml.ScalarEvent):
+        if self._depth > MAX_DEPTH + isinstance(event, yaml.ScalarEvent):
             raise _ExplainedError(
-                problem=f"lists and mappings nest deeper than {DEPTH}; no config needs that",
+                problem=f"lists and mappings are nested deeper than {MAX_DEPTH} levels; use fewer levels",
                 problem_mark=event.start_mark,
             )
         node = super().compose_node(parent, index)
         self._depth -= 1
-        if node is not None and refused:
-            self.refused[node] = refused
+        if node is not None and disallowed:
+            self.disallowed[node] = disallowed
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - none is read
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the same for all data
         return True
 
     def represent_str(self, text: str) -> yaml.ScalarNode:
@@ -138,7 +137,8 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(str, _Dumper.represent_str)
 for _class in (_Loader, _Dumper):
-    # What PyYAML, which knows YAML 1.1, takes for text, and others for something else.
+    # Text for PyYAML, but a boolean in YAML 1.1 (https://yaml.org/type/bool.html) or a number in YAML 1.2
+    # (https://github.com/yaml/pyyaml/issues/173).
     _class.add_implicit_resolver(f"{_TAG}bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
     _class.add_implicit_resolver(
         f"{_TAG}float",
@@ -148,7 +148,7 @@ for _class in (_Loader, _Dumper):
 
 
 class _ExplainedError(yaml.MarkedYAMLError):
-    """One whose problem is in our words."""
+    """A syntax error whose problem is a complete message for people."""
 
 
 class _Reader:
@@ -156,56 +156,56 @@ class _Reader:
         self.positions: dict[schema.KeyPath, tuple[int, int]] = {}
         self.spelling: dict[schema.KeyPath, str] = {}
         self.problems: list[tuple[tuple[int, int], schema.Problem]] = []
-        self._refused: dict[yaml.Node, list[str]] = {}
+        self._disallowed: dict[yaml.Node, list[str]] = {}
 
     def read(self, text: bytes) -> Any:
-        """Return what the text holds; None with a fault where it holds no mapping."""
+        """Return the mapping; None, and a problem, if there is none."""
         if len(text) > MAX_BYTES:
-            return self._fault((1, 1), (), f"the file is larger than {MAX_BYTES:,} bytes; a config is a page of text")
+            return self._add((1, 1), (), f"the file is larger than {MAX_BYTES:,} bytes; expected about a page of text")
         if text.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-            said = f"starts with a byte order mark; {_ONE_MAPPING}, in UTF-8 without that mark"
-            return self._fault((1, 1), (), said)
+            return self._add((1, 1), (), "starts with a byte order mark; save the file as UTF-8 without it")
         try:
             decoded = text.decode("utf-8")
         except UnicodeDecodeError as error:
-            at = _end(text[: error.start].decode("utf-8"))
-            return self._syntax_fault(at, f"byte 0x{text[error.start]:02x} is not UTF-8; save the file as UTF-8")
+            at = _end_position(text[: error.start].decode("utf-8"))
+            return self._add_syntax_error(at, f"byte 0x{text[error.start]:02x} is not UTF-8; save the file as UTF-8")
         try:
             loader = _Loader(decoded)
         except yaml.reader.ReaderError as error:
-            return self._syntax_fault(_end(decoded[: error.position]), "a control character is not allowed; remove it")
+            at = _end_position(decoded[: error.position])
+            return self._add_syntax_error(at, "a control character is not allowed; remove it")
         try:
             top = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
-            self._syntax_fault(*_explain(error, decoded.split("\n")))
+            self._add_syntax_error(*_explain(error, decoded.split("\n")))
             top = loader.top
-        self._refused = loader.refused
+        self._disallowed = loader.disallowed
         if isinstance(top, yaml.MappingNode):
             return self._value(top, ())
         if not self.problems:
-            held = "holds a list" if isinstance(top, yaml.SequenceNode) else "holds a value"
+            content = "contains a list" if isinstance(top, yaml.SequenceNode) else "contains a single value"
             is_empty = top is None or top.value == ""
-            self._fault(_at(top), (), f"the file {'is empty' if is_empty else held}; {_ONE_MAPPING}")
+            self._add(_position(top), (), f"the file {'is empty' if is_empty else content}; {_ONE_MAPPING}")
         return None
 
-    def _fault(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
+    def _add(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
         self.problems.append((at, schema.Problem(path=path, text=text)))
 
-    def _syntax_fault(self, at: tuple[int, int], text: str) -> None:
-        self._fault(at, (), f"column {at[1]}: {text}")
+    def _add_syntax_error(self, at: tuple[int, int], text: str) -> None:
+        self._add(at, (), f"column {at[1]}: {text}")
 
     def _value(self, node: yaml.Node, path: schema.KeyPath) -> Any:
-        """Return a node's value; recursion is bounded by ``DEPTH``."""
-        self.positions.setdefault(path, _at(node))
-        for text in self._refused.get(node, ()):
-            self._fault(_at(node), path, text)
+        """Return a node's value; the recursion is bounded, since nodes are at most ``MAX_DEPTH`` deep."""
+        self.positions.setdefault(path, _position(node))
+        for text in self._disallowed.get(node, ()):
+            self._add(_position(node), path, text)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
-        value, complaint = _resolve(node)
-        if complaint:
-            self._fault(_at(node), path, complaint)
+        value, problem = _convert_scalar(node)
+        if problem:
+            self._add(_position(node), path, problem)
         elif node.value and not isinstance(value, str):
             self.spelling[path] = node.value
         return value
@@ -214,31 +214,31 @@ class _Reader:
         data: dict[str, Any] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._syntax_fault(_at(key), "this cannot be a key; keys are text")
+                self._add_syntax_error(_position(key), "not a valid key; keys must be text")
                 continue
-            place = (*path, key.value)
-            for text in self._refused.get(key, ()):
-                self._fault(_at(key), place, text)
-            value, complaint = _resolve(key)
+            key_path = (*path, key.value)
+            for text in self._disallowed.get(key, ()):
+                self._add(_position(key), key_path, text)
+            value, problem = _convert_scalar(key)
             if key.tag == f"{_TAG}merge" and key.style is None:
-                self._fault(_at(key), place, "merge keys are not allowed; write the keys out")
+                self._add(_position(key), key_path, "merge keys are not allowed; write the keys out")
             elif key.value in data:
-                text = f"duplicate key, also on line {self.positions[place][0]}; leave one of them"
-                self._fault(_at(key), place, text)
-            elif complaint or not isinstance(value, str):
-                self._fault(_at(key), place, "this key is not text; keys are text")
+                text = f"duplicate key, also on line {self.positions[key_path][0]}; leave one of them"
+                self._add(_position(key), key_path, text)
+            elif problem or not isinstance(value, str):
+                self._add(_position(key), key_path, "this key is not text; keys must be text")
             else:
-                self.positions[place] = _at(key)
-                data[key.value] = self._value(item, place)
+                self.positions[key_path] = _position(key)
+                data[key.value] = self._value(item, key_path)
         return data
 
 
-def _resolve(node: Any) -> tuple[Any, str | None]:
-    """Return the value of a scalar and None, or its text and what is wrong with it."""
+def _convert_scalar(node: Any) -> tuple[Any, str | None]:
+    """Return the value of a scalar and None, or its text and the problem with it."""
     text = node.value
     value: Any
     if UNPRINTABLE.search(text):
-        return text, "the text has a control character in it; remove it"
+        return text, "the text contains a control character; remove it"
     if node.style is not None or node.tag == f"{_TAG}str":
         value = text
     elif text in _CONSTANTS:
@@ -250,66 +250,67 @@ def _resolve(node: Any) -> tuple[Any, str | None]:
     else:
         good = "true or false" if node.tag == f"{_TAG}bool" else "a number like 12, 0.5 or 1.0e-3"
         shown = text if len(text) <= 60 else text[:57] + "..."
-        return text, f'{shown} is not allowed without quotes; write {good}, or "{shown}" if it is text'
+        return text, f'{shown} is ambiguous without quotes; write {good}, or "{shown}" if it is text'
     return value, None
 
 
-def _refused(event: Any) -> list[str]:
-    found = []
+def _find_disallowed(event: Any) -> list[str]:
+    problems = []
     if event.anchor is not None:
-        found.append("anchors (&name) are not allowed; write the value out where it is needed")
+        problems.append("anchors (&name) are not allowed; write the value out wherever it is used")
     if event.tag is not None:
         name = event.tag.replace(_TAG, "!!", 1)
         shown = f"the tag {name}" if re.fullmatch(r"!!?[a-z/]{0,40}(?::[a-zA-Z0-9_.]{0,40})?", name) else "this tag"
-        found.append(f"{shown} is refused; write the plain value")
-    return found
+        problems.append(f"{shown} is not allowed; write the plain value")
+    return problems
 
 
-def _at(node: yaml.Node | None) -> tuple[int, int]:
+def _position(node: yaml.Node | None) -> tuple[int, int]:
     return (node.start_mark.line + 1, node.start_mark.column + 1) if node else (1, 1)
 
 
-def _end(text: str) -> tuple[int, int]:
-    """Return line and column of what follows a text."""
+def _end_position(text: str) -> tuple[int, int]:
+    """Return line and column of the character after a text."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
 def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[tuple[int, int], str]:
-    """Return place and text of a syntax error in our words: the parser's own may quote a secret."""
+    """Return position and message of a syntax error; the parser's own message may quote a secret."""
     problem, context = str(error.problem), str(error.context)
     mark, opening = error.problem_mark or error.context_mark, error.context_mark
     if mark is None:
-        return (1, 1), "this is not YAML"
+        return (1, 1), "invalid YAML"
     problem_at = (mark.line, mark.column)
     rest = "".join([*(line[mark.column :] for line in lines[mark.line : mark.line + 1]), *lines[mark.line + 1 :]])
     is_open = not rest.strip() and ("flow" in context or "quoted" in context)
     if opening and (is_open or "simple key" in context):
-        # What is open at the end of the file is found where it begins.
+        # The parser notices an unclosed bracket or quote at the end of the file; the mistake is where it was opened.
         mark = opening
     at = (mark.line + 1, mark.column + 1)
     line = lines[mark.line] if mark.line < len(lines) else ""
-    began = opening.line + 1 if opening and (opening.line, opening.column) < problem_at else None
-    opened = f" (it starts on line {began})" if began else ""
+    opening_line = opening.line + 1 if opening and (opening.line, opening.column) < problem_at else None
+    opened = f" (opened on line {opening_line})" if opening_line else ""
     if isinstance(error, _ExplainedError):
         return at, problem
     if "\t" in line[: len(line) - len(line.lstrip())] or line[mark.column : mark.column + 1] == "\t":
-        return at, "a tab stands where spaces are expected; indent with spaces"
-    for words, said in _SYNTAX.items():
+        return at, "a tab is used for indentation; indent with spaces"
+    for words, message in _SYNTAX.items():
         if words in problem or words in context:
-            return at, said.format(opened=opened)
-    return at, "this is not YAML; quote text that has special characters in it"
+            return at, message.format(opened=opened)
+    return at, "invalid YAML; quote text that contains special characters"
 
 
+# By a part of PyYAML's own problem or context; the first that matches.
 _SYNTAX = {
     "but found another document": f"a second document starts here; {_ONE_MAPPING}",
-    "mapping values are not allowed": "a key is not expected here; indent it like the keys beside it, or quote a text "
-    "that has a colon in it",
-    "undefined tag handle": "this tag is refused; write the plain value",
-    "while parsing a flow": "a [ or {{ is not closed{opened}; close it, with a comma between the items",
-    "while parsing a block": "the indent fits nothing above{opened}; indent it like what it belongs to",
-    "while scanning a simple key": "a colon is missing after this key; write key: value",
-    "escape": "this escape is not known; write \\\\ for a backslash, or use single quotes",
+    "mapping values are not allowed": "a key is not expected here; indent it like the other keys, or quote text that "
+    "contains a colon",
+    "undefined tag handle": "this tag is not allowed; write the plain value",
+    "while parsing a flow": "a [ or {{ is not closed{opened}; close it, with commas between the items",
+    "while parsing a block": "the indentation matches no block above{opened}; indent it like the lines of its block",
+    "while scanning a simple key": "the colon after this key is missing; write key: value",
+    "escape": "unknown escape sequence; write \\\\ for a backslash, or use single quotes",
     "while scanning a quoted scalar": "a quote is not closed{opened}; close it",
-    "while scanning an a": "anchors and aliases are not allowed; write the value out, or quote a text that starts so",
+    "while scanning an a": "anchors and aliases are not allowed; write the value out, or quote text that starts so",
     "cannot start any token": "text cannot start with this character; quote it",
 }

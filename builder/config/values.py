@@ -1,4 +1,4 @@
-"""The values of a config that are written as text and mean more: each is read with its own words for what is wrong."""
+"""Parse the config values that are written as text: references, amounts of memory, hashes, slots, paths."""
 
 from __future__ import annotations
 
@@ -12,104 +12,103 @@ from builder.registry import reference
 from builder.text import describe
 
 Name = Annotated[str, schema.require_pattern(r"[a-z0-9_-]{1,40}", "of 1 to 40 characters a-z 0-9 _ -")]
-"""A model's name: of its config, its manifest and its folder below ``dist``."""
+"""A model's name: of its config, its manifest and its folder in ``dist``."""
 
-Sort = Literal["bundle", "archive", "parquet"]
+PathKind = Literal["bundle", "archive", "parquet"]
 
 DEFAULT_IMAGE = "default"
-"""In place of a reference: the image that the tournament itself names."""
+"""Instead of a reference: the image that the tournament runs pickles in by default."""
 
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?)([bkmg])", re.IGNORECASE)
-_LEAST_MEMORY, _MOST_MEMORY = 64 << 20, 1 << 40
+_MIN_MEMORY, _MAX_MEMORY = 64 << 20, 1 << 40
 _SLOT = re.compile(r"[A-Za-z0-9_]{1,20}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _DATA_EXPECTED = '"shaped", or a mapping with the keys live, benchmarks'
 
 
 def parse_reference(text: str) -> str:
-    """Return an image reference as written, once it parses; or the word for the tournament's own.
+    """Return an image reference, or ``default``, unchanged if it is valid.
 
     Raises:
-        ValueError: It does not.
+        ValueError: It is not valid.
     """
     if text != DEFAULT_IMAGE:
         reference.parse(text)
     return text
 
 
-def read_memory(text: str) -> int:
-    """Return bytes from an amount in Docker's units.
+def parse_memory(text: str) -> int:
+    """Return bytes from an amount in Docker's units, such as ``4g``.
 
     Raises:
-        ValueError: It is none, or less or more than makes sense.
+        ValueError: It is not an amount, or not from 64m to 1024g.
     """
     match = _MEMORY.fullmatch(text)
     if not match:
         raise ValueError(f"{describe(text)} is not an amount of memory; write it like 4g or 512m")
     size = int(float(match[1]) * _UNITS[match[2].lower()])
-    if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+    if not _MIN_MEMORY <= size <= _MAX_MEMORY:
         raise ValueError(f"{describe(text)} is invalid; expected from 64m to 1024g")
     return size
 
 
-def write_memory(size: int) -> str:
-    """Return an amount of bytes in the largest unit that divides it."""
+def format_memory(size: int) -> str:
+    """Return an amount of bytes in the largest of Docker's units that divides it."""
     unit = next(unit for unit in "gmkb" if size % _UNITS[unit] == 0)
     return f"{size // _UNITS[unit]}{unit}"
 
 
-def read_data_word(text: str) -> str:
+def parse_data_word(text: str) -> str:
     """Return ``shaped``.
 
     Raises:
         ValueError: It is another word.
     """
     if text == "live":
-        raise ValueError(
-            f'"live" (data fetched from the tournament) comes with a later version; write {_DATA_EXPECTED}'
-        )
+        raise ValueError(f'"live" (data fetched from the tournament) is not supported yet; write {_DATA_EXPECTED}')
     if text != "shaped":
         raise ValueError(f"{describe(text)} is invalid; expected {_DATA_EXPECTED}")
     return text
 
 
-def path_fault(path: Path, *, sort: Sort) -> str:
-    """Return why a path will not do where it stands; nothing where it may. What is in it is not looked at.
+def find_path_problem(path: Path, *, kind: PathKind) -> str:
+    """Return why a path is invalid, as the end of a sentence, or an empty text; no file is opened.
 
     Args:
-        path: Absolute, links resolved.
-        sort: What is needed there: a bundle's folder or zip, its zip alone, or a parquet file, which may come later.
+        path: Absolute, with links resolved.
+        kind: What is expected: a bundle's folder or zip, only its zip, or a parquet file, which need not exist yet.
     """
-    # Not Path's own methods, which raise for names that are too long.
-    is_folder, there, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
-    if sort == "parquet":
+    # os.path, since the methods of Path raise OSError for names that are too long.
+    is_folder, exists, is_file = os.path.isdir(path), os.path.exists(path), os.path.isfile(path)  # noqa: PTH110, PTH112, PTH113
+    if kind == "parquet":
         return "is a folder; name a parquet file" if is_folder else ""
-    good = f"{'the folder that holds bundle.json, or ' if sort == 'bundle' else ''}a NAME.bundle.zip"
+    expected = f"{'the folder that contains bundle.json, or ' if kind == 'bundle' else ''}a NAME.bundle.zip"
     if is_folder:
-        return "" if sort == "bundle" else f"is a folder; name {good}"
-    if not there:
-        return f"does not exist; name {good}"
+        return "" if kind == "bundle" else f"is a folder; name {expected}"
+    if not exists:
+        return f"does not exist; name {expected}"
     if not is_file or path.suffix != ".zip":
-        return f"is not {'a folder or ' if sort == 'bundle' else ''}a .zip; name {good}"
+        return f"is not {'a folder or ' if kind == 'bundle' else ''}a .zip; name {expected}"
     return ""
 
 
-def read_sha256(text: str) -> str:
-    """Return a sha256 in small letters.
+def parse_sha256(text: str) -> str:
+    """Return a sha256 in lower case, without the prefix ``sha256:``.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not a sha256.
     """
-    found = text.lower().removeprefix("sha256:")
-    if not re.fullmatch(r"[0-9a-f]{64}", found):
-        shown = describe(text)
-        raise ValueError(f"{shown} is not a sha256; expected 64 digits 0-9 a-f, as `sha256sum NAME.bundle.zip` prints")
-    return found
+    sha256 = text.lower().removeprefix("sha256:")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError(
+            f"{describe(text)} is not a sha256; expected 64 digits 0-9 a-f, as `sha256sum NAME.bundle.zip` prints"
+        )
+    return sha256
 
 
-def read_model(text: str) -> str:
-    """Return a slot's name or a model id.
+def parse_model(text: str) -> str:
+    """Return a slot's name or a model id unchanged if it is valid.
 
     Raises:
         ValueError: It is neither.

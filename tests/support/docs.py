@@ -1,4 +1,4 @@
-"""The pages of docs/, and the Python in them as one script."""
+"""List the pages of docs/, and extract the Python of a page as one script."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FRAMEWORKS = ("custom", "ensembles", "lightgbm", "pytorch", "scikit-learn")
 
 
 def extract_python(page: Path) -> str:
-    """Return the page's Python blocks, each on the lines that it has in the page, so that an error names them."""
-    lines, inside = [], False
+    """Return the page's Python blocks at the lines that they have in the page, so that tracebacks show these."""
+    lines, is_python = [], False
     for line in page.read_text(encoding="utf-8").splitlines():
         if line.startswith("```"):
-            inside = line == "```python"
+            is_python = line == "```python"
             lines.append("")
         else:
-            lines.append(line if inside else "")
+            lines.append(line if is_python else "")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The error classes of a library, so that a test notices a new one."""
+"""List the error classes of a library, so that a test fails when a new version adds one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def list_errors(module: ModuleType) -> list[type[Exception]]:
-    """Return the exceptions that a module defines; warnings are left out."""
+    """Return the exception classes that a module defines, without warnings."""
     return [
         kind
         for _, kind in inspect.getmembers(module, inspect.isclass)

@@ -1,4 +1,4 @@
-"""Manifests and artifacts to test with."""
+"""Create manifests and artifacts for tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def create_manifest(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manifest:
-    """Return a manifest that fits a pickle."""
+    """Return a manifest that matches a pickle."""
     return manifest.Manifest(
         name="mlp",
         tool=manifest.Tool(version="0.1.0", inside="1" * 64),
@@ -35,16 +35,16 @@ def create_manifest(pickle: bytes, *, python: str = "3.11.2") -> manifest.Manife
     )
 
 
-def stage(staged: Path, pickle: bytes) -> manifest.Manifest:
-    """Fill a staging folder as a build does; return the manifest that belongs to it."""
-    (staged / artifact.CONTEXT / "bundle").mkdir(parents=True)
-    (staged / artifact.CONTEXT / "bundle" / "bundle.json").write_bytes(b"bundle of " + pickle)
-    (staged / artifact.DOCKERFILE).write_bytes(b"FROM " + pickle)
-    (staged / artifact.PICKLE).write_bytes(pickle)
+def stage(staging: Path, pickle: bytes) -> manifest.Manifest:
+    """Fill a staging folder as a build does; return the manifest of it."""
+    (staging / artifact.CONTEXT / "bundle").mkdir(parents=True)
+    (staging / artifact.CONTEXT / "bundle" / "bundle.json").write_bytes(b"bundle of " + pickle)
+    (staging / artifact.DOCKERFILE).write_bytes(b"FROM " + pickle)
+    (staging / artifact.PICKLE).write_bytes(pickle)
     return create_manifest(pickle)
 
 
 def commit(folder: Path, pickle: bytes) -> artifact.Artifact:
-    """Put a whole artifact in place, as a build does."""
-    with artifact.lock_folder(folder, progress.Silent()), artifact.staging(folder) as staged:
-        return artifact.commit(staged, folder, stage(staged, pickle))
+    """Write a complete artifact, as a build does."""
+    with artifact.lock_folder(folder, progress.Silent()), artifact.create_staging_folder(folder) as staging:
+        return artifact.commit(staging, folder, stage(staging, pickle))

@@ -118,7 +118,7 @@ def test_nothing_was_built_yet(clone: Path) -> None:
     for verb in ("validate", "verify"):
         done = clones.run_builder(clone, verb, "configs/mlp.yaml")
         assert done.returncode == 2
-        assert "nothing was built there yet" in done.stderr
+        assert "no pickle has been built here" in done.stderr
         assert "make pickle" in done.stderr
 
 

@@ -164,7 +164,7 @@ def test_a_bundle_that_changed_since_is_noticed(clone: Path) -> None:
     bundle.write_text(bundle.read_text().replace('"trained":{', '"trained":{"changed":true,'))
     done = clones.run_builder(clone, "validate", "configs/mlp.yaml")
     assert done.returncode == 2
-    assert "changed since it was made" in done.stderr
+    assert "changed since it was built" in done.stderr
 
 
 def test_recorded_inputs_that_were_edited_are_noticed(clone: Path) -> None:

@@ -48,7 +48,7 @@ def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(c
     lock = clone / "builder.lock.yaml"
     locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, lock.exists()) == (5, False)
-    for text in (f"{lock}: no such file, and LOCKED=1", f"run `make pickle CONFIG={CONFIG} PULL=1` without LOCKED=1"):
+    for text in (f"{lock}: not found, and LOCKED=1", f"run `make pickle CONFIG={CONFIG} PULL=1` without LOCKED=1"):
         assert text in locked.stderr
 
 
@@ -70,7 +70,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     assert (locked.returncode, "the model (it has no entry mine)" in locked.stderr) == (5, True)
     assert on.find_image(first) is None, "nothing is pulled that would be refused"
     done = clones.run_builder(clone, "pickle", CONFIG)  # pulled by its digest
-    assert (done.returncode, f"{lock} names mine now" in done.stderr) == (0, True), done.stderr
+    assert (done.returncode, f"recorded mine in {lock}" in done.stderr) == (0, True), done.stderr
     assert digest_of(clone) == digest
     assert on.find_image(reference) is None
     for options in ([], ["--locked"]):
@@ -92,7 +92,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     assert second.partition("@")[2] in lock.read_text()
     stale = clones.run_builder(clone, "validate", CONFIG)
     assert stale.returncode == 2
-    assert f"{lock} (its pin) changed since it was made" in stale.stderr
+    assert f"{lock} (its pin) changed since it was built" in stale.stderr
     refused = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert refused.returncode == 5, "the model was recorded in the other image"
     assert clones.run_builder(clone, "pickle", CONFIG).returncode == 0
@@ -130,7 +130,7 @@ def test_a_build_pins_what_it_pulled_and_a_stand_in_pins_nothing(
     on.remove_image(published)
     done = clones.run_builder(clone, "pickle", CONFIG)
     assert done.returncode == 0, done.stderr
-    assert f"note: {reference} is pinned in {lock} now" in done.stderr
+    assert f"note: pinned {reference} in {lock}" in done.stderr
     assert published.partition("@")[2] in lock.read_text()
     assert "python: 3.11" in lock.read_text()
     on.remove_image(reference)

@@ -88,7 +88,7 @@ def test_a_package_in_a_package_is_measured_alone(tmp_path: Path) -> None:
 
 def test_what_is_no_package_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert structure.main([str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"error: {tmp_path}: not a Python package: it has no __init__.py\n"
+    assert capsys.readouterr().err == f"error: {tmp_path}: not a Python package: __init__.py is missing\n"
     house = _write(tmp_path)
     (house / "cellar.py").write_text("a = 1\ndef\n")
     assert structure.main([str(house)]) == 2

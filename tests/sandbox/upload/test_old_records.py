@@ -94,7 +94,7 @@ def test_goes_on_once_the_bundle_is_converted(project: Project) -> None:
     )
     code, _, err = project.upload("--no-compare", slot="running")
     assert code == 2
-    assert "changed since it was made" in err
+    assert "changed since it was built" in err
 
 
 @pytest.mark.parametrize("slot", ["running", "fresh"])

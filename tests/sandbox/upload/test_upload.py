@@ -557,7 +557,7 @@ def test_locked_uploads_what_the_lock_file_names_and_nothing_else(project: Proje
     lock = lockfile.LockFile(images={key: lockfile.create_pin(made.image.identity, day="2026-11-24")})
     model = lockfile.LockedModel(image=made.image.identity, bundle=made.bundle.hash, pickle=made.pickle.sha256)
     for written, text in (
-        (None, "no such file, and LOCKED=1 (--locked) allows only what it names"),
+        (None, "not found, and LOCKED=1 (--locked) allows only what it contains"),
         (lock, "the model (it has no entry small)"),
         (lock.with_model("small", dataclasses.replace(model, pickle="0" * 64)), "the pickle ("),
         (lock.with_model("small", dataclasses.replace(model, bundle="0" * 64)), "the bundle ("),

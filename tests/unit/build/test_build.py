@@ -1,4 +1,4 @@
-"""A build: the pickle comes out as it was made, and nothing else is taken for one."""
+"""Building a pickle with an engine: it is copied out unchanged, and any other result is refused."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder import errors, progress
-from builder.build import engine_build as build
-from builder.build import manifest, render, verify
-from builder.engine import protocol as engine
-from builder.engine import run
+from builder.build import engine_build, manifest, render, verify
+from builder.engine import protocol, run
 from tests.support import bundles, engine_cases
 from tests.support.fake_engine import FakeEngine
 
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from builder.progress import Progress
 
-SAYING = """\
+DOCKERFILE = """\
 FROM {image} AS make
 ARG RUN_ID
 LABEL numerai-builder.run=$RUN_ID
@@ -34,64 +32,67 @@ ARG RUN_ID
 LABEL numerai-builder.run=$RUN_ID
 COPY --from=make /build/model.pkl /model.pkl
 """
-WRITES = "open('model.pkl', 'wb').write(b'x'); "
-REPORTS = """\
-import hashlib, json; made = {'sha256': hashlib.sha256(b'x').hexdigest(), 'size': 1, 'protocol': 5, 'parameters': []}; \
-print('numerai-builder:', json.dumps(made))"""
+WRITE_PICKLE = "open('model.pkl', 'wb').write(b'x'); "
+PRINT_REPORT = """\
+import hashlib, json; \
+report = {'sha256': hashlib.sha256(b'x').hexdigest(), 'size': 1, 'protocol': 5, 'parameters': []}; \
+print('numerai-builder:', json.dumps(report))"""
 
 
 @pytest.fixture
-def on(tmp_path: Path) -> FakeEngine:
-    made = FakeEngine(tmp_path / "engine")
-    made.add_image("runner:1")
-    return made
+def engine(tmp_path: Path) -> FakeEngine:
+    fake_engine = FakeEngine(tmp_path / "engine")
+    fake_engine.add_image("runner:1")
+    return fake_engine
 
 
-def rendered(folder: Path) -> render.BuildContext:
+def create_context(folder: Path) -> render.BuildContext:
     files = sorted(bundles.write_bundle(folder / "bundle").iterdir())
     plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={})
     return render.render(name="small", base="runner:1", plan=plan, bundle_files=files)
 
 
-def make(
-    on: FakeEngine, text: render.BuildContext, target: Path, told: Progress | None = None
+def build_with(
+    engine: FakeEngine, context: render.BuildContext, target: Path, reporter: Progress | None = None
 ) -> manifest.PickleRecord:
-    with run.start(on) as identity:
-        return build.build(text, target, on, identity, progress=told or progress.Silent())
+    with run.start(engine) as identity:
+        return engine_build.build(context, target, engine, identity, progress=reporter or progress.Silent())
 
 
-def saying(source: str) -> render.BuildContext:
-    """Return a Dockerfile whose making of a pickle is this source."""
-    return render.BuildContext(dockerfile=SAYING.format(image="runner:1", source=f'"{source}"'), context=())
+def create_context_with(source: str) -> render.BuildContext:
+    """Return a Dockerfile that builds its pickle with this Python source."""
+    return render.BuildContext(dockerfile=DOCKERFILE.format(image="runner:1", source=f'"{source}"'), files=())
 
 
-def test_a_pickle_comes_out_as_it_was_made(on: FakeEngine, tmp_path: Path) -> None:
-    told = engine_cases.Steps()
-    made = make(on, rendered(tmp_path), tmp_path / "model.pkl", told)
+def test_a_pickle_is_copied_out_unchanged(engine: FakeEngine, tmp_path: Path) -> None:
+    reporter = engine_cases.Steps()
+    record = build_with(engine, create_context(tmp_path), tmp_path / "model.pkl", reporter)
     content = (tmp_path / "model.pkl").read_bytes()
-    assert made == manifest.PickleRecord(
+    assert record == manifest.PickleRecord(
         sha256=hashlib.sha256(content).hexdigest(),
         size=len(content),
         protocol=5,
         parameters=("live_features", "live_benchmark_models"),
     )
     assert next(pickletools.genops(content))[1] == 5
-    assert told.said[-1] == "copying the pickle out"
-    assert on.list_leftovers() == []
-    assert make(on, rendered(tmp_path), tmp_path / "again.pkl") == made
+    assert reporter.said[-1] == "copying the pickle out"
+    assert engine.list_leftovers() == []
+    assert build_with(engine, create_context(tmp_path), tmp_path / "again.pkl") == record
     assert (tmp_path / "again.pkl").read_bytes() == content
 
 
-def test_a_build_that_does_not_say_what_it_made_is_not_taken(on: FakeEngine, tmp_path: Path) -> None:
-    with pytest.raises(errors.BuildError, match=r"without saying what it made.*run it again\. It printed last"):
-        make(on, saying(WRITES + "print('good')"), tmp_path / "model.pkl")
+def test_a_build_without_a_report_is_refused(engine: FakeEngine, tmp_path: Path) -> None:
+    with pytest.raises(
+        errors.BuildError, match=r"without a report of the pickle.*run it again\. The last lines of its log"
+    ):
+        build_with(engine, create_context_with(WRITE_PICKLE + "print('good')"), tmp_path / "model.pkl")
     assert not (tmp_path / "model.pkl").exists()
-    assert on.list_leftovers() == []
+    assert engine.list_leftovers() == []
 
 
-def test_what_a_model_prints_while_it_is_made_hides_nothing(on: FakeEngine, tmp_path: Path) -> None:
-    source = WRITES + "print('loading', end='', flush=True); " + REPORTS
-    assert make(on, saying(source), tmp_path / "model.pkl").size == 1
+def test_the_report_is_found_after_other_output_on_its_line(engine: FakeEngine, tmp_path: Path) -> None:
+    source = WRITE_PICKLE + "print('loading', end='', flush=True); " + PRINT_REPORT
+    assert build_with(engine, create_context_with(source), tmp_path / "model.pkl").size == 1
 
 
 @pytest.mark.parametrize(
@@ -104,40 +105,40 @@ def test_what_a_model_prints_while_it_is_made_hides_nothing(on: FakeEngine, tmp_
         '{"sha256": "\x1b[2J", "size": 1, "protocol": 5, "parameters": []}',
     ],
 )
-def test_a_report_that_is_none_of_this_tool_is_refused(on: FakeEngine, tmp_path: Path, line: str) -> None:
-    """The code of a custom model prints into the same log."""
-    printed = f"numerai-builder: {line}".encode().hex()
-    source = WRITES + REPORTS + f"; print(bytes.fromhex('{printed}').decode())"
-    with pytest.raises(errors.BuildError, match=r"report is not one of this tool") as raised:
-        make(on, saying(source), tmp_path / "model.pkl")
+def test_an_invalid_report_is_refused(engine: FakeEngine, tmp_path: Path, line: str) -> None:
+    # A custom model's code prints into the same log.
+    output = f"numerai-builder: {line}".encode().hex()
+    source = WRITE_PICKLE + PRINT_REPORT + f"; print(bytes.fromhex('{output}').decode())"
+    with pytest.raises(errors.BuildError, match=r"report is invalid") as raised:
+        build_with(engine, create_context_with(source), tmp_path / "model.pkl")
     assert "\x1b" not in str(raised.value)
-    assert on.list_leftovers() == []
+    assert engine.list_leftovers() == []
 
 
-def test_a_pickle_that_is_not_the_one_that_was_made_is_not_taken(on: FakeEngine, tmp_path: Path) -> None:
-    source = WRITES + REPORTS.replace("(b'x')", "(b'another')")
+def test_a_pickle_that_differs_from_the_report_is_refused(engine: FakeEngine, tmp_path: Path) -> None:
+    source = WRITE_PICKLE + PRINT_REPORT.replace("(b'x')", "(b'another')")
     with pytest.raises(
-        errors.BuildError, match=r"made with sha256 \w{64} and arrived with 2d711642\w{56}: run it again"
+        errors.BuildError, match=r"a pickle with sha256 \w{64}, but the copied file has 2d711642\w{56}: run it again"
     ):
-        make(on, saying(source), tmp_path / "model.pkl")
-    assert on.list_leftovers() == []
+        build_with(engine, create_context_with(source), tmp_path / "model.pkl")
+    assert engine.list_leftovers() == []
 
 
-def test_a_step_that_fails_shows_what_it_printed(on: FakeEngine, tmp_path: Path) -> None:
+def test_a_failed_step_shows_its_output(engine: FakeEngine, tmp_path: Path) -> None:
     with pytest.raises(errors.BuildError, match=r"failed at Step 5/9 : RUN (.|\n)*\n    ZeroDivisionError"):
-        make(on, saying("1 / 0"), tmp_path / "model.pkl")
-    assert on.list_leftovers() == []
+        build_with(engine, create_context_with("1 / 0"), tmp_path / "model.pkl")
+    assert engine.list_leftovers() == []
 
 
-def test_a_disk_that_is_full_is_told_by_the_caller(on: FakeEngine, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_os_error(engine: FakeEngine, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
-        make(on, saying(WRITES + REPORTS), tmp_path / "model.pkl")
-    assert on.list_leftovers() == []
+        build_with(engine, create_context_with(WRITE_PICKLE + PRINT_REPORT), tmp_path / "model.pkl")
+    assert engine.list_leftovers() == []
 
 
-class _CutsShort(FakeEngine):
-    """An engine that goes away in the middle of the copy."""
+class _EngineWithoutPickle(FakeEngine):
+    """An engine whose built image has no pickle."""
 
     def build(
         self,
@@ -149,30 +150,30 @@ class _CutsShort(FakeEngine):
         tag: str | None,
         cache: bool,
         progress: Progress,
-    ) -> engine.BuildOutcome:
-        made = super().build(context, run=run, arguments=arguments, tag=tag, cache=cache, progress=progress)
-        image = self._images[made.image]
+    ) -> protocol.BuildOutcome:
+        outcome = super().build(context, run=run, arguments=arguments, tag=tag, cache=cache, progress=progress)
+        image = self._images[outcome.image]
         (image.root / "model.pkl").unlink()
-        return made
+        return outcome
 
 
-def test_a_pickle_that_is_not_in_the_image_is_an_error(tmp_path: Path) -> None:
-    on = _CutsShort(tmp_path / "engine")
-    on.add_image("runner:1")
+def test_an_image_without_a_pickle_is_an_error(tmp_path: Path) -> None:
+    engine = _EngineWithoutPickle(tmp_path / "engine")
+    engine.add_image("runner:1")
     with pytest.raises(errors.EngineError, match=r"could not copy /model\.pkl out of"):
-        make(on, saying(WRITES + REPORTS), tmp_path / "model.pkl")
-    assert on.list_leftovers() == []
+        build_with(engine, create_context_with(WRITE_PICKLE + PRINT_REPORT), tmp_path / "model.pkl")
+    assert engine.list_leftovers() == []
 
 
-# ---- the same again
+# ---- comparing
 
 
-def test_pickles_that_differ_are_told_by_their_first_difference(tmp_path: Path) -> None:
-    one, other = tmp_path / "one", tmp_path / "other"
-    one.write_bytes(pickle.dumps(["same", "left"], protocol=5))
-    other.write_bytes(pickle.dumps(["same", "right"], protocol=5))
-    assert verify._first_difference(one, other) == (
+def test_the_first_difference_of_two_pickles_is_described(tmp_path: Path) -> None:
+    recorded, rebuilt = tmp_path / "recorded", tmp_path / "rebuilt"
+    recorded.write_bytes(pickle.dumps(["same", "left"], protocol=5))
+    rebuilt.write_bytes(pickle.dumps(["same", "right"], protocol=5))
+    assert verify._find_first_difference(recorded, rebuilt) == (
         "at byte 21: SHORT_BINUNICODE 'left' here, SHORT_BINUNICODE 'right' in the rebuilt one"
     )
-    other.write_bytes(one.read_bytes() + b"more")
-    assert verify._first_difference(one, other) == "one ends before the other"
+    rebuilt.write_bytes(recorded.read_bytes() + b"more")
+    assert verify._find_first_difference(recorded, rebuilt) == "that one ends before the other"

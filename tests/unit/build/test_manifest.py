@@ -1,4 +1,4 @@
-"""``manifest.json``: what is written is read back, fits its schema, and says nothing of this machine."""
+"""``manifest.json`` is read back as it was written, and matches its JSON Schema."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 SCHEMA_FILE = paths.PACKAGE / "build" / "manifest.schema.json"
 SCHEMA = json.loads(SCHEMA_FILE.read_bytes())
 
-words = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
-hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
-numbers = st.integers(0, 2**53)
-lines = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+any_text = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
+any_hash = st.text("0123456789abcdef", min_size=64, max_size=64)
+any_count = st.integers(0, 2**53)
+any_line = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
 
 
 @st.composite
-def images(draw: st.DrawFn) -> runner_image.RunnerImage:
+def draw_image(draw: st.DrawFn) -> runner_image.RunnerImage:
     kind: image.Kind = draw(st.sampled_from(["exact", "local", "stand_in"]))
-    identity = f"sha256:{draw(hashes)}"
+    identity = f"sha256:{draw(any_hash)}"
     bases = {
         "exact": f"ghcr.io/a/b@{identity}",
         "local": "ghcr.io/a/b:c",
@@ -47,62 +47,63 @@ def images(draw: st.DrawFn) -> runner_image.RunnerImage:
         identity=identity,
         platform="linux/amd64",
         python=f"3.{draw(st.integers(0, 99))}.{draw(st.integers(0, 999))}",
-        packages=dict.fromkeys(runner_image.REQUIRED_PACKAGES, "1") | draw(st.dictionaries(lines, lines, max_size=4)),
+        packages=dict.fromkeys(runner_image.REQUIRED_PACKAGES, "1")
+        | draw(st.dictionaries(any_line, any_line, max_size=4)),
     )
 
 
 any_manifest = st.builds(
     manifest.Manifest,
     name=st.from_regex(r"[a-z0-9_-]{1,40}", fullmatch=True),
-    tool=st.builds(manifest.Tool, version=lines, inside=hashes),
-    image=images(),
-    bundle=st.builds(manifest.ModelBundle, hash=hashes, kind=lines, features=numbers, parameters=numbers),
-    config=st.builds(manifest.ConfigPart, hash=hashes),
+    tool=st.builds(manifest.Tool, version=any_line, inside=any_hash),
+    image=draw_image(),
+    bundle=st.builds(manifest.ModelBundle, hash=any_hash, kind=any_line, features=any_count, parameters=any_count),
+    config=st.builds(manifest.ConfigPart, hash=any_hash),
     pickle=st.builds(
         manifest.PickleRecord,
-        sha256=hashes,
-        size=numbers,
+        sha256=any_hash,
+        size=any_count,
         protocol=st.integers(0, 5),
-        parameters=st.lists(lines, max_size=3).map(tuple),
+        parameters=st.lists(any_line, max_size=3).map(tuple),
     ),
 )
 
 
-def valid(data: Any) -> bool:
+def is_valid(data: Any) -> bool:
     return bool(jsonschema.Draft202012Validator(SCHEMA).is_valid(data))
 
 
-def test_the_schema_in_the_repository_is_up_to_date() -> None:
-    done = subprocess.run(
+def test_the_committed_schema_is_up_to_date() -> None:
+    result = subprocess.run(
         [sys.executable, "-m", "builder.build.manifest"],
         cwd=paths.PACKAGE.parent,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout == SCHEMA_FILE.read_text(encoding="utf-8"), (
+    assert result.stdout == SCHEMA_FILE.read_text(encoding="utf-8"), (
         "run: python -m builder.build.manifest > builder/build/manifest.schema.json"
     )
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid_and_describes_all_keys() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert all("description" in entry for entry in SCHEMA["properties"].values())
 
 
 @given(given_manifest=any_manifest)
 @settings(max_examples=40)
-def test_every_manifest_is_read_back_and_fits_the_schema(
+def test_every_manifest_is_read_back_and_matches_the_schema(
     tmp_path_factory: pytest.TempPathFactory, given_manifest: manifest.Manifest
 ) -> None:
     path = tmp_path_factory.mktemp("dist") / "manifest.json"
     path.write_bytes(manifest.to_bytes(given_manifest))
     assert manifest.read(path) == given_manifest
-    assert valid(json.loads(path.read_bytes()))
+    assert is_valid(json.loads(path.read_bytes()))
 
 
 @pytest.mark.parametrize(
-    ("part", "key", "value", "said"),
+    ("part", "key", "value", "message"),
     [
         (None, "format", 2, "format: "),
         (None, "surprise", 1, "surprise: "),
@@ -117,29 +118,29 @@ def test_every_manifest_is_read_back_and_fits_the_schema(
         ("pickle", "size", -1, "pickle.size: "),
     ],
 )
-def test_what_the_schema_refuses_the_reader_refuses_by_its_place(
-    tmp_path: Path, part: str | None, key: str, value: object, said: str
+def test_what_the_schema_refuses_is_refused_with_its_key_path(
+    tmp_path: Path, part: str | None, key: str, value: object, message: str
 ) -> None:
     data = json.loads(manifest.to_bytes(manifests.create_manifest(b"x")))
-    assert valid(data)
+    assert is_valid(data)
     (data[part] if part else data)[key] = value
-    assert not valid(data)
+    assert not is_valid(data)
     (tmp_path / "manifest.json").write_text(json.dumps(data))
     with pytest.raises(errors.ArtifactError, match=r"manifest\.json: is not a manifest of format 1") as raised:
         manifest.read(tmp_path / "manifest.json")
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
-def test_equal_manifests_are_equal_bytes_whatever_the_order_of_the_packages() -> None:
+def test_the_bytes_do_not_depend_on_the_order_of_the_packages() -> None:
     first = manifests.create_manifest(b"x")
-    turned = dict(reversed(first.image.packages.items()))
-    second = dataclasses.replace(first, image=dataclasses.replace(first.image, packages=turned))
+    reordered = dict(reversed(first.image.packages.items()))
+    second = dataclasses.replace(first, image=dataclasses.replace(first.image, packages=reordered))
     assert manifest.to_bytes(first) == manifest.to_bytes(second)
     assert manifest.to_bytes(first).endswith(b"}\n")
 
 
-@given(data=st.dictionaries(words, st.integers() | words | st.lists(words, max_size=3), max_size=5))
-def test_the_hash_of_a_config_is_of_its_values_not_their_order(data: dict[str, object]) -> None:
+@given(data=st.dictionaries(any_text, st.integers() | any_text | st.lists(any_text, max_size=3), max_size=5))
+def test_the_hash_of_a_config_does_not_depend_on_the_order_of_its_keys(data: dict[str, object]) -> None:
     assert manifest.hash_config(data) == manifest.hash_config(dict(reversed(data.items())))
     assert manifest.hash_config(data) != manifest.hash_config({**data, "one more": "key"})
     assert schema.canonical_json(data)

@@ -1,4 +1,4 @@
-"""The Dockerfile and its context: the same inputs, the same bytes; nothing else in it; no way out of FROM."""
+"""The Dockerfile and its context: deterministic, without other files, and safe against injection after FROM."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ def bundle_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(bundles.write_bundle(tmp_path_factory.mktemp("bundle") / "small").iterdir())
 
 
-def rendered(bundle_files: list[Path], base: str = BASE) -> render.BuildContext:
+def render_context(bundle_files: list[Path], base: str = BASE) -> render.BuildContext:
     plan = render.BuildPlan(post=[{"rank": {"scope": "era", "ties": "average"}}], config={"name": "mlp"})
     return render.render(name="mlp", base=base, plan=plan, bundle_files=bundle_files)
 
 
-def whole(text: render.BuildContext) -> bytes:
-    return b"".join(render.build_context(text))
+def pack(context: render.BuildContext) -> bytes:
+    return b"".join(render.pack_context(context))
 
 
-def test_the_dockerfile_is_the_one_that_was_agreed_on(bundle_files: list[Path]) -> None:
-    text, agreed = rendered(bundle_files).dockerfile, GOLDEN.read_text(encoding="utf-8")
-    assert text == agreed, "\n".join(difflib.unified_diff(agreed.splitlines(), text.splitlines(), lineterm=""))
+def test_the_dockerfile_is_the_golden_file(bundle_files: list[Path]) -> None:
+    text, expected = render_context(bundle_files).dockerfile, GOLDEN.read_text(encoding="utf-8")
+    assert text == expected, "\n".join(difflib.unified_diff(expected.splitlines(), text.splitlines(), lineterm=""))
 
 
 def test_the_same_inputs_give_the_same_bytes(bundle_files: list[Path], tmp_path: Path) -> None:
-    first = whole(rendered(bundle_files))
-    assert whole(rendered(list(reversed(bundle_files)))) == first
+    first = pack(render_context(bundle_files))
+    assert pack(render_context(list(reversed(bundle_files)))) == first
     (tmp_path / "one").mkdir()
-    assert whole(render.write(rendered(bundle_files), tmp_path / "one")) == first
-    assert whole(render.read(tmp_path / "one")) == first
+    assert pack(render.write(render_context(bundle_files), tmp_path / "one")) == first
+    assert pack(render.read(tmp_path / "one")) == first
 
 
-def test_only_our_code_the_bundle_and_the_plan_are_in_the_context(bundle_files: list[Path]) -> None:
-    with tarfile.open(fileobj=io.BytesIO(whole(rendered(bundle_files)))) as archive:
+def test_the_context_contains_only_inside_the_bundle_and_the_plan(bundle_files: list[Path]) -> None:
+    with tarfile.open(fileobj=io.BytesIO(pack(render_context(bundle_files)))) as archive:
         files = {member.name for member in archive if member.isfile()}
-        held = archive.extractfile("plan.json")
-        assert held is not None
-        plan = json.loads(held.read())
+        file = archive.extractfile("plan.json")
+        assert file is not None
+        plan = json.loads(file.read())
         members = archive.getmembers()
     inside = {name for name in files if name.startswith("inside/")}
     assert files - inside == {"Dockerfile", "plan.json", *(f"bundle/{path.name}" for path in bundle_files)}
@@ -72,10 +72,10 @@ def test_only_our_code_the_bundle_and_the_plan_are_in_the_context(bundle_files: 
     assert {(member.uid, member.gid, member.mtime) for member in members} == {(0, 0, 0)}
 
 
-def test_nothing_of_this_machine_is_in_the_context(bundle_files: list[Path]) -> None:
-    text = whole(rendered(bundle_files))
-    for here in (str(Path.home()), str(bundle_files[0].parent), str(paths.PACKAGE.parent)):
-        assert here.encode() not in text
+def test_no_path_of_this_machine_is_in_the_context(bundle_files: list[Path]) -> None:
+    text = pack(render_context(bundle_files))
+    for path in (str(Path.home()), str(bundle_files[0].parent), str(paths.PACKAGE.parent)):
+        assert path.encode() not in text
 
 
 @pytest.mark.parametrize(
@@ -94,30 +94,30 @@ def test_nothing_of_this_machine_is_in_the_context(bundle_files: list[Path]) -> 
         f"python@{DIGEST}\n",
     ],
 )
-def test_a_base_that_is_no_reference_is_refused(bundle_files: list[Path], base: str) -> None:
-    with pytest.raises(errors.ImageError, match="is no image reference that a Dockerfile could build FROM"):
-        rendered(bundle_files, base)
+def test_an_invalid_base_is_refused(bundle_files: list[Path], base: str) -> None:
+    with pytest.raises(errors.ImageError, match="is not an image reference that a Dockerfile can build FROM"):
+        render_context(bundle_files, base)
 
 
 @given(text=st.from_regex(r"[a-zA-Z0-9.\-\[\]:]{1,12}/[a-z0-9._/-]{1,12}(:[\w.-]{1,9})?", fullmatch=True))
-def test_every_reference_that_a_config_takes_can_be_built_from(text: str) -> None:
+def test_every_reference_that_a_config_accepts_may_follow_from(text: str) -> None:
     try:
         reference.parse(text)
     except ValueError:
         return
-    assert render._checked_reference(text) == text
+    assert render._check_reference(text) == text
 
 
 @given(text=st.text(max_size=30))
-def test_whatever_is_built_from_ends_no_line(text: str) -> None:
+def test_no_accepted_reference_contains_white_space(text: str) -> None:
     try:
-        render._checked_reference(text)
+        render._check_reference(text)
     except errors.ImageError:
         return
     assert text.split() == [text]
 
 
-def test_the_hash_of_files_is_of_their_names_and_contents(tmp_path: Path) -> None:
+def test_the_hash_of_files_depends_on_their_names_and_contents_only(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"content")
     on_disk = tar_stream.TarEntry(name="a", content=tmp_path / "x")
     in_memory = tar_stream.TarEntry(name="a", content=b"content")
@@ -130,7 +130,7 @@ def test_the_hash_of_files_is_of_their_names_and_contents(tmp_path: Path) -> Non
     assert len(set(hashes)) == len(hashes)
 
 
-def test_the_hash_of_our_code_is_that_of_the_files_in_the_image() -> None:
+def test_the_hash_of_inside_is_that_of_its_files() -> None:
     lines = sorted(
         f"{entry.name}\0{hashlib.sha256(entry.content.read_bytes()).hexdigest()}\n"
         for entry in render.list_inside_files()
@@ -139,7 +139,7 @@ def test_the_hash_of_our_code_is_that_of_the_files_in_the_image() -> None:
     assert render.hash_entries(render.list_inside_files()) == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def test_what_the_dockerfiles_build_carries_the_label_by_which_leftovers_are_found() -> None:
+def test_the_dockerfiles_set_the_label_by_which_leftovers_are_found() -> None:
     label = f"LABEL {protocol.RUN_LABEL}="
     for name in ("pickle.Dockerfile.j2", "stand_in/Dockerfile"):
         assert label in (paths.docker_folder() / name).read_text(encoding="utf-8"), name

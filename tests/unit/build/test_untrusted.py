@@ -1,4 +1,4 @@
-"""Hostile ``dist/NAME`` folders: each is refused with one sentence, and no mutation of a manifest crashes the tool."""
+"""Hostile ``dist/NAME`` folders are refused with one sentence, and no change of a manifest crashes the tool."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ FORGED = b"\x80\x05K\x01."
 
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole artifact, as the command makes it, built once."""
+    """A complete artifact, built once by the command."""
     folder = tmp_path_factory.mktemp("genuine")
-    on = FakeEngine(folder / "engine")
-    on.add_image("runner:1", layers=("sha256:1",))
+    engine = FakeEngine(folder / "engine")
+    engine.add_image("runner:1", layers=("sha256:1",))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(command.write_project(folder / "project"))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        patch.setattr(engine_session, "connect", lambda *_, **__: on)
+        patch.setattr(engine_session, "connect", lambda *_, **__: engine)
         assert command.call("pickle", "configs/small.yaml") == 0
     return folder / "project" / "dist" / "small"
 
 
 @pytest.fixture
-def theirs(genuine: Path, tmp_path: Path) -> Path:
-    """The same, received from somebody else: no config beside it."""
+def received(genuine: Path, tmp_path: Path) -> Path:
+    """The same, as if received from somebody else: without its config."""
     return shutil.copytree(genuine, tmp_path / "theirs")
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
-    """Change values of the manifest: ``image_base`` is ``image.base``."""
+    """Change values of the manifest; the key ``image_base`` means ``image.base``."""
     data = json.loads((folder / artifact.MANIFEST).read_bytes())
     for key, value in changes.items():
         part, _, name = key.partition("_")
@@ -62,13 +62,13 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
     (folder / artifact.MANIFEST).write_text(json.dumps(data))
 
 
-def put_pickle(folder: Path, content: bytes) -> None:
-    """Replace the pickle, and have the manifest name it."""
+def replace_pickle(folder: Path, content: bytes) -> None:
+    """Replace the pickle, and its hash and size in the manifest."""
     (folder / artifact.PICKLE).write_bytes(content)
     edit_manifest(folder, pickle_sha256=hashlib.sha256(content).hexdigest(), pickle_size=len(content))
 
 
-def add(name: str, content: str = "FROM scratch\n") -> Callable[[Path], None]:
+def write_file(name: str, content: str = "FROM scratch\n") -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -88,14 +88,14 @@ def replace(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]
     return change
 
 
-def bind(path: Path) -> None:
-    where = os.open(path.parent, os.O_RDONLY)
-    with contextlib.closing(socket.socket(socket.AF_UNIX)) as made:
-        made.bind(f"/proc/self/fd/{where}/{path.name}")
-    os.close(where)
+def bind_socket(path: Path) -> None:
+    folder_fd = os.open(path.parent, os.O_RDONLY)
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind(f"/proc/self/fd/{folder_fd}/{path.name}")
+    os.close(folder_fd)
 
 
-def grow(size: int) -> Callable[[Path], None]:
+def write_sparse(size: int) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         with path.open("wb") as file:
             file.truncate(size)
@@ -103,12 +103,12 @@ def grow(size: int) -> Callable[[Path], None]:
     return make
 
 
-def many(folder: Path) -> None:
+def add_many_files(folder: Path) -> None:
     for number in range(21_000):
         (folder / "context" / "bundle" / f"{number}").touch()
 
 
-def deep(folder: Path) -> None:
+def add_deep_folder(folder: Path) -> None:
     path = folder / "context" / "bundle" / "files"
     for _ in range(30):
         path /= "d"
@@ -117,7 +117,7 @@ def deep(folder: Path) -> None:
 
 
 def edit_plan(folder: Path) -> None:
-    """Swap the post-processing steps; the config's part, whose hash the manifest has, stays."""
+    """Change the post-processing steps, but not the config's part, whose hash is in the manifest."""
     path = folder / "context" / render.PLAN
     plan = json.loads(path.read_bytes())
     plan["post"] = [{"rank": {"scope": "frame", "ties": "first"}}]
@@ -125,35 +125,38 @@ def edit_plan(folder: Path) -> None:
 
 
 def swap_code(folder: Path) -> None:
-    """Have the code in ``inside/`` write another model's pickle, and the manifest name that code."""
-    path = folder / "context" / "inside" / "make.py"
+    """Change the code in ``inside/``, and its hash in the manifest."""
+    path = folder / "context" / "inside" / "build_pickle.py"
     path.write_text(path.read_text() + "\nprint('owned')\n")
-    found = render.read(folder)
-    code = [one for one in found.context if one.name.startswith("inside/")]
+    context = render.read(folder)
+    code = [entry for entry in context.files if entry.name.startswith("inside/")]
     edit_manifest(folder, tool_inside=render.hash_entries(code))
 
 
-def other_release(folder: Path) -> None:
-    """Claim another release, whose Dockerfile may be any that has the image in it."""
+def claim_other_release(folder: Path) -> None:
+    """Claim another release, whose Dockerfile might have been different."""
     text = (folder / "Dockerfile").read_text()
     (folder / "Dockerfile").write_text(text.replace("RUN cd", "RUN touch /owned\nRUN cd"))
     edit_manifest(folder, tool_version="99.0")
 
 
 def swap_bundle(folder: Path) -> None:
-    """Put another model's bundle there, and name it in the manifest, with figures that are not its own."""
+    """Replace the bundle, and its hash in the manifest, but with a wrong number of features."""
     shutil.rmtree(folder / "context" / "bundle")
     bundles.write_bundle(folder / "context" / "bundle", bundles.make_bundle())
     edit_manifest(folder, bundle_hash=files.hash_bundle(folder / "context" / "bundle"), bundle_features=7)
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a Dockerfile in the context": (add("context/Dockerfile"), "does not name: Dockerfile"),
-    "a .dockerignore": (add("context/.dockerignore", "*"), r"does not name: \.dockerignore"),
-    "a file beside the bundle's": (add("context/bundle/evil.so"), "does not name: bundle/evil.so"),
-    "a module more": (add("context/inside/numpy.py"), "does not name: inside/numpy.py"),
-    "a name that paints": (add("context/\x1b[2J\nequal: yes"), r"does not name: \\x1b\[2J\\nequal: yes"),
-    "a name that is no text": (add("context/\udcff"), r"does not name: \\udcff"),
+    "a Dockerfile in the context": (write_file("context/Dockerfile"), "does not list: Dockerfile"),
+    "a .dockerignore": (write_file("context/.dockerignore", "*"), r"does not list: \.dockerignore"),
+    "a file beside the bundle's": (write_file("context/bundle/evil.so"), "does not list: bundle/evil.so"),
+    "an additional module": (write_file("context/inside/numpy.py"), "does not list: inside/numpy.py"),
+    "a name with a terminal escape": (
+        write_file("context/\x1b[2J\nequal: yes"),
+        r"does not list: \\x1b\[2J\\nequal: yes",
+    ),
+    "a name that is not UTF-8": (write_file("context/\udcff"), r"does not list: \\udcff"),
     "an empty folder": (lambda folder: (folder / "context" / "x").mkdir(), "x: is an empty folder"),
     "a link in the context": (replace("context/x", lambda path: path.symlink_to("/etc/passwd")), "x: is a link"),
     "the plan a link": (
@@ -167,29 +170,29 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "the manifest a FIFO": (replace("manifest.json", os.mkfifo), r"manifest\.json: is a FIFO"),
     "the manifest a link": (replace("manifest.json", lambda path: path.symlink_to("/dev/zero")), r"json: is a link"),
     "the manifest a folder": (replace("manifest.json", Path.mkdir), r"manifest\.json: is a folder"),
-    "the manifest endless": (replace("manifest.json", grow(1 << 40)), r"manifest\.json: is larger than"),
-    "the manifest deep": (add("manifest.json", "[" * 100_000), "nest deeper than 64"),
+    "a huge manifest": (replace("manifest.json", write_sparse(1 << 40)), r"manifest\.json: is larger than"),
+    "a deeply nested manifest": (write_file("manifest.json", "[" * 100_000), "nest deeper than 64"),
     "the pickle a FIFO": (replace("model.pkl", os.mkfifo), r"model\.pkl: is a FIFO"),
     "the pickle a link": (replace("model.pkl", lambda path: path.symlink_to("/dev/zero")), r"model\.pkl: is a link"),
-    "the pickle endless": (replace("model.pkl", grow(1 << 40)), r"model\.pkl: is larger than"),
+    "a huge pickle": (replace("model.pkl", write_sparse(1 << 40)), r"model\.pkl: is larger than"),
     "a FIFO in the bundle": (
         replace("context/bundle/arrays.safetensors", os.mkfifo),
         r"arrays\.safetensors: is a FIFO",
     ),
-    "a socket in the context": (replace("context/x", bind), "x: is a device or a socket"),
-    "arrays without end": (
-        replace("context/bundle/arrays.safetensors", grow(1 << 40)),
+    "a socket in the context": (replace("context/x", bind_socket), "x: is a device or a socket"),
+    "huge arrays": (
+        replace("context/bundle/arrays.safetensors", write_sparse(1 << 40)),
         r"arrays\.safetensors: is larger than",
     ),
-    "a plan without end": (replace("context/plan.json", grow(1 << 40)), r"plan\.json: is larger than"),
-    "too many files": (many, "holds more than 20,000 files"),
-    "folders without end": (deep, "is over 16 folders deep"),
-    "no context": (lambda folder: shutil.rmtree(folder / "context"), "context: cannot be read"),
-    "no Dockerfile": (lambda folder: (folder / "Dockerfile").unlink(), "Dockerfile: cannot be read"),
+    "a huge plan": (replace("context/plan.json", write_sparse(1 << 40)), r"plan\.json: is larger than"),
+    "too many files": (add_many_files, "contains more than 20,000 files"),
+    "deeply nested folders": (add_deep_folder, "is more than 16 folders deep"),
+    "no context": (lambda folder: shutil.rmtree(folder / "context"), "cannot read .*context: No such file"),
+    "no Dockerfile": (lambda folder: (folder / "Dockerfile").unlink(), "cannot read .*Dockerfile: No such file"),
     "other steps": (edit_plan, r"plan\.json changed since"),
     "a plan of another config": (lambda folder: edit_manifest(folder, config_hash="0" * 64), r"plan\.json changed"),
-    "other code": (swap_code, "another version of this tool"),
-    "another release": (other_release, "Dockerfile changed since"),
+    "other code": (swap_code, "built by another version of this tool"),
+    "another release": (claim_other_release, "Dockerfile changed since"),
     "another bundle": (swap_bundle, r"bundle in manifest\.json changed since"),
     "a RUN line": (lambda folder: edit_manifest(folder, image_base="runner:1\nRUN touch /owned"), "image.base: "),
     "a RUN line by name": (lambda folder: edit_manifest(folder, name="small\nRUN touch /owned"), "name: "),
@@ -199,39 +202,39 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: edit_manifest(folder, image_base="evil.example/x:1"),
         "is not an image of runner:1; expected the same repository",
     ),
-    "another image as look-alike": (
+    "another image as stand-in": (
         lambda folder: edit_manifest(folder, image_kind="stand_in", image_base="evil.example/x:1"),
         "expected the same repository",
     ),
-    "a digest that is another": (
+    "another digest": (
         lambda folder: edit_manifest(folder, image_kind="exact", image_base=f"runner@sha256:{'0' * 64}"),
         "has another digest than",
     ),
-    "another Python": (lambda folder: edit_manifest(folder, image_python="3.10.1"), r"image\.python is not what"),
+    "another Python": (lambda folder: edit_manifest(folder, image_python="3.10.1"), r"image\.python differs from what"),
     "other packages": (
         lambda folder: edit_manifest(folder, image_packages=dict.fromkeys(("numpy", "pandas", "cloudpickle"), "0")),
-        r"image\.packages is not what",
+        r"image\.packages differs from what",
     ),
-    "other parameters": (lambda folder: edit_manifest(folder, pickle_parameters=["x"]), r"pickle\.parameters is not"),
+    "other parameters": (lambda folder: edit_manifest(folder, pickle_parameters=["x"]), r"pickle\.parameters differs"),
     "no numpy": (lambda folder: edit_manifest(folder, image_packages={}), "packages lack numpy, pandas, cloudpickle"),
     "a name that leaves the folder": (lambda folder: edit_manifest(folder, name="../../x"), "name: "),
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_folder_is_refused_with_one_sentence(
-    theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], what: str
+    received: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], case: str
 ) -> None:
-    change, message = HOSTILE[what]
-    change(theirs)
-    code = command.call("verify", str(theirs))
+    change, message = HOSTILE[case]
+    change(received)
+    code = command.call("verify", str(received))
     out, err = command.read_output(capsys)
     assert (code, out) == (2, ""), err
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert re.search(message, err), err
-    assert on.list_leftovers() == []
+    assert engine.list_leftovers() == []
 
 
 REBUILT = (
@@ -240,14 +243,14 @@ REBUILT = (
 )
 
 
-@pytest.mark.parametrize("what", REBUILT)
-@pytest.mark.usefixtures("on")
-def test_the_fix_for_an_edited_folder_of_ones_own_is_true(
-    genuine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str
+@pytest.mark.parametrize("case", REBUILT)
+@pytest.mark.usefixtures("engine")
+def test_the_suggested_fix_for_an_edited_folder_works(
+    genuine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     shutil.copytree(genuine.parents[1], tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    HOSTILE[what][0](tmp_path / "dist" / "small")
+    HOSTILE[case][0](tmp_path / "dist" / "small")
     assert command.call("verify", "configs/small.yaml") == 2
     assert command.read_output(capsys)[1].endswith("run `make pickle CONFIG=configs/small.yaml` to build it again\n")
     assert command.call("pickle", "configs/small.yaml") == 0
@@ -257,24 +260,24 @@ def test_the_fix_for_an_edited_folder_of_ones_own_is_true(
     assert "(nothing changed since it was made)" in command.read_output(capsys)[0]
 
 
-def test_a_received_folder_is_not_built_again_here(
-    theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+def test_no_rebuild_is_suggested_for_a_received_folder(
+    received: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (theirs / "context" / "x").symlink_to("/etc/passwd")
-    assert command.call("verify", str(theirs)) == 2
+    (received / "context" / "x").symlink_to("/etc/passwd")
+    assert command.call("verify", str(received)) == 2
     assert command.read_output(capsys)[1].endswith(
-        "expected plain files only; get the folder again from where it came\n"
+        "expected only regular files; get the folder again from where it came\n"
     )
 
 
-def test_a_genuine_folder_is_equal_and_its_image_is_named(
-    theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+def test_a_genuine_folder_is_equal_and_its_image_is_shown(
+    received: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (theirs / "notes.txt").write_text("what is not read harms nobody")
-    theirs.chmod(0o555)
-    assert command.call("verify", str(theirs)) == 0
+    (received / "notes.txt").write_text("not read by the tool")
+    received.chmod(0o555)
+    assert command.call("verify", str(received)) == 0
     assert "\n  in runner:1 (a local image)\n" in command.read_output(capsys)[0]
-    assert command.call("verify", str(theirs), "--json") == 0
+    assert command.call("verify", str(received), "--json") == 0
     assert json.loads(command.read_output(capsys)[0])["image"] == "runner:1"
 
 
@@ -282,42 +285,44 @@ def test_a_genuine_folder_is_equal_and_its_image_is_named(
     ("content", "difference"),
     [
         (FORGED, "BININT1 1 here"),
-        (b"garbage", "that the recorded one is not a pickle"),
-        (b"\x80\x05\x8e" + (1 << 62).to_bytes(8, "little") + b"x", "that the recorded one is not a pickle"),
-        (b"\x80\x05\x8b" + (1 << 30).to_bytes(4, "little"), "that the recorded one is not a pickle"),
-        (b"\x80\x05I" + b"9" * 10_000 + b"\n.", "that the recorded one is not a pickle"),
+        (b"garbage", "that the recorded file is not a pickle"),
+        (b"\x80\x05\x8e" + (1 << 62).to_bytes(8, "little") + b"x", "that the recorded file is not a pickle"),
+        (b"\x80\x05\x8b" + (1 << 30).to_bytes(4, "little"), "that the recorded file is not a pickle"),
+        (b"\x80\x05I" + b"9" * 10_000 + b"\n.", "that the recorded file is not a pickle"),
     ],
 )
-def test_a_pickle_that_is_another_is_a_finding_whatever_is_in_it(
-    theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str], content: bytes, difference: str
+def test_a_replaced_pickle_is_a_finding_for_any_content(
+    received: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str], content: bytes, difference: str
 ) -> None:
-    put_pickle(theirs, content)
-    assert command.call("verify", str(theirs)) == 1
+    replace_pickle(received, content)
+    assert command.call("verify", str(received)) == 1
     out, err = command.read_output(capsys)
     assert err == ""
     assert "\nDIFFERENT: " in out
     assert difference in out
 
 
-def test_validate_trusts_no_more(theirs: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    (theirs / "precious").write_text("mine")
-    (theirs / ".lock").unlink()
-    (theirs / ".lock").symlink_to("precious")
-    assert command.call("validate", str(theirs)) == 2
+def test_validate_does_not_trust_the_folder_either(
+    received: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (received / "precious").write_text("mine")
+    (received / ".lock").unlink()
+    (received / ".lock").symlink_to("precious")
+    assert command.call("validate", str(received)) == 2
     assert ".lock: cannot be locked" in command.read_output(capsys)[1]
-    assert (theirs / "precious").read_text() == "mine"
-    (theirs / ".lock").unlink()
-    edit_plan(theirs)
-    assert command.call("validate", str(theirs)) == 2
+    assert (received / "precious").read_text() == "mine"
+    (received / ".lock").unlink()
+    edit_plan(received)
+    assert command.call("validate", str(received)) == 2
     assert "plan.json changed since" in command.read_output(capsys)[1]
-    (theirs / "context" / "plan.json").unlink()
-    os.mkfifo(theirs / "context" / "plan.json")
-    assert command.call("validate", str(theirs)) == 2
+    (received / "context" / "plan.json").unlink()
+    os.mkfifo(received / "context" / "plan.json")
+    assert command.call("validate", str(received)) == 2
     assert "plan.json: is a FIFO" in command.read_output(capsys)[1]
 
 
-def test_a_folder_is_searched_for_its_config_by_its_own_name_alone(
-    genuine: Path, tmp_path: Path, on: FakeEngine, capsys: pytest.CaptureFixture[str]
+def test_the_config_of_a_folder_is_found_only_by_its_exact_name(
+    genuine: Path, tmp_path: Path, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command.write_project(tmp_path)
     for name in ("*", "**", "[s]mall", "small"):
@@ -329,12 +334,12 @@ def test_a_folder_is_searched_for_its_config_by_its_own_name_alone(
     assert command.call("verify", str(tmp_path / "dist" / "small")) == 2
     elsewhere = shutil.copytree(genuine, tmp_path / "received" / "small")
     command.read_output(capsys)
-    assert command.call("verify", str(elsewhere)) == 0, "only in dist is it one of ours"
+    assert command.call("verify", str(elsewhere)) == 0, "a folder outside of dist has no config"
 
 
-# ---- any mutation of the manifest
+# ---- any change of the manifest
 
-odd: st.SearchStrategy[Any] = st.recursive(
+odd_values: st.SearchStrategy[Any] = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
@@ -348,35 +353,35 @@ odd: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the place of every value of plain data."""
+def list_key_paths(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the key path of every value of plain data."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    return [path, *(place for key, item in items for place in places(item, (*path, key)))]
+    return [path, *(key_path for key, item in items for key_path in list_key_paths(item, (*path, key)))]
 
 
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
-def test_any_mutation_of_the_manifest_is_refused_or_harmless(
+def test_any_change_of_the_manifest_is_refused_or_harmless(
     genuine: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = shutil.copytree(genuine, tmp_path_factory.mktemp("mutated") / "small")
     before = manifest.read(folder / artifact.MANIFEST)
     text = json.loads((folder / artifact.MANIFEST).read_bytes())
-    path = data.draw(st.sampled_from(places(text)))
+    path = data.draw(st.sampled_from(list_key_paths(text)))
     action = data.draw(st.sampled_from(["replace", "remove", "add", "nest", "bytes"]))
     (folder / artifact.MANIFEST).write_bytes(mutate(text, path, action, data))
     out, err = io.StringIO(), io.StringIO()
-    on = FakeEngine(folder.parent / "engine")
-    on.add_image("runner:1", layers=("sha256:1",))
+    engine = FakeEngine(folder.parent / "engine")
+    engine.add_image("runner:1", layers=("sha256:1",))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(engine_session, "connect", lambda *_, **__: on)
+        patch.setattr(engine_session, "connect", lambda *_, **__: engine)
         code = command.call("verify", str(folder))
     assert code in {0, 1, 2, 3}, err.getvalue()
     if code == 0:
-        found = manifest.read(folder / artifact.MANIFEST)
-        tool = dataclasses.replace(found.tool, version=before.tool.version)
-        pickle = dataclasses.replace(found.pickle, findings=())
-        assert dataclasses.replace(found, tool=tool, pickle=pickle) == before, "all else is compared"
+        changed = manifest.read(folder / artifact.MANIFEST)
+        tool = dataclasses.replace(changed.tool, version=before.tool.version)
+        pickle = dataclasses.replace(changed.pickle, findings=())
+        assert dataclasses.replace(changed, tool=tool, pickle=pickle) == before, "all other values are compared"
 
 
 def mutate(text: Any, path: tuple[Any, ...], action: str, data: st.DataObject) -> bytes:
@@ -387,11 +392,11 @@ def mutate(text: Any, path: tuple[Any, ...], action: str, data: st.DataObject) -
         raw[at : at + data.draw(st.integers(0, 30))] = data.draw(st.binary(max_size=30))
         return bytes(raw)
     if action == "nest":
-        value: Any = data.draw(odd)
+        value: Any = data.draw(odd_values)
         for _ in range(data.draw(st.integers(1, 90))):
             value = [value]
     else:
-        value = data.draw(odd)
+        value = data.draw(odd_values)
     if not path:
         return json.dumps(value).encode()
     parent = text

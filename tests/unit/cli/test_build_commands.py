@@ -256,7 +256,7 @@ def test_validate_notices_what_changed_since(
     (project / "configs" / "small.yaml").write_text(CONFIG + "post:\n  - rank: {scope: frame, ties: first}\n")
     assert call("validate", "configs/small.yaml") == 2
     assert (
-        f"{project / 'configs' / 'small.yaml'} changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
+        f"{project / 'configs' / 'small.yaml'} changed since it was built; run `make pickle CONFIG=configs/small.yaml`"
         in read_output(capsys)[1]
     )
     (project / "configs" / "small.yaml").write_text(CONFIG)

@@ -196,7 +196,7 @@ def test_folder_zip_and_fetched_zip_make_the_same_pickle_once(
     (configs / "small.yaml").write_text(command.CONFIG.replace("bundles/small", "small.bundle.zip"))
     read_output(capsys)
     assert call("verify", "configs/small.yaml") == 2
-    assert f"{configs}/small.bundle.zip changed since it was made" in read_output(capsys)[1]
+    assert f"{configs}/small.bundle.zip changed since it was built" in read_output(capsys)[1]
 
 
 def test_a_bundle_that_cannot_be_fetched_is_the_network(
@@ -209,7 +209,7 @@ def test_a_bundle_that_cannot_be_fetched_is_the_network(
         (project / "configs" / "small.yaml").write_text(command.CONFIG.replace("bundles/small", bundle))
         assert call("pickle", "configs/small.yaml") == 4
     err = read_output(capsys)[1]
-    assert "small.bundle.zip: HTTP 404, the file is not there: check the address" in err
+    assert "small.bundle.zip: HTTP 404, the file was not found: check the address" in err
     assert "sesame" not in err
     assert engine.list_leftovers() == []
 

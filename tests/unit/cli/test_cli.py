@@ -227,15 +227,15 @@ def test_each_error_has_its_exit_code_and_one_message(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: no such file"),
+        (("pickle", "configs/absent.yaml"), 2, "configs/absent.yaml: not found"),
         (("pickle", "configs/wrong.yaml"), 2, r"configs/wrong.yaml:1: nmae: .*name"),
-        (("validate", "dist/absent"), 2, "is neither a config nor a folder"),
+        (("validate", "dist/absent"), 2, "not a config or a folder"),
         (
             ("validate", "configs/small.yaml"),
             2,
-            "nothing was built there yet; run `make pickle CONFIG=configs/small.yaml` first",
+            "no pickle has been built here; run `make pickle CONFIG=configs/small.yaml` first",
         ),
-        (("verify", "configs/small.yaml"), 2, "nothing was built there yet"),
+        (("verify", "configs/small.yaml"), 2, "no pickle has been built here"),
         (("render", "configs/empty.yaml"), 2, r"bundle.json: "),
         (("stand-in", "--python", "3.9"), 3, "choose one of 3.10, 3.11, 3.12, 3.13"),
         (("sandbox", "--env-file", "Makefile"), 2, "Makefile: exists, and would be removed at the end"),

@@ -222,7 +222,7 @@ def test_make_for_real(folder: Path) -> None:
     assert (folder / "dist" / "small" / "Dockerfile").is_file()
     code, _, error = make(folder, "upload", "CONFIG=configs/small.yaml", LOCKED="1")
     assert (code, "Error 5" in error) == (2, True)
-    assert f"{folder / 'builder.lock.yaml'}: no such file, and LOCKED=1 (--locked) allows only" in error
+    assert f"{folder / 'builder.lock.yaml'}: not found, and LOCKED=1 (--locked) allows only" in error
     assert "run `make pickle CONFIG=configs/small.yaml` without LOCKED=1" in error
     code, _, error = make(folder, "init")
     assert (code, "name one with BUNDLE=mymodel.bundle.zip (--bundle=mymodel.bundle.zip)\n" in error) == (2, True)

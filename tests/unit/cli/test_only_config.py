@@ -55,7 +55,7 @@ def test_several_are_listed(project: Path, capsys: pytest.CaptureFixture[str], c
     assert call(command) == 2
     out, err = read_output(capsys)
     assert out == ""
-    assert err.startswith(f"error: {project}/configs: has 13 configs: {first}, ")
+    assert err.startswith(f"error: {project}/configs: contains 13 configs: {first}, ")
     end = ", or a slot (make: MODEL=...)" if command == "rollback" else ""
     assert err.endswith(f"configs/more/deep/c06.yaml and 3 more; name the one to use (make: CONFIG=...){end}\n")
     assert not (project / "dist").exists()

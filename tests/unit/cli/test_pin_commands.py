@@ -274,7 +274,7 @@ def test_locked_goes_by_the_lock_file_of_a_config(
     (project / "configs" / "small.yaml").unlink()
     for verb in ("validate", "verify", "upload"):
         assert call(verb, "--locked", "dist/small") == 5
-        assert f"no config has this name, so that {lockfile.NAME} cannot name it" in read_output(capsys)[1]
+        assert f"no config of this name found, so {lockfile.NAME} has no entry for it" in read_output(capsys)[1]
 
 
 # ---- default
@@ -307,7 +307,7 @@ def test_default_is_what_the_tournament_names_until_it_is_pinned_anew(
     assert lockfile.read(project).images["default"].ref == OLDER
     assert call("validate", "configs/small.yaml") == 2
     assert (
-        f"{project / lockfile.NAME} (its pin) changed since it was made; run `make pickle CONFIG=configs/small.yaml`"
+        f"{project / lockfile.NAME} (its pin) changed since it was built; run `make pickle CONFIG=configs/small.yaml`"
         in read_output(capsys)[1]
     )
 
@@ -318,7 +318,7 @@ def test_default_without_a_pin_is_asked_for_and_pinned_by_the_build(
     write(project, "default")
     engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     assert call("pickle", "configs/small.yaml") == 0
-    assert f"note: default is pinned in {project / lockfile.NAME} now" in read_output(capsys)[1]
+    assert f"note: pinned default in {project / lockfile.NAME}: " in read_output(capsys)[1]
     assert lockfile.read(project).images["default"].ref == REF
     api.down = True
     assert call("pickle", "configs/small.yaml") == 0, "the pin says it"
@@ -351,8 +351,8 @@ def test_a_build_of_an_exact_image_pins_it(
     engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",), labels={"maker": "them"})
     assert make() == 0
     out, err = read_output(capsys)
-    assert f"note: {REF} is pinned in {project / lockfile.NAME} now: {DIGEST[:19]}" in err
-    assert f"note: {project / lockfile.NAME} names small now: review its lines and commit the file" in err
+    assert f"note: pinned {REF} in {project / lockfile.NAME}: {DIGEST[:19]}" in err
+    assert f"note: recorded small in {project / lockfile.NAME}: review its lines and commit the file" in err
     made = artifact.load(project / "dist" / "small").manifest
     lock = lockfile.read(project)
     pin, model = lock.images[REF], lock.models["small"]
@@ -440,9 +440,9 @@ def test_locked_refuses_a_model_without_a_lock_file(
     registries.digests[REF] = DIGEST
     engine.registry[REF] = engine.add_image(REF, digests=(f"{REPOSITORY}@{DIGEST}",))
     (message,) = refusals(capsys)
-    assert f"{project / lockfile.NAME}: no such file, and LOCKED=1 (--locked) allows only what it names" in message
+    assert f"{project / lockfile.NAME}: not found, and LOCKED=1 (--locked) allows only what it contains" in message
     if stand_in:
-        assert "; a build in the stand-in 3.11 is never recorded: " in message
+        assert "; builds in the stand-in 3.11 are not recorded: " in message
     pull = " PULL=1" if stand_in else ""
     assert f"run `make pickle CONFIG=configs/small.yaml{pull}` without LOCKED=1" in message
     assert call("pickle", "--locked", "--pull", "configs/small.yaml") == 5
@@ -512,7 +512,7 @@ def test_locked_refuses_another_bundle_before_an_engine_is_asked(
     read_output(capsys)
     bundles.edit_json(project / "configs" / "bundles" / "small", lambda data: data.update(more=1))
     (message,) = refusals(capsys)
-    assert f"small is not what {project / lockfile.NAME} names" in message
+    assert f"small differs from its entry in {project / lockfile.NAME}" in message
     assert "the bundle (" in message
 
 
@@ -547,7 +547,7 @@ def test_locked_says_what_differs(project: Path, engine: FakeEngine, capsys: pyt
         for command in ("pickle", "validate", "verify", "upload"):
             assert call(command, "--locked", "configs/small.yaml") == 5
             _, err = read_output(capsys)
-            assert f"small is not what {project / lockfile.NAME} names" in err
+            assert f"small differs from its entry in {project / lockfile.NAME}" in err
             assert f"the {part} (" in err
             assert "without LOCKED=1" in err
         assert (project / lockfile.NAME).read_bytes() == text
@@ -604,7 +604,7 @@ def test_an_image_that_only_a_strangers_manifest_names_is_neither_pulled_nor_cal
     for name in ("verify", "validate"):
         assert call(name, str(received)) == 5
         _, err = read_output(capsys)
-        assert f"was built in {theirs}@{DIGEST}, which is not one of the tournament's images" in err
+        assert f"built in {theirs}@{DIGEST}, which is not one of the tournament's images" in err
         assert f"`python -m builder pin {theirs}:1`" in err
     assert f"{theirs}@{DIGEST}" not in engine.asked
     (project / lockfile.NAME).write_text(lock)  # as pinning it does

@@ -1,4 +1,4 @@
-"""The tournament's features.json."""
+"""Reading the tournament's features.json."""
 
 from __future__ import annotations
 
@@ -24,39 +24,39 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_names_of_a_set_in_the_files_order(file: Path) -> None:
-    assert feature_sets.names(file.parent, "v5.2", "medium") == ("a", "b", "c")
+def test_the_names_of_a_set_are_in_the_order_of_the_file(file: Path) -> None:
+    assert feature_sets.read_names(file.parent, "v5.2", "medium") == ("a", "b", "c")
     assert list(feature_sets.read(file)) == ["small", "medium", "empty"]
 
 
-def test_the_data_versions_own_file_comes_first(file: Path) -> None:
+def test_the_file_of_the_data_version_is_preferred(file: Path) -> None:
     assert feature_sets.find(file.parent, "v5.2") == file
-    own = file.parent / "v5.2" / "features.json"
-    own.parent.mkdir()
-    own.write_text('{"feature_sets": {"medium": ["z"]}}')
-    assert feature_sets.names(file.parent, "v5.2", "medium") == ("z",)
-    assert feature_sets.names(file.parent, "v5.3", "medium") == ("a", "b", "c")
+    versioned = file.parent / "v5.2" / "features.json"
+    versioned.parent.mkdir()
+    versioned.write_text('{"feature_sets": {"medium": ["z"]}}')
+    assert feature_sets.read_names(file.parent, "v5.2", "medium") == ("z",)
+    assert feature_sets.read_names(file.parent, "v5.3", "medium") == ("a", "b", "c")
 
 
-def test_no_such_set(file: Path) -> None:
-    for name, said in (
+def test_a_missing_or_empty_set_is_an_error(file: Path) -> None:
+    for name, message in (
         ("medum", f'"medum" is not a feature set of {file}; did you mean medium?'),
-        ("zzz", f'"zzz" is not a feature set of {file}; there are small, medium, empty'),
-        ("empty", f'"empty" has no features in {file}; there are small, medium, empty'),
+        ("zzz", f'"zzz" is not a feature set of {file}; expected one of small, medium, empty'),
+        ("empty", f'"empty" has no features in {file}; expected one of small, medium, empty'),
     ):
         with pytest.raises(ValueError, match=r"feature set|has no features") as raised:
-            feature_sets.names(file.parent, "v5.2", name)
-        assert str(raised.value) == said
+            feature_sets.read_names(file.parent, "v5.2", name)
+        assert str(raised.value) == message
 
 
-def test_no_file_says_how_to_fetch_it(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_with_the_code_to_fetch_it(tmp_path: Path) -> None:
     assert feature_sets.find(tmp_path, "v5.2") is None
     with pytest.raises(ValueError, match=r"download_dataset\('v5\.3/features\.json', 'v5\.3/features\.json'\)"):
-        feature_sets.names(tmp_path, "v5.3", "small")
+        feature_sets.read_names(tmp_path, "v5.3", "small")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "line 1, column 2: not valid JSON"),
         ("[]", "the file does not hold an object"),
@@ -69,23 +69,23 @@ def test_no_file_says_how_to_fetch_it(tmp_path: Path) -> None:
         ('{"feature_sets": {"a": ["x\\n"]}}', "feature_sets.a.0: "),
     ],
 )
-def test_faults_are_said_with_their_place(tmp_path: Path, content: str, said: str) -> None:
+def test_problems_are_reported_with_their_key_path(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "features.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="fetch it again") as raised:
         feature_sets.read(path)
-    assert said in str(raised.value)
-    assert str(raised.value).startswith(f"{path} has faults (")
+    assert message in str(raised.value)
+    assert str(raised.value).startswith(f"{path} is invalid (")
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(ValueError, match=r"cannot read .*: Is a directory"):
         feature_sets.read(tmp_path)
 
 
 @given(content=st.binary(max_size=100) | st.text(max_size=100).map(lambda text: text.encode("utf-8", "surrogatepass")))
 @settings(max_examples=50)
-def test_whatever_the_bytes_only_a_value_error_comes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_bytes_raise_only_a_value_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "features.json"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"features\.json"):

@@ -1,4 +1,4 @@
-"""Bundles that are fetched: from a real server on the loopback, once, and nothing but the file that was named."""
+"""Bundles are fetched once, from a real server on the loopback, and only with the right hash."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _on_the_loopback(_offline: None) -> None:
 
 
 class Steps(progress.Silent):
-    """Notes what is said."""
+    """Records steps and amounts."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -46,8 +46,8 @@ class Steps(progress.Silent):
 
 @pytest.fixture
 def body(tmp_path: Path) -> bytes:
-    write.write(tmp_path / "made.bundle.zip", bundles.make_bundle())
-    return (tmp_path / "made.bundle.zip").read_bytes()
+    write.write(tmp_path / "original.bundle.zip", bundles.make_bundle())
+    return (tmp_path / "original.bundle.zip").read_bytes()
 
 
 @pytest.fixture
@@ -59,73 +59,75 @@ def digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def chosen(root: Path, url: str, sha256: str) -> config.Config:
-    """A config that names what is to be fetched."""
+def create_config(root: Path, url: str, sha256: str) -> config.Config:
+    """Return a config with this address as its bundle."""
     (root / "configs").mkdir(exist_ok=True)
     path = root / "configs" / "a.yaml"
     path.write_text(f"name: a\nimage: {{ref: runner:1}}\nbundle: {{url: '{url}', sha256: '{sha256}'}}\n")
     return config.load(path)
 
 
-def fetched(answers: dict[str, Any], raw: bytes, cache: Path, **options: Any) -> Path:
+def run_fetch(answers: dict[str, Any], raw: bytes, cache: Path, **options: Any) -> Path:
     with http_files.serve(answers) as server:
         url = f"{server.url}{NAME}?token={TOKEN}"
         return fetch.fetch(url, sha256=digest(raw), cache=cache, progress=progress.Silent(), **options)
 
 
-def refused(answers: dict[str, Any], raw: bytes, cache: Path, kind: type[errors.BuilderError], **options: Any) -> str:
-    """What is said of a fetch that fails; nothing of it stays, and no secret is in it."""
+def fail_to_fetch(
+    answers: dict[str, Any], raw: bytes, cache: Path, kind: type[errors.BuilderError], **options: Any
+) -> str:
+    """Return the message of a failing fetch, which leaves no file and shows no secret."""
     with pytest.raises(kind) as raised:
-        fetched(answers, raw, cache, **options)
+        run_fetch(answers, raw, cache, **options)
     assert list((cache / "fetched").iterdir()) == []
     assert TOKEN not in str(raised.value)
     assert str(raised.value).startswith("http://127.0.0.1:")
     return str(raised.value)
 
 
-def test_a_bundle_is_fetched_once_and_then_taken_from_the_cache(tmp_path: Path, body: bytes, cache: Path) -> None:
-    said = Steps()
+def test_a_bundle_is_fetched_once_and_then_read_from_the_cache(tmp_path: Path, body: bytes, cache: Path) -> None:
+    reporter = Steps()
     with http_files.serve({NAME: respond(body)}) as server:
-        asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(body).upper())
-        first = resolve.resolve_bundle(asks, cache=cache, progress=said)
+        config_with_url = create_config(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(body).upper())
+        first = resolve.resolve_bundle(config_with_url, cache=cache, progress=reporter)
         assert server.requests == [f"{NAME}?token={TOKEN}"]
-    # The server is gone.
-    assert resolve.resolve_bundle(asks, cache=cache, progress=said) == first
+    # The server has stopped.
+    assert resolve.resolve_bundle(config_with_url, cache=cache, progress=reporter) == first
     assert files.hash_bundle(first.folder) == files.hash_bundle(bundles.write_bundle(tmp_path / "plain"))
-    assert said.steps == [f"fetching {server.url}/.../mine.bundle.zip"]
-    assert said.amounts[-1] == (len(body), len(body))
-    assert TOKEN not in f"{first}{asks}{said.steps}"
+    assert reporter.steps == [f"fetching {server.url}/.../mine.bundle.zip"]
+    assert reporter.amounts[-1] == (len(body), len(body))
+    assert TOKEN not in f"{first}{config_with_url}{reporter.steps}"
     assert [path.name for path in (cache / "fetched").iterdir()] == [f"{digest(body)}.bundle.zip"]
 
 
-def test_what_is_damaged_in_the_cache_is_fetched_again(tmp_path: Path, body: bytes, cache: Path) -> None:
+def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, body: bytes, cache: Path) -> None:
     with http_files.serve({NAME: respond(body)}) as server:
-        asks = chosen(tmp_path, f"{server.url}{NAME}", digest(body))
-        first = resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent())
-        fetch.kept(digest(body), cache).write_bytes(body[:-9])
-        assert resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent()) == first
+        config_with_url = create_config(tmp_path, f"{server.url}{NAME}", digest(body))
+        first = resolve.resolve_bundle(config_with_url, cache=cache, progress=progress.Silent())
+        fetch.get_cache_path(digest(body), cache).write_bytes(body[:-9])
+        assert resolve.resolve_bundle(config_with_url, cache=cache, progress=progress.Silent()) == first
         assert len(server.requests) == 2
 
 
-def test_faults_of_a_fetched_zip_name_its_address(tmp_path: Path, cache: Path) -> None:
+def test_problems_of_a_fetched_zip_show_its_address(tmp_path: Path, cache: Path) -> None:
     with http_files.serve({NAME: respond(b"no zip")}) as server:
-        asks = chosen(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(b"no zip"))
+        config_with_url = create_config(tmp_path, f"{server.url}{NAME}?token={TOKEN}", digest(b"no zip"))
         with pytest.raises(errors.BundleError) as raised:
-            resolve.resolve_bundle(asks, cache=cache, progress=progress.Silent())
+            resolve.resolve_bundle(config_with_url, cache=cache, progress=progress.Silent())
     assert str(raised.value).startswith(f"{server.url}/.../mine.bundle.zip: is not a zip")
 
 
-def test_a_length_need_not_be_said(body: bytes, cache: Path) -> None:
-    assert fetched({NAME: respond_without_length(body)}, body, cache).read_bytes() == body
+def test_an_answer_without_a_length_is_accepted(body: bytes, cache: Path) -> None:
+    assert run_fetch({NAME: respond_without_length(body)}, body, cache).read_bytes() == body
 
 
-def test_redirects_are_followed_within_bounds(body: bytes, cache: Path) -> None:
+def test_a_redirect_to_the_same_host_is_followed(body: bytes, cache: Path) -> None:
     answers = {NAME: respond_status(302, Location="/elsewhere?signed=x"), "/elsewhere": respond(body)}
-    assert fetched(answers, body, cache).read_bytes() == body
+    assert run_fetch(answers, body, cache).read_bytes() == body
 
 
 @pytest.mark.parametrize(
-    ("location", "says"),
+    ("location", "message"),
     [
         (NAME, "redirects more than 5 times"),
         ("http://example.org/x?signed=sesame-open-up", "redirects to http://example.org/x; only https is followed"),
@@ -135,53 +137,53 @@ def test_redirects_are_followed_within_bounds(body: bytes, cache: Path) -> None:
         ("http://[", "redirects to no address; only https is followed"),
     ],
 )
-def test_redirects_elsewhere_are_not(body: bytes, cache: Path, location: str, says: str) -> None:
-    assert says in refused({NAME: respond_status(302, Location=location)}, body, cache, errors.NetworkError)
+def test_other_redirects_are_refused(body: bytes, cache: Path, location: str, message: str) -> None:
+    assert message in fail_to_fetch({NAME: respond_status(302, Location=location)}, body, cache, errors.NetworkError)
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "message"),
     [
-        (401, "HTTP 401, a login is required, and none is sent"),
+        (401, "HTTP 401, a login is required, but none is sent"),
         (403, "HTTP 403, access is forbidden, or the address has expired"),
-        (404, "HTTP 404, the file is not there: check the address"),
+        (404, "HTTP 404, the file was not found: check the address"),
         (418, "HTTP 418, run it again, or fetch"),
         (206, "HTTP 206, run it again, or fetch"),
         (429, "HTTP 429, the server was asked too often; wait a little, then run it again"),
         (503, "HTTP 503, the server failed; wait a little, then run it again"),
     ],
 )
-def test_an_answer_that_is_no_file_says_what_to_do(body: bytes, cache: Path, code: int, says: str) -> None:
-    said = refused({NAME: respond_status(code)}, body, cache, errors.NetworkError)
-    assert says in said
-    assert "fetch the file by hand" in said
+def test_an_error_status_is_reported_with_what_to_do(body: bytes, cache: Path, code: int, message: str) -> None:
+    error = fail_to_fetch({NAME: respond_status(code)}, body, cache, errors.NetworkError)
+    assert message in error
+    assert "fetch the file by hand" in error
 
 
-def test_another_file_is_refused_by_its_hash(body: bytes, cache: Path) -> None:
-    said = refused({NAME: respond(b"another")}, body, cache, errors.BundleError)
-    assert f"its sha256 is {digest(b'another')}, the config says {digest(body)}" in said
+def test_a_file_with_another_hash_is_refused(body: bytes, cache: Path) -> None:
+    error = fail_to_fetch({NAME: respond(b"another")}, body, cache, errors.BundleError)
+    assert f"the sha256 is {digest(b'another')}, but the config expects {digest(body)}" in error
 
 
-def test_what_is_too_large_is_refused_whether_it_says_so_or_not(body: bytes, cache: Path) -> None:
-    for answer, says in (
+def test_a_file_that_is_too_large_is_refused_with_and_without_a_length(body: bytes, cache: Path) -> None:
+    for answer, message in (
         (respond(body), f"has {len(body):,} bytes; at most 1,000 are fetched"),
         (respond_without_length(body), "goes on after 1,000 bytes"),
         (respond(body, content_length=1 << 60), "at most 1,000 are fetched"),
     ):
-        assert says in refused({NAME: answer}, body, cache, errors.BundleError, most=1_000)
+        assert message in fail_to_fetch({NAME: answer}, body, cache, errors.BundleError, max_bytes=1_000)
 
 
-def test_an_answer_that_is_cut_short_is_told(body: bytes, cache: Path) -> None:
+def test_an_incomplete_answer_is_an_error(body: bytes, cache: Path) -> None:
     answer = respond(body, content_length=len(body) + 1)
 
-    def cut(request: Any) -> None:
+    def close_early(request: Any) -> None:
         answer(request)
         request.close_connection = True
 
-    assert "cut short" in refused({NAME: cut}, body, cache, errors.NetworkError)
+    assert "cut short" in fail_to_fetch({NAME: close_early}, body, cache, errors.NetworkError)
 
 
-def test_nobody_there_is_told(cache: Path) -> None:
+def test_a_server_that_does_not_answer_is_an_error(cache: Path) -> None:
     with http_files.serve({}) as server:
         url = f"{server.url}{NAME}?token={TOKEN}"
     with pytest.raises(errors.NetworkError, match=r"no connection .*proxy") as raised:
@@ -189,27 +191,29 @@ def test_nobody_there_is_told(cache: Path) -> None:
     assert TOKEN not in str(raised.value)
 
 
-# ---- what a config may say
+# ---- addresses in a config
 
 
-def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: bytes, cache: Path) -> None:
+def test_a_local_file_is_used_in_place_if_its_hash_is_right(tmp_path: Path, body: bytes, cache: Path) -> None:
     (tmp_path / "models").mkdir()
-    one = tmp_path / "models" / "my model.bundle.zip"
-    one.write_bytes(body)
+    path = tmp_path / "models" / "my model.bundle.zip"
+    path.write_bytes(body)
     for url in (
         "../models/my model.bundle.zip",
         "file:../models/my%20model.bundle.zip",
-        f"file://{one}".replace(" ", "%20"),
+        f"file://{path}".replace(" ", "%20"),
     ):
-        found = resolve.resolve_bundle(chosen(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent())
-        assert found.said == str(one)
-        assert (found.folder / "bundle.json").is_file()
-    with pytest.raises(errors.BundleError, match=rf"its sha256 is {digest(body)}, .*a\.yaml says 0000"):
-        resolve.resolve_bundle(chosen(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())
+        bundle = resolve.resolve_bundle(
+            create_config(tmp_path, url, digest(body)), cache=cache, progress=progress.Silent()
+        )
+        assert bundle.display_name == str(path)
+        assert (bundle.folder / "bundle.json").is_file()
+    with pytest.raises(errors.BundleError, match=rf"the sha256 is {digest(body)}, but .*a\.yaml expects 0000"):
+        resolve.resolve_bundle(create_config(tmp_path, url, "0" * 64), cache=cache, progress=progress.Silent())
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("http://example.org/x", "bundle.url: http is not safe from changes on the way"),
         ("s3://bucket/x", 'bundle.url: nothing is fetched by "s3"'),
@@ -233,18 +237,18 @@ def test_a_file_is_taken_by_its_hash_and_where_it_lies(tmp_path: Path, body: byt
         ("", "bundle.url: this is not an address"),
     ],
 )
-def test_an_address_that_will_not_do_is_told_without_its_secret(tmp_path: Path, url: str, says: str) -> None:
+def test_an_invalid_address_is_refused_without_showing_its_secret(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "configs" / "folder").mkdir(parents=True)
     with pytest.raises(errors.ConfigError) as raised:
-        chosen(tmp_path, url, "0" * 64)
-    (fault,) = raised.value.problems
-    assert says in fault
-    assert TOKEN not in fault
+        create_config(tmp_path, url, "0" * 64)
+    (problem,) = raised.value.problems
+    assert message in problem
+    assert TOKEN not in problem
 
 
-def test_an_address_for_a_path_and_a_wrong_hash_are_told(tmp_path: Path) -> None:
+def test_an_address_instead_of_a_path_and_an_invalid_hash_are_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError, match=r'bundle\.sha256: "12" is not a sha256; expected 64 digits'):
-        chosen(tmp_path, "https://example.org/x", "12")
+        create_config(tmp_path, "https://example.org/x", "12")
     path = tmp_path / "configs" / "a.yaml"
     path.write_text(f"name: a\nimage: {{ref: runner:1}}\nbundle: https://u:{TOKEN}@example.org/x.bundle.zip\n")
     with pytest.raises(
