@@ -1,4 +1,4 @@
-"""A real engine, fresh copies of the repository, and the proof that nothing is left on the engine."""
+"""Fixtures: a real engine, fresh copies of the repository, and a check that nothing is left on the engine."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.engine import docker_engine, run
-from builder.engine import protocol as engine
+from builder.engine import docker_engine, protocol, run
 from tests.support import clones
 
 if TYPE_CHECKING:
@@ -22,17 +21,17 @@ def _cache(own_cache: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def on() -> docker_engine.DockerEngine:
-    """The engine of this machine; a missing one fails the tests."""
+def engine() -> docker_engine.DockerEngine:
+    """The engine of this machine; the tests fail if there is none."""
     return docker_engine.connect()
 
 
 @pytest.fixture(scope="session")
-def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example's real rows, fetched once."""
+def rows_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the example's real rows, fetched once."""
     folder = tmp_path_factory.mktemp("fetched") / "rows"
-    done = clones.run(clones.ROOT, sys.executable, "-m", "configs.train.rows", "--out", str(folder))
-    assert done.returncode == 0, done.stderr
+    result = clones.run(clones.ROOT, sys.executable, "-m", "configs.train.rows", "--out", str(folder))
+    assert result.returncode == 0, result.stderr
     return folder
 
 
@@ -43,8 +42,8 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def nothing_left(on: docker_engine.DockerEngine) -> Iterator[None]:
-    """Whatever the test does, the engine has afterwards what it had before."""
+def nothing_left(engine: docker_engine.DockerEngine) -> Iterator[None]:
+    """Check after the test that no container or image of a run is left on the engine."""
     yield
-    labels = [one.labels.get(engine.RUN_LABEL, "") for one in on.list_leftovers()]
+    labels = [leftover.labels.get(protocol.RUN_LABEL, "") for leftover in engine.list_leftovers()]
     assert [label for label in labels if label.startswith(run.get_owner_id())] == []

@@ -1,4 +1,4 @@
-"""Bad input as a person meets it: through the command, one clear message, its exit code, nothing written or left."""
+"""Invalid input is reported by the command with one clear message and its exit code, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def with_nan(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
-    "config does not parse": (edit_config("  rows: 6000", "\trows: 6000"), "configs/mlp.yaml:", ["15", "tab"]),
+    "config is not valid YAML": (edit_config("  rows: 6000", "\trows: 6000"), "configs/mlp.yaml:", ["15", "tab"]),
     "unknown key": (edit_config("bundle: ", "bundel: "), "configs/mlp.yaml:9: bundel:", ["bundle"]),
     "version without quotes": (edit_config('"3.11"', "3.10"), "configs/mlp.yaml:8: image.stand_in:", ['"3.10"']),
     "wrong value": (edit_config("cpus: 1", "cpus: -1"), "configs/mlp.yaml:16: validate.limits.cpus:", ["-1"]),
-    "bundle is not there": (edit_config("bundles/mlp", "bundles/none"), "configs/mlp.yaml:9: bundle:", ["not exist"]),
+    "missing bundle": (edit_config("bundles/mlp", "bundles/none"), "configs/mlp.yaml:9: bundle:", ["not exist"]),
     "truncated arrays": (truncate, f"{BUNDLE}/arrays.safetensors", ["not a valid safetensors file"]),
-    "array of whole numbers": (
+    "array of integers": (
         edit_array("w0", lambda array: array.astype(np.int64)),
         f"{BUNDLE}/arrays.safetensors: w0",
         ["I64"],
     ),
     "NaN in weights": (edit_array("w1", with_nan), f"{BUNDLE}/arrays.safetensors: w1", ["[3, 2]", "1"]),
-    "shapes that do not chain": (edit_array("w1", lambda array: array[1:]), BUNDLE, ["w1"]),
-    "features twice": (
+    "shapes that do not match": (edit_array("w1", lambda array: array[1:]), BUNDLE, ["w1"]),
+    "duplicate feature": (
         edit_json(lambda data: data["features"].__setitem__(1, data["features"][0])),
         f"{BUNDLE}/bundle.json: features",
         ["feature_x1", "more than once"],
@@ -82,47 +82,47 @@ CASES: dict[str, tuple[Callable[[Path], None], str, list[str]]] = {
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("name", CASES)
-def test_each_fault_is_one_message(clone: Path, name: str) -> None:
+def test_each_problem_is_one_message(clone: Path, name: str) -> None:
     change, start, words = CASES[name]
     change(clone)
-    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 2, done.stdout
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    lines = [line.removeprefix("error: ") for line in done.stderr.replace(f"{clone}/", "").splitlines()]
-    assert any(line.startswith(start) for line in lines), done.stderr
+    result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
+    assert result.returncode == 2, result.stdout
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    lines = [line.removeprefix("error: ") for line in result.stderr.replace(f"{clone}/", "").splitlines()]
+    assert any(line.startswith(start) for line in lines), result.stderr
     for word in words:
-        assert word in done.stderr
+        assert word in result.stderr
     assert not (clone / "dist" / "mlp" / "model.pkl").exists()
 
 
-def test_no_engine_where_one_was_pointed_to(clone: Path) -> None:
-    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml", DOCKER_HOST=f"unix://{clone}/none.sock")
-    assert done.returncode == 3
-    assert "DOCKER_HOST" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_engine_that_does_not_exist_is_an_error(clone: Path) -> None:
+    result = clones.run_builder(clone, "pickle", "configs/mlp.yaml", DOCKER_HOST=f"unix://{clone}/none.sock")
+    assert result.returncode == 3
+    assert "DOCKER_HOST" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_an_image_that_nobody_has_and_no_stand_in_names_the_choices(clone: Path) -> None:
+def test_an_unavailable_image_without_a_stand_in_lists_the_choices(clone: Path) -> None:
     edit_config("ghcr.io/numerai/numerai_predict_py_3_12:a78dedd", "127.0.0.1:9/numerai/predict:1")(clone)
     edit_config('  stand_in: "3.11"\n', "")(clone)
-    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 3
-    assert "127.0.0.1:9/numerai/predict:1" in done.stderr
+    result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
+    assert result.returncode == 3
+    assert "127.0.0.1:9/numerai/predict:1" in result.stderr
     for choice in ("docker pull", "docker load", "stand_in"):
-        assert choice in done.stderr
+        assert choice in result.stderr
 
 
-def test_nothing_was_built_yet(clone: Path) -> None:
-    for verb in ("validate", "verify"):
-        done = clones.run_builder(clone, verb, "configs/mlp.yaml")
-        assert done.returncode == 2
-        assert "no pickle has been built here" in done.stderr
-        assert "make pickle" in done.stderr
+def test_validate_and_verify_need_a_pickle(clone: Path) -> None:
+    for command in ("validate", "verify"):
+        result = clones.run_builder(clone, command, "configs/mlp.yaml")
+        assert result.returncode == 2
+        assert "no pickle has been built here" in result.stderr
+        assert "make pickle" in result.stderr
 
 
-def test_a_target_that_is_neither(clone: Path) -> None:
-    done = clones.run_builder(clone, "validate", "nonsense")
-    assert done.returncode == 2
-    assert "dist/NAME" in done.stderr
+def test_a_target_that_is_not_a_config_or_a_folder_is_refused(clone: Path) -> None:
+    result = clones.run_builder(clone, "validate", "nonsense")
+    assert result.returncode == 2
+    assert "dist/NAME" in result.stderr

@@ -1,4 +1,4 @@
-"""The tournament's four example models, by the committed configs and by `init`, on real rows in two look-alikes."""
+"""The tournament's four example models, with the committed configs and with `init`, on real rows in two stand-ins."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_each_becomes_a_valid_pickle(clone: Path, fetched: Path, python: str) -> None:
-    shutil.copytree(fetched, clone / "configs" / "train" / "fetched")
+def test_each_example_becomes_a_valid_pickle(clone: Path, rows_folder: Path, python: str) -> None:
+    shutil.copytree(rows_folder, clone / "configs" / "train" / "fetched")
     for example in examples.EXAMPLES:
         config = clone / "configs" / "examples" / f"{example.name}.yaml"
         text = config.read_text()
         assert 'stand_in: "3.11"' in text
         text = text.replace('stand_in: "3.11"', f'stand_in: "{python}"')
         config.write_text(text)
-        made = clones.run_builder(clone, "pickle", "--json", str(config))
-        assert made.returncode == 0, made.stderr
-        assert json.loads(made.stdout)["manifest"]["image"]["python"].startswith(f"{python}.")
-        done = clones.run_builder(clone, "validate", "--json", str(config))
-        assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-        report = json.loads(done.stdout)
+        built = clones.run_builder(clone, "pickle", "--json", str(config))
+        assert built.returncode == 0, built.stderr
+        assert json.loads(built.stdout)["manifest"]["image"]["python"].startswith(f"{python}.")
+        result = clones.run_builder(clone, "validate", "--json", str(config))
+        assert result.returncode == 0, f"{result.stdout}{result.stderr}"
+        report = json.loads(result.stdout)
         assert report["data"]["rows"] == 3_261
         assert report["good"] is True
         again = clones.run_builder(clone, "pickle", "--json", str(init(clone, example.name, text)))
         assert again.returncode == 0, again.stderr
-        assert json.loads(again.stdout)["manifest"]["pickle"] == json.loads(made.stdout)["manifest"]["pickle"]
+        assert json.loads(again.stdout)["manifest"]["pickle"] == json.loads(built.stdout)["manifest"]["pickle"]
 
 
 def init(clone: Path, name: str, committed: str) -> Path:
-    """Have ``init`` write a config for the bundle, and put the committed one's image in it, with its stand-in."""
-    done = clones.run_builder(clone, "init", "--from", f"configs/bundles/{name}")
-    assert done.returncode == 0, done.stderr
-    written = clone / "configs" / f"{name}.yaml"
-    text = written.read_text()
+    """Write a config for the bundle with ``init``, and use the image and stand-in of the committed config."""
+    result = clones.run_builder(clone, "init", "--from", f"configs/bundles/{name}")
+    assert result.returncode == 0, result.stderr
+    path = clone / "configs" / f"{name}.yaml"
+    text = path.read_text()
     assert text.count("  ref: default\n") == 1
     image = "".join(re.findall(r"(?m)^  (?:ref|stand_in): .*\n", committed))
-    written.write_text(text.replace("  ref: default\n", image))
-    return written
+    path.write_text(text.replace("  ref: default\n", image))
+    return path
 
 
 EXAMPLE_CONFIGS = sorted(path.name for path in (clones.ROOT / "configs" / "examples").glob("*.yaml"))
@@ -56,20 +56,20 @@ EXAMPLE_CONFIGS = sorted(path.name for path in (clones.ROOT / "configs" / "examp
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone in which nothing was done but what the comments begin with."""
+    """A fresh clone in which only the first command of the comments was run."""
     folder = clones.clone(tmp_path_factory.mktemp("rehearsal") / "clone")
-    done = clones.run(folder, "make", "rows")
-    assert done.returncode == 0, done.stderr
+    result = clones.run(folder, "make", "rows")
+    assert result.returncode == 0, result.stderr
     return folder
 
 
 @pytest.mark.parametrize("name", EXAMPLE_CONFIGS)
-def test_what_its_comment_says_makes_a_valid_pickle_in_a_fresh_clone(rehearsal: Path, name: str) -> None:
+def test_the_commands_of_its_comment_build_a_valid_pickle_in_a_fresh_clone(rehearsal: Path, name: str) -> None:
     comment = (rehearsal / "configs" / "examples" / name).read_text().partition("\nname: ")[0]
     first, *commands = re.findall(r"`([^`]+)`", comment.replace("\n# ", " "))
     assert first == "make rows"
     assert [command.split()[:2] for command in commands] == [["make", "pickle"], ["make", "validate"]]
     for command in commands:
-        done = clones.run(rehearsal, "sh", "-c", command)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    assert "\nvalid  (" in done.stdout
+        result = clones.run(rehearsal, "sh", "-c", command)
+        assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    assert "\nvalid  (" in result.stdout

@@ -1,4 +1,4 @@
-"""From a fresh clone, as a new user would: the workflow's steps, the verbs, and the same bytes everywhere."""
+"""A fresh clone, used like a new user would: the steps of the workflow, the commands, and reproducible pickles."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ def sha256(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second clone, in another folder, with the pickles of both configs in it."""
+def other_clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second clone, in another folder, with the pickles of both configs built."""
     folder = clones.clone(tmp_path_factory.mktemp("another place") / "repo")
     for name in ("mlp", "wide"):
-        done = clones.run_builder(folder, "pickle", f"configs/{name}.yaml", PYTHONHASHSEED="77", TZ="Asia/Tokyo")
-        assert done.returncode == 0, done.stderr
+        result = clones.run_builder(folder, "pickle", f"configs/{name}.yaml", PYTHONHASHSEED="77", TZ="Asia/Tokyo")
+        assert result.returncode == 0, result.stderr
     return folder
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_the_workflows_steps_run_in_a_fresh_clone_and_give_the_same_bytes(clone: Path, elsewhere: Path) -> None:
+def test_the_steps_of_the_workflow_build_the_same_pickles(clone: Path, other_clone: Path) -> None:
     workflow = yaml.safe_load((clone / ".github" / "workflows" / "pickle.yml").read_text())
     output, environment = clone.parent / "output", {**workflow["env"], "CI": "true"}
     environment["GITHUB_OUTPUT"] = str(output)
     for step in [step for step in workflow["jobs"]["configs"]["steps"] if "run" in step]:
-        done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
-        assert done.returncode == 0, done.stderr
+        result = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
+        assert result.returncode == 0, result.stderr
     lists = dict(line.split("=", 1) for line in output.read_text().splitlines())
     assert {key: json.loads(text) for key, text in lists.items()} == {"examples": ["mlp", "wide"], "locked": []}
     for name in json.loads(lists["examples"]):
         environment["CONFIG"] = f"configs/{name}.yaml"
         for step in [step for step in workflow["jobs"]["example"]["steps"] if "run" in step]:
-            done = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
-            assert done.returncode == 0, f"{step['name']}: {done.stdout}{done.stderr}"
-        assert sha256(clone / "dist" / name / "model.pkl") == sha256(elsewhere / "dist" / name / "model.pkl")
-        made = json.loads((clone / "dist" / name / "manifest.json").read_text())
-        assert made == json.loads((elsewhere / "dist" / name / "manifest.json").read_text())
+            result = clones.run(clone, "bash", "-eo", "pipefail", "-c", step["run"], **environment)
+            assert result.returncode == 0, f"{step['name']}: {result.stdout}{result.stderr}"
+        assert sha256(clone / "dist" / name / "model.pkl") == sha256(other_clone / "dist" / name / "model.pkl")
+        manifest = json.loads((clone / "dist" / name / "manifest.json").read_text())
+        assert manifest == json.loads((other_clone / "dist" / name / "manifest.json").read_text())
         assert json.loads((clone / "dist" / name / "validation.json").read_text())["good"] is True
 
 
-def test_what_is_printed_says_all_that_matters(elsewhere: Path) -> None:
-    done = clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml")
-    manifest = json.loads((elsewhere / "dist" / "mlp" / "manifest.json").read_text())
+def test_the_output_has_all_important_facts(other_clone: Path) -> None:
+    result = clones.run_builder(other_clone, "pickle", "configs/mlp.yaml")
+    manifest = json.loads((other_clone / "dist" / "mlp" / "manifest.json").read_text())
     for word in (
         "nothing changed",
         "ghcr.io/numerai/numerai_predict_py_3_12:a78dedd",
@@ -68,53 +68,53 @@ def test_what_is_printed_says_all_that_matters(elsewhere: Path) -> None:
         manifest["pickle"]["sha256"],
         "never to be uploaded",
     ):
-        assert word in done.stdout
-    assert done.stderr == ""
+        assert word in result.stdout
+    assert result.stderr == ""
 
 
-def test_a_comment_changes_nothing_and_another_step_does(elsewhere: Path) -> None:
-    config = elsewhere / "configs" / "mlp.yaml"
+def test_a_comment_causes_no_new_build_and_another_step_does(other_clone: Path) -> None:
+    config = other_clone / "configs" / "mlp.yaml"
     before = config.read_text()
     config.write_text(before.replace("upload:\n  model: my_slot", "# a comment\nupload:\n  model: other_slot"))
-    same = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
+    same = json.loads(clones.run_builder(other_clone, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before.replace("ties: average", "ties: first"))
-    other = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
+    other = json.loads(clones.run_builder(other_clone, "pickle", "configs/mlp.yaml", "--json").stdout)
     config.write_text(before)
-    back = json.loads(clones.run_builder(elsewhere, "pickle", "configs/mlp.yaml", "--json").stdout)
-    assert (same["made"], other["made"], back["made"]) == (False, True, True)
-    assert other["manifest"]["pickle"]["sha256"] != back["manifest"]["pickle"]["sha256"]
-    assert same["manifest"] == back["manifest"]
+    restored = json.loads(clones.run_builder(other_clone, "pickle", "configs/mlp.yaml", "--json").stdout)
+    assert (same["made"], other["made"], restored["made"]) == (False, True, True)
+    assert other["manifest"]["pickle"]["sha256"] != restored["manifest"]["pickle"]["sha256"]
+    assert same["manifest"] == restored["manifest"]
 
 
-def test_a_build_by_hand_of_what_render_wrote_gives_the_same_pickle(elsewhere: Path, tmp_path: Path) -> None:
+def test_docker_build_after_render_gives_the_same_pickle(other_clone: Path, tmp_path: Path) -> None:
     client = shutil.which("docker", path="/usr/bin:/bin")
     assert client is not None, "Debian's docker client comes with its engine"
-    assert clones.run_builder(elsewhere, "render", "configs/mlp.yaml", DOCKER_HOST="unix:///nowhere").returncode == 0
-    folder = elsewhere / "dist" / "mlp"
+    assert clones.run_builder(other_clone, "render", "configs/mlp.yaml", DOCKER_HOST="unix:///nowhere").returncode == 0
+    folder = other_clone / "dist" / "mlp"
     for buildkit in ("0", "1"):
         tag = f"numerai-builder-test/by-hand:{buildkit}"
         context = ("-f", str(folder / "Dockerfile"), str(folder / "context"))
-        done = clones.run(
+        result = clones.run(
             tmp_path, client, "build", "-q", "--network", "none", "-t", tag, *context, DOCKER_BUILDKIT=buildkit
         )
-        assert done.returncode == 0, done.stderr
-        made = clones.run(tmp_path, client, "create", tag, "nothing").stdout.strip()
-        clones.run(tmp_path, client, "cp", f"{made}:/model.pkl", str(tmp_path / "model.pkl"))
-        clones.run(tmp_path, client, "rm", made)
+        assert result.returncode == 0, result.stderr
+        container = clones.run(tmp_path, client, "create", tag, "nothing").stdout.strip()
+        clones.run(tmp_path, client, "cp", f"{container}:/model.pkl", str(tmp_path / "model.pkl"))
+        clones.run(tmp_path, client, "rm", container)
         clones.run(tmp_path, client, "rmi", "-f", tag)
         assert sha256(tmp_path / "model.pkl") == sha256(folder / "model.pkl")
     clones.run(tmp_path, client, "image", "prune", "-f", "--filter", "label=numerai-builder.run=by-hand")
 
 
-def test_real_live_and_validation_rows_are_validated_on(elsewhere: Path, fetched: Path) -> None:
-    absent = clones.run_builder(elsewhere, "pickle", "configs/examples/mlp_live.yaml")
-    assert absent.returncode == 0, absent.stderr
-    absent = clones.run_builder(elsewhere, "validate", "configs/examples/mlp_live.yaml")
-    assert absent.returncode == 2
-    assert "live.parquet: does not exist; run `make rows`, which fetches the examples' rows" in absent.stderr
-    shutil.copytree(fetched, elsewhere / "configs" / "train" / "fetched")
+def test_a_model_is_validated_on_real_rows(other_clone: Path, rows_folder: Path) -> None:
+    without_rows = clones.run_builder(other_clone, "pickle", "configs/examples/mlp_live.yaml")
+    assert without_rows.returncode == 0, without_rows.stderr
+    without_rows = clones.run_builder(other_clone, "validate", "configs/examples/mlp_live.yaml")
+    assert without_rows.returncode == 2
+    assert "live.parquet: does not exist; run `make rows`, which fetches the examples' rows" in without_rows.stderr
+    shutil.copytree(rows_folder, other_clone / "configs" / "train" / "fetched")
     for name, rows in (("mlp_live", 50), ("mlp_validation", 3261)):
-        clones.run_builder(elsewhere, "pickle", f"configs/examples/{name}.yaml")
-        done = clones.run_builder(elsewhere, "validate", f"configs/examples/{name}.yaml", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["data"]["rows"] == rows
+        clones.run_builder(other_clone, "pickle", f"configs/examples/{name}.yaml")
+        result = clones.run_builder(other_clone, "validate", f"configs/examples/{name}.yaml", "--json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert json.loads(result.stdout)["data"]["rows"] == rows

@@ -1,4 +1,4 @@
-"""The package as somebody else installs it: nothing of the repository around it, and the same verbs."""
+"""The installed package, without the repository around it, has the same commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import clones, training
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed package, and nothing else of ours."""
+    """A folder with only the installed package."""
     folder = tmp_path_factory.mktemp("installed")
     source = clones.clone(folder / "source")
     pip = (
@@ -30,8 +30,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-w",
         "wheels",
     )
-    done = clones.run(folder, *pip, str(source))
-    assert done.returncode == 0, done.stderr
+    result = clones.run(folder, *pip, str(source))
+    assert result.returncode == 0, result.stderr
     [wheel] = (folder / "wheels").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
@@ -39,44 +39,48 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_it_makes_a_pickle_in_a_folder_of_the_users_own(installed: Path, clone: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "mine"
-    shutil.copytree(clone / "configs", mine / "configs")
+def test_it_builds_a_pickle_in_another_project(installed: Path, clone: Path, tmp_path: Path) -> None:
+    project = tmp_path / "mine"
+    shutil.copytree(clone / "configs", project / "configs")
     entry = "from builder.cli import main; main.run()"
-    for verb in ("render", "pickle"):
-        done = clones.run(mine, sys.executable, "-P", "-c", entry, verb, "configs/mlp.yaml", PYTHONPATH=str(installed))
-        assert done.returncode == 0, done.stderr
-    assert (mine / "dist" / "mlp" / "model.pkl").is_file()
+    for command in ("render", "pickle"):
+        result = clones.run(
+            project, sys.executable, "-P", "-c", entry, command, "configs/mlp.yaml", PYTHONPATH=str(installed)
+        )
+        assert result.returncode == 0, result.stderr
+    assert (project / "dist" / "mlp" / "model.pkl").is_file()
     assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     ours = (clone / "dist" / "mlp" / "manifest.json").read_bytes()
-    assert (mine / "dist" / "mlp" / "manifest.json").read_bytes() == ours
+    assert (project / "dist" / "mlp" / "manifest.json").read_bytes() == ours
 
     api = "from builder.sandbox import server, example\nwith server.start() as sandbox, example.create() as config:\n"
     api += "    print(config.read_text(), list(sandbox.datasets()))"
-    done = clones.run(tmp_path, sys.executable, "-P", "-c", api, PYTHONPATH=str(installed))
-    assert "ref: default" in done.stdout, done.stderr
-    assert "/live.parquet" in done.stdout
+    result = clones.run(tmp_path, sys.executable, "-P", "-c", api, PYTHONPATH=str(installed))
+    assert "ref: default" in result.stdout, result.stderr
+    assert "/live.parquet" in result.stdout
 
 
-def test_the_command_and_the_module_say_the_same(clone: Path) -> None:
+def test_the_command_and_the_module_print_the_same_help(clone: Path) -> None:
     module = clones.run(clone, sys.executable, "-m", "builder", "--help")
     command = clones.run(clone, str(Path(sys.executable).with_name("numerai-builder")), "--help")
     assert module.returncode == command.returncode == 0
     assert module.stdout == command.stdout
 
 
-def test_the_extra_for_lightgbm_brings_what_its_page_runs_with_and_no_engine(installed: Path) -> None:
-    """LightGBM's own package can do without scikit-learn; its LGBMRegressor cannot."""
+def test_the_lightgbm_extra_installs_what_its_page_imports_and_no_engine_client(installed: Path) -> None:
+    """The package lightgbm does not depend on scikit-learn, but its LGBMRegressor does."""
     [wheel] = (installed.parent / "wheels").glob("*.whl")
     pip = (sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "-q", "--report", "-")
-    done = clones.run(installed.parent, *pip, f"{wheel}[lightgbm]")
-    assert done.returncode == 0, done.stderr
-    names = {one["metadata"]["name"] for one in json.loads(done.stdout)["install"]}
+    result = clones.run(installed.parent, *pip, f"{wheel}[lightgbm]")
+    assert result.returncode == 0, result.stderr
+    names = {package["metadata"]["name"] for package in json.loads(result.stdout)["install"]}
     assert {"lightgbm", "numpy", "pandas", "scikit-learn"} <= names
     assert names.isdisjoint({"docker", "httpx", "pyarrow"})
 
 
-def test_a_training_environment_keeps_its_versions_and_gets_no_engine(clone: Path, tmp_path: Path) -> None:
+def test_installing_into_a_training_environment_changes_no_version_and_adds_no_engine_client(
+    clone: Path, tmp_path: Path
+) -> None:
     programs = training.create_environment(tmp_path, "pandas>=3", "scikit-learn")
     before = training.list_versions(programs)
     training.install(programs, f"{clone}[lightgbm]")
@@ -88,8 +92,8 @@ def test_a_training_environment_keeps_its_versions_and_gets_no_engine(clone: Pat
     training.export_models(tmp_path, programs)
     command = str(programs / "numerai-builder")
     for name in training.BUNDLES:
-        done = clones.run(tmp_path, command, "bundle", "check", f"{name}.bundle.zip")
-        assert done.returncode == 0, done.stdout + done.stderr
+        result = clones.run(tmp_path, command, "bundle", "check", f"{name}.bundle.zip")
+        assert result.returncode == 0, result.stdout + result.stderr
     refused = clones.run(tmp_path, command, "pickle", "configs/mlp.yaml")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "docker, dotenv, filelock, graphql, httpx, jinja2, pyarrow, stamina, yaml; run" in refused.stderr

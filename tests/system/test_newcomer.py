@@ -1,4 +1,4 @@
-"""The way a newcomer goes: one export where the model was trained, then ``init``, ``pickle``, ``validate``."""
+"""The path of a new user: one export where the model was trained, then ``init``, ``pickle``, ``validate``."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def settings(on: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
-    """A stand-in of the tournament, and a registry with the image that it names: no stand-in, and never Numerai's."""
+def settings(engine: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
+    """Settings for a sandbox tournament, and a local registry with the image that it offers as an exact one."""
     with registry.start() as address, server.start() as sandbox:
-        named = sandbox.state.get_image("numerai_predict_py_3_11")
-        name = f"{address}/numerai/{named.image}:{named.tag}"
-        by_digest = registry.publish(on, name, release=1)
+        offered = sandbox.state.get_image("numerai_predict_py_3_11")
+        reference = f"{address}/numerai/{offered.image}:{offered.tag}"
+        by_digest = registry.publish(engine, reference, release=1)
         yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
-        for one in (name, by_digest):
-            on.remove_image(one)
+        for name in (reference, by_digest):
+            engine.remove_image(name)
 
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("page", docs.FRAMEWORKS)
 def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, settings: dict[str, str], tmp_path: Path) -> None:
     def run(*command: str) -> str:
-        done = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **settings)
-        assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
-        return done.stdout
+        result = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **settings)
+        assert result.returncode == 0, f"{command}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        return result.stdout
 
-    [found] = [one for one in docs.PAGES_WITH_PYTHON if one.stem == page]
+    [path] = [path for path in docs.PAGES_WITH_PYTHON if path.stem == page]
     script = tmp_path / "training" / "train.py"
     script.parent.mkdir()
-    script.write_text(docs.extract_python(found), encoding="utf-8")
+    script.write_text(docs.extract_python(path), encoding="utf-8")
     run(str(script))
     bundles = sorted(tmp_path.glob("*.bundle.zip"))
     assert bundles
@@ -49,6 +49,6 @@ def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, settings: dic
         run("-m", "builder", "init", "--from", bundle.name)
         config = tmp_path / "configs" / f"{bundle.name.removesuffix('.bundle.zip')}.yaml"
         assert "\n  stand_in:" not in config.read_text()
-        made = json.loads(run("-m", "builder", "pickle", "--json", str(config)))
-        assert made["manifest"]["image"]["kind"] == "exact"
+        built = json.loads(run("-m", "builder", "pickle", "--json", str(config)))
+        assert built["manifest"]["image"]["kind"] == "exact"
         assert json.loads(run("-m", "builder", "validate", "--json", str(config)))["good"] is True

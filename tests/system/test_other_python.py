@@ -1,4 +1,4 @@
-"""The reason to exist: a pickle made for one Python dies in another; made in the image that runs it, it passes."""
+"""The purpose of the tool: a pickle built with one Python fails in another, and passes if built in the right image."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_pickle_for_3_11_fails_in_3_13_and_one_made_there_passes(clone: Path) -> None:
+def test_a_pickle_for_3_11_fails_in_3_13_and_one_built_there_passes(clone: Path) -> None:
     assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
     assert clones.run_builder(clone, "validate", "configs/mlp.yaml").returncode == 0
-    died = clones.run_builder(clone, "validate", "configs/mlp.yaml", "--stand-in", "3.13", "--json")
-    assert died.returncode == 1, died.stdout + died.stderr
-    report = json.loads(died.stdout)
+    failed = clones.run_builder(clone, "validate", "configs/mlp.yaml", "--stand-in", "3.13", "--json")
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    report = json.loads(failed.stdout)
     [check] = report["checks"]
     assert (check["name"], check["good"]) == ("entry point", False)
     assert check["detail"].startswith("the pickle was made for Python 3.11.")
     assert "the image has Python 3.13." in check["detail"]
-    # Not by the manifest's word alone: this is what the interpreter did.
+    # Not only concluded from the manifest: the interpreter failed.
     assert any(word in check["detail"] for word in ("exit 139", "unknown opcode", "SystemError"))
     config = clone / "configs" / "mlp.yaml"
     config.write_text(config.read_text().replace('stand_in: "3.11"', 'stand_in: "3.13"'))
@@ -38,13 +38,16 @@ def test_a_pickle_for_3_11_fails_in_3_13_and_one_made_there_passes(clone: Path) 
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_too_little_memory_and_too_little_time_are_called_by_name(clone: Path) -> None:
+def test_too_little_memory_and_too_little_time_are_reported(clone: Path) -> None:
     config = clone / "configs" / "mlp.yaml"
     before = config.read_text()
     assert clones.run_builder(clone, "pickle", "configs/mlp.yaml").returncode == 0
-    for limits, said in (("memory: 64m, seconds: 600", "out of memory"), ("memory: 4g, seconds: 1", "over the limit")):
+    for limits, message in (
+        ("memory: 64m, seconds: 600", "out of memory"),
+        ("memory: 4g, seconds: 1", "over the limit"),
+    ):
         config.write_text(before.replace("memory: 4g, seconds: 600", limits).replace("cpus: 1,", "cpus: 0.1,"))
-        done = clones.run_builder(clone, "validate", "configs/mlp.yaml")
-        assert done.returncode == 1, done.stdout + done.stderr
-        assert said in done.stdout
-        assert "NOT VALID" in done.stdout
+        result = clones.run_builder(clone, "validate", "configs/mlp.yaml")
+        assert result.returncode == 1, result.stdout + result.stderr
+        assert message in result.stdout
+        assert "NOT VALID" in result.stdout

@@ -1,4 +1,4 @@
-"""Pins for real: an image is pinned, lost, pulled by its digest; its tag moves, its digest goes."""
+"""Pins with a real registry: an image is pinned and pulled by its digest, its tag moves, its digest is deleted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from builder.engine import docker_engine
 
 CONFIG = "configs/mine.yaml"
-NOWHERE = {"NUMERAI_API_URL": "http://127.0.0.1:9"}  # the tournament: it is not asked here
+NO_TOURNAMENT = {"NUMERAI_API_URL": "http://127.0.0.1:9"}  # the tests do not need its API
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,18 @@ def write(clone: Path, reference: str, *, stand_in: str = "") -> None:
     (clone / CONFIG).write_text(text.replace('  stand_in: "3.11"\n', stand_in))
 
 
-def digest_of(clone: Path) -> str:
-    made = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
-    assert made["image"]["kind"] == "exact"
-    return str(made["image"]["identity"])
+def read_digest(clone: Path) -> str:
+    manifest = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
+    assert manifest["image"]["kind"] == "exact"
+    return str(manifest["image"]["identity"])
 
 
-def remove(on: docker_engine.DockerEngine, *names: str) -> None:
+def remove_images(engine: docker_engine.DockerEngine, *names: str) -> None:
     for name in names:
-        on.remove_image(name)
+        engine.remove_image(name)
 
 
-def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(clone: Path) -> None:
+def test_locked_without_a_lock_file_is_refused_with_the_command_to_write_it(clone: Path) -> None:
     write(clone, "localhost:9/absent:1", stand_in='  stand_in: "3.11"\n')
     lock = clone / "builder.lock.yaml"
     locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
@@ -53,42 +53,42 @@ def test_locked_without_a_lock_file_is_refused_with_the_command_that_writes_it(c
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clone: Path, address: str) -> None:
+def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, clone: Path, address: str) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:pinned"
-    first = registry.publish(on, reference, release=1)
+    first = registry.publish(engine, reference, release=1)
     digest = first.partition("@")[2]
     write(clone, reference)
     lock = clone / "builder.lock.yaml"
 
-    done = clones.run_builder(clone, "pin", CONFIG, **NOWHERE)
-    assert done.returncode == 0, done.stderr
-    assert f"{reference}  pinned  (of mine)" in done.stdout
+    result = clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT)
+    assert result.returncode == 0, result.stderr
+    assert f"{reference}  pinned  (of mine)" in result.stdout
     assert digest in lock.read_text()
 
-    remove(on, reference, first)
+    remove_images(engine, reference, first)
     locked = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert (locked.returncode, "the model (it has no entry mine)" in locked.stderr) == (5, True)
-    assert on.find_image(first) is None, "nothing is pulled that would be refused"
-    done = clones.run_builder(clone, "pickle", CONFIG)  # pulled by its digest
-    assert (done.returncode, f"recorded mine in {lock}" in done.stderr) == (0, True), done.stderr
-    assert digest_of(clone) == digest
-    assert on.find_image(reference) is None
+    assert engine.find_image(first) is None, "a refused image is not pulled"
+    result = clones.run_builder(clone, "pickle", CONFIG)  # pulled by its digest
+    assert (result.returncode, f"recorded mine in {lock}" in result.stderr) == (0, True), result.stderr
+    assert read_digest(clone) == digest
+    assert engine.find_image(reference) is None
     for options in ([], ["--locked"]):
         assert "nothing changed" in clones.run_builder(clone, "pickle", *options, CONFIG).stdout
-    made = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
-    assert lockfile.read(clone).models["mine"].pickle == made["pickle"]["sha256"]
+    manifest = json.loads((clone / "dist" / "mine" / "manifest.json").read_text())
+    assert lockfile.read(clone).models["mine"].pickle == manifest["pickle"]["sha256"]
 
-    second = registry.publish(on, reference, release=2)  # the tag means another image, here too
+    second = registry.publish(engine, reference, release=2)  # the tag means another image, also on this engine
     assert second != first
-    checked = clones.run_builder(clone, "pin", "--check", CONFIG, **NOWHERE)
+    checked = clones.run_builder(clone, "pin", "--check", CONFIG, **NO_TOURNAMENT)
     assert checked.returncode == 1
     assert f"{reference}  MOVED" in checked.stdout
     pulled = clones.run_builder(clone, "pickle", "--pull", "--locked", CONFIG)
     assert pulled.returncode == 0, pulled.stderr
     assert "`make pin` pins the new one" in pulled.stderr
-    assert digest_of(clone) == digest
+    assert read_digest(clone) == digest
 
-    assert clones.run_builder(clone, "pin", CONFIG, **NOWHERE).returncode == 0
+    assert clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT).returncode == 0
     assert second.partition("@")[2] in lock.read_text()
     stale = clones.run_builder(clone, "validate", CONFIG)
     assert stale.returncode == 2
@@ -96,42 +96,42 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     refused = clones.run_builder(clone, "pickle", "--locked", CONFIG)
     assert refused.returncode == 5, "the model was recorded in the other image"
     assert clones.run_builder(clone, "pickle", CONFIG).returncode == 0
-    assert digest_of(clone) == second.partition("@")[2]
-    for verb in ("pickle", "verify", "validate"):
-        done = clones.run_builder(clone, verb, "--locked", CONFIG)
-        assert done.returncode == 0, done.stderr
+    assert read_digest(clone) == second.partition("@")[2]
+    for command in ("pickle", "verify", "validate"):
+        result = clones.run_builder(clone, command, "--locked", CONFIG)
+        assert result.returncode == 0, result.stderr
 
-    remove(on, reference, first, second)
+    remove_images(engine, reference, first, second)
     registry_images.delete_manifest(address, "numerai/numerai_predict_py_3_11", second.partition("@")[2])
-    gone = clones.run_builder(clone, "pin", CONFIG, **NOWHERE)
+    gone = clones.run_builder(clone, "pin", CONFIG, **NO_TOURNAMENT)
     assert gone.returncode == 1
     assert f"{reference}  GONE" in gone.stdout
-    done = clones.run_builder(clone, "pickle", CONFIG)
-    assert done.returncode == 3
-    assert f"{second}, which is pinned" in done.stderr
-    assert "`make pin` pins what" in done.stderr
+    result = clones.run_builder(clone, "pickle", CONFIG)
+    assert result.returncode == 3
+    assert f"{second}, which is pinned" in result.stderr
+    assert "`make pin` pins what" in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_build_pins_what_it_pulled_and_a_stand_in_pins_nothing(
-    on: docker_engine.DockerEngine, clone: Path, address: str
+def test_a_build_pins_the_image_it_pulled_but_no_stand_in(
+    engine: docker_engine.DockerEngine, clone: Path, address: str
 ) -> None:
     reference = f"{address}/numerai/numerai_predict_py_3_11:built"
     lock = clone / "builder.lock.yaml"
     write(clone, f"{address}/numerai/absent:1", stand_in='  stand_in: "3.11"\n')
-    done = clones.run_builder(clone, "pickle", CONFIG)
-    assert done.returncode == 0, done.stderr
-    assert "STAND-IN" in done.stdout
+    result = clones.run_builder(clone, "pickle", CONFIG)
+    assert result.returncode == 0, result.stderr
+    assert "STAND-IN" in result.stdout
     assert not lock.exists()
 
-    published = registry.publish(on, reference, release=3)
+    published = registry.publish(engine, reference, release=3)
     write(clone, reference)
-    on.remove_image(reference)
-    on.remove_image(published)
-    done = clones.run_builder(clone, "pickle", CONFIG)
-    assert done.returncode == 0, done.stderr
-    assert f"note: pinned {reference} in {lock}" in done.stderr
+    engine.remove_image(reference)
+    engine.remove_image(published)
+    result = clones.run_builder(clone, "pickle", CONFIG)
+    assert result.returncode == 0, result.stderr
+    assert f"note: pinned {reference} in {lock}" in result.stderr
     assert published.partition("@")[2] in lock.read_text()
     assert "python: 3.11" in lock.read_text()
-    on.remove_image(reference)
-    on.remove_image(published)
+    engine.remove_image(reference)
+    engine.remove_image(published)

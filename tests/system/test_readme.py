@@ -1,4 +1,4 @@
-"""What the README and docs/bundle.md show works as it stands there."""
+"""The examples in the README and in docs/bundle.md work."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ bundle: bundles/mine
 """
 
 
-def test_a_bundle_written_as_shown_becomes_a_valid_pickle(clone: Path) -> None:
-    written = clones.run(clone, sys.executable, "-c", docs.extract_python(BUNDLE))
-    assert written.returncode == 0, written.stderr
+def test_the_bundle_of_the_example_becomes_a_valid_pickle(clone: Path) -> None:
+    result = clones.run(clone, sys.executable, "-c", docs.extract_python(BUNDLE))
+    assert result.returncode == 0, result.stderr
     (clone / "configs" / "mine.yaml").write_text(CONFIG)
-    made = clones.run_builder(clone, "pickle", "configs/mine.yaml")
-    assert made.returncode == 0, made.stderr
-    done = clones.run_builder(clone, "validate", "configs/mine.yaml", "--json")
-    assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["good"] is True
+    built = clones.run_builder(clone, "pickle", "configs/mine.yaml")
+    assert built.returncode == 0, built.stderr
+    result = clones.run_builder(clone, "validate", "configs/mine.yaml", "--json")
+    assert result.returncode == 0, result.stdout
+    assert json.loads(result.stdout)["good"] is True
 
 
-def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> None:
+def test_an_unbounded_model_without_steps_is_refused(clone: Path) -> None:
     config = clone / "configs" / "mlp.yaml"
     text = config.read_text()
     config.write_text(re.sub(r"post:.*\n  - rank:.*\n", "post: []\n", text))
-    done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
-    assert done.returncode == 2
-    assert "post: no step follows the model" in done.stderr
-    assert "rank: {scope: era, ties: average}" in done.stderr
+    result = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
+    assert result.returncode == 2
+    assert "post: no step follows the model" in result.stderr
+    assert "rank: {scope: era, ties: average}" in result.stderr
 
 
-def test_the_config_shown_is_one_that_loads(clone: Path) -> None:
-    [shown] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    (clone / "configs" / "mlp.yaml").write_text(shown)
-    done = clones.run_builder(clone, "render", "configs/mlp.yaml")
-    assert done.returncode == 0, done.stderr
+def test_the_example_config_loads(clone: Path) -> None:
+    [example] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (clone / "configs" / "mlp.yaml").write_text(example)
+    result = clones.run_builder(clone, "render", "configs/mlp.yaml")
+    assert result.returncode == 0, result.stderr
