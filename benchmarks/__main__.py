@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 # Imported only when it runs, so that a missing library fails one benchmark instead of all.
 BENCHMARKS = {
-    "help": "commands:show_help",
-    "unchanged": "commands:build_unchanged",
-    "changed": "commands:build_changed",
-    "validate": "commands:validate",
+    "help": "commands:time_help",
+    "unchanged": "commands:time_unchanged_build",
+    "changed": "commands:time_changed_build",
+    "validate": "commands:time_validate",
     "predict": "predict:measure_rows",
     "neutralize": "neutralize:measure_rows",
     "trees": "trees:measure_rows",

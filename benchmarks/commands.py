@@ -23,12 +23,12 @@ _IMPORTS = "import numpy, pandas, cloudpickle"
 _RUNS = 7
 
 
-def show_help() -> Iterator[table.Row]:
+def time_help() -> Iterator[table.Row]:
     """Time ``--help``."""
     yield _time_command("--help", [sys.executable, "-m", "builder", "--help"], 0.5)
 
 
-def build_unchanged() -> Iterator[table.Row]:
+def time_unchanged_build() -> Iterator[table.Row]:
     """Time ``make pickle`` with nothing changed."""
     yield _time_command("make pickle, nothing changed", ["make", "-s", "pickle", "CONFIG=configs/mlp.yaml"], 0.9)
 
@@ -50,7 +50,7 @@ def _time_command(name: str, command: list[str], target: float) -> table.Row:
     )
 
 
-def build_changed() -> Iterator[table.Row]:
+def time_changed_build() -> Iterator[table.Row]:
     """Time ``pickle`` with a changed bundle against a container that only imports the libraries."""
     with project.create_project() as root:
         image = project.build_pickle(root, "mlp")["image"]["base"]
@@ -77,7 +77,7 @@ def build_changed() -> Iterator[table.Row]:
     )
 
 
-def validate() -> Iterator[table.Row]:
+def time_validate() -> Iterator[table.Row]:
     """Time ``validate`` at full width against the documented local test, on the same files and with the same limits."""
     with project.create_project() as root:
         image = project.build_pickle(root, "wide")["image"]["base"]

@@ -30,6 +30,7 @@ def measure(script: str, plan: Mapping[str, Any], files: Mapping[str, bytes | Pa
     Raises:
         RuntimeError: The script failed.
     """
+    # Copied, not mounted: the engine may run on another machine.
     contents: dict[str, bytes | Path] = {
         **files,
         script: Path(__file__).with_name(script),

@@ -39,6 +39,7 @@ def time_pairs(call: Callable[[], object], baseline: Callable[[], object], runs:
         The median seconds of each, and the median of the ratios call / baseline of each pair, which stays the same if
         the machine's speed drifts.
     """
+    # In pairs: the load of the machine changes over minutes, but hardly between two calls.
     pairs = [(_time(call), _time(baseline)) for _ in range(runs + 1)][1:]
     first, second = zip(*pairs, strict=True)
     return statistics.median(first), statistics.median(second), statistics.median(a / b for a, b in pairs)

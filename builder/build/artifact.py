@@ -65,6 +65,7 @@ def load(folder: Path) -> Artifact:
     if os.path.lexists(folder / _UNFINISHED):
         # The pickle may be complete, and the files beside it those of another build.
         raise errors.ArtifactError(f"{folder}: the last build was interrupted; {build_again}")
+    # lexists: a dangling link is not "no pickle", it is refused below.
     if not os.path.lexists(folder / MANIFEST) or not os.path.lexists(folder / PICKLE):
         command = commands.suggest("pickle", folder)
         raise errors.ArtifactError(f"{folder}: no pickle has been built here; run `{command}` first")
@@ -102,6 +103,7 @@ def lock_folder(folder: Path, progress: Progress) -> Iterator[None]:
         folder / _LOCK, lambda holder: progress.note(f"waiting for another command that uses {folder} ({holder})")
     )
     with lock, _convert_os_errors(f"write to {folder}"):
+        # The lock is held, so no running build uses them.
         for path in folder.glob(f"{_STAGING}*"):
             shutil.rmtree(path)
         yield
@@ -129,6 +131,7 @@ def commit(staging: Path, folder: Path, new_manifest: manifest.Manifest) -> Arti
         errors.ArtifactError: The disk is full or may not be written.
     """
     with _convert_os_errors(f"write to {folder}"):
+        # Read before the manifest is replaced: a build with the same bytes keeps its validation and receipt.
         old_hash = _read_pickle_hash(folder)
         (staging / MANIFEST).write_bytes(manifest.to_bytes(new_manifest))
         write_fingerprint(staging)
@@ -198,6 +201,7 @@ def _compute_fingerprint(folder: Path) -> str:
     context = untrusted_files.list_files(folder / CONTEXT, max_entries=MAX_CONTEXT_ENTRIES)
     for name in (MANIFEST, DOCKERFILE, *(f"{CONTEXT}/{name}" for name in context)):
         with untrusted_files.open_file(folder / name, max_bytes=files.MOST_FILE) as file:
+            # surrogateescape: a file name may have bytes that are not UTF-8.
             total.update(
                 f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode(errors="surrogateescape")
             )

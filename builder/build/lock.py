@@ -37,6 +37,7 @@ def check(
         errors.RefusedError: There is no lock file, it has no entry for the model, or the entry differs.
     """
     stand_in = config.image.stand_in
+    # After a failed pull, the stand-in is used for a day without asking the registry again, except with --pull.
     command = commands.suggest("pickle", config.file, *(["--pull"] if stand_in else []))
     fix = f"run `{command}` without LOCKED=1 (--locked)"
     if stand_in:
@@ -70,23 +71,25 @@ def check_manifest(config: config_model.Config, manifest: manifest.Manifest) -> 
 
 
 def record(
-    chosen: choose.ChosenImage, config: config_model.Config, manifest: manifest.Manifest, *, progress: Progress
+    chosen_image: choose.ChosenImage, config: config_model.Config, manifest: manifest.Manifest, *, progress: Progress
 ) -> str:
     """Record a build in an exact image: the model, and the image's pin if it has none; return the added lines."""
+    # Other images have no digest in a registry, by which another machine could get the same image.
     if manifest.image.kind != "exact":
         return ""
-    key, digest = chosen.key, manifest.image.identity
+    key, digest = chosen_image.key, manifest.image.identity
     by_default = key == config_values.DEFAULT_IMAGE
     pin = lockfile.create_pin(
         digest,
         day=choose.today(),
         python=manifest.image.python,
-        labels=chosen.image.labels,
-        ref=chosen.image.ref if by_default else "",
+        labels=chosen_image.image.labels,
+        ref=chosen_image.image.ref if by_default else "",
     )
     model = lockfile.LockedModel(image=digest, bundle=manifest.bundle.hash, pickle=manifest.pickle.sha256)
 
     def edit(lock: lockfile.LockFile) -> lockfile.LockFile:
+        # A reference with a digest needs no pin; an existing pin is only changed by `make pin`.
         needs_pin = key not in lock.images and pinning.digest_from_key(key) is None
         return (lock.with_pin(key, pin) if needs_pin else lock).with_model(config.name, model)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MAX_BYTES = 1 << 22
 """Largest file that is read: a hundred times the size for an image with 500 packages."""
+# Readers of JSON that use doubles are exact up to 2^53.
 Count = Annotated[int, schema.require_between(0, 1 << 53)]
 
 

@@ -132,22 +132,23 @@ def build(
     """
     config = source.config
     with watch.stage("image"):
-        chosen = choose.choose_image(config, engine, pull=pull, locked=locked, progress=progress)
+        chosen_image = choose.choose_image(config, engine, pull=pull, locked=locked, progress=progress)
     if locked:
-        lock.check(config, bundle=source.hash, image=chosen.image)
+        lock.check(config, bundle=source.hash, image=chosen_image.image)
     inputs = _Inputs(
         tool=render_stage.hash_entries(render_stage.list_inside_files()),
         bundle=source.hash,
         config=manifest.hash_config(model.select_build_inputs(config)),
-        image=chosen.image,
+        image=chosen_image.image,
     )
     folder = target.dist_folder(config)
+    # Locked before looking: another process may be building the same pickle now.
     with artifact.lock_folder(folder, progress):
         existing = _load_matching(folder, inputs)
         result = existing or _build(source, inputs, engine, locked=locked, progress=progress, watch=watch)
-        if locked and existing:
+        if locked and existing:  # it may have been built before the entry was changed
             lock.check_manifest(config, existing.manifest)
-        lines = "" if locked else lock.record(chosen, config, result.manifest, progress=progress)
+        lines = "" if locked else lock.record(chosen_image, config, result.manifest, progress=progress)
     return BuildResult(artifact=result, is_new=existing is None, lock_lines=lines)
 
 

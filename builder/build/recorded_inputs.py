@@ -90,6 +90,7 @@ def read_inputs(built: artifact.Artifact, *, copy: Path) -> render.BuildContext:
     context, recorded = built.folder / artifact.CONTEXT, built.manifest
     with _convert_errors(context):
         names = untrusted_files.list_files(context, max_entries=artifact.MAX_CONTEXT_ENTRIES)
+        # First of all: the comparisons below are with the files of this version.
         if recorded.tool.inside != render.hash_entries(render.list_inside_files()):
             raise errors.ArtifactError(
                 f"{built.folder}: built by another version of this tool ({recorded.tool.version}; this is "
@@ -98,6 +99,7 @@ def read_inputs(built: artifact.Artifact, *, copy: Path) -> render.BuildContext:
             )
         inside = {entry.name: entry.content for entry in render.list_inside_files()}
         _check_names(context, names, inside)
+        # Copied before it is read: the files that are hashed are then those that are built.
         _copy(context, (name for name in names if name.startswith(_BUNDLE)), copy)
         model = _read_model(built, copy / "bundle")
         rendered = render.render(
@@ -168,6 +170,7 @@ def _read_model(built: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     if manifest.describe_bundle(bundle, recorded.bundle.hash) != recorded.bundle:
         raise _create_change_error(built, [f"bundle in {artifact.MANIFEST}"])
     steps = bundle.post if config_part.post is None else config_part.post
+    # Canonical JSON: a genuine plan has exactly these bytes.
     if render.dump_plan(render.BuildPlan(post=post.as_data(steps), config=data)) != plan:
         raise _create_change_error(built, [render.PLAN])
     return RecordedModel(bundle=bundle, steps=steps, config=data)
@@ -182,6 +185,7 @@ def _read_config_part(plan: bytes, recorded: manifest.Manifest) -> dict[str, Any
 
 def _has_content(path: Path, content: bytes | Path) -> bool:
     expected = content if isinstance(content, bytes) else content.read_bytes()
+    # A little more than expected, so that an edited file is reported as changed and a huge one is not read.
     return untrusted_files.read_bytes(path, max_bytes=len(expected) + (1 << 20)) == expected
 
 

@@ -69,6 +69,7 @@ def render(*, name: str, base: str, plan: BuildPlan, bundle_files: Sequence[Path
 
 def use_source(context: BuildContext, *, base: str, source: str) -> BuildContext:
     """Return the context with ``source``, the image's name on this engine, in place of ``base`` after FROM."""
+    # Only the build sees this name: the Dockerfile in dist/NAME keeps `base`, which is valid on every machine.
     text = context.dockerfile.replace(f"FROM {base} AS make\n", f"FROM {_check_reference(source)} AS make\n")
     return replace(context, dockerfile=text)
 
@@ -83,7 +84,7 @@ def list_inside_files() -> list[tar_stream.TarEntry]:
     folder = paths.inside_folder()
     return [
         tar_stream.TarEntry(name=f"inside/{path.relative_to(folder).as_posix()}", content=path)
-        for path in sorted(folder.rglob("*.py"))
+        for path in sorted(folder.rglob("*.py"))  # the order of rglob depends on the file system
     ]
 
 
@@ -144,7 +145,7 @@ def render_dockerfile(*, name: str, base: str) -> str:
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.docker_folder()),
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined,  # a misspelled variable is an error, not an empty text
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - not HTML
     )

@@ -80,7 +80,7 @@ def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -
             )
         return artifact.load(target.folder)
     if locked:
-        lock.check(config)
+        lock.check(config)  # before a bundle is fetched
     built = artifact.load(target.folder)
     bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
     content_hash = files.hash_bundle(bundle.folder)
@@ -136,6 +136,7 @@ def find_image(
 
 def _is_allowed(recorded: runner_image.RunnerImage, registry: str, root: Path) -> bool:
     """Tell whether an image that no config names may be run: only exact images are ever pulled."""
+    # Local images and stand-ins have to be on this engine already, so that somebody here has built or loaded them.
     if recorded.kind != "exact" or settings.is_tournament_image(recorded.base, registry):
         return True
     images = lockfile.read(root).images

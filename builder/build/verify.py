@@ -74,6 +74,7 @@ def verify(
     rebuilt = engine_build.build(context, rebuilt_path, engine, run, progress=progress)
     differs = rebuilt.sha256 != recorded.sha256
     if not differs:
+        # The hash is not all that the manifest says about the pickle.
         for key in ("size", "protocol", "parameters"):
             _check(built, f"pickle.{key}", getattr(recorded, key), getattr(rebuilt, key))
     first_difference = _find_first_difference(built.pickle, rebuilt_path) if differs else None
@@ -92,8 +93,9 @@ def _find_first_difference(recorded: Path, rebuilt: Path) -> str:
     from builder.inside import pickle_diff  # noqa: PLC0415 - only when something is wrong
 
     try:
-        with _map_file(recorded) as left, _map_file(rebuilt) as right:
-            difference = pickle_diff.find_first_difference(cast("IO[bytes]", left), cast("IO[bytes]", right))
+        with _map_file(recorded) as old, _map_file(rebuilt) as new:
+            difference = pickle_diff.find_first_difference(cast("IO[bytes]", old), cast("IO[bytes]", new))
+    # What pickletools raises for damaged data.
     except (ValueError, OverflowError, MemoryError) as error:
         return f"that the recorded file is not a pickle ({escape(str(error)[:200])})"
     if difference is None:

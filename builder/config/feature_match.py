@@ -111,5 +111,6 @@ def _list_files(root: Path, file: Path | None) -> list[tuple[Path, str | None]]:
 
 
 def _find_benchmark_version(names: Sequence[str]) -> str | None:
+    # Only if they agree: a model may use benchmarks of several data versions.
     versions = {f"v{match[1]}.{match[2]}" for match in map(_BENCHMARK_VERSION.match, names) if match}
     return versions.pop() if len(versions) == 1 else None

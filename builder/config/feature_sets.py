@@ -45,6 +45,7 @@ def read(path: Path) -> dict[str, tuple[str, ...]]:
         raise _create_error(path, map(str, data))
     if "feature_sets" not in data:
         raise _create_error(path, ["feature_sets: missing; expected a mapping of names to lists of features"])
+    # Only this key: the tournament adds others, whose content does not matter here.
     parsed = schema.parse(dict[str, dict[str, tuple[post.Column, ...]]], {"feature_sets": data["feature_sets"]})
     if isinstance(parsed, list):
         raise _create_error(path, map(str, parsed))

@@ -114,6 +114,7 @@ def init(request: InitRequest, *, cache: Path) -> InitResult:
 def _check_folders(root: Path, configs: Path) -> None:
     if not root.is_dir():
         raise errors.UsageError(f"{root}: not a folder; pass --root with the folder to contain configs/")
+    # A link could lead out of the root, and every path of a config has to be below the root.
     if os.path.lexists(configs) and (not configs.is_dir() or configs.resolve() != configs):
         raise errors.UsageError(
             f"{configs}: is a link or not a folder; move it away, or pass --root with another folder"
@@ -185,6 +186,7 @@ def _copy(folder: Path, path: Path) -> None:
     try:
         with partial.open("wb") as file:
             archive.pack(folder, file)
+            # Reports a full disk now, while the old file is still there.
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -198,7 +200,7 @@ def _restore_on_error(path: Path) -> Iterator[None]:
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     if path.is_file():
         try:
-            os.link(path, old, follow_symlinks=False)
+            os.link(path, old, follow_symlinks=False)  # keeps the content when the path is replaced
         except OSError:  # a file system without hard links
             shutil.copyfile(path, old)
     try:

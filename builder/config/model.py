@@ -69,7 +69,7 @@ class RemoteBundle:
             text="an https address, or the path of a file relative to this one",
             schema={"minLength": 1},
         ),
-    ] = dataclasses.field(repr=False)
+    ] = dataclasses.field(repr=False)  # it may contain a token
     sha256: Annotated[
         str,
         schema.ParsedText(
@@ -138,7 +138,7 @@ class ValidateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UploadConfig:
-    """The upload's target.
+    """The slot to upload to.
 
     Attributes:
         model: The slot: its name, or its id (a UUID).
@@ -162,13 +162,13 @@ class ConfigFile:
     """A model's config, as its file contains it.
 
     Attributes:
-        name: The file's name without .yaml, also of the folder dist/NAME. 1 to 40 of a-z 0-9 _ -
+        name: The file's name without .yaml; the results go to dist/NAME. 1 to 40 of a-z 0-9 _ -
         image: The image that builds and runs the pickle.
         bundle: The model's bundle: a folder or a NAME.bundle.zip, relative to this file; or the address of one.
-        post: Post-processing steps, in order, instead of the bundle's own. Feature groups are replaced by names.
+        post: Post-processing steps, in order, instead of the bundle's own. Loading replaces feature groups by names.
         data_version: The tournament's data version, for live data, the feature check and the upload.
         validate: The data and limits of the validation.
-        upload: The upload's target.
+        upload: The slot to upload to.
     """
 
     name: config_values.Name
@@ -208,6 +208,7 @@ def load(path: Path) -> Config:
     if isinstance(parsed, list):
         for problem in parsed:
             problems.add(problem.path, problem.text)
+    # The rest is checked also if the values are invalid, so that all problems are reported at once.
     file = Path(os.path.realpath(path))
     _check_name(document.data.get("name"), file, problems)
     root = _find_root(file, problems)

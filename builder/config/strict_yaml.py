@@ -32,6 +32,8 @@ UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _MAX_PROBLEMS = 100  # a file with more is not a config with mistakes in it
 
 _ONE_MAPPING = "expected one mapping (key: value)"
+# Without what YAML 1.1 and 1.2 read differently: leading zeros (octal), 0x, 0o, underscores, base 60, and exponents
+# without a point or a sign (https://github.com/yaml/pyyaml/issues/173).
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\.[0-9]+(?:[eE][-+][0-9]{1,4})?")
 _CONSTANTS = {"": None, "~": None, "null": None, "Null": None, "NULL": None, "true": True, "false": False}
@@ -111,8 +113,9 @@ class _Loader(yaml.SafeLoader):
             self.disallowed[alias] = ["aliases (*name) are not allowed; write the value out"]
             return alias
         disallowed = _find_disallowed(event)
-        event.anchor = event.tag = None
+        event.anchor = event.tag = None  # composed as a plain node, so that the rest of the file is checked too
         self._depth += 1
+        # A scalar is not a level of its own.
         if self._depth > MAX_DEPTH + isinstance(event, yaml.ScalarEvent):
             raise _ExplainedError(
                 problem=f"lists and mappings are nested deeper than {MAX_DEPTH} levels; use fewer levels",
@@ -137,8 +140,7 @@ class _Dumper(yaml.SafeDumper):
 
 _Dumper.add_representer(str, _Dumper.represent_str)
 for _class in (_Loader, _Dumper):
-    # Text for PyYAML, but a boolean in YAML 1.1 (https://yaml.org/type/bool.html) or a number in YAML 1.2
-    # (https://github.com/yaml/pyyaml/issues/173).
+    # Text for PyYAML, but a boolean in YAML 1.1 (https://yaml.org/type/bool.html) or a number in YAML 1.2.
     _class.add_implicit_resolver(f"{_TAG}bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
     _class.add_implicit_resolver(
         f"{_TAG}float",

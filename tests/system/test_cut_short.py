@@ -69,7 +69,7 @@ def list_results(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "dist" / "mlp").iterdir() if path.name != ".lock")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("nothing_left")
 def test_an_interrupted_build_leaves_nothing(
     engine: docker_engine.DockerEngine, slow_here: Path, signal_number: signal.Signals
