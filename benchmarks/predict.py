@@ -1,4 +1,4 @@
-"""Benchmarks of ``predict`` in a container with one CPU, against matrix products alone and onnxruntime."""
+"""Benchmarks of ``predict`` in a container with one CPU, against only its matrix products and onnxruntime."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def measure_rows() -> list[table.Row]:
         measured = _measure(root / "dist" / project.BIG / "model.pkl", bundle)
     ours, bare = measured["predict"], measured["bare"]
     rows = [
-        _create_row("predict, 7,000 x 2,748", "the float32 products alone", ours, bare, 1.15),
-        _create_row("predict, 7,000 x 2,748", "onnxruntime's session alone", ours, measured["session"], 1.0),
+        _create_row("predict, 7,000 x 2,748", "only the float32 products", ours, bare, 1.15),
+        _create_row("predict, 7,000 x 2,748", "only onnxruntime's session", ours, measured["session"], 1.0),
         _create_row("predict, 7,000 x 2,748", "onnxruntime, frame to frame", ours, measured["frames"], 1.0),
     ]
     for count in _ROWS:

@@ -76,9 +76,9 @@ def measure(folder: Path) -> Structure:
     package, modules = _read(folder.resolve())
     arrows = _find_arrows(modules)
     parts = frozenset(
-        (_part(start, package), _part(end, package))
+        (_get_part(start, package), _get_part(end, package))
         for start, end in arrows
-        if _part(start, package) != _part(end, package)
+        if _get_part(start, package) != _get_part(end, package)
     )
     functions = [
         Longest(lines=(node.end_lineno or 0) - node.lineno + 1, where=f"{module.path}:{node.lineno} {node.name}")
@@ -125,7 +125,7 @@ def _read(folder: Path) -> tuple[str, list[Module]]:
     return ".".join(folder.relative_to(root).parts), modules
 
 
-def _part(module: str, package: str) -> str:
+def _get_part(module: str, package: str) -> str:
     """Return the part of the package that a module is in."""
     depth = package.count(".") + 2
     return ".".join(module.split(".")[:depth])

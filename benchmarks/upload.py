@@ -78,11 +78,8 @@ def measure_rows() -> list[table.Row]:
 
 def send(url: str, path: Path, sha256: str) -> _Transfer:
     """Upload the file from this process."""
-    from builder import (  # noqa: PLC0415
-        progress,
-        tournament,
-    )
-    from builder.net import http  # noqa: PLC0415 - in the process that is measured alone
+    from builder import progress, tournament  # noqa: PLC0415 - only in the measured process
+    from builder.net import http  # noqa: PLC0415
     from builder.upload import storage  # noqa: PLC0415
 
     def renew() -> NoReturn:
@@ -90,9 +87,8 @@ def send(url: str, path: Path, sha256: str) -> _Transfer:
 
     md5 = storage.compute_md5(path)  # before the measurement, since curl computes none
     idle = _read_peak_megabytes()
-    http.create_client(
-        url
-    ).close()  # what is loaded for it counts as memory, and not as time: curl's own time leaves its start out
+    # Imports the libraries, whose memory counts but not their time: curl's time does not include its start either.
+    http.create_client(url).close()
     started = time.perf_counter()
     storage.put(
         tournament.FileAuth(filename=path.name, url=url),

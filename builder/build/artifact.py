@@ -73,7 +73,7 @@ def load(folder: Path) -> Artifact:
         recorded = manifest.read(folder / MANIFEST)
         with untrusted_files.open_file(folder / PICKLE, max_bytes=MAX_PICKLE_BYTES) as file:
             size = os.fstat(file.fileno()).st_size
-            # Hashing takes seconds for a pickle of several gigabytes: do not, if the size already differs.
+            # Hashing several gigabytes takes seconds: skip it if the size already differs.
             same_size = size == recorded.pickle.size
             sha256 = hashlib.file_digest(file, "sha256").hexdigest() if same_size else ""
     if not same_size:

@@ -141,7 +141,7 @@ def build(
         config=manifest.hash_config(model.select_build_inputs(config)),
         image=chosen_image.image,
     )
-    folder = target.dist_folder(config)
+    folder = target.get_dist_folder(config)
     # Locked before looking: another process may be building the same pickle now.
     with artifact.lock_folder(folder, progress):
         existing = _load_matching(folder, inputs)
@@ -160,8 +160,8 @@ def render(source: Source, progress: Progress) -> RenderResult:
         errors.ImageError: The image is ``default``, which is neither pinned nor known from the last build.
     """
     config = source.config
-    folder = target.dist_folder(config)
-    plan = _plan(config, _read_bundle(source.bundle))
+    folder = target.get_dist_folder(config)
+    plan = _create_plan(config, _read_bundle(source.bundle))
     base = _find_known_base(folder, config)
     context = render_stage.render(
         name=config.name, base=base, plan=plan, bundle_files=files.list_paths(source.bundle.folder)
@@ -186,7 +186,7 @@ def _build(
 ) -> artifact.Artifact:
     from builder.build import engine_build  # noqa: PLC0415 - not when nothing has changed
 
-    config, folder = source.config, target.dist_folder(source.config)
+    config, folder = source.config, target.get_dist_folder(source.config)
     with watch.stage("bundle"):
         progress.step("checking the bundle")
         bundle = _read_bundle(source.bundle)
@@ -195,7 +195,7 @@ def _build(
         context = render_stage.render(
             name=config.name,
             base=inputs.image.base,
-            plan=_plan(config, bundle),
+            plan=_create_plan(config, bundle),
             bundle_files=files.list_paths(source.bundle.folder),
         )
         written = render_stage.write(context, staging)
@@ -247,7 +247,7 @@ def _read_bundle(bundle: resolve.ResolvedBundle) -> bundle_model.Bundle:
         return read.read(bundle.folder)
 
 
-def _plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.BuildPlan:
+def _create_plan(config: model.Config, bundle: bundle_model.Bundle) -> render_stage.BuildPlan:
     from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
 
     steps = bundle.post if config.post is None else config.post

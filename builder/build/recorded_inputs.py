@@ -37,7 +37,7 @@ class RecordedModel:
 
     Attributes:
         bundle: Its bundle.
-        steps: The post-processing steps in force.
+        steps: The post-processing steps of the pickle.
         config: The part of the config that a build depends on, as plain data.
     """
 
@@ -162,7 +162,7 @@ def _read_model(built: artifact.Artifact, bundle_folder: Path) -> RecordedModel:
     plan = untrusted_files.read_bytes(built.folder / artifact.CONTEXT / render.PLAN, max_bytes=_MAX_PLAN_BYTES)
     data = _read_config_part(plan, recorded)
     config_part = None if data is None else schema.parse(_ConfigPart, data)
-    # A config with `default` does not contain the reference that it stood for; the manifest alone has it.
+    # A config with `default` does not contain the reference that it stood for; only the manifest does.
     refs = {config_values.DEFAULT_IMAGE, config.normalize_reference(recorded.image.ref)}
     if changed or data is None or not isinstance(config_part, _ConfigPart) or config_part.image.ref not in refs:
         raise _create_change_error(built, changed or [render.PLAN])

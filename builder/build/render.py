@@ -33,7 +33,7 @@ class BuildPlan:
     """The content of ``plan.json``, which ``builder/inside`` reads in the image.
 
     Attributes:
-        post: The post-processing steps in force, as plain data.
+        post: The post-processing steps of the pickle, as plain data.
         config: The part of the config that the build depends on; only recorded.
     """
 

@@ -33,7 +33,7 @@ class Target:
         return self.config.root if self.config else Path.cwd()
 
 
-def dist_folder(config: model.Config) -> Path:
+def get_dist_folder(config: model.Config) -> Path:
     """Return the ``dist/NAME`` folder of a config."""
     return config.root / "dist" / config.name
 
@@ -54,7 +54,7 @@ def find_target(text: str) -> Target:
     if not path.exists() and path.suffix not in {".yaml", ".yml"}:
         raise errors.UsageError(f"{text}: not a config or a folder; name configs/NAME.yaml or dist/NAME")
     config = model.load(path)
-    return Target(folder=dist_folder(config), config=config)
+    return Target(folder=get_dist_folder(config), config=config)
 
 
 def load_artifact(target: Target, progress: Progress, *, locked: bool = False) -> artifact.Artifact:

@@ -65,18 +65,18 @@ def render(
         "# Written by `init`, filled in from the bundle. You may edit it: every command checks it.",
         *(f"# {line}" for line in describe_bundle(bundle)),
         f"# {match.text}",
-        f"name: {strict_yaml.flow(name)}",
+        f"name: {strict_yaml.write_flow(name)}",
         "image:",
         "  # The image that builds and runs the pickle: the tournament's default, pinned by its digest at the first",
         "  # use, in builder.lock.yaml. Or another one by tag or digest (`images` lists them).",
         f"  ref: {REFERENCE}",
-        f"bundle: {strict_yaml.flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
+        f"bundle: {strict_yaml.write_flow(path)}  # relative to this file; or {{url: https://..., sha256: ...}}",
         *steps.lines,
         f"data_version: {version}{version_comment}",
         "validate:",
         "  data: shaped  # generated in the shape of live data; or {live: a.parquet, benchmarks: b.parquet}",
         f"  rows: {defaults.rows}",
-        f"  limits: {strict_yaml.flow(limits)}  # the tournament's",
+        f"  limits: {strict_yaml.write_flow(limits)}  # the tournament's",
         "# upload:",
         "#   model: my_slot  # the slot's name, or its id",
     ]
@@ -110,7 +110,7 @@ def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
     problem = post.find_range_problem(bundle.post, model_bounded=kinds.is_bounded(bundle.model))
     why = (problem or "").partition("; add")[0]
     head = "# Post-processing steps, in this order, instead of the bundle's own list"
-    lines = [line for step in data for line in _step(step)]
+    lines = [line for step in data for line in _format_step(step)]
     if secret_scan.find({"post": data}, {}) or sum(map(len, lines)) > _MAX_STEPS_LENGTH:
         note = f"post: {why}; export the model again with a rank" if problem else ""
         return PostSection(
@@ -118,15 +118,15 @@ def choose_steps(bundle: bundle_model.Bundle) -> PostSection:
             note=note,
         )
     if problem:
-        added = [f"  # Added by `init`: {why}.", *_step(post.as_data([post.make_step("rank")])[0])]
+        added = [f"  # Added by `init`: {why}.", *_format_step(post.as_data([post.make_step("rank")])[0])]
         return PostSection(lines=(f"{head}:", "post:", *lines, *added), note=f"post: a rank was added: {why}")
     if not data:
         return PostSection(lines=(f"{head}: none, since the model's predictions are in [0, 1].", "post: []"))
     return PostSection(lines=(f"{head}, which is the same:", "post:", *lines))
 
 
-def _step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _format_step(step: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the lines of a step: one, or one per key with long lists broken, if it is too long."""
     ((name, keys),) = step.items()
-    line = f"  - {name}: {strict_yaml.flow(keys)}"
+    line = f"  - {name}: {strict_yaml.write_flow(keys)}"
     return [line] if len(line) <= _WIDTH else [f"  {row}" for row in strict_yaml.write([step]).splitlines()]

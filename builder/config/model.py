@@ -213,9 +213,7 @@ def load(path: Path) -> Config:
     _check_name(document.data.get("name"), file, problems)
     root = _find_root(file, problems)
     steps = () if isinstance(parsed, list) else _resolve_steps(parsed, root, problems)
-    paths = (
-        {key_path: _resolve_path(key_path, document.data, file, root, problems) for key_path in _PATHS} if root else {}
-    )
+    paths = {path: _resolve_path(path, document.data, file, root, problems) for path in _PATHS} if root else {}
     if isinstance(parsed, list) or root is None or problems:
         raise problems.to_error()
     return _create_config(dataclasses.replace(parsed, post=steps), file, root, paths)
@@ -262,11 +260,8 @@ class _Problems:
 
     def add(self, key_path: schema.KeyPath, text: str) -> None:
         """Add a problem, unless its value or a part of it has one already: it would only be a consequence of that."""
-        if not any(
-            other[: len(key_path)] == key_path or key_path[: len(other)] == other
-            for _, other, _ in self._problems
-            if other
-        ):
+        others = [other for _, other, _ in self._problems if other]
+        if not any(other[: len(key_path)] == key_path or key_path[: len(other)] == other for other in others):
             self._add(self._document.position(key_path), key_path, text)
 
     def to_error(self) -> errors.ConfigError:
@@ -323,10 +318,8 @@ def _find_root(file: Path, problems: _Problems) -> Path | None:
     for folder in file.parents:
         if folder.name == _FOLDER:
             return folder.parent
-    text = (
-        f"{file} is not in a folder named {_FOLDER}; move it into one: the folder that contains {_FOLDER}/ is the root"
-    )
-    problems.add((), f"{text} of all paths")
+    root_note = f"the folder that contains {_FOLDER}/ is the root of all paths"
+    problems.add((), f"{file} is not in a folder named {_FOLDER}; move it into one: {root_note}")
     return None
 
 

@@ -82,7 +82,7 @@ def write(data: Any) -> str:
     return _dump(data, flow=False)
 
 
-def flow(value: Any) -> str:
+def write_flow(value: Any) -> str:
     """Return plain data as YAML on one line."""
     return _dump([value], flow=True)[1:-2]
 
@@ -169,12 +169,12 @@ class _Reader:
         try:
             decoded = text.decode("utf-8")
         except UnicodeDecodeError as error:
-            at = _end_position(text[: error.start].decode("utf-8"))
+            at = _get_end_position(text[: error.start].decode("utf-8"))
             return self._add_syntax_error(at, f"byte 0x{text[error.start]:02x} is not UTF-8; save the file as UTF-8")
         try:
             loader = _Loader(decoded)
         except yaml.reader.ReaderError as error:
-            at = _end_position(decoded[: error.position])
+            at = _get_end_position(decoded[: error.position])
             return self._add_syntax_error(at, "a control character is not allowed; remove it")
         try:
             top = loader.get_single_node()
@@ -183,11 +183,11 @@ class _Reader:
             top = loader.top
         self._disallowed = loader.disallowed
         if isinstance(top, yaml.MappingNode):
-            return self._value(top, ())
+            return self._convert(top, ())
         if not self.problems:
             content = "contains a list" if isinstance(top, yaml.SequenceNode) else "contains a single value"
             is_empty = top is None or top.value == ""
-            self._add(_position(top), (), f"the file {'is empty' if is_empty else content}; {_ONE_MAPPING}")
+            self._add(_get_position(top), (), f"the file {'is empty' if is_empty else content}; {_ONE_MAPPING}")
         return None
 
     def _add(self, at: tuple[int, int], path: schema.KeyPath, text: str) -> None:
@@ -196,42 +196,42 @@ class _Reader:
     def _add_syntax_error(self, at: tuple[int, int], text: str) -> None:
         self._add(at, (), f"column {at[1]}: {text}")
 
-    def _value(self, node: yaml.Node, path: schema.KeyPath) -> Any:
+    def _convert(self, node: yaml.Node, path: schema.KeyPath) -> Any:
         """Return a node's value; the recursion is bounded, since nodes are at most ``MAX_DEPTH`` deep."""
-        self.positions.setdefault(path, _position(node))
+        self.positions.setdefault(path, _get_position(node))
         for text in self._disallowed.get(node, ()):
-            self._add(_position(node), path, text)
+            self._add(_get_position(node), path, text)
         if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*path, index)) for index, item in enumerate(node.value)]
+            return [self._convert(item, (*path, index)) for index, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
+            return self._convert_mapping(node, path)
         value, problem = _convert_scalar(node)
         if problem:
-            self._add(_position(node), path, problem)
+            self._add(_get_position(node), path, problem)
         elif node.value and not isinstance(value, str):
             self.spelling[path] = node.value
         return value
 
-    def _mapping(self, node: yaml.MappingNode, path: schema.KeyPath) -> dict[str, Any]:
+    def _convert_mapping(self, node: yaml.MappingNode, path: schema.KeyPath) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key, item in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                self._add_syntax_error(_position(key), "not a valid key; keys must be text")
+                self._add_syntax_error(_get_position(key), "not a valid key; keys must be text")
                 continue
             key_path = (*path, key.value)
             for text in self._disallowed.get(key, ()):
-                self._add(_position(key), key_path, text)
+                self._add(_get_position(key), key_path, text)
             value, problem = _convert_scalar(key)
             if key.tag == f"{_TAG}merge" and key.style is None:
-                self._add(_position(key), key_path, "merge keys are not allowed; write the keys out")
+                self._add(_get_position(key), key_path, "merge keys are not allowed; write the keys out")
             elif key.value in data:
                 text = f"duplicate key, also on line {self.positions[key_path][0]}; leave one of them"
-                self._add(_position(key), key_path, text)
+                self._add(_get_position(key), key_path, text)
             elif problem or not isinstance(value, str):
-                self._add(_position(key), key_path, "this key is not text; keys must be text")
+                self._add(_get_position(key), key_path, "this key is not text; keys must be text")
             else:
-                self.positions[key_path] = _position(key)
-                data[key.value] = self._value(item, key_path)
+                self.positions[key_path] = _get_position(key)
+                data[key.value] = self._convert(item, key_path)
         return data
 
 
@@ -267,11 +267,11 @@ def _find_disallowed(event: Any) -> list[str]:
     return problems
 
 
-def _position(node: yaml.Node | None) -> tuple[int, int]:
+def _get_position(node: yaml.Node | None) -> tuple[int, int]:
     return (node.start_mark.line + 1, node.start_mark.column + 1) if node else (1, 1)
 
 
-def _end_position(text: str) -> tuple[int, int]:
+def _get_end_position(text: str) -> tuple[int, int]:
     """Return line and column of the character after a text."""
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 

@@ -508,8 +508,8 @@ def test_a_file_outside_of_a_configs_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigError) as raised:
         config.load(path)
     problem = (
-        f"{resolved} is not in a folder named configs; move it into one: the folder that contains configs/ is the root of "
-        "all paths"
+        f"{resolved} is not in a folder named configs; move it into one: the folder that contains configs/ is the root "
+        "of all paths"
     )
     assert raised.value.problems == (f"{path}:1: {problem}",)
 

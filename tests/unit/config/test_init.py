@@ -397,7 +397,7 @@ def test_the_config_loads_for_any_names(
 @example(value=-0.0)
 @example(value="4g")
 def test_any_value_is_read_back(value: object) -> None:
-    document = strict_yaml.read(f"key: {strict_yaml.flow(value)}\n".encode())
+    document = strict_yaml.read(f"key: {strict_yaml.write_flow(value)}\n".encode())
     assert document.problems == ()
     assert document.data == {"key": value}
     assert type(document.data["key"]) is type(value)

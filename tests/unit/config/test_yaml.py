@@ -91,7 +91,7 @@ def test_ambiguous_scalars_are_refused(text: str, good: str) -> None:
     assert read_problems(f"b: 1\na: {text}") == [
         (2, f'{text} is ambiguous without quotes; write {good}, or "{text}" if it is text')
     ]
-    assert strict_yaml.read(f"a: {strict_yaml.flow(text)}".encode()).data == {"a": text}
+    assert strict_yaml.read(f"a: {strict_yaml.write_flow(text)}".encode()).data == {"a": text}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_json_is_read_as_json_reads_it(data: dict[str, Any], indent: int | None)
 @given(data=st.dictionaries(WORDS, PLAIN | st.floats(allow_nan=False, allow_infinity=False)))
 @SETTINGS
 def test_written_data_is_read_back(data: dict[str, Any]) -> None:
-    for text in (strict_yaml.write(data), strict_yaml.flow(data)):
+    for text in (strict_yaml.write(data), strict_yaml.write_flow(data)):
         document = strict_yaml.read(text.encode())
         assert (document.problems, document.data) == ((), data)
         assert text.replace("\n", "").isprintable()
