@@ -37,15 +37,15 @@ def measure_rows() -> list[table.Row]:
         ours = measured[name]["ours"]
         # The library gets a prepared array, while ours converts the frame, which takes 1 to 2 % of the time.
         for against, target in (("frame", 1.0), ("array", 1.05)):
-            theirs = measured[name][against]
+            baseline = measured[name][against]
             rows.append(
                 table.Row(
                     name=f"lightgbm, {trees:,} trees of depth {depth}, {count:,} x {features}",
                     against=f"the library's predict, {against}",
-                    value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+                    value=statistics.median(a / b for a, b in zip(ours, baseline, strict=True)),
                     unit="x",
                     target=target,
-                    detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+                    detail=f"{statistics.median(ours):.3f} s, {statistics.median(baseline):.3f} s",
                 )
             )
     rows += [

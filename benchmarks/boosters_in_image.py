@@ -33,8 +33,8 @@ def measure_speed(model_plan: dict[str, Any], runs: int) -> dict[str, list[float
     array = np.ascontiguousarray(frame[model["features"]].to_numpy(dtype=np.float32))
     raw(frame.iloc[:1], None)
     booster = model["booster"]
-    theirs = booster.predict(array, num_threads=1)
-    difference = np.abs(raw(frame, None) - theirs).max() / np.ptp(theirs)
+    baseline = booster.predict(array, num_threads=1)
+    difference = np.abs(raw(frame, None) - baseline).max() / np.ptp(baseline)
     assert difference < 1e-9, difference
     calls = {
         "ours": lambda: raw(frame, None),

@@ -35,15 +35,15 @@ def measure_rows() -> list[table.Row]:
         measured = _measure(root / "dist" / _NAME / "model.pkl", bundle)
     if not measured["difference"] <= _MAX_DIFFERENCE:
         raise RuntimeError(f"the step differs from the pseudo-inverse by {measured['difference']:.2g}")
-    ours, theirs = measured["step"], measured["pinv"]
+    ours, baseline = measured["step"], measured["pinv"]
     return [
         table.Row(
             name=f"neutralize, {_ROWS:,} x {_COLUMNS}",
             against="a pseudo-inverse of all rows",
-            value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+            value=statistics.median(a / b for a, b in zip(ours, baseline, strict=True)),
             unit="x",
             target=0.15,
-            detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s; "
+            detail=f"{statistics.median(ours):.3f} s, {statistics.median(baseline):.3f} s; "
             f"differ by {measured['difference']:.1g}",
         )
     ]

@@ -51,14 +51,14 @@ def measure_rows() -> list[table.Row]:
     return rows
 
 
-def _create_row(name: str, against: str, ours: list[float], theirs: list[float], target: float) -> table.Row:
+def _create_row(name: str, against: str, ours: list[float], baseline: list[float], target: float) -> table.Row:
     return table.Row(
         name=name,
         against=against,
-        value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        value=statistics.median(a / b for a, b in zip(ours, baseline, strict=True)),
         unit="x",
         target=target,
-        detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+        detail=f"{statistics.median(ours):.3f} s, {statistics.median(baseline):.3f} s",
     )
 
 

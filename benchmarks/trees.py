@@ -42,14 +42,14 @@ def _measure(name: str, description: str) -> table.Row:
         )
         project.build_pickle(root, "trees")
         times = _run(root / "dist" / "trees" / "model.pkl", bundle, inputs)
-    ours, theirs = times["ours"], times["theirs"]
+    ours, baseline = times["ours"], times["baseline"]
     return table.Row(
         name=f"trees, {_TREES} of depth {_DEPTH}, {description}",
         against="scikit-learn's predict",
-        value=statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),
+        value=statistics.median(a / b for a, b in zip(ours, baseline, strict=True)),
         unit="x",
         target=1.0,
-        detail=f"{statistics.median(ours):.3f} s, {statistics.median(theirs):.3f} s",
+        detail=f"{statistics.median(ours):.3f} s, {statistics.median(baseline):.3f} s",
     )
 
 

@@ -1,6 +1,6 @@
 """Measure a forest in a container: ``python trees_in_image.py PLAN``.
 
-Prints one JSON object, ``{"ours": [seconds], "theirs": [...]}``, for the same forest: as the pickle, from a DataFrame,
+Prints one JSON object, ``{"ours": [seconds], "baseline": [...]}``, for the same forest: as the pickle, from a DataFrame,
 without the rank; and as a forest of the image's scikit-learn, from a prepared float32 array. Both on one thread.
 """
 
@@ -63,7 +63,7 @@ def main() -> None:
         forest = create_forest({name: stored[name] for name in stored.files}, len(features))
     array = np.ascontiguousarray(frame[features].to_numpy(dtype=np.float32))
     np.testing.assert_array_equal(raw(frame, None), forest.predict(array))
-    calls = {"ours": lambda: raw(frame, None), "theirs": lambda: forest.predict(array)}
+    calls = {"ours": lambda: raw(frame, None), "baseline": lambda: forest.predict(array)}
     rounds = [{name: measure_seconds(call) for name, call in calls.items()} for _ in range(plan["runs"] + 1)][1:]
     print(json.dumps({name: [seconds[name] for seconds in rounds] for name in calls}), flush=True)
 

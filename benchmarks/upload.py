@@ -53,8 +53,8 @@ def measure_rows() -> list[table.Row]:
             )
             for _ in range(_RUNS + 1)
         ][1:]
-    ours, theirs = ([turn[side].seconds for turn in turns] for side in (0, 1))
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    ours, baseline = ([turn[side].seconds for turn in turns] for side in (0, 1))
+    ratio = statistics.median(a / b for a, b in zip(ours, baseline, strict=True))
     megabytes = [turn[0].megabytes for turn in turns]
     return [
         table.Row(
@@ -63,7 +63,7 @@ def measure_rows() -> list[table.Row]:
             value=ratio,
             unit="x",
             target=round(_MAX_RATIO, 2),
-            detail=f"{statistics.median(ours):.2f} s, {statistics.median(theirs):.2f} s: {1 / ratio:.2f} of its rate",
+            detail=f"{statistics.median(ours):.2f} s, {statistics.median(baseline):.2f} s: {1 / ratio:.2f} of its rate",
         ),
         table.Row(
             name="upload, 1 GB: memory over idle",

@@ -100,7 +100,7 @@ def resolve_source(config: model.Config, *, locked: bool, progress: Progress) ->
     Raises:
         errors.BundleError: The bundle does not exist.
         errors.NetworkError: The bundle could not be fetched.
-        errors.RefusedError: With ``locked``, the lock file has no entry for the model, or for another bundle.
+        errors.RefusedError: With ``locked``, the lock file has no entry for the model with this bundle.
     """
     bundle = resolve.resolve_bundle(config, cache=paths.cache_folder(), progress=progress)
     with store.report_as(bundle.display_name, bundle.folder):

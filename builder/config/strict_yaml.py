@@ -283,10 +283,10 @@ def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[tuple[int, 
     if mark is None:
         return (1, 1), "invalid YAML"
     problem_at = (mark.line, mark.column)
+    # PyYAML reports an unclosed bracket or quote at the end of the file; the mistake is where it was opened.
     rest = "".join([*(line[mark.column :] for line in lines[mark.line : mark.line + 1]), *lines[mark.line + 1 :]])
-    is_open = not rest.strip() and ("flow" in context or "quoted" in context)
-    if opening and (is_open or "simple key" in context):
-        # The parser notices an unclosed bracket or quote at the end of the file; the mistake is where it was opened.
+    is_unclosed = not rest.strip() and ("flow" in context or "quoted" in context)
+    if opening and (is_unclosed or "simple key" in context):
         mark = opening
     at = (mark.line + 1, mark.column + 1)
     line = lines[mark.line] if mark.line < len(lines) else ""
@@ -302,7 +302,7 @@ def _explain(error: yaml.MarkedYAMLError, lines: list[str]) -> tuple[tuple[int, 
     return at, "invalid YAML; quote text that contains special characters"
 
 
-# By a part of PyYAML's own problem or context; the first that matches.
+# Messages by a part of PyYAML's own problem or context; the first match is used.
 _SYNTAX = {
     "but found another document": f"a second document starts here; {_ONE_MAPPING}",
     "mapping values are not allowed": "a key is not expected here; indent it like the other keys, or quote text that "
