@@ -1,6 +1,6 @@
 """Measure a forest in a container: ``python trees_in_image.py PLAN``.
 
-Prints one JSON object, ``{"ours": [seconds], "baseline": [...]}``, for the same forest: as the pickle, from a DataFrame,
+Prints one JSON object, ``{"ours": [seconds], "baseline": [...]}``, for one forest: as the pickle, from a DataFrame,
 without the rank; and as a forest of the image's scikit-learn, from a prepared float32 array. Both on one thread.
 """
 
