@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PLAIN = {"PATH": "/usr/bin:/bin"}
 CHANGES: dict[str, dict[str, str]] = {
-    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **build_custom.other_cpu()},
+    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **build_custom.get_old_cpu_environment()},
     "a home and a language": {"HOME": "/nowhere", "USER": "somebody", "LANG": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
     "optimised, no hash seed": {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "random"},
 }
@@ -138,7 +138,7 @@ def test_builds_that_differ_between_cpus_say_so_with_the_first_opcode(tmp_path: 
         tmp_path, custom.make_bundle(body("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays)
     )
     report = engine_build._read_report(make(tmp_path).stdout)
-    if not build_custom.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
+    if not build_custom.get_old_cpu_environment()["NPY_DISABLE_CPU_FEATURES"]:
         assert report.findings == (), "this CPU can do no more than the least"
         return
     [found] = report.findings
@@ -154,7 +154,7 @@ def test_builds_that_differ_between_cpus_say_so_with_the_first_opcode(tmp_path: 
         ("import gone", "code/model.py:8: the image has no module 'gone'; if it is yours, list it under"),
         ("weights = bundle.arrays['other']", "code/model.py:8: in load: KeyError: 'other'"),
         ("weights = bundle.read('x.csv')", "the bundle has no file 'x.csv'; it has no files"),
-        ("weights = bundle", "holds on to `bundle`, which is gone when the tournament predicts"),
+        ("weights = bundle", "refers to `bundle`, which does not exist when the tournament predicts"),
         ("import threading; weights = threading.Lock()", "cannot be pickled: TypeError: cannot pickle '_thread.lock'"),
         ("return None", "load returned NoneType, which cannot be called; return the function"),
         ("return lambda a, b, c: a", "takes (a, b, c); the tournament calls it with (live_features) or"),

@@ -20,8 +20,7 @@ from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import write
 from builder.export import conversion, lightgbm_models
 from builder.export.sklearn import tree_arrays
-from builder.inside import build_pickle
-from builder.inside import serialize as inside_pickled
+from builder.inside import build_pickle, serialize
 from tests.support import bundles, formulas
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def fold_bundle(made: bundle_model.Bundle) -> dict[str, Any]:
 
 def pickle_bundle(made: bundle_model.Bundle) -> bytes:
     """Return the bundle's pickle, made in this process."""
-    content, _ = inside_pickled.dump(fold_bundle(made), paths.inside_folder() / "predict")
+    content, _ = serialize.serialize_model(fold_bundle(made), paths.inside_folder() / "predict")
     return content
 
 

@@ -150,7 +150,7 @@ def a_missing_feature_is_named(case: Case) -> None:
 def of_many_missing_features_five_are_named(case: Case) -> None:
     kept = case.live[["era", case.features[0]]]
     count = len(case.features) - 1
-    with fails(f"lacks {count} of {count + 1}", *map(repr, case.features[1:6]), f"and {count - 5} more"):
+    with fails(f"is missing {count} of {count + 1}", *map(repr, case.features[1:6]), f"and {count - 5} more"):
         case.predict(kept, case.benchmarks)
 
 
