@@ -23,7 +23,7 @@ def predict_raw(live_features: Any, live_benchmark_models: Any) -> Any:
 
 
 def predict(live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return one column ``prediction`` with the index of ``live_features``; neither frame is changed."""
+    """Return one column ``prediction`` on the index of ``live_features``; neither frame is changed."""
     values = predict_raw(live_features, live_benchmark_models)
     for name, options in MODEL["post"]:
         values = STEPS[name](values, options, live_features, live_benchmark_models)

@@ -299,7 +299,7 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
             {"y": [0.5]},
             "live_benchmark_models is missing 1 of 1 columns: 'x'",
         ),
-        (post.make_step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
+        (post.make_step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has no 'x' for any of the 1 ids"),
         (post.make_step("gaussianize"), {"a": [1]}, None, "live_features has no column 'era'"),
         (post.make_step("standardize"), {"a": [1]}, None, "live_features has no column 'era'"),
     ],
