@@ -1,7 +1,7 @@
 """Load a custom model: import its code, call ``load`` and check the function that it returns.
 
 The files of ``code/`` are read as text and compiled under fixed names into modules without a file, so that no path and
-no cached bytecode gets into the pickle. cloudpickle is told to pickle these modules by value. ``code/model.py`` is the
+no cached bytecode gets into the pickle. cloudpickle pickles these modules by value. ``code/model.py`` is the
 module :data:`MODULE_NAME`; other files have the dotted name under which the user's code imports them.
 
 Imports only the standard library at the top, for it also runs where the model is exported.

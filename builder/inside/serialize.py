@@ -37,6 +37,6 @@ def serialize_model(model: dict[str, Any], predict_folder: Path) -> tuple[bytes,
     files = [*(fold.KINDS[kind].predict for kind in kinds), *(f"{name}.py" for name, _ in model["post"])]
     module = source.load_module(source.resolve_files(files, predict_folder), predict_folder)
     module.__dict__["MODEL"] = model
-    # By value: the image that runs the pickle has none of this tool's modules.
+    # By value, because this tool's modules do not exist where the pickle runs.
     cloudpickle.register_pickle_by_value(module)
     return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)

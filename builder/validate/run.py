@@ -89,7 +89,7 @@ class ValidationTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The result of a validation: all checks, and what the run used (None if the run was killed)."""
+    """The result of a validation: all checks, and what the run used (None without a report on it)."""
 
     task: ValidationTask
     checks: tuple[Check, ...]
@@ -128,8 +128,8 @@ def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: 
     """Run the pickle and judge the result; ``run`` is the identity of this run.
 
     Raises:
-        errors.EngineError: the engine failed.
-        errors.ImageError: the image has no entry point.
+        errors.EngineError: The engine failed.
+        errors.ImageError: The image has no entry point.
     """
     progress.step("running the pickle in its image")
     children = plan_children(task.image, task.limits)

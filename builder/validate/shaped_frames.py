@@ -43,7 +43,7 @@ def make_frames(
 
 
 def write_frames(frames: Iterable[tuple[pd.DataFrame, Path]]) -> None:
-    """Write frames as parquet files, each completely or not at all.
+    """Write frames as parquet files, each complete or missing, never partial.
 
     Raises:
         errors.DataError: A file cannot be written.

@@ -89,7 +89,7 @@ def test_it_predicts_without_its_modules(context: Path, expected: bytes, tmp_pat
     """
     result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     values = 2 * np.array([[1, 1, 1], [2, 2, 2]]) @ custom.WEIGHTS
-    np.testing.assert_allclose([float(one) for one in result.stdout.split()], 0.5 / (1 + np.exp(-values)))
+    np.testing.assert_allclose([float(value) for value in result.stdout.split()], 0.5 / (1 + np.exp(-values)))
 
 
 def test_the_host_reads_what_it_prints(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def load(bundle):
 def test_builds_that_differ_by_chance_are_reported_with_the_first_opcode(tmp_path: Path) -> None:
     pickles.render_bundle(tmp_path, custom.make_bundle(make_code("weights = [time.time_ns()]")))
     report = engine_build._read_report(run_build(tmp_path).stdout)
-    assert [one.file for one in report.findings] == ["code/model.py"]
+    assert [value.file for value in report.findings] == ["code/model.py"]
     text = report.findings[0].text
     assert re.match(r"two builds of the pickle differ \(first at byte \d+: LONG1 \d+ and LONG1 \d+\)", text)
 
@@ -139,7 +139,7 @@ def test_builds_that_differ_between_cpus_are_reported_with_the_first_opcode(tmp_
     )
     report = engine_build._read_report(run_build(tmp_path).stdout)
     if not build_custom.get_old_cpu_environment()["NPY_DISABLE_CPU_FEATURES"]:
-        assert report.findings == (), "this CPU has none of the optional features"
+        assert report.findings == (), "this CPU has no optional features"
         return
     [finding] = report.findings
     assert re.match(r"two builds of the pickle on different CPUs differ \(first at byte \d+: \w+ b", finding.text)

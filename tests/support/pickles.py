@@ -121,8 +121,8 @@ def _make_booster(count: int) -> bundle_model.LightGbm:
         {"objective": "l2", "num_leaves": 7, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(rows, target), 12
     )
     names = tuple(f"feature_{index}" for index in range(count))
-    given = conversion.InputSpec(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
-    bundle = lightgbm_models.convert(estimator, given).model
+    inputs = conversion.InputSpec(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
+    bundle = lightgbm_models.convert(estimator, inputs).model
     assert isinstance(bundle, bundle_model.LightGbm)
     return bundle
 

@@ -117,11 +117,11 @@ def assert_same(predictions: NDArray[np.float64], expected: NDArray[np.float64])
     np.testing.assert_array_equal(predictions, expected)
 
 
-def is_the_reference(case: Case) -> None:
+def predictions_are_the_reference(case: Case) -> None:
     assert_near(case.raw(), case.expected, case.bound)
 
 
-def one_float_column_on_the_very_index(case: Case) -> None:
+def one_float_column_with_the_same_index(case: Case) -> None:
     predictions = case.predict(case.live, case.benchmarks)
     assert type(predictions) is pd.DataFrame
     assert list(predictions.columns) == ["prediction"]
@@ -135,32 +135,32 @@ def ranks_are_those_of_pandas(case: Case) -> None:
     assert_same(case.predict(case.live, case.benchmarks)["prediction"].to_numpy(), ranks.to_numpy())
 
 
-def columns_permuted_and_more_of_them(case: Case) -> None:
+def permuted_and_extra_columns_are_the_same(case: Case) -> None:
     turned = case.live[case.live.columns[::-1]]
     turned.insert(1, "feature_of_tomorrow", "text")
     benchmarks = case.benchmarks[case.benchmarks.columns[::-1]].assign(another=np.nan)
     assert_same(case.raw(turned, benchmarks), case.raw())
 
 
-def a_missing_feature_is_named(case: Case) -> None:
+def a_missing_feature_is_reported(case: Case) -> None:
     with expect_error("live_features", f"1 of {len(case.features)}", repr(case.features[1])):
         case.predict(case.live.drop(columns=case.features[1]), case.benchmarks)
 
 
-def of_many_missing_features_five_are_named(case: Case) -> None:
+def five_of_many_missing_features_are_reported(case: Case) -> None:
     reduced = case.live[["era", case.features[0]]]
     count = len(case.features) - 1
     with expect_error(f"is missing {count} of {count + 1}", *map(repr, case.features[1:6]), f"and {count - 5} more"):
         case.predict(reduced, case.benchmarks)
 
 
-def a_feature_that_is_there_twice_is_named(case: Case) -> None:
+def a_duplicate_feature_is_reported(case: Case) -> None:
     doubled = pd.concat([case.live, case.live[[case.features[2]]]], axis=1)
     with expect_error("live_features", "twice", repr(case.features[2])):
         case.predict(doubled, case.benchmarks)
 
 
-def a_missing_era_is_named(case: Case) -> None:
+def a_missing_era_is_reported(case: Case) -> None:
     with expect_error("live_features", "'era'"):
         case.predict(case.live.drop(columns="era"), case.benchmarks)
 
@@ -179,7 +179,7 @@ def number_types_are_the_same(case: Case) -> None:
 
 
 def add_missing_values(case: Case) -> pd.DataFrame:
-    """Return the live frame as float32 with NaN in places, and in a whole column."""
+    """Return the live frame as float32 with NaN in places, and in a arrow column."""
     live = case.live.astype(dict.fromkeys(case.features, "float32"))
     for index, name in enumerate(case.features):
         live.loc[live.index[index % 7 :: 7], name] = np.nan
@@ -207,8 +207,8 @@ def nullable_columns_are_the_same(case: Case) -> None:
 def arrow_columns_are_the_same(case: Case) -> None:
     import pyarrow as pa
 
-    whole = case.live.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.int8())))
-    assert_same(case.raw(whole), case.raw())
+    arrow = case.live.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.int8())))
+    assert_same(case.raw(arrow), case.raw())
     nullable = add_missing_values(case).astype(dict.fromkeys(case.features, "Float64"))
     assert_same(
         case.raw(nullable.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.float32())))),
@@ -216,14 +216,14 @@ def arrow_columns_are_the_same(case: Case) -> None:
     )
 
 
-def fragments_are_the_same(case: Case) -> None:
+def fragmented_frames_are_the_same(case: Case) -> None:
     columns = [case.live[[name]].copy() for name in case.live.columns]
     assert_same(case.raw(pd.concat(columns, axis=1)), case.raw())
     rows_first = pd.DataFrame(np.ascontiguousarray(case.live[case.features].to_numpy()), columns=case.features)
     assert_same(case.raw(rows_first.set_index(case.live.index)), case.raw())
 
 
-def rows_shuffled(case: Case) -> None:
+def shuffled_rows_are_the_same(case: Case) -> None:
     live = case.live.sample(frac=1, random_state=1)
     assert_near(pd.Series(case.raw(live), index=live.index)[case.live.index].to_numpy(), case.raw(), case.bound)
     ranked = case.predict(live, case.benchmarks).loc[case.live.index, "prediction"]
@@ -234,12 +234,12 @@ def rows_shuffled(case: Case) -> None:
 
 def one_row(case: Case) -> None:
     for row in (0, len(case.live) - 1):
-        one = case.live.iloc[[row]]
-        assert_near(case.raw(one), case.expected[[row]], case.bound)
-        assert case.predict(one, case.benchmarks)["prediction"].tolist() == [1.0]
+        single = case.live.iloc[[row]]
+        assert_near(case.raw(single), case.expected[[row]], case.bound)
+        assert case.predict(single, case.benchmarks)["prediction"].tolist() == [1.0]
 
 
-def two_eras_together_and_each_alone(case: Case) -> None:
+def two_eras_together_are_the_same_as_alone(case: Case) -> None:
     together = case.live[case.live["era"] != "0003"]
     both = pd.Series(case.raw(together), index=together.index)
     for _, alone in together.groupby("era"):
@@ -249,7 +249,7 @@ def two_eras_together_and_each_alone(case: Case) -> None:
         assert float(steps.max()) <= 3
 
 
-def rows_all_alike(case: Case) -> None:
+def equal_rows_are_equal(case: Case) -> None:
     live = case.live.copy()
     live[case.features] = np.int8(2)
     benchmarks = pd.DataFrame(0.5, index=case.benchmarks.index, columns=case.columns)
@@ -267,14 +267,14 @@ def eras_of_any_type(case: Case) -> None:
     assert_same(live_only, pd.Series(case.raw()).rank(pct=True).to_numpy())
 
 
-def rows_without_an_era_are_ranked_by_themselves(case: Case) -> None:
+def rows_without_an_era_are_a_group(case: Case) -> None:
     expected = case.predict(case.live, case.benchmarks)["prediction"].to_numpy()
     eras = case.live["era"].where(case.live["era"] != "0002")
     for era in (eras, eras.astype("string"), eras.astype("category"), pd.to_numeric(eras)):
         assert_same(case.predict(case.live.assign(era=era), case.benchmarks)["prediction"].to_numpy(), expected)
 
 
-def benchmarks_shuffled_and_more_of_them(case: Case) -> None:
+def shuffled_and_extra_benchmarks_are_the_same(case: Case) -> None:
     more = pd.DataFrame(0.9, index=pd.Index(["nfff", "nffe"], name="id"), columns=case.columns)
     benchmarks = pd.concat([more, case.benchmarks]).sample(frac=1, random_state=2)
     assert_same(case.raw(benchmarks=benchmarks), case.raw())
@@ -293,7 +293,7 @@ def ids_without_benchmarks_are_imputed(case: Case) -> None:
     assert {line.removesuffix(" of the model") for line in lines} == counted
 
 
-def a_missing_benchmark_is_named(case: Case) -> None:
+def a_missing_benchmark_is_reported(case: Case) -> None:
     if not case.columns:
         assert_same(case.predict(case.live, None).to_numpy(), case.predict(case.live, case.benchmarks).to_numpy())
         return
@@ -322,7 +322,7 @@ def inputs_are_not_changed(case: Case) -> None:
         assert flags == [(array.flags.writeable, array.flags.owndata) for array in now]
 
 
-def read_only_inputs_will_do(case: Case) -> None:
+def read_only_inputs_work(case: Case) -> None:
     values = case.live[case.features].to_numpy(copy=True)
     values.setflags(write=False)
     live = pd.DataFrame(values, index=case.live.index, columns=case.features, copy=False).assign(era=case.live["era"])
@@ -348,31 +348,31 @@ def two_hundred_eras(case: Case) -> None:
 SCENARIOS: dict[str, Callable[[Case], None]] = {
     scenario.__name__: scenario
     for scenario in (
-        is_the_reference,
-        one_float_column_on_the_very_index,
+        predictions_are_the_reference,
+        one_float_column_with_the_same_index,
         ranks_are_those_of_pandas,
-        columns_permuted_and_more_of_them,
-        a_missing_feature_is_named,
-        of_many_missing_features_five_are_named,
-        a_feature_that_is_there_twice_is_named,
-        a_missing_era_is_named,
+        permuted_and_extra_columns_are_the_same,
+        a_missing_feature_is_reported,
+        five_of_many_missing_features_are_reported,
+        a_duplicate_feature_is_reported,
+        a_missing_era_is_reported,
         no_rows_are_an_error,
         number_types_are_the_same,
         missing_values_are_imputed,
         nullable_columns_are_the_same,
         arrow_columns_are_the_same,
-        fragments_are_the_same,
-        rows_shuffled,
+        fragmented_frames_are_the_same,
+        shuffled_rows_are_the_same,
         one_row,
-        two_eras_together_and_each_alone,
-        rows_all_alike,
+        two_eras_together_are_the_same_as_alone,
+        equal_rows_are_equal,
         eras_of_any_type,
-        rows_without_an_era_are_ranked_by_themselves,
-        benchmarks_shuffled_and_more_of_them,
+        rows_without_an_era_are_a_group,
+        shuffled_and_extra_benchmarks_are_the_same,
         ids_without_benchmarks_are_imputed,
-        a_missing_benchmark_is_named,
+        a_missing_benchmark_is_reported,
         inputs_are_not_changed,
-        read_only_inputs_will_do,
+        read_only_inputs_work,
         two_calls_are_the_same,
         two_hundred_eras,
     )

@@ -80,7 +80,7 @@ def fold_trees(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> 
 
 
 def _split_bare_roots(forest: dict[str, Any]) -> dict[str, Any]:
-    """Return the forest with a split above each leaf that is a whole tree; both sides lead to the leaf.
+    """Return the forest with a split above each leaf that is a stored tree; both sides lead to the leaf.
 
     Adding such trees as constants before the others would be faster, but the sum of the same numbers in another order
     may differ in the last digit.
@@ -112,20 +112,20 @@ def round_down_to_float32(threshold: Any) -> Any:
 def _convert_thresholds(threshold: Any, *, rounded: bool) -> Any:
     """Return thresholds in the dtype in which inputs are compared."""
     wide = threshold.astype(np.float64)
-    # + 0.0 turns -0.0 into 0.0. They compare equal, but would count as two different splits.
+    # + 0.0 turns -0.0 into 0.0, so that equal thresholds have the same bytes.
     return (round_down_to_float32(wide) if rounded else wide) + 0.0
 
 
 def _lay_out(forest: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Return ``groups``, ``trees``, ``upper``, ``full``, ``value`` and ``table``."""
     split, order = _number_splits(forest)
-    upper, whole = _choose_levels(forest, split)
+    upper, stored = _choose_levels(forest, split)
     rows, parts = [], []
     starts = dict.fromkeys(("upper", "full", "value", "table"), 0)
     for index, root in enumerate(forest["roots"]):
-        part = _lay_out_tree(forest, split, root, upper=int(upper[index]), whole_levels=int(whole[index]))
+        part = _lay_out_tree(forest, split, root, upper=int(upper[index]), stored_levels=int(stored[index]))
         steps, size = part["steps"], len(part["value"])
-        rows.append([forest["output"][index], upper[index], whole[index], steps, *starts.values(), size])
+        rows.append([forest["output"][index], upper[index], stored[index], steps, *starts.values(), size])
         starts["upper"] += len(part["upper"])
         starts["full"] += len(part["full"]["feature"])
         starts["value"] += size
@@ -179,15 +179,15 @@ def _choose_levels(forest: dict[str, Any], split: Any) -> tuple[Any, Any]:
     np.maximum.at(deepest, tree[leaf], depth[leaf])
     np.add.at(leaves, tree[leaf], 1)
     filled = np.array([int(number).bit_length() for number in leaves], dtype=np.int64)
-    whole = np.where(deepest <= filled + 1, deepest, filled - 1)
-    best, lowest_cost = whole, None
+    stored = np.where(deepest <= filled + 1, deepest, filled - 1)
+    best, lowest_cost = stored, None
     for limit in range(1, _MAX_UPPER_LEVELS + 1):
-        upper = np.minimum(np.minimum(whole, filled), limit)
+        upper = np.minimum(np.minimum(stored, filled), limit)
         splits = len(np.unique(split[inner[depth[inner] < upper[tree[inner]]]]))
-        cost = _EVALUATE * splits + _SELECT * int((1 << upper).sum()) + _LOOK_UP * int((whole - upper).sum())
+        cost = _EVALUATE * splits + _SELECT * int((1 << upper).sum()) + _LOOK_UP * int((stored - upper).sum())
         if lowest_cost is None or cost < lowest_cost:
             best, lowest_cost = upper, cost
-    return best, whole
+    return best, stored
 
 
 def _locate_nodes(forest: dict[str, Any]) -> tuple[Any, Any]:
@@ -209,13 +209,13 @@ def _get_children(forest: dict[str, Any], nodes: Any) -> Any:
     return np.stack([forest["left"][nodes], forest["right"][nodes]], axis=1).reshape(-1)
 
 
-def _lay_out_tree(forest: dict[str, Any], split: Any, root: Any, *, upper: int, whole_levels: int) -> dict[str, Any]:
+def _lay_out_tree(forest: dict[str, Any], split: Any, root: Any, *, upper: int, stored_levels: int) -> dict[str, Any]:
     """Return ``upper``, ``full``, ``value``, ``table``, ``left`` and ``steps`` of one tree.
 
     A leaf above the last full level is repeated on the levels below, with any split.
     """
     levels = [np.array([root])]
-    for _ in range(whole_levels):
+    for _ in range(stored_levels):
         nodes = levels[-1]
         inner = forest["feature"][nodes] >= 0
         sides = [np.where(inner, forest[side][nodes], nodes) for side in ("left", "right")]

@@ -100,11 +100,11 @@ def select_scope(source: Any, rows: Any) -> Any:
 
 def select_columns(source: Any, mask: Any) -> Any:
     """Return the source of some of the columns of a scope."""
-    kept = source["kept"]
-    return {**source, "positions": source["positions"][mask], "kept": None if kept is None else kept[mask]}
+    columns = source["kept"]
+    return {**source, "positions": source["positions"][mask], "kept": None if columns is None else columns[mask]}
 
 
-def get_centred(source: Any, start: int, stop: int, centre: Any) -> Any:
+def centre_columns(source: Any, start: int, stop: int, centre: Any) -> Any:
     """Return the columns minus their centre, 0 for missing values: (columns, rows) in the dtype of ``centre``."""
     columns = get_columns(source, start, stop)
     values = columns.astype(centre.dtype)
@@ -150,7 +150,7 @@ def compute_products(source: Any, means: Any, reach: Any, values: Any) -> Any:
     if reach is not None and reach * reach * blocks[0][1] < 1 << 24:
         centre = np.round(means).astype(np.float32)
     for start, stop in blocks:
-        block = get_centred(source, start, stop, centre)
+        block = centre_columns(source, start, stop, centre)
         matrix += block @ block.T
         sums += block @ values[start:stop].astype(block.dtype)
     offset = means - centre  # correct for centring by the rounded means
@@ -201,7 +201,7 @@ def project_out_few(source: Any, means: Any, reach: Any, values: Any) -> Any:
         fit = factor @ sums  # in orthonormal directions, so its size is the size of the projection
         weights, sums = fit @ factor, np.zeros(len(means))
         for start, stop in iter_row_blocks(source):
-            block = get_centred(source, start, stop, means)
+            block = centre_columns(source, start, stop, means)
             residual[start:stop] -= weights @ block
             sums += block @ residual[start:stop]
         residual -= residual.mean()
@@ -214,7 +214,7 @@ def project_out_few(source: Any, means: Any, reach: Any, values: Any) -> Any:
 
 def project_out_many(source: Any, means: Any, values: Any) -> Any:
     """Return centred ``values`` minus their projection on the columns, at least as many as rows: float64 (rows,)."""
-    block = get_centred(source, 0, len(values), means)
+    block = centre_columns(source, 0, len(values), means)
     block *= invert_roots((block * block).sum(axis=1))[:, None]
     _, singular_values, vectors = np.linalg.svd(block, full_matrices=False)
     vectors = vectors[singular_values > SAME_DIRECTION * singular_values[0]]

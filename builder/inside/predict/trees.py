@@ -127,11 +127,11 @@ def add_trees(model: Any, values: Any, sums: Any) -> None:
     for group in model["groups"]:
         results = evaluate_splits(group, values, words)
         for tree in model["trees"][group["first"] : group["first"] + group["count"]].tolist():
-            output, upper, whole_levels, steps, upper_start, full_start, value_start, table_start, size = tree
+            output, upper, stored_levels, steps, upper_start, full_start, value_start, table_start, size = tree
             splits = model["upper"][upper_start : upper_start + (1 << upper) - 1]
             node[:] = select_nodes(results, splits, upper, bit_buffers)[:rows]
-            splits = slice_splits(full, full_start, full_start + (1 << whole_levels) - (1 << upper), rows)
-            descend(splits, row_data, node, range(upper, whole_levels))
+            splits = slice_splits(full, full_start, full_start + (1 << stored_levels) - (1 << upper), rows)
+            descend(splits, row_data, node, range(upper, stored_levels))
             last_node = node
             if steps:
                 left_children = table["left"][table_start : table_start + size].astype(np.intp)
