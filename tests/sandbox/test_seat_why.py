@@ -81,7 +81,7 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
     assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in found["there"]["log"])
     assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
-    assert "another Python or numpy, and the image has Python 3.13" in found["cause"]
+    assert "another Python or numpy, but the image has Python 3.13" in found["cause"]
     assert "reproduced here" in found["cause"]
     assert "builder pickle CONFIG`" in found["fix"]
     assert command.call("why", identity) == 1
