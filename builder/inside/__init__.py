@@ -1,1 +1,1 @@
-"""What runs in the image: scripts and the predict source. It imports nothing of the rest of the package."""
+"""Code that runs in the image: scripts and the predict source. It imports nothing from the rest of the package."""

@@ -1,10 +1,12 @@
-"""Make the pickle of a custom model, and find out whether another make gives the same bytes.
+"""Build the pickle of a custom model, and check that building it again gives the same bytes.
 
-Called by ``make``. The pickle is made in a fresh process with a fixed hash seed and one thread (``python -B -m
-inside.build_custom OUT.pkl``), loaded in another one without the user's modules, and made again as an older CPU would. If
-the two differ, a third make tells chance from the CPU, and the first opcode that differs is the finding.
+``build_pickle`` calls :func:`build_and_compare`. Each build is a new process (``python -B -m inside.build_custom
+OUT.pkl``) with a fixed hash seed and one thread. The first pickle is loaded in another process without the user's
+modules. The second build behaves like an older CPU. If its bytes differ, a third build, like the first, shows whether
+the CPU or chance is the reason; the finding contains the first opcode that differs.
 
-``OUT.pkl.json`` gets ``{"parameters": [names]}``. Exit code 3: the user's code was refused; stderr says why.
+A build also writes ``OUT.pkl.json``, ``{"parameters": [names]}``. Exit code 3: the user's code is wrong, and stderr has
+the message.
 """
 
 from __future__ import annotations
@@ -25,16 +27,16 @@ from typing import Any
 from . import custom, pickle_diff, serialize
 
 REFUSED = 3
-_STEADY = {
-    "PYTHONHASHSEED": "0",
-    "PYTHONOPTIMIZE": "",  # docstrings are part of functions
-    "OPENBLAS_NUM_THREADS": "1",
+_FIXED_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the order of sets of strings
+    "PYTHONOPTIMIZE": "",  # with -OO functions would have no docstrings
+    "OPENBLAS_NUM_THREADS": "1",  # the order in which BLAS adds numbers depends on the threads
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
 
-# Loads the pickle as the tournament does, but for pandas around it; no module of the user's is there.
-_LOAD = """
+# The tournament loads with pandas.read_pickle; plain pickle is faster and fails for the same missing modules.
+_LOAD_SCRIPT = """
 import os, pickle, sys
 with open(sys.argv[1], "rb") as file:
     pickle.load(file)
@@ -42,57 +44,54 @@ os._exit(0)
 """
 
 
-def build(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
-    """Return the pickle, the names of its parameters and the findings: ``{"file", "line", "text"}`` each.
+def build_and_compare(folder: Path) -> tuple[bytes, list[str], list[dict[str, Any]]]:
+    """Return the pickle, the names of its parameters and the findings, each ``{"file", "line", "text"}``.
 
     Raises:
-        custom.CustomCodeError: the user's code cannot be made into a pickle.
+        custom.CustomCodeError: The user's code cannot be made into a pickle.
     """
     out = folder / "out"
     out.mkdir(exist_ok=True)
-    with contextlib.ExitStack() as undo:
+    with contextlib.ExitStack() as cleanup:
         paths = [out / f".{name}.pkl" for name in ("first", "second", "third")]
         for path in paths:
-            undo.callback(_remove, path)
+            cleanup.callback(_remove, path)
         first, second, third = paths
-        facts = _make(folder, first, {})
-        _load(first)
-        _make(folder, second, other_cpu())
-        found = []
+        facts = _build_in_process(folder, first, {})
+        _check_loads(first)
+        _build_in_process(folder, second, get_old_cpu_environment())
+        findings = []
         if not filecmp.cmp(first, second, shallow=False):
-            _make(folder, third, {})
-            chance = not filecmp.cmp(first, third, shallow=False)
-            found = [
-                {
-                    "file": custom.MAIN_FILE,
-                    "line": 1,
-                    "text": _describe(first, third if chance else second, chance=chance),
-                }
-            ]
-        return first.read_bytes(), facts["parameters"], found
+            _build_in_process(folder, third, {})
+            random = not filecmp.cmp(first, third, shallow=False)
+            text = _describe_difference(first, third if random else second, random=random)
+            findings = [{"file": custom.MAIN_FILE, "line": 1, "text": text}]
+        return first.read_bytes(), facts["parameters"], findings
 
 
-def other_cpu() -> dict[str, str]:
-    """Return the environment in which numpy and its BLAS work as on a CPU that can do little."""
-    package = "numpy._core" if importlib.util.find_spec("numpy._core") else "numpy.core"
-    known: Any = importlib.import_module(f"{package}._multiarray_umath")
-    able = [name for name in getattr(known, "__cpu_dispatch__", ()) if known.__cpu_features__.get(name)]
-    return {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": " ".join(able)}
+def get_old_cpu_environment() -> dict[str, str]:
+    """Return the environment variables with which numpy and OpenBLAS work as on an old CPU."""
+    package = "numpy._core" if importlib.util.find_spec("numpy._core") else "numpy.core"  # renamed in numpy 2
+    umath: Any = importlib.import_module(f"{package}._multiarray_umath")
+    # https://numpy.org/devdocs/reference/simd/build-options.html: only features that numpy dispatches on and that this
+    # CPU has can be disabled; any other name is an error.
+    features = [name for name in getattr(umath, "__cpu_dispatch__", ()) if umath.__cpu_features__.get(name)]
+    return {"OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": " ".join(features)}
 
 
-def once(folder: Path, target: Path) -> None:
-    """Make the pickle in this process, into ``target``.
+def build_once(folder: Path, target: Path) -> None:
+    """Build the pickle in this process and write it to ``target``.
 
     Raises:
-        custom.CustomCodeError: the user's code cannot be made into a pickle.
+        custom.CustomCodeError: The user's code cannot be made into a pickle.
     """
     _fix_class_ids(hashlib.sha256((folder / "bundle" / "bundle.json").read_bytes()).digest())
     try:
-        content, parameters = serialize.build(folder, Path(__file__).resolve().parent / "predict")
+        content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
     except custom.CustomCodeError:
         raise
     except Exception as error:
-        # cloudpickle names the object that cannot be pickled, and not whose it is.
+        # cloudpickle's message contains the object that cannot be pickled, but not where it is from.
         raise custom.CustomCodeError(
             f"{custom.MAIN_FILE}: what load returns cannot be pickled: {type(error).__name__}: {error}; keep arrays, "
             "frames, numbers and functions, and open nothing that predict uses"
@@ -101,76 +100,84 @@ def once(folder: Path, target: Path) -> None:
     target.with_name(f"{target.name}.json").write_text(json.dumps({"parameters": parameters}))
 
 
-def _make(folder: Path, target: Path, environment: dict[str, str]) -> dict[str, Any]:
-    _run([sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)], folder, environment)
+def _build_in_process(folder: Path, target: Path, environment: dict[str, str]) -> dict[str, Any]:
+    """Build the pickle in a new process; return what it reports besides."""
+    command = [sys.executable, "-B", "-m", f"{__package__}.build_custom", str(target)]
+    environment = {**os.environ, **_FIXED_ENVIRONMENT, **environment}
+    result = subprocess.run(command, cwd=folder, env=environment, stderr=subprocess.PIPE, check=False)
+    stderr = result.stderr.decode(errors="replace")
+    if result.returncode == REFUSED:
+        raise custom.CustomCodeError(stderr.strip())
+    sys.stderr.write(stderr)
+    if result.returncode:
+        reason = "ran out of memory" if result.returncode == -9 else f"ended with exit {result.returncode}"
+        raise custom.CustomCodeError(f"{custom.MAIN_FILE}: building the pickle {reason}; see its output above")
     facts: dict[str, Any] = json.loads(target.with_name(f"{target.name}.json").read_text())
     return facts
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **_STEADY, **environment}, stderr=subprocess.PIPE, check=False
+def _check_loads(path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", _LOAD_SCRIPT, path.name],
+        cwd=path.parent,  # not the build folder: the user's modules must not be found here
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    said = done.stderr.decode(errors="replace")
-    if done.returncode == REFUSED:
-        raise custom.CustomCodeError(said.strip())
-    sys.stderr.write(said)
-    if done.returncode:
-        how = "ran out of memory" if done.returncode == -9 else f"ended with {done.returncode}"
-        raise custom.CustomCodeError(f"{custom.MAIN_FILE}: making the pickle {how}; what it printed is above")
-
-
-def _load(path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", _LOAD, path.name], cwd=path.parent, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"exit {result.returncode}"]
         raise custom.CustomCodeError(
-            f"{custom.MAIN_FILE}: the pickle was made and cannot be loaded without your modules: {lines[-1]}; list every "
-            "module of yours under `modules`"
+            f"{custom.MAIN_FILE}: the pickle was built but cannot be loaded without your modules: {lines[-1]}; list "
+            "all of your modules under `modules`"
         )
 
 
 def _remove(path: Path) -> None:
-    for one in (path, path.with_name(f"{path.name}.json")):
-        one.unlink(missing_ok=True)
+    for file in (path, path.with_name(f"{path.name}.json")):
+        file.unlink(missing_ok=True)
 
 
 def _fix_class_ids(seed: bytes) -> None:
-    """Have cloudpickle, which gives every class a random id, give it one that comes from the bundle alone.
+    """Replace the random ids that cloudpickle gives to classes by ids that depend on the bundle alone.
 
-    Two pickles in one process share the classes of one id: those of one bundle may, those of two must not.
+    See https://github.com/cloudpipe/cloudpickle/issues/510. Two pickles that are loaded in one process share the
+    classes with the same id. That is right for pickles of one bundle and wrong for pickles of different bundles, so the
+    ids are derived from ``seed``, the hash of the bundle.
     """
-    given = iter(range(1 << 30))
+    counter = iter(range(1 << 30))
 
     def uuid4() -> uuid.UUID:
-        return uuid.UUID(bytes=hashlib.sha256(seed + next(given).to_bytes(8, "big")).digest()[:16], version=4)
+        return uuid.UUID(bytes=hashlib.sha256(seed + next(counter).to_bytes(8, "big")).digest()[:16], version=4)
 
     uuid.uuid4 = uuid4
 
 
-def _describe(one: Path, other: Path, *, chance: bool) -> str:
-    with one.open("rb") as left, other.open("rb") as right:
-        found = pickle_diff.find_first_difference(left, right)
-    where = f"first at byte {found[0]}: {found[1]} and {found[2]}" if found else "one ends before the other"
-    if chance:
-        return f"two builds of the pickle differ ({where}); seed, sort or save to files/ what load computes by chance"
+def _describe_difference(left_path: Path, right_path: Path, *, random: bool) -> str:
+    with left_path.open("rb") as left, right_path.open("rb") as right:
+        difference = pickle_diff.find_first_difference(left, right)
+    details = "one ends before the other"
+    if difference:
+        details = f"first at byte {difference[0]}: {difference[1]} and {difference[2]}"
+    if random:
+        return (
+            f"two builds of the pickle differ ({details}); seed random numbers and sort sets in load, or save what it "
+            "computes to files/"
+        )
     return (
-        f"two builds of the pickle on different CPUs differ ({where}); compute it where you train and save it to "
+        f"two builds of the pickle on different CPUs differ ({details}); compute it where you train and save it to "
         "files/, or compute it in predict"
     )
 
 
 def main() -> int:
-    """Make the pickle once, and return the exit code."""
+    """Build the pickle once and return the exit code."""
     folder = Path.cwd()
-    # The folders beside the bundle are no modules of the user's.
+    # The user's code must import its own modules from code/, not one of the folders beside the bundle.
     sys.path[:] = [path for path in sys.path if path not in ("", str(folder))]
     try:
-        once(folder, Path(sys.argv[1]))
-    except custom.CustomCodeError as refused:
-        print(refused, file=sys.stderr)
+        build_once(folder, Path(sys.argv[1]))
+    except custom.CustomCodeError as error:
+        print(error, file=sys.stderr)
         return REFUSED
     return 0
 
@@ -179,5 +186,6 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Where load has read a parquet file, pyarrow's threads abort now and then while the interpreter ends.
+    # If load has read a parquet file, pyarrow's threads sometimes abort the interpreter as it ends:
+    # https://github.com/apache/arrow/issues/34314
     os._exit(code)

@@ -1,12 +1,13 @@
-"""Make the pickle: run by the Dockerfile, in the image that will run it, as ``python -B -m inside.build_pickle``.
+"""Build the pickle inside the image that will run it: ``python -B -m inside.build_pickle``, called by the Dockerfile.
 
-Reads, below the working directory, ``plan.json`` (``post``: the steps in force), the bundle's ``bundle/bundle.json``,
-``bundle/arrays.safetensors`` and what lies beside them; writes ``out/model.pkl``. Prints one line,
+Reads, in the working directory, ``plan.json`` (``post``: the post-processing steps), ``bundle/bundle.json``,
+``bundle/arrays.safetensors`` and the other files of the bundle; writes ``out/model.pkl``. Prints one line,
 ``numerai-builder: `` and a JSON object:
 ``{"format": 1, "sha256": ..., "size": bytes, "protocol": 5, "parameters": [names], "findings": [...]}``, each finding
-``{"file", "line", "text"}``: why a model of the user's own may have other bytes in another make.
-Needs numpy, pandas and cloudpickle. Ends with a traceback and exit code 1 on anything unforeseen: the host has checked
-the bundle, so a failure here is the image's or ours. Where the user's own code is at fault, its lines and exit code 1.
+``{"file", "line", "text"}``: why the pickle of a custom model may have other bytes when it is built again.
+
+Needs numpy, pandas and cloudpickle. Exit code 1 with a message if the user's custom code is wrong; 1 with a traceback
+on any other error. The host has checked the bundle before, so that is a problem of the image or an internal error.
 """
 
 from __future__ import annotations
@@ -24,21 +25,21 @@ MARK = "numerai-builder: "
 
 
 def main() -> None:
-    """Build, write, report."""
+    """Build the pickle, write it and print the report."""
     folder = Path.cwd()
     findings: list[dict[str, Any]] = []
     if json.loads((folder / "bundle" / "bundle.json").read_bytes())["kind"] == "custom":
         from . import build_custom
 
         try:
-            content, parameters, findings = build_custom.build(folder)
-        except custom.CustomCodeError as refused:
-            print(refused, file=sys.stderr, flush=True)
+            content, parameters, findings = build_custom.build_and_compare(folder)
+        except custom.CustomCodeError as error:
+            print(error, file=sys.stderr, flush=True)
             sys.exit(1)
     else:
-        # In a pickle a module is its name. To load pandas for that would take more time than all the rest together.
+        # The pickle only stores the name "pandas". Importing it would take longer than the rest of the build.
         sys.modules["pandas"] = types.ModuleType("pandas")
-        content, parameters = serialize.build(folder, Path(__file__).resolve().parent / "predict")
+        content, parameters = serialize.serialize_bundle(folder, Path(__file__).resolve().parent / "predict")
     (folder / "out").mkdir(exist_ok=True)
     (folder / "out" / "model.pkl").write_bytes(content)
     report = {
@@ -49,6 +50,7 @@ def main() -> None:
         "parameters": parameters,
         "findings": findings,
     }
+    # The user's own code may print too: the host reads the last line that begins with the mark.
     print(MARK + json.dumps(report, sort_keys=True), flush=True)
 
 

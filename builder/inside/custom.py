@@ -1,10 +1,10 @@
-"""A model of the user's own: its code files made into modules, ``load`` called, and what it returns looked at.
+"""Load a custom model: import its code, call ``load`` and check the function that it returns.
 
 The files of ``code/`` are read as text and compiled under fixed names into modules without a file, so that no path and
-no cached bytecode gets into the pickle; they are entered with cloudpickle to be taken by value. ``code/model.py`` is
-the module :data:`MODULE_NAME`; a helper has the dotted name under which the user's code imports it.
+no cached bytecode gets into the pickle. cloudpickle pickles these modules by value. ``code/model.py`` is the
+module :data:`MODULE_NAME`; other files have the dotted name under which the user's code imports them.
 
-Only the standard library at the top; numpy comes in with the arrays.
+Imports only the standard library at the top, for it also runs where the model is exported.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ if TYPE_CHECKING:
 
 MODULE_NAME = "numerai_builder_custom"
 MAIN_FILE = "code/model.py"
-_SHOWN_AS = "<numerai-builder/{}>"
+_FILENAME = "<numerai-builder/{}>"  # in tracebacks
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class CustomCodeError(Exception):
-    """The user's code cannot be made into a pickle: each line of the message is ``code/FILE:LINE: what; what next``."""
+    """The user's code cannot be made into a pickle.
+
+    Each line of the message is ``code/FILE:LINE: problem; fix``.
+    """
 
 
 class CustomBundle:
-    """What ``load(bundle)`` is handed.
+    """The argument of ``load(bundle)``.
 
     Attributes:
         features: Names of the feature columns.
         benchmarks: Names of the benchmark columns.
-        arrays: What ``arrays.safetensors`` holds, by name.
+        arrays: The arrays of ``arrays.safetensors`` by name.
     """
 
     def __init__(self, header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> None:
@@ -51,108 +54,117 @@ class CustomBundle:
         self._folder = folder / "files"
 
     def path(self, name: str) -> Path:
-        """Return where the file ``files/NAME`` of the bundle lies while ``load`` runs; nowhere later.
+        """Return the path of the file ``files/NAME`` of the bundle. It only exists while ``load`` runs.
 
         Raises:
-            FileNotFoundError: the bundle has no such file.
+            FileNotFoundError: The bundle does not have this file.
         """
-        found = self._folder / name.removeprefix("files/")
-        if found.is_file():
-            return found
-        there = [one.relative_to(self._folder).as_posix() for one in sorted(self._folder.rglob("*")) if one.is_file()]
-        near = difflib.get_close_matches(name, there, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(there[:5]) or 'no files'}"
+        path = self._folder / name.removeprefix("files/")
+        if path.is_file():
+            return path
+        paths = (path for path in sorted(self._folder.rglob("*")) if path.is_file())
+        files = [path.relative_to(self._folder).as_posix() for path in paths]
+        matches = difflib.get_close_matches(name, files, n=1)
+        hint = f"did you mean {matches[0]!r}?" if matches else f"it has {', '.join(files[:5]) or 'no files'}"
         raise FileNotFoundError(f"the bundle has no file {name!r}; {hint}")
 
     def read(self, name: str) -> bytes:
         """Return the bytes of the file ``files/NAME``.
 
         Raises:
-            FileNotFoundError: the bundle has no such file.
+            FileNotFoundError: The bundle does not have this file.
         """
         return self.path(name).read_bytes()
 
     def __reduce__(self) -> NoReturn:
         raise CustomCodeError(
-            f"{MAIN_FILE}: what load returns holds on to `bundle`, which is gone when the tournament predicts; in load, "
-            "take what predict needs out of it (weights = bundle.arrays['weights']) and use that"
+            f"{MAIN_FILE}: what load returns refers to `bundle`, which does not exist when the tournament predicts; in "
+            "load, take what predict uses out of it (weights = bundle.arrays['weights']) and use that"
         )
 
 
-class _Code(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds the modules of a bundle's ``code/`` and the packages above them; comes before all other finders."""
+class _CodeImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds and loads the modules of a bundle's ``code/`` folder, before all other finders."""
 
     def __init__(self, names: Sequence[str], folder: Path) -> None:
-        self.files = {MODULE_NAME: MAIN_FILE, **{name: _file_of(name, folder) for name in names}}
-        above = {".".join(parts[:end]) for parts in (name.split(".") for name in names) for end in range(1, len(parts))}
-        self.names = [*sorted(above - self.files.keys()), *self.files]
+        self.files = {MODULE_NAME: MAIN_FILE, **{name: _find_file(name, folder) for name in names}}
+        # `a.b.c` also needs the packages `a` and `a.b`, which the header need not list.
+        parents = {
+            ".".join(parts[:end]) for parts in (name.split(".") for name in names) for end in range(1, len(parts))
+        }
+        self.names = [*sorted(parents - self.files.keys()), *self.files]
         self._folder = folder
 
     def find_spec(self, fullname: str, _path: Any, _target: Any = None, /) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec without a place for what is here, None for the rest."""
+        """Return a spec without a location for modules of the bundle, None for all others."""
         if fullname not in self.names:
             return None
         package = fullname not in self.files or self.files[fullname].endswith("/__init__.py")
         return importlib.machinery.ModuleSpec(fullname, self, is_package=package)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Run a file's code, compiled as if it lay nowhere; a package that was not listed has none."""
+        """Run the code of a module's file; a package that is not listed has no code."""
         file = self.files.get(module.__name__)
         if file is not None:
-            exec(_compiled(self._folder / file, file), module.__dict__)  # noqa: S102 - the user's code, in the user's image
+            exec(_compile(self._folder / file, file), module.__dict__)  # noqa: S102 - the user's code, in the user's image
 
 
 def fold_custom(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return ``{"function": predict, "arguments": 1 or 2}``: what the user's ``load`` makes of the bundle.
+    """Return ``{"function": predict, "arguments": 1 or 2}``, with the function that the user's ``load`` returns.
 
     Raises:
-        CustomCodeError: the code cannot be run here, or what it returns is no function that the tournament can call.
+        CustomCodeError: The code cannot be run here, or does not return a function that the tournament can call.
     """
     function = load_function(header, arrays, folder)
     return {"function": function, "arguments": len(read_parameters(function))}
 
 
 def load_function(header: Mapping[str, Any], arrays: Mapping[str, Any], folder: Path) -> Any:
-    """Return what ``load(bundle)`` of ``code/model.py`` returns, its modules entered to be pickled by value.
+    """Call ``load(bundle)`` of ``code/model.py``, return its result, and register the modules to be pickled by value.
 
     Args:
         header: ``bundle.json``.
         arrays: ``arrays.safetensors``.
-        folder: Where ``code/`` and ``files/`` lie.
+        folder: The folder that contains ``code/`` and ``files/``.
 
     Raises:
-        CustomCodeError: a module is missing, or the user's code raised something.
+        CustomCodeError: A module is missing, or the user's code raised an exception.
     """
-    code = _Code(list(header.get("modules", ())), folder)
-    found = [fault for file in code.files.values() for fault in _absent_imports(folder / file, file, code.names)]
-    if found:
-        raise CustomCodeError("\n".join(found))
-    for name in code.names:
-        sys.modules.pop(name, None)
-    sys.meta_path.insert(0, code)
+    importer = _CodeImporter(list(header.get("modules", ())), folder)
+    problems = [
+        problem
+        for file in importer.files.values()
+        for problem in _find_missing_imports(folder / file, file, importer.names)
+    ]
+    if problems:
+        raise CustomCodeError("\n".join(problems))
+    for name in importer.names:
+        sys.modules.pop(name, None)  # a previous bundle in this process may have left one
+    sys.meta_path.insert(0, importer)
     try:
-        module = importlib.import_module(MODULE_NAME)
-        function = module.load(CustomBundle(header, arrays, folder))
-        modules = [importlib.import_module(name) for name in code.names]
+        main_module = importlib.import_module(MODULE_NAME)
+        function = main_module.load(CustomBundle(header, arrays, folder))
+        modules = [importlib.import_module(name) for name in importer.names]
     except CustomCodeError:
         raise
     except Exception as error:
         raise CustomCodeError(explain_error(error)) from error
     finally:
-        sys.meta_path.remove(code)
-    for one in modules:
-        # A module that is taken whole brings its dictionary with it, and these two are objects of this process.
-        one.__spec__ = None
-        one.__loader__ = None
-    _enter(modules)
+        sys.meta_path.remove(importer)
+    for module in modules:
+        # If the function refers to a module as a whole, its dictionary is pickled, and these two are of this process.
+        module.__spec__ = None
+        module.__loader__ = None
+    _register_by_value(modules)
     return function
 
 
 def read_parameters(function: Any) -> list[str]:
-    """Return the names of the parameters of what ``load`` returned.
+    """Return the names of the parameters of the function that ``load`` returned.
 
     Raises:
-        CustomCodeError: the tournament could not call it: one or two parameters are counted, and filled by place.
+        CustomCodeError: The tournament cannot call it. The tournament counts the parameters, one or two, and passes
+            positional arguments.
     """
     if not callable(function):
         raise CustomCodeError(
@@ -160,92 +172,93 @@ def read_parameters(function: Any) -> list[str]:
             "predicts: def load(bundle): ...; return predict"
         )
     try:
-        taken = inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise CustomCodeError(
-            f"{MAIN_FILE}: load returned something without a signature ({error}); return a function"
+            f"{MAIN_FILE}: load returned an object without a signature ({error}); return a function"
         ) from error
-    wrong = [name for name, one in taken.items() if one.kind not in _POSITIONAL]
-    if wrong or len(taken) not in (1, 2):
+    all_positional = all(parameter.kind in _POSITIONAL for parameter in parameters.values())
+    if not all_positional or len(parameters) not in (1, 2):
         raise CustomCodeError(
-            f"{MAIN_FILE}: what load returned takes ({', '.join(map(str, taken.values()))}); the tournament calls it with "
-            "(live_features) or (live_features, live_benchmark_models): expected one or two plain parameters"
+            f"{MAIN_FILE}: the function that load returned takes ({', '.join(map(str, parameters.values()))}); the "
+            "tournament calls it with (live_features) or (live_features, live_benchmark_models): expected one or two "
+            "plain parameters"
         )
-    return list(taken)
+    return list(parameters)
 
 
 def explain_error(error: BaseException) -> str:
-    """Return what the user's code raised, with the innermost line of it: ``code/FILE:LINE: in NAME: what``."""
-    where = MAIN_FILE
+    """Return the message for an exception of the user's code: ``code/FILE:LINE: in NAME: error``, innermost line."""
+    location = MAIN_FILE
     if isinstance(error, SyntaxError) and (error.filename or "").startswith("<numerai-builder/"):
-        where = f"{_file_in(str(error.filename))}:{error.lineno}"
+        location = f"{_strip_filename(str(error.filename))}:{error.lineno}"
         version = ".".join(map(str, sys.version_info[:2]))
-        return f"{where}: {error.msg}, as the image's Python {version} reads it; write it for that Python"
+        return f"{location}: {error.msg}, as the image's Python {version} reads it; write it for that Python"
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith("<numerai-builder/code/"):
-            where = f"{_file_in(frame.filename)}:{frame.lineno}: in {frame.name}"
+            location = f"{_strip_filename(frame.filename)}:{frame.lineno}: in {frame.name}"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        return f"{where}: {describe_missing_module(error.name)}"
-    return f"{where}: {type(error).__name__}: {error}"
+        return f"{location}: {describe_missing_module(error.name)}"
+    return f"{location}: {type(error).__name__}: {error}"
 
 
 def describe_missing_module(name: str) -> str:
-    """Return what to do about a module that is not in the image."""
+    """Return the message for a module that the image does not have."""
     return (
         f"the image has no module {name!r}; if it is yours, list it under `modules` and put its file into code/, so "
-        "that it is taken in by value; if it is a library, the model has to do without it"
+        "that it is pickled by value; if it is a library, the model cannot use it"
     )
 
 
-def _enter(modules: Sequence[types.ModuleType]) -> None:
+def _register_by_value(modules: Sequence[types.ModuleType]) -> None:
     try:
         import cloudpickle
-    except ImportError:  # where a model is exported nothing is pickled
+    except ImportError:  # nothing is pickled where a model is exported
         return
-    for one in modules:
-        cloudpickle.register_pickle_by_value(one)
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
 
 
-def _file_of(name: str, folder: Path) -> str:
-    plain = f"code/{name.replace('.', '/')}"
-    return f"{plain}/__init__.py" if (folder / plain / "__init__.py").is_file() else f"{plain}.py"
+def _find_file(name: str, folder: Path) -> str:
+    stem = f"code/{name.replace('.', '/')}"
+    return f"{stem}/__init__.py" if (folder / stem / "__init__.py").is_file() else f"{stem}.py"
 
 
-def _file_in(shown: str) -> str:
-    return shown.removeprefix("<numerai-builder/").removesuffix(">")
+def _strip_filename(filename: str) -> str:
+    return filename.removeprefix("<numerai-builder/").removesuffix(">")
 
 
-def _compiled(path: Path, file: str) -> types.CodeType:
+def _compile(path: Path, file: str) -> types.CodeType:
     text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    return compile(text, _SHOWN_AS.format(file), "exec", dont_inherit=True, optimize=0)
+    return compile(text, _FILENAME.format(file), "exec", dont_inherit=True, optimize=0)
 
 
-def _absent_imports(path: Path, file: str, ours: Sequence[str]) -> list[str]:
-    """Return a fault for each import inside a function that would fail when the tournament predicts.
+def _find_missing_imports(path: Path, file: str, own_modules: Sequence[str]) -> list[str]:
+    """Return a problem for each import inside a function that would fail when the tournament predicts.
 
-    Those at the top fail by themselves when the file is run; those inside a ``try`` are taken to be provided for.
+    Imports at the top of a file fail by themselves when it is run. An import inside ``try`` may fail.
     """
     try:
         tree = ast.parse(path.read_bytes().decode("utf-8-sig"))
     except SyntaxError:
-        return []  # compiling it says where
-    found = []
-    for node, name in _later_imports(tree):
+        return []  # reported with its line when the file is compiled
+    problems = []
+    for node, name in _find_deferred_imports(tree):
         top = name.partition(".")[0]
-        if top not in ours and importlib.util.find_spec(top) is None:
-            found.append(f"{file}:{node.lineno}: {describe_missing_module(top)}")
-    return found
+        if top not in own_modules and importlib.util.find_spec(top) is None:
+            problems.append(f"{file}:{node.lineno}: {describe_missing_module(top)}")
+    return problems
 
 
-def _later_imports(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
+def _find_deferred_imports(tree: ast.Module) -> Iterator[tuple[ast.stmt, str]]:
     """Yield the imports that only run when a function is called, with the names of their modules."""
-    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
-    while waiting:
-        node, later = waiting.pop()
-        if isinstance(node, ast.Import) and later:
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while stack:
+        node, deferred = stack.pop()
+        if isinstance(node, ast.Import) and deferred:
             yield from ((node, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and later and not node.level and node.module:
+        elif isinstance(node, ast.ImportFrom) and deferred and not node.level and node.module:
             yield node, node.module
         elif not isinstance(node, ast.Try):
-            inside = later or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-            waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+            in_function = deferred or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            stack += [(child, in_function) for child in ast.iter_child_nodes(node)]

@@ -1,4 +1,4 @@
-"""Say what an image holds: run in it as ``python inventory.py``; prints one JSON object. Standard library only.
+"""List the Python and the packages of an image: ``python inventory.py`` in it prints JSON. Standard library only.
 
 ``{"format": 1, "python": "3.11.2", "implementation": "cpython", "packages": {"numpy": "2.1.3", ...}}``, names sorted
 and normalised as package indexes do.
@@ -12,15 +12,15 @@ import platform
 import re
 
 
-def packages() -> dict[str, str]:
-    """Return every installed distribution and its version."""
-    found: dict[str, str] = {}
+def list_packages() -> dict[str, str]:
+    """Return the version of every installed distribution by name."""
+    versions: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]
-        if name:
-            # The first on the path is the one that an import would find.
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
-    return dict(sorted(found.items()))
+        if name:  # an interrupted installation leaves a folder without metadata
+            # If a package is on the path twice, the first one is imported.
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+    return dict(sorted(versions.items()))
 
 
 if __name__ == "__main__":
@@ -30,7 +30,7 @@ if __name__ == "__main__":
                 "format": 1,
                 "python": platform.python_version(),
                 "implementation": platform.python_implementation().lower(),
-                "packages": packages(),
+                "packages": list_packages(),
             }
         )
     )

@@ -1,4 +1,4 @@
-"""Where two pickles differ, without loading them."""
+"""Compare two pickles without loading them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def find_first_difference(one: IO[bytes], other: IO[bytes]) -> tuple[int, str, str] | None:
-    """Return the first opcodes that differ: the position in the first pickle, and what each has there.
+def find_first_difference(left: IO[bytes], right: IO[bytes]) -> tuple[int, str, str] | None:
+    """Return the first opcodes that differ: the position in the left pickle, and the opcode of each pickle there.
 
-    None: one ends before the other. Raises ValueError, OverflowError or MemoryError if one of them is not a pickle.
+    None if there are none, or if one pickle is the beginning of the other. Raises ValueError, OverflowError or
+    MemoryError if one of them is not a pickle.
     """
-    for (name, value, at), (name_2, value_2, _) in zip(_read(one), _read(other), strict=False):
-        if (name, value) != (name_2, value_2):
-            return at, f"{name} {value!r:.60}", f"{name_2} {value_2!r:.60}"
+    for (name, value, position), (other_name, other_value, _) in zip(
+        _read_opcodes(left), _read_opcodes(right), strict=False
+    ):
+        if (name, value) != (other_name, other_value):
+            return position, f"{name} {value!r:.60}", f"{other_name} {other_value!r:.60}"
     return None
 
 
-def _read(file: IO[bytes]) -> Iterator[tuple[str, Any, int]]:
-    # A frame has its length, so it differs whenever anything in it does.
-    return ((code.name, value, at or 0) for code, value, at in pickletools.genops(file) if code.name != "FRAME")
+def _read_opcodes(file: IO[bytes]) -> Iterator[tuple[str, Any, int]]:
+    # A FRAME opcode contains the frame's length, so it differs whenever anything inside the frame does.
+    return (
+        (code.name, value, position or 0) for code, value, position in pickletools.genops(file) if code.name != "FRAME"
+    )

@@ -1,4 +1,4 @@
-"""The pickle of a bundle as bytes: folded, its source loaded, dumped once; ``make`` and ``repeat`` write it."""
+"""Serialize a bundle as a pickle: fold its numbers, load the predict source, dump the function with cloudpickle."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
 PROTOCOL = 5
 
 
-def build(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
-    """Return the pickle of the plan and bundle in ``folder``, and the names of its parameters."""
+def serialize_bundle(folder: Path, predict_folder: Path) -> tuple[bytes, list[str]]:
+    """Return the pickle of ``plan.json`` and ``bundle/`` in ``folder``, and the names of its parameters."""
     plan = json.loads((folder / "plan.json").read_bytes())
     header = json.loads((folder / "bundle" / "bundle.json").read_bytes())
     arrays = tensors.read(folder / "bundle" / "arrays.safetensors")
-    return dump(fold.fold(header, arrays, plan["post"], folder / "bundle"), predict_folder)
+    return serialize_model(fold.fold(header, arrays, plan["post"], folder / "bundle"), predict_folder)
 
 
-def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]:
+def serialize_model(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]:
     """Return the pickle of a folded model, and the names of its parameters.
 
-    The bytes are the same in every fresh process. A second dump in one process, or that of a loaded object, is not.
-    A function of the user's own that no step follows is pickled as it is.
+    The bytes are the same in every fresh process. They are not when a process serializes a second model, or one that
+    was loaded from a pickle: pickle refers back to objects that it has seen, and which objects are shared differs.
+    A custom function without post-processing is pickled as it is.
     """
     if model["kind"] == "custom" and not model["post"]:
         return cloudpickle.dumps(model["function"], protocol=PROTOCOL), custom.read_parameters(model["function"])
@@ -36,5 +37,6 @@ def dump(model: dict[str, Any], predict_folder: Path) -> tuple[bytes, list[str]]
     files = [*(fold.KINDS[kind].predict for kind in kinds), *(f"{name}.py" for name, _ in model["post"])]
     module = source.load_module(source.resolve_files(files, predict_folder), predict_folder)
     module.__dict__["MODEL"] = model
+    # By value, because this tool's modules do not exist where the pickle runs.
     cloudpickle.register_pickle_by_value(module)
     return cloudpickle.dumps(module.predict, protocol=PROTOCOL), list(inspect.signature(module.predict).parameters)

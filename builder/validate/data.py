@@ -1,8 +1,10 @@
-"""Live data to validate on: made in its shape for any features, or parquet files that the config names.
+"""Provide live data to validate on: shaped data for any features, or the parquet files that the config names.
 
-What live data looks like: index ``id``; ``era``, always ``X``; ``data_type``; int8 features from 0 to 4, of which one
-that is not available yet is all 2, or NaN; targets, NaN. Benchmark predictions come in a frame of their own, in another
-order, and not for exactly the same ids. This module stays light: files that were made before cost no import.
+Shaped data look like live data: index ``id``; ``era``, always ``X``; ``data_type``; int8 features from 0 to 4, where a
+feature that is not available yet is 2 or NaN in all rows; targets, NaN. Benchmark predictions are in another frame, in
+another order, and not for exactly the same ids.
+
+This module imports neither numpy nor pandas: files that are in the cache take no time.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ SEED = 20_260
 ROWS = 6_000
 DEFAULT_BENCHMARKS = ("v52_lgbm_ender20",)
 
-_SHAPE_FORMAT = 1  # raised whenever the same arguments give other values
-_MAGIC = b"PAR1"  # how a parquet file begins and ends
+_SHAPE_FORMAT = 1  # to be raised if the same arguments give other values; part of the names in the cache
+_MAGIC = b"PAR1"  # the first and the last bytes of a parquet file
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFiles:
-    """Parquet files as the runner reads them.
+    """Parquet files for the runner.
 
     Attributes:
         live: Index ``id``; era, features and more.
-        benchmarks: Index ``id``; a column per benchmark model. None where the config names none.
+        benchmarks: Index ``id``; one column per benchmark model. None if the config has none.
         rows: How many rows ``live`` has.
     """
 
@@ -48,15 +50,16 @@ def make_shaped_data(
     missing: Sequence[str] = (),
     cache: Path,
 ) -> LiveFiles:
-    """Make data in the shape of live data; the same arguments always give the same values.
+    """Make data that look like live data, or find them in the cache; the same arguments always give the same values.
 
     Args:
         features: Names of the feature columns.
-        benchmarks: Names of the benchmark columns; none: one that no model uses, since the runner wants a file.
+        benchmarks: Names of the benchmark columns; if empty there is one that no model uses, because the runner
+            requires a file.
         rows: How many live rows, at least one.
-        seed: Of the random numbers, 0 or more.
-        missing: Those of the features that are NaN in every row, hence floats; others may be all 2.
-        cache: Folder where the files are kept by what determines them; made when absent.
+        seed: Seed of the random numbers, 0 or more.
+        missing: The features that are NaN in all rows, and so float32.
+        cache: The folder of the cache; created if missing.
 
     Raises:
         errors.DataError: The files cannot be written.
@@ -67,21 +70,23 @@ def make_shaped_data(
     columns = tuple(benchmarks) or DEFAULT_BENCHMARKS
     key = [_SHAPE_FORMAT, list(features), list(columns), rows, seed, sorted(set(missing))]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    live_path, benchmark_path = (cache / f"shaped-{digest}-{which}.parquet" for which in ("live", "benchmarks"))
+    live_path, benchmark_path = (cache / f"shaped-{digest}-{name}.parquet" for name in ("live", "benchmarks"))
     if not (_is_whole(live_path) and _is_whole(benchmark_path)):
         from builder.validate import shaped_frames  # noqa: PLC0415 - pandas and pyarrow take a second to load
 
-        live, others = shaped_frames.make(features, columns, rows=rows, seed=seed, missing=set(missing))
-        shaped_frames.store([(live, live_path), (others, benchmark_path)])
+        live_frame, benchmark_frame = shaped_frames.make_frames(
+            features, columns, rows=rows, seed=seed, missing=set(missing)
+        )
+        shaped_frames.write_frames([(live_frame, live_path), (benchmark_frame, benchmark_path)])
     return LiveFiles(live=live_path, benchmarks=benchmark_path, rows=rows)
 
 
 def _is_whole(path: Path) -> bool:
-    """Tell whether a file is in the cache, to its end: it came there whole, but a disk can lose the end of one."""
+    """Return whether a file is in the cache and complete: after a crash of the machine it may be truncated."""
     try:
         with path.open("rb") as file:
-            begins = file.read(4)
+            start = file.read(4)
             file.seek(-4, 2)
-            return begins == file.read(4) == _MAGIC
+            return start == file.read(4) == _MAGIC
     except OSError:
         return False

@@ -1,8 +1,8 @@
-"""Why a run failed: one cause and one fix, from how it ended, what it logged and what the API says of it.
+"""Find out why a run failed: one cause and one fix, from how it ended, what it logged and what the API reports.
 
-There is one table of causes (``_CAUSES``), for a run on this machine and for one at the tournament. A run's log is read
-as the runner writes it: ``LEVEL:logger:text`` and tracebacks, the reason for a refusal above a box of help between two
-lines of 80 dashes. Logs and descriptions are untrusted: they explain, and decide nothing.
+One table of causes (``_CAUSES``) serves runs on this machine and runs of the tournament. A log is read in the format of
+the runner: ``LEVEL:logger:text`` and tracebacks; the reason for a refusal is above a box of help, which is between two
+lines of 80 dashes. Logs and descriptions are untrusted: they explain a failure, but never decide whether there was one.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ABORT_CODES = (-6, 134)
-# Segmentation fault, illegal instruction, bus error: as wait4 and as a shell report them.
+# Segmentation fault, illegal instruction and bus error, as wait4 (-signal) and as a shell (128 + signal) report them.
 _SEGFAULT_CODES = (-11, 139, -4, 132, -7, 135)
 _USAGE_CODE = 2
-_MOST_HELP_LINES = 20  # the box has about ten
-_MOST_SHOWN_LINES = 60
+_MAX_HELP_LINES = 20  # the box has about ten
+_MAX_TRACEBACK_LINES = 60
 
-_RULE = re.compile(r"(?:[A-Z]+:root:)?-{80}")
+_BOX_LINE = re.compile(r"(?:[A-Z]+:root:)?-{80}")
 _RECORD = re.compile(r"(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):[^:\s]+:")
 _ERROR_RECORD = re.compile(r"(?:ERROR|CRITICAL):root:(.*)")
 _TRACEBACK = re.compile(r"\s*(?:\+ Exception Group )?Traceback \(most recent call last\):\s*")
-_CHAINED, _CAUSED = "During handling of the above exception", "The above exception was the direct cause"
-_SECOND_TRY = "pandas/compat/pickle_compat.py"
+_DURING_HANDLING, _DIRECT_CAUSE = "During handling of the above exception", "The above exception was the direct cause"
+_PANDAS_RETRY = "pandas/compat/pickle_compat.py"
 _FRAME = re.compile(r'\s*File "([^"]*)", line \d+')
 _EXCEPTION = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*")
 _LETTER = re.compile(r"[^\W_]")
@@ -44,49 +44,53 @@ _RETURN = (
     "return a DataFrame with one column `prediction` on the index of live_features, then run `make pickle CONFIG=...`"
 )
 FIX_MODEL = (
-    "fix the model or function where it was made, export it, then run `make pickle CONFIG=...` and "
+    "fix the model or function where it was trained, export it again, then run `make pickle CONFIG=...` and "
     "`make validate CONFIG=...`"
 )
 _SMALLER, _FASTER = "make the model smaller", "make the model smaller or faster"
 _MEASURED = "`make validate CONFIG=...` measures it under the same limit"
-_BY_VALUE = "a pickle must hold all its code by value"
+_BY_VALUE = "a pickle must contain all of its code"
 _NO_CSV = "the entry point ended with exit 0 and wrote no CSV"
-_ENDED_ITSELF = "the function ended the process itself, as `sys.exit` does"
+_ENDED_PROCESS = "the function ended the process, as `sys.exit` does"
 _RETURN_INSTEAD = "return the predictions instead, then run `make pickle CONFIG=...`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why a run failed, and what to do about it.
+    """Why a run failed, and how to fix it.
 
     Attributes:
-        text: Why.
-        fix: What to do; empty if only the cause is known.
-        by_making: It lies in how the pickle was built: a good run in the same image rules it out.
+        text: The cause.
+        fix: The fix; empty if only the cause is known.
+        by_build: Whether the way the pickle was built is the cause. A good run in the same image rules that out.
     """
 
     text: str
     fix: str = ""
-    by_making: bool = False
+    by_build: bool = False
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}" if self.fix else self.text
 
     def with_config(self, config: Path | None) -> Cause:
-        """Return it with commands that name a config, or the ``dist/NAME`` of one; None: which one is not known."""
+        """Return the cause with ``CONFIG=...`` in its commands filled in.
+
+        Args:
+            config: The config, or its ``dist/NAME``; None if unknown.
+        """
         return replace(self, fix=commands.fill_in_config(self.fix, config))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class RunEnd:
     """How a run of the entry point ended.
 
     Attributes:
-        code: Exit status, or minus the signal's number; None if nothing is known.
-        timed_out: It was killed for its time.
-        out_of_memory: The kernel killed something in the container for its memory.
-        log: The end of what it printed.
-        aborted_twice: It aborted twice in a row, each time after it had written the whole CSV.
+        code: Exit status, or minus the signal's number; None if unknown.
+        timed_out: Whether it was killed at its time limit.
+        out_of_memory: Whether the kernel killed a process of the container because memory ran out.
+        log: The end of its output.
+        aborted_twice: Whether two runs in a row aborted after they had written the whole CSV.
     """
 
     code: int | None
@@ -97,8 +101,15 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """The limits of a run, the Python it ran on, and the one the pickle was built on (None: not known)."""
+class RunConditions:
+    """The limits of a run, and Python versions.
+
+    Attributes:
+        seconds: The time limit.
+        memory: The memory limit in bytes.
+        python: The Python that ran the pickle.
+        built_on: The Python that the pickle was built on; None if unknown.
+    """
 
     seconds: float
     memory: int
@@ -108,14 +119,14 @@ class Where:
 
 @dataclass(frozen=True, kw_only=True)
 class _Log:
-    """What a log says, without the runner's boxes of help.
+    """A parsed log, without the runner's boxes of help.
 
     Attributes:
-        reasons: The errors that it names, the newest last.
-        last: Its last line.
-        refused: There is a box of help: the runner ended it by itself.
-        started: The runner says that it runs: it took the options.
-        files: The source files of the last traceback.
+        reasons: The errors in it, the last one last.
+        last: Its last line, or nothing.
+        refused: Whether there is a box of help, which means that the runner ended the run by itself.
+        started: Whether the runner has accepted its options and logged that it runs.
+        files: The source files in the last traceback.
     """
 
     reasons: tuple[str, ...]
@@ -126,22 +137,22 @@ class _Log:
 
 
 _OTHER_PYTHON = Cause(
-    text="the pickle was made with another Python or numpy than the image's", fix=_BUILD, by_making=True
+    text="the pickle was built with another Python or numpy than the image has", fix=_BUILD, by_build=True
 )
 _OUT_OF_MEMORY = Cause(text="it ran out of memory", fix=f"{_SMALLER}; {_MEASURED}")
 _NO_COLUMNS = Cause(text="the function returned a DataFrame without columns", fix=_RETURN)
 _OUT_OF_BOUNDS = "IndexError: single positional indexer is out-of-bounds"
-"""What the runner dies of when it looks at the first column of such a frame."""
+"""The error of the runner when it reads the first column of a frame without columns."""
 _OTHER_SYSTEM_ERROR = re.compile(r"\bSystemError: (?!unknown opcode)")
-"""An error inside the interpreter, as code for another Python causes it; so may a broken library."""
+"""An error inside the interpreter. Code for another Python causes it, but a broken library can do so too."""
 _NOT_LOADED = re.compile(r"Pickle incompatible with |[Pp]ickle could not be loaded in Python ")
-"""What the runner says of any TypeError (since 2026-07, any ValueError too) that loading the pickle raises."""
+"""The runner logs this for any TypeError (since 2026-07 any ValueError too) when it loads the pickle."""
 _CODE = r"(?:exit|code|status)[^0-9\n]{0,20}"
-"""What comes before an exit code, however it is worded: ``exit status 137``, ``Exited (137)``, ``code=137``."""
+"""The text before an exit code: ``exit status 137``, ``Exited (137)``, ``code=137``."""
 _ABORT = re.compile(rf"terminate called|(?i:{_CODE}134\b|\babort(?:ed)?\b|\bSIGABRT\b)")
 _CANNOT_WRITE = re.compile(r"\b(?:OSError|PermissionError)\b|\[Errno \d+\]")
 
-# What a reason means: the first that fits. What groups match is put into the text.
+# The causes by patterns of the reason; the first match wins. The groups of the pattern are inserted into the text.
 _CAUSES = (
     (
         (
@@ -156,15 +167,15 @@ _CAUSES = (
         Cause(
             text=f"the pickle needs the module {{0!r}}, which is not in the image: {_BY_VALUE}",
             fix=_FROM_BUNDLE,
-            by_making=True,
+            by_build=True,
         ),
     ),
     (
         r"Can't get attribute '([^']+)' on <module '([^']+)'",
         Cause(
-            text=f"the pickle needs {{0!r}} of the module {{1!r}}, which has none in the image: {_BY_VALUE}",
+            text=f"the pickle needs {{0!r}} of the module {{1!r}}, which the image's module does not have: {_BY_VALUE}",
             fix=_FROM_BUNDLE,
-            by_making=True,
+            by_build=True,
         ),
     ),
     (
@@ -176,11 +187,11 @@ _CAUSES = (
     ),
     (
         r"Ran out of input|pickle data was truncated|pickle exhausted before",
-        Cause(text="the pickle is empty or cut short", fix=_BUILD_AGAIN, by_making=True),
+        Cause(text="the pickle is empty or truncated", fix=_BUILD_AGAIN, by_build=True),
     ),
     (
         r"(?:^Invalid pickle - |\bUnpicklingError: )(.*)",
-        Cause(text="it is not a valid pickle: {0}", fix=_BUILD_AGAIN, by_making=True),
+        Cause(text="it is not a valid pickle: {0}", fix=_BUILD_AGAIN, by_build=True),
     ),
     (r"^Pickle function\b.*\breturned None\b", Cause(text="the function returned None", fix=_RETURN)),
     (
@@ -195,7 +206,7 @@ _CAUSES = (
         r"(?i)^pickle function\b.*\breturned\b.*\bNaN\b",
         Cause(
             text="the function returned NaN in its predictions",
-            fix="fill what is missing before or after the model predicts, then run `make pickle CONFIG=...`",
+            fix="fill missing values before or after the model predicts, then run `make pickle CONFIG=...`",
         ),
     ),
     (
@@ -221,236 +232,247 @@ _CAUSES = (
     ),
     (r"(?i)out of memory|\bMemoryError\b|unable to allocate|\bbad_alloc\b", _OUT_OF_MEMORY),
 )
-# How the tournament, or a last line that is not an error of Python's, says that a run ended. The first is documented.
+# How a run ended, in the words of the tournament or in a last line that is not a Python error. The first wording is in
+# the tournament's documentation.
 _ENDS = (
     (
         rf"(?i)segmentation fault|library versions match|\bSIGSEGV\b|\bsignal 11\b|{_CODE}(?:139|132|135)\b",
         Cause(
-            text="the interpreter died: the pickle was made with another Python or numpy than the image's",
+            text="the interpreter crashed: the pickle was built with another Python or numpy than the image has",
             fix=_BUILD,
-            by_making=True,
+            by_build=True,
         ),
     ),
     (rf"(?i)oom[- ]?killed|\bSIGKILL\b|\bsignal 9\b|{_CODE}137\b|^killed$", _OUT_OF_MEMORY),
     (
         r"(?i)timed? ?out\b|out of time|time limit|deadline exceeded",
-        Cause(text="it ran over its time", fix=f"{_FASTER}; {_MEASURED}"),
+        Cause(text="it exceeded its time limit", fix=f"{_FASTER}; {_MEASURED}"),
     ),
     (
         r"(?i)model file could not be found|no such key",
-        Cause(text="its bytes were never stored", fix="upload it again: `make upload CONFIG=...`"),
+        Cause(text="the pickle's file was never stored", fix="upload it again: `make upload CONFIG=...`"),
     ),
 )
 
 
-# What names no cause by itself: an error in the log says more.
+# Descriptions without a cause: an error in the log is preferred to them.
 _VAGUE = (
     (
         r"(?i)invalid submission|submission (?:is|was) invalid",
         Cause(
-            text="its predictions were refused: expected are the round's ids and one column in [0, 1] without NaN",
-            fix="`make validate CONFIG=...` shows which of them fails",
+            text="its predictions were rejected; expected the round's ids and one column in [0, 1] without NaN",
+            fix="`make validate CONFIG=...` shows which of these is wrong",
         ),
     ),
 )
 
 
-def explain(ended: Ended, where: Where) -> str:
-    """Return the cause and what to do about it."""
-    return str(find_cause(ended, where))
+def explain(run_end: RunEnd, conditions: RunConditions) -> str:
+    """Return the cause of a failed run on this machine and its fix, as text."""
+    return str(find_cause(run_end, conditions))
 
 
-def find_cause(ended: Ended, where: Where) -> Cause:
-    """Return why a run that was watched here ended as it did."""
-    log = _read(ended.log.splitlines())
-    return _limit(ended, where) or _death(ended, where, log) or _error(ended, where, log)
+def find_cause(run_end: RunEnd, conditions: RunConditions) -> Cause:
+    """Return why a run on this machine failed."""
+    log = _parse_log(run_end.log.splitlines())
+    return (
+        _find_exceeded_limit(run_end, conditions)
+        or _find_crash(run_end, conditions, log)
+        or _find_error(run_end, conditions, log)
+    )
 
 
 def explain_no_csv(log: str) -> Cause:
-    """Return why a run that ended with exit 0 left no CSV; one that cannot be written is only logged."""
-    reasons = _read(log.splitlines()).reasons
+    """Return why a run that ended with exit 0 wrote no CSV. The runner only logs that it cannot write one."""
+    reasons = _parse_log(log.splitlines()).reasons
     if not reasons:
-        return Cause(
-            text=f"{_NO_CSV}: {_ENDED_ITSELF}",
-            fix=_RETURN_INSTEAD,
-        )
-    fix = "`make doctor` looks at the disk; then run it again" if _CANNOT_WRITE.search(reasons[-1]) else FIX_MODEL
+        return Cause(text=f"{_NO_CSV}: {_ENDED_PROCESS}", fix=_RETURN_INSTEAD)
+    fix = "check the disk with `make doctor`, then run it again" if _CANNOT_WRITE.search(reasons[-1]) else FIX_MODEL
     return Cause(text=f"{_NO_CSV}: {reasons[-1]}", fix=fix)
 
 
 def explain_remote(status: str, descriptions: Sequence[str], log: Sequence[str]) -> Cause:
-    """Return why a run of the tournament failed, from its own words.
+    """Return why a run of the tournament failed.
 
     Args:
-        status: The run's status; ``error`` is a fault of theirs, ``failed`` one of the model.
-        descriptions: What its steps say.
-        log: What it printed, as messages of one or more lines.
+        status: The run's status; ``error`` means a problem of the tournament, ``failed`` one of the model.
+        descriptions: The descriptions of the run's steps.
+        log: The run's log, as messages of one or more lines.
     """
-    printed, said = _read(_split(log)), _read(_split(descriptions))
-    reasons = said.reasons or said.last
+    printed, described = _parse_log(_split_lines(log)), _parse_log(_split_lines(descriptions))
+    reasons = described.reasons or described.last
     end = tuple(line for line in printed.last if not printed.reasons and not _RECORD.match(line))
-    known = (
-        _classify(reasons, said.files)
+    # A description of the tournament comes before the log: the model can print anything.
+    cause = (
+        _classify(reasons, described.files)
         or _look_up(_ENDS, reasons)
         or _classify(printed.reasons, printed.files)
         or _look_up(_CAUSES, end)
         or _look_up(_ENDS, end)
         or (None if printed.reasons else _look_up(_VAGUE, reasons) or _look_up(_VAGUE, end))
     )
-    if known is not None:
-        return known
+    if cause is not None:
+        return cause
     if not printed.reasons and _ABORT.search(" ".join((*reasons, *end))):
         return Cause(
-            text="the interpreter aborted (exit 134), as a thread of pyarrow makes it do now and then while it ends",
-            fix="trigger it again; two in a row are a fault of the model or its libraries",
+            text="the interpreter aborted (exit 134), which a thread of pyarrow sometimes causes at the end of a run",
+            fix="trigger it again; if it happens twice in a row, the model or its libraries are the cause",
         )
     message = (printed.reasons or reasons or end)[-1:]
-    text = f"the tournament says: {message[0]}" if message else "the tournament gives no reason"
+    text = f"the tournament reports: {message[0]}" if message else "the tournament gives no reason"
     if printed.last and not message:
         text += f", and the log ends without an error: {printed.last[0]}"
     if tournament.is_server_error(status):
-        return Cause(text=f"{text} (status error: a fault on their side)", fix="trigger it again later")
+        return Cause(text=f"{text} (status error: a problem on their side)", fix="trigger it again later")
     return Cause(text=text)
 
 
 def find_last_message(log: str) -> str:
-    """Return the last error that a log names, else its last line; nothing for an empty one."""
-    read = _read(log.splitlines())
-    return "".join((read.reasons or read.last)[-1:])
+    """Return the last error in a log, or its last line if there is no error; empty for an empty log."""
+    parsed = _parse_log(log.splitlines())
+    return "".join((parsed.reasons or parsed.last)[-1:])
 
 
 def find_help_lines(lines: Sequence[str]) -> set[int]:
-    """Return the indices of the lines of the runner's boxes of help; what names an error is not taken for one."""
-    rules = [index for index, line in enumerate(lines) if _RULE.fullmatch(line.rstrip())]
-    found: set[int] = set()
+    """Return the indices of the lines that belong to the runner's boxes of help.
+
+    Lines between two rules that contain an error are not a box of help.
+    """
+    rules = [index for index, line in enumerate(lines) if _BOX_LINE.fullmatch(line.rstrip())]
+    indices: set[int] = set()
     for first, last in itertools.pairwise(rules):
         inner = lines[first + 1 : last]
-        if first in found or not 0 < len(inner) <= _MOST_HELP_LINES:
+        if first in indices or not 0 < len(inner) <= _MAX_HELP_LINES:
             continue
         if not any(_ERROR_RECORD.match(line) or _TRACEBACK.fullmatch(line) for line in inner):
-            found.update(range(first, last + 1))
-    return found
+            indices.update(range(first, last + 1))
+    return indices
 
 
-def format_excerpt(log: Iterable[str], most: int) -> list[str]:
-    """Return the end of a log as lines to print: without the box of help, and with the last traceback whole.
+def format_excerpt(log: Iterable[str], max_lines: int) -> list[str]:
+    """Return the end of a log as printable lines: without the box of help, and with the whole last traceback.
 
     Args:
         log: Messages of one or more lines.
-        most: Lines, unless the traceback needs more.
+        max_lines: The maximum number of lines, except for the traceback.
     """
-    lines = _split(log)
-    left_out = find_help_lines(lines)
-    kept = [replace_unprintable(line) for index, line in enumerate(lines) if index not in left_out and line.strip()]
-    first = max(0, len(kept) - most)
-    tracebacks = [index for index, line in enumerate(kept) if _TRACEBACK.fullmatch(line)]
-    while len(tracebacks) > 1 and kept[tracebacks[-1] - 1].startswith((_CHAINED, _CAUSED)):
+    lines = _split_lines(log)
+    help_lines = find_help_lines(lines)
+    shown = [replace_unprintable(line) for index, line in enumerate(lines) if index not in help_lines and line.strip()]
+    first = max(0, len(shown) - max_lines)
+    tracebacks = [index for index, line in enumerate(shown) if _TRACEBACK.fullmatch(line)]
+    while len(tracebacks) > 1 and shown[tracebacks[-1] - 1].startswith((_DURING_HANDLING, _DIRECT_CAUSE)):
         tracebacks.pop()
-    if tracebacks and len(kept) - tracebacks[-1] < _MOST_SHOWN_LINES:
-        first = min(first, max(0, tracebacks[-1] - 1))  # the line above it says what it is about
-    return kept[first:]
+    if tracebacks and len(shown) - tracebacks[-1] < _MAX_TRACEBACK_LINES:
+        first = min(first, max(0, tracebacks[-1] - 1))  # with the line above it, which may be the logged error
+    return shown[first:]
 
 
-def _split(messages: Iterable[str]) -> list[str]:
+def _split_lines(messages: Iterable[str]) -> list[str]:
     return [line for message in messages for line in message.splitlines()]
 
 
-def _read(lines: Sequence[str]) -> _Log:
-    """Read a log: errors of the root logger and what tracebacks end in; without any, lines that look like an error."""
-    left_out = find_help_lines(lines)
-    kept = [line for index, line in enumerate(lines) if index not in left_out]
+def _parse_log(lines: Sequence[str]) -> _Log:
+    """Parse a log. Its reasons are the errors of the root logger and the last lines of tracebacks.
+
+    If there are none, they are the lines that look like an exception.
+    """
+    help_lines = find_help_lines(lines)
+    other_lines = [line for index, line in enumerate(lines) if index not in help_lines]
     reasons, similar, files = list[str](), list[str](), list[str]()
-    inside = chained = False  # in a traceback, whose lines are indented but for the last
-    for line in kept:
+    in_traceback = chained = False  # the lines of a traceback are indented, except the last one
+    for line in other_lines:
         if _TRACEBACK.fullmatch(line):
-            inside, files = True, []
+            in_traceback, files = True, []
             continue
-        if line.startswith(_CHAINED):
+        if line.startswith(_DURING_HANDLING):
             chained = True
             continue
-        if inside and (not line or line[0].isspace()):
+        if in_traceback and (not line or line[0].isspace()):
             files += _FRAME.findall(line)
             continue
         if record := _ERROR_RECORD.match(line):
             reasons.append(sanitize(record[1]))
-        elif inside and not _RECORD.match(line):
-            # pandas tries once more, in its own way, what it cannot load: what that ends in hides the first exception.
-            if not (chained and any(file.endswith(_SECOND_TRY) for file in files)):
+        elif in_traceback and not _RECORD.match(line):
+            # When loading fails, pandas.read_pickle retries with its own unpickler, whose exception hides the cause.
+            if not (chained and any(file.endswith(_PANDAS_RETRY) for file in files)):
                 reasons.append(sanitize(line))
         elif _EXCEPTION.match(line):
             similar.append(sanitize(line))
         if line.strip():
-            inside = chained = False
-    plain = [sanitize(line) for line in kept if _LETTER.search(line)]
+            in_traceback = chained = False
+    plain = [sanitize(line) for line in other_lines if _LETTER.search(line)]
     return _Log(
         reasons=tuple(filter(None, reasons or similar)),
         last=tuple(plain[-1:]),
-        refused=bool(left_out),
-        started=any(map(_STARTED.match, kept)),
+        refused=bool(help_lines),
+        started=any(map(_STARTED.match, other_lines)),
         files=tuple(files),
     )
 
 
 def _look_up(table: Iterable[tuple[str, Cause]], reasons: Sequence[str]) -> Cause | None:
-    """Return what the last reason means."""
+    """Return the cause for the last reason; None if no pattern matches."""
     for pattern, cause in table if reasons else ():
-        found = re.search(pattern, reasons[-1])
-        if found and found.groups():
-            return Cause(text=cause.text.format(*found.groups()), fix=cause.fix, by_making=cause.by_making)
-        if found:
+        match = re.search(pattern, reasons[-1])
+        if match and match.groups():
+            return replace(cause, text=cause.text.format(*match.groups()))
+        if match:
             return cause
     return None
 
 
 def _classify(reasons: Sequence[str], files: Sequence[str]) -> Cause | None:
-    """Return what the reasons of one log mean; None if that is not known."""
-    last = reasons[-3:]  # a refusal, and with --debug an exception and its text, in either order
+    """Return the cause for the reasons of one log; None if it is unknown."""
+    last = reasons[-3:]  # the refusal, and with --debug the exception and its text, in either order
     if any(map(_NOT_LOADED.search, last)):
-        own = [reason for reason in last if not _NOT_LOADED.search(reason)]
-        if not own:
+        exceptions = [reason for reason in last if not _NOT_LOADED.search(reason)]
+        if not exceptions:
             return _OTHER_PYTHON
-        return _look_up(_CAUSES, own) or Cause(
-            text=f"the pickle cannot be loaded: {own[-1]}", fix=_BUILD, by_making=True
+        return _look_up(_CAUSES, exceptions) or Cause(
+            text=f"the pickle cannot be loaded: {exceptions[-1]}", fix=_BUILD, by_build=True
         )
-    if list(reasons[-1:]) == [_OUT_OF_BOUNDS] and all(map(_is_of_runner, files)):
+    if list(reasons[-1:]) == [_OUT_OF_BOUNDS] and all(map(_is_runner_file, files)):
         return _NO_COLUMNS
     return _look_up(_CAUSES, reasons)
 
 
-def _is_of_runner(file: str) -> bool:
+def _is_runner_file(file: str) -> bool:
     return file.endswith("/predict.py") or "/pandas/" in file
 
 
-def _limit(ended: Ended, where: Where) -> Cause | None:
-    if ended.timed_out:
+def _find_exceeded_limit(run_end: RunEnd, conditions: RunConditions) -> Cause | None:
+    if run_end.timed_out:
         return Cause(
-            text=f"it ran over the limit of {where.seconds:g} seconds", fix=f"the tournament would fail it: {_FASTER}"
+            text=f"it exceeded the limit of {conditions.seconds:g} seconds",
+            fix=f"the tournament would stop it too: {_FASTER}",
         )
-    if ended.out_of_memory or ended.code in (-9, 137):
-        return _memory(where, "exit 137")
+    if run_end.out_of_memory or run_end.code in (-9, 137):
+        return _describe_out_of_memory(conditions, "exit 137")
     return None
 
 
-def _memory(where: Where, how: str) -> Cause:
+def _describe_out_of_memory(conditions: RunConditions, details: str) -> Cause:
     return Cause(
-        text=f"it ran out of memory at {where.memory / 2**30:.2g} GiB ({how})",
-        fix=f"the tournament would fail it: {_SMALLER}",
+        text=f"it ran out of memory at {conditions.memory / 2**30:.2g} GiB ({details})",
+        fix=f"the tournament would stop it too: {_SMALLER}",
     )
 
 
-def _death(ended: Ended, where: Where, log: _Log) -> Cause | None:
-    """Return why the interpreter itself died; None if it did not, or if the log names what went before."""
-    if ended.code in _SEGFAULT_CODES and not log.refused:
-        died = "the interpreter died (segmentation fault, exit 139)"
-        if where.built_on is None or _is_elsewhere(where):
-            return _other_python(where, died)
+def _find_crash(run_end: RunEnd, conditions: RunConditions, log: _Log) -> Cause | None:
+    """Return why the interpreter itself crashed or aborted; None if it did not, or if the log has an error."""
+    if run_end.code in _SEGFAULT_CODES and not log.refused:
+        crash = "the interpreter crashed (segmentation fault, exit 139)"
+        if conditions.built_on is None or _is_other_python(conditions):
+            return _describe_other_python(conditions, crash)
         return Cause(
-            text=f"{died} in the same Python that the pickle was built in",
-            fix="look at the model's own libraries and its size",
+            text=f"{crash} in the same Python that the pickle was built in",
+            fix="check the model's own libraries and its size",
         )
-    if ended.code in ABORT_CODES and not log.reasons:
+    if run_end.code in ABORT_CODES and not log.reasons:
         last = f": {log.last[0]}" if log.last else ""
-        when = "twice in a row, each time after its CSV was written" if ended.aborted_twice else "without a whole CSV"
+        twice = "twice in a row, each time after its CSV was written"
+        when = twice if run_end.aborted_twice else "before its CSV was complete"
         return Cause(
             text=f"the interpreter aborted (exit 134) {when}{last}",
             fix="look for a library of the model that leaves threads running or aborts; run "
@@ -459,43 +481,41 @@ def _death(ended: Ended, where: Where, log: _Log) -> Cause | None:
     return None
 
 
-def _error(ended: Ended, where: Where, log: _Log) -> Cause:
-    """Return what the log names as the error."""
+def _find_error(run_end: RunEnd, conditions: RunConditions, log: _Log) -> Cause:
+    """Return the cause for the error in the log, or for its last line."""
     message = (log.reasons or log.last)[-1:]
-    what = f"exit {ended.code}: {message[0] if message else 'it printed nothing'}"
+    error = f"exit {run_end.code}: {message[0] if message else 'it printed nothing'}"
     cause = _classify(log.reasons, log.files)
     if cause == _OTHER_PYTHON and (
-        where.built_on is None or _is_elsewhere(where) or not _OTHER_SYSTEM_ERROR.search(what)
+        conditions.built_on is None or _is_other_python(conditions) or not _OTHER_SYSTEM_ERROR.search(error)
     ):
-        return _other_python(where, what)
-    if cause == _OTHER_PYTHON:
+        return _describe_other_python(conditions, error)
+    if cause == _OTHER_PYTHON:  # a SystemError, but the pickle was built on this Python
         cause = None
     if cause == _OUT_OF_MEMORY:
-        return _memory(where, what)
+        return _describe_out_of_memory(conditions, error)
     if cause is not None:
         return cause
-    if ended.code == _USAGE_CODE and not log.reasons and not log.started:
-        fix = "its entry point does not take the runner's options: name a numerai_predict image in `image.ref`"
-        return Cause(text=what, fix=fix)
-    if log.started and not log.reasons and not log.refused and ended.code is not None and ended.code > 0:
-        printed = "" if not log.last or _RECORD.match(log.last[0]) else f"; it printed last: {log.last[0]}"
-        text = f"exit {ended.code} without an error in the log: {_ENDED_ITSELF}{printed}"
+    if run_end.code == _USAGE_CODE and not log.reasons and not log.started:
+        fix = "its entry point does not take the runner's options: set `image.ref` to a numerai_predict image"
+        return Cause(text=error, fix=fix)
+    if log.started and not log.reasons and not log.refused and run_end.code is not None and run_end.code > 0:
+        printed = "" if not log.last or _RECORD.match(log.last[0]) else f"; its last output: {log.last[0]}"
+        text = f"exit {run_end.code} without an error in the log: {_ENDED_PROCESS}{printed}"
         return Cause(text=text, fix=_RETURN_INSTEAD)
-    return Cause(text=what, fix=FIX_MODEL)
+    return Cause(text=error, fix=FIX_MODEL)
 
 
-def _other_python(where: Where, what: str) -> Cause:
-    made = f"Python {where.built_on}" if _is_elsewhere(where) else "another Python or numpy"
+def _describe_other_python(conditions: RunConditions, error: str) -> Cause:
+    python = f"Python {conditions.built_on}" if _is_other_python(conditions) else "another Python or numpy"
     return Cause(
-        text=f"the pickle was made for {made}, and the image has Python {where.python}: {what}",
+        text=f"the pickle was built for {python}, but the image has Python {conditions.python}: {error}",
         fix=_BUILD,
-        by_making=True,
+        by_build=True,
     )
 
 
-def _is_elsewhere(where: Where) -> bool:
-    return where.built_on is not None and _minor(where.built_on) != _minor(where.python)
-
-
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]
+def _is_other_python(conditions: RunConditions) -> bool:
+    built_on, python = conditions.built_on, conditions.python
+    # Patch releases are compatible: only 3.X has to be the same.
+    return built_on is not None and built_on.split(".")[:2] != python.split(".")[:2]

@@ -1,4 +1,4 @@
-"""``validation.json``: written after a validation, read before an upload."""
+"""Write ``validation.json`` after a validation, and read it before an upload."""
 
 from __future__ import annotations
 
@@ -17,30 +17,29 @@ if TYPE_CHECKING:
     from builder.validate.run import Validation
 
 FORMAT = 1
-_MOST_BYTES = 1 << 24
-"""Of a report on a pickle; the log of its run is in it."""
+_MAX_BYTES = 1 << 24  # of a report, which contains the log of the run
 
 
-def data_version(folder: Path) -> str:
-    """Return the data version that the last validation was for; nothing where none says so."""
+def find_data_version(folder: Path) -> str:
+    """Return the data version of the last validation; empty if unknown."""
     return data_version_from_report(read(folder / artifact.VALIDATION) or {})
 
 
-def data_version_from_report(found: dict[str, Any]) -> str:
-    """Return the data version that a report names; nothing where it names none."""
-    data = found.get("data")
+def data_version_from_report(report: dict[str, Any]) -> str:
+    """Return the data version in a report; empty if there is none."""
+    data = report.get("data")
     version = data.get("version") if isinstance(data, dict) else None
     return version if isinstance(version, str) and len(version) <= 40 and version.isprintable() else ""
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return a report, which a stranger may have written; None if there is none, or it is not a report.
+    """Return a report; None if there is none, or if it is not a report. It is untrusted: others may have written it.
 
     Raises:
-        errors.ArtifactError: It cannot be read, or is not a plain file of a size that this tool writes.
+        errors.ArtifactError: It cannot be read, is not a regular file, or is too large.
     """
     try:
-        data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=_MOST_BYTES))
+        data = schema.read_json(untrusted_files.read_bytes(path, max_bytes=_MAX_BYTES))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -72,17 +71,17 @@ def to_bytes(validation: Validation) -> bytes:
 
 
 def mark_local(content: bytes) -> None:
-    """Record that a validation was made on this machine: one that came with a folder proves nothing."""
-    with contextlib.suppress(OSError):  # then it is made again before an upload without a config
-        mark = _mark(content)
+    """Record that a report was written on this machine: one that came with a copied folder proves nothing."""
+    with contextlib.suppress(OSError):  # without the mark, an upload without a config asks to validate again
+        mark = _mark_path(content)
         mark.parent.mkdir(exist_ok=True, mode=0o700)
         mark.touch()
 
 
 def is_local(path: Path) -> bool:
-    """Tell whether a report was made on this machine."""
-    return _mark(untrusted_files.read_bytes(path, max_bytes=_MOST_BYTES)).is_file()
+    """Return whether a report was written on this machine."""
+    return _mark_path(untrusted_files.read_bytes(path, max_bytes=_MAX_BYTES)).is_file()
 
 
-def _mark(content: bytes) -> Path:
+def _mark_path(content: bytes) -> Path:
     return paths.state_folder() / "validated" / hashlib.sha256(content).hexdigest()

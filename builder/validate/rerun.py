@@ -1,19 +1,17 @@
-"""A pickle of which nothing is known but its bytes, run here as the tournament runs it; and why it failed there.
+"""Run an arbitrary pickle here as the tournament does, and explain why it failed there.
 
-It is never unpickled outside of the container. Of its predictions the rules are checked that hold for every model.
+The pickle is never loaded outside of the container. Its predictions are only checked against the rules that hold for
+every model.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from builder import errors, paths
-from builder.engine import protocol as engine
-from builder.engine import tar_stream
+from builder import errors
 from builder.validate import diagnose, live_check
 from builder.validate import run as validate
 
@@ -21,30 +19,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from builder.config import model as config
-    from builder.image import resolve as image
+    from builder.engine import protocol, tar_stream
+    from builder.image import resolve
     from builder.progress import Progress
     from builder.tournament.status import PickleFailure
-
-_BOX = engine.WORKDIR
-_MEASURE = "collect_results.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RerunTask:
-    """What is run.
+    """The pickle to run, and how to run it.
 
     Attributes:
-        pickle: The bytes.
-        image: Where.
-        python: That image's Python.
-        made_on: The Python that it was made on, where this machine knows.
+        pickle: The file.
+        image: The image to run it in.
+        python: The Python version of that image.
+        built_on: The Python that it was built on; None if this machine does not know.
         live: Live features, a parquet file.
-        benchmarks: Live benchmark predictions; None where there are none.
-        limits: What it may use.
+        benchmarks: Live benchmark predictions, a parquet file or None.
+        limits: The limits of the run.
     """
 
     pickle: Path
-    image: image.ResolvedImage
+    image: resolve.ResolvedImage
     python: str
     built_on: str | None
     live: Path
@@ -54,7 +50,7 @@ class RerunTask:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunResult:
-    """What came of it; ``cause`` is None where every check held."""
+    """The result of the run; ``cause`` is None if no check failed."""
 
     task: RerunTask
     checks: tuple[validate.Check, ...]
@@ -63,8 +59,8 @@ class RerunResult:
     cause: diagnose.Cause | None
 
 
-def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> RerunResult:
-    """Run the pickle and judge.
+def rerun(task: RerunTask, engine: protocol.Engine, run: str, progress: Progress) -> RerunResult:
+    """Run the pickle and judge the result; ``run`` is the identity of this run.
 
     Raises:
         errors.DataError: The live data cannot be read.
@@ -74,7 +70,7 @@ def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> R
     rows = count_rows(task.live)
     progress.step("running the pickle in its image")
     children = validate.plan_children(task.image, task.limits)
-    outcome = validate.run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
+    outcome = validate.run_children(children, _make_entries(task), task.image, task.limits, engine, run=run, rows=rows)
     entry = outcome.entry
     usage = None
     if entry is not None:
@@ -87,30 +83,32 @@ def rerun(task: RerunTask, on: engine.Engine, run: str, progress: Progress) -> R
     )
 
 
-def conclude(fault: PickleFailure, log: list[str], here: RerunResult | None, *, again: str) -> diagnose.Cause:
-    """Return the one cause and the one fix.
+def conclude(failure: PickleFailure, log: list[str], local: RerunResult | None, *, again: str) -> diagnose.Cause:
+    """Return one cause and one fix for a failure at the tournament.
 
     Args:
-        fault: What failed there.
-        log: What that run printed.
-        here: The run on this machine, where there was one.
-        again: The command that runs it there again.
+        failure: The step that failed there.
+        log: The log of that run.
+        local: The run on this machine, if there was one.
+        again: The command that runs the pickle there again.
     """
-    there = diagnose.explain_remote(fault.status, fault.descriptions, log)
-    if here is None:
-        return diagnose.Cause(text=there.text, fix=there.fix or f"{diagnose.FIX_MODEL}, which shows it here")
-    if here.cause is not None:
-        fix = here.cause.fix or there.fix or diagnose.FIX_MODEL
-        return diagnose.Cause(text=f"{here.cause.text} (seen here again)", fix=fix)
-    where = "a look-alike of its image" if here.task.image.kind == "stand_in" else "its image"
-    held = f"here it runs in {where}, within the limits, and its predictions are good"
-    refuted = there.by_making and here.task.image.kind == "exact"
-    if there.fix and not refuted:
-        return diagnose.Cause(text=f"{there.text}; {held}", fix=there.fix)
+    remote_cause = diagnose.explain_remote(failure.status, failure.descriptions, log)
+    if local is None:
+        fix = remote_cause.fix or f"{diagnose.FIX_MODEL}, which shows it here"
+        return diagnose.Cause(text=remote_cause.text, fix=fix)
+    if local.cause is not None:
+        fix = local.cause.fix or remote_cause.fix or diagnose.FIX_MODEL
+        return diagnose.Cause(text=f"{local.cause.text} (reproduced here)", fix=fix)
+    image = "a stand-in for its image" if local.task.image.kind == "stand_in" else "its image"
+    result = f"here it runs in {image} within the limits, and its predictions are valid"
+    # Built wrong, it would have failed here too.
+    refuted = remote_cause.by_build and local.task.image.kind == "exact"
+    if remote_cause.fix and not refuted:
+        return diagnose.Cause(text=f"{remote_cause.text}; {result}", fix=remote_cause.fix)
     if refuted:
-        held += ", so that it was not made wrong"
-    fix = f"run it there again: `{again}`; if it fails again, show its log to Numerai's support"
-    return diagnose.Cause(text=f"{there.text}; {held}", fix=fix)
+        result += ", so the build is not the cause"
+    fix = f"run it there again: `{again}`; if it fails again, send its log to Numerai's support"
+    return diagnose.Cause(text=f"{remote_cause.text}; {result}", fix=fix)
 
 
 def count_rows(path: Path, option: str = "--live") -> int:
@@ -118,44 +116,37 @@ def count_rows(path: Path, option: str = "--live") -> int:
 
     Args:
         path: The file.
-        option: What names another, for the message.
+        option: The option that sets the file, for the message.
 
     Raises:
-        errors.DataError: It is not there, or no parquet file.
+        errors.DataError: It does not exist, or is not a parquet file.
     """
     try:
         return int(pq.read_metadata(path).num_rows)
     except live_check.READ_ERRORS as error:
         reason = str(error).split("\n", 1)[0][:200]
         raise errors.DataError(
-            [f"{path}: is no parquet file that can be read ({reason}); name another with {option}"]
+            [f"{path}: is not a readable parquet file ({reason}); pass another one with {option}"]
         ) from error
 
 
 def _judge(
     task: RerunTask, outcome: validate.ContainerResult, rows: int
 ) -> tuple[list[validate.Check], diagnose.Cause | None]:
-    where = diagnose.Where(
+    conditions = diagnose.RunConditions(
         seconds=task.limits.seconds, memory=task.limits.memory, python=task.python, built_on=task.built_on
     )
-    checks, cause = validate.judge_outcome(outcome, where, rows)
+    checks, cause = validate.judge_outcome(outcome, conditions, rows)
     return [*checks, *(validate.note_seconds(task.image) if checks[0].good else [])], cause
 
 
-def _entries(task: RerunTask) -> list[tar_stream.TarEntry]:
-    plan = {
-        "model": f"{_BOX}/model.pkl",
-        "features": f"{_BOX}/live.parquet",
-        "csv_folder": f"{_BOX}/csv",
-        "golden": None,
-        "columns": None,
-        "out": f"{_BOX}/out/measured.json",
-    }
-    named: dict[str, bytes | Path] = {
-        "collect_results.py": paths.inside_folder() / "collect_results.py",
-        _MEASURE: json.dumps(plan).encode(),
-        "model.pkl": task.pickle,
-        "live.parquet": task.live,
-        "benchmarks.parquet": task.benchmarks or task.live,
-    }
-    return [tar_stream.TarEntry(name=name, content=content) for name, content in named.items()]
+def _make_entries(task: RerunTask) -> list[tar_stream.TarEntry]:
+    return validate.make_entries(
+        {
+            **validate.make_collect_files(golden=False, columns=None),
+            "model.pkl": task.pickle,
+            "live.parquet": task.live,
+            # The runner requires a file; a pickle that takes benchmarks then fails with a missing column.
+            "benchmarks.parquet": task.benchmarks or task.live,
+        }
+    )

@@ -1,7 +1,8 @@
-"""Run a pickle as the tournament does: the image's own entry point, under the limits; then judge what came out.
+"""Run a pickle as the tournament does, with the image's own entry point and under the limits, and judge the result.
 
-One locked container. In it ``builder/inside/supervise.py`` runs the entry point as a child and reports what it used, then
-``builder/inside/collect_results.py``, which reads the CSV and has the pickle predict the golden rows. Judging is done here.
+All runs in one locked container. There ``builder/inside/supervise.py`` runs the entry point and reports what it used,
+then ``builder/inside/collect_results.py``, which summarizes the CSV and has the pickle predict the golden rows. The
+judging is done here, outside of the container, because the pickle could fake a verdict.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import numpy as np
 from builder import commands, errors, paths
 from builder.bundle import model as bundle_model
 from builder.bundle import prediction
-from builder.engine import protocol as engine
-from builder.engine import tar_stream
+from builder.engine import protocol, tar_stream
 from builder.validate import diagnose
 
 if TYPE_CHECKING:
@@ -28,24 +28,25 @@ if TYPE_CHECKING:
 
     from builder.build import artifact
     from builder.config import model as config
-    from builder.image import resolve as image
+    from builder.image import resolve
     from builder.progress import Progress
     from builder.validate import data
 
-ENTRY, MEASURE = "entry", "measure"
-_BOX = engine.WORKDIR
-_CSV_FOLDER = f"{_BOX}/csv"
-_SLACK_SECONDS = 60.0  # for starting and stopping, on top of what the children may take
-_REFUSED = (
-    "the tournament takes one column `prediction` of numbers from 0 to 1 for exactly its ids: end the model's `post` "
-    "with a rank, and build it again: `make pickle CONFIG=...`"
+ENTRY, COLLECT = "entry", "collect"  # the names of the children
+_WORKDIR = protocol.WORKDIR
+_CSV_FOLDER = f"{_WORKDIR}/csv"
+_RESULTS_FILE = "results.json"
+_EXTRA_SECONDS = 60.0  # to start and stop, besides the time limits of the children
+_FIX_PREDICTIONS = (
+    "the tournament expects one column `prediction` with numbers from 0 to 1 for exactly its ids: end the model's "
+    "`post` with a rank, then build it again: `make pickle CONFIG=...`"
 )
-_MOST_CSV_BYTES = 256 << 20  # a million rows take 40 MB
+_MAX_CSV_BYTES = 256 << 20  # a million rows take 40 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at. ``good`` is None for a note, which judges nothing."""
+    """The result of one check. ``good`` is None for a note, which passes or fails nothing."""
 
     name: str
     good: bool | None
@@ -54,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What the entry point used: bytes of resident memory at the peak, seconds by the clock and of CPU."""
+    """What the entry point used: peak resident memory in bytes, wall clock seconds and CPU seconds."""
 
     peak_bytes: int
     seconds: float
@@ -63,22 +64,22 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationTask:
-    """All that a validation takes.
+    """The inputs of a validation.
 
     Attributes:
-        artifact: The pickle, its hash checked.
-        bundle: What it was made from; its golden rows are predicted.
-        image: Where it runs.
-        python: That image's Python.
+        artifact: The pickle, whose hash has been checked.
+        bundle: The bundle that it was built from; its golden rows are predicted.
+        image: The image to run it in.
+        python: The Python version of that image.
         files: Live data to predict on.
-        source: Where those come from, for the record.
-        data_version: Whose features it is taken to be for; what is uploaded is registered for no other.
-        limits: What the run may use.
+        source: Where the live data are from, for the report.
+        data_version: The data version of the features. An upload is only registered for this one.
+        limits: The limits of the run.
     """
 
     artifact: artifact.Artifact
     bundle: bundle_model.Bundle
-    image: image.ResolvedImage
+    image: resolve.ResolvedImage
     python: str
     files: data.LiveFiles
     source: str
@@ -88,7 +89,7 @@ class ValidationTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """The verdict: all checks, and what the run used (None when it did not end by itself)."""
+    """The result of a validation: all checks, and what the run used (None without a report on it)."""
 
     task: ValidationTask
     checks: tuple[Check, ...]
@@ -97,92 +98,96 @@ class Validation:
 
     @property
     def good(self) -> bool:
-        """Tell whether every check held."""
+        """Whether no check failed."""
         return all(check.good is not False for check in self.checks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerResult:
-    """What came out of the container: how it ended, the reports on its children, and the CSV.
+    """What a container produced.
 
     Attributes:
-        csv: The entry point's predictions, if the measuring does not report on them; None if there are none.
-        aborts: How many runs in a row ended with exit 134 after they had written the whole CSV. 1: this is the second
-            run, and a good one; 2: so is this one.
+        exit: How the container ended.
+        entry: The report of ``supervise.py`` on the entry point; None if it could not write one.
+        results: The output of ``collect_results.py``; None if there is none.
+        collect_report: The report of ``supervise.py`` on ``collect_results.py``.
+        csv: The CSV of the entry point, if there are no ``results``; None if it wrote none.
+        aborts: How many runs in a row ended with exit 134 after they had written the whole CSV. 0: this is the first
+            run. 1: the first run aborted, this second run did not. 2: both did.
     """
 
-    exit: engine.Exit
+    exit: protocol.Exit
     entry: dict[str, Any] | None
-    measured: dict[str, Any] | None
-    measuring: dict[str, Any] | None
+    results: dict[str, Any] | None
+    collect_report: dict[str, Any] | None
     csv: bytes | None = None
     aborts: int = 0
 
 
-def validate(task: ValidationTask, on: engine.Engine, run: str, progress: Progress) -> Validation:
-    """Run and judge.
+def validate(task: ValidationTask, engine: protocol.Engine, run: str, progress: Progress) -> Validation:
+    """Run the pickle and judge the result; ``run`` is the identity of this run.
 
     Raises:
-        errors.EngineError: the engine failed.
-        errors.ImageError: the image has no entry point.
+        errors.EngineError: The engine failed.
+        errors.ImageError: The image has no entry point.
     """
     progress.step("running the pickle in its image")
     children = plan_children(task.image, task.limits)
     rows = task.files.rows
-    outcome = run_children(children, _entries(task), task.image, task.limits, on, run=run, rows=rows)
+    outcome = run_children(children, _make_entries(task), task.image, task.limits, engine, run=run, rows=rows)
     entry = outcome.entry
-    checks, _ = judge_outcome(outcome, _where(task), rows)
+    checks, _ = judge_outcome(outcome, _get_conditions(task), rows)
     usage = None
     if entry is not None:
         usage = Usage(peak_bytes=entry["peak_bytes"], seconds=entry["seconds"], cpu_seconds=entry["cpu_seconds"])
     if checks[0].good:
-        if outcome.measured and outcome.measured["csv"]:
-            checks += _judge_golden(task, outcome.measured["golden"])
+        if outcome.results and outcome.results["csv"]:
+            checks += _judge_golden(task, outcome.results["golden"])
         checks += note_seconds(task.image)
-    named = (
+    named_checks = (
         dataclasses.replace(check, detail=commands.fill_in_config(check.detail, task.artifact.folder))
         for check in checks
     )
-    return Validation(task=task, checks=tuple(named), usage=usage, log=entry["log"] if entry else "")
+    return Validation(task=task, checks=tuple(named_checks), usage=usage, log=entry["log"] if entry else "")
 
 
 def run_children(
     children: dict[str, Any],
     entries: Iterable[tar_stream.TarEntry],
-    where: image.ResolvedImage,
+    image: resolve.ResolvedImage,
     limits: config.LimitsConfig,
-    on: engine.Engine,
+    engine: protocol.Engine,
     *,
     run: str,
     rows: int,
 ) -> ContainerResult:
-    """Run the children of a plan in a locked container; once more if the first run aborts after its CSV is whole.
+    """Run the children of a plan in a locked container; a second time if the first run aborts after writing the CSV.
 
-    A thread of pyarrow that is still starting aborts a process that ends, now and then (exit 134). That says nothing of
-    the pickle, unless it happens again.
+    A thread of pyarrow that is still starting sometimes aborts a process at its end with exit 134
+    (https://github.com/apache/arrow/issues/34314). The pickle is only blamed if it happens twice.
 
     Args:
-        children: What :func:`plan_children` returns.
-        entries: The files that they name.
-        where: The image.
-        limits: Of the container, and of each child.
-        on: The engine.
-        run: The run's identity.
+        children: From :func:`plan_children`.
+        entries: The files that the children use.
+        image: The image.
+        limits: The limits of the container; its seconds are the time limit of each child.
+        engine: The engine.
+        run: The identity of this run.
         rows: How many rows a whole CSV has.
 
     Raises:
         errors.EngineError: The engine failed.
     """
-    given = [*entries]
-    first = _run_once(children, given, where, limits, on, run=run)
-    if not _aborted_at_end(first, rows):
+    files = [*entries]
+    first = _run_once(children, files, image, limits, engine, run=run)
+    if not _is_abort_at_end(first, rows):
         return first
-    second = _run_once(children, given, where, limits, on, run=run)
-    return dataclasses.replace(second, aborts=2 if _aborted_at_end(second, rows) else 1)
+    second = _run_once(children, files, image, limits, engine, run=run)
+    return dataclasses.replace(second, aborts=2 if _is_abort_at_end(second, rows) else 1)
 
 
-def _aborted_at_end(outcome: ContainerResult, rows: int) -> bool:
-    """Tell whether the entry point aborted, and its CSV is whole all the same: it came out with every line ended."""
+def _is_abort_at_end(outcome: ContainerResult, rows: int) -> bool:
+    """Return whether the entry point aborted after it had written the whole CSV."""
     if outcome.entry is None or outcome.entry["code"] not in diagnose.ABORT_CODES or outcome.entry["timed_out"]:
         return False
     text = (outcome.csv or b"").decode("utf-8", "replace").replace("\0", "")
@@ -196,64 +201,66 @@ def _aborted_at_end(outcome: ContainerResult, rows: int) -> bool:
 def _run_once(
     children: dict[str, Any],
     entries: Iterable[tar_stream.TarEntry],
-    where: image.ResolvedImage,
+    image: resolve.ResolvedImage,
     limits: config.LimitsConfig,
-    on: engine.Engine,
+    engine: protocol.Engine,
     *,
     run: str,
 ) -> ContainerResult:
-    most = engine.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
-    command = ("python", f"{_BOX}/supervise.py", f"{_BOX}/plan.json")
-    watching: dict[str, bytes | Path] = {
+    container_limits = protocol.ContainerLimits(cpus=limits.cpus, memory=limits.memory)
+    command = ("python", f"{_WORKDIR}/supervise.py", f"{_WORKDIR}/plan.json")
+    supervisor: dict[str, bytes | Path] = {
         "supervise.py": paths.inside_folder() / "supervise.py",
         "plan.json": json.dumps(children).encode(),
     }
-    with on.create_container(where.handle, command, run=run, limits=most, network=False) as container:
+    with engine.create_container(image.handle, command, run=run, limits=container_limits, network=False) as container:
         folder = tar_stream.TarEntry(name="csv/.keep", content=b"")
-        container.put(tar_stream.pack([folder, *_named(watching), *entries]))
-        ended = container.run(2 * limits.seconds + _SLACK_SECONDS)
+        container.put(tar_stream.pack([folder, *make_entries(supervisor), *entries]))
+        container_exit = container.run(2 * limits.seconds + _EXTRA_SECONDS)
         try:
-            files = tar_stream.unpack_to_memory(container.get(f"{_BOX}/out"))
+            files = tar_stream.unpack_to_memory(container.get(f"{_WORKDIR}/out"))
         except errors.EngineError:
-            if ended.code == 0:
+            if container_exit.code == 0:
                 raise
-            files = {}  # the watcher itself was killed before it could write: how it ended is all there is
-        said = "" if files else container.read_log()
-        predictions = None if "measured.json" in files else _fetch_csv(container)
-    read = {name: _read_object(content) for name, content in files.items() if name.endswith(".json")}
-    entry = read.get(f"{ENTRY}.json")
-    if entry is None and not ended.out_of_memory and ended.code is not None:
-        raise errors.EngineError(f"the container ended with exit {ended.code} before the pickle was run: {said[-500:]}")
+            files = {}  # supervise.py was killed before it could write a report; only its exit code is known
+        log = "" if files else container.read_log()
+        csv_content = None if _RESULTS_FILE in files else _fetch_csv(container)
+    reports = {name: _read_object(content) for name, content in files.items() if name.endswith(".json")}
+    entry = reports.get(f"{ENTRY}.json")
+    if entry is None and not container_exit.out_of_memory and container_exit.code is not None:
+        raise errors.EngineError(
+            f"the container ended with exit {container_exit.code} before the pickle was run: {log[-500:]}"
+        )
     return ContainerResult(
-        exit=ended,
+        exit=container_exit,
         entry=entry,
-        measured=read.get("measured.json"),
-        measuring=read.get(f"{MEASURE}.json"),
-        csv=predictions,
+        results=reports.get(_RESULTS_FILE),
+        collect_report=reports.get(f"{COLLECT}.json"),
+        csv=csv_content,
     )
 
 
-def _fetch_csv(container: engine.Container) -> bytes | None:
-    """Return the CSV that the entry point wrote; None if there is none, or it is too large to be one."""
+def _fetch_csv(container: protocol.Container) -> bytes | None:
+    """Return the CSV that the entry point wrote; None if there is none, or if it is larger than the limit."""
     try:
-        files = tar_stream.unpack_to_memory(_bounded(container.get(_CSV_FOLDER)))
+        files = tar_stream.unpack_to_memory(_limit_size(container.get(_CSV_FOLDER)))
     except errors.EngineError:
         return None
-    written = sorted(name for name in files if name.startswith("live_predictions-") and name.endswith(".csv"))
-    return files[written[-1]] if written else None
+    names = sorted(name for name in files if name.startswith("live_predictions-") and name.endswith(".csv"))
+    return files[names[-1]] if names else None
 
 
-def _bounded(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    left = _MOST_CSV_BYTES
+def _limit_size(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    remaining = _MAX_CSV_BYTES
     for chunk in chunks:
-        left -= len(chunk)
-        if left < 0:
-            raise errors.EngineError(f"the pickle wrote more than {_MOST_CSV_BYTES >> 20} MB of predictions")
+        remaining -= len(chunk)
+        if remaining < 0:
+            raise errors.EngineError(f"the pickle wrote more than {_MAX_CSV_BYTES >> 20} MB of predictions")
         yield chunk
 
 
 def _read_object(content: bytes) -> dict[str, Any] | None:
-    """Return a JSON object that the container left, or None: the pickle may have written something else over it."""
+    """Return a JSON object from the container; None if it is not one, because the pickle may have overwritten it."""
     try:
         data = json.loads(content)
     except (ValueError, RecursionError):
@@ -261,139 +268,152 @@ def _read_object(content: bytes) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
-    named: dict[str, bytes | Path] = {
-        "collect_results.py": paths.inside_folder() / "collect_results.py",
-        "collect_results.json": json.dumps(_measure_plan(task)).encode(),
+def _make_entries(task: ValidationTask) -> list[tar_stream.TarEntry]:
+    bundle = task.bundle
+    # A custom function does not know the names of its columns.
+    columns = {"features": list(bundle.features), "benchmarks": list(bundle.benchmarks)}
+    is_custom = isinstance(bundle.model, bundle_model.Custom)
+    files: dict[str, bytes | Path] = {
+        **make_collect_files(golden=True, columns=columns if is_custom else None),
         "model.pkl": task.artifact.pickle,
         "live.parquet": task.files.live,
-        # The runner wants a file. Where none is named the model takes no benchmark: any frame with these ids will do.
+        # The runner requires a file. If the config has none, the model takes no benchmark, and any frame with ids does.
         "benchmarks.parquet": task.files.benchmarks or task.files.live,
-        "golden.npy": _npy(task.bundle.golden.inputs),  # not what is expected for them
+        "golden.npy": _to_npy(bundle.golden.inputs),  # the expected predictions never enter a container
     }
-    return _named(named)
+    return make_entries(files)
 
 
-def _npy(array: bundle_model.Floats) -> bytes:
+def _to_npy(array: bundle_model.Floats) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
 
 
-def _named(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
+def make_collect_files(*, golden: bool, columns: dict[str, list[str]] | None) -> dict[str, bytes | Path]:
+    """Return the script ``collect_results.py`` and its plan.
+
+    Args:
+        golden: Whether ``golden.npy`` is in the container.
+        columns: The columns of a custom function, to predict the golden rows with it.
+    """
+    plan = {
+        "model": f"{_WORKDIR}/model.pkl",
+        "features": f"{_WORKDIR}/live.parquet",
+        "csv_folder": _CSV_FOLDER,
+        "golden": f"{_WORKDIR}/golden.npy" if golden else None,
+        "columns": columns,
+        "out": f"{_WORKDIR}/out/{_RESULTS_FILE}",
+    }
+    return {
+        "collect_results.py": paths.inside_folder() / "collect_results.py",
+        "collect_results.json": json.dumps(plan).encode(),
+    }
+
+
+def make_entries(files: Mapping[str, bytes | Path]) -> list[tar_stream.TarEntry]:
+    """Return archive entries for files by name."""
     return [tar_stream.TarEntry(name=name, content=content) for name, content in files.items()]
 
 
-def plan_children(where: image.ResolvedImage, limits: config.LimitsConfig) -> dict[str, Any]:
-    """Return the plan of a run: the entry point on ``model.pkl``, then its measuring.
+def plan_children(image: resolve.ResolvedImage, limits: config.LimitsConfig) -> dict[str, Any]:
+    """Return the plan of a run: the entry point on ``model.pkl``, then ``collect_results.py``.
 
     Raises:
         errors.ImageError: The image has no entry point.
     """
-    if not where.entrypoint:
-        raise errors.ImageError(f"{where.ref} has no entry point, so it is no runner image")
-    options = ["--debug", "--model", f"{_BOX}/model.pkl", "--dataset", f"{_BOX}/live.parquet"]
-    options += ["--benchmarks", f"{_BOX}/benchmarks.parquet"]
+    if not image.entrypoint:
+        raise errors.ImageError(f"{image.ref} has no entry point, so it is not a runner image")
+    options = ["--debug", "--model", f"{_WORKDIR}/model.pkl", "--dataset", f"{_WORKDIR}/live.parquet"]
+    options += ["--benchmarks", f"{_WORKDIR}/benchmarks.parquet"]
     entry = {
         "name": ENTRY,
-        # The CSV goes on the volume: in the runner's default folder, a tmpfs, it would be lost with exit 0.
-        "arguments": [*where.entrypoint, *options, "--output_dir", _CSV_FOLDER],
-        "folder": where.workdir or "/",
+        # The CSV is written to the volume: the runner's default folder is a tmpfs here, which is lost when it ends.
+        "arguments": [*image.entrypoint, *options, "--output_dir", _CSV_FOLDER],
+        "folder": image.workdir or "/",
         "seconds": limits.seconds,
         "needs": [],
     }
-    measure = {
-        "name": MEASURE,
-        "arguments": ["python", f"{_BOX}/collect_results.py", f"{_BOX}/collect_results.json"],
-        "folder": _BOX,
+    collect = {
+        "name": COLLECT,
+        "arguments": ["python", f"{_WORKDIR}/collect_results.py", f"{_WORKDIR}/collect_results.json"],
+        "folder": _WORKDIR,
         "seconds": limits.seconds,
         "needs": [ENTRY],
     }
-    return {"out": f"{_BOX}/out", "children": [entry, measure]}
-
-
-def _measure_plan(task: ValidationTask) -> dict[str, object]:
-    bundle = task.bundle
-    own = isinstance(bundle.model, bundle_model.Custom)
-    return {
-        "model": f"{_BOX}/model.pkl",
-        "features": f"{_BOX}/live.parquet",
-        "csv_folder": _CSV_FOLDER,
-        "golden": f"{_BOX}/golden.npy",
-        # A function of the user's own does not say what it takes.
-        "columns": {"features": list(bundle.features), "benchmarks": list(bundle.benchmarks)} if own else None,
-        "out": f"{_BOX}/out/measured.json",
-    }
+    return {"out": f"{_WORKDIR}/out", "children": [entry, collect]}
 
 
 def judge_outcome(
-    outcome: ContainerResult, where: diagnose.Where, rows: int
+    outcome: ContainerResult, conditions: diagnose.RunConditions, rows: int
 ) -> tuple[list[Check], diagnose.Cause | None]:
-    """Return the checks of how the entry point ended and of its CSV, and why if one of them fails."""
-    ended, cause = judge_entry(outcome, where)
+    """Return the checks of how the entry point ended and of its CSV, and the cause if one of them failed."""
+    entry_check, cause = judge_entry(outcome, conditions)
     if cause is not None:
-        return [ended], cause
-    measured = outcome.measured
-    if measured is None:
-        child = outcome.measuring or {**_lost(outcome), "code": None}
-        why = diagnose.find_cause(_ended(outcome, child), where)
-        cause = dataclasses.replace(why, text=f"the result could not be read in the image: {why.text}")
-        return [ended, Check(name="measuring", good=False, detail=str(cause))], cause
-    if measured["csv"] is None:
+        return [entry_check], cause
+    results = outcome.results
+    if results is None:
+        report = outcome.collect_report or {**_make_missing_report(outcome), "code": None}
+        reason = diagnose.find_cause(_get_run_end(outcome, report), conditions)
+        cause = dataclasses.replace(reason, text=f"the result could not be read in the image: {reason.text}")
+        return [entry_check, Check(name="results", good=False, detail=str(cause))], cause
+    if results["csv"] is None:
         cause = diagnose.explain_no_csv(outcome.entry["log"] if outcome.entry else "")
-        return [ended, Check(name="csv", good=False, detail=str(cause))], cause
-    checks = [ended, *judge_csv(rows, measured["csv"])]
-    bad = next((check for check in checks if not check.good), None)
-    if bad is not None:
-        cause = diagnose.Cause(text=f"its predictions are not valid: {bad.name}: {bad.detail}", fix=_REFUSED)
+        return [entry_check, Check(name="csv", good=False, detail=str(cause))], cause
+    checks = [entry_check, *judge_csv(rows, results["csv"])]
+    failed = next((check for check in checks if not check.good), None)
+    if failed is not None:
+        text = f"its predictions are not valid: {failed.name}: {failed.detail}"
+        cause = diagnose.Cause(text=text, fix=_FIX_PREDICTIONS)
     return checks, cause
 
 
-def judge_entry(outcome: ContainerResult, where: diagnose.Where) -> tuple[Check, diagnose.Cause | None]:
-    """Return the check of how the entry point ended, and why if it did not end well."""
-    entry = outcome.entry or _lost(outcome)
+def judge_entry(outcome: ContainerResult, conditions: diagnose.RunConditions) -> tuple[Check, diagnose.Cause | None]:
+    """Return the check of how the entry point ended, and the cause if it failed."""
+    entry = outcome.entry or _make_missing_report(outcome)
     if entry["code"] == 0:
         detail = "exit 0"
         if outcome.aborts:
             detail += (
-                "; it ran twice: first it ended with exit 134 after its CSV was whole, a fault of pyarrow's threads"
+                "; it ran twice: the first run ended with exit 134 after it had written its CSV, "
+                "a known problem of pyarrow's threads"
             )
         return Check(name="entry point", good=True, detail=detail), None
-    cause = diagnose.find_cause(_ended(outcome, entry), where)
+    cause = diagnose.find_cause(_get_run_end(outcome, entry), conditions)
     return Check(name="entry point", good=False, detail=str(cause)), cause
 
 
-def note_seconds(where: image.ResolvedImage) -> list[Check]:
-    """Return a note on seconds that are measured in a look-alike; none for another image.
+def note_seconds(image: resolve.ResolvedImage) -> list[Check]:
+    """Return a note that the seconds of a stand-in image are too low; nothing for other images.
 
-    The exact image has no compiled bytecode: each run there compiles every module that it imports.
+    The exact image contains no compiled bytecode, so that each run compiles all modules that it imports.
     """
-    if where.kind != "stand_in":
+    if image.kind != "stand_in":
         return []
     detail = (
-        "a look-alike's are too good: the exact image compiles the packages in every run, so that a small model takes "
+        "too low in a stand-in image: the exact image compiles the packages in every run, so that a small model takes "
         "2 to 4 times as much CPU there"
     )
     return [Check(name="seconds", good=None, detail=detail)]
 
 
-def _lost(outcome: ContainerResult) -> dict[str, Any]:
-    """Return the report on a child that left none."""
+def _make_missing_report(outcome: ContainerResult) -> dict[str, Any]:
+    """Return the report for a child without one, from the exit of the container."""
     return {"code": outcome.exit.code, "timed_out": outcome.exit.code is None, "log": ""}
 
 
-def _ended(outcome: ContainerResult, child: dict[str, Any]) -> diagnose.Ended:
-    return diagnose.Ended(
-        code=child["code"],
-        timed_out=child["timed_out"],
+def _get_run_end(outcome: ContainerResult, report: dict[str, Any]) -> diagnose.RunEnd:
+    return diagnose.RunEnd(
+        code=report["code"],
+        timed_out=report["timed_out"],
         out_of_memory=outcome.exit.out_of_memory,
-        log=child["log"],
+        log=report["log"],
         aborted_twice=outcome.aborts > 1,
     )
 
 
-def _where(task: ValidationTask) -> diagnose.Where:
-    return diagnose.Where(
+def _get_conditions(task: ValidationTask) -> diagnose.RunConditions:
+    return diagnose.RunConditions(
         seconds=task.limits.seconds,
         memory=task.limits.memory,
         python=task.python,
@@ -402,12 +422,17 @@ def _where(task: ValidationTask) -> diagnose.Where:
 
 
 def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
-    """Return what the figures of the CSV say of predictions for so many rows."""
+    """Return the checks of a CSV.
+
+    Args:
+        rows: How many rows it should have.
+        csv: Its summary, from ``collect_results.py``.
+    """
     index = f"{csv['rows']} of {rows} ids, in their order"
     if not csv["index_equal"]:
-        index = f"{csv['rows']} rows for {rows} ids; missing {csv['missing_ids']}, not asked for {csv['extra_ids']}"
+        index = f"{csv['rows']} rows for {rows} ids; missing {csv['missing_ids']}, unexpected {csv['extra_ids']}"
         if csv["rows"] == rows and not csv["missing_ids"] and not csv["extra_ids"] and not csv["duplicate_ids"]:
-            index = f"{rows} of {rows} ids, in another order than that of live_features"
+            index = f"{rows} of {rows} ids, in another order than in live_features"
     finite = "no NaN, no infinity"
     if csv["not_finite"]:
         finite = f"{csv['not_finite']} values are not finite, the first at id {csv['first_not_finite']}"
@@ -415,19 +440,19 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
     bounds = "no values" if csv["lowest"] is None else f"{csv['lowest']:.6g} to {csv['highest']:.6g}"
     if csv["first_outside"] is not None:
         bounds += f", the first outside at id {csv['first_outside']}"
-    twice = f"{csv['duplicate_ids']} there twice"
+    duplicates = f"{csv['duplicate_ids'] or 'no'} duplicate ids"
     if csv["first_duplicate"] is not None:
-        twice += f", the first is {csv['first_duplicate']}"
+        duplicates += f", the first is {csv['first_duplicate']}"
     columns = ", ".join(csv["columns"]) or "none"
     if csv["columns"] != ["prediction"]:
-        columns += "; wanted is one, called prediction"
+        columns += "; expected one column, prediction"
     return [
         Check(name="column", good=csv["columns"] == ["prediction"], detail=columns),
         Check(name="index", good=csv["index_equal"], detail=index),
-        Check(name="ids", good=csv["duplicate_ids"] == 0, detail=twice),
+        Check(name="ids", good=csv["duplicate_ids"] == 0, detail=duplicates),
         Check(name="finite", good=csv["not_finite"] == 0, detail=finite),
         Check(name="in [0, 1]", good=in_range, detail=bounds),
-        # One row has no spread to show.
+        # A single row is constant.
         Check(name="not constant", good=csv["distinct"] > 1 or rows == 1, detail=f"{csv['distinct']} different values"),
     ]
 
@@ -435,13 +460,13 @@ def judge_csv(rows: int, csv: dict[str, Any]) -> list[Check]:
 def _judge_golden(task: ValidationTask, predicted: list[float] | None) -> list[Check]:
     golden = task.bundle.golden
     if predicted is None:
-        return [Check(name="golden rows", good=False, detail="the pickle is not of this tool's making: no way to them")]
-    got, expected = np.array(predicted), golden.predictions
+        return [Check(name="golden rows", good=False, detail="not predicted: the pickle was not built by this tool")]
+    predictions, expected = np.array(predicted), golden.predictions
     name = "golden rows: framework"
-    if got.shape != expected.shape:
-        return [Check(name=name, good=False, detail=f"{len(got)} predictions for {len(expected)} rows")]
+    if predictions.shape != expected.shape:
+        return [Check(name=name, good=False, detail=f"{len(predictions)} predictions for {len(expected)} rows")]
     difference, bound = prediction.find_worst_difference(
-        got, expected, prediction.compute_golden_tolerances(task.bundle.model, golden)
+        predictions, expected, prediction.compute_golden_tolerances(task.bundle.model, golden)
     )
-    detail = f"{len(got)} rows, largest difference {difference:.2g}, bound {bound:.2g}"
-    return [Check(name=name, good=difference <= bound, detail=detail)]  # False for NaN
+    detail = f"{len(predictions)} rows, largest difference {difference:.2g}, bound {bound:.2g}"
+    return [Check(name=name, good=difference <= bound, detail=detail)]  # fails if the difference is NaN

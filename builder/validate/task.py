@@ -1,4 +1,4 @@
-"""What a validation takes, gathered: the recorded bundle, the image, live data."""
+"""Prepare a validation: find the bundle that the pickle was built from, the image and the live data."""
 
 from __future__ import annotations
 
@@ -8,82 +8,92 @@ from builder import paths
 from builder.build import artifact, target
 from builder.bundle import post
 from builder.config import model as config
-from builder.image import resolve as image
+from builder.image import resolve
 from builder.validate import data
 
 if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
     from builder.progress import Progress
     from builder.validate import run as validate
 
 
 def prepare_task(
-    made: artifact.Artifact,
-    chosen: target.Target,
-    on: engine.Engine,
+    pickle: artifact.Artifact,
+    build_target: target.Target,
+    engine: protocol.Engine,
     identity: str,
     progress: Progress,
     *,
     stand_in_python: str | None,
 ) -> validate.ValidationTask:
-    """Return all that a validation takes: the bundle of the pickle, the image and the live data.
+    """Return the inputs of a validation.
+
+    Args:
+        pickle: The built pickle.
+        build_target: Its folder, and its config if there is one.
+        engine: The engine.
+        identity: The identity of this run.
+        progress: Reports the steps.
+        stand_in_python: Validate in the stand-in image with this Python; None for the image of the build.
 
     Raises:
-        errors.ArtifactError: What is recorded in ``dist/NAME`` is not what the manifest names.
-        errors.DataError: The live data have faults.
+        errors.ArtifactError: The bundle recorded in ``dist/NAME`` does not match the manifest.
+        errors.DataError: The live data have problems.
         errors.ImageError: The image is not available.
     """
     from builder.build import recorded_inputs  # noqa: PLC0415 - numpy
     from builder.validate import run as validate  # noqa: PLC0415 - numpy
 
-    terms = chosen.config.validate if chosen.config else config.ValidateConfig()
-    found = recorded_inputs.read_model(made)
+    options = build_target.config.validate if build_target.config else config.ValidateConfig()
+    model = recorded_inputs.read_model(pickle)
     if stand_in_python:
-        where = image.resolve_stand_in(made.manifest.image.ref, stand_in_python, on, progress)
+        image = resolve.resolve_stand_in(pickle.manifest.image.ref, stand_in_python, engine, progress)
     else:
-        where = target.find_image(chosen, made, on, progress)
-    live, source = live_files(terms, found.bundle, chosen, post.find_required_columns(found.steps))
+        image = target.find_image(build_target, pickle, engine, progress)
+    files, source = find_live_files(options, model.bundle, build_target, post.find_required_columns(model.steps))
     return validate.ValidationTask(
-        artifact=made,
-        bundle=found.bundle,
-        image=where,
-        python=image.read_inventory(where, on, identity).python,
-        files=live,
+        artifact=pickle,
+        bundle=model.bundle,
+        image=image,
+        python=resolve.read_inventory(image, engine, identity).python,
+        files=files,
         source=source,
-        data_version=data_version(made, chosen),
-        limits=terms.limits,
+        data_version=find_data_version(pickle, build_target),
+        limits=options.limits,
     )
 
 
-def data_version(made: artifact.Artifact, chosen: target.Target) -> str:
-    """Return the config's data version; without a config, that of the validation before this."""
+def find_data_version(pickle: artifact.Artifact, build_target: target.Target) -> str:
+    """Return the data version of the config; without a config, that of the previous validation."""
     from builder.validate import report  # noqa: PLC0415
 
-    if chosen.config:
-        return chosen.config.data_version
-    return report.data_version(made.folder) or config.Config.data_version
+    if build_target.config:
+        return build_target.config.data_version
+    return report.find_data_version(pickle.folder) or config.Config.data_version
 
 
-def live_files(
-    terms: config.ValidateConfig, bundle: bundle_model.Bundle, chosen: target.Target, needs: post.RequiredColumns
+def find_live_files(
+    options: config.ValidateConfig,
+    bundle: bundle_model.Bundle,
+    build_target: target.Target,
+    required: post.RequiredColumns,
 ) -> tuple[data.LiveFiles, str]:
-    """Return what to predict on, and what to call it in the report."""
-    features = tuple(dict.fromkeys((*bundle.features, *needs.features)))
-    benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *needs.benchmarks)))
-    if isinstance(terms.data, config.LivePaths):
+    """Return the files to predict on, and their description for the report."""
+    features = tuple(dict.fromkeys((*bundle.features, *required.features)))
+    benchmarks = tuple(dict.fromkeys((*bundle.benchmarks, *required.benchmarks)))
+    if isinstance(options.data, config.LivePaths):
         from builder.bundle.kinds import catalog as kinds  # noqa: PLC0415 - numpy
         from builder.validate import live_check  # noqa: PLC0415 - pyarrow
 
-        found = live_check.check_files(
-            terms.data.live,
-            terms.data.benchmarks,
+        files = live_check.check_files(
+            options.data.live,
+            options.data.benchmarks,
             features=features,
             benchmark_columns=benchmarks,
-            needs_era=needs.era or kinds.needs_era(bundle.model),
-            data_version=chosen.config.data_version if chosen.config else "",
+            needs_era=required.era or kinds.needs_era(bundle.model),
+            data_version=build_target.config.data_version if build_target.config else "",
         )
-        return found, f"{terms.data.live.name}, {artifact.hash_file(terms.data.live)}"
+        return files, f"{options.data.live.name}, {artifact.hash_file(options.data.live)}"
     cache = paths.cache_folder() / "shaped"
-    made = data.make_shaped_data(features=features, benchmarks=benchmarks, rows=terms.rows, cache=cache)
-    return made, "shaped"
+    return data.make_shaped_data(features=features, benchmarks=benchmarks, rows=options.rows, cache=cache), "shaped"

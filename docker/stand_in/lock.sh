@@ -1,10 +1,11 @@
 #!/bin/sh
-# Write requirements-3.X.txt for each pins/py3.X.TAG.txt: the packages of requirements.in and what they need, every
-# file by its hash, naming no index. The published pins are constraints, so nothing drifts from the image.
-# Needs uv on PATH. For a new image: put its list into pins/ in place of the old one, and run this.
+# Write requirements-3.X.txt for each pins/py3.X.TAG.txt: the packages of requirements.in and their dependencies, with
+# the hash of each file and without an index URL. The published pins of the runner image are the constraints, so that a
+# stand-in has the versions of the image.
+# Requires uv. For a new image: replace the list in pins/ and run this script.
 set -eu
 cd "$(dirname "$0")"
-unset PIP_FIND_LINKS UV_FIND_LINKS # wheels of this machine must not enter
+unset PIP_FIND_LINKS UV_FIND_LINKS # local wheels may differ from the published ones
 
 for pins in pins/py3.*.txt; do
     version=${pins#pins/py}
@@ -15,7 +16,7 @@ for pins in pins/py3.*.txt; do
     echo "requirements-$version.txt: $(grep -c '==' "requirements-$version.txt") packages"
 done
 
-# The oldest packages that any image has, and the newest that there are, on Pythons that can be had everywhere.
+# Two more sets for tests: the oldest packages of any image and the newest ones, on Pythons that Debian has.
 edition() {
     name=$1 version=$2
     shift 2

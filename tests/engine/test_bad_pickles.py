@@ -70,7 +70,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
         ),
         (function("return f[['feature_a']].iloc[:0]"), "the function returned no rows", "return a DataFrame"),
         (function("return f[[]]"), "the function returned a DataFrame without columns", "return a DataFrame"),
-        (function("return f[['feature_a']] * float('nan')"), "the function returned NaN", "fill what is missing"),
+        (function("return f[['feature_a']] * float('nan')"), "the function returned NaN", "fill missing values"),
         (function("return f[['feature_a']]"), "the function returned predictions outside 0 to 1", "rank"),
         (function("return None", "a, b, c"), "neither 1 nor 2 parameters", "give it one"),
         (function("return f['feature_z']"), "exit 1: KeyError: 'feature_z'", "fix the model or function"),
@@ -81,7 +81,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
             "return the predictions",
         ),
         (function("import sys; sys.exit(0)"), "wrote no CSV: the function ended the process", "return the predictions"),
-        (function("import os; os.abort()"), "aborted (exit 134) without a whole CSV", "leaves threads running"),
+        (function("import os; os.abort()"), "aborted (exit 134) before its CSV was complete", "leaves threads running"),
         (
             function("import atexit, os; atexit.register(os.abort); return f[['feature_a']] / 4"),
             "aborted (exit 134) twice in a row, each time after its CSV was written",
@@ -95,8 +95,8 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
             "into the pickle",
         ),
         (b"no pickle at all", "not a valid pickle: invalid load key, 'n'.", "build it again"),
-        (pickle.dumps(list(range(99)))[:50], "empty or cut short", "build it again"),
-        (b"", "empty or cut short", "build it again"),
+        (pickle.dumps(list(range(99)))[:50], "empty or truncated", "build it again"),
+        (b"", "empty or truncated", "build it again"),
         (pickle.dumps({"weights": [1.0]}), "is not a callable object", "fix the model or function"),
         (b"cno_such_module\nthing\n.", "the module 'no_such_module'", "from a bundle"),
         (b"c__main__\npredict\n.", "needs 'predict' of the module '__main__'", "from a bundle"),
@@ -146,8 +146,8 @@ def test_one_for_another_python_is_blamed_on_that_python(
     result = run(content)
     assert result.cause is not None
     assert result.cause.text.startswith(
-        "the pickle was made for another Python or numpy, and the image has Python 3.11"
+        "the pickle was built for another Python or numpy, but the image has Python 3.11"
     )
     assert any(word in result.cause.text for word in ("exit 139", "SystemError: ", "TypeError: code"))
     named = dataclasses.replace(result.task, built_on="3.13.5")
-    assert "made for Python 3.13.5" in rerun.rerun(named, engine, run_id, progress.Silent()).cause.text
+    assert "built for Python 3.13.5" in rerun.rerun(named, engine, run_id, progress.Silent()).cause.text

@@ -18,7 +18,7 @@ THREADS = """
 import json, sys
 import pandas as pd, threadpoolctl
 predict = pd.read_pickle("model.pkl")
-few, quota = predict.__globals__["with_few_threads"], predict.__globals__["cpu_quota"]
+few, quota = predict.__globals__["run_with_thread_limit"], predict.__globals__["read_cpu_quota"]
 
 def blas():
     return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]

@@ -1,4 +1,4 @@
-"""Making the pickle of the user's own code as the Dockerfile does: the same bytes, or where they differ."""
+"""Build the pickle of a custom model as the Dockerfile does: the same bytes, or a finding where they differ."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 PLAIN = {"PATH": "/usr/bin:/bin"}
 CHANGES: dict[str, dict[str, str]] = {
-    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **build_custom.other_cpu()},
+    "a hash seed and an old CPU": {"PYTHONHASHSEED": "4242", **build_custom.get_old_cpu_environment()},
     "a home and a language": {"HOME": "/nowhere", "USER": "somebody", "LANG": "tr_TR.UTF-8", "TZ": "Asia/Tokyo"},
     "optimised, no hash seed": {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "random"},
 }
 
 
-def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return fork_server.run(
         [sys.executable, "-B", "-m", "inside.build_pickle"],
         cwd=folder / "context",
@@ -40,14 +40,14 @@ def make(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def refused(code: str, folder: Path, **changes: Any) -> str:
-    """Return what making a pickle of this code says, which is no traceback."""
+def build_failing(code: str, folder: Path, **changes: Any) -> str:
+    """Return the message when building a pickle of this code fails; it must not be a traceback."""
     pickles.render_bundle(folder, custom.make_bundle(code, **changes))
-    done = make(folder)
-    assert done.returncode == 1, done.stdout
-    assert "Traceback" not in done.stderr
+    result = run_build(folder)
+    assert result.returncode == 1, result.stdout
+    assert "Traceback" not in result.stderr
     assert not list((folder / "context" / "out").iterdir())
-    return done.stderr
+    return result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -63,23 +63,23 @@ def expected(context: Path) -> bytes:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
+def test_the_environment_does_not_change_the_bytes(context: Path, expected: bytes, change: str) -> None:
     assert pickles.build_in(context, PLAIN | CHANGES[change]) == expected
 
 
-def test_the_folder_does_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+def test_the_folder_does_not_change_the_bytes(context: Path, expected: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "some ü where"
     shutil.copytree(context, folder)
     for path in (folder / "bundle" / "code").rglob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert pickles.build_in(folder, PLAIN, umask=0o077) == expected
-    for place in (str(tmp_path), str(context), sys.prefix):
-        assert place.encode() not in expected
+    for host_path in (str(tmp_path), str(context), sys.prefix):
+        assert host_path.encode() not in expected
     texts = [value for _, value, _ in pickletools.genops(expected) if isinstance(value, str)]
     assert not [text for text in texts if text.split(".")[0] in {"builder", "inside", "tests"}]
 
 
-def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_path: Path) -> None:
+def test_it_predicts_without_its_modules(context: Path, expected: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(expected)
     script = """if True:
         import pandas as pd
@@ -87,26 +87,26 @@ def test_it_predicts_where_nothing_of_it_is(context: Path, expected: bytes, tmp_
         frame = pd.DataFrame({f"feature_{place}": [1, 2] for place in range(3)}, index=["a", "b"])
         print(*predict(frame)["prediction"])
     """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     values = 2 * np.array([[1, 1, 1], [2, 2, 2]]) @ custom.WEIGHTS
-    np.testing.assert_allclose([float(one) for one in done.stdout.split()], 0.5 / (1 + np.exp(-values)))
+    np.testing.assert_allclose([float(value) for value in result.stdout.split()], 0.5 / (1 + np.exp(-values)))
 
 
-def test_what_it_prints_is_what_the_host_reads(tmp_path: Path) -> None:
+def test_the_host_reads_what_it_prints(tmp_path: Path) -> None:
     pickles.render_bundle(
         tmp_path, custom.make_bundle("print('numerai-builder: {}')\n" + custom.CODE, post=(post.make_step("rank"),))
     )
-    done = make(tmp_path)
-    report = engine_build._read_report(done.stdout)
+    result = run_build(tmp_path)
+    report = engine_build._read_report(result.stdout)
     assert (report.parameters, report.findings) == (("live_features", "live_benchmark_models"), ())
     assert [path.name for path in (tmp_path / "context" / "out").iterdir()] == ["model.pkl"]
 
 
-# ---- where the bytes cannot hold
+# ---- builds that differ
 
 
-def body(line: str, *, top: str = "") -> str:
-    """Return code whose load runs a line."""
+def make_code(line: str, *, top: str = "") -> str:
+    """Return code whose ``load`` runs a line."""
     return f"""
 import random, time, uuid
 import numpy as np
@@ -124,71 +124,71 @@ def load(bundle):
 """
 
 
-def test_builds_that_differ_by_chance_say_so_with_the_first_opcode(tmp_path: Path) -> None:
-    pickles.render_bundle(tmp_path, custom.make_bundle(body("weights = [time.time_ns()]")))
-    report = engine_build._read_report(make(tmp_path).stdout)
-    assert [one.file for one in report.findings] == ["code/model.py"]
+def test_builds_that_differ_by_chance_are_reported_with_the_first_opcode(tmp_path: Path) -> None:
+    pickles.render_bundle(tmp_path, custom.make_bundle(make_code("weights = [time.time_ns()]")))
+    report = engine_build._read_report(run_build(tmp_path).stdout)
+    assert [value.file for value in report.findings] == ["code/model.py"]
     text = report.findings[0].text
     assert re.match(r"two builds of the pickle differ \(first at byte \d+: LONG1 \d+ and LONG1 \d+\)", text)
 
 
-def test_builds_that_differ_between_cpus_say_so_with_the_first_opcode(tmp_path: Path) -> None:
+def test_builds_that_differ_between_cpus_are_reported_with_the_first_opcode(tmp_path: Path) -> None:
     arrays = {"weights": np.linspace(0, 9, 5_000)}
     pickles.render_bundle(
-        tmp_path, custom.make_bundle(body("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays)
+        tmp_path, custom.make_bundle(make_code("weights = np.tanh(np.exp(-weights) + weights)"), arrays=arrays)
     )
-    report = engine_build._read_report(make(tmp_path).stdout)
-    if not build_custom.other_cpu()["NPY_DISABLE_CPU_FEATURES"]:
-        assert report.findings == (), "this CPU can do no more than the least"
+    report = engine_build._read_report(run_build(tmp_path).stdout)
+    if not build_custom.get_old_cpu_environment()["NPY_DISABLE_CPU_FEATURES"]:
+        assert report.findings == (), "this CPU has no optional features"
         return
-    [found] = report.findings
-    assert re.match(r"two builds of the pickle on different CPUs differ \(first at byte \d+: \w+ b", found.text)
+    [finding] = report.findings
+    assert re.match(r"two builds of the pickle on different CPUs differ \(first at byte \d+: \w+ b", finding.text)
 
 
 # ---- what cannot be made into a pickle
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "expected_message"),
     [
         ("import gone", "code/model.py:8: the image has no module 'gone'; if it is yours, list it under"),
         ("weights = bundle.arrays['other']", "code/model.py:8: in load: KeyError: 'other'"),
         ("weights = bundle.read('x.csv')", "the bundle has no file 'x.csv'; it has no files"),
-        ("weights = bundle", "holds on to `bundle`, which is gone when the tournament predicts"),
+        ("weights = bundle", "refers to `bundle`, which does not exist when the tournament predicts"),
         ("import threading; weights = threading.Lock()", "cannot be pickled: TypeError: cannot pickle '_thread.lock'"),
         ("return None", "load returned NoneType, which cannot be called; return the function"),
         ("return lambda a, b, c: a", "takes (a, b, c); the tournament calls it with (live_features) or"),
         ("return lambda **all: 1", "takes (**all); the tournament calls it with"),
     ],
 )
-def test_the_reason_is_said_with_its_place(line: str, says: str, tmp_path: Path) -> None:
-    said = refused(body(line), tmp_path)
-    assert says in said
-    assert said.startswith("code/model.py")
+def test_the_reason_is_reported_with_its_line(line: str, expected_message: str, tmp_path: Path) -> None:
+    message = build_failing(make_code(line), tmp_path)
+    assert expected_message in message
+    assert message.startswith("code/model.py")
 
 
-def test_an_import_that_would_fail_later_fails_now(tmp_path: Path) -> None:
+def test_an_import_that_would_fail_later_fails_when_building(tmp_path: Path) -> None:
     code = custom.CODE.replace("        values =", "        import gone\n        values =")
-    assert "code/model.py:9: the image has no module 'gone'" in refused(code, tmp_path)
+    assert "code/model.py:9: the image has no module 'gone'" in build_failing(code, tmp_path)
     provided = custom.CODE.replace(
         "        values =",
         "        try:\n            import gone\n        except ImportError:\n            pass\n        values =",
     )
     pickles.render_bundle(tmp_path / "good", custom.make_bundle(provided))
-    assert make(tmp_path / "good").returncode == 0
+    assert run_build(tmp_path / "good").returncode == 0
 
 
-def test_syntax_of_another_python_has_its_line(tmp_path: Path) -> None:
+def test_a_syntax_error_is_reported_with_its_line(tmp_path: Path) -> None:
     pickles.render_bundle(tmp_path, custom.make_bundle())
     path = tmp_path / "context" / "bundle" / "code" / "model.py"
     path.write_text(custom.CODE + "\nmatch = = 1\n")
-    done = make(tmp_path)
-    assert done.returncode == 1
-    assert "code/model.py:14: invalid syntax, as the image's Python" in done.stderr
+    result = run_build(tmp_path)
+    assert result.returncode == 1
+    assert "code/model.py:14: invalid syntax, as the image's Python" in result.stderr
 
 
 def test_the_report_is_one_line_of_json(context: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "inside.build_pickle"],
         cwd=context,
         env=PLAIN,
@@ -196,5 +196,5 @@ def test_the_report_is_one_line_of_json(context: Path) -> None:
         text=True,
         check=True,
     )
-    report = json.loads(done.stdout.removeprefix("numerai-builder: "))
+    report = json.loads(result.stdout.removeprefix("numerai-builder: "))
     assert report.keys() == {"format", "sha256", "size", "protocol", "parameters", "findings"}

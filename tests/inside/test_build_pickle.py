@@ -1,4 +1,4 @@
-"""Making the pickle as the Dockerfile does, in fresh processes that differ in all that must not matter."""
+"""Build the pickle as the Dockerfile does, in new processes that differ in everything that must not matter."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NUMPY: Any = importlib.import_module("numpy._core._multiarray_umath")
-# Of what numpy can do without, all that this machine has.
-DISPATCHED = " ".join(name for name in NUMPY.__cpu_dispatch__ if NUMPY.__cpu_features__[name])
-PLAIN = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
+# The optional CPU features of numpy that this machine has.
+CPU_FEATURES = " ".join(name for name in NUMPY.__cpu_dispatch__ if NUMPY.__cpu_features__[name])
+MINIMAL_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0"}
 CHANGES: dict[str, dict[str, str]] = {
     "again, from cached bytecode": {},
     "a hash seed, an old CPU's products, one thread": {
@@ -43,7 +43,7 @@ CHANGES: dict[str, dict[str, str]] = {
         "PYTHONUTF8": "0",
     },
     "an old CPU's functions, optimised, no bytecode": {
-        "NPY_DISABLE_CPU_FEATURES": DISPATCHED,
+        "NPY_DISABLE_CPU_FEATURES": CPU_FEATURES,
         "PYTHONOPTIMIZE": "2",
         "PYTHONDONTWRITEBYTECODE": "1",
     },
@@ -52,7 +52,7 @@ CHANGES: dict[str, dict[str, str]] = {
 
 @pytest.fixture(scope="module", params=["narrow", "wide", "ensemble"])
 def context(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build's context, as the image gets it."""
+    """The build context, as it is copied into the image."""
     folder: Path = tmp_path_factory.mktemp(request.param)
     pickles.render_bundle(folder, pickles.scenario_bundle(request.param))
     return folder / "context"
@@ -60,81 +60,83 @@ def context(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def expected(context: Path) -> bytes:
-    """The pickle, made in a process with next to no environment."""
-    return pickles.build_in(context, PLAIN)
+    """The pickle, built in a process with a minimal environment."""
+    return pickles.build_in(context, MINIMAL_ENVIRONMENT)
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_the_environment_does_not_show(context: Path, expected: bytes, change: str) -> None:
-    assert pickles.build_in(context, PLAIN | CHANGES[change]) == expected
+def test_the_environment_does_not_change_the_bytes(context: Path, expected: bytes, change: str) -> None:
+    assert pickles.build_in(context, MINIMAL_ENVIRONMENT | CHANGES[change]) == expected
 
 
-def test_the_folder_and_the_rights_in_it_do_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+def test_the_folder_and_its_permissions_do_not_change_the_bytes(context: Path, expected: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "some ü where" / "else"
     shutil.copytree(context, folder)
-    assert pickles.build_in(folder, PLAIN, umask=0o077) == expected
+    assert pickles.build_in(folder, MINIMAL_ENVIRONMENT, umask=0o077) == expected
     assert str(tmp_path).encode() not in expected
     assert str(context).encode() not in expected
     assert sys.prefix.encode() not in expected
 
 
-def test_other_line_ends_in_the_source_do_not_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+def test_other_line_endings_in_the_source_do_not_change_the_bytes(
+    context: Path, expected: bytes, tmp_path: Path
+) -> None:
     folder = tmp_path / "context"
     shutil.copytree(context, folder)
     for path in (folder / "inside" / "predict").glob("*.py"):
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert pickles.build_in(folder, PLAIN) == expected
+    assert pickles.build_in(folder, MINIMAL_ENVIRONMENT) == expected
 
 
-def test_other_numbers_do_show(context: Path, expected: bytes, tmp_path: Path) -> None:
+def test_other_numbers_change_the_bytes(context: Path, expected: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "context"
     shutil.copytree(context, folder)
     path = folder / "bundle" / "arrays.safetensors"
     arrays = safetensors.numpy.load_file(path)
     arrays["b0" if "b0" in arrays else "m1.b0"][0] += 1
     safetensors.numpy.save_file(arrays, path)
-    assert pickles.build_in(folder, PLAIN) != expected
+    assert pickles.build_in(folder, MINIMAL_ENVIRONMENT) != expected
 
 
-def test_what_it_prints_is_what_the_host_reads(context: Path, expected: bytes) -> None:
-    done = subprocess.run(
+def test_the_host_reads_what_it_prints(context: Path, expected: bytes) -> None:
+    result = subprocess.run(
         [sys.executable, "-m", "inside.build_pickle"],
         cwd=context,
-        env=PLAIN,
+        env=MINIMAL_ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
     )
-    report = engine_build._read_report(done.stdout)
+    report = engine_build._read_report(result.stdout)
     assert report.sha256 == hashlib.sha256(expected).hexdigest()
     assert (report.size, report.protocol) == (len(expected), 5)
     assert report.parameters == ("live_features", "live_benchmark_models")
 
 
-def test_the_steps_in_force_are_the_plans(context: Path, tmp_path: Path) -> None:
-    """The config may replace the bundle's own steps; the plan says what holds."""
+def test_the_steps_are_those_of_the_plan(context: Path, tmp_path: Path) -> None:
+    """The config may replace the steps of the bundle; the plan has the result."""
     folder = tmp_path / "context"
     shutil.copytree(context, folder)
     plan: dict[str, Any] = json.loads((folder / "plan.json").read_bytes())
     (folder / "plan.json").write_text(json.dumps(plan | {"post": [{"rank": {"scope": "frame", "ties": "first"}}]}))
     script = "import pandas as pd; print(pd.read_pickle('out/model.pkl').__globals__['MODEL']['post'])"
-    pickles.build_in(folder, PLAIN)
-    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[['rank', {'scope': 'frame', 'ties': 'first'}]]"
+    pickles.build_in(folder, MINIMAL_ENVIRONMENT)
+    result = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[['rank', {'scope': 'frame', 'ties': 'first'}]]"
 
 
 def test_a_plan_with_an_unknown_step_ends_with_1_and_writes_nothing(context: Path, tmp_path: Path) -> None:
     folder = tmp_path / "context"
     shutil.copytree(context, folder, ignore=shutil.ignore_patterns("out"))
     (folder / "plan.json").write_text('{"post": [{"forest": {}}]}')
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "inside.build_pickle"],
         cwd=folder,
-        env=PLAIN,
+        env=MINIMAL_ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert "forest" in done.stderr
+    assert result.returncode == 1
+    assert "forest" in result.stderr
     assert not (folder / "out").exists()

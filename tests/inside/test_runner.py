@@ -1,4 +1,4 @@
-"""The look-alike's runner keeps the published contract: run as the program it is, on this machine's own pandas."""
+"""The stand-in's runner behaves as published; it is run as a script with this environment's pandas."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.enable_socket
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder with live data and an empty folder for the CSV."""
+    """A folder with live data and an empty folder for the CSV."""
     ids = pd.Index([f"n{number:015x}" for number in range(6)], name="id")
     features = pd.DataFrame({"era": "X", "feature_a": np.arange(6, dtype=np.int8) % 5}, index=ids)
     features.to_parquet(tmp_path / "live.parquet")
@@ -45,8 +45,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def dump(folder: Path, source: str) -> Path:
-    """Pickle the ``predict`` of a source by value, as one made in a notebook is."""
+def write_pickle(folder: Path, source: str) -> Path:
+    """Pickle the ``predict`` of a source by value, as from a notebook."""
     space: dict[str, Any] = {"__name__": "__main__"}
     exec(source, space)
     path = folder / "model.pkl"
@@ -54,30 +54,32 @@ def dump(folder: Path, source: str) -> Path:
     return path
 
 
-def start(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end; again if a thread of pyarrow aborts it, which its normal end allows now and then."""
+def run_script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program to its end; retry if a thread of pyarrow aborts it, which happens now and then at its end."""
     for _ in range(5):
-        done = fork_server.run(
+        result = fork_server.run(
             [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
         )
-        if done.returncode not in diagnose.ABORT_CODES:
-            return done
-        for path in written(folder):
+        if result.returncode not in diagnose.ABORT_CODES:
+            return result
+        for path in list_output(folder):
             path.unlink()
-    return done
+    return result
 
 
 def run(
     folder: Path, *extra: str, model: str | Path | None = None, data: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    named = ["--dataset", "live.parquet", "--benchmarks", "benchmarks.parquet"] if data else []
-    return start(folder, str(RUNNER), "--model", str(model or "model.pkl"), "--output_dir", "out", *named, *extra)
+    data_options = ["--dataset", "live.parquet", "--benchmarks", "benchmarks.parquet"] if data else []
+    return run_script(
+        folder, str(RUNNER), "--model", str(model or "model.pkl"), "--output_dir", "out", *data_options, *extra
+    )
 
 
-def reason_of(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the reason for a refusal, once it is found right above the box of help, which ends the log."""
-    assert done.returncode == 1, done.stderr
-    lines = done.stderr.splitlines()
+def read_reason(result: subprocess.CompletedProcess[str]) -> str:
+    """Return the reason for a refusal, and check that it is right above the box of help, which ends the log."""
+    assert result.returncode == 1, result.stderr
+    lines = result.stderr.splitlines()
     first, last = (index for index, line in enumerate(lines) if line == RULE)
     assert last == len(lines) - 1
     assert 6 <= last - first - 1 <= 12
@@ -85,61 +87,61 @@ def reason_of(done: subprocess.CompletedProcess[str]) -> str:
     return lines[first - 1]
 
 
-def written(folder: Path) -> list[Path]:
+def list_output(folder: Path) -> list[Path]:
     return sorted((folder / "out").iterdir())
 
 
-# ---- good runs
+# ---- successful runs
 
 
-def test_a_good_model_ends_in_a_csv_of_index_and_columns(folder: Path) -> None:
-    dump(folder, GOOD)
-    done = run(folder, "--debug")
-    assert done.returncode == 0, done.stderr
-    (csv,) = written(folder)
+def test_a_good_model_writes_a_csv_with_index_and_columns(folder: Path) -> None:
+    write_pickle(folder, GOOD)
+    result = run(folder, "--debug")
+    assert result.returncode == 0, result.stderr
+    (csv,) = list_output(folder)
     assert csv.name.startswith("live_predictions-")
     int(csv.stem.removeprefix("live_predictions-"), 16)
     read = pd.read_csv(csv, index_col="id")
     live = pd.read_parquet(folder / "live.parquet")
     assert list(read.index) == list(live.index)
     assert read["feature_a"].to_numpy() == pytest.approx(live["feature_a"].rank(pct=True).to_numpy())
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
     assert lines[0] == FIRST
     assert all(re.match(r"[A-Z]+:[^:\s]+:", line) for line in lines)
     assert RULE not in lines
 
 
 def test_one_parameter_gets_the_features_and_two_the_benchmarks_too(folder: Path) -> None:
-    dump(folder, "def predict(features):\n    return features[['feature_a']] / 4\n")
+    write_pickle(folder, "def predict(features):\n    return features[['feature_a']] / 4\n")
     (folder / "benchmarks.parquet").rename(folder / "kept")
     assert run(folder).returncode == 0
     (folder / "kept").rename(folder / "benchmarks.parquet")
-    dump(folder, "def predict(features, benchmarks):\n    return benchmarks[['bench']]\n")
+    write_pickle(folder, "def predict(features, benchmarks):\n    return benchmarks[['bench']]\n")
     assert run(folder).returncode == 0
-    assert {pd.read_csv(csv).columns[1] for csv in written(folder)} == {"feature_a", "bench"}
+    assert {pd.read_csv(csv).columns[1] for csv in list_output(folder)} == {"feature_a", "bench"}
 
 
 def test_only_the_first_column_has_to_be_within_0_and_1(folder: Path) -> None:
-    dump(folder, "def predict(f, b):\n    return b[['bench']].assign(more=7.0, name='x')\n")
+    write_pickle(folder, "def predict(f, b):\n    return b[['bench']].assign(more=7.0, name='x')\n")
     assert run(folder).returncode == 0
 
 
-def test_the_first_line_names_what_git_ref_holds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_line_contains_git_ref(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_REF", "a78dedd")
     assert run(folder).stderr.splitlines()[0] == FIRST.replace(": -", ":a78dedd -")
 
 
-def test_debug_logs_what_every_library_says(folder: Path) -> None:
+def test_debug_includes_the_logs_of_libraries(folder: Path) -> None:
     source = (
         "def predict(f, b):\n    import logging\n    logging.getLogger('lib').debug('said')\n    return b[['bench']]\n"
     )
-    dump(folder, source)
+    write_pickle(folder, source)
     assert "DEBUG:lib:said" in run(folder, "--debug").stderr.splitlines()
     assert "said" not in run(folder).stderr
 
 
-# ---- what it refuses
+# ---- refusals
 
 
 @pytest.mark.parametrize(
@@ -160,11 +162,11 @@ def test_debug_logs_what_every_library_says(folder: Path) -> None:
     ],
 )
 def test_what_the_function_returns_is_checked(folder: Path, body: str, reason: str) -> None:
-    dump(folder, f"def predict(f, b):\n    {body}\n")
-    done = run(folder)
-    assert re.fullmatch(f"ERROR:root:{reason}", reason_of(done))
-    assert "Traceback" not in done.stderr
-    assert written(folder) == []
+    write_pickle(folder, f"def predict(f, b):\n    {body}\n")
+    result = run(folder)
+    assert re.fullmatch(f"ERROR:root:{reason}", read_reason(result))
+    assert "Traceback" not in result.stderr
+    assert list_output(folder) == []
 
 
 @pytest.mark.parametrize(
@@ -175,47 +177,47 @@ def test_what_the_function_returns_is_checked(folder: Path, body: str, reason: s
     ],
 )
 def test_an_exception_of_the_function_is_logged_with_its_traceback(folder: Path, body: str, last: str) -> None:
-    dump(folder, f"def predict(f, b):\n    {body}\n")
-    done = run(folder)
-    assert reason_of(done) == last
-    assert f"ERROR:root:{last.partition(': ')[2]}\nTraceback (most recent call last):\n" in done.stderr
+    write_pickle(folder, f"def predict(f, b):\n    {body}\n")
+    result = run(folder)
+    assert read_reason(result) == last
+    assert f"ERROR:root:{last.partition(': ')[2]}\nTraceback (most recent call last):\n" in result.stderr
 
 
 def test_a_type_error_of_the_function_has_a_traceback_with_debug_alone(folder: Path) -> None:
-    dump(folder, "def predict(f, b):\n    return 1 + 'a'\n")
+    write_pickle(folder, "def predict(f, b):\n    return 1 + 'a'\n")
     assert "Traceback" not in run(folder).stderr
-    done = run(folder, "--debug")
-    assert "ERROR:root:Pickle function is invalid - unsupported" in done.stderr
-    assert reason_of(done).startswith("TypeError: unsupported operand")
+    result = run(folder, "--debug")
+    assert "ERROR:root:Pickle function is invalid - unsupported" in result.stderr
+    assert read_reason(result).startswith("TypeError: unsupported operand")
 
 
 @pytest.mark.parametrize("parameters", ["", "a, b, c", "a, b, c=None"])
-def test_another_number_of_parameters_is_refused(folder: Path, parameters: str) -> None:
-    dump(folder, f"def predict({parameters}):\n    return None\n")
-    assert re.fullmatch(r"ERROR:root:Pickle function is invalid - .*1 or 2", reason_of(run(folder)))
+def test_any_other_number_of_parameters_is_refused(folder: Path, parameters: str) -> None:
+    write_pickle(folder, f"def predict({parameters}):\n    return None\n")
+    assert re.fullmatch(r"ERROR:root:Pickle function is invalid - .*1 or 2", read_reason(run(folder)))
 
 
 def test_variable_arguments_count_as_one_and_a_default_as_a_second(folder: Path) -> None:
-    dump(folder, "def predict(*a):\n    assert len(a) == 1\n    return a[0][['feature_a']] / 4\n")
+    write_pickle(folder, "def predict(*a):\n    assert len(a) == 1\n    return a[0][['feature_a']] / 4\n")
     assert run(folder).returncode == 0
-    dump(folder, "def predict(f, b=None):\n    return b[['bench']]\n")
+    write_pickle(folder, "def predict(f, b=None):\n    return b[['bench']]\n")
     assert run(folder).returncode == 0
 
 
 def test_a_function_that_ends_the_process_ends_it_with_0_and_no_csv(folder: Path) -> None:
-    dump(folder, "def predict(f):\n    import sys\n    sys.exit(0)\n")
+    write_pickle(folder, "def predict(f):\n    import sys\n    sys.exit(0)\n")
     assert run(folder).returncode == 0
-    assert written(folder) == []
+    assert list_output(folder) == []
 
 
 OTHER_CODE = b"ctypes\nCodeType\n(" + b"I1\n" * 15 + b"tR."
-"""What cloudpickle of Python 3.10 writes, in short: a code object of fewer parts."""
+"""A code object with fewer arguments, as cloudpickle on Python 3.10 writes it."""
 
 
 @pytest.mark.parametrize(
     ("content", "reason", "last"),
     [
-        (b"no pickle at all", "Invalid pickle - invalid load key, 'n'.", "UnpicklingError: invalid load key, 'n'."),
+        (b"not a pickle", "Invalid pickle - invalid load key, 'n'.", "UnpicklingError: invalid load key, 'n'."),
         (
             b"\x80\x04\x95\xff\x00",
             "Invalid pickle - pickle data was truncated",
@@ -230,15 +232,15 @@ OTHER_CODE = b"ctypes\nCodeType\n(" + b"I1\n" * 15 + b"tR."
         (OTHER_CODE, f"Pickle incompatible with {PYTHON}", "TypeError: code"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused(folder: Path, content: bytes, reason: str, last: str) -> None:
+def test_a_pickle_that_cannot_be_loaded_is_refused(folder: Path, content: bytes, reason: str, last: str) -> None:
     (folder / "model.pkl").write_bytes(content)
-    done = run(folder)
-    assert reason_of(done) == f"ERROR:root:{reason}"
-    assert "Traceback" not in done.stderr
-    done = run(folder, "--debug")
-    assert f"ERROR:root:{reason}\n" in done.stderr
-    assert last in done.stderr
-    assert RULE in done.stderr
+    result = run(folder)
+    assert read_reason(result) == f"ERROR:root:{reason}"
+    assert "Traceback" not in result.stderr
+    result = run(folder, "--debug")
+    assert f"ERROR:root:{reason}\n" in result.stderr
+    assert last in result.stderr
+    assert RULE in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -255,21 +257,21 @@ def test_what_cannot_be_loaded_is_refused(folder: Path, content: bytes, reason: 
 def test_other_failures_end_in_a_traceback(folder: Path, content: bytes | None, last: str) -> None:
     if content is not None:
         (folder / "model.pkl").write_bytes(content)
-    done = run(folder)
-    assert done.returncode == 1
-    assert "Traceback (most recent call last):" in done.stderr
-    assert last in done.stderr.splitlines()[-1]
+    result = run(folder)
+    assert result.returncode == 1
+    assert "Traceback (most recent call last):" in result.stderr
+    assert last in result.stderr.splitlines()[-1]
 
 
-# ---- options, and where the CSV goes
+# ---- options and the CSV
 
 
 def test_a_csv_that_cannot_be_written_is_only_logged(folder: Path) -> None:
-    dump(folder, GOOD)
-    done = run(folder, "--output_dir", "/proc")  # a folder where even root can write no file
-    assert done.returncode == 0
-    assert "Traceback" in done.stderr
-    assert "ERROR:root:[Errno 2]" in done.stderr
+    write_pickle(folder, GOOD)
+    result = run(folder, "--output_dir", "/proc")  # a folder where even root can write no file
+    assert result.returncode == 0
+    assert "Traceback" in result.stderr
+    assert "ERROR:root:[Errno 2]" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -277,26 +279,26 @@ def test_a_csv_that_cannot_be_written_is_only_logged(folder: Path) -> None:
     [["--output_dir", "nowhere"], ["--post_url", "http://127.0.0.1:1/"], ["--post_data", "a=b"]],
 )
 def test_options_that_do_not_go_together_end_in_a_type_error(folder: Path, options: list[str]) -> None:
-    dump(folder, GOOD)
-    done = run(folder, *options)
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("TypeError: ")
-    assert written(folder) == []
+    write_pickle(folder, GOOD)
+    result = run(folder, *options)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("TypeError: ")
+    assert list_output(folder) == []
 
 
-def test_the_model_is_required_and_help_names_every_option(folder: Path) -> None:
-    done = start(folder, str(RUNNER))
-    assert done.returncode == 2
-    assert "--model" in done.stderr
-    shown = start(folder, str(RUNNER), "--help").stdout
+def test_the_model_is_required_and_help_lists_every_option(folder: Path) -> None:
+    result = run_script(folder, str(RUNNER))
+    assert result.returncode == 2
+    assert "--model" in result.stderr
+    shown = run_script(folder, str(RUNNER), "--help").stdout
     for option in ("--dataset", "--benchmarks", "--output_dir", "--post_url", "--post_data", "--debug"):
         assert option in shown
 
 
-def test_it_ends_as_a_process_normally_does(folder: Path) -> None:
-    """What the model registers to be run at the end is run: the original does not cut its end short."""
-    dump(
+def test_the_process_ends_normally(folder: Path) -> None:
+    """Functions that the model registers with atexit are run, as by the original."""
+    write_pickle(
         folder,
         "def predict(f):\n    import atexit\n    atexit.register(print, 'ended')\n    return f[['feature_a']] / 4\n",
     )
@@ -307,22 +309,22 @@ def test_it_ends_as_a_process_normally_does(folder: Path) -> None:
 
 
 class _Store(BaseHTTPRequestHandler):
-    """Serves one file and keeps what is sent to it; each answer has the next status, the last one for ever."""
+    """Serve one file and keep what is sent; each response has the next status, and the last one is repeated."""
 
     content: ClassVar[bytes] = b""
-    got: ClassVar[list[bytes]] = []
+    requests: ClassVar[list[bytes]] = []
     statuses: ClassVar[list[int]] = []
     folder: ClassVar[Path]
-    there: ClassVar[list[list[Path]]] = []
+    files_when_posted: ClassVar[list[list[Path]]] = []
 
     def do_GET(self) -> None:
-        self.got.append(self.path.encode())
+        self.requests.append(self.path.encode())
         self._answer()
         self.wfile.write(self.content)
 
     def do_POST(self) -> None:
-        self.got.append(self.rfile.read(int(self.headers["Content-Length"])))
-        self.there.append(written(self.folder))
+        self.requests.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.files_when_posted.append(list_output(self.folder))
         self._answer()
 
     def _answer(self) -> None:
@@ -335,7 +337,7 @@ class _Store(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder: Path, *statuses: int, content: bytes = b"") -> Iterator[tuple[str, type[_Store]]]:
-    fields = {"content": content, "got": [], "there": [], "statuses": list(statuses), "folder": folder}
+    fields = {"content": content, "requests": [], "files_when_posted": [], "statuses": list(statuses), "folder": folder}
     handler = type("Store", (_Store,), fields)
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -345,45 +347,53 @@ def serving(folder: Path, *statuses: int, content: bytes = b"") -> Iterator[tupl
         thread.join()
 
 
-def run_hurried(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[float]]:
-    """Run with waits that are printed, not waited for; returns them too."""
+def run_without_delays(folder: Path, *arguments: str) -> tuple[subprocess.CompletedProcess[str], list[float]]:
+    """Run with delays that are printed instead of waited for; return them too."""
     code = "import runpy, sys, time; time.sleep = print; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
-    named = ["--dataset", "live.parquet", "--benchmarks", "benchmarks.parquet", "--output_dir", "out", *arguments]
-    done = start(folder, "-c", code, str(RUNNER), *named)
-    return done, [float(line) for line in done.stdout.splitlines()]
+    data_options = [
+        "--dataset",
+        "live.parquet",
+        "--benchmarks",
+        "benchmarks.parquet",
+        "--output_dir",
+        "out",
+        *arguments,
+    ]
+    result = run_script(folder, "-c", code, str(RUNNER), *data_options)
+    return result, [float(line) for line in result.stdout.splitlines()]
 
 
 def test_the_model_may_be_a_url_and_is_kept_in_the_output_folder(folder: Path) -> None:
-    content = dump(folder, GOOD).read_bytes()
+    content = write_pickle(folder, GOOD).read_bytes()
     (folder / "model.pkl").unlink()
     with serving(folder, 503, 200, content=content) as (address, store):
-        done, waits = run_hurried(folder, "--model", f"{address}/slot/model.pkl?signature=1")
-    assert done.returncode == 0, done.stderr
-    assert store.got == [b"/slot/model.pkl?signature=1"] * 2
+        result, waits = run_without_delays(folder, "--model", f"{address}/slot/model.pkl?signature=1")
+    assert result.returncode == 0, result.stderr
+    assert store.requests == [b"/slot/model.pkl?signature=1"] * 2
     assert len(waits) == 1
     assert (folder / "out" / "model.pkl").read_bytes() == content
-    assert len(written(folder)) == 2
-    assert "signature" not in done.stderr
+    assert len(list_output(folder)) == 2
+    assert "signature" not in result.stderr
 
 
 @pytest.mark.parametrize(("status", "tries"), [(500, 10), (404, 1)])
 def test_a_model_that_cannot_be_downloaded_ends_with_1(folder: Path, status: int, tries: int) -> None:
     with serving(folder, status) as (address, store):
-        done, waits = run_hurried(folder, "--model", f"{address}/model.pkl")
-    assert (done.returncode, len(store.got), len(waits)) == (1, tries, tries - 1)
-    assert written(folder) == []
+        result, waits = run_without_delays(folder, "--model", f"{address}/model.pkl")
+    assert (result.returncode, len(store.requests), len(waits)) == (1, tries, tries - 1)
+    assert list_output(folder) == []
 
 
 def test_the_predictions_are_posted_before_the_csv_is_written(folder: Path) -> None:
-    dump(folder, GOOD)
+    write_pickle(folder, GOOD)
     with serving(folder, 503, 204) as (address, store):
-        done, _ = run_hurried(
+        result, _ = run_without_delays(
             folder, "--model", "model.pkl", "--post_url", f"{address}/ok", "--post_data", "key=round%2F1&b=2"
         )
-    assert done.returncode == 0, done.stderr
-    assert store.there == [[], []]
-    body = store.got[1].replace(b"\r\n", b"\n")
-    (csv,) = written(folder)
+    assert result.returncode == 0, result.stderr
+    assert store.files_when_posted == [[], []]
+    body = store.requests[1].replace(b"\r\n", b"\n")
+    (csv,) = list_output(folder)
     assert csv.read_bytes() in body
     assert b'name="key"\n\nround/1\n' in body
     assert b'name="b"\n\n2\n' in body
@@ -391,35 +401,37 @@ def test_the_predictions_are_posted_before_the_csv_is_written(folder: Path) -> N
 
 
 @pytest.mark.parametrize(("status", "tries"), [(507, 10), (403, 1)])
-def test_a_post_that_fails_ends_with_1_and_no_csv(folder: Path, status: int, tries: int) -> None:
-    dump(folder, GOOD)
+def test_a_failed_post_ends_with_1_and_no_csv(folder: Path, status: int, tries: int) -> None:
+    write_pickle(folder, GOOD)
     with serving(folder, status) as (address, store):
-        done, waits = run_hurried(folder, "--model", "model.pkl", "--post_url", address, "--post_data", "a=b")
-    assert (done.returncode, len(store.got), len(waits)) == (1, tries, tries - 1)
-    assert waits == sorted(set(waits))  # they grow
-    assert str(status) in done.stderr.splitlines()[-1]
-    assert written(folder) == []
+        result, waits = run_without_delays(folder, "--model", "model.pkl", "--post_url", address, "--post_data", "a=b")
+    assert (result.returncode, len(store.requests), len(waits)) == (1, tries, tries - 1)
+    assert waits == sorted(set(waits))  # they increase
+    assert str(status) in result.stderr.splitlines()[-1]
+    assert list_output(folder) == []
 
 
-def test_a_server_that_cannot_be_reached_is_tried_ten_times(folder: Path) -> None:
-    dump(folder, GOOD)
-    done, waits = run_hurried(folder, "--model", "model.pkl", "--post_url", "http://127.0.0.1:1/", "--post_data", "a=b")
-    assert (done.returncode, len(waits)) == (1, 9)
-    assert written(folder) == []
+def test_an_unreachable_server_is_tried_ten_times(folder: Path) -> None:
+    write_pickle(folder, GOOD)
+    result, waits = run_without_delays(
+        folder, "--model", "model.pkl", "--post_url", "http://127.0.0.1:1/", "--post_data", "a=b"
+    )
+    assert (result.returncode, len(waits)) == (1, 9)
+    assert list_output(folder) == []
 
 
 def test_a_dataset_with_an_absolute_path_is_a_local_file(folder: Path) -> None:
-    dump(folder, GOOD)
-    done = run(folder, "--dataset", str(folder / "nothing.parquet"))
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("ERROR:root:Local dataset not found")
+    write_pickle(folder, GOOD)
+    result = run(folder, "--dataset", str(folder / "nothing.parquet"))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("ERROR:root:Local dataset not found")
     assert run(folder, "--dataset", str(folder / "live.parquet")).returncode == 0
 
 
-def test_data_that_is_not_here_is_downloaded_by_its_name_without_a_token(
+def test_a_dataset_that_is_not_a_local_file_is_downloaded_without_a_token(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """numerapi is the tournament's client, and its download the network: a module of that name stands for them."""
+    """A fake module replaces numerapi, the tournament's client."""
     (folder / "client").mkdir()
     (folder / "client" / "numerapi.py").write_text(
         "import shutil\n"
@@ -430,11 +442,11 @@ def test_data_that_is_not_here_is_downloaded_by_its_name_without_a_token(
         "        shutil.copy('benchmarks.parquet' if 'benchmark' in name else 'live.parquet', dest)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(folder / "client"))
-    dump(folder, GOOD)
-    done = run(
+    write_pickle(folder, GOOD)
+    result = run(
         folder, "--dataset", "v5.2/live.parquet", "--benchmarks", "v5.2/live_benchmark_models.parquet", data=False
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["asked for v5.2/live.parquet", "asked for v5.2/live_benchmark_models.parquet"]
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["asked for v5.2/live.parquet", "asked for v5.2/live_benchmark_models.parquet"]
     assert (folder / "out" / "v5.2" / "live.parquet").is_file()
     assert run(folder, data=False).stdout.count("asked for") == 2

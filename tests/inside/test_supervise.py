@@ -1,4 +1,4 @@
-"""Watching children: what each used and how it ended, whatever it does."""
+"""Supervise child processes: what each used and how it ended, including misbehaving ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from builder import paths
 
-WATCH = paths.inside_folder() / "supervise.py"
+SUPERVISE = paths.inside_folder() / "supervise.py"
 
 
 def child(name: str, source: str, *, seconds: float = 30, needs: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -20,27 +20,30 @@ def child(name: str, source: str, *, seconds: float = 30, needs: tuple[str, ...]
     return {"name": name, "arguments": arguments, "folder": "/", "seconds": seconds, "needs": list(needs)}
 
 
-def watch(folder: Path, *children: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def supervise(folder: Path, *children: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Run the script, in a bare interpreter as in the image; return its reports by name."""
     plan = folder / "plan.json"
     plan.write_text(json.dumps({"out": str(folder / "out"), "children": children}))
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-W", "error", str(WATCH), str(plan)], capture_output=True, text=True, check=False
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-W", "error", str(SUPERVISE), str(plan)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     return {path.stem: json.loads(path.read_bytes()) for path in (folder / "out").iterdir()}
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process is there and no zombie."""
+    """Return whether a process runs and is not a zombie."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
         return False
 
 
-def is_gone_soon(pid: int) -> bool:
-    """Tell whether a process that was killed has ended; the kernel takes a moment."""
+def ends_soon(pid: int) -> bool:
+    """Return whether a killed process ends within 10 seconds."""
     deadline = time.monotonic() + 10
     while is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -48,7 +51,7 @@ def is_gone_soon(pid: int) -> bool:
 
 
 def test_a_report_has_these_keys_and_no_others(tmp_path: Path) -> None:
-    report = watch(tmp_path, child("one", "print('said')"))["one"]
+    report = supervise(tmp_path, child("one", "print('said')"))["one"]
     assert report.keys() == {
         "format",
         "name",
@@ -66,7 +69,7 @@ def test_a_report_has_these_keys_and_no_others(tmp_path: Path) -> None:
 
 
 def test_exit_codes_and_signals(tmp_path: Path) -> None:
-    reports = watch(
+    reports = supervise(
         tmp_path,
         child("three", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"),
         child("raises", "raise ValueError('reason')"),
@@ -80,8 +83,8 @@ def test_exit_codes_and_signals(tmp_path: Path) -> None:
     assert not any(report["timed_out"] for report in reports.values())
 
 
-def test_one_whose_needs_failed_is_not_run(tmp_path: Path) -> None:
-    reports = watch(
+def test_a_child_is_skipped_if_its_needs_failed(tmp_path: Path) -> None:
+    reports = supervise(
         tmp_path,
         child("good", "pass"),
         child("bad", "raise SystemExit(1)"),
@@ -93,18 +96,18 @@ def test_one_whose_needs_failed_is_not_run(tmp_path: Path) -> None:
 
 
 def test_a_time_out_kills_the_whole_group(tmp_path: Path) -> None:
-    """A grandchild that ignores all it can holds the pipe open."""
+    """A grandchild that ignores SIGTERM keeps the pipe open."""
     grandchild = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     source = (
         "import subprocess, sys, time\n"
         f"print(subprocess.Popen([sys.executable, '-I', '-c', {grandchild!r}]).pid, flush=True)\n"
         "time.sleep(600)"
     )
-    report = watch(tmp_path, child("long", source, seconds=2))["long"]
+    report = supervise(tmp_path, child("long", source, seconds=2))["long"]
     assert report["timed_out"]
     assert report["code"] == -signal.SIGKILL
     assert report["seconds"] >= 2
-    assert is_gone_soon(int(report["log"]))
+    assert ends_soon(int(report["log"]))
 
 
 def test_what_a_child_left_running_is_killed_before_the_next(tmp_path: Path) -> None:
@@ -112,16 +115,16 @@ def test_what_a_child_left_running_is_killed_before_the_next(tmp_path: Path) -> 
         "import subprocess, sys\n"
         "print(subprocess.Popen([sys.executable, '-I', '-c', 'import time; time.sleep(600)']).pid, flush=True)"
     )
-    reports = watch(tmp_path, child("first", source), child("second", "print('ran')", needs=("first",)))
+    reports = supervise(tmp_path, child("first", source), child("second", "print('ran')", needs=("first",)))
     assert reports["first"]["code"] == 0
     assert not reports["first"]["timed_out"]
-    assert is_gone_soon(int(reports["first"]["log"]))
+    assert ends_soon(int(reports["first"]["log"]))
     assert reports["second"]["log"] == "ran\n"
 
 
 def test_the_peak_is_the_childs_own(tmp_path: Path) -> None:
     """Gone again before its end, and the next child's is not added to it."""
-    reports = watch(
+    reports = supervise(
         tmp_path,
         child("large", "held = b'x' * (300 << 20); del held"),
         child("small", "pass"),
@@ -130,23 +133,25 @@ def test_the_peak_is_the_childs_own(tmp_path: Path) -> None:
     assert reports["small"]["peak_bytes"] < 60 << 20
 
 
-def test_cpu_is_told_from_waiting(tmp_path: Path) -> None:
+def test_cpu_time_does_not_include_waiting(tmp_path: Path) -> None:
     busy = "import time\nwhile time.process_time() < 0.5: pass"
-    reports = watch(tmp_path, child("busy", busy), child("asleep", "import time; time.sleep(0.5)"))
+    reports = supervise(tmp_path, child("busy", busy), child("asleep", "import time; time.sleep(0.5)"))
     assert reports["busy"]["cpu_seconds"] >= 0.5
     assert reports["asleep"]["seconds"] >= 0.5
     assert reports["asleep"]["cpu_seconds"] < reports["busy"]["cpu_seconds"]
 
 
-def test_of_a_long_log_the_end_is_kept(tmp_path: Path) -> None:
+def test_the_end_of_a_long_log_is_kept(tmp_path: Path) -> None:
     source = "import sys\nfor n in range(300000): print('line', n)\nprint('\\udcff last', end='')"
     script = f"import sys; sys.stdout.reconfigure(errors='surrogateescape'); exec({source!r})"
-    report = watch(tmp_path, child("chatty", script))["chatty"]
+    report = supervise(tmp_path, child("chatty", script))["chatty"]
     assert report["code"] == 0
-    assert len(report["log"].encode()) <= 65536 + 2  # a byte that is no text takes three as its replacement
+    assert (
+        len(report["log"].encode()) <= 65536 + 2
+    )  # an invalid byte becomes the replacement character, which has three bytes
     assert report["log"].endswith("line 299999\n\ufffd last")
 
 
 def test_a_child_has_no_input_and_its_own_session(tmp_path: Path) -> None:
     source = "import os, sys; print(repr(sys.stdin.read()), os.getsid(0) == os.getpid(), os.getcwd())"
-    assert watch(tmp_path, child("one", source))["one"]["log"] == "'' True /\n"
+    assert supervise(tmp_path, child("one", source))["one"]["log"] == "'' True /\n"

@@ -81,8 +81,8 @@ def test_a_pickle_for_another_python_is_seen_to_die_here_too(
     assert found["there"]["descriptions"] == [runs.SEGMENTATION_FAULT]
     assert any("INFO:root:Running numerai-predict: - Python 3.13" in line for line in found["there"]["log"])
     assert (found["here"]["ran"], found["here"]["good"], found["here"]["image"]["kind"]) == (True, False, "exact")
-    assert "another Python or numpy, and the image has Python 3.13" in found["cause"]
-    assert "seen here again" in found["cause"]
+    assert "another Python or numpy, but the image has Python 3.13" in found["cause"]
+    assert "reproduced here" in found["cause"]
     assert "builder pickle CONFIG`" in found["fix"]
     assert command.call("why", identity) == 1
     out, _ = command.read_output(capsys)
@@ -119,8 +119,8 @@ def test_a_pickle_that_is_refused_there_is_refused_here_for_the_same_reason(
     code, found = why("fresh")
     assert (code, found["here"]["ran"], found["here"]["good"]) == (1, True, False)
     assert found["there"]["descriptions"] == ["ERROR:root:Pickle function returned at least 1 NaN prediction"]
-    assert found["cause"] == "the function returned NaN in its predictions (seen here again)"
-    assert "fill what is missing" in found["fix"]
+    assert found["cause"] == "the function returned NaN in its predictions (reproduced here)"
+    assert "fill missing values" in found["fix"]
 
 
 def test_what_runs_here_is_told_so_with_what_the_tournament_says(

@@ -40,11 +40,11 @@ def test_files_that_are_not_there_or_no_parquet(
     (tmp_path / "text.parquet").write_text("no parquet")
     before = len(list(sandbox.requests))
     for arguments, said in (
-        (["--live", "nowhere.parquet"], "nowhere.parquet: is no parquet file that can be read"),
-        (["--live", "text.parquet"], "name another with --live"),
-        (["--live", str(live), "--benchmarks", "nowhere.parquet"], "name another with --benchmarks"),
-        (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is no parquet file"),
-        (["--live", str(live), "--benchmarks", "."], "name another with --benchmarks"),
+        (["--live", "nowhere.parquet"], "nowhere.parquet: is not a readable parquet file"),
+        (["--live", "text.parquet"], "pass another one with --live"),
+        (["--live", str(live), "--benchmarks", "nowhere.parquet"], "pass another one with --benchmarks"),
+        (["--live", str(live), "--benchmarks", "text.parquet"], "text.parquet: is not a readable parquet file"),
+        (["--live", str(live), "--benchmarks", "."], "pass another one with --benchmarks"),
         (["--benchmarks", str(live)], "--benchmarks goes with --live FILE"),
         (["--stand-in", "9.9"], "--stand-in: "),
     ):

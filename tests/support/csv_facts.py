@@ -1,4 +1,4 @@
-"""What ``inside.collect_results`` says of a CSV that is as it has to be."""
+"""The summary of a valid CSV, as ``inside.collect_results`` writes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def make_facts(rows: int, /, **changes: Any) -> dict[str, Any]:
-    """Return the facts of so many predictions between 1/8 and 1, all of them different; some changed."""
+    """Return the summary of different predictions from 1/8 to 1, with ``changes``."""
     return {
         "rows": rows,
         "columns": ["prediction"],

@@ -1,4 +1,4 @@
-"""Pickles of bundles, made in this process or as the image makes them; and a fresh process to run one in."""
+"""Build pickles of bundles, in this process or in a new one as in the image."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import write
 from builder.export import conversion, lightgbm_models
 from builder.export.sklearn import tree_arrays
-from builder.inside import build_pickle
-from builder.inside import serialize as inside_pickled
+from builder.inside import build_pickle, serialize
 from tests.support import bundles, formulas
 
 if TYPE_CHECKING:
@@ -30,22 +29,22 @@ if TYPE_CHECKING:
 SCENARIO_BUNDLES = ("narrow", "linear", "wide", "nodes", "trees", "lightgbm", "ensemble", "mixed")
 
 
-def fold_bundle(made: bundle_model.Bundle) -> dict[str, Any]:
-    """Return what the predict source takes: the bundle's numbers folded."""
-    model = prediction.fold_model(made.model, features=made.features, benchmarks=made.benchmarks)
-    steps: list[Any] = list(post.as_data(made.post))
+def fold_bundle(bundle: bundle_model.Bundle) -> dict[str, Any]:
+    """Return the folded model of a bundle, for the predict source."""
+    model = prediction.fold_model(bundle.model, features=bundle.features, benchmarks=bundle.benchmarks)
+    steps: list[Any] = list(post.as_data(bundle.post))
     return {**model, "post": [[name, options] for step in steps for name, options in step.items()]}
 
 
-def pickle_bundle(made: bundle_model.Bundle) -> bytes:
-    """Return the bundle's pickle, made in this process."""
-    content, _ = inside_pickled.dump(fold_bundle(made), paths.inside_folder() / "predict")
+def pickle_bundle(bundle: bundle_model.Bundle) -> bytes:
+    """Return the bundle's pickle, built in this process."""
+    content, _ = serialize.serialize_model(fold_bundle(bundle), paths.inside_folder() / "predict")
     return content
 
 
-def load_predict(made: bundle_model.Bundle) -> Any:
-    """Return ``predict`` as whoever loads the pickle gets it."""
-    return pickle.loads(pickle_bundle(made))
+def load_predict(bundle: bundle_model.Bundle) -> Any:
+    """Return ``predict``, loaded from the bundle's pickle."""
+    return pickle.loads(pickle_bundle(bundle))
 
 
 def get_predict_raw(predict: Any) -> Any:
@@ -53,19 +52,19 @@ def get_predict_raw(predict: Any) -> Any:
     return predict.__globals__["predict_raw"]
 
 
-def render_bundle(folder: Path, made: bundle_model.Bundle, *, base: str = "scratch") -> render.BuildContext:
+def render_bundle(folder: Path, bundle: bundle_model.Bundle, *, base: str = "scratch") -> render.BuildContext:
     """Write ``Dockerfile`` and ``context/`` for a bundle into ``folder``, and the bundle beside them."""
-    bundle = folder / "bundle"
-    write.write(bundle, made)
-    plan = render.BuildPlan(post=post.as_data(made.post), config={})
-    files = bundle_files.list_paths(bundle)
+    bundle_folder = folder / "bundle"
+    write.write(bundle_folder, bundle)
+    plan = render.BuildPlan(post=post.as_data(bundle.post), config={})
+    files = bundle_files.list_paths(bundle_folder)
     return render.write(render.render(name="test", base=base, plan=plan, bundle_files=files), folder)
 
 
 def build_in(folder: Path, environment: Mapping[str, str], **options: Any) -> bytes:
-    """Make the pickle as the Dockerfile does, in a fresh process; ``options`` go to ``subprocess.run``."""
+    """Build the pickle as the Dockerfile does, in a new process; ``options`` are for ``subprocess.run``."""
     shutil.rmtree(folder / "out", ignore_errors=True)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "inside.build_pickle"],
         cwd=folder,
         env=dict(environment),
@@ -74,21 +73,21 @@ def build_in(folder: Path, environment: Mapping[str, str], **options: Any) -> by
         check=False,
         **options,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(build_pickle.MARK)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(build_pickle.MARK)
     return (folder / "out" / "model.pkl").read_bytes()
 
 
 def scenario_bundle(name: str) -> bundle_model.Bundle:
     """Return one of :data:`SCENARIO_BUNDLES`: the kinds of model that the scenarios are run on."""
-    if name == "narrow":  # every layer float64; gelu takes scipy
+    if name == "narrow":  # all layers float64; gelu uses scipy
         return bundles.make_bundle(
             12, ("bench_a", "bench_b"), network=bundles.make_network(14, widths=(16, 8), names=("gelu", "mish"))
         )
     if name == "linear":
         return bundles.make_bundle(9, network=bundles.make_network(9, widths=(), names=(), dtype="float64"))
-    if name in _MADE:
-        return _MADE[name]()
+    if name in _FACTORIES:
+        return _FACTORIES[name]()
     network = bundles.make_network(301, widths=(160, 24), names=("relu", "tanh"))
     centre, scale = network.centre.copy(), network.scale.copy()
     centre[-1], scale[-1] = 0.5, 0.01  # a benchmark with little spread: its centre is far away
@@ -96,39 +95,39 @@ def scenario_bundle(name: str) -> bundle_model.Bundle:
     return bundles.make_bundle(300, ("bench",), network=dataclasses.replace(network, centre=centre, scale=scale))
 
 
-def _trained(count: int) -> tuple[Any, Any]:
-    """Return rows such as live features are, and something to predict from them."""
+def _make_training_data(count: int) -> tuple[Any, Any]:
+    """Return rows like live features, and a target."""
     random = np.random.default_rng(8)
     rows = random.integers(0, 5, size=(400, count)).astype(np.float64)
     return rows, rows @ random.normal(size=count) + random.normal(size=400)
 
 
-def _forest(count: int) -> bundle_model.Trees:
-    """Return a forest of scikit-learn's that is never given a NaN: what is missing is imputed first."""
+def _make_forest(count: int) -> bundle_model.Trees:
+    """Return a scikit-learn forest; missing values are imputed first, so that it gets no NaN."""
     from sklearn.ensemble import RandomForestRegressor
 
-    grown = RandomForestRegressor(9, max_depth=6, random_state=1).fit(*_trained(count))
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in grown.estimators_])
+    estimator = RandomForestRegressor(9, max_depth=6, random_state=1).fit(*_make_training_data(count))
+    arrays = tree_arrays.from_sklearn_trees([tree.tree_ for tree in estimator.estimators_])
     plain = bundle_model.Preprocessing(imputation=np.full(count, 2.0), centre=np.zeros(count), scale=np.ones(count))
     return bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True, preprocessing=plain)
 
 
-def _booster(count: int) -> bundle_model.LightGbm:
-    """Return a booster that sends what is missing its own way."""
+def _make_booster(count: int) -> bundle_model.LightGbm:
+    """Return a booster, which handles missing values itself."""
     import lightgbm
 
-    rows, target = _trained(count)
-    grown = lightgbm.train(
+    rows, target = _make_training_data(count)
+    estimator = lightgbm.train(
         {"objective": "l2", "num_leaves": 7, "verbosity": -1, "num_threads": 1}, lightgbm.Dataset(rows, target), 12
     )
-    names = tuple(f"feature_{place}" for place in range(count))
-    given = conversion.InputSpec(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
-    made = lightgbm_models.convert(grown, given).model
-    assert isinstance(made, bundle_model.LightGbm)
-    return made
+    names = tuple(f"feature_{index}" for index in range(count))
+    inputs = conversion.InputSpec(features=names, benchmarks=(), sample=rows, imputation=np.full(count, 2.0))
+    bundle = lightgbm_models.convert(estimator, inputs).model
+    assert isinstance(bundle, bundle_model.LightGbm)
+    return bundle
 
 
-def _nodes() -> bundle_model.Bundle:
+def _make_nodes() -> bundle_model.Bundle:
     """Return a network with a norm, a residual sum and a concatenation."""
     random, wide = np.random.default_rng(2), activations.Activation(name="tanh")
 
@@ -152,20 +151,20 @@ def _nodes() -> bundle_model.Bundle:
     return bundles.make_bundle(12, network=network)
 
 
-def _mixed() -> bundle_model.Bundle:
-    """Return an ensemble of three kinds, by what its members are made into."""
-    names = tuple(f"feature_{place}" for place in range(12))
+def _make_mixed() -> bundle_model.Bundle:
+    """Return an ensemble of three kinds of members."""
+    names = tuple(f"feature_{index}" for index in range(12))
     members = (
-        bundle_model.Member(model=_forest(6), features=names[:6], weight=0.5),
-        bundle_model.Member(model=_booster(6), features=names[6:], weight=1.5),
+        bundle_model.Member(model=_make_forest(6), features=names[:6], weight=0.5),
+        bundle_model.Member(model=_make_booster(6), features=names[6:], weight=1.5),
         bundle_model.Member(model=bundles.make_network(4), features=names[3::-1]),
     )
     return bundles.make_bundle(12, network=bundle_model.Ensemble(members=members))
 
 
-def _two_networks() -> bundle_model.Bundle:
-    """Return an ensemble: of some features, each member has others, in an order of its own."""
-    names, columns = tuple(f"feature_{place}" for place in range(12)), ("bench_a", "bench_b")
+def _make_two_networks() -> bundle_model.Bundle:
+    """Return an ensemble whose members take different features in different orders."""
+    names, columns = tuple(f"feature_{index}" for index in range(12)), ("bench_a", "bench_b")
     large, small = bundles.make_network(14, widths=(160,), seed=3), bundles.make_network(6, widths=(), names=(), seed=4)
     ensemble = bundle_model.Ensemble(
         members=(
@@ -176,21 +175,21 @@ def _two_networks() -> bundle_model.Bundle:
     return bundles.make_bundle(12, columns, network=ensemble)
 
 
-_MADE: Mapping[str, Callable[[], bundle_model.Bundle]] = {
-    "ensemble": _two_networks,
-    "lightgbm": lambda: bundles.make_bundle(12, network=_booster(12)),
-    "mixed": _mixed,
-    "nodes": _nodes,
-    "trees": lambda: bundles.make_bundle(12, network=_forest(12)),
+_FACTORIES: Mapping[str, Callable[[], bundle_model.Bundle]] = {
+    "ensemble": _make_two_networks,
+    "lightgbm": lambda: bundles.make_bundle(12, network=_make_booster(12)),
+    "mixed": _make_mixed,
+    "nodes": _make_nodes,
+    "trees": lambda: bundles.make_bundle(12, network=_make_forest(12)),
 }
 
 
-def write_scenario_case(folder: Path, made: bundle_model.Bundle, *, rows: int = 90) -> Path:
+def write_scenario_case(folder: Path, bundle: bundle_model.Bundle, *, rows: int = 90) -> Path:
     """Write ``model.pkl`` and ``case.npz``, as ``tests.support.scenarios`` reads them; return the folder."""
     random = np.random.default_rng(11)
-    features = random.integers(0, 5, size=(rows, len(made.features))).astype(np.float64)
-    inputs = np.concatenate([features, random.random((rows, len(made.benchmarks)))], axis=1)
-    expected = formulas.predict(made.model, inputs)
-    (folder / "model.pkl").write_bytes(pickle_bundle(made))
+    features = random.integers(0, 5, size=(rows, len(bundle.features))).astype(np.float64)
+    inputs = np.concatenate([features, random.random((rows, len(bundle.benchmarks)))], axis=1)
+    expected = formulas.predict(bundle.model, inputs)
+    (folder / "model.pkl").write_bytes(pickle_bundle(bundle))
     np.savez(folder / "case.npz", inputs=inputs, expected=expected, bound=prediction.compute_tolerance(expected))
     return folder

@@ -1,7 +1,7 @@
-"""Logs as the runner's program writes them, for what is to be read from them: recorded from a look-alike's.
+"""Logs in the format of the runner, recorded from the stand-in's runner.
 
-The box of help has other words than the look-alike's: those of the published program are not known here. It speaks of
-errors, so that whoever reads it for the reason is found out.
+The box of help has a text of its own, because the one of the published program is not known here. It contains error
+messages, so that code that reads it as the reason of a failure fails its tests.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ No module named 'help'
 """
 LOGGED_HELP_BOX = "".join(f"INFO:root:{line}\n" for line in HELP_BOX.splitlines())
 PRINTED = "what the model printed: 7 errors, no exception\n"
-"""Printed on standard output, which is written out last, when the process ends."""
+"""Printed to standard output, which is flushed last, when the process ends."""
 ABORTED = "terminate called without an active exception\n"
 
 
@@ -36,7 +36,7 @@ def make_traceback(last: str, file: str = "/tmp/cell.py", head: str = "") -> str
 
 
 def make_chained_traceback(first: str, last: str) -> str:
-    """Return the traceback of a pickle that pandas tried to load twice."""
+    """Return the log when pandas tries to load a pickle twice."""
     second = make_traceback(last, "/usr/lib/python3.12/site-packages/pandas/compat/pickle_compat.py")
     return f"{make_traceback(first)}\nDuring handling of the above exception, another exception occurred:\n\n{second}"
 

@@ -1,7 +1,7 @@
-"""What live data can be like, and what a pickle must make of it: run by tests here, and as a script in the images.
+"""Scenarios of live data that a pickle must handle, run by tests here and as a script in the images.
 
-``python scenarios.py FOLDER`` predicts with ``FOLDER/model.pkl`` on the frames of ``FOLDER/case.npz`` and prints a JSON
-object, ``{scenario: null, or the traceback of what did not hold}``. Needs numpy and pandas; the Arrow columns, pyarrow.
+``python scenarios.py FOLDER...`` predicts with ``FOLDER/model.pkl`` on the frames of ``FOLDER/case.npz`` and prints a
+JSON object by folder, ``{scenario: null, or the traceback of the failure}``. Needs numpy, pandas and pyarrow.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Case:
     bound: float
 
     def raw(self, live: pd.DataFrame | None = None, benchmarks: pd.DataFrame | None = None) -> NDArray[np.float64]:
-        """Predict before the rank, on the case's own frames where none are given."""
+        """Predict before the rank; frames that are not passed are those of the case."""
         function = self.predict.__globals__["predict_raw"]
         result: NDArray[np.float64] = function(
             self.live if live is None else live, self.benchmarks if benchmarks is None else benchmarks
@@ -57,16 +57,16 @@ class Case:
 
     @property
     def imputation(self) -> dict[str, float]:
-        """What a missing value of each input becomes."""
+        """The number that replaces a missing value, by input."""
         model = self.predict.__globals__["MODEL"]
-        found: dict[str, float] = {}
-        for one in model.get("members", [model]):
-            names = one["features"] + one["benchmarks"]
-            values = (one.get("prepare") or one).get("imputation")
-            if values is not None:  # a booster sends what is missing its own way
-                found |= dict(zip(names, (float(value) for value in values), strict=True))
-            found |= {names[place]: value for place, value, _ in one.get("far", ())}
-        return found
+        imputation: dict[str, float] = {}
+        for member in model.get("members", [model]):
+            names = member["features"] + member["benchmarks"]
+            values = (member.get("prepare") or member).get("imputation")
+            if values is not None:  # a booster handles missing values itself
+                imputation |= dict(zip(names, (float(value) for value in values), strict=True))
+            imputation |= {names[index]: value for index, value, _ in member.get("far", ())}
+        return imputation
 
 
 def load(folder: Path) -> Case:
@@ -93,136 +93,139 @@ def load(folder: Path) -> Case:
 
 
 @contextlib.contextmanager
-def fails(*words: str) -> Iterator[None]:
-    """Expect a ValueError that says all of these."""
+def expect_error(*words: str) -> Iterator[None]:
+    """Expect a ValueError whose message contains all of these words."""
     try:
         yield
     except ValueError as error:
-        said = str(error)
+        message = str(error)
     else:
-        raise AssertionError(f"no error, where one should say {words}")
-    lacking = [word for word in words if word not in said]
-    assert not lacking, f"{said!r} does not say {lacking}"
+        raise AssertionError(f"no error; expected one with {words}")
+    missing_words = [word for word in words if word not in message]
+    assert not missing_words, f"{message!r} does not contain {missing_words}"
 
 
-def near(found: NDArray[np.float64], expected: NDArray[np.float64], bound: float) -> None:
+def assert_near(predictions: NDArray[np.float64], expected: NDArray[np.float64], bound: float) -> None:
     """Compare within ``bound``."""
-    assert found.shape == expected.shape
-    largest = float(np.abs(found - expected).max())
+    assert predictions.shape == expected.shape
+    largest = float(np.abs(predictions - expected).max())
     assert largest <= bound, f"differs by {largest}, more than {bound}"
 
 
-def same(found: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
-    """Compare to the bit."""
-    np.testing.assert_array_equal(found, expected)
+def assert_same(predictions: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
+    """Compare exactly."""
+    np.testing.assert_array_equal(predictions, expected)
 
 
-def is_the_reference(case: Case) -> None:
-    near(case.raw(), case.expected, case.bound)
+def predictions_are_the_reference(case: Case) -> None:
+    assert_near(case.raw(), case.expected, case.bound)
 
 
-def one_float_column_on_the_very_index(case: Case) -> None:
-    found = case.predict(case.live, case.benchmarks)
-    assert type(found) is pd.DataFrame
-    assert list(found.columns) == ["prediction"]
-    assert found["prediction"].dtype == np.float64
-    assert found.index.identical(case.live.index)
-    assert found["prediction"].between(0, 1).all()
+def one_float_column_with_the_same_index(case: Case) -> None:
+    predictions = case.predict(case.live, case.benchmarks)
+    assert type(predictions) is pd.DataFrame
+    assert list(predictions.columns) == ["prediction"]
+    assert predictions["prediction"].dtype == np.float64
+    assert predictions.index.identical(case.live.index)
+    assert predictions["prediction"].between(0, 1).all()
 
 
 def ranks_are_those_of_pandas(case: Case) -> None:
     ranks = pd.Series(case.raw(), index=case.live.index).groupby(case.live["era"]).rank(pct=True)
-    same(case.predict(case.live, case.benchmarks)["prediction"].to_numpy(), ranks.to_numpy())
+    assert_same(case.predict(case.live, case.benchmarks)["prediction"].to_numpy(), ranks.to_numpy())
 
 
-def columns_permuted_and_more_of_them(case: Case) -> None:
+def permuted_and_extra_columns_are_the_same(case: Case) -> None:
     turned = case.live[case.live.columns[::-1]]
     turned.insert(1, "feature_of_tomorrow", "text")
     benchmarks = case.benchmarks[case.benchmarks.columns[::-1]].assign(another=np.nan)
-    same(case.raw(turned, benchmarks), case.raw())
+    assert_same(case.raw(turned, benchmarks), case.raw())
 
 
-def a_missing_feature_is_named(case: Case) -> None:
-    with fails("live_features", f"1 of {len(case.features)}", repr(case.features[1])):
+def a_missing_feature_is_reported(case: Case) -> None:
+    with expect_error("live_features", f"1 of {len(case.features)}", repr(case.features[1])):
         case.predict(case.live.drop(columns=case.features[1]), case.benchmarks)
 
 
-def of_many_missing_features_five_are_named(case: Case) -> None:
-    kept = case.live[["era", case.features[0]]]
+def five_of_many_missing_features_are_reported(case: Case) -> None:
+    reduced = case.live[["era", case.features[0]]]
     count = len(case.features) - 1
-    with fails(f"lacks {count} of {count + 1}", *map(repr, case.features[1:6]), f"and {count - 5} more"):
-        case.predict(kept, case.benchmarks)
+    with expect_error(f"is missing {count} of {count + 1}", *map(repr, case.features[1:6]), f"and {count - 5} more"):
+        case.predict(reduced, case.benchmarks)
 
 
-def a_feature_that_is_there_twice_is_named(case: Case) -> None:
+def a_duplicate_feature_is_reported(case: Case) -> None:
     doubled = pd.concat([case.live, case.live[[case.features[2]]]], axis=1)
-    with fails("live_features", "twice", repr(case.features[2])):
+    with expect_error("live_features", "twice", repr(case.features[2])):
         case.predict(doubled, case.benchmarks)
 
 
-def a_missing_era_is_named(case: Case) -> None:
-    with fails("live_features", "'era'"):
+def a_missing_era_is_reported(case: Case) -> None:
+    with expect_error("live_features", "'era'"):
         case.predict(case.live.drop(columns="era"), case.benchmarks)
 
 
 def no_rows_are_an_error(case: Case) -> None:
-    with fails("live_features", "no rows"):
+    with expect_error("live_features", "no rows"):
         case.predict(case.live.iloc[:0], case.benchmarks)
 
 
 def number_types_are_the_same(case: Case) -> None:
     expected = case.raw()
     for kind in ("int64", "uint8", "float32", "float64", "Int8"):
-        same(case.raw(case.live.astype(dict.fromkeys(case.features, kind))), expected)
-    mixed = {name: ("int8", "float32", "float64", "Int8")[place % 4] for place, name in enumerate(case.features)}
-    same(case.raw(case.live.astype(mixed)), expected)
+        assert_same(case.raw(case.live.astype(dict.fromkeys(case.features, kind))), expected)
+    mixed = {name: ("int8", "float32", "float64", "Int8")[index % 4] for index, name in enumerate(case.features)}
+    assert_same(case.raw(case.live.astype(mixed)), expected)
 
 
-def holed(case: Case) -> pd.DataFrame:
-    """Return the live frame as float32 with NaN in places, and in a whole column."""
+def add_missing_values(case: Case) -> pd.DataFrame:
+    """Return the live frame as float32 with NaN in places, and in a arrow column."""
     live = case.live.astype(dict.fromkeys(case.features, "float32"))
-    for place, name in enumerate(case.features):
-        live.loc[live.index[place % 7 :: 7], name] = np.nan
+    for index, name in enumerate(case.features):
+        live.loc[live.index[index % 7 :: 7], name] = np.nan
     live[case.features[1]] = np.nan
     return live
 
 
 def missing_values_are_imputed(case: Case) -> None:
-    live, benchmarks = holed(case), case.benchmarks.copy()
+    live, benchmarks = add_missing_values(case), case.benchmarks.copy()
     if case.columns:
         benchmarks.iloc[::3, 0] = np.nan
-    found = case.raw(live, benchmarks)
-    assert np.isfinite(found).all()
+    predictions = case.raw(live, benchmarks)
+    assert np.isfinite(predictions).all()
     imputed = live.astype(dict.fromkeys(case.features, "float64")).fillna(case.imputation)
-    same(found, case.raw(imputed, benchmarks.fillna(case.imputation)))
+    assert_same(predictions, case.raw(imputed, benchmarks.fillna(case.imputation)))
 
 
 def nullable_columns_are_the_same(case: Case) -> None:
-    live = holed(case)
+    live = add_missing_values(case)
     expected = case.raw(live)
     for kind in ("Int8", "Float64"):
-        same(case.raw(live.astype(dict.fromkeys(case.features, kind))), expected)
+        assert_same(case.raw(live.astype(dict.fromkeys(case.features, kind))), expected)
 
 
 def arrow_columns_are_the_same(case: Case) -> None:
     import pyarrow as pa
 
-    whole = case.live.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.int8())))
-    same(case.raw(whole), case.raw())
-    nullable = holed(case).astype(dict.fromkeys(case.features, "Float64"))
-    same(case.raw(nullable.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.float32())))), case.raw(holed(case)))
+    arrow = case.live.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.int8())))
+    assert_same(case.raw(arrow), case.raw())
+    nullable = add_missing_values(case).astype(dict.fromkeys(case.features, "Float64"))
+    assert_same(
+        case.raw(nullable.astype(dict.fromkeys(case.features, pd.ArrowDtype(pa.float32())))),
+        case.raw(add_missing_values(case)),
+    )
 
 
-def fragments_are_the_same(case: Case) -> None:
+def fragmented_frames_are_the_same(case: Case) -> None:
     columns = [case.live[[name]].copy() for name in case.live.columns]
-    same(case.raw(pd.concat(columns, axis=1)), case.raw())
+    assert_same(case.raw(pd.concat(columns, axis=1)), case.raw())
     rows_first = pd.DataFrame(np.ascontiguousarray(case.live[case.features].to_numpy()), columns=case.features)
-    same(case.raw(rows_first.set_index(case.live.index)), case.raw())
+    assert_same(case.raw(rows_first.set_index(case.live.index)), case.raw())
 
 
-def rows_shuffled(case: Case) -> None:
+def shuffled_rows_are_the_same(case: Case) -> None:
     live = case.live.sample(frac=1, random_state=1)
-    near(pd.Series(case.raw(live), index=live.index)[case.live.index].to_numpy(), case.raw(), case.bound)
+    assert_near(pd.Series(case.raw(live), index=live.index)[case.live.index].to_numpy(), case.raw(), case.bound)
     ranked = case.predict(live, case.benchmarks).loc[case.live.index, "prediction"]
     of_era = case.live.groupby("era")["era"].transform("size")
     steps = (ranked - case.predict(case.live, case.benchmarks)["prediction"]) * of_era
@@ -231,22 +234,22 @@ def rows_shuffled(case: Case) -> None:
 
 def one_row(case: Case) -> None:
     for row in (0, len(case.live) - 1):
-        one = case.live.iloc[[row]]
-        near(case.raw(one), case.expected[[row]], case.bound)
-        assert case.predict(one, case.benchmarks)["prediction"].tolist() == [1.0]
+        single = case.live.iloc[[row]]
+        assert_near(case.raw(single), case.expected[[row]], case.bound)
+        assert case.predict(single, case.benchmarks)["prediction"].tolist() == [1.0]
 
 
-def two_eras_together_and_each_alone(case: Case) -> None:
+def two_eras_together_are_the_same_as_alone(case: Case) -> None:
     together = case.live[case.live["era"] != "0003"]
     both = pd.Series(case.raw(together), index=together.index)
     for _, alone in together.groupby("era"):
-        near(case.raw(alone), both[alone.index].to_numpy(), case.bound)
+        assert_near(case.raw(alone), both[alone.index].to_numpy(), case.bound)
         ranked = case.predict(together, case.benchmarks).loc[alone.index, "prediction"]
         steps = (case.predict(alone, case.benchmarks)["prediction"] - ranked).abs() * len(alone)
         assert float(steps.max()) <= 3
 
 
-def rows_all_alike(case: Case) -> None:
+def equal_rows_are_equal(case: Case) -> None:
     live = case.live.copy()
     live[case.features] = np.int8(2)
     benchmarks = pd.DataFrame(0.5, index=case.benchmarks.index, columns=case.columns)
@@ -259,51 +262,51 @@ def eras_of_any_type(case: Case) -> None:
     numbers = case.live["era"].astype(int)
     unused = pd.CategoricalDtype(["0003", "0001", "0002", "0004"])
     for era in (numbers, numbers.astype(float), case.live["era"].astype("string"), case.live["era"].astype(unused)):
-        same(case.predict(case.live.assign(era=era), case.benchmarks)["prediction"].to_numpy(), expected)
+        assert_same(case.predict(case.live.assign(era=era), case.benchmarks)["prediction"].to_numpy(), expected)
     live_only = case.predict(case.live.assign(era="X"), case.benchmarks)["prediction"].to_numpy()
-    same(live_only, pd.Series(case.raw()).rank(pct=True).to_numpy())
+    assert_same(live_only, pd.Series(case.raw()).rank(pct=True).to_numpy())
 
 
-def rows_without_an_era_are_ranked_by_themselves(case: Case) -> None:
+def rows_without_an_era_are_a_group(case: Case) -> None:
     expected = case.predict(case.live, case.benchmarks)["prediction"].to_numpy()
     eras = case.live["era"].where(case.live["era"] != "0002")
     for era in (eras, eras.astype("string"), eras.astype("category"), pd.to_numeric(eras)):
-        same(case.predict(case.live.assign(era=era), case.benchmarks)["prediction"].to_numpy(), expected)
+        assert_same(case.predict(case.live.assign(era=era), case.benchmarks)["prediction"].to_numpy(), expected)
 
 
-def benchmarks_shuffled_and_more_of_them(case: Case) -> None:
+def shuffled_and_extra_benchmarks_are_the_same(case: Case) -> None:
     more = pd.DataFrame(0.9, index=pd.Index(["nfff", "nffe"], name="id"), columns=case.columns)
     benchmarks = pd.concat([more, case.benchmarks]).sample(frac=1, random_state=2)
-    same(case.raw(benchmarks=benchmarks), case.raw())
+    assert_same(case.raw(benchmarks=benchmarks), case.raw())
 
 
 def ids_without_benchmarks_are_imputed(case: Case) -> None:
     covered = case.benchmarks.iloc[1::2]
     absent = case.benchmarks.copy()
     absent.iloc[::2] = np.nan
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        found = case.raw(benchmarks=covered)
-    lines = said.getvalue().splitlines()
-    same(found, case.raw(benchmarks=absent))
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        predictions = case.raw(benchmarks=covered)
+    lines = output.getvalue().splitlines()
+    assert_same(predictions, case.raw(benchmarks=absent))
     rows = len(case.live)
     counted = {f"numerai-builder: {-(-rows // 2)} of {rows} rows have no {name}, an input" for name in case.columns}
     assert {line.removesuffix(" of the model") for line in lines} == counted
 
 
-def a_missing_benchmark_is_named(case: Case) -> None:
+def a_missing_benchmark_is_reported(case: Case) -> None:
     if not case.columns:
-        same(case.predict(case.live, None).to_numpy(), case.predict(case.live, case.benchmarks).to_numpy())
+        assert_same(case.predict(case.live, None).to_numpy(), case.predict(case.live, case.benchmarks).to_numpy())
         return
-    with fails("live_benchmark_models", "None", repr(case.columns[0])):
+    with expect_error("live_benchmark_models", "None", repr(case.columns[0])):
         case.predict(case.live, None)
-    with fails("live_benchmark_models", f"1 of {len(case.columns)}", repr(case.columns[0])):
+    with expect_error("live_benchmark_models", f"1 of {len(case.columns)}", repr(case.columns[0])):
         case.predict(case.live, case.benchmarks.drop(columns=case.columns[0]))
-    with fails("live_benchmark_models", "twice", repr(case.live.index[0])):
+    with expect_error("live_benchmark_models", "twice", repr(case.live.index[0])):
         case.predict(case.live, pd.concat([case.benchmarks, case.benchmarks.iloc[:1]]))
 
 
 def inputs_are_not_changed(case: Case) -> None:
-    for live in (case.live, holed(case)):
+    for live in (case.live, add_missing_values(case)):
         frames = (live, case.benchmarks)
         before = [frame.copy(deep=True) for frame in frames]
         arrays = [column.to_numpy() for frame in frames for _, column in frame.items()]
@@ -319,11 +322,11 @@ def inputs_are_not_changed(case: Case) -> None:
         assert flags == [(array.flags.writeable, array.flags.owndata) for array in now]
 
 
-def read_only_inputs_will_do(case: Case) -> None:
+def read_only_inputs_work(case: Case) -> None:
     values = case.live[case.features].to_numpy(copy=True)
     values.setflags(write=False)
     live = pd.DataFrame(values, index=case.live.index, columns=case.features, copy=False).assign(era=case.live["era"])
-    same(case.raw(live), case.raw())
+    assert_same(case.raw(live), case.raw())
 
 
 def two_calls_are_the_same(case: Case) -> None:
@@ -337,39 +340,39 @@ def two_hundred_eras(case: Case) -> None:
     live = pd.concat([case.live] * times, ignore_index=True)
     live["era"] = [f"{row % 200:04d}" for row in range(len(live))]
     benchmarks = pd.concat([case.benchmarks] * times, ignore_index=True)
-    near(case.raw(live, benchmarks), np.tile(case.expected, times), case.bound)
+    assert_near(case.raw(live, benchmarks), np.tile(case.expected, times), case.bound)
     ranks = pd.Series(case.raw(live, benchmarks)).groupby(live["era"]).rank(pct=True)
-    same(case.predict(live, benchmarks)["prediction"].to_numpy(), ranks.to_numpy())
+    assert_same(case.predict(live, benchmarks)["prediction"].to_numpy(), ranks.to_numpy())
 
 
 SCENARIOS: dict[str, Callable[[Case], None]] = {
     scenario.__name__: scenario
     for scenario in (
-        is_the_reference,
-        one_float_column_on_the_very_index,
+        predictions_are_the_reference,
+        one_float_column_with_the_same_index,
         ranks_are_those_of_pandas,
-        columns_permuted_and_more_of_them,
-        a_missing_feature_is_named,
-        of_many_missing_features_five_are_named,
-        a_feature_that_is_there_twice_is_named,
-        a_missing_era_is_named,
+        permuted_and_extra_columns_are_the_same,
+        a_missing_feature_is_reported,
+        five_of_many_missing_features_are_reported,
+        a_duplicate_feature_is_reported,
+        a_missing_era_is_reported,
         no_rows_are_an_error,
         number_types_are_the_same,
         missing_values_are_imputed,
         nullable_columns_are_the_same,
         arrow_columns_are_the_same,
-        fragments_are_the_same,
-        rows_shuffled,
+        fragmented_frames_are_the_same,
+        shuffled_rows_are_the_same,
         one_row,
-        two_eras_together_and_each_alone,
-        rows_all_alike,
+        two_eras_together_are_the_same_as_alone,
+        equal_rows_are_equal,
         eras_of_any_type,
-        rows_without_an_era_are_ranked_by_themselves,
-        benchmarks_shuffled_and_more_of_them,
+        rows_without_an_era_are_a_group,
+        shuffled_and_extra_benchmarks_are_the_same,
         ids_without_benchmarks_are_imputed,
-        a_missing_benchmark_is_named,
+        a_missing_benchmark_is_reported,
         inputs_are_not_changed,
-        read_only_inputs_will_do,
+        read_only_inputs_work,
         two_calls_are_the_same,
         two_hundred_eras,
     )
@@ -377,7 +380,7 @@ SCENARIOS: dict[str, Callable[[Case], None]] = {
 
 
 def main(folders: list[str]) -> None:
-    """Run every scenario on the case of each folder, and print what came of each."""
+    """Run all scenarios on the case of each folder and print the outcomes."""
     outcomes: dict[str, dict[str, str | None]] = {}
     for folder in map(Path, folders):
         case = load(folder)
@@ -388,7 +391,7 @@ def main(folders: list[str]) -> None:
 def _outcome(scenario: Callable[[Case], None], case: Case) -> str | None:
     try:
         scenario(case)
-    except Exception:  # noqa: BLE001 - whatever it is, the test on the host shows it
+    except Exception:  # noqa: BLE001 - any failure is reported by the test on the host
         return traceback.format_exc()
     return None
 

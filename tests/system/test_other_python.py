@@ -22,7 +22,7 @@ def test_a_pickle_for_3_11_fails_in_3_13_and_one_built_there_passes(clone: Path)
     report = json.loads(failed.stdout)
     [check] = report["checks"]
     assert (check["name"], check["good"]) == ("entry point", False)
-    assert check["detail"].startswith("the pickle was made for Python 3.11.")
+    assert check["detail"].startswith("the pickle was built for Python 3.11.")
     assert "the image has Python 3.13." in check["detail"]
     # Not only concluded from the manifest: the interpreter failed.
     assert any(word in check["detail"] for word in ("exit 139", "unknown opcode", "SystemError"))

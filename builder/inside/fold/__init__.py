@@ -1,10 +1,10 @@
-"""From a bundle's numbers to the model that the predict source takes.
+"""Fold a bundle: prepare its numbers for the predict source, so that predicting does as little as possible.
 
-No BLAS and no transcendental function here: their results differ between CPUs, and these numbers go into the pickle.
-Elementwise products and ``sum(axis=0)`` do not.
+Nothing here calls BLAS or a transcendental function: their results differ between CPUs, and these numbers go into the
+pickle, whose bytes must not depend on the CPU it is built on. Elementwise products and ``sum(axis=0)`` do not differ.
 
-What is folded is a tree of dicts, lists, strings, bytes, Python numbers and arrays that are contiguous, owned and
-little-endian.
+A folded model is a tree of dicts, lists, strings, bytes, Python numbers and arrays that are contiguous, own their data
+and are little-endian: pickle writes such objects in one way only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A kind of model.
+class KindDefinition:
+    """A kind of model, as a bundle's ``kind`` names it.
 
     Attributes:
-        summary: What it is; for the documentation.
-        fold: The function from ``bundle.json``, the arrays and the folder of the bundle to what ``predict`` takes.
-        predict: The file of the predict source that enters the kind into ``RUNNERS``.
+        summary: What it is, for the documentation.
+        fold: The function that folds ``bundle.json``, the arrays and the other files in the folder of the bundle.
+        predict: The file of the predict source that registers the kind in ``RUNNERS``.
     """
 
     summary: str
@@ -36,44 +36,44 @@ class Kind:
 
 
 KINDS = {
-    "mlp": Kind(
+    "mlp": KindDefinition(
         summary="a network: dense layers, normalisation, residual sums, concatenations; imputed, centred and scaled "
         "inputs",
         fold=network.fold_mlp,
         predict="network.py",
     ),
-    "linear": Kind(summary="one weight an input", fold=network.fold_linear, predict="network.py"),
-    "trees": Kind(summary="a forest as flat arrays", fold=trees.fold_trees, predict="trees.py"),
-    "lightgbm": Kind(
+    "linear": KindDefinition(summary="one weight an input", fold=network.fold_linear, predict="network.py"),
+    "trees": KindDefinition(summary="a forest as flat arrays", fold=trees.fold_trees, predict="trees.py"),
+    "lightgbm": KindDefinition(
         summary="a booster in the library's own text, loaded by the image's library",
         fold=lightgbm.fold_lightgbm,
         predict="boosters.py",
     ),
-    "ensemble": Kind(
+    "ensemble": KindDefinition(
         summary="a weighted sum of the others, each raw, ranked or gaussianised first",
         fold=ensemble.fold_ensemble,
         predict="ensemble.py",
     ),
-    "custom": Kind(summary="a function of your own", fold=custom.fold_custom, predict="custom.py"),
+    "custom": KindDefinition(summary="a function of your own", fold=custom.fold_custom, predict="custom.py"),
 }
 
 
 def fold(header: dict[str, Any], arrays: dict[str, Any], post: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return the model of a checked bundle, which holds all that ``predict`` needs.
+    """Return the folded model of a checked bundle: all data that ``predict`` uses.
 
     Args:
         header: ``bundle.json``.
         arrays: ``arrays.safetensors``.
-        post: The post-processing steps in force, each a mapping of one name to its options.
-        folder: Where the bundle's other files lie.
+        post: The post-processing steps, each a mapping of one name to its options.
+        folder: The folder with the bundle's other files.
     """
     model = fold_model(header, arrays, folder)
     return {**model, "post": [[name, options] for step in post for name, options in step.items()]}
 
 
 def fold_model(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return a model without post-processing: that of a bundle, or a member of one."""
-    header = {"benchmarks": [], **header}  # a bundle without any need not say so
+    """Return the folded model of a bundle, or of a member of an ensemble, without post-processing."""
+    header = {"benchmarks": [], **header}  # the key is optional
     return {
         "kind": header["kind"],
         "features": list(header["features"]),

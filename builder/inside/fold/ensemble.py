@@ -1,4 +1,4 @@
-"""Ensembles: each member folded as its own kind is."""
+"""Fold ensembles: each member as its own kind."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ if TYPE_CHECKING:
 
 
 def fold_ensemble(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the members: each a folded model with its weight, its transform and the scope of that.
+    """Return the members: each a folded model with its weight, its transform and the transform's scope.
 
-    A member's files lie in the folder under names that begin with the ``prefix`` that its header has.
+    The names of a member's arrays and files begin with ``m0.``, ``m1.`` and so on. Its own fold function gets that as
+    the ``prefix`` in its header.
     """
-    from . import fold_model  # the two call each other
+    from . import fold_model  # here and not above: that module imports this one
 
-    # One string object a name, for the pickle writes an object that it has seen as a reference of a few bytes.
+    # Members share one string object per name, which pickle writes once and then refers to in a few bytes.
     names = {name: name for name in (*header["features"], *header["benchmarks"])}
     members = []
-    for place, member in enumerate(header["members"]):
-        prefix = f"m{place}."
-        own = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    for index, member in enumerate(header["members"]):
+        prefix = f"m{index}."
+        member_arrays = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
         columns = {key: [names[name] for name in member.get(key, ())] for key in ("features", "benchmarks")}
         members.append(
             {
-                **fold_model({**member, **columns, "prefix": prefix}, own, folder),
+                **fold_model({**member, **columns, "prefix": prefix}, member_arrays, folder),
                 "weight": float(member.get("weight", 1.0)),
                 "transform": member.get("transform", "raw"),
                 "scope": member.get("scope", "era"),

@@ -1,4 +1,4 @@
-"""LightGBM boosters: the text goes into the pickle as it is, gzip'd; the image's own library reads it."""
+"""Fold LightGBM boosters: their gzipped text goes into the pickle unchanged; the image's own library loads it."""
 
 from __future__ import annotations
 
@@ -13,62 +13,70 @@ if TYPE_CHECKING:
 
 FILE = "model.txt.gz"
 
-# So many leaves, with the splits above them, stay in half a megabyte: a core's own cache.
-_CACHED = 16_000
+# This many leaves and the splits above them fit into half a megabyte, the size of a core's own cache.
+_CACHED_LEAVES = 16_000
 
-# Boosters up to this size predict in one go, and so to the bit what the library does. Of a larger one the library goes
-# through all trees for each row, from memory: four times as long for 3,000 trees of depth 10 (measured). With 60,000
-# leaves, looking through the inputs again for each part costs more than the cache gives (1.3 times as long).
-_SMALL = 300_000
+# A booster with up to this many leaves predicts in one call, with exactly the library's result. For a larger one the
+# library would read all trees from memory for each row: 4 times as slow for 3,000 trees of depth 10 (measured). At
+# 60,000 leaves, a call for each part of the trees is slower than one call (1.3 times), because each call reads the
+# inputs again.
+_MAX_LEAVES_IN_ONE_CALL = 300_000
 
-# LightGBM looks through a row's inputs at each call, at about the cost of one tree for eight of them.
-_INPUTS_A_TREE = 8
+# LightGBM reads all inputs of a row in each call. Reading 8 inputs takes about as long as predicting with one tree.
+_INPUTS_PER_TREE = 8
 
-# Objectives for which the prediction is the sum of the trees, and so the sum of the predictions of some at a time.
-_SUMS = ("", "custom", "fair", "huber", "lambdarank", "mape", "quantile", "rank_xendcg", "regression", "regression_l1")
+# Objectives whose prediction is the sum of the trees, so that it can be computed a part of the trees at a time.
+_SUM_OBJECTIVES = (
+    *("", "custom", "fair", "huber", "lambdarank"),
+    *("mape", "quantile", "rank_xendcg", "regression", "regression_l1"),
+)
 
 
 def fold_lightgbm(header: dict[str, Any], arrays: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the text, how it is called, and categories.
+    """Return the booster's text and how to predict with it.
 
-    ``step`` is how many iterations are taken at a time, 0 for all. ``keep`` is whether the booster is kept for a second
-    call: a member of an ensemble, whose ``prefix`` begins its file's name, is not. ``row_bytes`` is what ``prepare``
-    takes for a row, beside the inputs. Of each group of categories there are the inputs, the values sorted, and the
-    place of each in the list as it was.
+    ``step`` is the number of iterations per call of the library, 0 for all. ``keep`` is false for a member of an
+    ensemble: its loaded booster is not kept for a second call, which saves memory. ``row_bytes`` are the bytes that
+    preprocessing uses for a row besides the inputs. ``categories`` has, for each group of categorical inputs, the
+    indices of the inputs, the sorted values, and the original position of each value.
     """
-    prepare = nodes.fold_preprocessing(header.get("prepare"), arrays)
+    preprocessing = nodes.fold_preprocessing(header.get("prepare"), arrays)
     inputs = len(header["features"]) + len(header["benchmarks"])
     text = (folder / f"{header.get('prefix', '')}{FILE}").read_bytes()
     return {
         "text": text,
         "step": choose_step(header),
         "keep": "prefix" not in header,
-        "categories": [category(entry) for entry in header.get("categories", ())],
-        "prepare": prepare,
-        # What is prepared is turned into rows, beside itself.
-        "row_bytes": 0 if prepare is None else 8 * inputs + 2 * nodes.prepare_bytes(prepare, inputs),
+        "categories": [fold_category(entry) for entry in header.get("categories", ())],
+        "prepare": preprocessing,
+        # LightGBM takes rows, so there is also a transposed copy of the preprocessed inputs.
+        "row_bytes": 0 if preprocessing is None else 8 * inputs + 2 * nodes.preprocessing_bytes(preprocessing, inputs),
         "finish": nodes.fold_nodes(header.get("finish", ()), arrays, "finish."),
     }
 
 
 def choose_step(header: dict[str, Any]) -> int:
-    """Return how many iterations of a large booster to take at a time, so that their trees stay in the cache."""
+    """Return how many iterations of a large booster to predict with per call, so that their trees fit into the cache.
+
+    0 for a small booster, and for one whose prediction is not the sum of its trees.
+    """
     words = header["objective"].split() or [""]
-    if header["leaves"] <= _SMALL or header.get("averaged") or words[0] not in _SUMS or "sqrt" in words:
+    is_sum = words[0] in _SUM_OBJECTIVES and "sqrt" not in words and not header.get("averaged")
+    if header["leaves"] <= _MAX_LEAVES_IN_ONE_CALL or not is_sum:
         return 0
     inputs = len(header["features"]) + len(header["benchmarks"])
-    trees = max(_CACHED * header["trees"] // header["leaves"], inputs // _INPUTS_A_TREE, 1)
+    trees = max(_CACHED_LEAVES * header["trees"] // header["leaves"], inputs // _INPUTS_PER_TREE, 1)
     iterations: int = header["trees"] // header["outputs"]
     parts: int = -(-header["trees"] // trees)
     return -(-iterations // min(parts, iterations))
 
 
-def category(entry: dict[str, Any]) -> dict[str, Any]:
-    """Return one group of categories."""
+def fold_category(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return one group of categorical inputs."""
     values = np.array(entry["values"], dtype="<f8")
-    places = np.argsort(values, kind="stable")
+    positions = np.argsort(values, kind="stable")
     return {
-        "inputs": [int(place) for place in entry["inputs"]],
-        "values": np.array(values[places], dtype="<f8", order="C"),
-        "places": np.array(places, dtype="<f8", order="C"),
+        "inputs": [int(index) for index in entry["inputs"]],
+        "values": np.array(values[positions], dtype="<f8", order="C"),
+        "positions": np.array(positions, dtype="<f8", order="C"),
     }

@@ -1,6 +1,7 @@
-"""Activations on (units, rows), in place where that is cheaper; plain Python factors keep float32 float32.
+"""Activations on arrays (units, rows), in place if that is cheaper.
 
-Each is written so that nothing cancels: where the result is tiny, it still has all of its digits.
+Factors are Python numbers, which keep float32 arrays float32. The formulas avoid cancellation, so that a result near
+zero has as many correct digits as any other.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 GELU_SLOPE = 1.5957691216057308  # 2 sqrt(2 / pi)
 
 
-def sigmoid_of(hidden: Any) -> Any:
-    """Return 1 / (1 + exp(-x)), by the branch that cannot overflow."""
+def compute_sigmoid(hidden: Any) -> Any:
+    """Return 1 / (1 + exp(-x)); exp is only called with numbers below zero, so it cannot overflow."""
     small = np.exp(-np.abs(hidden))
     return np.where(hidden >= 0, 1, small) / (1 + small)
 
 
-def softplus_of(hidden: Any, beta: float, threshold: float) -> Any:
-    """Return log(1 + exp(beta x)) / beta; x itself above the threshold, as PyTorch has it."""
+def compute_softplus(hidden: Any, beta: float, threshold: float) -> Any:
+    """Return log(1 + exp(beta x)) / beta; x itself if beta x is above the threshold, as in PyTorch."""
     scaled = hidden * beta
     soft = (np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))) / beta
     return np.where(scaled > threshold, hidden, soft)
@@ -58,35 +59,35 @@ def elu(hidden: Any, constants: Any) -> Any:
 
 @ActivationDefinition(same_as="torch.nn.SELU", aten="selu")
 def selu(hidden: Any, constants: Any) -> Any:
-    """Return the self-normalising elu."""
-    bent = SELU_ALPHA * np.expm1(np.minimum(hidden, 0))
-    return SELU_SCALE * (np.maximum(hidden, 0) + bent)
+    """Return elu with the constants of self-normalising networks."""
+    negative = SELU_ALPHA * np.expm1(np.minimum(hidden, 0))
+    return SELU_SCALE * (np.maximum(hidden, 0) + negative)
 
 
 @ActivationDefinition(same_as="torch.nn.GELU")
 def gelu(hidden: Any, constants: Any) -> Any:
-    """Return x times the normal distribution's share below x; scipy, slow to load, only where this is used."""
-    from scipy import special
+    """Return x times the cumulative distribution function of the normal distribution at x."""
+    from scipy import special  # here and not above: it loads slowly, and few models use it
 
     return 0.5 * hidden * special.erfc(hidden * -0.7071067811865476)
 
 
 @ActivationDefinition(same_as='torch.nn.GELU("tanh")')
 def gelu_tanh(hidden: Any, constants: Any) -> Any:
-    """Return gelu by its tanh approximation: (1 + tanh(x)) / 2 is the sigmoid of 2 x."""
-    return hidden * sigmoid_of(GELU_SLOPE * (hidden + 0.044715 * hidden * hidden * hidden))
+    """Return the tanh approximation of gelu; (1 + tanh(x)) / 2 is computed as the sigmoid of 2 x."""
+    return hidden * compute_sigmoid(GELU_SLOPE * (hidden + 0.044715 * hidden * hidden * hidden))
 
 
 @ActivationDefinition(same_as="torch.nn.SiLU", aten="silu")
 def silu(hidden: Any, constants: Any) -> Any:
     """Return x * sigmoid(x)."""
-    return hidden * sigmoid_of(hidden)
+    return hidden * compute_sigmoid(hidden)
 
 
 @ActivationDefinition(same_as="torch.nn.Mish", aten="mish")
 def mish(hidden: Any, constants: Any) -> Any:
     """Return x * tanh(softplus(x))."""
-    return hidden * np.tanh(softplus_of(hidden, 1.0, 20.0))
+    return hidden * np.tanh(compute_softplus(hidden, 1.0, 20.0))
 
 
 @ActivationDefinition(same_as="torch.nn.Tanh", aten="tanh", in_place=True)
@@ -98,7 +99,7 @@ def tanh(hidden: Any, constants: Any) -> Any:
 @ActivationDefinition(same_as="torch.nn.Sigmoid", aten="sigmoid", bounds=(0, 1))
 def sigmoid(hidden: Any, constants: Any) -> Any:
     """Return 1 / (1 + exp(-x))."""
-    return sigmoid_of(hidden)
+    return compute_sigmoid(hidden)
 
 
 @ActivationDefinition(
@@ -111,12 +112,12 @@ def sigmoid(hidden: Any, constants: Any) -> Any:
 )
 def softplus(hidden: Any, constants: Any) -> Any:
     """Return log(1 + exp(beta x)) / beta."""
-    return softplus_of(hidden, constants["beta"], constants["threshold"])
+    return compute_softplus(hidden, constants["beta"], constants["threshold"])
 
 
 @ActivationDefinition(same_as="torch.nn.ReLU6", aten="relu6", in_place=True, bounds=(0, 6))
 def relu6(hidden: Any, constants: Any) -> Any:
-    """Return x held to [0, 6]."""
+    """Return x clipped to [0, 6]."""
     return np.clip(hidden, 0, 6, out=hidden)
 
 
@@ -130,13 +131,13 @@ def relu6(hidden: Any, constants: Any) -> Any:
     bounds=("low", "high"),
 )
 def hardtanh(hidden: Any, constants: Any) -> Any:
-    """Return x held to [low, high]."""
+    """Return x clipped to [low, high]."""
     return np.clip(hidden, constants["low"], constants["high"], out=hidden)
 
 
 @ActivationDefinition(same_as="torch.nn.Hardsigmoid", aten="hardsigmoid", bounds=(0, 1))
 def hardsigmoid(hidden: Any, constants: Any) -> Any:
-    """Return a line from 0 at -3 to 1 at 3."""
+    """Return the line from 0 at -3 to 1 at 3, and 0 or 1 outside."""
     return np.clip(hidden + 3, 0, 6) / 6
 
 
@@ -168,9 +169,9 @@ def softsign(hidden: Any, constants: Any) -> Any:
 
 @ActivationDefinition(same_as="torch.nn.Tanhshrink")
 def tanhshrink(hidden: Any, constants: Any) -> Any:
-    """Return x - tanh(x), by float64: the two are nearly alike where x is small."""
-    exact = hidden.astype(np.float64, copy=False)
-    return (exact - np.tanh(exact)).astype(hidden.dtype, copy=False)
+    """Return x - tanh(x), computed in float64 because the two are nearly equal for small x."""
+    wide = hidden.astype(np.float64, copy=False)
+    return (wide - np.tanh(wide)).astype(hidden.dtype, copy=False)
 
 
 @ActivationDefinition(same_as="numpy.exp", aten="exp", in_place=True, for_targets=True)
@@ -181,7 +182,7 @@ def exp(hidden: Any, constants: Any) -> Any:
 
 @ActivationDefinition(same_as="numpy.expm1", aten="expm1", in_place=True, for_targets=True)
 def expm1(hidden: Any, constants: Any) -> Any:
-    """Return the exponential, less one."""
+    """Return the exponential minus one."""
     return np.expm1(hidden, out=hidden)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .runners import STEPS
 
 CLIP_STEP = {
-    "text": "Hold predictions to [low, high].",
+    "text": "Clip predictions to [low, high].",
     "range": ["low", "high"],
     "options": {
         "low": {
@@ -17,21 +17,21 @@ CLIP_STEP = {
             "minimum": -1_000_000_000,
             "maximum": 1_000_000_000,
             "default": 0.0,
-            "text": "What is below becomes this.",
+            "text": "Lower predictions become this.",
         },
         "high": {
             "type": "number",
             "minimum": -1_000_000_000,
             "maximum": 1_000_000_000,
             "default": 1.0,
-            "text": "What is above becomes this.",
+            "text": "Higher predictions become this.",
         },
     },
 }
 
 
 def clip_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return ``values`` held to [low, high]."""
+    """Return ``values`` clipped to [low, high]."""
     return np.clip(values, options["low"], options["high"])
 
 

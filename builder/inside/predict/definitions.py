@@ -1,7 +1,7 @@
-"""What defines an operator of a network and an activation: each is the decorator of the function that computes it.
+"""Define the operators and activations of networks: a definition decorates the function that computes it.
 
-``builder.bundle`` checks nodes by these definitions, ``inside.fold`` folds them, ``builder.export`` translates to them
-and ``docs/bundle.md`` lists them. Of what is here, a pickle gets the two tables of functions alone.
+``builder.bundle`` checks nodes against these definitions, ``inside.fold`` folds them, ``builder.export`` converts to
+them and ``docs/bundle.md`` lists them. A pickle only contains the two tables of functions at the end.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """A number from ``least`` to ``most`` that an activation or an operator takes.
+    """A number from ``minimum`` to ``maximum`` that an activation or an operator takes.
 
     Attributes:
-        default: What it is if it is not given; None if it must be given.
-        aten: Its name as an argument of the ATen operator, if that differs.
+        default: Its value if omitted; None if it is required.
+        aten: The name of the ATen operator's argument, if it differs.
     """
 
     minimum: float
@@ -30,17 +30,17 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationDefinition:
-    """An activation, which has the name of its function.
+    """An activation with the name of its function.
 
-    The function takes an array (values, rows), which it may write to, and the constants by name.
+    The function takes an array (values, rows), which it may overwrite, and a dict of constants.
 
     Attributes:
-        same_as: The same in the library that is best known for it; for the documentation.
+        same_as: The same activation in another library, for the documentation.
         constants: Its numbers by name.
-        aten: The ATen operator that is this activation, the constants being its arguments; empty if none is.
-        in_place: Whether it needs no other array as large as its result.
-        bounds: The lowest and the highest value that it gives, each a number or the name of a constant.
-        for_targets: Whether it brings a transformed target back: between layers its values leave any range.
+        aten: The ATen operator with the same result, whose arguments are the constants; empty if there is none.
+        in_place: Whether it works without another array as large as its result.
+        bounds: The lowest and the highest result, each a number or the name of a constant.
+        for_targets: Whether it is meant to undo the transform of a target; between layers its results would overflow.
     """
 
     same_as: str
@@ -51,7 +51,7 @@ class ActivationDefinition:
     for_targets: bool = False
 
     def __call__(self, predict: Function) -> Function:
-        """Enter the function."""
+        """Register the function."""
         ACTIVATIONS[predict.__name__] = self
         ACTIVATION_FUNCTIONS[predict.__name__] = predict
         return predict
@@ -63,13 +63,13 @@ class Array:
 
     Attributes:
         name: Its name in a node.
-        stem: Its name in a bundle, before the index of the node; as in a node if empty.
-        shape: What its dimensions count: the values that the node takes (``in``) or gives (``out``), or a word for what
-            it has in common with another array of the operator.
-        is_index: Whether it holds int32 indices of values that the node takes, and not float32 or float64.
-        is_divisor: Whether values are divided by it, so that none of it is 0.
-        is_share: Whether it holds shares, from 0 to 1.
-        rises: Whether no number is less than the one before it along the first axis.
+        stem: Its name in a bundle, to which the index of the node is appended; ``name`` if empty.
+        shape: The names of its dimensions: ``in`` and ``out`` are the numbers of input and output values of the node,
+            any other name is a dimension that arrays of the operator share.
+        is_index: Whether it contains int32 indices of input values, and not float32 or float64 numbers.
+        is_divisor: Whether values are divided by it, so that it must not contain 0.
+        is_fraction: Whether it contains numbers from 0 to 1.
+        is_sorted: Whether its numbers never decrease along the first axis.
     """
 
     name: str
@@ -81,46 +81,46 @@ class Array:
     is_sorted: bool = False
 
     def key(self, prefix: str, index: int) -> str:
-        """Return its name in a bundle for the node at an index, in a list whose arrays have a prefix."""
+        """Return its name in a bundle, for the node at an index of a list of nodes with this prefix."""
         return f"{prefix}{self.stem or self.name}{index}"
 
 
-def never(node: Any, given: list[bool]) -> bool:
-    """Return False: the values may lie anywhere."""
+def is_never_bounded(node: Any, bounded_inputs: list[bool]) -> bool:
+    """Return False: the results may be any number."""
     return False
 
 
-def always(node: Any, given: list[bool]) -> bool:
-    """Return True: the values lie in [0, 1]."""
+def is_always_bounded(node: Any, bounded_inputs: list[bool]) -> bool:
+    """Return True: the results are in [0, 1]."""
     return True
 
 
-def as_given(node: Any, given: list[bool]) -> bool:
-    """Tell whether all that the node takes lies in [0, 1]."""
-    return all(given)
+def has_bounded_inputs(node: Any, bounded_inputs: list[bool]) -> bool:
+    """Return whether all inputs of the node are in [0, 1]."""
+    return all(bounded_inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorDefinition:
     """An operator of a network.
 
-    Its function takes a folded node and the list of arrays (values, rows) that the node takes, writes to none of them,
-    and returns the result before the activation.
+    Its function takes a folded node and the list of its input arrays (values, rows), which it must not overwrite, and
+    returns the result before the activation.
 
     Attributes:
         name: The ``op`` of its nodes.
-        formula: What it computes; for the documentation.
-        arrays: Its arrays; of two that count the same thing, the first decides.
-        options: Its other values by name: a number; or true or false, whose default is given here.
-        takes: How many nodes it takes: ``one``; ``alike``, two or more of one width; ``joined``, two or more, of which
-            it gives all values.
-        activated: Whether it may have an activation.
-        trained: Whether its arrays are counted as trained numbers.
-        exact: Whether the last digit of what it takes decides: it computes in float64, and so do the nodes before it.
-        casts: Whether it computes in the type of its own arrays, and casts what it takes to that.
-        more_arrays: How many other arrays as large as its result it needs while it computes.
-        bounded: The function that tells whether a node's values lie in [0, 1], from its arrays and options by name and
-            from whether the values of each node that it takes do.
+        formula: What it computes, for the documentation.
+        arrays: Its arrays; if two have a dimension in common, the first one determines its size.
+        options: Its other values by name: a number, or the default of a boolean.
+        arity: How many input nodes it has: ``one``; ``same_width``, two or more of one width; ``concatenated``, two or
+            more, whose values are joined.
+        has_activation: Whether it may have an activation.
+        is_trained: Whether its arrays are counted as trained numbers.
+        exact: Whether the last digit of its inputs matters, so that it and the nodes before it compute in float64.
+        casts: Whether it computes in the dtype of its own arrays and casts its inputs to that.
+        more_arrays: The number of temporary arrays as large as its result.
+        is_bounded: Returns whether a node's results are in [0, 1]. It takes the node's arrays and options by name, and
+            for each input node whether its results are in [0, 1].
     """
 
     name: str
@@ -133,35 +133,39 @@ class OperatorDefinition:
     exact: bool = False
     casts: bool = False
     more_arrays: int = 0
-    is_bounded: Callable[[Any, list[bool]], bool] = never
+    is_bounded: Callable[[Any, list[bool]], bool] = is_never_bounded
 
     def __call__(self, predict: Function) -> Function:
-        """Enter the function."""
+        """Register the function."""
         OPERATORS[self.name] = self
         OPERATOR_FUNCTIONS[self.name] = predict
         return predict
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The options that need not be given."""
-        defaults = {name: one if isinstance(one, bool) else one.default for name, one in self.options.items()}
+        """The values of the options that may be omitted."""
+        defaults = {
+            name: option if isinstance(option, bool) else option.default for name, option in self.options.items()
+        }
         return {name: default for name, default in defaults.items() if default is not None}
 
-    def compute_width(self, taken: list[Any], counts: Mapping[str, Any]) -> Any:
-        """Return how many values a row a node gives, from those of the nodes it takes and what its arrays count.
+    def compute_width(self, input_widths: list[Any], sizes: Mapping[str, Any]) -> Any:
+        """Return how many values per row a node has; None if unknown.
 
-        What is not known is None.
+        Args:
+            input_widths: The same of its input nodes, None if unknown.
+            sizes: The sizes of the dimensions of its arrays by name.
         """
-        if any("out" in one.shape for one in self.arrays):
-            return counts.get("out")
+        if any("out" in array.shape for array in self.arrays):
+            return sizes.get("out")
         if self.arity == "concatenated":
-            return None if None in taken else sum(taken)
-        return next((width for width in taken if width is not None), None)
+            return None if None in input_widths else sum(input_widths)
+        return next((width for width in input_widths if width is not None), None)
 
 
 ACTIVATIONS: dict[str, ActivationDefinition] = {}
 OPERATORS: dict[str, OperatorDefinition] = {}
 
-# What predicts, by name: from (values, constants), and from (node, arrays that it takes).
+# The functions by name. They take (values, constants) and (node, input arrays).
 ACTIVATION_FUNCTIONS: dict[str, Function] = {}
 OPERATOR_FUNCTIONS: dict[str, Function] = {}

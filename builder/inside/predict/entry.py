@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from .runners import RUNNERS, STEPS
-from .threads import with_few_threads
+from .threads import run_with_thread_limit
 
-MODEL: Any = None  # put here, in the image, before the function is pickled
+MODEL: Any = None  # the folded model; set while building, before the function is pickled
 
 
 def run_model(live_features: Any, live_benchmark_models: Any) -> Any:
@@ -19,11 +19,11 @@ def run_model(live_features: Any, live_benchmark_models: Any) -> Any:
 
 def predict_raw(live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the predictions before post-processing: float64 (rows,)."""
-    return with_few_threads(run_model, live_features, live_benchmark_models)
+    return run_with_thread_limit(run_model, live_features, live_benchmark_models)
 
 
 def predict(live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return one column ``prediction`` on the index of ``live_features``; changes neither frame."""
+    """Return one column ``prediction`` on the index of ``live_features``; neither frame is changed."""
     values = predict_raw(live_features, live_benchmark_models)
     for name, options in MODEL["post"]:
         values = STEPS[name](values, options, live_features, live_benchmark_models)

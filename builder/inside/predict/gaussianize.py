@@ -6,20 +6,20 @@ from typing import Any
 
 import pandas as pd
 
-from .rank import scope_codes
+from .rank import get_scope_codes
 from .runners import STEPS
 
 GAUSSIANIZE_STEP = {
-    "text": "Replace predictions by normal quantiles of their ranks: (rank - 1/2) / rows, ties sharing the mean rank.",
+    "text": "Replace predictions by normal quantiles of their ranks: (rank - 1/2) / rows; ties get the mean rank.",
     "range": "any",
     "options": {"scope": {"type": "scope", "text": "Within each era, or over the whole frame."}},
 }
 
 
-def gaussianized(values: Any, codes: Any) -> Any:
-    """Return the normal quantile of (rank - 1/2) / rows within each scope: float64 (rows,), NaN where ``values`` is.
+def compute_normal_quantiles(values: Any, codes: Any) -> Any:
+    """Return the normal quantile of (rank - 1/2) / rows within each scope: float64 (rows,).
 
-    Ties share the mean of their ranks; a scope of one row, or of equal ones, is 0.
+    NaN stays NaN. Ties get the mean of their ranks. A scope with one row, or with equal values only, becomes 0.
     """
     from scipy import special
 
@@ -28,8 +28,8 @@ def gaussianized(values: Any, codes: Any) -> Any:
 
 
 def gaussianize_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return ``values`` with the ranks that they have and the shape of a normal distribution."""
-    return gaussianized(values, scope_codes(live_features, options["scope"]))
+    """Return ``values`` in the same order, normally distributed."""
+    return compute_normal_quantiles(values, get_scope_codes(live_features, options["scope"]))
 
 
 STEPS["gaussianize"] = gaussianize_step

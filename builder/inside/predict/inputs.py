@@ -1,4 +1,4 @@
-"""From the frames that the tournament hands over to blocks of numbers that a model takes."""
+"""Turn the frames that the tournament passes into blocks of numbers for a model."""
 
 from __future__ import annotations
 
@@ -10,115 +10,126 @@ import pandas as pd
 BLOCK_BYTES = 20_000_000
 
 
-def list_some(names: Any) -> str:
-    """Return the first names of many, and how many there are."""
+def format_names(names: Any) -> str:
+    """Return the first five names, and how many more there are."""
     shown = ", ".join(repr(name) for name in names[:5])
     return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
-def positions(columns: Any, wanted: Any, frame_name: str) -> Any:
-    """Return where each wanted column stands: intp (wanted,).
+def find_positions(columns: Any, names: Any, frame_name: str) -> Any:
+    """Return the positions of columns in a frame: intp (names,).
 
     Raises:
-        ValueError: one is missing, or there twice.
+        ValueError: A column is missing, or the frame has two columns of one name.
     """
     if not columns.is_unique:
-        doubles = columns[columns.duplicated()]
-        raise ValueError(f"{frame_name} has columns twice: {list_some(list(doubles))}")
-    found = columns.get_indexer(wanted)
-    if (found < 0).any():
-        missing = [name for name, place in zip(wanted, found, strict=True) if place < 0]
-        raise ValueError(f"{frame_name} lacks {len(missing)} of {len(wanted)} columns: {list_some(missing)}")
-    return found
+        duplicates = columns[columns.duplicated()]
+        raise ValueError(f"{frame_name} has columns twice: {format_names(list(duplicates))}")
+    positions = columns.get_indexer(names)
+    if (positions < 0).any():
+        missing = [name for name, position in zip(names, positions, strict=True) if position < 0]
+        raise ValueError(f"{frame_name} is missing {len(missing)} of {len(names)} columns: {format_names(missing)}")
+    return positions
 
 
-def benchmark_rows(model: Any, frame: Any, index: Any) -> Any:
-    """Return the benchmark inputs for the ids of ``index``: float64 (benchmarks, rows), NaN where there is none.
+def align_benchmarks(model: Any, frame: Any, index: Any) -> Any:
+    """Return the benchmark inputs for the ids of ``index``: float64 (benchmarks, rows), NaN for missing values.
 
     Raises:
-        ValueError: there is no frame, a column is missing, or an id is there twice.
+        ValueError: There is no frame, a column is missing, or an id is repeated.
     """
-    wanted = model["benchmarks"]
-    if not wanted:
+    names = model["benchmarks"]
+    if not names:
         return np.empty((0, len(index)))
     if frame is None:
-        raise ValueError(f"live_benchmark_models is None, and the model takes {list_some(wanted)} from it")
-    place = positions(frame.columns, wanted, "live_benchmark_models")
+        raise ValueError(f"live_benchmark_models is None, and the model takes {format_names(names)} from it")
+    positions = find_positions(frame.columns, names, "live_benchmark_models")
     if not frame.index.is_unique:
-        doubles = frame.index[frame.index.duplicated()]
-        raise ValueError(f"live_benchmark_models has ids twice: {list_some(list(doubles))}")
-    return frame.take(place, axis=1).reindex(index).to_numpy(dtype=np.float64, na_value=np.nan).T
+        duplicates = frame.index[frame.index.duplicated()]
+        raise ValueError(f"live_benchmark_models has ids twice: {format_names(list(duplicates))}")
+    return frame.take(positions, axis=1).reindex(index).to_numpy(dtype=np.float64, na_value=np.nan).T
 
 
-def block_values(frame: Any, place: Any, start: int, stop: int, *, plain: bool) -> Any:
-    """Return the features of some rows, in whatever numeric type the frame has them: (features, rows)."""
-    part = frame.iloc[start:stop].take(place, axis=1)  # rows first: taking columns copies
-    # A plain frame gives up its numbers without a copy; a nullable or Arrow column has to be asked for a type.
-    return (part.to_numpy() if plain else part.to_numpy(dtype=np.float64, na_value=np.nan)).T
+def get_features(frame: Any, positions: Any, start: int, stop: int, *, is_numpy: bool) -> Any:
+    """Return the features of some rows in the numeric dtype of the frame: (features, rows).
+
+    ``is_numpy``: all columns are numpy arrays of numbers, which can be had without a copy. Nullable and Arrow columns
+    have to be converted.
+    """
+    part = frame.iloc[start:stop].take(positions, axis=1)  # rows first, because taking columns copies
+    return (part.to_numpy() if is_numpy else part.to_numpy(dtype=np.float64, na_value=np.nan)).T
 
 
 def fill_block(model: Any, values: Any, benchmarks: Any, block: Any) -> None:
-    """Write one block's inputs, missing ones imputed: ``block`` (inputs, rows) in float32 or float64.
+    """Write the inputs of some rows to ``block`` (inputs, rows), float32 or float64, and impute missing values.
 
-    Where a centre is so large that the sums would lose the differences (``far``), it is taken off in float64 first.
+    For the inputs in ``far`` the centre is subtracted here, in float64 (``inside.fold.network``).
     """
     count = len(values)
     block[:count] = values
     block[count:] = benchmarks
-    unsure = block if values.dtype.kind == "f" else block[count:]  # whole numbers are never missing
-    missing = np.isnan(unsure)
+    nullable = block if values.dtype.kind == "f" else block[count:]  # integers have no NaN
+    missing = np.isnan(nullable)
     if missing.any():
-        np.copyto(unsure, model["imputation"][-len(unsure) :, None], where=missing)
-    for place, imputation, centre in model["far"]:
-        exact = (values[place] if place < count else benchmarks[place - count]).astype(np.float64)
+        np.copyto(nullable, model["imputation"][-len(nullable) :, None], where=missing)
+    for index, imputation, centre in model["far"]:
+        exact = (values[index] if index < count else benchmarks[index - count]).astype(np.float64)
         exact[np.isnan(exact)] = imputation
-        block[place] = exact - centre
+        block[index] = exact - centre
 
 
-def look_up(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return the features' places, their types, whether all are plain numbers; and the benchmarks (benchmarks, rows).
+def find_inputs(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+    """Return the features' positions, their dtypes, whether all are numpy numbers; and the benchmarks.
 
-    How many rows lack a benchmark is printed: the run's log is all that anybody sees.
+    The benchmarks are float64 (benchmarks, rows). The number of rows without one is printed, because the log is all
+    that a user of the tournament sees of a run.
 
     Raises:
-        ValueError: there are no rows, or a column that the model takes is missing.
+        ValueError: There are no rows, or a column that the model takes is missing.
     """
     if len(live_features) == 0:
         raise ValueError("live_features has no rows")
-    place = positions(live_features.columns, pd.Index(model["features"]), "live_features")
-    benchmarks = benchmark_rows(model, live_benchmark_models, live_features.index)
+    positions = find_positions(live_features.columns, pd.Index(model["features"]), "live_features")
+    benchmarks = align_benchmarks(model, live_benchmark_models, live_features.index)
     for name, count in zip(model["benchmarks"], np.isnan(benchmarks).sum(axis=1), strict=True):
         if count:
             print(f"numerai-builder: {count} of {len(live_features)} rows have no {name}, an input of the model")
-    types = live_features.dtypes.iloc[place].unique()  # thousands of columns, very few types
-    plain = all(isinstance(one, np.dtype) and one.kind in "iuf" for one in types)
-    return place, types, plain, benchmarks
+    dtypes = live_features.dtypes.iloc[positions].unique()  # thousands of columns, but very few dtypes
+    is_numpy = all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes)
+    return positions, dtypes, is_numpy, benchmarks
 
 
-def blocks(model: Any, live_features: Any, live_benchmark_models: Any, like: Any, row_bytes: int) -> Any:
-    """Yield (start, stop, block) for all rows; ``block`` is (inputs and more, rows), what is beyond the inputs ones.
+def iter_blocks(model: Any, live_features: Any, live_benchmark_models: Any, like: Any, row_bytes: int) -> Any:
+    """Yield (start, stop, block) for all rows; ``block`` is (at least inputs, rows), filled up with ones.
 
-    It has as many rows as the array ``like`` has columns, and its dtype: that of the weights it is multiplied by.
+    Rows are processed a block at a time so that memory does not grow with their number. The array is reused for the
+    next block.
 
-    Rows are taken a block at a time so that memory does not grow with them; ``row_bytes`` is what the model keeps for a
-    row beside the block. The array is used again for the next block.
+    Args:
+        model: The folded model.
+        live_features: As passed to predict.
+        live_benchmark_models: As passed to predict.
+        like: An array like the weights that blocks are multiplied by: a block has as many rows as this has columns, and
+            its dtype.
+        row_bytes: The bytes that the model needs per row besides the block.
 
     Raises:
-        ValueError: there are no rows, or a column that the model takes is missing.
+        ValueError: There are no rows, or a column that the model takes is missing.
     """
     rows, count = len(live_features), len(model["features"])
-    place, types, plain, benchmarks = look_up(model, live_features, live_benchmark_models)
-    inputs, kind = count + len(benchmarks), like.dtype
-    taken = count * (max(one.itemsize for one in types) if plain else 8)  # freed before the model works on the block
-    most = max(64, BLOCK_BYTES // (inputs * kind.itemsize + max(taken, row_bytes)))
-    # As few blocks as fit, and all of one size: each costs the products another pass over the weights.
-    step = -(-rows // -(-rows // most))
-    # A cache line's worth of rows divides a block: each of its rows begins with a line.
-    block = np.ones((like.shape[1], -(-step // 16) * 16), dtype=kind)
+    positions, dtypes, is_numpy, benchmarks = find_inputs(model, live_features, live_benchmark_models)
+    inputs, dtype = count + len(benchmarks), like.dtype
+    # The part of the frame is freed before the model works on the block, so only the larger of the two counts.
+    source_bytes = count * (max(dtype.itemsize for dtype in dtypes) if is_numpy else 8)
+    max_rows = max(64, BLOCK_BYTES // (inputs * dtype.itemsize + max(source_bytes, row_bytes)))
+    # As few blocks as possible and all of one size: for each block the products read all weights again.
+    step = -(-rows // -(-rows // max_rows))
+    # A multiple of 16 float32 numbers, so that each row of the block begins at a cache line.
+    block = np.ones((like.shape[1], -(-step // 16) * 16), dtype=dtype)
     for start in range(0, rows, step):
         stop = min(start + step, rows)
         part = block[:, : stop - start]
-        values = block_values(live_features, place, start, stop, plain=plain)
+        values = get_features(live_features, positions, start, stop, is_numpy=is_numpy)
         fill_block(model, values, benchmarks[:, start:stop], part[:inputs])
-        del values  # as large as the layers' own arrays
+        del values  # as large as the arrays of the layers
         yield start, stop, part

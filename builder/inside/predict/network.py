@@ -1,4 +1,4 @@
-"""A network, scaling already folded into it."""
+"""Predict with networks and linear models, whose layers include the scaling of the inputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import blocks
+from .inputs import iter_blocks
 from .nodes import run_nodes
 from .runners import RUNNERS
 
@@ -14,13 +14,12 @@ from .runners import RUNNERS
 def run_network(model: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return the predictions before post-processing: float64 (rows,).
 
-    Rows run along the second axis from the first array to the last, so nothing is ever transposed. The bias of layers
-    that take the inputs is a column of their weights, to which the block has ones; the columns after it are zero
-    (``inside.fold``).
+    All arrays are (values, rows), so that none is transposed. Layers that take the inputs have their bias as a column
+    of the weights: the block has ones there (``inside.fold.network``).
     """
     raw = np.empty(len(live_features))
     like = np.empty((0, model["block"]), model["imputation"].dtype)
-    for start, stop, block in blocks(model, live_features, live_benchmark_models, like, model["row_bytes"]):
+    for start, stop, block in iter_blocks(model, live_features, live_benchmark_models, like, model["row_bytes"]):
         raw[start:stop] = run_nodes(model["layers"], block)[0]
     return raw
 

@@ -1,4 +1,7 @@
-"""Nodes of a network on (values, rows): each computes in the type of its own numbers (``inside.fold.nodes``)."""
+"""Run the nodes of a network on arrays (values, rows).
+
+A node computes in the dtype that ``inside.fold`` chose for its numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,47 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from . import activations  # noqa: F401 - it enters them into ACTIVATION_FUNCTIONS
-from .definitions import ACTIVATION_FUNCTIONS, OPERATOR_FUNCTIONS, Array, Number, OperatorDefinition, always, as_given
+from . import activations  # noqa: F401 - importing it registers the activations
+from .definitions import (
+    ACTIVATION_FUNCTIONS,
+    OPERATOR_FUNCTIONS,
+    Array,
+    Number,
+    OperatorDefinition,
+    has_bounded_inputs,
+    is_always_bounded,
+)
 
-EDGE = 1e-7  # nearer the lowest or highest quantile than this is that quantile, where normal ones come out
+EDGE = 1e-7  # scikit-learn's BOUNDS_THRESHOLD: a value nearer than this to the first or last quantile counts as equal
 
 
 def run_nodes(nodes: Any, values: Any) -> Any:
-    """Return the last node's result: (values, rows); what is given where there is no node.
+    """Return the result of the last node: (values, rows); ``values`` itself if there are no nodes.
 
-    A node's ``from`` are the places of those that it takes, -1 being what is given, and its ``free`` those that nothing
-    takes any more after it. What is given is not written to.
+    ``from`` are the indices of a node's inputs; -1 is ``values``, which is not overwritten. ``free`` are the indices of
+    the results that no later node takes.
     """
-    kept = {-1: values}
-    for place, node in enumerate(nodes):
-        given = [kept[source] for source in node["from"]]
-        for gone in node["free"]:
-            del kept[gone]
-        kept[place] = OPERATOR_FUNCTIONS[node["op"]](node, given)
-        del given
-        # Put back at once: the activation may be the same array, and what it was made of is not needed.
-        kept[place] = ACTIVATION_FUNCTIONS[node["activation"]](kept[place], node["constants"])
-    return kept[len(nodes) - 1]
+    results = {-1: values}
+    for index, node in enumerate(nodes):
+        inputs = [results[source] for source in node["from"]]
+        for freed in node["free"]:
+            del results[freed]
+        results[index] = OPERATOR_FUNCTIONS[node["op"]](node, inputs)
+        del inputs  # the last reference to what was freed, before the activation allocates memory
+        results[index] = ACTIVATION_FUNCTIONS[node["activation"]](results[index], node["constants"])
+    return results[len(nodes) - 1]
 
 
-def preprocess(prepare: Any, values: Any) -> Any:
-    """Return inputs as trees or a booster see them: float64 (n_out, rows); a missing one may stay NaN.
+def preprocess(preprocessing: Any, values: Any) -> Any:
+    """Return the inputs of trees or a booster: float64 (n_out, rows), NaN for missing ones that are not imputed.
 
     Args:
-        prepare: What ``inside.fold.nodes.fold_prepare`` gave; None for the inputs as they are.
-        values: float64 (n, rows); written over.
+        preprocessing: From ``inside.fold.nodes.fold_preprocessing``; None for no change.
+        values: float64 (n, rows); overwritten.
     """
-    if prepare is None:
+    if preprocessing is None:
         return values
-    if prepare["imputation"] is not None:
-        for row, imputation in zip(values, prepare["imputation"], strict=True):  # one row's mask at a time
+    if preprocessing["imputation"] is not None:
+        for row, imputation in zip(values, preprocessing["imputation"], strict=True):  # a mask of all rows is large
             row[np.isnan(row)] = imputation
-    if prepare["centre"] is not None:
-        values -= prepare["centre"][:, None]
-    if prepare["scale"] is not None:
-        values /= prepare["scale"][:, None]
-    return run_nodes(prepare["layers"], values)
+    if preprocessing["centre"] is not None:
+        values -= preprocessing["centre"][:, None]
+    if preprocessing["scale"] is not None:
+        values /= preprocessing["scale"][:, None]
+    return run_nodes(preprocessing["layers"], values)
 
 
 @OperatorDefinition(
@@ -57,10 +67,10 @@ def preprocess(prepare: Any, values: Any) -> Any:
     is_trained=True,
     casts=True,
 )
-def dense_node(node: Any, given: Any) -> Any:
-    """Return the weighted sums; a bias of None is a column of the weights, to which what is given has ones."""
+def dense_node(node: Any, inputs: Any) -> Any:
+    """Return the weighted sums. A bias of None is a column of the weights, and the input has ones there."""
     weights = node["weights"]
-    hidden = weights @ given[0].astype(weights.dtype, copy=False)
+    hidden = weights @ inputs[0].astype(weights.dtype, copy=False)
     if node["bias"] is not None:
         hidden += node["bias"][:, None]
     return hidden
@@ -73,9 +83,9 @@ def dense_node(node: Any, given: Any) -> Any:
     has_activation=True,
     is_trained=True,
 )
-def affine_node(node: Any, given: Any) -> Any:
-    """Return each value times its gain, plus its shift."""
-    hidden = given[0] * node["gain"][:, None]
+def affine_node(node: Any, inputs: Any) -> Any:
+    """Return each value times its gain plus its shift."""
+    hidden = inputs[0] * node["gain"][:, None]
     hidden += node["shift"][:, None]
     return hidden
 
@@ -83,9 +93,10 @@ def affine_node(node: Any, given: Any) -> Any:
 @OperatorDefinition(
     name="scale", formula="(x - centre) / scale", arrays=(Array(name="centre"), Array(name="scale", is_divisor=True))
 )
-def scale_node(node: Any, given: Any) -> Any:
-    """Return each value less its centre, by its scale: no product instead, whose last bit may be another."""
-    hidden = given[0] - node["centre"][:, None]
+def scale_node(node: Any, inputs: Any) -> Any:
+    """Return each value minus its centre, divided by its scale."""
+    hidden = inputs[0] - node["centre"][:, None]
+    # Not a product with 1 / scale: its last bit may differ from scikit-learn's result, and exact operators may follow.
     hidden /= node["scale"][:, None]
     return hidden
 
@@ -99,12 +110,12 @@ def scale_node(node: Any, given: Any) -> Any:
     is_trained=True,
     more_arrays=1,
 )
-def norm_node(node: Any, given: Any) -> Any:
-    """Return the values less their mean, by their standard deviation; sums of squares in float64."""
-    kind = given[0].dtype
-    hidden = given[0] - given[0].mean(axis=0, dtype=np.float64).astype(kind)
+def norm_node(node: Any, inputs: Any) -> Any:
+    """Return the values minus their mean, divided by their standard deviation; both are computed in float64."""
+    dtype = inputs[0].dtype
+    hidden = inputs[0] - inputs[0].mean(axis=0, dtype=np.float64).astype(dtype)
     spread = np.sqrt(np.square(hidden).mean(axis=0, dtype=np.float64) + node["epsilon"])
-    hidden *= (1 / spread).astype(kind)
+    hidden *= (1 / spread).astype(dtype)
     hidden = hidden.astype(node["gain"].dtype, copy=False)
     hidden *= node["gain"][:, None]
     hidden += node["shift"][:, None]
@@ -112,11 +123,11 @@ def norm_node(node: Any, given: Any) -> Any:
 
 
 @OperatorDefinition(name="sum", formula="a + b + ...", arity="same_width", has_activation=True)
-def sum_node(node: Any, given: Any) -> Any:
+def sum_node(node: Any, inputs: Any) -> Any:
     """Return the sum of two or more."""
-    hidden = given[0] + given[1]
-    for more in given[2:]:
-        hidden = hidden + more  # which may be of the wider type
+    hidden = inputs[0] + inputs[1]
+    for values in inputs[2:]:
+        hidden = hidden + values  # not in place: the next one may have a wider dtype
     return hidden
 
 
@@ -125,52 +136,55 @@ def sum_node(node: Any, given: Any) -> Any:
     formula="the values of a, b and so on, one after the other",
     arity="concatenated",
     has_activation=True,
-    is_bounded=as_given,
+    is_bounded=has_bounded_inputs,
 )
-def concat_node(node: Any, given: Any) -> Any:
+def concat_node(node: Any, inputs: Any) -> Any:
     """Return the values of two or more, one after the other."""
-    return np.concatenate(given)
+    return np.concatenate(inputs)
 
 
 @OperatorDefinition(
     name="select",
     formula="x[places]",
     arrays=(Array(name="places", shape=("out",), is_index=True),),
-    is_bounded=as_given,
+    is_bounded=has_bounded_inputs,
 )
-def select_node(node: Any, given: Any) -> Any:
+def select_node(node: Any, inputs: Any) -> Any:
     """Return some of the values."""
-    return given[0][node["places"]]
+    return inputs[0][node["places"]]
 
 
-def clips_to_shares(node: Any, given: list[bool]) -> bool:
-    """Tell whether all bounds lie in [0, 1]."""
+def has_bounded_limits(node: Any, bounded_inputs: list[bool]) -> bool:
+    """Return whether all limits are in [0, 1]."""
     return bool(min(node["low"].min(), node["high"].min()) >= 0 and max(node["low"].max(), node["high"].max()) <= 1)
 
 
 @OperatorDefinition(
     name="clip",
-    formula="x held to [low, high]",
+    formula="x clipped to [low, high]",
     arrays=(Array(name="low"), Array(name="high")),
-    is_bounded=clips_to_shares,
+    is_bounded=has_bounded_limits,
 )
-def clip_node(node: Any, given: Any) -> Any:
-    """Return each value held to its range."""
-    return np.clip(given[0], node["low"][:, None], node["high"][:, None])
+def clip_node(node: Any, inputs: Any) -> Any:
+    """Return each value clipped to its range."""
+    return np.clip(inputs[0], node["low"][:, None], node["high"][:, None])
 
 
 @OperatorDefinition(
-    name="softmax", formula="exp(x) / sum(exp(x)), over the values of each row", more_arrays=1, is_bounded=always
+    name="softmax",
+    formula="exp(x) / sum(exp(x)), over the values of each row",
+    more_arrays=1,
+    is_bounded=is_always_bounded,
 )
-def softmax_node(node: Any, given: Any) -> Any:
-    """Return the exponentials, by their sum."""
-    hidden = np.exp(given[0] - given[0].max(axis=0))
+def softmax_node(node: Any, inputs: Any) -> Any:
+    """Return the exponentials divided by their sum; subtracting the maximum first avoids an overflow."""
+    hidden = np.exp(inputs[0] - inputs[0].max(axis=0))
     hidden /= hidden.sum(axis=0)
     return hidden
 
 
-def quantiles_are_shares(node: Any, given: list[bool]) -> bool:
-    """Tell whether the result is a share, or a quantile that lies in [0, 1]."""
+def has_bounded_quantiles(node: Any, bounded_inputs: list[bool]) -> bool:
+    """Return whether the result is a fraction, or a quantile in [0, 1]."""
     if node["inverse"]:
         return bool(node["quantiles"].min() >= 0 and node["quantiles"].max() <= 1)
     return not node["normal"]
@@ -178,48 +192,50 @@ def quantiles_are_shares(node: Any, given: list[bool]) -> bool:
 
 @OperatorDefinition(
     name="quantiles",
-    formula="scikit-learn's QuantileTransformer: the share of quantiles below x; with inverse the way back",
+    formula="scikit-learn's QuantileTransformer: the fraction of quantiles below x; with inverse the way back",
     arrays=(
         Array(name="quantiles", shape=("quantiles", "in"), is_sorted=True),
         Array(name="references", shape=("quantiles",), is_fraction=True, is_sorted=True),
     ),
     options={"normal": False, "inverse": False},
     exact=True,
-    is_bounded=quantiles_are_shares,
+    is_bounded=has_bounded_quantiles,
 )
-def quantiles_node(node: Any, given: Any) -> Any:
-    """Return each value's place among quantiles, or the value at its place: float64, as scikit-learn has it."""
-    hidden = np.empty(given[0].shape)
-    turn = value_at if node["inverse"] else share_below
-    for place, row in enumerate(given[0]):
-        hidden[place] = turn(row.astype(np.float64, copy=False), node["quantiles"][place], node)
+def quantiles_node(node: Any, inputs: Any) -> Any:
+    """Return the fraction of quantiles below each value, or with ``inverse`` the quantile of each fraction: float64."""
+    hidden = np.empty(inputs[0].shape)
+    transform = get_quantile if node["inverse"] else get_fraction_below
+    for index, row in enumerate(inputs[0]):
+        hidden[index] = transform(row.astype(np.float64, copy=False), node["quantiles"][index], node)
     return hidden
 
 
-def share_below(row: Any, quantiles: Any, node: Any) -> Any:
-    """Return what share of the training rows was below each value; the middle where several quantiles are alike."""
+def get_fraction_below(row: Any, quantiles: Any, node: Any) -> Any:
+    """Return the fraction of the training rows below each value; the middle of the range if quantiles are repeated."""
     references = node["references"]
-    share = np.interp(row, quantiles, references)
-    share = 0.5 * (share - np.interp(-row, -quantiles[::-1], -references[::-1]))
+    # As scikit-learn does: the mean of interpolating upwards and downwards is the middle of repeated quantiles.
+    fraction = np.interp(row, quantiles, references)
+    fraction = 0.5 * (fraction - np.interp(-row, -quantiles[::-1], -references[::-1]))
     if not node["normal"]:
-        share[row >= quantiles[-1]] = 1
-        share[row <= quantiles[0]] = 0
-        return share
+        fraction[row >= quantiles[-1]] = 1
+        fraction[row <= quantiles[0]] = 0
+        return fraction
     from scipy import special
 
-    share[row + EDGE > quantiles[-1]] = 1
-    share[row - EDGE < quantiles[0]] = 0
-    return np.clip(special.ndtri(share), special.ndtri(EDGE - np.spacing(1)), special.ndtri(1 - (EDGE - np.spacing(1))))
+    fraction[row + EDGE > quantiles[-1]] = 1
+    fraction[row - EDGE < quantiles[0]] = 0
+    low = EDGE - np.spacing(1)
+    return np.clip(special.ndtri(fraction), special.ndtri(low), special.ndtri(1 - low))
 
 
-def value_at(row: Any, quantiles: Any, node: Any) -> Any:
-    """Return the value below which each share of the training rows was."""
+def get_quantile(row: Any, quantiles: Any, node: Any) -> Any:
+    """Return the value below which each fraction of the training rows was; the inverse of ``get_fraction_below``."""
     if not node["normal"]:
         return np.interp(row, node["references"], quantiles)
     from scipy import special
 
-    share = special.ndtr(row)
-    value = np.interp(share, node["references"], quantiles)
-    value[share + EDGE > 1] = quantiles[-1]
-    value[share - EDGE < 0] = quantiles[0]
+    fraction = special.ndtr(row)
+    value = np.interp(fraction, node["references"], quantiles)
+    value[fraction + EDGE > 1] = quantiles[-1]
+    value[fraction - EDGE < 0] = quantiles[0]
     return value

@@ -1,4 +1,4 @@
-"""The post-processing step ``rank``, and within what rows are ranked."""
+"""The post-processing step ``rank``, and the scopes within which steps work."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ RANK_STEP = {
 }
 
 
-def scope_codes(live_features: Any, scope: str) -> Any:
-    """Return a number for each row, the same for rows of one scope: intp (rows,), from 0 on in order of appearance.
+def get_scope_codes(live_features: Any, scope: str) -> Any:
+    """Return the number of each row's scope: intp (rows,), counted from 0 in order of appearance.
 
-    Rows without an era are a scope of their own: to drop them would leave holes in the submission.
+    Rows without an era are a scope of their own, because the submission must have a prediction for them too.
 
     Raises:
-        ValueError: there is no ``era`` to go by.
+        ValueError: The scope is ``era``, and there is no column ``era``.
     """
     if scope == "frame":
         return np.zeros(len(live_features), dtype=np.intp)
     if "era" not in live_features.columns:
-        raise ValueError("live_features lacks the column 'era', by which a step of the post-processing goes")
+        raise ValueError("live_features has no column 'era', which a post-processing step uses")
     era = pd.Series(live_features["era"].to_numpy())
     return era.groupby(era, dropna=False, sort=False).ngroup().to_numpy()
 
 
-def ranked(values: Any, live_features: Any, scope: str, ties: str) -> Any:
-    """Return the percent rank of ``values``, in (0, 1], within each era or over the whole frame: float64 (rows,).
+def compute_ranks(values: Any, live_features: Any, scope: str, ties: str) -> Any:
+    """Return the percent ranks of ``values`` within their scope: float64 (rows,), in (0, 1].
 
     Raises:
-        ValueError: there is no ``era`` to rank within.
+        ValueError: The scope is ``era``, and there is no column ``era``.
     """
     series = pd.Series(values)
     if scope == "frame":
         return series.rank(pct=True, method=ties).to_numpy()
-    return series.groupby(scope_codes(live_features, scope), sort=False).rank(pct=True, method=ties).to_numpy()
+    return series.groupby(get_scope_codes(live_features, scope), sort=False).rank(pct=True, method=ties).to_numpy()
 
 
-def rank(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
-    """Return ``values`` as ranks."""
-    return ranked(values, live_features, options["scope"], options["ties"])
+def rank_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
+    """Return the percent ranks of ``values``."""
+    return compute_ranks(values, live_features, options["scope"], options["ties"])
 
 
-STEPS["rank"] = rank
+STEPS["rank"] = rank_step

@@ -1,21 +1,22 @@
-"""Where the files of each kind and of each post-processing step enter what they do."""
+"""Registers the functions of the kinds and of the post-processing steps by name."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# By kind: from (model, live_features, live_benchmark_models) to float64 (rows,), before post-processing.
+# By kind. Each takes (model, live_features, live_benchmark_models) and returns predictions before post-processing:
+# float64 (rows,).
 RUNNERS: dict[str, Any] = {}
 
-# By step: from (values, options, live_features, live_benchmark_models) to float64 (rows,).
+# By step. Each takes (values, options, live_features, live_benchmark_models) and returns float64 (rows,).
 #
-# A step NAME is all in NAME.py: its function, entered here, and the literal NAME_STEP, which the host reads from the
-# file (``inside.source.read_steps``) for configs, bundles, the JSON schema and the documentation. It has
+# To add a step NAME, write NAME.py: its function, registered here, and the literal NAME_STEP, which the host reads from
+# the file (``inside.source.read_steps``) for configs, bundles, the JSON schema and the documentation. Its keys:
 #   text     what the step does, in a sentence
-#   range    where its results lie: "unit", in [0, 1]; "kept", in [0, 1] if what it is given does; "any"; two options
-#            that are the ends; or an option and, by its value, one of the three words
-#   one_of   options of which exactly one is given (may be left out)
-#   options  by name: "text", "default" (without one it must be given), and "type":
-#            scope (era or frame, by default era), choice ("choices"), number ("minimum" to "maximum"), features, benchmarks
-#            (lists of columns), benchmark (a column), group (a feature set, whose names become the option features)
+#   range    the range of its results: "unit", in [0, 1]; "kept", in [0, 1] if its input is; "any"; a list of two
+#            options, which are the bounds; or an option and the range for each of its values
+#   one_of   options of which exactly one must be given (optional)
+#   options  by name: "text", "default" (an option without it is required), and "type":
+#            scope (era or frame, era by default), choice ("choices"), number ("minimum" to "maximum"), features and
+#            benchmarks (lists of columns), benchmark (a column), group (a feature set, replaced by its features)
 STEPS: dict[str, Any] = {}

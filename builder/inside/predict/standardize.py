@@ -6,25 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from .rank import scope_codes
+from .rank import get_scope_codes
 from .runners import STEPS
 
 STANDARDIZE_STEP = {
-    "text": "Bring predictions to mean 0 and standard deviation 1 (divided by the number of rows); equal ones to 0.",
+    "text": "Scale predictions to mean 0 and standard deviation 1 (dividing by the row count); equal ones become 0.",
     "range": "any",
     "options": {"scope": {"type": "scope", "text": "Within each era, or over the whole frame."}},
 }
 
 
-def standardized(values: Any, codes: Any) -> Any:
+def standardize(values: Any, codes: Any) -> Any:
     """Return (value - mean) / standard deviation within each scope: float64 (rows,).
 
-    The deviation is that of all the rows (divided by their number). Equal values become 0.
+    The standard deviation divides by the number of rows. Equal values become 0.
     """
     counts = np.bincount(codes)
     first = np.empty(len(counts))
-    first[codes[::-1]] = values[::-1]  # the last to be written stays: the first row of each scope
-    shifted = values - first[codes]  # exactly 0 where all are equal, and no digits lost far from 0
+    first[codes[::-1]] = values[::-1]  # the last write wins: the first row of each scope
+    shifted = values - first[codes]  # exactly 0 if all are equal, and no digits are lost far from 0
     shifted -= (np.bincount(codes, weights=shifted) / counts)[codes]
     spread = np.sqrt(np.bincount(codes, weights=shifted * shifted) / counts)
     spread[spread == 0] = np.inf
@@ -33,7 +33,7 @@ def standardized(values: Any, codes: Any) -> Any:
 
 def standardize_step(values: Any, options: Any, live_features: Any, live_benchmark_models: Any) -> Any:
     """Return ``values`` with mean 0 and standard deviation 1."""
-    return standardized(values, scope_codes(live_features, options["scope"]))
+    return standardize(values, get_scope_codes(live_features, options["scope"]))
 
 
 STEPS["standardize"] = standardize_step

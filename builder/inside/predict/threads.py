@@ -1,15 +1,18 @@
-"""As many BLAS threads as the container has CPUs: more of them only throttle one another under a CPU quota."""
+"""Limit the BLAS threads to the CPUs of the container.
+
+Under a CPU quota more threads are slower: they use up the quota of a period early, and then all of them wait.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def cpu_quota() -> int | None:
-    """Return the whole CPUs that the control group grants (at least 1), or None where there is no quota.
+def read_cpu_quota() -> int | None:
+    """Return the number of CPUs in the quota of the control group, rounded down but at least 1; None without a quota.
 
-    ``os.cpu_count()`` says the host's number under a quota, so the kernel's own files are read: version 2's one file,
-    or version 1's two.
+    ``os.cpu_count()`` ignores quotas, so the kernel's files are read: one file of version 2
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html), or two of version 1.
     """
     try:
         with open("/sys/fs/cgroup/cpu.max") as file:
@@ -23,20 +26,20 @@ def cpu_quota() -> int | None:
         except OSError:
             return None
     try:
-        granted = int(quota) // int(period)
+        cpus = int(quota) // int(period)
     except (ValueError, ZeroDivisionError):
-        return None  # version 2 writes "max" for no quota
-    return max(granted, 1) if int(quota) > 0 else None  # version 1 writes -1
+        return None  # version 2 has "max" if there is no quota
+    return max(cpus, 1) if int(quota) > 0 else None  # version 1 has -1 if there is no quota
 
 
-def with_few_threads(work: Any, *arguments: Any) -> Any:
-    """Return ``work(*arguments)``, run with BLAS held to the quota where the image has threadpoolctl."""
-    quota = cpu_quota()
+def run_with_thread_limit(function: Any, *arguments: Any) -> Any:
+    """Return ``function(*arguments)``, run with the limit on BLAS threads if the image has threadpoolctl."""
+    quota = read_cpu_quota()
     if quota is None:
-        return work(*arguments)
+        return function(*arguments)
     try:
         import threadpoolctl
     except ImportError:
-        return work(*arguments)
+        return function(*arguments)
     with threadpoolctl.threadpool_limits(limits=quota, user_api="blas"):
-        return work(*arguments)
+        return function(*arguments)

@@ -51,13 +51,13 @@ def test_row_24_the_reason_is_above_the_box_of_help(project: Project) -> None:
     project.sandbox.runs.judge = runs.Scripted.failing("Model failed", *log.splitlines())
     code, out, _ = project.upload()
     assert code == 1
-    assert "cause    the function returned NaN in its predictions; fill what is missing" in out
+    assert "cause    the function returned NaN in its predictions; fill missing values" in out
     assert "    ERROR:root:Pickle function returned at least 1 NaN prediction\n" in out
     assert "this line is help too" not in out
     project.sandbox.runs.judge = runs.Scripted.failing("odd", "odder")
     _, out, _ = project.upload("--again")
     (_, record) = project.list_records()
-    assert f"cause    the tournament says: odd; `python -m builder why {record.id}` runs it here" in out
+    assert f"cause    the tournament reports: odd; `python -m builder why {record.id}` runs it here" in out
 
 
 def test_row_24_it_is_not_sent_again_by_itself(project: Project) -> None:

@@ -288,5 +288,5 @@ def test_load_finds_its_files(tmp_path: Path) -> None:
     assert given.path("sub/table.csv").is_file()
     with pytest.raises(FileNotFoundError, match=r"no file 'sub/tabel\.csv'; did you mean 'sub/table\.csv'\?"):
         given.read("sub/tabel.csv")
-    with pytest.raises(inside_custom.CustomCodeError, match="holds on to `bundle`"):
+    with pytest.raises(inside_custom.CustomCodeError, match="refers to `bundle`"):
         cloudpickle.dumps(given)

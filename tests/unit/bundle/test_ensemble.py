@@ -164,9 +164,9 @@ def test_a_missing_era_or_feature_is_named_before_anything_runs() -> None:
     predict = pickles.load_predict(made)
     predict.__globals__["RUNNERS"]["mlp"] = None
     live, benchmarks = ensembles.frames(made, np.zeros((3, 2)))
-    with pytest.raises(ValueError, match="lacks the column 'era', within which members"):
+    with pytest.raises(ValueError, match="has no column 'era', within which members"):
         predict(live, benchmarks)
-    with pytest.raises(ValueError, match="live_features lacks 1 of 2 columns: 'feature_b'"):
+    with pytest.raises(ValueError, match="live_features is missing 1 of 2 columns: 'feature_b'"):
         predict(live[["feature_a"]], benchmarks)
 
 

@@ -399,7 +399,7 @@ def test_rows_are_taken_in_blocks(small: lgb.Booster, monkeypatch: pytest.Monkey
 
 def test_missing_columns_and_no_rows_are_named(small: lgb.Booster) -> None:
     raw = pickles.get_predict_raw(pickles.load_predict(bundle(kind_of(small.model_to_string()))))
-    with pytest.raises(ValueError, match="lacks 1 of 4 columns: 'feature_2'"):
+    with pytest.raises(ValueError, match="is missing 1 of 4 columns: 'feature_2'"):
         raw(frame(rows()).drop(columns="feature_2"), None)
     with pytest.raises(ValueError, match="no rows"):
         raw(frame(rows())[:0], None)

@@ -142,7 +142,7 @@ def test_what_is_refused_in_a_file_is_refused_in_python_too() -> None:
 NEW_STEP = """
 import numpy as np
 
-from .rank import ranked
+from .rank import compute_ranks
 from .runners import STEPS
 
 SHIFT_STEP = {
@@ -160,7 +160,7 @@ SHIFT_STEP = {
 
 
 def shift_step(values, options, live_features, live_benchmark_models):
-    return ranked(values, live_features, options["scope"], "average") + options["low"]
+    return compute_ranks(values, live_features, options["scope"], "average") + options["low"]
 
 
 STEPS["shift"] = shift_step

@@ -270,7 +270,7 @@ def test_ids_without_a_benchmark_get_the_mean_and_are_counted(capsys: pytest.Cap
     step = post.make_step("blend", benchmark="bench", weight=1.0, transform="raw")
     found = applied((step,), np.arange(5.0), live, benchmarks)
     assert found.tolist() == pytest.approx([0.2, 0.6, 0.4, 0.4, 0.4])  # of its era; of all where its era has none
-    said = "numerai-builder: 3 of 5 rows have no bench; the others' mean stands in\n"
+    said = "numerai-builder: 3 of 5 rows have no bench; using the mean of the others\n"
     assert capsys.readouterr().out == said
 
 
@@ -289,19 +289,19 @@ def test_a_prediction_that_is_missing_is_not_hidden() -> None:
             post.make_step("neutralize", features=("a", "b")),
             {"era": ["1"], "b": [1]},
             None,
-            "live_features lacks 1 of 2 columns: 'a'",
+            "live_features is missing 1 of 2 columns: 'a'",
         ),
-        (post.make_step("neutralize", features=("a",)), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.make_step("neutralize", features=("a",)), {"a": [1]}, None, "live_features has no column 'era'"),
         (post.make_step("neutralize", benchmarks=("x",)), {"era": ["1"]}, None, "live_benchmark_models is None"),
         (
             post.make_step("blend", benchmark="x"),
             {"era": ["1"]},
             {"y": [0.5]},
-            "live_benchmark_models lacks 1 of 1 columns: 'x'",
+            "live_benchmark_models is missing 1 of 1 columns: 'x'",
         ),
-        (post.make_step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has none of the 1 ids with 'x'"),
-        (post.make_step("gaussianize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
-        (post.make_step("standardize"), {"a": [1]}, None, "live_features lacks the column 'era'"),
+        (post.make_step("blend", benchmark="x"), {"era": ["1"]}, {"x": [np.nan]}, "has no 'x' for any of the 1 ids"),
+        (post.make_step("gaussianize"), {"a": [1]}, None, "live_features has no column 'era'"),
+        (post.make_step("standardize"), {"a": [1]}, None, "live_features has no column 'era'"),
     ],
 )
 def test_what_is_missing_is_named(step: post.Step, live: Any, benchmarks: Any, said: str) -> None:

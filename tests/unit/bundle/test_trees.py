@@ -151,7 +151,7 @@ def test_parts_of_rows_and_groups_of_questions_do_not_show() -> None:
     trees = forest([grown(random, 40) for _ in range(9)])
     inputs = sample(random, 500, whole=False, holes=0.1)
     raw = pickles.get_predict_raw(pickles.load_predict(bundles.make_bundle(INPUTS, network=trees)))
-    raw.__globals__["PART"] = 64
+    raw.__globals__["PART_ROWS"] = 64
     live = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(INPUTS)])
     np.testing.assert_allclose(raw(live, None), formulas.predict(trees, inputs), rtol=1e-12, atol=1e-13)
 
@@ -159,7 +159,7 @@ def test_parts_of_rows_and_groups_of_questions_do_not_show() -> None:
 def test_more_questions_than_a_group_has(monkeypatch: pytest.MonkeyPatch) -> None:
     from builder.inside.fold import trees as fold_trees
 
-    monkeypatch.setattr(fold_trees, "_QUESTIONS", 20)
+    monkeypatch.setattr(fold_trees, "_MAX_SPLITS_PER_GROUP", 20)
     random = np.random.default_rng(4)
     trees = forest([grown(random, 30, lean=0.0) for _ in range(9)])
     assert len(pickles.fold_bundle(bundles.make_bundle(INPUTS, network=trees))["groups"]) > 2

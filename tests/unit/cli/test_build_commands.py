@@ -95,7 +95,7 @@ def test_what_is_made_in_a_stand_in_says_so(
     assert "A STAND-IN, not the runner image" in out
     leaving(engine)
     assert call("validate", "configs/small.yaml") == 0
-    assert re.search(r"^  note +seconds +a look-alike's are too good: ", read_output(capsys)[0], re.MULTILINE)
+    assert re.search(r"^  note +seconds +too low in a stand-in image: ", read_output(capsys)[0], re.MULTILINE)
     assert "never to be uploaded" in out
     assert call("stand-in", "--python", "3.11", "--json") == 0
     assert json.loads(read_output(capsys)[0]) == {
@@ -310,7 +310,7 @@ def leaving(engine: FakeEngine, **changes: Any) -> None:
     golden = [float(value) for value in bundles.make_bundle().golden.predictions]
     measured = {"csv": csv_facts.make_facts(6000, **{"lowest": 0.5, **changes}), "parameters": [], "golden": golden}
     engine.programs["supervise.py"] = Program(
-        files={"out/entry.json": json.dumps(entry).encode(), "out/measured.json": json.dumps(measured).encode()}
+        files={"out/entry.json": json.dumps(entry).encode(), "out/results.json": json.dumps(measured).encode()}
     )
 
 

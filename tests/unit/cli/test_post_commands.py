@@ -98,8 +98,8 @@ def test_files_that_lack_what_the_steps_read_are_refused(
     err = read_output(capsys)[1]
     for text in (
         "1 of 4 columns that the pickle takes are missing: risk;",
-        "era: missing, and the post-processing goes by era; add it, or use scope: frame",
-        "comes without a benchmark file, and the pickle takes bench; name one as validate.data.benchmarks",
+        "era: is missing, and the post-processing uses it; add it, or use scope: frame",
+        "the benchmark file is missing, and the pickle takes bench; set validate.data.benchmarks",
     ):
         assert text in err
 

@@ -1,4 +1,4 @@
-"""The predict source keeps the rules that make its pickle the same bytes everywhere, and loadable in every image."""
+"""The predict source follows the rules that make its pickle reproducible and loadable in every image."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ ORDER = source.resolve_files(
     [*(kind.predict for kind in fold.KINDS.values()), *(f"{step}.py" for step in post.KINDS)], FOLDER
 )
 FILES = sorted(ORDER)
-AT_THE_TOP = {"__future__", "collections.abc", "dataclasses", "typing", "numpy", "pandas"}
-LATER = {"lightgbm", "scipy", "threadpoolctl", "zlib"}  # slow to load, or not in every image
+TOP_LEVEL_IMPORTS = {"__future__", "collections.abc", "dataclasses", "typing", "numpy", "pandas"}
+DEFERRED_IMPORTS = {"lightgbm", "scipy", "threadpoolctl", "zlib"}  # slow to load, or not in every image
 
 files = pytest.mark.parametrize("name", FILES)
 
 
-def parsed(name: str) -> ast.Module:
+def parse_file(name: str) -> ast.Module:
     return ast.parse((FOLDER / name).read_text(encoding="utf-8"))
 
 
-def imported(node: ast.AST) -> set[str]:
-    """Return the modules that a statement imports, but for those of this folder."""
+def get_imports(node: ast.AST) -> set[str]:
+    """Return the modules that a statement imports, except those of this folder."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom) and not node.level:
@@ -39,73 +39,77 @@ def imported(node: ast.AST) -> set[str]:
     return set()
 
 
-def test_every_file_is_in_some_pickle() -> None:
+def test_every_file_is_used_by_a_pickle() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} == {*FILES, "__init__.py"}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "definitions.py"])  # which is in no pickle
+@pytest.mark.parametrize("name", [name for name in FILES if name != "definitions.py"])  # not part of a pickle
 def test_no_class_no_set_no_global_state(name: str) -> None:
-    for node in ast.walk(parsed(name)):
-        where = f"{name}:{getattr(node, 'lineno', 0)}"
-        assert not isinstance(node, (ast.ClassDef, ast.Set, ast.SetComp, ast.Global, ast.Nonlocal, ast.Lambda)), where
-        assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset"), (
-            where
+    for node in ast.walk(parse_file(name)):
+        location = f"{name}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, (ast.ClassDef, ast.Set, ast.SetComp, ast.Global, ast.Nonlocal, ast.Lambda)), (
+            location
         )
-        # "x in {...}" of constants would be compiled to a frozenset even so.
-        assert not isinstance(getattr(node, "value", None), (set, frozenset)), where
+        assert not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "frozenset"), (
+            location
+        )
+        # "x in {...}" with constants is compiled to a frozenset.
+        assert not isinstance(getattr(node, "value", None), (set, frozenset)), location
 
 
 @files
 def test_only_numpy_and_pandas_are_imported_and_the_rest_where_it_is_used(name: str) -> None:
-    tree = parsed(name)
-    at_the_top = set().union(*(imported(node) for node in tree.body))
-    everywhere = set().union(*(imported(node) for node in ast.walk(tree)))
-    assert at_the_top <= AT_THE_TOP
-    assert everywhere - at_the_top <= LATER
+    tree = parse_file(name)
+    top_level = set().union(*(get_imports(node) for node in tree.body))
+    all_imports = set().union(*(get_imports(node) for node in ast.walk(tree)))
+    assert top_level <= TOP_LEVEL_IMPORTS
+    assert all_imports - top_level <= DEFERRED_IMPORTS
 
 
 @files
-def test_what_a_file_takes_from_another_comes_before_it(name: str) -> None:
-    """They share one namespace and are compiled in order."""
-    for node in parsed(name).body:
+def test_a_file_comes_after_those_that_it_imports(name: str) -> None:
+    """The files share one namespace and are compiled in order."""
+    for node in parse_file(name).body:
         if isinstance(node, ast.ImportFrom) and node.level:
             modules = [node.module] if node.module else [alias.name for alias in node.names]
             assert {f"{module}.py" for module in modules} <= set(ORDER[: ORDER.index(name)])
             assert all(alias.asname is None for alias in node.names)
 
 
-def test_no_name_is_taken_twice() -> None:
+def test_no_name_is_defined_twice() -> None:
     names = [
         target
         for name in ORDER
-        for node in parsed(name).body
+        for node in parse_file(name).body
         for target in (
             [node.name]
             if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-            else [one.id for one in ast.walk(node) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)]
+            else [
+                child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
+            ]
         )
     ]
     assert len(names) == len(set(names))
 
 
-def test_the_compiled_code_knows_no_path(tmp_path: Path) -> None:
+def test_the_compiled_code_contains_no_path(tmp_path: Path) -> None:
     for name in FILES:
         copy = tmp_path / name
         copy.write_bytes((FOLDER / name).read_bytes().replace(b"\n", b"\r\n"))
-        there, here = source.compile_file(copy), source.compile_file(FOLDER / name)
-        assert there == here
-        assert there.co_filename == f"<numerai-builder/{name}>"
+        copied_code, code = source.compile_file(copy), source.compile_file(FOLDER / name)
+        assert copied_code == code
+        assert copied_code.co_filename == f"<numerai-builder/{name}>"
 
 
 class Recorder(pickle.Unpickler):
-    """Loads, and keeps what was looked up by name."""
+    """Load a pickle and record the names that it looks up."""
 
     def __init__(self, file: Any) -> None:
         super().__init__(file)
-        self.found: set[tuple[str, str]] = set()
+        self.names: set[tuple[str, str]] = set()
 
     def find_class(self, module: str, name: str, /) -> Any:
-        self.found.add((module, name))
+        self.names.add((module, name))
         return super().find_class(module, name)
 
 
@@ -117,7 +121,7 @@ def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) ->
     with path.open("rb") as file:
         recorder = Recorder(file)
         predict = recorder.load()
-    assert {module.partition(".")[0] for module, _ in recorder.found} <= {"cloudpickle", "numpy", "builtins", "types"}
+    assert {module.partition(".")[0] for module, _ in recorder.names} <= {"cloudpickle", "numpy", "builtins", "types"}
     texts = [value for _, value, _ in pickletools.genops(content) if isinstance(value, str)]
     assert not [text for text in texts if text.split(".")[0] in {"builder", "inside", "tests"}]
     for host in (str(Path.cwd()), str(Path.home()), str(FOLDER), "/build"):
@@ -127,9 +131,9 @@ def test_the_pickle_refers_to_nothing_of_this_tool(name: str, tmp_path: Path) ->
     assert predict.__qualname__ == "predict"
 
 
-def test_the_pickle_is_little_more_than_its_numbers() -> None:
-    made = pickles.scenario_bundle("wide")
-    arrays = pickles.fold_bundle(made)["layers"]
+def test_the_pickle_is_not_much_larger_than_its_numbers() -> None:
+    bundle = pickles.scenario_bundle("wide")
+    arrays = pickles.fold_bundle(bundle)["layers"]
     numbers = sum(layer["weights"].nbytes for layer in arrays)
-    names = sum(len(name) + 3 for name in made.features)
-    assert numbers + names < len(pickles.pickle_bundle(made)) < numbers + names + 40_000
+    names = sum(len(name) + 3 for name in bundle.features)
+    assert numbers + names < len(pickles.pickle_bundle(bundle)) < numbers + names + 40_000

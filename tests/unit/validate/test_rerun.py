@@ -1,4 +1,4 @@
-"""One cause and one fix, from what the tournament says and what a run here showed."""
+"""One cause and one fix, from the report of the tournament and a run on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from builder.config import model as config
 from builder.image import resolve as image
-from builder.tournament import status as slot_status
+from builder.tournament import status
 from builder.validate import diagnose, rerun
 from tests.support import words
 
@@ -20,12 +20,12 @@ SEGFAULT = "Segmentation fault! Ensure python and library versions match our env
 AGAIN = "python -m builder trigger alpha"
 
 
-def fault(status: str = "failed", *said: str) -> slot_status.PickleFailure:
-    return slot_status.PickleFailure(where="run", status=status, descriptions=said, trigger=None)
+def make_failure(state: str = "failed", *descriptions: str) -> status.PickleFailure:
+    return status.PickleFailure(where="run", status=state, descriptions=descriptions, trigger=None)
 
 
-def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
-    where = image.ResolvedImage(
+def make_result(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
+    resolved = image.ResolvedImage(
         kind=kind,
         ref="a/b:c",
         identity="sha256:1",
@@ -37,7 +37,7 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
     )
     task = rerun.RerunTask(
         pickle=Path("x"),
-        image=where,
+        image=resolved,
         python="3.11.2",
         built_on=None,
         live=Path("y"),
@@ -47,76 +47,79 @@ def ran(cause: diagnose.Cause | None, kind: Any = "exact") -> rerun.RerunResult:
     return rerun.RerunResult(task=task, checks=(), usage=None, log="", cause=cause)
 
 
-def test_what_is_seen_here_is_the_cause() -> None:
-    seen = diagnose.Cause(text="it ran out of memory at 4 GiB (exit 137)", fix="make the model smaller")
-    found = rerun.conclude(fault("failed", "Killed"), [], ran(seen), again=AGAIN)
-    assert (found.text, found.fix) == (f"{seen.text} (seen here again)", seen.fix)
+def test_a_failure_here_is_the_cause() -> None:
+    local_cause = diagnose.Cause(text="it ran out of memory at 4 GiB (exit 137)", fix="make the model smaller")
+    cause = rerun.conclude(make_failure("failed", "Killed"), [], make_result(local_cause), again=AGAIN)
+    assert (cause.text, cause.fix) == (f"{local_cause.text} (reproduced here)", local_cause.fix)
 
 
 def test_a_cause_without_a_fix_gets_one() -> None:
-    found = rerun.conclude(fault(), [], ran(diagnose.Cause(text="exit 1: KeyError: 'x'")), again=AGAIN)
-    assert "make pickle" in found.fix
+    cause = rerun.conclude(make_failure(), [], make_result(diagnose.Cause(text="exit 1: KeyError: 'x'")), again=AGAIN)
+    assert "make pickle" in cause.fix
 
 
-def test_without_a_run_here_the_tournaments_words_are_the_cause() -> None:
-    found = rerun.conclude(fault("failed", SEGFAULT), [], None, again=AGAIN)
-    assert "another Python or numpy" in found.text
-    assert "make pickle" in found.fix
+def test_without_a_run_here_the_tournaments_report_is_the_cause() -> None:
+    cause = rerun.conclude(make_failure("failed", SEGFAULT), [], None, again=AGAIN)
+    assert "another Python or numpy" in cause.text
+    assert "make pickle" in cause.fix
 
 
-@pytest.mark.parametrize(("kind", "where"), [("exact", "in its image"), ("stand_in", "a look-alike of its image")])
-def test_what_runs_here_is_run_there_again(kind: str, where: str) -> None:
-    found = rerun.conclude(fault("failed", "strange"), [], ran(None, kind), again=AGAIN)
-    assert "strange" in found.text
-    assert where in found.text
-    assert AGAIN in found.fix
+@pytest.mark.parametrize(("kind", "image_text"), [("exact", "in its image"), ("stand_in", "a stand-in for its image")])
+def test_a_pickle_that_runs_here_is_run_there_again(kind: str, image_text: str) -> None:
+    cause = rerun.conclude(make_failure("failed", "strange"), [], make_result(None, kind), again=AGAIN)
+    assert "strange" in cause.text
+    assert image_text in cause.text
+    assert AGAIN in cause.fix
 
 
-@pytest.mark.parametrize("said", [SEGFAULT, "No module named 'torch'", "bad marshal data"])
-def test_what_runs_in_the_very_image_is_not_to_be_made_anew_in_it(said: str) -> None:
-    found = rerun.conclude(fault("failed", said), [], ran(None), again=AGAIN)
-    assert "so that it was not made wrong" in found.text
-    assert AGAIN in found.fix
-    assert "make pickle" not in found.fix
-    assert "make pickle" in rerun.conclude(fault("failed", said), [], ran(None, "stand_in"), again=AGAIN).fix
+@pytest.mark.parametrize("description", [SEGFAULT, "No module named 'torch'", "bad marshal data"])
+def test_a_pickle_that_runs_in_the_exact_image_need_not_be_built_again(description: str) -> None:
+    cause = rerun.conclude(make_failure("failed", description), [], make_result(None), again=AGAIN)
+    assert "so the build is not the cause" in cause.text
+    assert AGAIN in cause.fix
+    assert "make pickle" not in cause.fix
+    assert (
+        "make pickle"
+        in rerun.conclude(make_failure("failed", description), [], make_result(None, "stand_in"), again=AGAIN).fix
+    )
 
 
-def test_what_a_limit_ended_there_stays_the_cause() -> None:
-    found = rerun.conclude(fault("failed", "Execution timed out"), [], ran(None), again=AGAIN)
-    assert "smaller or faster" in found.fix
+def test_an_exceeded_limit_stays_the_cause() -> None:
+    cause = rerun.conclude(make_failure("failed", "Execution timed out"), [], make_result(None), again=AGAIN)
+    assert "smaller or faster" in cause.fix
 
 
-@pytest.mark.parametrize("status", ["error", "ERROR", "submission_error"])
-def test_a_fault_on_their_side_is_told_so(status: str) -> None:
-    found = rerun.conclude(fault(status), [], None, again=AGAIN)
-    assert "on their side" in found.text
-    assert "trigger" in found.fix
+@pytest.mark.parametrize("state", ["error", "ERROR", "submission_error"])
+def test_a_problem_on_their_side_is_reported_as_such(state: str) -> None:
+    cause = rerun.conclude(make_failure(state), [], None, again=AGAIN)
+    assert "on their side" in cause.text
+    assert "trigger" in cause.fix
 
 
 @words.each_vocabulary
-def test_a_fault_of_the_model_is_not_told_to_be_on_their_side(words: StatusWords) -> None:
-    found = rerun.conclude(fault(words.run_bad), [], None, again=AGAIN)
-    assert "on their side" not in found.text
+def test_a_problem_of_the_model_is_not_reported_as_theirs(words: StatusWords) -> None:
+    cause = rerun.conclude(make_failure(words.run_bad), [], None, again=AGAIN)
+    assert "on their side" not in cause.text
 
 
 @pytest.mark.parametrize(
-    ("said", "cause"),
+    ("description", "message"),
     [
         (SEGFAULT, "another Python or numpy"),
         ("The model ran out of memory: it may use 4096 MB.", "out of memory"),
-        ("Execution timed out", "over its time"),
+        ("Execution timed out", "its time limit"),
         ("ModuleNotFoundError: No module named 'torch'", "the module 'torch'"),
-        ("Invalid submission: ids", "its predictions were refused"),
+        ("Invalid submission: ids", "its predictions were rejected"),
         ("The model file could not be found.", "never stored"),
     ],
 )
-def test_the_words_of_the_tournament(said: str, cause: str) -> None:
-    found = diagnose.explain_remote("failed", [said], [])
-    assert cause in found.text
-    assert found.fix
-    assert diagnose.explain_remote("failed", [], [said]) == found
+def test_the_tournaments_descriptions_are_recognized(description: str, message: str) -> None:
+    cause = diagnose.explain_remote("failed", [description], [])
+    assert message in cause.text
+    assert cause.fix
+    assert diagnose.explain_remote("failed", [], [description]) == cause
 
 
-def test_without_any_words_that_is_said() -> None:
+def test_a_failure_without_a_description_is_reported() -> None:
     assert diagnose.explain_remote("failed", [], []).text == "the tournament gives no reason"
     assert diagnose.explain_remote("failed", [""], ["a line", "ValueError: odd"]).text.endswith("ValueError: odd")
