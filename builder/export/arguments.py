@@ -23,18 +23,14 @@ if TYPE_CHECKING:
 def parse_path(path: Any) -> Path:
     """Return the path of the bundle."""
     if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise errors.ExportError(
-            f"export: invalid value {path!r} for path; expected the bundle's path: NAME.bundle.zip, or a folder"
-        )
+        raise invalid_value(path, "path", "the bundle's path: NAME.bundle.zip, or a folder")
     return Path(path)
 
 
 def parse_names(option: str, value: Any) -> tuple[str, ...]:
     """Return a list of column names."""
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(
-            f"export: invalid value {_format_value(value)} for {option}; expected a list of column names"
-        )
+        raise invalid_value(value, option, "a list of column names")
     names = list(value)
     invalid = [name for name in names if not isinstance(name, str)]
     if invalid:
@@ -56,10 +52,7 @@ def parse_eras(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if isinstance(value, (str, bytes, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(
-            f"export: invalid value {_format_value(value)} for eras; expected a list of the eras of the training data, "
-            "such as frame['era']"
-        )
+        raise invalid_value(value, "eras", "a list of the eras of the training data, such as frame['era']")
     names = map(str, value)
     return tuple(sorted(names) if isinstance(value, (set, frozenset)) else dict.fromkeys(names))
 
@@ -67,7 +60,7 @@ def parse_eras(value: Any) -> tuple[str, ...]:
 def parse_target(value: Any) -> str | None:
     """Return the name of the target."""
     if value is not None and not isinstance(value, str):
-        raise errors.ExportError(f"export: invalid value {_format_value(value)} for target; expected one column name")
+        raise invalid_value(value, "target", "one column name")
     return None if value is None else str(value)
 
 
@@ -75,10 +68,8 @@ def parse_neutralization(value: Any) -> dict[str, Any] | None:
     """Return the options of a ``neutralize`` step."""
     if value is None or isinstance(value, Mapping):
         return to_plain(value) if value else None
-    raise errors.ExportError(
-        f"export: invalid value {_format_value(value)} for neutralize; expected a mapping such as "
-        '{"features": [...]}, with "proportion" and "scope" as in a config'
-    )
+    expected = 'a mapping such as {"features": [...]}, with "proportion" and "scope" as in a config'
+    raise invalid_value(value, "neutralize", expected)
 
 
 def parse_steps(value: Any) -> list[dict[str, Any]] | None:
@@ -86,10 +77,7 @@ def parse_steps(value: Any) -> list[dict[str, Any]] | None:
     if value is None:
         return None
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(
-            f"export: invalid value {_format_value(value)} for post; expected a list of steps, such as "
-            '[{"rank": {}}]'
-        )
+        raise invalid_value(value, "post", 'a list of steps, such as [{"rank": {}}]')
     steps = list(value)
     invalid = [step for step in steps if not isinstance(step, Mapping)]
     if invalid:
@@ -107,10 +95,8 @@ def parse_imputation(value: Any, columns: tuple[str, ...]) -> Array:
     except (TypeError, ValueError):
         numbers = np.asarray(np.nan)
     if numbers.shape not in ((), (len(columns),)) or not np.isfinite(numbers).all():
-        raise errors.ExportError(
-            f"export: invalid value {_format_value(value)} for imputation; expected one finite number, or a list of "
-            f"{len(columns):,}, one for each input in their order ({columns[0]} first)"
-        )
+        one_each = f"a list of {len(columns):,}, one for each input in their order ({columns[0]} first)"
+        raise invalid_value(value, "imputation", f"one finite number, or {one_each}")
     return np.broadcast_to(numbers, (len(columns),)).copy()
 
 
@@ -132,6 +118,11 @@ def parse_options(options: type[OptionsT], values: Mapping[str, Any], *, common:
             f"export: unknown option: {names}; this kind of model accepts {expected}{hint and f'; {hint}'}"
         )
     return options(**values)
+
+
+def invalid_value(value: Any, option: str, expected: str) -> errors.ExportError:
+    """Return the error for an invalid value of an argument."""
+    return errors.ExportError(f"export: invalid value {_format_value(value)} for {option}; expected {expected}")
 
 
 def _format_suggestion(name: str, candidates: Sequence[str]) -> str:

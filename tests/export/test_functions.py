@@ -629,7 +629,7 @@ def test_function_without_source_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"kind": "mlp"}, "invalid value 'mlp' for kind; a function has kind 'custom'"),
+        ({"kind": "mlp"}, "invalid value 'mlp' for kind; expected 'custom'"),
         ({"files": ["a.csv"]}, "a.csv in files is not a file or does not exist"),
         ({"files": [__file__]}, "files= requires a function load(bundle) that reads them"),
         ({"modules": "ownpkg"}, "invalid value 'ownpkg' for modules; expected a list"),
@@ -637,8 +637,8 @@ def test_function_without_source_is_refused(tmp_path: Path) -> None:
         ({"modules": ["_csv"]}, "modules: _csv is a module of Python's own library, which the image has; take it off"),
         ({"modules": ["os"]}, "modules: os is a module of Python's own library"),
         ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
-        ({"modules": [3]}, "invalid value 3 in modules; expected a module, or its dotted name"),
-        ({"files": [3]}, "invalid value 3 in files; expected a list of paths, or a mapping"),
+        ({"modules": [3]}, "invalid value 3 for modules; expected a module, or its dotted name"),
+        ({"files": [3]}, "invalid value 3 for files; expected a list of paths, or a mapping"),
         (
             {"module": []},
             "unknown option: module (did you mean modules?); this kind of model accepts kind, modules, files",

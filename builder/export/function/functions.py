@@ -29,7 +29,7 @@ from builder.bundle import prediction
 from builder.bundle.kinds import custom
 from builder.bundle.storage import files as bundle_files
 from builder.bundle.storage import tensors
-from builder.export import conversion, frameworks, parity
+from builder.export import arguments, conversion, frameworks, parity
 from builder.export.function import privacy, trial
 from builder.export.function import source as function_source
 from builder.inside import collect_results
@@ -88,7 +88,7 @@ def convert(
         errors.ExportError: A bundle cannot contain a part of it, or it predicts something else in a new process.
     """
     if options.kind != "custom":
-        raise errors.ExportError(f"export: invalid value {options.kind!r} for kind; a function has kind 'custom'")
+        raise arguments.invalid_value(options.kind, "kind", "'custom', the only kind of functions")
     modules = function_source.read_modules(_parse_modules(options.modules))
     sources = {name: content for name, (_, content) in modules.items()}
     files = _parse_files(options.files)
@@ -146,7 +146,7 @@ def _check_parameters(function: types.FunctionType) -> None:
 
 def _to_list(value: Any, name: str) -> list[Any]:
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise errors.ExportError(f"export: invalid value {value!r} for {name}; expected a list")
+        raise arguments.invalid_value(value, name, "a list")
     return list(value)
 
 
@@ -155,9 +155,7 @@ def _parse_modules(value: Any) -> list[str]:
     names = []
     for module in _to_list(value, "modules"):
         if not isinstance(module, (str, types.ModuleType)):
-            raise errors.ExportError(
-                f"export: invalid value {module!r} in modules; expected a module, or its dotted name"
-            )
+            raise arguments.invalid_value(module, "modules", "a module, or its dotted name")
         names.append(module if isinstance(module, str) else module.__name__)
         problem = custom.find_module_name_problem(names[-1])
         if problem is not None:
@@ -171,9 +169,7 @@ def _parse_files(value: Any) -> dict[str, Path]:
     pairs = list(value.items()) if isinstance(value, Mapping) else [(None, path) for path in items]
     for name, path in pairs:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(name, (str, type(None))):
-            raise errors.ExportError(
-                f'export: invalid value {path!r} in files; expected a list of paths, or a mapping {{"name": path, ...}}'
-            )
+            raise arguments.invalid_value(path, "files", 'a list of paths, or a mapping {"name": path, ...}')
     files = {Path(path).name if name is None else name: Path(path) for name, path in pairs}
     missing = [str(path) for path in files.values() if not path.is_file()]
     if missing:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TRACE_ROWS = 11
 """Rows of the traced batch: a size that few layers have, so that the rows are not mistaken for another dimension."""
-FUNCTION_HINT = "export a function that predicts with it, as docs/export/custom.md shows"
+ADVICE = "export a function that predicts with it, as docs/export/custom.md shows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +59,21 @@ class Call:
     Attributes:
         name: ATen's name of the operator, without its overload.
         target: The operator.
-        arguments: By name, with defaults: each a ``Value``, a constant ``torch.Tensor``, or plain Python.
+        args: Its arguments by name, with defaults: each a ``Value``, a constant ``torch.Tensor``, or plain Python.
         shape: Shape of the result; None if there are several results.
         module: The class and the path of the module that makes the call.
     """
 
     name: str
     target: Any
-    arguments: Mapping[str, Any]
+    args: Mapping[str, Any]
     shape: tuple[int, ...] | None
     module: tuple[str, str]
 
     @property
     def value(self) -> Value:
         """The argument ``self``, for operators of one value."""
-        value: Value = self.arguments["self"]
+        value: Value = self.args["self"]
         return value
 
     def refuse(self, reason: str = "cannot be expressed in a bundle") -> NoReturn:
@@ -83,7 +83,7 @@ class Call:
         short_name = class_name.rpartition(".")[2]
         # The user recognizes a torch.nn layer by its class, but their own module by the operator that it calls.
         part = short_name if class_name.startswith("torch.nn.") else f"`{self.name}` in {short_name}"
-        raise errors.ExportError(f"{part} at {location} {reason}; {FUNCTION_HINT}")
+        raise errors.ExportError(f"{part} at {location} {reason}; {ADVICE}")
 
 
 class Graph:
@@ -163,7 +163,7 @@ class Graph:
         Raises:
             errors.ExportError: The operator mixes rows, or inserts constants.
         """
-        flat = list(_flatten(list(call.arguments.values())))
+        flat = list(_flatten(list(call.args.values())))
         values = [item for item in flat if isinstance(item, Value)]
         if any(isinstance(item, torch.Tensor) and item.is_floating_point() for item in flat):
             call.refuse("puts constants among the values that depend on the inputs")
@@ -172,7 +172,7 @@ class Graph:
             id(value): _number_values(value, int(start), int(starts[-1]))
             for value, start in zip(values, starts[:-1], strict=True)
         }
-        arguments = {name: _substitute(argument, numbers) for name, argument in call.arguments.items()}
+        arguments = {name: _substitute(argument, numbers) for name, argument in call.args.items()}
         result = call.target(**arguments)
         if isinstance(result, torch.Tensor):
             return self._decode(call, result, values, starts)
@@ -210,22 +210,22 @@ class Graph:
         call = Call(
             name=schema.name.partition("::")[2] if schema else str(node.target),
             target=node.target,
-            arguments=_bind_arguments(node, schema, results),
+            args=_bind_arguments(node, schema, results),
             shape=tuple(meta_value.shape) if isinstance(meta_value, torch.Tensor) else None,
             module=(kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", path),
         )
         if call.name.startswith(("_assert", "sym_constrain")):
             return None
-        if not any(isinstance(item, Value) for item in _flatten(list(call.arguments.values()))):
+        if not any(isinstance(item, Value) for item in _flatten(list(call.args.values()))):
             with torch.no_grad():
-                return node.target(**call.arguments)
+                return node.target(**call.args)
         handler = self._operators.get(call.name)
         return handler(self, call) if handler else call.refuse()
 
     def _check_output(self, value: Any) -> Value:
         if isinstance(value, Value):
             return value
-        raise errors.ExportError(f"the model returns a constant, which does not depend on its inputs; {FUNCTION_HINT}")
+        raise errors.ExportError(f"the model returns a constant, which does not depend on its inputs; {ADVICE}")
 
 
 def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
@@ -237,7 +237,7 @@ def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
     except Exception as error:  # tracing runs the user's code, which may raise anything
         message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
         raise errors.ExportError(
-            f"{type(module).__name__} cannot be traced by torch.export ({message}); {FUNCTION_HINT}"
+            f"{type(module).__name__} cannot be traced by torch.export ({message}); {ADVICE}"
         ) from error
 
 

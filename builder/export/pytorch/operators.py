@@ -37,7 +37,7 @@ def _make_activation_handler(name: str) -> Callable[[Graph, Call], Value]:
     aten_names = {key: constant.aten or key for key, constant in ACTIVATIONS[name].constants.items()}
 
     def handle(graph: Graph, call: Call) -> Value:
-        return _activate(graph, call, name, **{key: call.arguments[aten_name] for key, aten_name in aten_names.items()})
+        return _activate(graph, call, name, **{key: call.args[aten_name] for key, aten_name in aten_names.items()})
 
     return handle
 
@@ -54,7 +54,7 @@ def _activate(graph: Graph, call: Call, name: str, value: Value | None = None, *
 
 
 def _elu(graph: Graph, call: Call) -> Value:
-    alpha, scale, input_scale = (float(call.arguments[name]) for name in ("alpha", "scale", "input_scale"))
+    alpha, scale, input_scale = (float(call.args[name]) for name in ("alpha", "scale", "input_scale"))
     if np.allclose((alpha, scale), _SELU, rtol=1e-7) and input_scale == 1:
         return _activate(graph, call, "selu")
     if input_scale != 1:
@@ -64,17 +64,17 @@ def _elu(graph: Graph, call: Call) -> Value:
 
 
 def _gelu(graph: Graph, call: Call) -> Value:
-    return _activate(graph, call, "gelu_tanh" if call.arguments["approximate"] == "tanh" else "gelu")
+    return _activate(graph, call, "gelu_tanh" if call.args["approximate"] == "tanh" else "gelu")
 
 
 def _rrelu(graph: Graph, call: Call) -> Value:
-    if call.arguments["training"]:
+    if call.args["training"]:
         call.refuse("is random even in evaluation mode; pass `training=self.training` to it")
-    return _activate(graph, call, "leaky_relu", slope=(call.arguments["lower"] + call.arguments["upper"]) / 2)
+    return _activate(graph, call, "leaky_relu", slope=(call.args["lower"] + call.args["upper"]) / 2)
 
 
 def _prelu(graph: Graph, call: Call) -> Value:
-    value, slopes = call.value, call.arguments["weight"]
+    value, slopes = call.value, call.args["weight"]
     if slopes.numel() == 1:
         return _activate(graph, call, "leaky_relu", slope=float(slopes))
     slope = graph.expand_constant(call, slopes.reshape(-1, *[1] * (len(value.shape) - 2)), value)
@@ -85,8 +85,8 @@ def _prelu(graph: Graph, call: Call) -> Value:
 
 def _clamp(graph: Graph, call: Call) -> Value:
     value = call.value
-    low = call.arguments.get("min", call.arguments.get("min_val"))
-    high = call.arguments.get("max", call.arguments.get("max_val"))
+    low = call.args.get("min", call.args.get("min_val"))
+    high = call.args.get("max", call.args.get("max_val"))
     if any(isinstance(limit, (Value, torch.Tensor)) for limit in (low, high)):
         call.refuse("has limits that are not plain numbers")
     if low is not None and high is not None:
@@ -110,10 +110,10 @@ def _clamp_below(graph: Graph, node: int, low: float) -> int:
 
 
 def _threshold(graph: Graph, call: Call) -> Value:
-    if call.arguments["threshold"] != call.arguments["value"]:
+    if call.args["threshold"] != call.args["value"]:
         call.refuse("has a value other than its threshold, which makes it jump there")
     value = call.value
-    return value.with_node(_clamp_below(graph, value.node, float(call.arguments["threshold"])))
+    return value.with_node(_clamp_below(graph, value.node, float(call.args["threshold"])))
 
 
 def _abs(graph: Graph, call: Call) -> Value:
@@ -125,7 +125,7 @@ def _abs(graph: Graph, call: Call) -> Value:
 
 
 def _pow(graph: Graph, call: Call) -> Value:
-    exponent = call.arguments["exponent"]
+    exponent = call.args["exponent"]
     if isinstance(exponent, (Value, torch.Tensor)) or exponent not in {1, 2}:
         call.refuse("has an exponent other than 1 and 2")
     return _activate(graph, call, "square") if exponent == 2 else call.value
@@ -133,20 +133,18 @@ def _pow(graph: Graph, call: Call) -> Value:
 
 def _softmax(graph: Graph, call: Call) -> Value:
     value = call.value
-    dim = call.arguments["dim"] % len(value.shape)
+    dim = call.args["dim"] % len(value.shape)
     if value.shape[dim] != math.prod(value.row_shape) or dim == value.axis:
         call.refuse(_NOT_ALL_VALUES)
     return value.with_node(graph.nodes.add_softmax(value.node))
 
 
 def _linear(graph: Graph, call: Call) -> Value:
-    return _add_dense(
-        graph, call, call.arguments["input"], call.arguments["weight"], call.arguments["bias"], transposed=True
-    )
+    return _add_dense(graph, call, call.args["input"], call.args["weight"], call.args["bias"], transposed=True)
 
 
 def _matmul(graph: Graph, call: Call) -> Value:
-    first, second = list(call.arguments.values())[:2]
+    first, second = list(call.args.values())[:2]
     if isinstance(first, torch.Tensor) and isinstance(second, Value) and second.axis == 1 and first.ndim == 2:
         bias = torch.zeros(first.shape[0])
         by_rows = Value(node=second.node, shape=second.shape[::-1], axis=0)
@@ -156,11 +154,9 @@ def _matmul(graph: Graph, call: Call) -> Value:
 
 
 def _addmm(graph: Graph, call: Call) -> Value:
-    if call.arguments["beta"] != 1 or call.arguments["alpha"] != 1:
+    if call.args["beta"] != 1 or call.args["alpha"] != 1:
         call.refuse("has alpha or beta other than 1")
-    return _add_dense(
-        graph, call, call.arguments["mat1"], call.arguments["mat2"], call.arguments["self"], transposed=False
-    )
+    return _add_dense(graph, call, call.args["mat1"], call.args["mat2"], call.args["self"], transposed=False)
 
 
 def _add_dense(graph: Graph, call: Call, value: Any, weights: Any, bias: Any, *, transposed: bool) -> Value:
@@ -181,21 +177,15 @@ def _add_dense(graph: Graph, call: Call, value: Any, weights: Any, bias: Any, *,
 
 
 def _add(graph: Graph, call: Call) -> Value:
-    return _add_scaled(
-        graph, call, call.arguments["self"], call.arguments["other"], factor=float(call.arguments.get("alpha", 1))
-    )
+    return _add_scaled(graph, call, call.args["self"], call.args["other"], factor=float(call.args.get("alpha", 1)))
 
 
 def _sub(graph: Graph, call: Call) -> Value:
-    return _add_scaled(
-        graph, call, call.arguments["self"], call.arguments["other"], factor=-float(call.arguments.get("alpha", 1))
-    )
+    return _add_scaled(graph, call, call.args["self"], call.args["other"], factor=-float(call.args.get("alpha", 1)))
 
 
 def _rsub(graph: Graph, call: Call) -> Value:
-    return _add_scaled(
-        graph, call, call.arguments["other"], call.arguments["self"], factor=-float(call.arguments.get("alpha", 1))
-    )
+    return _add_scaled(graph, call, call.args["other"], call.args["self"], factor=-float(call.args.get("alpha", 1)))
 
 
 def _neg(graph: Graph, call: Call) -> Value:
@@ -224,7 +214,7 @@ def _add_scaled(graph: Graph, call: Call, first: Any, second: Any, *, factor: fl
 
 
 def _mul(graph: Graph, call: Call) -> Value:
-    first, second = call.arguments["self"], call.arguments["other"]
+    first, second = call.args["self"], call.args["other"]
     if _are_values(first, second):
         return _multiply_values(graph, call, first, second)
     value, number = (first, second) if isinstance(first, Value) else (second, first)
@@ -244,8 +234,8 @@ def _multiply_values(graph: Graph, call: Call, first: Value, second: Value) -> V
 
 
 def _div(graph: Graph, call: Call) -> Value:
-    first, second = call.arguments["self"], call.arguments["other"]
-    if call.arguments.get("rounding_mode") is not None:
+    first, second = call.args["self"], call.args["other"]
+    if call.args.get("rounding_mode") is not None:
         call.refuse("has a rounding_mode")
     is_softsign = _are_values(first, second) and graph.patterns.get(second.node) == ("1 + abs", first.node)
     if is_softsign and first.shape == second.shape:
@@ -257,17 +247,15 @@ def _div(graph: Graph, call: Call) -> Value:
 
 
 def _batch_norm(graph: Graph, call: Call) -> Any:
-    mean, variance = call.arguments["running_mean"], call.arguments["running_var"]
-    value: Value = call.arguments["input"]
-    if call.arguments.get("training") or mean is None or variance is None:
+    mean, variance = call.args["running_mean"], call.args["running_var"]
+    value: Value = call.args["input"]
+    if call.args.get("training") or mean is None or variance is None:
         call.refuse(_BATCH_STATISTICS)
     if value.axis != 0 or any(isinstance(statistic, Value) for statistic in (mean, variance)):
         call.refuse()
-    deviation = np.sqrt(_to_float64(variance) + call.arguments["eps"])
-    gain = (_to_float64(call.arguments["weight"]) if call.arguments["weight"] is not None else 1.0) / deviation
-    shift = (_to_float64(call.arguments["bias"]) if call.arguments["bias"] is not None else 0.0) - _to_float64(
-        mean
-    ) * gain
+    deviation = np.sqrt(_to_float64(variance) + call.args["eps"])
+    gain = (_to_float64(call.args["weight"]) if call.args["weight"] is not None else 1.0) / deviation
+    shift = (_to_float64(call.args["bias"]) if call.args["bias"] is not None else 0.0) - _to_float64(mean) * gain
     repetitions = math.prod(value.shape[2:])  # a channel may have several values
     node = graph.nodes.add_affine(value.node, np.repeat(gain, repetitions), np.repeat(shift, repetitions))
     return (value.with_node(node), None, None)
@@ -282,28 +270,28 @@ def _refuse_batch_statistics(graph: Graph, call: Call) -> Any:  # noqa: ARG001
 
 
 def _layer_norm(graph: Graph, call: Call) -> Value:
-    value: Value = call.arguments["input"]
-    shape = tuple(call.arguments["normalized_shape"])
+    value: Value = call.args["input"]
+    shape = tuple(call.args["normalized_shape"])
     if value.axis != 0 or math.prod(shape) != math.prod(value.row_shape):
         call.refuse(_NOT_ALL_VALUES)
     return _add_norm(graph, call, value, shape)
 
 
 def _group_norm(graph: Graph, call: Call) -> Value:
-    value: Value = call.arguments["input"]
-    if call.arguments["num_groups"] != 1 or value.axis != 0:
+    value: Value = call.args["input"]
+    if call.args["num_groups"] != 1 or value.axis != 0:
         call.refuse("has more than one group")
     return _add_norm(graph, call, value, (value.shape[1], *[1] * (len(value.shape) - 2)))
 
 
 def _add_norm(graph: Graph, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
-    weight, bias = call.arguments["weight"], call.arguments["bias"]
+    weight, bias = call.args["weight"], call.args["bias"]
 
     def expand(tensor: Any, default: float) -> Array:
         array = np.full(1, default) if tensor is None else _to_float64(tensor).reshape(shape)
         return np.array(np.broadcast_to(array, value.row_shape or (1,))).ravel()
 
-    node = graph.nodes.add_norm(value.node, expand(weight, 1.0), expand(bias, 0.0), float(call.arguments["eps"]))
+    node = graph.nodes.add_norm(value.node, expand(weight, 1.0), expand(bias, 0.0), float(call.args["eps"]))
     return value.with_node(node)
 
 
@@ -311,7 +299,7 @@ def _reduce(graph: Graph, call: Call) -> Value:
     """Add the sum or the mean over some dimensions, as a dense layer with constant weights."""
     value = call.value
     count = len(value.shape)
-    dims = call.arguments.get("dim")
+    dims = call.args.get("dim")
     dims = [dims] if isinstance(dims, int) else list(dims or range(count))
     reduced = {dim % count for dim in dims}
     if value.axis in reduced:
@@ -324,17 +312,17 @@ def _reduce(graph: Graph, call: Call) -> Value:
     weights = np.zeros((indices.size, len(groups)))
     weights[groups, np.arange(len(groups))[:, None]] = 1.0 / size if call.name == "mean" else 1.0
     node = graph.nodes.add_dense(value.node, weights, np.zeros(len(groups)))
-    axis = value.axis if call.arguments.get("keepdim") else value.axis - sum(dim < value.axis for dim in reduced)
+    axis = value.axis if call.args.get("keepdim") else value.axis - sum(dim < value.axis for dim in reduced)
     return Value(node=node, shape=call.shape or (), axis=axis)
 
 
 def _pass_through(graph: Graph, call: Call) -> Value:  # noqa: ARG001
-    value: Value = next(argument for argument in call.arguments.values() if isinstance(argument, Value))
+    value: Value = next(argument for argument in call.args.values() if isinstance(argument, Value))
     return value
 
 
 def _nan_to_num(graph: Graph, call: Call) -> Value:
-    value = float(call.arguments["nan"] or 0.0)
+    value = float(call.args["nan"] or 0.0)
     if value not in graph.nan_replacements:
         graph.nan_replacements.append(value)
     return _pass_through(
@@ -343,7 +331,7 @@ def _nan_to_num(graph: Graph, call: Call) -> Value:
 
 
 def _cast(graph: Graph, call: Call) -> Value:
-    dtype = call.arguments.get("dtype")
+    dtype = call.args.get("dtype")
     if dtype is not None and not dtype.is_floating_point:
         call.refuse("rounds to integers")
     if dtype in {torch.float16, torch.bfloat16}:
@@ -352,7 +340,7 @@ def _cast(graph: Graph, call: Call) -> Value:
 
 
 def _dropout(graph: Graph, call: Call) -> Value:
-    if call.arguments.get("train", call.arguments.get("training")):
+    if call.args.get("train", call.args.get("training")):
         call.refuse(_RANDOM)
     return _pass_through(graph, call)
 

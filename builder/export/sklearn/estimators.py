@@ -79,7 +79,7 @@ def multiple_outputs_error(model: Any, path: str) -> errors.ExportError:
     """Return the error of a model with more than one target."""
     return errors.ExportError(
         f"{steps.describe(model, path)} has several outputs, but a bundle predicts one; train on one target, or "
-        f"{steps.FUNCTION_HINT}"
+        f"{steps.ADVICE}"
     )
 
 

@@ -75,7 +75,7 @@ def convert(
     except exceptions.NotFittedError:
         raise errors.ExportError(f"{type(model).__name__} is not fitted; train it first") from None
     except TypeError:
-        raise errors.ExportError(f"{type(model).__name__} is not a model; {steps.FUNCTION_HINT}") from None
+        raise errors.ExportError(f"{type(model).__name__} is not a model; {steps.ADVICE}") from None
     names = spec.names
     order = _find_order(model, names)
     start = InputColumns(sources=order, imputation=np.full(len(order), np.nan))
@@ -144,7 +144,7 @@ class _Converter:
                 )
             return self.convert(last, expression, head, steps.join_path(path, "step", name))
         if isinstance(model, compose.TransformedTargetRegressor):
-            inverse = steps.invert_target_transformer(model.transformer_, steps.join_path(path, "part", "transformer"))
+            inverse = steps.invert_target(model.transformer_, steps.join_path(path, "part", "transformer"))
             return self.convert(model.regressor_, expression, (*inverse, *head), path)
         if isinstance(model, ensemble.VotingRegressor):
             return self._convert_vote(model, expression, head, path)
@@ -154,9 +154,7 @@ class _Converter:
             if isinstance(model, classes):
                 _check_methods(model, path)
                 return convert_model(model, expression, self.inputs, head, path)
-        raise errors.ExportError(
-            f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.FUNCTION_HINT}"
-        )
+        raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
 
     def _convert_vote(
         self, model: Any, expression: Expression, head: estimators.Head, path: str
@@ -174,9 +172,7 @@ class _Converter:
         if model.weights is not None:
             weights = [float(weight) for weight, kept in zip(model.weights, is_kept, strict=True) if kept]
         if min(weights) < 0:
-            raise errors.ExportError(
-                f"{vote} has a negative weight, which a bundle does not support; {steps.FUNCTION_HINT}"
-            )
+            raise errors.ExportError(f"{vote} has a negative weight, which a bundle does not support; {steps.ADVICE}")
         members = []
         for name, fitted, weight in zip(names, model.estimators_, weights, strict=True):
             if weight == 0:
@@ -235,7 +231,7 @@ def _check_methods(model: Any, path: str) -> None:
     if override:
         raise errors.ExportError(
             f"{override} of {steps.describe(model, path)} overrides scikit-learn's method, which a bundle "
-            f"implements; {steps.FUNCTION_HINT}"
+            f"implements; {steps.ADVICE}"
         )
 
 

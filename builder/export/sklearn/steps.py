@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from builder.export.conversion import Array
     from builder.export.sklearn.expressions import BundleInputs, Expression
 
-FUNCTION_HINT = "export a function that predicts with the model, as docs/export/custom.md shows"
+ADVICE = "export a function that predicts with the model, as docs/export/custom.md shows"
 
 
 def describe(model: Any, path: str) -> str:
@@ -64,22 +64,20 @@ def apply_transformer(step: Any, expression: Expression, inputs: BundleInputs, p
             override = overrides.find_override(step, ("transform",))
             if override:
                 raise errors.ExportError(
-                    f"{override} of {describe(step, path)} overrides scikit-learn's method; {FUNCTION_HINT}"
+                    f"{override} of {describe(step, path)} overrides scikit-learn's method; {ADVICE}"
                 )
             return apply(step, expression, inputs, path)
-    raise errors.ExportError(f"{describe(step, path)} cannot be expressed in a bundle; {FUNCTION_HINT}")
+    raise errors.ExportError(f"{describe(step, path)} cannot be expressed in a bundle; {ADVICE}")
 
 
-def invert_target_transformer(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
+def invert_target(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
     """Return the inverse of a target's transformer, as nodes over one value.
 
     Raises:
         errors.ExportError: A bundle cannot express the inverse.
     """
     if isinstance(transformer, pipeline.Pipeline):
-        parts = [
-            invert_target_transformer(part, join_path(path, "step", name)) for name, part in reversed(transformer.steps)
-        ]
+        parts = [invert_target(part, join_path(path, "step", name)) for name, part in reversed(transformer.steps)]
         return tuple(node for part in parts for node in part)
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return ()
@@ -93,9 +91,7 @@ def invert_target_transformer(transformer: Any, path: str) -> tuple[bundle_model
     if isinstance(transformer, _SCALERS):
         step = _build_scale(transformer)
         return (bundle_model.make_node("affine", gain=step["scale"], shift=step["centre"]),)
-    raise errors.ExportError(
-        f"the target's {describe(transformer, path)} cannot be expressed in a bundle; {FUNCTION_HINT}"
-    )
+    raise errors.ExportError(f"the target's {describe(transformer, path)} cannot be expressed in a bundle; {ADVICE}")
 
 
 def accepts_missing(method: Callable[[Array], object], width: int) -> bool:
@@ -127,14 +123,14 @@ def _apply_imputer(step: Any, expression: Expression, inputs: BundleInputs, path
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
         raise errors.ExportError(
             f"{imputer} replaces {step.missing_values!r}, but a missing input of a bundle is NaN; train with "
-            f"missing_values=numpy.nan, or {FUNCTION_HINT}"
+            f"missing_values=numpy.nan, or {ADVICE}"
         )
     count = expressions.get_width(expression)
     try:
         kept = ~np.isnan(np.asarray(step.statistics_, dtype=np.float64))
         values = np.asarray(call_quietly(step.transform, np.full((1, count), np.nan)), dtype=np.float64)[0]
     except (TypeError, ValueError):
-        raise errors.ExportError(f"{imputer} imputes a value that is not numeric; {FUNCTION_HINT}") from None
+        raise errors.ExportError(f"{imputer} imputes a value that is not numeric; {ADVICE}") from None
     if len(values) == count:  # keep_empty_features=True: columns without a value are imputed too
         kept[:] = True
     return expressions.impute(expressions.select(expression, np.flatnonzero(kept)), values, imputer)
@@ -177,7 +173,7 @@ def _apply_quantiles(step: Any, expression: Expression, inputs: BundleInputs, pa
     if (has_equal & expressions.find_sums(expression)).any():
         raise errors.ExportError(
             f"{describe(step, path)} comes after a PCA and has repeated quantiles, so that rounding errors of the PCA "
-            f"would change predictions; put it before the PCA, or {FUNCTION_HINT}"
+            f"would change predictions; put it before the PCA, or {ADVICE}"
         )
     return expressions.append_step(expression, node)
 
@@ -214,7 +210,7 @@ def _apply_function(step: Any, expression: Expression, inputs: BundleInputs, pat
     if step.func is not None:
         name = getattr(step.func, "__name__", type(step.func).__name__)
         raise errors.ExportError(
-            f"{describe(step, path)} calls {name}, which cannot be expressed in a bundle; {FUNCTION_HINT}"
+            f"{describe(step, path)} calls {name}, which cannot be expressed in a bundle; {ADVICE}"
         )
     return expression
 
@@ -245,7 +241,7 @@ def _check_no_weights(step: Any, path: str) -> None:
     weights = step.transformer_weights or {}
     if any(weight != 1 for weight in weights.values()):
         raise errors.ExportError(
-            f"{describe(step, path)} has transformer_weights, which a bundle does not support; {FUNCTION_HINT}"
+            f"{describe(step, path)} has transformer_weights, which a bundle does not support; {ADVICE}"
         )
 
 
@@ -278,7 +274,7 @@ def _invert_function(transformer: Any, path: str) -> tuple[bundle_model.Node, ..
         location = f" at {path}" if path else ""
         raise errors.ExportError(
             f"the target's inverse_func {function}{location} cannot be expressed in a bundle; use one of {supported}, "
-            f"or {FUNCTION_HINT}"
+            f"or {ADVICE}"
         )
     gain = np.ones(1)
     return (

@@ -58,7 +58,7 @@ def convert_boosted(
     if not (isinstance(model.init_, constant) or (isinstance(model.init_, str) and model.init_ == "zero")):
         raise errors.ExportError(
             f"{steps.describe(model, path)} starts from the predictions of {type(model.init_).__name__}, its "
-            f"init=, which a bundle does not support; train without init=, or {steps.FUNCTION_HINT}"
+            f"init=, which a bundle does not support; train without init=, or {steps.ADVICE}"
         )
     # Any row will do, since the initial model is a constant.
     base = steps.call_quietly(model._raw_predict_init, np.zeros((1, model.n_features_in_)))[0]  # noqa: SLF001 - since 0.21
@@ -80,7 +80,7 @@ def convert_histogram(
     if categories is not None and np.any(categories):
         raise errors.ExportError(
             f"{steps.describe(model, path)} has {int(np.sum(categories)):,} categorical features, which a bundle "
-            f"does not support; train it on numbers (categorical_features=None), or {steps.FUNCTION_HINT}"
+            f"does not support; train it on numbers (categorical_features=None), or {steps.ADVICE}"
         )
     outputs = model.n_trees_per_iteration_
     predictors = [predictor for iteration in model._predictors for predictor in iteration]  # noqa: SLF001 - not public
