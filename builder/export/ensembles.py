@@ -192,6 +192,7 @@ def _expand_option(option: str, value: Any, names: Sequence[str], *, optional: b
                 f"export: {format_list(missing)} missing in {option}; expected one for each member"
             )
         return [values_by_name.get(name) for name in names]
+    # A 0-dimensional array counts as one value: it has __iter__, which raises TypeError.
     if isinstance(value, str) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return [value] * len(names)
     values = list(value)

@@ -167,6 +167,7 @@ def _categories(
                 f"categories of {name!r} are not numeric ({example!r}), but live features are; train on numbers, or "
                 "export a function (docs/export/custom.md)"
             )
+        # The infos of a categorical feature are its codes in training.
         codes = [int(code) for code in header.infos[index].split(":") if code.lstrip("-").isdigit()]
         if max(codes, default=0) >= len(values):
             raise errors.ExportError(
@@ -187,6 +188,7 @@ def _categories(
 
 def _find_categorical(booster: Any, header: lightgbm_text.Header) -> list[int]:
     """Return the indices of the categorical features, from the saved parameters or else from the feature infos."""
+    # The saved text ends with the parameters; one iteration keeps the rest of it short.
     parameters = re.search(
         r"^\[categorical_feature: ([0-9,]*)\]$", booster.model_to_string(num_iteration=1), re.MULTILINE
     )

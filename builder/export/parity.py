@@ -65,7 +65,7 @@ def _check_deterministic(
     """
     repetitions = [("the same rows again", inputs, predictions)]
     if not isinstance(model, bundle_model.Ensemble):  # its members may be ranked among all rows
-        half = slice(0, -(-len(inputs) // 2))
+        half = slice(0, -(-len(inputs) // 2))  # rounded up, so that a single row is left
         repetitions.append(("some of the rows alone", inputs[half], predictions[half]))
     for description, rows, expected in repetitions:
         difference = float(np.abs(predict(rows) - expected).max())

@@ -138,7 +138,7 @@ def export(
         post=steps,
         trained={**converted.facts, **_collect_facts(eras, target)},
     )
-    out = Path(path).expanduser()
+    out = Path(path).expanduser()  # in a notebook, no shell expands ~
     write.write(out, bundle)
     return ExportResult(
         path=out,
@@ -269,6 +269,7 @@ def _thin(sample: Any) -> Any:
     rows = getattr(sample, "iloc", sample)
     if rows is sample and not isinstance(sample, np.ndarray):
         return sample
+    # An array of another dimension is refused by _to_inputs.
     step = math.ceil(len(sample) / MAX_SAMPLE_ROWS) if np.ndim(sample) == 2 else 1
     return rows[::step] if step > 1 else sample
 
@@ -286,6 +287,7 @@ def _to_inputs(sample: Any, columns: tuple[str, ...]) -> Array:
         _check_columns(sample, columns)
     try:
         if hasattr(sample, "columns"):
+            # Nullable pandas types have pandas.NA, which numpy cannot convert.
             sample = sample.to_numpy(dtype=np.float64, na_value=np.nan)
         inputs: Array = np.ascontiguousarray(sample, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -371,6 +373,7 @@ def _check_range(predictions: Array) -> None:
 def _select_golden_inputs(inputs: Array, predictions: Array, *, set_missing: bool) -> Array:
     """Return golden inputs: rows spread evenly over the range of predictions, some of them with NaN."""
     count = min(GOLDEN_ROWS, len(inputs))
+    # Rows with low, medium and high predictions, so that an error in any range of the model shows.
     indices = np.linspace(0, len(inputs) - 1, count).round().astype(int)
     golden: Array = inputs[np.argsort(predictions, kind="stable")[indices]].copy()
     if set_missing:

@@ -92,6 +92,7 @@ class ClosureData:
                 for key, item in value.items()
             ]
             return "{" + ", ".join(pairs) + "}"
+        # The order of a set depends on the hash seed, and the same function must give the same bundle.
         items = sorted(value, key=repr) if kind in (set, frozenset) else list(value)
         contents = ", ".join(self.to_expression(item, f"{name}[{index}]") for index, item in enumerate(items))
         if kind is list:
@@ -108,6 +109,7 @@ class ClosureData:
                 )
             self.imports.add("numpy")
             return f"numpy.array({self.to_expression(value.tolist(), name)}, dtype=object)"
+        # ascontiguousarray makes a 0-dimensional array 1-dimensional; reshape undoes that.
         plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("=")).reshape(value.shape)
         if plain.dtype.name in tensors.TYPES and plain.ndim in (1, 2) and plain.size:
             key = _make_unique(_clean_name(name), self.arrays)

@@ -257,6 +257,7 @@ def _check_int8(predict: _PredictFunction, spec: conversion.InputSpec, name: str
 
 def _accepts_missing(predict: Callable[[Array], Array], spec: conversion.InputSpec) -> bool:
     """Return whether the function predicts finite numbers when some inputs are missing."""
+    # As many rows and missing inputs as golden rows have.
     inputs = spec.sample[:: math.ceil(len(spec.sample) / 64)].copy()
     random = np.random.default_rng(len(inputs))
     inputs[random.random(inputs.shape) < 0.05] = np.nan
@@ -278,6 +279,7 @@ def _run_bundle(model: bundle_model.Custom, spec: conversion.InputSpec, inputs: 
             path = folder / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+        # -P keeps the folder of trial.py off sys.path: its modules have names that the user's may have too.
         result = subprocess.run(
             [sys.executable, "-B", "-P", trial.__file__, str(paths.inside_folder().parent), str(folder)],
             cwd=folder,

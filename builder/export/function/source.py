@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _RESERVED_NAMES = frozenset({"load", "bundle"})
 _GLOBAL_OPCODES = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
+_ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})  # LOAD_METHOD until Python 3.11
 _MAX_LINE = 100
 _UFUNC_MODULES = ("numpy", "scipy.special")
 
@@ -146,7 +146,7 @@ class _SourceCollector:
             self._imports.add(line)
         elif isinstance(value, types.FunctionType):
             self.add_function(value)
-            if value.__name__ != name:
+            if value.__name__ != name:  # the source defines the function under its own name
                 self.bind(value.__name__, value, user)
                 self._aliases[name] = value.__name__
         else:
@@ -155,6 +155,7 @@ class _SourceCollector:
             self._notes += privacy.check_value(value, name)
             imports = len(self.data.imports)
             text = self._to_expression(value, name)
+            # Only load has the bundle, and imports modules for data.
             if "bundle." in text or len(self.data.imports) > imports:
                 self.loaded[name] = text
             else:

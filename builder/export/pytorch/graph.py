@@ -214,8 +214,10 @@ class Graph:
             shape=tuple(meta_value.shape) if isinstance(meta_value, torch.Tensor) else None,
             module=(kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", path),
         )
+        # torch.export adds checks of shapes and types, which have no result.
         if call.name.startswith(("_assert", "sym_constrain")):
             return None
+        # An operator of constants alone, such as a weight_norm, is computed here and becomes a constant.
         if not any(isinstance(item, Value) for item in _flatten(list(call.args.values()))):
             with torch.no_grad():
                 return node.target(**call.args)
@@ -233,6 +235,7 @@ def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # PyTorch warns about its own parts
+            # An empty table: no operator is decomposed; it only replaces in-place operators by functional ones.
             return torch.export.export(module, (rows,)).run_decompositions({})
     except Exception as error:  # tracing runs the user's code, which may raise anything
         message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"

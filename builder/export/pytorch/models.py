@@ -25,6 +25,7 @@ OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
 _CHUNK = 1_024
+"""Rows that the framework predicts at once, to limit the memory for hidden layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ def convert(model: Any, spec: conversion.InputSpec, options: TorchOptions) -> co
     _check_sizes(module)
     filled = (np.where(np.isnan(spec.sample), spec.imputation, spec.sample) - centre) / scale
     module, dtype = _prepare_module(module, filled)
+    # np.resize repeats the rows of a smaller sample.
     rows = torch.from_numpy(np.resize(filled, (torch_graph.TRACE_ROWS, inputs))).to(dtype)
     graph = torch_graph.Graph(inputs, operators.OPERATORS)
     outputs = graph.trace(module, rows)

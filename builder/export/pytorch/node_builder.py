@@ -95,7 +95,7 @@ class NetworkBuilder:
     def build(self, last: int) -> tuple[bundle_model.Node, ...]:
         """Return the nodes that ``last`` depends on, with ``last`` at the end, and activations merged into nodes."""
         if last < 0:
-            last = self.add_affine(last, 1.0, 0.0)
+            last = self.add_affine(last, 1.0, 0.0)  # a network has at least one node
         new_indices: dict[int, int] = {-1: -1}
         nodes: list[bundle_model.Node] = []
         needed = self._find_dependencies(last)

@@ -70,6 +70,7 @@ def _gelu(graph: Graph, call: Call) -> Value:
 def _rrelu(graph: Graph, call: Call) -> Value:
     if call.args["training"]:
         call.refuse("is random even in evaluation mode; pass `training=self.training` to it")
+    # In evaluation mode, RReLU uses the mean of its limits.
     return _activate(graph, call, "leaky_relu", slope=(call.args["lower"] + call.args["upper"]) / 2)
 
 
@@ -258,7 +259,7 @@ def _batch_norm(graph: Graph, call: Call) -> Any:
     shift = (_to_float64(call.args["bias"]) if call.args["bias"] is not None else 0.0) - _to_float64(mean) * gain
     repetitions = math.prod(value.shape[2:])  # a channel may have several values
     node = graph.nodes.add_affine(value.node, np.repeat(gain, repetitions), np.repeat(shift, repetitions))
-    return (value.with_node(node), None, None)
+    return (value.with_node(node), None, None)  # ATen also returns the statistics, which are not used
 
 
 def _batch_norm_output(graph: Graph, call: Call) -> Any:

@@ -196,7 +196,7 @@ def _unscale(quantiles: Array, affine: _AffineMap, known: Sequence[_KnownValues]
         neighbour = np.nextafter(item.inputs, np.where(difference > 0, np.inf, -np.inf))
         matched = np.where(difference == 0, item.inputs, neighbour)
         corrected = np.where(np.abs(item.inputs - unscaled) <= tolerance, matched, corrected)
-    return np.maximum.accumulate(corrected, axis=0)
+    return np.maximum.accumulate(corrected, axis=0)  # quantiles stay sorted
 
 
 def _merge_columns(first: Expression, second: Expression) -> InputColumns | None:

@@ -193,7 +193,7 @@ def _apply_pca(step: Any, expression: Expression, inputs: BundleInputs, path: st
     weights = _to_float64(step.components_).T
     if step.whiten:
         deviation = np.sqrt(step.explained_variance_)
-        # Not in place: the weights may be the user's own array.
+        # The lower limit is scikit-learn's. Not in place: the weights may be the user's own array.
         weights = weights / np.maximum(deviation, np.finfo(deviation.dtype).eps).astype(np.float64)
     bias = -(_to_float64(step.mean_) @ weights)
     layer = bundle_model.make_node("dense", weights=np.ascontiguousarray(weights), bias=bias)

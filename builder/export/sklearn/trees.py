@@ -44,6 +44,7 @@ def convert_forest(
     classes = estimators.read_class_values(model, path) if hasattr(model, "classes_") else None
     read_values, class_head = _select_leaf_values(classes)
     arrays = tree_arrays.from_sklearn_trees([member.tree_ for member in trees], read_values=read_values)
+    # Which trees accept NaN depends on scikit-learn's version and on the criterion.
     if expressions.find_missing(expression).any() and not steps.accepts_missing(model.predict, model.n_features_in_):
         expressions.require_no_missing(expression, inputs)
     converted = _build_trees(expression, inputs, arrays, base=np.zeros(1), head=(*class_head, *head), rounded=True)
