@@ -102,19 +102,19 @@ def test_invalid_argument_is_named(changes: dict[str, Any], message: str, tmp_pa
 
 
 def test_large_sample_is_thinned_before_conversion_to_float64(tmp_path: Path) -> None:
-    many = pd.DataFrame(np.random.default_rng(4).integers(0, 5, size=(480_000, 3), dtype=np.int8), columns=NAMES)
+    large = pd.DataFrame(np.random.default_rng(4).integers(0, 5, size=(480_000, 3), dtype=np.int8), columns=NAMES)
     export_and_read(tmp_path)  # so that imports do not count below
     tracemalloc.start()
     try:
-        export(MODEL, tmp_path / "bundle", sample=many)
+        export(MODEL, tmp_path / "bundle", sample=large)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < many.size * 8 / 2
+    assert peak < large.size * 8 / 2
     inputs = read.read(tmp_path / "bundle").golden.inputs
     assert len(inputs) == 64
     assert set(inputs[~np.isnan(inputs)]) == {0, 1, 2, 3, 4}
-    export_and_read(tmp_path, model=NAMELESS, sample=many.to_numpy(), features=NAMES)
+    export_and_read(tmp_path, model=NAMELESS, sample=large.to_numpy(), features=NAMES)
 
 
 def test_eras_of_a_set_are_sorted(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def forest(names: Sequence[str] = NAMES, seed: int = 1) -> Any:
     return ensemble.RandomForestRegressor(8, max_depth=4, random_state=seed).fit(SAMPLE[list(names)], TARGET)
 
 
-def boosted(names: Sequence[str] = NAMES) -> Any:
+def hist_boosting(names: Sequence[str] = NAMES) -> Any:
     return ensemble.HistGradientBoostingRegressor(max_iter=12, max_depth=3).fit(SAMPLE[list(names)], TARGET)
 
 
@@ -63,7 +63,7 @@ TRAINED = {
     "booster": booster(NAMES[1:5]),
     "ridge": ridge(),
     "forest": forest(NAMES[3:]),
-    "boosted": boosted(NAMES[1:4]),
+    "boosted": hist_boosting(NAMES[1:4]),
     "network": network(NAMES[:2]),
 }
 

@@ -242,7 +242,7 @@ def get_error(tmp_path: Path, model: Any, sample: Any, **options: Any) -> str:
 
 def test_unsupported_model_is_named(tmp_path: Path) -> None:
     x, y = make_rows()
-    named = lgb.train(QUIET, lgb.Dataset(x, y), 2)
+    with_names = lgb.train(QUIET, lgb.Dataset(x, y), 2)
     numbered = lgb.train(QUIET, lgb.Dataset(x.to_numpy(np.float64), y), 2)
     assert "LGBMRegressor has no booster" in get_error(tmp_path, lgb.LGBMRegressor(), x)
     assert "pass features=" in get_error(tmp_path, numbered, x.to_numpy(np.float64))
@@ -251,10 +251,10 @@ def test_unsupported_model_is_named(tmp_path: Path) -> None:
     )
     other = ["feature_0", "feature_1", "feature_2", "feature_3", "feature_9"]
     assert "input 4 is 'feature_9', but that of the booster is 'feature_4'" in get_error(
-        tmp_path, named, x.rename(columns={"feature_4": "feature_9"}), features=other
+        tmp_path, with_names, x.rename(columns={"feature_4": "feature_9"}), features=other
     )
     assert "input 1 is 'feature_2', but that of the booster is 'feature_1'" in get_error(
-        tmp_path, named, x, benchmark="feature_1"
+        tmp_path, with_names, x, benchmark="feature_1"
     )
     folds = lgb.cv(QUIET, lgb.Dataset(x, y), 2, nfold=2, stratified=False, return_cvbooster=True)
     assert "export model.boosters" in get_error(tmp_path, folds["cvbooster"], x)

@@ -233,8 +233,8 @@ def test_benchmark_may_be_among_the_features() -> None:
 def test_model_of_an_array_gets_names_from_the_sample_or_caller() -> None:
     model = linear_model.Ridge().fit(INTEGERS.to_numpy(np.float64), cases.make_target(INTEGERS))
     assert cases.export_and_read(model, INTEGERS).features == tuple(INTEGERS.columns)
-    named = cases.export_and_read(model, INTEGERS.to_numpy(), features=list("abcdef"))
-    assert named.features == tuple("abcdef")
+    bundle = cases.export_and_read(model, INTEGERS.to_numpy(), features=list("abcdef"))
+    assert bundle.features == tuple("abcdef")
     with pytest.raises(
         errors.ExportError, match=r"the Ridge takes 6 inputs, but features= and benchmark= have 5 together"
     ):

@@ -43,7 +43,7 @@ QUICK = settings(
 
 
 def rows(count: int = 50, *, seed: int = 3) -> pd.DataFrame:
-    """Return whole features, some missing."""
+    """Return integer features, some of them missing."""
     random = np.random.default_rng(seed)
     values = random.integers(0, 5, size=(count, INPUTS)).astype(np.float64)
     values[random.random(values.shape) < 0.03] = np.nan
@@ -76,8 +76,8 @@ def assert_same_everywhere(module: Any, folder: Path, **options: Any) -> bundle_
     bound = prediction.compute_tolerance(expected)
     assert np.abs(raw(live, None) - expected).max() <= bound
     assert np.abs(raw(live.iloc[[4]], None) - expected[[4]]).max() <= bound
-    whole = live.dropna()
-    assert raw(whole.astype(dict.fromkeys(NAMES, "int8")), None).tolist() == raw(whole, None).tolist()
+    complete = live.dropna()
+    assert raw(complete.astype(dict.fromkeys(NAMES, "int8")), None).tolist() == raw(complete, None).tolist()
     if isinstance(module, nn.Module) and not options:
         filled = np.where(np.isnan(inputs), bundle.model.imputation, inputs)
         framework_predictions = (
@@ -139,9 +139,11 @@ def chains(draw: st.DrawFn) -> nn.Module:
 
 
 DOCUMENTED: dict[str, Callable[[], nn.Module]] = {
-    name: functools.partial(eval, one.same_as if one.same_as.endswith(")") else f"{one.same_as}()", {"torch": torch})
-    for name, one in operators.ACTIVATIONS.items()
-    if one.same_as.startswith("torch.nn.")
+    name: functools.partial(
+        eval, activation.same_as if activation.same_as.endswith(")") else f"{activation.same_as}()", {"torch": torch}
+    )
+    for name, activation in operators.ACTIVATIONS.items()
+    if activation.same_as.startswith("torch.nn.")
 }
 MODULES: list[Callable[[], nn.Module]] = [*DOCUMENTED.values(), nn.RReLU, nn.PReLU, nn.Identity]
 COMPOSED = {"tanhshrink"}  # becomes a difference of two nodes
