@@ -158,7 +158,7 @@ class Graph:
         """Return the result of an operator that only moves values (``cat``, ``view``, ``index``).
 
         The operator itself is run on tensors that number the values, and the numbers in its result say where each value
-        went; so none of these operators is reimplemented here.
+        went, so that these operators need no implementation of their own.
 
         Raises:
             errors.ExportError: The operator mixes rows, or inserts constants.

@@ -27,7 +27,7 @@ def find_imputation(
         rows: float64 (rows, n): one or two complete rows of the sample.
         candidates: The values that its calls of ``nan_to_num`` put for NaN.
         names: Names of the inputs, for the error.
-        explicit: Whether the caller passed ``imputation=``, so that an input without a match is no error.
+        explicit: Whether the caller passed ``imputation=``, so that an input without a match is not an error.
 
     Raises:
         errors.ExportError: The module predicts with a missing input, but not as it would with one of the candidates.
