@@ -1,4 +1,4 @@
-"""What ``export`` is called with, looked at once and first: each mistake is told by the argument's name."""
+"""Check the arguments of ``export`` before anything else happens; each error names the argument."""
 
 from __future__ import annotations
 
@@ -20,135 +20,135 @@ if TYPE_CHECKING:
     from builder.export.frameworks import OptionsT
 
 
-def path_of(path: Any) -> Path:
-    """Return where the bundle goes."""
+def parse_path(path: Any) -> Path:
+    """Return the path of the bundle."""
     if not isinstance(path, (str, os.PathLike)) or not str(path):
-        raise errors.ExportError(
-            f"export: path={path!r}; expected the path of the bundle: NAME.bundle.zip, or a folder"
-        )
+        raise invalid_value(path, "path", "the bundle's path: NAME.bundle.zip, or a folder")
     return Path(path)
 
 
-def names_of(option: str, value: Any) -> tuple[str, ...]:
-    """Return names of columns that are said as a list."""
+def parse_names(option: str, value: Any) -> tuple[str, ...]:
+    """Return a list of column names."""
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(f"export: {option}={_short(value)}; expected a list of the names of columns")
+        raise invalid_value(value, option, "a list of column names")
     names = list(value)
-    bad = [name for name in names if not isinstance(name, str)]
-    if bad:
-        raise errors.ExportError(f"export: {option}: {_short(bad[0])} is no name of a column; they are text")
+    invalid = [name for name in names if not isinstance(name, str)]
+    if invalid:
+        raise errors.ExportError(
+            f"export: invalid column name {_format_value(invalid[0])} in {option}; expected a string"
+        )
     return tuple(map(str, names))
 
 
-def benchmarks_of(value: Any) -> tuple[str, ...]:
-    """Return the names of benchmark columns: one, several, or none."""
+def parse_benchmarks(value: Any) -> tuple[str, ...]:
+    """Return the names of the benchmark columns; a single name may be passed as a string."""
     if value is None:
         return ()
-    return (str(value),) if isinstance(value, str) else names_of("benchmark", value)
+    return (str(value),) if isinstance(value, str) else parse_names("benchmark", value)
 
 
-def eras_of(value: Any) -> tuple[str, ...]:
-    """Return the eras that a model was trained on, each once."""
+def parse_eras(value: Any) -> tuple[str, ...]:
+    """Return the eras of the training data without repetitions; those of a set are sorted."""
     if value is None:
         return ()
     if isinstance(value, (str, bytes, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(
-            f"export: eras={_short(value)}; expected a list of the eras it was trained on, such as frame['era']"
-        )
+        raise invalid_value(value, "eras", "a list of the eras of the training data, such as frame['era']")
     names = map(str, value)
     return tuple(sorted(names) if isinstance(value, (set, frozenset)) else dict.fromkeys(names))
 
 
-def target_of(value: Any) -> str | None:
-    """Return what a model was trained to predict."""
+def parse_target(value: Any) -> str | None:
+    """Return the name of the target."""
     if value is not None and not isinstance(value, str):
-        raise errors.ExportError(f"export: target={_short(value)}; expected the name of one column")
+        raise invalid_value(value, "target", "one column name")
     return None if value is None else str(value)
 
 
-def neutralization_of(value: Any) -> dict[str, Any] | None:
-    """Return the keys of a neutralisation."""
+def parse_neutralization(value: Any) -> dict[str, Any] | None:
+    """Return the options of a ``neutralize`` step."""
     if value is None or isinstance(value, Mapping):
-        return plain(value) if value else None
-    raise errors.ExportError(
-        f'export: neutralize={_short(value)}; expected what to neutralise to: {{"features": [...]}}, with '
-        '"proportion" and "scope" as in a config'
-    )
+        return to_plain(value) if value else None
+    expected = 'a mapping such as {"features": [...]}, with "proportion" and "scope" as in a config'
+    raise invalid_value(value, "neutralize", expected)
 
 
-def steps_of(value: Any) -> list[dict[str, Any]] | None:
-    """Return the steps as a config has them."""
+def parse_steps(value: Any) -> list[dict[str, Any]] | None:
+    """Return post-processing steps in the form that a config has."""
     if value is None:
         return None
     if isinstance(value, (str, Mapping)) or not _is_iterable(value):
-        raise errors.ExportError(f'export: post={_short(value)}; expected a list of steps, such as [{{"rank": {{}}}}]')
+        raise invalid_value(value, "post", 'a list of steps, such as [{"rank": {}}]')
     steps = list(value)
-    bad = [step for step in steps if not isinstance(step, Mapping)]
-    if bad:
+    invalid = [step for step in steps if not isinstance(step, Mapping)]
+    if invalid:
         raise errors.ExportError(
-            f'export: post: {_short(bad[0])}: a step is a mapping of its name to its options, such as {{"rank": {{}}}}'
+            f"export: invalid step {_format_value(invalid[0])} in post; expected a mapping of its name to its options, "
+            'such as {"rank": {}}'
         )
-    return [plain(step) for step in steps]
+    return [to_plain(step) for step in steps]
 
 
-def imputation_of(value: Any, columns: tuple[str, ...]) -> Array:
-    """Return one finite number for each input."""
+def parse_imputation(value: Any, columns: tuple[str, ...]) -> Array:
+    """Return one finite number for each input: float64 (n,)."""
     try:
         numbers = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         numbers = np.asarray(np.nan)
     if numbers.shape not in ((), (len(columns),)) or not np.isfinite(numbers).all():
-        raise errors.ExportError(
-            f"export: imputation={_short(value)}; expected one finite number, or a list of {len(columns):,}, one for "
-            f"each input in their order ({columns[0]} first)"
-        )
+        one_each = f"a list of {len(columns):,}, one for each input in their order ({columns[0]} first)"
+        raise invalid_value(value, "imputation", f"one finite number, or {one_each}")
     return np.broadcast_to(numbers, (len(columns),)).copy()
 
 
-def options_of(kind: type[OptionsT], values: Mapping[str, Any], *, common: Sequence[str], hint: str) -> OptionsT:
-    """Return the options of one kind of model.
+def parse_options(options: type[OptionsT], values: Mapping[str, Any], *, common: Sequence[str], hint: str) -> OptionsT:
+    """Return the options that only one kind of model accepts.
 
     Args:
-        kind: Their type.
-        values: What the caller passed by keyword, beyond ``common``.
-        common: The keywords that ``export`` takes for all models: a misspelt name may stand for one of them too.
+        options: Their dataclass.
+        values: The keyword arguments of ``export`` beyond ``common``.
+        common: The keyword arguments that ``export`` has for all models, which a misspelt name may also mean.
         hint: What to do about an unknown option; may be empty.
     """
-    own = [field.name for field in dataclasses.fields(kind)]
-    unknown = sorted(set(values) - set(own))
+    accepted = [field.name for field in dataclasses.fields(options)]
+    unknown = sorted(set(values) - set(accepted))
     if unknown:
-        names = ", ".join(f"{name}{_meant(name, [*own, *common])}" for name in unknown)
-        takes = ", ".join(own) or "none of its own"
+        names = ", ".join(f"{name}{_format_suggestion(name, [*accepted, *common])}" for name in unknown)
+        expected = ", ".join(accepted) or "no options of its own"
         raise errors.ExportError(
-            f"export: no such option: {names}; this kind of model takes {takes}{hint and f'; {hint}'}"
+            f"export: unknown option: {names}; this kind of model accepts {expected}{hint and f'; {hint}'}"
         )
-    return kind(**values)
+    return options(**values)
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
-    near = find_nearest(name, known)
-    return f" (did you mean {near}?)" if near else ""
+def invalid_value(value: Any, option: str, expected: str) -> errors.ExportError:
+    """Return the error for an invalid value of an argument."""
+    return errors.ExportError(f"export: invalid value {_format_value(value)} for {option}; expected {expected}")
 
 
-def plain(value: Any) -> Any:
-    """Return options as a YAML file could have given them: no numpy, no pandas."""
+def _format_suggestion(name: str, candidates: Sequence[str]) -> str:
+    nearest = find_nearest(name, candidates)
+    return f" (did you mean {nearest}?)" if nearest else ""
+
+
+def to_plain(value: Any) -> Any:
+    """Return options as a YAML file would give them: without types of numpy and pandas."""
     if isinstance(value, Mapping):
-        return {plain(key): plain(one) for key, one in value.items()}
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, str) or not _is_iterable(value):
         return value
-    return [plain(one) for one in value]
+    return [to_plain(item) for item in value]
 
 
 def _is_iterable(value: Any) -> bool:
-    # An array of no dimension has __iter__ and does not iterate.
+    # A 0-dimensional array has __iter__, which raises TypeError.
     return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # noqa: BLE001 - whatever an object of the user's own does
+    except Exception:  # noqa: BLE001 - the object's own __repr__ may raise anything
         text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,4 +1,4 @@
-"""What passes between ``export`` and the modules that know a framework."""
+"""The values that pass between ``export`` and the modules that convert one framework's models."""
 
 from __future__ import annotations
 
@@ -18,33 +18,38 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InputSpec:
-    """What the caller told of a model's inputs.
+    """The inputs of a model, as the caller describes them.
 
     Attributes:
         features: Names of the feature columns, in the order of the model's inputs.
-        benchmarks: Names of benchmark columns, inputs after the features.
-        sample: float64 (rows, n), at least one row: real inputs, NaN where missing.
-        imputation: float64 (n,), finite: what a missing input becomes where the framework's model takes no NaN.
-        imputed: Whether the caller said what it becomes; else it is the median of the sample's column.
-        categories: Those of the inputs that are pandas categories in the sample, and whether they are ordered.
+        benchmarks: Names of the benchmark columns, which are inputs after the features.
+        sample: float64 (rows, n), at least one row: real inputs, NaN if missing.
+        imputation: float64 (n,), finite: replaces a missing input if the framework's model accepts no NaN.
+        explicit_imputation: Whether the caller passed ``imputation=``; else it is the median of the sample's column.
+        categories: The inputs that are pandas categories in the sample, and whether they are ordered.
     """
 
     features: tuple[str, ...]
     benchmarks: tuple[str, ...]
     sample: Array
     imputation: Array
-    imputed: bool = False
+    explicit_imputation: bool = False
     categories: Mapping[str, bool] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all inputs: the features, then the benchmark columns."""
+        return (*self.features, *self.benchmarks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityResult:
-    """How near what goes into the bundle is to the framework.
+    """How closely the bundle's predictions match the framework's.
 
     Attributes:
-        rows: How many rows of the sample both predicted.
-        difference: The largest difference on them.
-        bound: The largest that is allowed.
+        rows: Number of rows of the sample that were compared.
+        difference: The largest absolute difference.
+        bound: The largest difference that is allowed.
     """
 
     rows: int
@@ -54,22 +59,22 @@ class ParityResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ConvertedModel:
-    """A framework's object in this tool's terms.
+    """A framework's model, converted to a bundle's model.
 
     Attributes:
-        model: The numbers.
+        model: The bundle's model.
         predict: The framework's own prediction: from float64 (rows, n) inputs in their order to float64 (rows,).
-        takes_missing: Whether that takes NaN by itself. Where it does not, a missing input has its imputation by then.
-        holes: Whether some inputs of golden rows are made NaN; by default where it takes NaN.
-        facts: Framework, version and the like, for the bundle's ``trained``.
-        notes: What a person should know of it, a line each.
-        compared: How near they are, of a kind without a reference: it was run to find out.
+        takes_missing: Whether ``predict`` accepts NaN. If not, the caller replaces missing inputs first.
+        golden_missing: Whether some inputs of golden rows are set to NaN; None means as ``takes_missing``.
+        facts: Framework, version and other provenance, for the bundle's ``trained``.
+        notes: Notes for the user, a line each.
+        parity: The result of a comparison that the module has already made, as for functions.
     """
 
     model: bundle_model.Model
     predict: Callable[[Array], Array]
     takes_missing: bool
-    holes: bool | None = None
+    golden_missing: bool | None = None
     facts: Mapping[str, bundle_model.Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    compared: ParityResult | None = None
+    parity: ParityResult | None = None

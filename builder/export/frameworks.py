@@ -1,26 +1,44 @@
-"""What a module that exports one kind of model has: a framework's, the ensembles' and the functions'.
+"""Find the module that exports a model, and declare the interface of these modules.
 
-A new framework is such a module, and a line in ``known.MODULES``.
+A new framework is a module with what ``Framework`` declares, and a line in ``MODULES``. The module is imported when a
+model of its framework is exported, since the other frameworks may not be installed.
 """
 
 from __future__ import annotations
 
+import importlib
+import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from builder import errors
 from builder.bundle import post
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from builder.export import conversion
 
 Rank: TypeAlias = post.Scope | None
 
+MODULES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "lightgbm": "builder.export.lightgbm_models",
+        "torch": "builder.export.pytorch.models",
+        "lightning": "builder.export.pytorch.models",
+        "pytorch_lightning": "builder.export.pytorch.models",
+        "skorch": "builder.export.pytorch.models",
+        "sklearn": "builder.export.sklearn.models",
+    }
+)
+"""Exporting modules by the top-level package of a class among the model's bases, the nearest base first."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The keyword arguments of ``export`` that one kind of model takes, with their defaults; by itself, none.
+    """The keyword arguments of ``export`` that only one kind of model accepts, with their defaults.
 
-    A module that takes some has a subclass. The values are as the caller passed them: ``translate`` checks them.
+    A module that accepts some has a subclass. The values are as the caller passed them; ``convert`` checks them.
     """
 
 
@@ -31,25 +49,53 @@ class Framework(Protocol[OptionsT]):
     """A module that exports one kind of model.
 
     Attributes:
-        Options: What it takes beyond the arguments that ``export`` has for all models.
-        OPTION_HINT: What to do about an option that it does not take, for the error message; may be empty.
-        RANK: Within what the predictions are ranked when the caller does not say; None for no rank.
+        OPTIONS: The dataclass of its options.
+        OPTION_HINT: What to do about an unknown option, for the error; may be empty.
+        DEFAULT_RANK: The scope of the final rank if the caller passes none; None for no rank.
     """
 
-    Options: type[OptionsT]
+    OPTIONS: type[OptionsT]
     OPTION_HINT: str
     DEFAULT_RANK: Rank
 
     def feature_names(self, model: Any, options: OptionsT, /) -> tuple[str, ...] | None:
-        """Return the names that the object itself knows, in its inputs' order; None if it knows none.
+        """Return the feature names that the model itself knows, in the order of its inputs; None if it knows none.
 
         Raises:
-            errors.ExportError: The object cannot be exported at all, such as one that is not trained.
+            errors.ExportError: The model cannot be exported, for instance because it is not trained.
         """
 
-    def convert(self, model: Any, given: conversion.InputSpec, options: OptionsT, /) -> conversion.ConvertedModel:
-        """Return the object in this tool's terms.
+    def convert(self, model: Any, spec: conversion.InputSpec, options: OptionsT, /) -> conversion.ConvertedModel:
+        """Convert the framework's model to a bundle's model.
 
         Raises:
-            errors.ExportError: It has a part that cannot be expressed, or an option is invalid; the part is named.
+            errors.ExportError: A part of the model, which is named, cannot be expressed; or an option is invalid.
         """
+
+
+def find_framework(model: Any) -> Framework[Any]:
+    """Return the module that exports a trained model.
+
+    Raises:
+        errors.ExportError: ``MODULES`` has no module for it, or the module cannot be imported.
+    """
+    for base in type(model).__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in MODULES:
+            return _import_framework(MODULES[package], package)
+    raise errors.ExportError(
+        f"{type(model).__module__}.{type(model).__qualname__} is not a model of {', '.join(MODULES)}; "
+        "export a function that predicts with it, as docs/export/custom.md shows"
+    )
+
+
+def _import_framework(name: str, package: str) -> Framework[Any]:
+    try:
+        # mypy accepts any module here; in tests/export/test_frameworks.py it checks each one.
+        framework: Framework[Any] = importlib.import_module(name)
+    except Exception as error:
+        raise errors.ExportError(
+            f"{package} is installed, but a part of it cannot be imported ({type(error).__name__}: "
+            f"{str(error)[:200]}); repair the installation (`pip install --force-reinstall {package}`)"
+        ) from error
+    return framework

@@ -1,4 +1,4 @@
-"""Whether a bundle predicts what the framework does: the predict source in float64, run where the model was trained."""
+"""Compare the bundle's predictions, which the predict source computes in float64 here, with the framework's."""
 
 from __future__ import annotations
 
@@ -17,60 +17,61 @@ if TYPE_CHECKING:
 
     from builder.export.conversion import Array
 
-CHECKED_ROWS = 2_000
+MAX_ROWS = 2_000
 """Rows of the sample that are compared."""
 
 
-def checked(sample: Array) -> Array:
-    """Return the rows of a sample that are compared, spread over it: float64 (rows, n)."""
-    return sample[:: math.ceil(len(sample) / CHECKED_ROWS)]
+def select_rows(sample: Array) -> Array:
+    """Return at most ``MAX_ROWS`` rows, spread evenly over the sample: float64 (rows, n)."""
+    return sample[:: math.ceil(len(sample) / MAX_ROWS)]
 
 
 def compare(
-    model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array]
+    model: bundle_model.Model, inputs: Array, framework_predictions: Array, predict: Callable[[Array], Array]
 ) -> conversion.ParityResult | None:
-    """Return how near the bundle is to the framework; None for a custom model, which is compared in its own way.
+    """Compare the bundle with the framework; return None for a custom model, which ``functions`` compares itself.
 
     Args:
-        model: What the framework's object was translated to.
+        model: The converted model.
         inputs: float64 (rows, n).
-        framework_says: float64 (rows,): what the framework predicts for them.
-        predict: The framework, to ask it again.
+        framework_predictions: float64 (rows,): the framework's predictions for ``inputs``.
+        predict: The framework's prediction, to find out whether it is deterministic.
 
     Raises:
         errors.ExportError: The difference is beyond the bound.
-        errors.LibraryError: A library that the model takes to predict is not installed.
+        errors.LibraryError: A library that the model needs to predict is not installed.
     """
     if isinstance(model, bundle_model.Custom):
         return None
-    expected, bounds = prediction.predict_with_tolerances(model, inputs)
-    difference, bound = prediction.find_worst_difference(framework_says, expected, bounds)
+    bundle_predictions, bounds = prediction.predict_with_tolerances(model, inputs)
+    difference, bound = prediction.find_worst_difference(framework_predictions, bundle_predictions, bounds)
     if not difference <= bound:
-        _check_steady(model, inputs, framework_says, predict, bound)
+        _check_deterministic(model, inputs, framework_predictions, predict, bound)
         raise errors.ExportError(
-            f"export: the bundle would predict up to {difference:.2g} away from the framework, {bound:.2g} is allowed; "
-            "this is a bug of the exporter: please report it, and export a function meanwhile (docs/export/custom.md)"
+            f"export: internal error: the bundle's predictions differ by up to {difference:.2g} from the framework's; "
+            f"at most {bound:.2g} is allowed; please report it, and meanwhile export a function "
+            "(docs/export/custom.md)"
         )
     return conversion.ParityResult(rows=len(inputs), difference=difference, bound=bound)
 
 
-def _check_steady(
-    model: bundle_model.Model, inputs: Array, framework_says: Array, predict: Callable[[Array], Array], bound: float
+def _check_deterministic(
+    model: bundle_model.Model, inputs: Array, predictions: Array, predict: Callable[[Array], Array], bound: float
 ) -> None:
-    """Make sure that it is not the framework that differs from itself.
+    """Make sure that the framework repeats its predictions, for the same rows and for half of them.
 
     Raises:
-        errors.ExportError: It does, asked again or for half of the rows.
+        errors.ExportError: It does not, so that the difference is not the exporter's.
     """
-    asked = [("the same rows again", inputs, framework_says)]
-    if not isinstance(model, bundle_model.Ensemble):  # whose ranks are among all the rows
-        half = slice(0, -(-len(inputs) // 2))
-        asked.append(("some of the rows alone", inputs[half], framework_says[half]))
-    for what, rows, said in asked:
-        away = float(np.abs(predict(rows) - said).max())
-        if away > bound:
+    repetitions = [("the same rows again", inputs, predictions)]
+    if not isinstance(model, bundle_model.Ensemble):  # its members may be ranked among all rows
+        half = slice(0, -(-len(inputs) // 2))  # rounded up, so that a single row is left
+        repetitions.append(("some of the rows alone", inputs[half], predictions[half]))
+    for description, rows, expected in repetitions:
+        difference = float(np.abs(predict(rows) - expected).max())
+        if difference > bound:
             raise errors.ExportError(
-                f"export: the model itself, asked for {what}, predicts up to {away:.2g} away from what it predicted "
-                "first; it draws random numbers, or a prediction depends on other rows than its own: a bundle holds "
+                f"export: the model's own predictions for {description} differ by up to {difference:.2g} from its "
+                "first ones: it draws random numbers, or a row's prediction depends on other rows; a bundle supports "
                 "neither"
             )

@@ -1,4 +1,4 @@
-"""What the tests of exports share."""
+"""Fixtures for the tests of exports."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Train small models on one thread: starting more takes longer than they do."""
+    """Limit training to one thread: for small models, starting more takes longer than training."""
     with threadpoolctl.threadpool_limits(1):
         yield

@@ -1,6 +1,6 @@
-"""Every page of docs/ runs as it is printed: its Python blocks, top to bottom, in an empty folder.
+"""The Python blocks of each page in docs/ run, top to bottom, in an empty folder.
 
-Those of the frameworks are run by ``tests/system/test_newcomer.py``, which goes on to a valid pickle.
+Those of the frameworks' pages are run by ``tests/system/test_newcomer.py``, which also builds and validates the pickle.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     "page", [page for page in docs.PAGES_WITH_PYTHON if page.stem not in docs.FRAMEWORKS], ids=lambda page: page.stem
 )
-def test_its_snippets_run(page: Path, tmp_path: Path) -> None:
+def test_snippets_run(page: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "snippets.py", tmp_path / "empty"
     script.write_text(docs.extract_python(page), encoding="utf-8")
     folder.mkdir()
-    done = clones.run(folder, sys.executable, str(script), PYTHONPATH=str(clones.ROOT))
-    assert done.returncode == 0, f"{page.name}:\n{done.stderr[-3000:]}"
+    result = clones.run(folder, sys.executable, str(script), PYTHONPATH=str(clones.ROOT))
+    assert result.returncode == 0, f"{page.name}:\n{result.stderr[-3000:]}"
 
 
-def test_there_is_a_page_for_each_framework() -> None:
+def test_each_framework_has_a_page() -> None:
     assert {page.stem for page in docs.PAGES_WITH_PYTHON} >= set(docs.FRAMEWORKS)
 
 
 @pytest.mark.parametrize("page", [clones.ROOT / "README.md", *docs.PAGES], ids=lambda page: page.stem)
-def test_what_it_links_to_is_there(page: Path) -> None:
+def test_linked_files_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target

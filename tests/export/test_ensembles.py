@@ -1,4 +1,4 @@
-"""Lists and dicts of trained models: what is exported predicts what their frameworks do, put together by hand."""
+"""Lists and dicts of trained models: the bundle predicts what their frameworks do, combined with pandas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def forest(names: Sequence[str] = NAMES, seed: int = 1) -> Any:
     return ensemble.RandomForestRegressor(8, max_depth=4, random_state=seed).fit(SAMPLE[list(names)], TARGET)
 
 
-def boosted(names: Sequence[str] = NAMES) -> Any:
+def hist_boosting(names: Sequence[str] = NAMES) -> Any:
     return ensemble.HistGradientBoostingRegressor(max_iter=12, max_depth=3).fit(SAMPLE[list(names)], TARGET)
 
 
@@ -63,7 +63,7 @@ TRAINED = {
     "booster": booster(NAMES[1:5]),
     "ridge": ridge(),
     "forest": forest(NAMES[3:]),
-    "boosted": boosted(NAMES[1:4]),
+    "boosted": hist_boosting(NAMES[1:4]),
     "network": network(NAMES[:2]),
 }
 
@@ -78,7 +78,7 @@ def columns(model: Any) -> list[str]:
     data=st.data(),
     count=st.sampled_from([1, 2, 150]),
 )
-def test_framework_reference_and_pickle_agree(
+def test_framework_bundle_and_pickle_agree(
     names: list[str], data: st.DataObject, count: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     models = [TRAINED[name] for name in names]
@@ -86,37 +86,37 @@ def test_framework_reference_and_pickle_agree(
     transforms = data.draw(each)
     weights = data.draw(st.lists(st.sampled_from([-1.5, 0.25, 1, 3]), min_size=len(names), max_size=len(names)))
     scope = data.draw(st.sampled_from(["era", "frame"]))
-    path = tmp_path_factory.mktemp("made") / "made"
+    path = tmp_path_factory.mktemp("bundle") / "bundle"
     export(models, path, sample=SAMPLE, transform=transforms, weights=weights, scope=scope)
-    made = read.read(path)
-    assert made.features == tuple(dict.fromkeys(name for model in models for name in columns(model)))
+    bundle = read.read(path)
+    assert bundle.features == tuple(dict.fromkeys(name for model in models for name in columns(model)))
 
     live = rows(count, seed=7)
     eras = [f"{era:04}" for era in np.random.default_rng(count).integers(1, 4, size=count)]
     predictions = [model.predict(live[columns(model)]) for model in models]
-    expected = ensembles.by_pandas(made, predictions, eras)
+    expected = ensembles.by_pandas(bundle, predictions, eras)
     predicted, bounds = prediction.predict_with_tolerances(
-        made.model, live[list(made.features)].to_numpy("float64"), eras=np.array(eras)
+        bundle.model, live[list(bundle.features)].to_numpy("float64"), eras=np.array(eras)
     )
     assert (np.abs(predicted - expected) <= bounds).all()
-    predict = pickles.get_predict_raw(pickles.load_predict(made))
+    predict = pickles.get_predict_raw(pickles.load_predict(bundle))
     for frame in (live, live.astype(np.int8), live.iloc[:, ::-1]):
-        got = predict(frame.assign(era=eras), None)
-        assert (np.abs(got - expected) <= bounds).all()
+        actual = predict(frame.assign(era=eras), None)
+        assert (np.abs(actual - expected) <= bounds).all()
 
 
-def test_one_booster_lives_at_a_time(tmp_path: Path) -> None:
+def test_boosters_are_in_memory_one_at_a_time(tmp_path: Path) -> None:
     models = [booster(seed=seed) for seed in range(3)]
-    export(models, tmp_path / "made", sample=SAMPLE, transform="rank")
-    predict = pickles.load_predict(read.read(tmp_path / "made"))
+    export(models, tmp_path / "bundle", sample=SAMPLE, transform="rank")
+    predict = pickles.load_predict(read.read(tmp_path / "bundle"))
     names = predict.__globals__
     opened: list[weakref.ref[Any]] = []
 
     def open_and_see(model: Any) -> Any:
-        assert not [ref for ref in opened if ref() is not None], "the one before is still here"
-        made = really(model)
-        opened.append(weakref.ref(made))
-        return made
+        assert not [ref for ref in opened if ref() is not None], "the previous booster is still in memory"
+        bundle = really(model)
+        opened.append(weakref.ref(bundle))
+        return bundle
 
     really, names["open_booster"] = names["open_booster"], open_and_see
     live = rows(20).assign(era="X")
@@ -126,127 +126,145 @@ def test_one_booster_lives_at_a_time(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(first, second)
 
 
-def test_what_members_know_and_what_was_said_are_in_the_bundle(tmp_path: Path) -> None:
+def test_options_and_versions_are_in_the_bundle(tmp_path: Path) -> None:
     import sklearn
 
-    said = export(
+    result = export(
         {"plain": TRAINED["ridge"], "trees": TRAINED["forest"]},
-        tmp_path / "made",
+        tmp_path / "bundle",
         sample=SAMPLE,
         weights={"trees": 2, "plain": 1},
         transform={"plain": "raw", "trees": "gaussian"},
         scope="frame",
         target="target_cyrusd_20",
     )
-    made = read.read(tmp_path / "made")
-    assert (said.kind, said.features) == ("ensemble", 6)
-    assert [(one.weight, one.transform, one.scope) for one in made.model.members] == [
+    bundle = read.read(tmp_path / "bundle")
+    assert (result.kind, result.features) == ("ensemble", 6)
+    assert [(member.weight, member.transform, member.scope) for member in bundle.model.members] == [
         (1, "raw", "frame"),
         (2, "gaussian", "frame"),
     ]
-    assert made.trained["members"] == (
+    assert bundle.trained["members"] == (
         f"plain: scikit-learn {sklearn.__version__}",
         f"trees: scikit-learn {sklearn.__version__}",
     )
-    assert (made.trained["framework"], made.trained["version"]) == ("scikit-learn", sklearn.__version__)
-    assert made.trained["target"] == "target_cyrusd_20"
+    assert (bundle.trained["framework"], bundle.trained["version"]) == ("scikit-learn", sklearn.__version__)
+    assert bundle.trained["target"] == "target_cyrusd_20"
 
 
-def test_ranks_alone_are_bounded_and_need_no_further_step(tmp_path: Path) -> None:
-    export([TRAINED["ridge"], TRAINED["forest"]], tmp_path / "made", sample=SAMPLE, transform="rank", rank=None)
-    made = read.read(tmp_path / "made")
-    assert made.post == ()
-    assert kinds.is_bounded(made.model)
+def test_ensemble_of_ranks_is_bounded_and_needs_no_step(tmp_path: Path) -> None:
+    export([TRAINED["ridge"], TRAINED["forest"]], tmp_path / "bundle", sample=SAMPLE, transform="rank", rank=None)
+    bundle = read.read(tmp_path / "bundle")
+    assert bundle.post == ()
+    assert kinds.is_bounded(bundle.model)
 
 
-def test_members_without_names_take_what_they_are_said_to(tmp_path: Path) -> None:
+def test_members_without_names_take_member_features(tmp_path: Path) -> None:
     plain = [
         linear_model.Ridge().fit(SAMPLE[list(names)].to_numpy("float64"), TARGET) for names in (NAMES[3:], NAMES[:2])
     ]
-    path = tmp_path / "made"
+    path = tmp_path / "bundle"
     export(plain, path, sample=SAMPLE, member_features=[NAMES[3:], NAMES[:2]])
-    made = read.read(path)
-    assert made.features == NAMES[3:] + NAMES[:2]
-    inputs = SAMPLE[list(made.features)].to_numpy("float64")
+    bundle = read.read(path)
+    assert bundle.features == NAMES[3:] + NAMES[:2]
+    inputs = SAMPLE[list(bundle.features)].to_numpy("float64")
     expected = (plain[0].predict(inputs[:, :3]) + plain[1].predict(inputs[:, 3:])) / 2
-    np.testing.assert_allclose(prediction.predict(made.model, inputs), expected, atol=1e-9)
+    np.testing.assert_allclose(prediction.predict(bundle.model, inputs), expected, atol=1e-9)
 
 
-def test_members_without_names_take_all_features_and_benchmarks(tmp_path: Path) -> None:
+def test_members_without_names_take_all_inputs_by_default(tmp_path: Path) -> None:
     sample = SAMPLE.assign(bench_x=np.linspace(0, 1, len(SAMPLE)))
     nameless = linear_model.Ridge().fit(sample.to_numpy("float64"), TARGET)
-    path = tmp_path / "made"
+    path = tmp_path / "bundle"
     export({"all": nameless, "some": TRAINED["forest"]}, path, sample=sample, benchmark="bench_x")
-    made = read.read(path)
-    assert (made.features, made.benchmarks) == (NAMES, ("bench_x",))
-    assert [one.benchmarks for one in made.model.members] == [("bench_x",), ()]
+    bundle = read.read(path)
+    assert (bundle.features, bundle.benchmarks) == (NAMES, ("bench_x",))
+    assert [member.benchmarks for member in bundle.model.members] == [("bench_x",), ()]
     live = rows(40, seed=3)
     bench = pd.DataFrame({"bench_x": np.linspace(1, 0, 40)}, index=live.index)
-    got = pickles.get_predict_raw(pickles.load_predict(made))(live, bench.iloc[::-1])
+    actual = pickles.get_predict_raw(pickles.load_predict(bundle))(live, bench.iloc[::-1])
     expected = nameless.predict(live.join(bench).to_numpy("float64")) + TRAINED["forest"].predict(live[list(NAMES[3:])])
-    np.testing.assert_allclose(got, expected / 2, atol=1e-6)
+    np.testing.assert_allclose(actual, expected / 2, atol=1e-6)
 
 
-def test_benchmarks_may_stand_among_a_members_features_where_its_framework_lets_them(tmp_path: Path) -> None:
-    export([TRAINED["ridge"], ridge(NAMES[:2])], tmp_path / "made", sample=SAMPLE, benchmark="feature_b")
-    made = read.read(tmp_path / "made")
-    assert (made.features, made.benchmarks) == ((NAMES[0], *NAMES[2:]), ("feature_b",))
+def test_benchmark_may_be_among_features_of_a_scikit_learn_member(tmp_path: Path) -> None:
+    export([TRAINED["ridge"], ridge(NAMES[:2])], tmp_path / "bundle", sample=SAMPLE, benchmark="feature_b")
+    bundle = read.read(tmp_path / "bundle")
+    assert (bundle.features, bundle.benchmarks) == ((NAMES[0], *NAMES[2:]), ("feature_b",))
     live = rows(40, seed=3)
-    got = pickles.get_predict_raw(pickles.load_predict(made))(live[list(made.features)], live[["feature_b"]])
+    actual = pickles.get_predict_raw(pickles.load_predict(bundle))(live[list(bundle.features)], live[["feature_b"]])
     expected = TRAINED["ridge"].predict(live) + ridge(NAMES[:2]).predict(live[list(NAMES[:2])])
-    np.testing.assert_allclose(got, expected / 2, atol=1e-6)
+    np.testing.assert_allclose(actual, expected / 2, atol=1e-6)
 
 
-def test_a_missing_value_is_imputed_for_those_that_take_none(tmp_path: Path) -> None:
+def test_missing_values_are_imputed_for_members_that_accept_none(tmp_path: Path) -> None:
     models = [TRAINED["ridge"], TRAINED["boosted"]]
-    export(models, tmp_path / "made", sample=SAMPLE, imputation=1.0)
-    made = read.read(tmp_path / "made")
-    assert np.isnan(made.golden.inputs).any()
+    export(models, tmp_path / "bundle", sample=SAMPLE, imputation=1.0)
+    bundle = read.read(tmp_path / "bundle")
+    assert np.isnan(bundle.golden.inputs).any()
     live = rows(60, seed=4).mask(np.random.default_rng(4).random((60, 6)) < 0.2)
     filled = models[0].predict(live.fillna(1.0))
     expected = (filled + models[1].predict(live[columns(models[1])])) / 2
-    got = pickles.get_predict_raw(pickles.load_predict(made))(live, None)
-    np.testing.assert_allclose(got, expected, atol=1e-6)
+    actual = pickles.get_predict_raw(pickles.load_predict(bundle))(live, None)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("models", "options", "message"),
     [
-        ([], {}, "an ensemble without members"),
-        ([[ridge()], ridge()], {}, "member 0 is an ensemble itself; put its members into the outer one"),
-        ([ridge(), print], {}, "member 1: builtins.builtin_function_or_method is no model of lightgbm"),
-        ([ridge(), rows], {}, "member 1 is a function, which an ensemble does not take"),
+        ([], {}, "the ensemble has no members"),
+        ([[ridge()], ridge()], {}, "member 0 is itself an ensemble; put its members into the outer one"),
+        ([ridge(), print], {}, "member 1: builtins.builtin_function_or_method is not a model of lightgbm"),
+        ([ridge(), rows], {}, "member 1 is a function, which an ensemble cannot contain"),
         ({"bad": svm.SVR().fit(SAMPLE, TARGET)}, {}, "export: member bad: SVR"),
         ([ridge()], {"weights": [1, 2]}, "weights has 2 values for 1 members"),
-        ({"one": ridge()}, {"weights": {"ons": 2}}, "weights names ons, which is no member; did you mean one?"),
-        ({"one": ridge(), "two": ridge()}, {"weights": {"one": 2}}, "weights lacks two; expected one for each member"),
-        ([ridge()], {"weights": 0}, "weights: 0 for member 0; expected a number that is not 0"),
-        ([ridge()], {"weights": "much"}, "weights: 'much' for member 0; expected a number that is not 0"),
-        ([ridge()], {"weights": [float("nan")]}, "weights: nan for member 0"),
-        ([ridge()], {"transform": "ranked"}, "transform: 'ranked' for member 0; did you mean rank?"),
-        ([ridge()], {"scope": "eras"}, "scope: 'eras' for member 0; did you mean era?"),
+        ({"one": ridge()}, {"weights": {"ons": 2}}, "unknown member ons in weights; did you mean one?"),
+        (
+            {"one": ridge(), "two": ridge()},
+            {"weights": {"one": 2}},
+            "two missing in weights; expected one for each member",
+        ),
+        ([ridge()], {"weights": 0}, "invalid value 0 in weights for member 0; expected a number other than 0"),
+        ([ridge()], {"weights": "much"}, "invalid value 'much' in weights for member 0; expected a number other"),
+        ([ridge()], {"weights": [float("nan")]}, "invalid value nan in weights for member 0"),
+        (
+            [ridge()],
+            {"transform": "ranked"},
+            "invalid value 'ranked' in transform for member 0; expected one of raw, rank, gaussian; did you mean rank?",
+        ),
+        (
+            [ridge()],
+            {"scope": "eras"},
+            "invalid value 'eras' in scope for member 0; expected one of era, frame; did you mean era?",
+        ),
         (
             [ridge()],
             {"scoop": "era"},
-            "no such option: scoop (did you mean scope?); this kind of model takes weights, ",
+            "unknown option: scoop (did you mean scope?); this kind of model accepts weights, ",
         ),
         ([ridge()], {"features": NAMES[:3]}, "member 0 takes feature_d, feature_e, feature_f, which features="),
-        ([forest(NAMES[:2])], {"features": NAMES[:3]}, "no member takes feature_c; leave that out of features="),
+        ([forest(NAMES[:2])], {"features": NAMES[:3]}, "no member takes feature_c; leave it out of features="),
         ([ridge()], {"member_features": [NAMES[::-1]]}, "the features of member 0 in another order"),
-        ([booster()], {"benchmark": "feature_b"}, "member 0: input 1 of the booster is 'feature_b'"),
+        (
+            [booster()],
+            {"benchmark": "feature_b"},
+            "member 0: input 1 is 'feature_c', but that of the booster is 'feature_b'",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused_and_named(tmp_path: Path, models: Any, options: Any, message: str) -> None:
+def test_invalid_member_or_option_is_named(tmp_path: Path, models: Any, options: Any, message: str) -> None:
     with pytest.raises(errors.ExportError) as caught:
-        export(models, tmp_path / "made", sample=SAMPLE, **options)
+        export(models, tmp_path / "bundle", sample=SAMPLE, **options)
     assert message in str(caught.value)
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "bundle").exists()
 
 
-def test_a_member_that_is_translated_wrongly_is_named(tmp_path: Path) -> None:
+def test_member_with_other_predictions_is_named(tmp_path: Path) -> None:
     class Liar(linear_model.Ridge):
         def _decision_function(self, X: Any) -> Any:  # noqa: N803 - what predict gives
             return super()._decision_function(X) + 1e-4
 
-    with pytest.raises(errors.ExportError, match="export: member off: the bundle would predict up to"):
-        export({"off": Liar().fit(SAMPLE, TARGET), "on": ridge()}, tmp_path / "made", sample=SAMPLE, transform="rank")
+    with pytest.raises(
+        errors.ExportError, match="export: member off: internal error: the bundle's predictions differ by up to"
+    ):
+        export({"off": Liar().fit(SAMPLE, TARGET), "on": ridge()}, tmp_path / "bundle", sample=SAMPLE, transform="rank")

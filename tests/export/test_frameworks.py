@@ -1,4 +1,4 @@
-"""The modules that export one kind of model: each has what ``export`` reads of it."""
+"""The modules that export one kind of model: each has what ``export`` uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sklearn import linear_model
 
 from builder import errors
-from builder.export import ensembles, export, known, lightgbm_models
+from builder.export import ensembles, export, frameworks, lightgbm_models
 from builder.export.function import functions
 from builder.export.pytorch import models as torch_models
 from builder.export.sklearn import models as sklearn_models
@@ -22,44 +22,45 @@ if TYPE_CHECKING:
     from builder.export.frameworks import Framework, OptionsT
 
 
-def checked(module: Framework[OptionsT]) -> Framework[Any]:
-    """Return a module; mypy makes sure that it has what the protocol declares, all for one type of options."""
+def check_type(module: Framework[OptionsT]) -> Framework[Any]:
+    """Return the module; mypy checks that it implements the protocol, with one type of options."""
     return module
 
 
 FRAMEWORKS = {
-    "builder.export.ensembles": checked(ensembles),
-    "builder.export.function.functions": checked(functions),
-    "builder.export.lightgbm_models": checked(lightgbm_models),
-    "builder.export.sklearn.models": checked(sklearn_models),
-    "builder.export.pytorch.models": checked(torch_models),
+    "builder.export.ensembles": check_type(ensembles),
+    "builder.export.function.functions": check_type(functions),
+    "builder.export.lightgbm_models": check_type(lightgbm_models),
+    "builder.export.sklearn.models": check_type(sklearn_models),
+    "builder.export.pytorch.models": check_type(torch_models),
 }
-COMMON = {one.name for one in inspect.signature(export).parameters.values()}
+COMMON = {parameter.name for parameter in inspect.signature(export).parameters.values()}
 
 
-@pytest.mark.parametrize("name", sorted({*FRAMEWORKS, *known.MODULES.values()}))
-def test_each_module_has_all_that_export_reads(name: str) -> None:
+@pytest.mark.parametrize("name", sorted({*FRAMEWORKS, *frameworks.MODULES.values()}))
+def test_module_has_what_export_reads(name: str) -> None:
     framework = FRAMEWORKS[name]
     assert framework is importlib.import_module(name)
     assert isinstance(framework.OPTION_HINT, str)
     assert framework.DEFAULT_RANK in ("era", "frame", None)
-    own = {field.name for field in fields(framework.Options())}
-    assert not own & COMMON, "export would never pass these on"
+    option_names = {field.name for field in fields(framework.OPTIONS())}
+    assert not option_names & COMMON, "export would never pass these on"
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"benchmarks": "v5_lgbm"}, "benchmarks (did you mean benchmark?); this kind of model takes none of its own"),
+        (
+            {"benchmarks": "v5_lgbm"},
+            "benchmarks (did you mean benchmark?); this kind of model accepts no options of its own",
+        ),
         ({"Target": "target"}, "Target (did you mean target?); this"),
         ({"neutralise": None, "zzz": 1}, "neutralise (did you mean neutralize?), zzz; this"),
         ({"weigths": 2}, "weigths; this"),
     ],
 )
-def test_a_misspelt_option_of_any_model_is_shown_with_its_nearest_name(
-    options: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_misspelt_option_is_shown_with_nearest_name(options: dict[str, Any], message: str, tmp_path: Path) -> None:
     model = linear_model.Ridge().fit([[0.0], [1.0]], [0.0, 1.0])
-    with pytest.raises(errors.ExportError) as refused:
-        export(model, tmp_path / "made", sample=[[0.0], [1.0]], features=["a"], **options)
-    assert f"export: no such option: {message}" in str(refused.value)
+    with pytest.raises(errors.ExportError) as caught:
+        export(model, tmp_path / "bundle", sample=[[0.0], [1.0]], features=["a"], **options)
+    assert f"export: unknown option: {message}" in str(caught.value)

@@ -1,4 +1,4 @@
-"""Where a model is trained, exporting takes nothing but its framework, numpy and pandas; for some models, SciPy."""
+"""Exporting a model imports only its framework, numpy and pandas; for some models also SciPy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Finder(importlib.machinery.PathFinder):
 
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = Finder
 
-import platformdirs  # on Windows itself it takes another way
+import platformdirs  # before the modules below are removed: on Windows it does not import them
 
-# What Windows does not have either.
+# Modules and functions that do not exist on Windows.
 sys.modules |= dict.fromkeys(("fcntl", "pwd", "resource", "termios"))
 del os.geteuid, os.getuid, os.O_NOFOLLOW, os.O_NONBLOCK, signal.SIGHUP, signal.SIGALRM, signal.setitimer
 
@@ -67,10 +67,10 @@ export(predict, "ranks", sample=X, features=NAMES)
         pytest.param(FUNCTION, [], id="function"),
     ],
 )
-def test_a_model_is_exported_where_nothing_else_is_installed(model: str, present: list[str], tmp_path: Path) -> None:
+def test_model_is_exported_without_other_packages(model: str, present: list[str], tmp_path: Path) -> None:
     program = tmp_path / "program.py"  # a file: the source of a function is read
     program.write_text(PROGRAM + model)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-W", "ignore", program, *present],
         cwd=tmp_path,
         env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
@@ -78,5 +78,5 @@ def test_a_model_is_exported_where_nothing_else_is_installed(model: str, present
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     assert list(tmp_path.glob("*/bundle.json"))

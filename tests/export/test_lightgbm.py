@@ -1,4 +1,4 @@
-"""LightGBM: the framework, the reference and the unpickled predict agree; what cannot be expressed is named."""
+"""LightGBM boosters: the framework, the bundle and the pickle predict the same; unsupported parts are named."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ def target(objective: str, random: np.random.Generator, x: NDArray[np.float64]) 
 
 
 @st.composite
-def trained(draw: st.DrawFn) -> tuple[lgb.Booster, NDArray[np.float64], int]:
-    """Train a booster of any objective, boosting and way with missing values, some features categorical."""
+def trained_boosters(draw: st.DrawFn) -> tuple[lgb.Booster, NDArray[np.float64], int]:
+    """Train a booster of any objective, boosting type and handling of missing values, with categorical features."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     features = draw(st.integers(1, 8))
     x = random.integers(-1, 5, size=(ROWS, features)).astype(np.float64)
     x[:, ::3] += random.normal(size=x[:, ::3].shape).round(draw(st.integers(0, 12)))
     x[random.random(x.shape) < draw(st.sampled_from([0, 0.1, 0.5]))] = np.nan
     categorical = draw(st.lists(st.integers(0, features - 1), unique=True, max_size=3))
-    for place in categorical:
-        x[:, place] = np.where(random.random(ROWS) < 0.1, np.nan, random.integers(0, 70, ROWS))
+    for index in categorical:
+        x[:, index] = np.where(random.random(ROWS) < 0.1, np.nan, random.integers(0, 70, ROWS))
     objective = draw(st.sampled_from(OBJECTIVES))
     boosting = draw(st.sampled_from(BOOSTINGS))
     tree: dict[str, Any] = {"num_leaves": draw(st.integers(2, 40)), "max_cat_to_onehot": draw(st.sampled_from([1, 4]))}
@@ -90,39 +90,39 @@ def trained(draw: st.DrawFn) -> tuple[lgb.Booster, NDArray[np.float64], int]:
         return lgb.train(parameters, data, draw(st.integers(1, 12))), x, features
 
 
-def frame_of(inputs: NDArray[Any]) -> pd.DataFrame:
-    frame = pd.DataFrame(inputs, columns=[f"feature_{place}" for place in range(inputs.shape[1])])
+def to_frame(inputs: NDArray[Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(inputs, columns=[f"feature_{index}" for index in range(inputs.shape[1])])
     return frame.assign(era=np.repeat(["0001", "0002"], len(frame))[: len(frame)])
 
 
-def expected(booster: lgb.Booster, inputs: NDArray[Any]) -> NDArray[np.float64]:
+def predict_expected(booster: lgb.Booster, inputs: NDArray[Any]) -> NDArray[np.float64]:
     outputs = np.asarray(booster.predict(inputs, num_threads=1))
     return outputs if outputs.ndim == 1 else outputs @ np.arange(outputs.shape[1])
 
 
 @settings(max_examples=20)
-@given(trained())
-def test_framework_reference_and_pickle_agree(
+@given(trained_boosters())
+def test_framework_bundle_and_pickle_agree(
     tmp_path_factory: pytest.TempPathFactory, case: tuple[lgb.Booster, NDArray[np.float64], int]
 ) -> None:
     booster, x, features = case
-    folder = tmp_path_factory.mktemp("bundle") / "it"
-    export(booster, folder, sample=x, features=[f"feature_{place}" for place in range(features)])
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    export(booster, folder, sample=x, features=[f"feature_{index}" for index in range(features)])
     bundle = read.read(folder)
     raw = pickles.get_predict_raw(pickles.load_predict(bundle))
     random = np.random.default_rng(1)
     odd = x.copy()
     odd[::7] = random.choice([np.nan, 0.0, -0.0, 1e-36, -1e-30, 1e9, -3.0, 64.0, 200.0], size=odd[::7].shape)
     for inputs in (x, odd, odd[:1], odd.astype(np.float32), np.nan_to_num(x).clip(0, 100).astype(np.int8)):
-        theirs = expected(booster, inputs)
-        np.testing.assert_array_equal(prediction.predict(bundle.model, inputs.astype(np.float64)), theirs)
-        np.testing.assert_array_equal(raw(frame_of(inputs), None), theirs)
+        expected = predict_expected(booster, inputs)
+        np.testing.assert_array_equal(prediction.predict(bundle.model, inputs.astype(np.float64)), expected)
+        np.testing.assert_array_equal(raw(to_frame(inputs), None), expected)
     assert kinds.is_bounded(bundle.model) == (str(booster.params["objective"]) in {"binary", "cross_entropy"})
 
 
-def rows(count: int = ROWS, features: int = 5) -> tuple[pd.DataFrame, pd.Series]:
+def make_rows(count: int = ROWS, features: int = 5) -> tuple[pd.DataFrame, pd.Series]:
     random = np.random.default_rng(3)
-    names = [f"feature_{place}" for place in range(features)]
+    names = [f"feature_{index}" for index in range(features)]
     x = pd.DataFrame(random.integers(0, 5, size=(count, features)).astype(np.int8), columns=names)
     return x, x["feature_0"] + x["feature_1"] * random.normal(size=count)
 
@@ -132,68 +132,68 @@ def raw_of(folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", [lgb.LGBMRegressor, lgb.LGBMRanker, lgb.LGBMClassifier])
-def test_the_wrappers_predict_what_they_did(tmp_path: Path, kind: Any) -> None:
-    x, y = rows()
+def test_wrapper_and_pickle_agree(tmp_path: Path, kind: Any) -> None:
+    x, y = make_rows()
     more = {"group": [100, 200]} if kind is lgb.LGBMRanker else {}
     label = y if kind is lgb.LGBMRegressor else pd.Series(np.digitize(y, [0, 2, 4]))
     model = kind(n_estimators=20, num_leaves=7, verbose=-1, n_jobs=1).fit(x, label, **more)
-    done = export(model, tmp_path / "it", sample=x)
-    theirs = model.predict_proba(x) @ model.classes_ if kind is lgb.LGBMClassifier else model.predict(x)
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), theirs)
-    assert done.kind == "lightgbm"
-    assert done.features == 5
-    assert done.compared.rows == len(x)
+    result = export(model, tmp_path / "bundle", sample=x)
+    expected = model.predict_proba(x) @ model.classes_ if kind is lgb.LGBMClassifier else model.predict(x)
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x, None), expected)
+    assert result.kind == "lightgbm"
+    assert result.features == 5
+    assert result.parity.rows == len(x)
 
 
 @pytest.mark.parametrize("labels", [(0, 1), (-1, 1), (1, 4)])
-def test_two_classes_are_a_probability_or_their_mean(tmp_path: Path, labels: tuple[int, int]) -> None:
-    x, y = rows()
+def test_two_classes_give_a_probability_or_expected_value(tmp_path: Path, labels: tuple[int, int]) -> None:
+    x, y = make_rows()
     model = lgb.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1).fit(x, np.where(y > 2, labels[1], labels[0]))
-    export(model, tmp_path / "it", sample=x)
-    shares = model.predict_proba(x)
-    np.testing.assert_allclose(raw_of(tmp_path / "it")(x, None), shares @ np.array(labels), atol=1e-14)
-    assert kinds.is_bounded(read.read(tmp_path / "it").model) == (labels == (0, 1))
+    export(model, tmp_path / "bundle", sample=x)
+    probabilities = model.predict_proba(x)
+    np.testing.assert_allclose(raw_of(tmp_path / "bundle")(x, None), probabilities @ np.array(labels), atol=1e-14)
+    assert kinds.is_bounded(read.read(tmp_path / "bundle").model) == (labels == (0, 1))
 
 
-def test_only_the_best_iteration_is_kept(tmp_path: Path) -> None:
-    x, y = rows()
+def test_only_trees_up_to_the_best_iteration_are_exported(tmp_path: Path) -> None:
+    x, y = make_rows()
     booster = lgb.train(QUIET, lgb.Dataset(x, y), 30)
     booster.best_iteration = 7
-    export(booster, tmp_path / "it", sample=x)
-    bundle = read.read(tmp_path / "it")
+    export(booster, tmp_path / "bundle", sample=x)
+    bundle = read.read(tmp_path / "bundle")
     assert bundle.model.trees == bundle.trained["iterations"] == 7 < booster.num_trees()
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), booster.predict(x))
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x, None), booster.predict(x))
 
 
-def test_early_stopping_is_the_wrappers_own(tmp_path: Path) -> None:
-    x, y = rows(600)
+def test_early_stopping_of_a_wrapper(tmp_path: Path) -> None:
+    x, y = make_rows(600)
     model = lgb.LGBMRegressor(n_estimators=400, learning_rate=0.5, verbose=-1, n_jobs=1)
     stop = lgb.early_stopping(5, verbose=False)
     model.fit(x[:300], y[:300], eval_X=(x[300:],), eval_y=(y[300:],), callbacks=[stop])
-    export(model, tmp_path / "it", sample=x)
-    assert read.read(tmp_path / "it").model.trees == model.best_iteration_
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), model.predict(x))
+    export(model, tmp_path / "bundle", sample=x)
+    assert read.read(tmp_path / "bundle").model.trees == model.best_iteration_
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x, None), model.predict(x))
 
 
-def test_pandas_categories_are_known_by_their_values(tmp_path: Path) -> None:
-    x, y = rows(600)
-    taken = x.copy()
-    taken["feature_1"] = pd.Categorical(x["feature_1"])
-    taken["feature_3"] = pd.Categorical(x["feature_3"], categories=[3, 1, 4, 0])  # 2 is missing
-    booster = lgb.train({**QUIET, "max_cat_to_onehot": 1}, lgb.Dataset(taken, y), 20)
-    export(booster, tmp_path / "it", sample=taken)
-    theirs = booster.predict(taken)
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), theirs)
-    strange = x.astype(np.float64)
-    strange.loc[:50, "feature_1"] = [2.5, np.nan, 9.0] * 17
-    as_frame = strange.assign(
-        feature_1=pd.Categorical(strange["feature_1"]), feature_3=pd.Categorical(strange["feature_3"])
+def test_pandas_categories_are_matched_by_value(tmp_path: Path) -> None:
+    x, y = make_rows(600)
+    with_categories = x.copy()
+    with_categories["feature_1"] = pd.Categorical(x["feature_1"])
+    with_categories["feature_3"] = pd.Categorical(x["feature_3"], categories=[3, 1, 4, 0])  # 2 is missing
+    booster = lgb.train({**QUIET, "max_cat_to_onehot": 1}, lgb.Dataset(with_categories, y), 20)
+    export(booster, tmp_path / "bundle", sample=with_categories)
+    expected = booster.predict(with_categories)
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x, None), expected)
+    unknown_values = x.astype(np.float64)
+    unknown_values.loc[:50, "feature_1"] = [2.5, np.nan, 9.0] * 17
+    as_frame = unknown_values.assign(
+        feature_1=pd.Categorical(unknown_values["feature_1"]), feature_3=pd.Categorical(unknown_values["feature_3"])
     )
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(strange, None), booster.predict(as_frame))
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(unknown_values, None), booster.predict(as_frame))
 
 
-def test_a_text_read_back_is_exported_like_the_booster(tmp_path: Path) -> None:
-    x, y = rows()
+def test_booster_loaded_from_text_gives_the_same_bundle(tmp_path: Path) -> None:
+    x, y = make_rows()
     x = x.assign(feature_2=pd.Categorical(x["feature_2"]))
     booster = lgb.train(QUIET, lgb.Dataset(x, y), 5)
     export(booster, tmp_path / "one", sample=x)
@@ -202,13 +202,13 @@ def test_a_text_read_back_is_exported_like_the_booster(tmp_path: Path) -> None:
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-def test_no_path_and_no_count_of_the_training_is_in_the_text(tmp_path: Path) -> None:
-    x, y = rows()
-    places = {"input_model": "", "output_model": "/srv/someone/model.txt", "machine_list_filename": "/srv/hosts"}
-    booster = lgb.train({**QUIET, **places}, lgb.Dataset(x, y), 5)
+def test_text_has_no_paths_and_counts_of_the_training(tmp_path: Path) -> None:
+    x, y = make_rows()
+    paths = {"input_model": "", "output_model": "/srv/someone/model.txt", "machine_list_filename": "/srv/hosts"}
+    booster = lgb.train({**QUIET, **paths}, lgb.Dataset(x, y), 5)
     assert "/srv" in booster.model_to_string()
-    export(booster, tmp_path / "it", sample=x)
-    text = gzip.decompress((tmp_path / "it" / "model.txt.gz").read_bytes()).decode()
+    export(booster, tmp_path / "bundle", sample=x)
+    text = gzip.decompress((tmp_path / "bundle" / "model.txt.gz").read_bytes()).decode()
     assert "/" not in text
     assert "count" not in text
     assert text.endswith("\nend of trees\n")
@@ -216,117 +216,119 @@ def test_no_path_and_no_count_of_the_training_is_in_the_text(tmp_path: Path) -> 
 
 
 def test_benchmarks_are_inputs_after_the_features(tmp_path: Path) -> None:
-    x, y = rows()
-    index = pd.Index([f"n{place:015x}" for place in range(len(x))], name="id")
+    x, y = make_rows()
+    index = pd.Index([f"n{index:015x}" for index in range(len(x))], name="id")
     x = x.assign(v52_lgbm=np.random.default_rng(2).random(len(x))).set_index(index)
     model = lgb.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1).fit(x, y.to_numpy())
-    export(model, tmp_path / "it", sample=x, benchmark="v52_lgbm")
+    export(model, tmp_path / "bundle", sample=x, benchmark="v52_lgbm")
     others = x[["v52_lgbm"]].iloc[::-1]
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x.drop(columns="v52_lgbm"), others), model.predict(x))
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x.drop(columns="v52_lgbm"), others), model.predict(x))
 
 
-def test_names_with_blanks_are_taken_by_the_users_own(tmp_path: Path) -> None:
-    x, y = rows(features=2)
+def test_names_with_spaces_are_accepted_in_features(tmp_path: Path) -> None:
+    x, y = make_rows(features=2)
     x.columns = ["a feature", "another"]
     booster = lgb.train(QUIET, lgb.Dataset(x, y), 3)
-    export(booster, tmp_path / "it", sample=x, features=["a feature", "another"])
-    assert read.read(tmp_path / "it").features == ("a feature", "another")
+    export(booster, tmp_path / "bundle", sample=x, features=["a feature", "another"])
+    assert read.read(tmp_path / "bundle").features == ("a feature", "another")
 
 
-def refused(tmp_path: Path, model: Any, sample: Any, **options: Any) -> str:
+def get_error(tmp_path: Path, model: Any, sample: Any, **options: Any) -> str:
     with pytest.raises(errors.ExportError) as caught:
-        export(model, tmp_path / "it", sample=sample, **options)
-    assert not (tmp_path / "it").exists()
+        export(model, tmp_path / "bundle", sample=sample, **options)
+    assert not (tmp_path / "bundle").exists()
     return str(caught.value)
 
 
-def test_what_cannot_be_expressed_is_refused_by_name(tmp_path: Path) -> None:
-    x, y = rows()
-    named = lgb.train(QUIET, lgb.Dataset(x, y), 2)
+def test_unsupported_model_is_named(tmp_path: Path) -> None:
+    x, y = make_rows()
+    with_names = lgb.train(QUIET, lgb.Dataset(x, y), 2)
     numbered = lgb.train(QUIET, lgb.Dataset(x.to_numpy(np.float64), y), 2)
-    assert "LGBMRegressor has no booster" in refused(tmp_path, lgb.LGBMRegressor(), x)
-    assert "pass features=" in refused(tmp_path, numbered, x.to_numpy(np.float64))
-    assert "takes 5 features, and 4 features" in refused(
+    assert "LGBMRegressor has no booster" in get_error(tmp_path, lgb.LGBMRegressor(), x)
+    assert "pass features=" in get_error(tmp_path, numbered, x.to_numpy(np.float64))
+    assert "takes 5 features, but features= has 4" in get_error(
         tmp_path, numbered, x.to_numpy()[:, :4], features=["a", "b", "c", "d"]
     )
     other = ["feature_0", "feature_1", "feature_2", "feature_3", "feature_9"]
-    assert "input 4 of the booster is 'feature_4'" in refused(
-        tmp_path, named, x.rename(columns={"feature_4": "feature_9"}), features=other
+    assert "input 4 is 'feature_9', but that of the booster is 'feature_4'" in get_error(
+        tmp_path, with_names, x.rename(columns={"feature_4": "feature_9"}), features=other
     )
-    assert "in its place" in refused(tmp_path, named, x, benchmark="feature_1")
+    assert "input 1 is 'feature_2', but that of the booster is 'feature_1'" in get_error(
+        tmp_path, with_names, x, benchmark="feature_1"
+    )
     folds = lgb.cv(QUIET, lgb.Dataset(x, y), 2, nfold=2, stratified=False, return_cvbooster=True)
-    assert "export model.boosters" in refused(tmp_path, folds["cvbooster"], x)
+    assert "export model.boosters" in get_error(tmp_path, folds["cvbooster"], x)
 
 
-def test_classes_and_categories_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    x, y = rows()
+def test_classes_and_categories_must_be_numeric(tmp_path: Path) -> None:
+    x, y = make_rows()
     words = np.where(y > 2, "up", "down")
     model = lgb.LGBMClassifier(n_estimators=2, verbose=-1, n_jobs=1).fit(x, words)
-    assert "'down'" in refused(tmp_path, model, x)
-    lettered = x.assign(feature_3=pd.Categorical(x["feature_3"].map(lambda value: "abcde"[value])))
-    booster = lgb.train(QUIET, lgb.Dataset(lettered, y), 2)
-    assert "categories of 'feature_3' are no numbers ('a')" in refused(tmp_path, booster, x)
-    assert "columns that are no numbers" in refused(tmp_path, booster, lettered)
+    assert "'down'" in get_error(tmp_path, model, x)
+    with_letters = x.assign(feature_3=pd.Categorical(x["feature_3"].map(lambda value: "abcde"[value])))
+    booster = lgb.train(QUIET, lgb.Dataset(with_letters, y), 2)
+    assert "categories of 'feature_3' are not numeric ('a')" in get_error(tmp_path, booster, x)
+    assert "columns that are not numeric" in get_error(tmp_path, booster, with_letters)
     ordered = x.assign(feature_3=pd.Categorical(x["feature_3"], ordered=True))
     booster = lgb.train(QUIET, lgb.Dataset(ordered, y), 2)
-    assert "nobody can tell which" in refused(tmp_path, booster, ordered)
+    assert "it is unknown which columns" in get_error(tmp_path, booster, ordered)
 
 
-def test_ordered_categories_are_never_taken_for_another_columns(tmp_path: Path) -> None:
-    """A frame's categories are listed, ordered ones too, and only their number tells which columns they are of."""
+def test_ordered_categories_are_not_mistaken_for_another_column(tmp_path: Path) -> None:
+    """A booster lists the categories of all columns, ordered ones too, without the names of the columns."""
     random = np.random.default_rng(5)
-    names = [f"feature_{place}" for place in range(4)]
+    names = [f"feature_{index}" for index in range(4)]
     x = pd.DataFrame(random.integers(0, 5, (ROWS, 4)), columns=names)
     coded = x.assign(feature_0=pd.Categorical(10 * (x["feature_0"] + 1), ordered=True))
     y = x["feature_0"] + (x["feature_1"] == 2)
     booster = lgb.train(QUIET, lgb.Dataset(coded, y, categorical_feature=["feature_1"]), 5)
-    assert "nobody can tell which" in refused(tmp_path, booster, coded)
-    assert "'feature_1' has" in refused(tmp_path, booster, coded.astype("float64"))
+    assert "it is unknown which columns" in get_error(tmp_path, booster, coded)
+    assert "'feature_1' has" in get_error(tmp_path, booster, coded.astype("float64"))
 
 
-def test_a_wrapper_that_predicts_in_its_own_way(tmp_path: Path) -> None:
-    x, y = rows(features=2)
+def test_wrapper_with_overridden_predict_is_refused(tmp_path: Path) -> None:
+    x, y = make_rows(features=2)
 
     class Halved(lgb.LGBMRegressor):
-        """Gives half of what it should."""
+        """Predicts half of what LightGBM does."""
 
-        def predict(self, *given: Any, **options: Any) -> Any:
-            return super().predict(*given, **options) / 2
+        def predict(self, *args: Any, **options: Any) -> Any:
+            return super().predict(*args, **options) / 2
 
     fitted = Halved(n_estimators=2, verbose=-1, n_jobs=1).fit(x, y)
-    assert "Halved.predict is not LightGBM's own" in refused(tmp_path, fitted, x)
+    assert "Halved.predict overrides LightGBM's method" in get_error(tmp_path, fitted, x)
 
 
-def test_a_wrapper_that_leaves_out_trees(tmp_path: Path) -> None:
-    x, y = rows()
+def test_wrapper_with_pred_early_stop_is_refused(tmp_path: Path) -> None:
+    x, y = make_rows()
     fitted = lgb.LGBMClassifier(n_estimators=9, verbose=-1, n_jobs=1, pred_early_stop=True).fit(x, y > 2)
-    assert "LGBMClassifier has pred_early_stop, so that its predict leaves out trees" in refused(tmp_path, fitted, x)
-    export(fitted.set_params(pred_early_stop=False), tmp_path / "it", sample=x)
-    np.testing.assert_allclose(raw_of(tmp_path / "it")(x, None), fitted.predict_proba(x)[:, 1], rtol=1e-12)
+    assert "LGBMClassifier has pred_early_stop, so that its predict skips trees" in get_error(tmp_path, fitted, x)
+    export(fitted.set_params(pred_early_stop=False), tmp_path / "bundle", sample=x)
+    np.testing.assert_allclose(raw_of(tmp_path / "bundle")(x, None), fitted.predict_proba(x)[:, 1], rtol=1e-12)
 
 
-def test_an_objective_of_ones_own_gives_its_sums(tmp_path: Path) -> None:
-    x, y = rows()
+def test_custom_objective_predicts_raw_sums(tmp_path: Path) -> None:
+    x, y = make_rows()
 
     def squares(predicted: Any, data: Any) -> Any:
         return predicted - data.get_label(), np.ones(len(predicted))
 
     booster = lgb.train({**QUIET, "objective": squares}, lgb.Dataset(x, y), 10)
-    export(booster, tmp_path / "it", sample=x)
-    np.testing.assert_array_equal(raw_of(tmp_path / "it")(x, None), booster.predict(x))
+    export(booster, tmp_path / "bundle", sample=x)
+    np.testing.assert_array_equal(raw_of(tmp_path / "bundle")(x, None), booster.predict(x))
 
 
-def test_names_with_blanks_are_told_how_to_be_passed(tmp_path: Path) -> None:
-    x, y = rows()
+def test_names_with_spaces_need_features(tmp_path: Path) -> None:
+    x, y = make_rows()
     spaced = x.rename(columns=lambda name: name.replace("_", " "))
     model = lgb.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1).fit(spaced, y)
-    with pytest.raises(errors.ExportError, match="for the blanks of a name: pass features="):
-        export(model, tmp_path / "it", sample=spaced)
-    assert export(model, tmp_path / "it", sample=spaced, features=list(spaced.columns)).features == x.shape[1]
+    with pytest.raises(errors.ExportError, match="replaces spaces in names by _: pass features="):
+        export(model, tmp_path / "bundle", sample=spaced)
+    assert export(model, tmp_path / "bundle", sample=spaced, features=list(spaced.columns)).features == x.shape[1]
 
 
-def test_a_path_in_ones_home_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_folder_in_path_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    x, y = rows()
-    export(lgb.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1).fit(x, y), "~/it.bundle.zip", sample=x)
-    assert (tmp_path / "it.bundle.zip").is_file()
+    x, y = make_rows()
+    export(lgb.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1).fit(x, y), "~/model.bundle.zip", sample=x)
+    assert (tmp_path / "model.bundle.zip").is_file()

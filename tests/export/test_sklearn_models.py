@@ -1,4 +1,4 @@
-"""Each estimator of scikit-learn that can be expressed: the framework, the reference and the pickle agree."""
+"""Each supported estimator of scikit-learn: the framework, the bundle and the pickle predict the same."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from builder.bundle import model as bundle_model
 from tests.support import pickles
 from tests.support import sklearn_exports as cases
 
-# Whether the training has come to its end is no matter here.
+# The tests do not depend on convergence.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.usefixtures("one_thread"),
 ]
 
-WHOLE = cases.whole(220, 6)
-SPREAD = cases.spread(220, 6)
+INTEGERS = cases.make_integers(220, 6)
+FLOATS = cases.make_floats(220, 6)
 MLP = {"hidden_layer_sizes": (7, 5), "max_iter": 4000, "tol": 1e-2, "random_state": 1}
 
 REGRESSORS = [
@@ -77,37 +77,37 @@ def name(model: Any) -> str:
 
 
 @pytest.mark.parametrize("model", REGRESSORS, ids=name)
-@pytest.mark.parametrize("frame", [WHOLE, SPREAD], ids=["whole", "spread"])
-def test_a_regressor_predicts_what_it_did(model: Any, frame: Any) -> None:
-    model.fit(frame, cases.target(frame))
+@pytest.mark.parametrize("frame", [INTEGERS, FLOATS], ids=["whole", "spread"])
+def test_regressor_predicts_the_same(model: Any, frame: Any) -> None:
+    model.fit(frame, cases.make_target(frame))
     cases.assert_agree(model, frame)
 
 
 @pytest.mark.parametrize("model", CLASSIFIERS, ids=name)
 @pytest.mark.parametrize("values", CLASSES.values(), ids=CLASSES.keys())
-def test_a_classifier_predicts_the_expected_value_of_its_classes(model: Any, values: Any) -> None:
-    labels = cases.classes(WHOLE, values)
-    if np.asarray(values).dtype.kind == "f":  # scikit-learn takes 0.25 for a regression's target
+def test_classifier_predicts_the_expected_value_of_its_classes(model: Any, values: Any) -> None:
+    labels = cases.make_classes(INTEGERS, values)
+    if np.asarray(values).dtype.kind == "f":  # scikit-learn refuses fractions as classes
         labels = (labels * 4).astype(int)
-    model.fit(WHOLE, labels)
-    cases.assert_agree(model, WHOLE)
+    model.fit(INTEGERS, labels)
+    cases.assert_agree(model, INTEGERS)
 
 
-def test_two_classes_0_and_1_give_the_probability_of_1() -> None:
-    model = linear_model.LogisticRegression().fit(WHOLE, cases.classes(WHOLE, (0, 1)))
-    bundle = cases.assert_agree(model, WHOLE)
+def test_classes_0_and_1_give_the_probability_of_1() -> None:
+    model = linear_model.LogisticRegression().fit(INTEGERS, cases.make_classes(INTEGERS, (0, 1)))
+    bundle = cases.assert_agree(model, INTEGERS)
     assert isinstance(bundle.model, bundle_model.Linear)
-    assert np.array_equal(model.predict_proba(WHOLE) @ [0, 1], model.predict_proba(WHOLE)[:, 1])
+    assert np.array_equal(model.predict_proba(INTEGERS) @ [0, 1], model.predict_proba(INTEGERS)[:, 1])
 
 
-def test_the_exponential_loss_has_its_own_share() -> None:
+def test_exponential_loss() -> None:
     model = ensemble.GradientBoostingClassifier(n_estimators=6, loss="exponential").fit(
-        WHOLE, cases.classes(WHOLE, (0, 1))
+        INTEGERS, cases.make_classes(INTEGERS, (0, 1))
     )
-    cases.assert_agree(model, WHOLE)
+    cases.assert_agree(model, INTEGERS)
 
 
-VOTES: dict[str, Any] = {
+TIED: dict[str, Any] = {
     "regression forest": ensemble.RandomForestRegressor(10, random_state=0),
     "extra trees": ensemble.ExtraTreesRegressor(30, random_state=0),
     "two classes": ensemble.RandomForestClassifier(10, random_state=0),
@@ -116,23 +116,23 @@ VOTES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", VOTES)
-def test_rows_tie_where_scikit_learns_do(name: str) -> None:
-    """Few targets make many equal sums, and ranks take any difference between them for one."""
-    sample, live = cases.whole(600, 8), cases.whole(800, 8, seed=9)
+@pytest.mark.parametrize("name", TIED)
+def test_rows_tie_as_in_scikit_learn(name: str) -> None:
+    """Few distinct targets make many equal sums, whose ranks differ if a single bit does."""
+    sample, live = cases.make_integers(600, 8), cases.make_integers(800, 8, seed=9)
     random = np.random.default_rng(0)
     target = random.choice([0, 0.25, 0.5, 0.75, 1], p=[0.05, 0.2, 0.5, 0.2, 0.05], size=600)
-    fitted = base.clone(VOTES[name]).fit(sample, target > 0.5 if name == "two classes" else target)
-    predict = pickles.load_predict(cases.exported(fitted, sample))
-    said = fitted.predict_proba(live)[:, 1] if name == "two classes" else fitted.predict(live)
-    np.testing.assert_array_equal(pickles.get_predict_raw(predict)(live, None), said)
+    fitted = base.clone(TIED[name]).fit(sample, target > 0.5 if name == "two classes" else target)
+    predict = pickles.load_predict(cases.export_and_read(fitted, sample))
+    expected = fitted.predict_proba(live)[:, 1] if name == "two classes" else fitted.predict(live)
+    np.testing.assert_array_equal(pickles.get_predict_raw(predict)(live, None), expected)
     ranks = predict(live.assign(era="X"), None)["prediction"]
-    np.testing.assert_array_equal(ranks, pd.Series(said).rank(pct=True))
+    np.testing.assert_array_equal(ranks, pd.Series(expected).rank(pct=True))
 
 
-def test_a_network_for_counts_has_an_exponential_on_top() -> None:
-    model = neural_network.MLPRegressor(loss="poisson", **MLP).fit(WHOLE, cases.target(WHOLE) + 1)
-    cases.assert_agree(model, WHOLE)
+def test_poisson_network_ends_in_an_exponential() -> None:
+    model = neural_network.MLPRegressor(loss="poisson", **MLP).fit(INTEGERS, cases.make_target(INTEGERS) + 1)
+    cases.assert_agree(model, INTEGERS)
 
 
 @pytest.mark.parametrize(
@@ -147,41 +147,41 @@ def test_a_network_for_counts_has_an_exponential_on_top() -> None:
     ],
     ids=name,
 )
-def test_missing_values_go_where_the_trees_send_them(model: Any) -> None:
-    for frame in (WHOLE, SPREAD):
-        sample = cases.holed(frame)
-        labels = cases.classes(frame, (0, 1, 2)) if hasattr(model, "predict_proba") else cases.target(frame)
-        for train in (sample, frame):  # trained with some, and without any
+def test_trees_accept_missing_values(model: Any) -> None:
+    for frame in (INTEGERS, FLOATS):
+        sample = cases.set_missing(frame)
+        labels = cases.make_classes(frame, (0, 1, 2)) if hasattr(model, "predict_proba") else cases.make_target(frame)
+        for train in (sample, frame):  # trained with and without missing values
             model.fit(train, labels)
-            bundle = cases.assert_agree(model, sample, frame, cases.holed(frame, 0.9))
+            bundle = cases.assert_agree(model, sample, frame, cases.set_missing(frame, 0.9))
             assert np.isnan(bundle.golden.inputs).any()
 
 
-def test_a_model_that_takes_no_missing_values_gets_the_medians_of_the_sample() -> None:
-    model = ensemble.GradientBoostingRegressor(n_estimators=9).fit(WHOLE, cases.target(WHOLE))
-    bundle = cases.exported(model, WHOLE)
+def test_missing_values_become_the_medians_of_the_sample() -> None:
+    model = ensemble.GradientBoostingRegressor(n_estimators=9).fit(INTEGERS, cases.make_target(INTEGERS))
+    bundle = cases.export_and_read(model, INTEGERS)
     assert isinstance(bundle.model, bundle_model.Trees)
     assert bundle.model.preprocessing is not None
-    np.testing.assert_array_equal(bundle.model.preprocessing.imputation, WHOLE.median())
-    cases.assert_agree(model, WHOLE)
+    np.testing.assert_array_equal(bundle.model.preprocessing.imputation, INTEGERS.median())
+    cases.assert_agree(model, INTEGERS)
 
 
-def test_float32_weights_are_kept() -> None:
-    frame = WHOLE.astype(np.float32)
-    model = neural_network.MLPRegressor(**MLP).fit(frame.to_numpy(), cases.target(frame).astype(np.float32))
-    cases.assert_agree(model, WHOLE)
+def test_float32_weights() -> None:
+    frame = INTEGERS.astype(np.float32)
+    model = neural_network.MLPRegressor(**MLP).fit(frame.to_numpy(), cases.make_target(frame).astype(np.float32))
+    cases.assert_agree(model, INTEGERS)
 
 
-def test_a_search_gives_its_best_model() -> None:
+def test_search_exports_its_best_model() -> None:
     search = model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [0.1, 1.0]}, cv=2)
-    bundle = cases.assert_agree(search.fit(WHOLE, cases.target(WHOLE)), WHOLE)
+    bundle = cases.assert_agree(search.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS)
     assert bundle.trained["objects"] == ("Ridge",)
     inner = pipeline.make_pipeline(preprocessing.StandardScaler(), search)
-    cases.assert_agree(inner.fit(WHOLE, cases.target(WHOLE)), WHOLE)
+    cases.assert_agree(inner.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS)
 
 
 @pytest.mark.parametrize(
-    ("back", "way"),
+    ("transformation", "arguments"),
     [
         (np.log1p, {"func": np.log1p, "inverse_func": np.expm1}),
         (np.log, {"func": np.log, "inverse_func": np.exp}),
@@ -200,67 +200,77 @@ def test_a_search_gives_its_best_model() -> None:
         ),
     ],
 )
-def test_a_transformed_target_comes_back(back: Any, way: Any) -> None:
-    labels = cases.target(WHOLE) + 0.5
+def test_transformed_target(transformation: Any, arguments: Any) -> None:
+    labels = cases.make_target(INTEGERS) + 0.5
     for inner in (
         linear_model.Ridge(),
         ensemble.RandomForestRegressor(5, max_depth=4, random_state=1),
         pipeline.make_pipeline(preprocessing.StandardScaler(), neural_network.MLPRegressor(**MLP)),
     ):
-        model = compose.TransformedTargetRegressor(inner, check_inverse=False, **way).fit(WHOLE, labels)
-        bundle = cases.assert_agree(model, WHOLE)
-        linear = isinstance(inner, linear_model.Ridge) and back in ("nothing", "standard", "range", "largest")
+        model = compose.TransformedTargetRegressor(inner, check_inverse=False, **arguments).fit(INTEGERS, labels)
+        bundle = cases.assert_agree(model, INTEGERS)
+        linear = isinstance(inner, linear_model.Ridge) and transformation in ("nothing", "standard", "range", "largest")
         assert isinstance(bundle.model, bundle_model.Linear) or not linear
 
 
-def test_facts_say_what_was_trained() -> None:
+def test_facts() -> None:
     model = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge())
-    bundle = cases.exported(model.fit(WHOLE, cases.target(WHOLE)), WHOLE)
+    bundle = cases.export_and_read(model.fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS)
     assert bundle.trained["framework"] == "scikit-learn"
     assert bundle.trained["objects"] == ("Pipeline", "StandardScaler", "Ridge")
     assert "version" in bundle.trained
 
 
-def test_benchmarks_may_stand_among_the_features() -> None:
-    frame = WHOLE.rename(columns={"feature_2": "bench"})
+def test_benchmark_may_be_among_the_features() -> None:
+    frame = INTEGERS.rename(columns={"feature_2": "bench"})
     frame["bench"] = np.linspace(0, 1, len(frame))
     for model in (linear_model.Ridge(), ensemble.RandomForestRegressor(5, random_state=1)):
-        bundle = cases.assert_agree(model.fit(frame, cases.target(frame)), frame, benchmark="bench")
+        bundle = cases.assert_agree(model.fit(frame, cases.make_target(frame)), frame, benchmark="bench")
         assert bundle.benchmarks == ("bench",)
         assert "bench" not in bundle.features
 
 
-def test_a_model_of_an_array_takes_its_names_from_the_sample_or_the_caller() -> None:
-    model = linear_model.Ridge().fit(WHOLE.to_numpy(np.float64), cases.target(WHOLE))
-    assert cases.exported(model, WHOLE).features == tuple(WHOLE.columns)
-    named = cases.exported(model, WHOLE.to_numpy(), features=list("abcdef"))
-    assert named.features == tuple("abcdef")
-    with pytest.raises(errors.ExportError, match=r"the Ridge takes 6 inputs, and 5 are named"):
-        cases.exported(model, WHOLE.iloc[:, :5])
+def test_model_of_an_array_gets_names_from_the_sample_or_caller() -> None:
+    model = linear_model.Ridge().fit(INTEGERS.to_numpy(np.float64), cases.make_target(INTEGERS))
+    assert cases.export_and_read(model, INTEGERS).features == tuple(INTEGERS.columns)
+    bundle = cases.export_and_read(model, INTEGERS.to_numpy(), features=list("abcdef"))
+    assert bundle.features == tuple("abcdef")
+    with pytest.raises(
+        errors.ExportError, match=r"the Ridge takes 6 inputs, but features= and benchmark= have 5 together"
+    ):
+        cases.export_and_read(model, INTEGERS.iloc[:, :5])
 
 
-def several() -> Any:
-    return np.stack([cases.target(WHOLE), cases.target(WHOLE, 8)], axis=1)
+def make_two_targets() -> Any:
+    return np.stack([cases.make_target(INTEGERS), cases.make_target(INTEGERS, 8)], axis=1)
 
 
 @pytest.mark.parametrize(
-    ("model", "labels", "said"),
+    ("model", "labels", "message"),
     [
         (svm.SVR(), None, "SVR cannot be expressed in a bundle; export a function"),
-        (linear_model.Ridge(), several(), "Ridge has several outputs"),
-        (neural_network.MLPRegressor(**MLP), several(), "MLPRegressor has several outputs"),
-        (tree.DecisionTreeRegressor(max_depth=3), several(), "DecisionTreeRegressor has several outputs"),
-        (ensemble.RandomForestClassifier(3), several() > 0.5, "RandomForestClassifier has several outputs"),
-        (neural_network.MLPClassifier(**MLP), several() > 0.5, "MLPClassifier has several outputs"),
+        (linear_model.Ridge(), make_two_targets(), "Ridge has several outputs"),
+        (neural_network.MLPRegressor(**MLP), make_two_targets(), "MLPRegressor has several outputs"),
+        (
+            tree.DecisionTreeRegressor(max_depth=3),
+            make_two_targets(),
+            "DecisionTreeRegressor has several outputs",
+        ),
+        (
+            ensemble.RandomForestClassifier(3),
+            make_two_targets() > 0.5,
+            "RandomForestClassifier has several outputs",
+        ),
+        (neural_network.MLPClassifier(**MLP), make_two_targets() > 0.5, "MLPClassifier has several outputs"),
         (
             linear_model.LogisticRegression(),
-            np.where(cases.target(WHOLE) > 0.5, "up", "down"),
-            "are no numbers .'down'",
+            np.where(cases.make_target(INTEGERS) > 0.5, "up", "down"),
+            "are not numeric .'down'",
         ),
         (
             ensemble.GradientBoostingRegressor(init=linear_model.Ridge(), n_estimators=3),
             None,
-            "GradientBoostingRegressor begins from the predictions of Ridge",
+            "GradientBoostingRegressor starts from the predictions of Ridge",
         ),
         (
             ensemble.HistGradientBoostingRegressor(max_iter=3, categorical_features=[1]),
@@ -284,28 +294,28 @@ def several() -> Any:
         ),
     ],
 )
-def test_what_cannot_be_expressed_is_named(model: Any, labels: Any, said: str) -> None:
-    model.fit(WHOLE, cases.target(WHOLE) if labels is None else labels)
-    with pytest.raises(errors.ExportError, match=said):
-        cases.exported(model, WHOLE)
+def test_unsupported_model_is_named(model: Any, labels: Any, message: str) -> None:
+    model.fit(INTEGERS, cases.make_target(INTEGERS) if labels is None else labels)
+    with pytest.raises(errors.ExportError, match=message):
+        cases.export_and_read(model, INTEGERS)
 
 
 class Clipped(linear_model.Ridge):
-    """Predicts in its own way where no row of a sample may show it."""
+    """Overrides predict in a way that the rows of the sample do not show."""
 
     def predict(self, rows: Any) -> Any:
         return np.clip(super().predict(rows), -5, 5)
 
 
-def test_a_subclass_that_predicts_in_its_own_way_is_named() -> None:
-    model = Clipped().fit(WHOLE, cases.target(WHOLE))
-    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped is not scikit-learn's own"):
-        cases.exported(model, WHOLE)
-    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped at step 'clipped' is not"):
-        cases.exported(pipeline.make_pipeline(model), WHOLE)
+def test_subclass_that_overrides_predict_is_named() -> None:
+    model = Clipped().fit(INTEGERS, cases.make_target(INTEGERS))
+    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped overrides scikit-learn's method"):
+        cases.export_and_read(model, INTEGERS)
+    with pytest.raises(errors.ExportError, match=r"Clipped\.predict of Clipped at step 'clipped' overrides"):
+        cases.export_and_read(pipeline.make_pipeline(model), INTEGERS)
 
 
 @pytest.mark.parametrize("model", [linear_model.Ridge(), pipeline.make_pipeline(linear_model.Ridge())], ids=name)
-def test_a_model_that_is_not_fitted_is_named(model: Any) -> None:
+def test_unfitted_model_is_named(model: Any) -> None:
     with pytest.raises(errors.ExportError, match=r"is not fitted; train it first"):
-        cases.exported(model, WHOLE)
+        cases.export_and_read(model, INTEGERS)

@@ -1,4 +1,4 @@
-"""VotingRegressor becomes an ensemble; the framework, the reference and the pickle agree."""
+"""A VotingRegressor becomes an ensemble; the framework, the bundle and the pickle predict the same."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.support import sklearn_exports as cases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-WHOLE = cases.whole(160, 5)
-MISSING = cases.holed(WHOLE)
+INTEGERS = cases.make_integers(160, 5)
+MISSING = cases.set_missing(INTEGERS)
 
 
-def members() -> list[tuple[str, Any]]:
-    """Return models of several kinds, not fitted."""
+def make_members() -> list[tuple[str, Any]]:
+    """Return unfitted models of several kinds."""
     target = compose.TransformedTargetRegressor(linear_model.Ridge(), func=np.log1p, inverse_func=np.expm1)
     return [
         ("linear", pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.Ridge())),
@@ -31,42 +31,46 @@ def members() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("weights", [None, [1.0, 2.5, 9.0, 0.5], [1.0, 0.0, 0.0, 3.0]])
-def test_a_vote_is_the_weighted_mean_of_its_members(weights: Any) -> None:
-    model = ensemble.VotingRegressor(members(), weights=weights).fit(WHOLE, cases.target(WHOLE))
-    bundle = cases.assert_agree(model, WHOLE)
+def test_vote_is_the_weighted_mean_of_its_members(weights: Any) -> None:
+    model = ensemble.VotingRegressor(make_members(), weights=weights).fit(INTEGERS, cases.make_target(INTEGERS))
+    bundle = cases.assert_agree(model, INTEGERS)
     assert isinstance(bundle.model, bundle_model.Ensemble)
     assert len(bundle.model.members) == (3 if weights is None or weights[1] else 2)
 
 
-def test_a_vote_behind_steps_imputes_once_for_all() -> None:
+def test_vote_after_steps_imputes_once() -> None:
     steps = (impute.SimpleImputer(strategy="median"), preprocessing.RobustScaler())
     booster = ("booster", lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, n_jobs=1))
-    model = pipeline.make_pipeline(*steps, ensemble.VotingRegressor([*members(), booster]))
-    cases.assert_agree(model.fit(MISSING, cases.target(MISSING)), MISSING, WHOLE)
+    model = pipeline.make_pipeline(*steps, ensemble.VotingRegressor([*make_members(), booster]))
+    cases.assert_agree(model.fit(MISSING, cases.make_target(MISSING)), MISSING, INTEGERS)
 
 
-def test_a_member_that_takes_no_missing_values_decides_for_all() -> None:
+def test_member_without_support_for_nan_decides_for_all() -> None:
     pair = [("any", ensemble.HistGradientBoostingRegressor(max_iter=5)), ("whole", linear_model.Ridge())]
-    bundle = cases.exported(ensemble.VotingRegressor(pair).fit(WHOLE, cases.target(WHOLE)), WHOLE, imputation=1.0)
+    bundle = cases.export_and_read(
+        ensemble.VotingRegressor(pair).fit(INTEGERS, cases.make_target(INTEGERS)), INTEGERS, imputation=1.0
+    )
     first = bundle.model.members[0].model
     assert first.preprocessing is not None
     assert (first.preprocessing.imputation == 1).all()
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (
-            compose.TransformedTargetRegressor(ensemble.VotingRegressor(members()), func=np.log, inverse_func=np.exp),
-            "VotingRegressor is inside a TransformedTargetRegressor, which a bundle cannot hold; put one around each",
+            compose.TransformedTargetRegressor(
+                ensemble.VotingRegressor(make_members()), func=np.log, inverse_func=np.exp
+            ),
+            "VotingRegressor is inside a TransformedTargetRegressor, which a bundle does not support; put one around",
         ),
         (
-            ensemble.VotingRegressor([("inner", ensemble.VotingRegressor(members())), *members()]),
+            ensemble.VotingRegressor([("inner", ensemble.VotingRegressor(make_members())), *make_members()]),
             "VotingRegressor has a vote as its member 'inner'",
         ),
         (
-            ensemble.VotingRegressor(members(), weights=[3.0, -1.0, 1.0, 1.0]),
-            "VotingRegressor has a weight below 0",
+            ensemble.VotingRegressor(make_members(), weights=[3.0, -1.0, 1.0, 1.0]),
+            "VotingRegressor has a negative weight",
         ),
         (
             ensemble.VotingRegressor([("bag", ensemble.BaggingRegressor(n_estimators=2))]),
@@ -74,7 +78,7 @@ def test_a_member_that_takes_no_missing_values_decides_for_all() -> None:
         ),
     ],
 )
-def test_a_vote_that_cannot_be_expressed_is_named(model: Any, said: str) -> None:
-    model.fit(WHOLE, cases.target(WHOLE) + 1)
-    with pytest.raises(errors.ExportError, match=said):
-        cases.exported(model, WHOLE)
+def test_unsupported_vote_is_named(model: Any, message: str) -> None:
+    model.fit(INTEGERS, cases.make_target(INTEGERS) + 1)
+    with pytest.raises(errors.ExportError, match=message):
+        cases.export_and_read(model, INTEGERS)

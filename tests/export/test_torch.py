@@ -1,4 +1,4 @@
-"""PyTorch modules: what they predict, the bundle's reference and the unpickled predict say alike."""
+"""PyTorch modules: the framework, the bundle and the pickle predict the same; unsupported parts are named."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
 
 INPUTS = 6
-NAMES = tuple(f"feature_{place}" for place in range(INPUTS))
-# To trace takes half a second: what fails is small as it is, and not made smaller.
+NAMES = tuple(f"feature_{index}" for index in range(INPUTS))
+# Tracing takes half a second, and examples are small: no shrinking.
 QUICK = settings(
     max_examples=8,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -43,7 +43,7 @@ QUICK = settings(
 
 
 def rows(count: int = 50, *, seed: int = 3) -> pd.DataFrame:
-    """Return whole features, some missing."""
+    """Return integer features, some of them missing."""
     random = np.random.default_rng(seed)
     values = random.integers(0, 5, size=(count, INPUTS)).astype(np.float64)
     values[random.random(values.shape) < 0.03] = np.nan
@@ -51,8 +51,8 @@ def rows(count: int = 50, *, seed: int = 3) -> pd.DataFrame:
     return pd.DataFrame(values, index=index, columns=list(NAMES)).assign(era="X")
 
 
-def settled(module: nn.Module, *, seed: int = 1) -> nn.Module:
-    """Return a module with numbers of its own in every parameter, and batch norms that have seen rows."""
+def randomize(module: nn.Module, *, seed: int = 1) -> nn.Module:
+    """Set all parameters to random numbers, and the statistics of batch norms."""
     torch.manual_seed(seed)
     for parameter in module.parameters():
         parameter.data = torch.randn_like(parameter) / math.sqrt(max(parameter.shape[-1] if parameter.ndim else 1, 1))
@@ -64,33 +64,37 @@ def settled(module: nn.Module, *, seed: int = 1) -> nn.Module:
 
 
 def assert_same_everywhere(module: Any, folder: Path, **options: Any) -> bundle_model.Bundle:
-    """Export, read back, pickle, load, and compare on other rows than those exported with."""
+    """Export a module, build a pickle of the bundle, and compare the predictions on other rows."""
     sample = rows()
-    done = export(module, folder / "net", sample=sample, **options)
-    assert done.compared.difference <= done.compared.bound / 50
-    made = read.read(folder / "net")
+    result = export(module, folder / "net", sample=sample, **options)
+    assert result.parity.difference <= result.parity.bound / 50
+    bundle = read.read(folder / "net")
     live = rows(80, seed=9)
     inputs = live[list(NAMES)].to_numpy()
-    raw = pickles.get_predict_raw(pickles.load_predict(made))
-    expected = prediction.predict(made.model, inputs)
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))
+    expected = prediction.predict(bundle.model, inputs)
     bound = prediction.compute_tolerance(expected)
     assert np.abs(raw(live, None) - expected).max() <= bound
     assert np.abs(raw(live.iloc[[4]], None) - expected[[4]]).max() <= bound
-    whole = live.dropna()
-    assert raw(whole.astype(dict.fromkeys(NAMES, "int8")), None).tolist() == raw(whole, None).tolist()
+    complete = live.dropna()
+    assert raw(complete.astype(dict.fromkeys(NAMES, "int8")), None).tolist() == raw(complete, None).tolist()
     if isinstance(module, nn.Module) and not options:
-        filled = np.where(np.isnan(inputs), made.model.imputation, inputs)
-        theirs = copy.deepcopy(module).eval()(torch.tensor(filled, dtype=torch.float32)).detach().numpy().reshape(-1)
-        np.testing.assert_allclose(raw(live, None), theirs, rtol=2e-4, atol=2e-4 * (np.abs(theirs).max() + 1))
-    return made
+        filled = np.where(np.isnan(inputs), bundle.model.imputation, inputs)
+        framework_predictions = (
+            copy.deepcopy(module).eval()(torch.tensor(filled, dtype=torch.float32)).detach().numpy().reshape(-1)
+        )
+        np.testing.assert_allclose(
+            raw(live, None), framework_predictions, rtol=2e-4, atol=2e-4 * (np.abs(framework_predictions).max() + 1)
+        )
+    return bundle
 
 
 def chain(*parts: nn.Module) -> nn.Module:
-    return settled(nn.Sequential(*parts))
+    return randomize(nn.Sequential(*parts))
 
 
 class Block(nn.Module):
-    """A residual block whose attributes have names that say nothing."""
+    """A residual block whose attribute names mean nothing."""
 
     def __init__(self, width: int, act: nn.Module) -> None:
         super().__init__()
@@ -102,7 +106,7 @@ class Block(nn.Module):
 
 
 class Branch(nn.Module):
-    """Wide and deep at once: raw inputs beside what layers make of them."""
+    """Wide and deep: raw inputs next to the outputs of layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,42 +124,44 @@ class Branch(nn.Module):
 
 @st.composite
 def chains(draw: st.DrawFn) -> nn.Module:
-    """Chains as people write them."""
+    """Typical sequential networks."""
     parts: list[nn.Module] = [nn.BatchNorm1d(INPUTS)] if draw(st.booleans()) else []
     width = INPUTS
     for _ in range(draw(st.integers(1, 4))):
-        wide = draw(st.integers(1, 12))
-        parts.append(nn.Linear(width, wide, bias=draw(st.booleans())))
-        width = wide
+        new_width = draw(st.integers(1, 12))
+        parts.append(nn.Linear(width, new_width, bias=draw(st.booleans())))
+        width = new_width
         norm = draw(st.sampled_from([None, nn.BatchNorm1d, nn.LayerNorm])) if width > 1 else None
         act = draw(st.sampled_from(MODULES))
         rest = [*([norm(width)] if norm else []), act(), nn.Dropout(0.1)]
         parts += [*rest, Block(width, act())] if width > 1 and draw(st.booleans()) else rest
-    return settled(nn.Sequential(*parts, nn.Linear(width, 1)), seed=draw(st.integers(0, 2**31)))
+    return randomize(nn.Sequential(*parts, nn.Linear(width, 1)), seed=draw(st.integers(0, 2**31)))
 
 
 DOCUMENTED: dict[str, Callable[[], nn.Module]] = {
-    name: functools.partial(eval, one.same_as if one.same_as.endswith(")") else f"{one.same_as}()", {"torch": torch})
-    for name, one in operators.ACTIVATIONS.items()
-    if one.same_as.startswith("torch.nn.")
+    name: functools.partial(
+        eval, activation.same_as if activation.same_as.endswith(")") else f"{activation.same_as}()", {"torch": torch}
+    )
+    for name, activation in operators.ACTIVATIONS.items()
+    if activation.same_as.startswith("torch.nn.")
 }
 MODULES: list[Callable[[], nn.Module]] = [*DOCUMENTED.values(), nn.RReLU, nn.PReLU, nn.Identity]
-COMPOSED = {"tanhshrink"}  # it comes out as a difference of two nodes
+COMPOSED = {"tanhshrink"}  # becomes a difference of two nodes
 
 
 @QUICK
 @given(module=chains())
-def test_any_chain_is_the_same_everywhere(module: nn.Module, tmp_path: Path) -> None:
+def test_random_chain_predicts_the_same(module: nn.Module, tmp_path: Path) -> None:
     assert_same_everywhere(module, tmp_path)
 
 
-class Beside(nn.Module):
-    """Several parts of the same inputs, side by side."""
+class Parallel(nn.Module):
+    """Concatenates the outputs of several parts for the same inputs."""
 
     def __init__(self, parts: Sequence[Callable[[torch.Tensor], torch.Tensor]], width: int) -> None:
         super().__init__()
         self.parts = list(parts)
-        self.held = nn.ModuleList([part for part in parts if isinstance(part, nn.Module)])
+        self.submodules = nn.ModuleList([part for part in parts if isinstance(part, nn.Module)])
         self.end = nn.Linear(width, 1)
 
     def forward(self, x: torch.Tensor) -> Any:
@@ -164,15 +170,15 @@ class Beside(nn.Module):
 
 def test_every_activation_module(tmp_path: Path) -> None:
     parts = [nn.Sequential(nn.Linear(INPUTS, 9), act()) for act in MODULES]
-    made = assert_same_everywhere(settled(Beside(parts, 9 * len(parts))), tmp_path)
-    assert {layer.activation.name for layer in made.model.layers} >= DOCUMENTED.keys() - COMPOSED
+    bundle = assert_same_everywhere(randomize(Parallel(parts, 9 * len(parts))), tmp_path)
+    assert {layer.activation.name for layer in bundle.model.layers} >= DOCUMENTED.keys() - COMPOSED
 
 
-def test_branches_residuals_slices_and_in_place_parts(tmp_path: Path) -> None:
-    assert_same_everywhere(settled(Branch()), tmp_path)
+def test_branches_residuals_slices_and_in_place_operators(tmp_path: Path) -> None:
+    assert_same_everywhere(randomize(Branch()), tmp_path)
 
 
-class Called(nn.Module):
+class Applies(nn.Module):
     """Applies a function to the inputs, then one layer."""
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], width: int = INPUTS) -> None:
@@ -207,35 +213,35 @@ FUNCTIONS: list[tuple[Callable[[torch.Tensor], torch.Tensor], int]] = [
 ]
 
 
-def test_functions_and_methods_are_followed(tmp_path: Path) -> None:
-    module = Beside([function for function, _ in FUNCTIONS], sum(width for _, width in FUNCTIONS))
-    assert_same_everywhere(settled(module), tmp_path)
+def test_functions_and_methods_are_traced(tmp_path: Path) -> None:
+    module = Parallel([function for function, _ in FUNCTIONS], sum(width for _, width in FUNCTIONS))
+    assert_same_everywhere(randomize(module), tmp_path)
 
 
-def test_a_module_that_insists_on_float32(tmp_path: Path) -> None:
-    """It cannot be copied to float64; rounding in float32 stays within the bound."""
-    module = settled(Called(lambda x: x.to(torch.float32) @ WEIGHTS, 4))
+def test_module_that_requires_float32(tmp_path: Path) -> None:
+    """It does not run in float64; its float32 rounding errors are within the bound."""
+    module = randomize(Applies(lambda x: x.to(torch.float32) @ WEIGHTS, 4))
     export(module, tmp_path / "net", sample=rows())
 
 
-def test_batch_norm_with_channels_and_slopes_of_their_own(tmp_path: Path) -> None:
+def test_batch_norm_and_prelu_with_channels(tmp_path: Path) -> None:
     module = chain(nn.Unflatten(1, (3, 2)), nn.BatchNorm1d(3), nn.PReLU(3), nn.Flatten(), nn.Linear(6, 1))
     assert_same_everywhere(module, tmp_path)
 
 
-def test_weights_shared_or_made_of_others(tmp_path: Path) -> None:
+def test_shared_and_parametrized_weights(tmp_path: Path) -> None:
     same = nn.Linear(INPUTS, INPUTS)
     normed = nn.utils.parametrizations.weight_norm(nn.Linear(INPUTS, 1))
-    assert_same_everywhere(settled(nn.Sequential(same, nn.ReLU(), same, nn.Tanh(), normed)), tmp_path)
+    assert_same_everywhere(randomize(nn.Sequential(same, nn.ReLU(), same, nn.Tanh(), normed)), tmp_path)
 
 
-def test_a_sigmoid_at_the_end_bounds_the_predictions(tmp_path: Path) -> None:
-    made = assert_same_everywhere(chain(nn.Linear(INPUTS, 1), nn.Sigmoid()), tmp_path, rank=None)
-    assert made.post == ()
-    assert [layer.activation.name for layer in made.model.layers] == ["sigmoid"]
+def test_final_sigmoid_bounds_predictions(tmp_path: Path) -> None:
+    bundle = assert_same_everywhere(chain(nn.Linear(INPUTS, 1), nn.Sigmoid()), tmp_path, rank=None)
+    assert bundle.post == ()
+    assert [layer.activation.name for layer in bundle.model.layers] == ["sigmoid"]
 
 
-def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
+def test_module_is_not_changed(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1)).train()
     before = copy.deepcopy(module.state_dict())
     export(module, tmp_path / "net", sample=rows())
@@ -245,67 +251,72 @@ def test_the_module_is_left_as_it_was(tmp_path: Path) -> None:
         assert torch.equal(tensor, before[name])
 
 
-def test_float32_weights_stay_float32_and_golden_rows_are_float64s(tmp_path: Path) -> None:
+def test_weights_are_float32_and_golden_predictions_float64(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
-    made = assert_same_everywhere(module, tmp_path)
-    assert {layer["weights"].dtype.name for layer in made.model.layers} == {"float32"}
-    assert made.trained["framework"] == "torch"
-    predicted = prediction.predict(made.model, np.asarray(made.golden.inputs, dtype=np.float64))
-    np.testing.assert_allclose(made.golden.predictions, predicted, rtol=1e-12, atol=1e-12)
+    bundle = assert_same_everywhere(module, tmp_path)
+    assert {layer["weights"].dtype.name for layer in bundle.model.layers} == {"float32"}
+    assert bundle.trained["framework"] == "torch"
+    predicted = prediction.predict(bundle.model, np.asarray(bundle.golden.inputs, dtype=np.float64))
+    np.testing.assert_allclose(bundle.golden.predictions, predicted, rtol=1e-12, atol=1e-12)
 
 
-def test_inputs_scaled_outside_of_the_module(tmp_path: Path) -> None:
+def test_centre_and_scale(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
     centre, scale = np.linspace(1, 3, INPUTS), np.linspace(0.5, 2, INPUTS)
-    made = assert_same_everywhere(module, tmp_path, centre=centre, scale=scale, imputation=2.0)
+    bundle = assert_same_everywhere(module, tmp_path, centre=centre, scale=scale, imputation=2.0)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
-    theirs = module.eval()(torch.tensor((inputs - centre) / scale, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    framework_predictions = (
+        module.eval()(torch.tensor((inputs - centre) / scale, dtype=torch.float32)).detach().numpy()[:, 0]
+    )
+    np.testing.assert_allclose(prediction.predict(bundle.model, inputs), framework_predictions, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (
             {"scale": np.array([1, 1, 0, 1, 0, 1])},
-            r"scale=: 0 for feature_2 \(2 of 6 inputs are invalid\); .*none of them 0",
+            r"invalid value 0 in scale for feature_2 \(2 of 6 inputs are invalid\); .* other than 0$",
         ),
-        ({"centre": np.nan}, r"centre=: nan for feature_0 \(6 of 6 inputs are invalid\); expected finite numbers$"),
-        ({"scale": [1, 2]}, r"scale=; expected one number, or one for each of 6 inputs"),
+        (
+            {"centre": np.nan},
+            r"invalid value nan in centre for feature_0 \(6 of 6 inputs are invalid\); expected finite numbers$",
+        ),
+        ({"scale": [1, 2]}, r"invalid value for scale; expected one number, or one for each of 6 inputs"),
     ],
 )
-def test_a_scaling_that_is_none_is_told(options: dict[str, Any], says: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.ExportError, match=says):
+def test_invalid_scaling_is_named(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.ExportError, match=message):
         export(chain(nn.Linear(INPUTS, 1)), tmp_path / "net", sample=rows(), **options)
 
 
-class Keeping(nn.Module):
-    """Keeps what it last gave, as those do whose losses are made of it."""
+class StoresOutput(nn.Module):
+    """Stores its last output in an attribute, as for a loss."""
 
     def __init__(self) -> None:
         super().__init__()
         self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
-        self.kept: dict[str, list[Any]] = {"last": []}
+        self.outputs: dict[str, list[Any]] = {"last": []}
 
     def forward(self, x: torch.Tensor) -> Any:
         result = self.net(x)
-        self.kept = {"last": [result, x]}
+        self.outputs = {"last": [result, x]}
         return result
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
-@pytest.mark.parametrize("make", [Keeping, lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(INPUTS, 1)))])
-def test_a_module_that_holds_parts_of_its_last_graph(make: Callable[[], nn.Module], tmp_path: Path) -> None:
-    module = settled(make())
-    module(torch.ones(3, INPUTS)).sum().backward()  # as training leaves it
-    made = assert_same_everywhere(module, tmp_path, imputation=2.0)
+@pytest.mark.parametrize("make", [StoresOutput, lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(INPUTS, 1)))])
+def test_module_with_tensors_of_its_last_graph(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    module = randomize(make())
+    module(torch.ones(3, INPUTS)).sum().backward()  # the state after training
+    bundle = assert_same_everywhere(module, tmp_path, imputation=2.0)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
-    theirs = module(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    framework_predictions = module(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(prediction.predict(bundle.model, inputs), framework_predictions, rtol=1e-4, atol=1e-5)
 
 
 class Squeezed(nn.Module):
-    """Ends in ``squeeze()``, as many do: of one row it gives a number and no row."""
+    """Ends in ``squeeze()``, as many modules do: for one row it returns a scalar."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -316,61 +327,66 @@ class Squeezed(nn.Module):
 
 
 @pytest.mark.parametrize("count", [1, 2, 1025])
-def test_a_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
-    module = settled(Squeezed())
-    assert export(module, tmp_path / "net", sample=rows(count)).compared.rows == count
-    made = read.read(tmp_path / "net")
-    golden = made.golden
-    filled = np.where(np.isnan(golden.inputs), made.model.imputation, golden.inputs)
-    theirs = module(torch.tensor(np.resize(filled, (70, INPUTS)), dtype=torch.float32)).detach().numpy()
-    np.testing.assert_allclose(golden.predictions, theirs[: len(golden.inputs)], atol=1e-5)
+def test_module_that_squeezes_its_rows(count: int, tmp_path: Path) -> None:
+    module = randomize(Squeezed())
+    assert export(module, tmp_path / "net", sample=rows(count)).parity.rows == count
+    bundle = read.read(tmp_path / "net")
+    golden = bundle.golden
+    filled = np.where(np.isnan(golden.inputs), bundle.model.imputation, golden.inputs)
+    framework_predictions = module(torch.tensor(np.resize(filled, (70, INPUTS)), dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(golden.predictions, framework_predictions[: len(golden.inputs)], atol=1e-5)
 
 
-class Filling(nn.Module):
-    """Puts numbers where inputs are missing itself: right over them, over some of them, or at its end."""
+class ReplacesNan(nn.Module):
+    """Calls ``nan_to_num`` itself: on the inputs, on some of them, or on its output."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, location: str) -> None:
         super().__init__()
-        self.where = where
+        self.location = location
         self.net = nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1))
 
     def forward(self, x: torch.Tensor) -> Any:
-        if self.where == "inputs":
+        if self.location == "inputs":
             x = torch.nan_to_num(x, nan=0.5)
-        elif self.where == "some":
+        elif self.location == "some":
             x = torch.cat([x[:, :1], torch.nan_to_num(x[:, 1:])], dim=1)
-        done = self.net(x)
-        return torch.nan_to_num(done) if self.where == "end" else done
+        result = self.net(x)
+        return torch.nan_to_num(result) if self.location == "end" else result
 
 
 @pytest.mark.parametrize(
-    ("where", "options"), [("inputs", {}), ("inputs", {"centre": 2.0, "scale": 0.5}), ("some", {})]
+    ("location", "options"), [("inputs", {}), ("inputs", {"centre": 2.0, "scale": 0.5}), ("some", {})]
 )
-def test_what_the_module_itself_puts_for_a_missing_input(where: str, options: dict[str, float], tmp_path: Path) -> None:
-    module = settled(Filling(where))
+def test_imputation_by_the_module(location: str, options: dict[str, float], tmp_path: Path) -> None:
+    module = randomize(ReplacesNan(location))
     assert_same_everywhere(module, tmp_path, **options)
-    made = read.read(tmp_path / "net")
+    bundle = read.read(tmp_path / "net")
     live = rows(300, seed=5)
-    if where == "some":
+    if location == "some":
         live = live[live[NAMES[0]].notna()]
-    raw = pickles.get_predict_raw(pickles.load_predict(made))(live, None)
+    raw = pickles.get_predict_raw(pickles.load_predict(bundle))(live, None)
     scaled = (live[list(NAMES)].to_numpy() - options.get("centre", 0.0)) / options.get("scale", 1.0)
-    theirs = module(torch.tensor(scaled, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(raw, theirs, atol=1e-5)
-    assert np.isnan(made.golden.inputs).any()
+    framework_predictions = module(torch.tensor(scaled, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(raw, framework_predictions, atol=1e-5)
+    assert np.isnan(bundle.golden.inputs).any()
 
 
-def test_missing_inputs_that_a_bundle_cannot_hold(tmp_path: Path) -> None:
-    with pytest.raises(errors.ExportError, match=f"predicts where {NAMES[0]} is missing, by nan_to_num, but not as if"):
-        export(settled(Filling("end")), tmp_path / "net", sample=rows())
-    export(settled(Filling("end")), tmp_path / "net", sample=rows(), imputation=1.0)
+def test_unsupported_imputation_by_the_module_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        errors.ExportError, match=f"predicts if {NAMES[0]} is missing, with nan_to_num, but not as for any one number"
+    ):
+        export(randomize(ReplacesNan("end")), tmp_path / "net", sample=rows())
+    export(randomize(ReplacesNan("end")), tmp_path / "net", sample=rows(), imputation=1.0)
     assert (read.read(tmp_path / "net").model.imputation == 1).all()
-    with pytest.raises(errors.ExportError, match=f"says 2 where {NAMES[0]} is missing, and the module itself puts 0.5"):
-        export(settled(Filling("inputs")), tmp_path / "net", sample=rows(), imputation=2.0)
+    with pytest.raises(
+        errors.ExportError,
+        match=f"imputation= is 2 for {NAMES[0]}, but the module itself replaces a missing value by 0.5",
+    ):
+        export(randomize(ReplacesNan("inputs")), tmp_path / "net", sample=rows(), imputation=2.0)
 
 
-class Restless(nn.Module):
-    """Predicts a row by how many others there are."""
+class DependsOnRowCount(nn.Module):
+    """Divides the prediction by the number of rows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -380,25 +396,30 @@ class Restless(nn.Module):
         return self.net(x) / x.shape[0]
 
 
-def test_a_model_that_differs_from_itself_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(errors.ExportError, match="the model itself, asked for some of the rows alone, predicts up to"):
-        export(settled(Restless()), tmp_path / "net", sample=rows())
+def test_model_that_depends_on_other_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        errors.ExportError, match="the model's own predictions for some of the rows alone differ by up to"
+    ):
+        export(randomize(DependsOnRowCount()), tmp_path / "net", sample=rows())
 
 
-def test_one_of_several_outputs(tmp_path: Path) -> None:
+def test_output_selects_a_value(tmp_path: Path) -> None:
     module = chain(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 3))
-    with pytest.raises(errors.ExportError, match=r"3 values a row; pass output=K"):
+    with pytest.raises(errors.ExportError, match=r"3 values for each row; pass output=K"):
         export(module, tmp_path / "net", sample=rows())
-    with pytest.raises(errors.ExportError, match=r"output=3: the model gives 3 values a row, 0 to 2"):
+    with pytest.raises(
+        errors.ExportError,
+        match=r"invalid value 3 for output; expected an integer from 0 to 2: the model returns 3 values for each row",
+    ):
         export(module, tmp_path / "net", sample=rows(), output=3)
-    made = assert_same_everywhere(module, tmp_path, output=1)
+    bundle = assert_same_everywhere(module, tmp_path, output=1)
     inputs = rows().dropna()[list(NAMES)].to_numpy()
-    theirs = module.eval()(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 1]
-    np.testing.assert_allclose(prediction.predict(made.model, inputs), theirs, rtol=1e-4, atol=1e-5)
+    framework_predictions = module.eval()(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 1]
+    np.testing.assert_allclose(prediction.predict(bundle.model, inputs), framework_predictions, rtol=1e-4, atol=1e-5)
 
 
-class Two(nn.Module):
-    """Gives a prediction and something beside it."""
+class TwoTensors(nn.Module):
+    """Returns a prediction and a hidden layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -409,34 +430,36 @@ class Two(nn.Module):
         return {"hidden": hidden, "value": self.last(hidden)[:, 0]}
 
 
-class Told(nn.Module):
-    """Gives its prediction among what is no tensor."""
+class MixedOutput(nn.Module):
+    """Returns its prediction among objects that are not tensors."""
 
-    def __init__(self, way: str) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__()
         self.layer = nn.Linear(INPUTS, 1)
-        self.way = way
+        self.kind = kind
 
     def forward(self, x: torch.Tensor) -> Any:
         y = self.layer(x)
-        return {"none": (y, None), "list": [None, y], "dict": {"count": 3, "y": y, "name": "x"}}[self.way]
+        return {"none": (y, None), "list": [None, y], "dict": {"count": 3, "y": y, "name": "x"}}[self.kind]
 
 
-@pytest.mark.parametrize("way", ["none", "list", "dict"])
-def test_what_is_no_tensor_among_the_outputs_is_no_prediction(way: str, tmp_path: Path) -> None:
-    module = settled(Told(way))
-    assert export(module, tmp_path / "net", sample=rows()).compared.bound > 0
+@pytest.mark.parametrize("kind", ["none", "list", "dict"])
+def test_outputs_other_than_tensors_are_ignored(kind: str, tmp_path: Path) -> None:
+    module = randomize(MixedOutput(kind))
+    assert export(module, tmp_path / "net", sample=rows()).parity.bound > 0
     inputs = rows(9, seed=9).dropna()[list(NAMES)].to_numpy()
-    theirs = module.layer(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
-    np.testing.assert_allclose(prediction.predict(read.read(tmp_path / "net").model, inputs), theirs, atol=1e-5)
+    framework_predictions = module.layer(torch.tensor(inputs, dtype=torch.float32)).detach().numpy()[:, 0]
+    np.testing.assert_allclose(
+        prediction.predict(read.read(tmp_path / "net").model, inputs), framework_predictions, atol=1e-5
+    )
 
 
-def test_one_of_several_tensors(tmp_path: Path) -> None:
-    made = assert_same_everywhere(settled(Two()), tmp_path, output=2)
-    assert len(made.model.layers) == 2
+def test_output_selects_a_value_of_several_tensors(tmp_path: Path) -> None:
+    bundle = assert_same_everywhere(randomize(TwoTensors()), tmp_path, output=2)
+    assert len(bundle.model.layers) == 2
 
 
-class Twice(nn.Module):
+class TwoInputs(nn.Module):
     """Takes two tensors."""
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -444,7 +467,7 @@ class Twice(nn.Module):
 
 
 class Gate(nn.Module):
-    """A gate of its own: one half times the sigmoid of the other."""
+    """A hand-written gate: one half times the sigmoid of the other."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -456,7 +479,7 @@ class Gate(nn.Module):
 
 
 class Branching(nn.Module):
-    """Decides by the numbers it is given."""
+    """Branches on the input's values."""
 
     def forward(self, x: torch.Tensor) -> Any:
         return x[:, :1] if x.sum() > 0 else x[:, 1:2]
@@ -482,26 +505,26 @@ class Recurrent(nn.Module):
         return self.end(self.core(x.unsqueeze(1))[0][:, -1])
 
 
-REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
+UNSUPPORTED: list[tuple[Callable[[], nn.Module], str]] = [
     (lambda: Nested(nn.Conv1d(1, 2, 3)), r"Conv1d at `net\.3` cannot be expressed in a bundle; export a function"),
     (Recurrent, r"LSTM at `core`"),
     (lambda: nn.Sequential(nn.Linear(6, 4), nn.GLU(), nn.Linear(2, 1)), r"GLU at `1`"),
     (lambda: nn.Sequential(Gate(), nn.Linear(2, 1)), r"`mul` in Gate at `0` multiplies values that both depend"),
     (
         lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 1)),
-        r"BatchNorm1d at `1` keeps no running statistics",
+        r"BatchNorm1d at `1` has no running statistics",
     ),
-    (lambda: Called(lambda x: functional.dropout(x, 0.5)), r"in Called at the top of the model drops values even in"),
-    (lambda: Called(lambda x: x - x.mean(0)), r"`mean` in Called at the top of the model is over the rows"),
-    (lambda: Called(lambda x: x.flip(0)), r"`flip` in Called .* mixes rows"),
-    (lambda: Called(lambda x: x.round()), r"`round` in Called .* cannot be expressed"),
-    (lambda: Called(lambda x: 1 / (x + 1)), r"divides by values that depend on the inputs|cannot be expressed"),
-    (lambda: Called(lambda x: x.half().to(x.dtype)), r"in Called .* rounds to half of the digits"),
-    (lambda: Called(lambda x: x**3), r"power other than the square"),
-    (lambda: Called(lambda x: torch.cat([x, torch.ones(len(x), 1)], 1), 7), r"puts constants among the values"),
+    (lambda: Applies(lambda x: functional.dropout(x, 0.5)), r"in Applies at the top of the model drops values even in"),
+    (lambda: Applies(lambda x: x - x.mean(0)), r"`mean` in Applies at the top of the model is over the rows"),
+    (lambda: Applies(lambda x: x.flip(0)), r"`flip` in Applies .* mixes rows"),
+    (lambda: Applies(lambda x: x.round()), r"`round` in Applies .* cannot be expressed"),
+    (lambda: Applies(lambda x: 1 / (x + 1)), r"divides by values that depend on the inputs|cannot be expressed"),
+    (lambda: Applies(lambda x: x.half().to(x.dtype)), r"in Applies .* rounds to half precision"),
+    (lambda: Applies(lambda x: x**3), r"`pow` in Applies .* has an exponent other than 1 and 2"),
+    (lambda: Applies(lambda x: torch.cat([x, torch.ones(len(x), 1)], 1), 7), r"puts constants among the values"),
     (Branching, r"Branching cannot be traced by torch\.export"),
-    (Twice, r"forward of Twice does not take one tensor"),
-    (lambda: nn.Linear(INPUTS + 1, 1), r"Linear does not predict rows of the sample, 6 inputs each"),
+    (TwoInputs, r"forward of TwoInputs does not take one tensor"),
+    (lambda: nn.Linear(INPUTS + 1, 1), r"Linear cannot predict rows of the sample, with 6 inputs each"),
     (
         lambda: nn.Sequential(nn.LazyLinear(2), nn.Linear(2, 1)),
         r"Sequential is not trained: `0.weight` has no size yet",
@@ -509,22 +532,22 @@ REFUSED: list[tuple[Callable[[], nn.Module], str]] = [
 ]
 
 
-@pytest.mark.parametrize("case", range(len(REFUSED)))
-def test_what_cannot_be_expressed_is_refused_by_name(case: int, tmp_path: Path) -> None:
-    make, says = REFUSED[case]
+@pytest.mark.parametrize("index", range(len(UNSUPPORTED)))
+def test_unsupported_part_is_named(index: int, tmp_path: Path) -> None:
+    make, message = UNSUPPORTED[index]
     torch.manual_seed(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of lazy modules
+        warnings.simplefilter("ignore")  # lazy modules warn that they are experimental
         module = make()
     with torch.no_grad():
         if isinstance(module, Nested):
             module(torch.zeros(2, INPUTS))
-    with pytest.raises(errors.ExportError, match=says):
+    with pytest.raises(errors.ExportError, match=message):
         export(module, tmp_path / "net", sample=rows())
     assert not list(tmp_path.iterdir())
 
 
-def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
+def test_skorch_net(tmp_path: Path) -> None:
     import skorch
 
     x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
@@ -532,32 +555,32 @@ def test_skorch_nets_are_unwrapped(tmp_path: Path) -> None:
     net = skorch.NeuralNetRegressor(
         nn.Sequential(nn.Linear(INPUTS, 4), nn.Tanh(), nn.Linear(4, 1)), max_epochs=2, verbose=0, train_split=None
     )
-    with pytest.raises(errors.ExportError, match="not trained yet"):
+    with pytest.raises(errors.ExportError, match="NeuralNetRegressor is not trained; fit it"):
         export(net, tmp_path / "net", sample=rows())
     net.fit(x, y)
-    made = assert_same_everywhere(net, tmp_path)
-    assert made.trained["wrapper"] == "skorch"
+    bundle = assert_same_everywhere(net, tmp_path)
+    assert bundle.trained["wrapper"] == "skorch"
     np.testing.assert_allclose(
-        prediction.predict(made.model, x.astype(np.float64)), net.predict(x)[:, 0], rtol=1e-4, atol=1e-5
+        prediction.predict(bundle.model, x.astype(np.float64)), net.predict(x)[:, 0], rtol=1e-4, atol=1e-5
     )
 
 
-def test_a_skorch_classifier_gives_its_probability(tmp_path: Path) -> None:
+def test_skorch_classifier_predicts_its_probability(tmp_path: Path) -> None:
     import skorch
 
     x = np.nan_to_num(rows()[list(NAMES)].to_numpy(), nan=2.0).astype(np.float32)
     module = nn.Sequential(nn.Linear(INPUTS, 4), nn.ReLU(), nn.Linear(4, 1), nn.Flatten(0))
     net = skorch.NeuralNetBinaryClassifier(module, max_epochs=2, verbose=0, train_split=None)
     net.fit(x, (x[:, 0] > 2).astype(np.float32))
-    made = assert_same_everywhere(net, tmp_path, output=1)
+    bundle = assert_same_everywhere(net, tmp_path, output=1)
     np.testing.assert_allclose(
-        prediction.predict(made.model, x.astype(np.float64)), net.predict_proba(x)[:, 1], rtol=1e-4, atol=1e-5
+        prediction.predict(bundle.model, x.astype(np.float64)), net.predict_proba(x)[:, 1], rtol=1e-4, atol=1e-5
     )
 
 
-def test_lightning_modules_are_traced_as_they_are(tmp_path: Path) -> None:
+def test_lightning_module(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own imports
+        warnings.simplefilter("ignore")  # importing it warns
         import pytorch_lightning as lightning
 
     class Net(lightning.LightningModule):
@@ -569,6 +592,6 @@ def test_lightning_modules_are_traced_as_they_are(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> Any:
             return self.net(x)
 
-    module = settled(Net())
-    made = assert_same_everywhere(module, tmp_path)
-    assert made.trained["wrapper"] == "pytorch_lightning"
+    module = randomize(Net())
+    bundle = assert_same_everywhere(module, tmp_path)
+    assert bundle.trained["wrapper"] == "pytorch_lightning"

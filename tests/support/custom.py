@@ -1,4 +1,4 @@
-"""Bundles of the user's own code to test with."""
+"""Bundles with custom code, for tests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def make_bundle(
     benchmarks: tuple[str, ...] = (),
     post: tuple[post.Step, ...] = (),
 ) -> model.Bundle:
-    """Return a bundle of three features, whose golden predictions are those of the first code above."""
+    """Return a bundle of three features, whose golden predictions are those of ``CODE``."""
     inputs = np.random.default_rng(3).integers(0, 5, size=(8, 3 + len(benchmarks))).astype(np.float64)
     helpers = {f"code/{name.replace('.', '/')}.py": text.encode() for name, text in (modules or {}).items()}
     return model.Bundle(
@@ -61,7 +61,7 @@ def make_bundle(
     )
 
 
-# All that changes the bytes of a cloudpickle where nobody takes care: classes, sets, helper modules taken whole.
+# Everything that makes the bytes of a cloudpickle differ between runs: classes, sets, included modules.
 EVERYTHING = """
 import enum
 import dataclasses
@@ -69,7 +69,7 @@ import numpy as np
 import pandas as pd
 import scipy
 import team.maths as maths
-from team.maths import squashed
+from team.maths import squash
 
 ALLOWED = {"alpha", "beta", "gamma", "delta", "epsilon"}
 
@@ -81,7 +81,7 @@ class Settings:
     scale: float = 1.0
     names: tuple = ()
 
-    def scaled(self, values):
+    def scale_values(self, values):
         return values * self.scale
 
 def load(bundle):
@@ -92,7 +92,7 @@ def load(bundle):
         if "era" in {"one", "two", "three"} or Colour.RED not in Colour or len(ALLOWED) != 5:
             raise ValueError("no")
         values = live_features[list(settings.names)].to_numpy(dtype=float) @ weights
-        values = maths.halved(squashed(settings.scaled(values))) * scipy.special.expit(100.0)
+        values = maths.halve(squash(settings.scale_values(values))) * scipy.special.expit(100.0)
         return pd.DataFrame({"prediction": values}, index=live_features.index)
 
     return predict
@@ -101,15 +101,15 @@ MATHS = """
 import numpy as np
 from . import more
 
-def squashed(values):
+def squash(values):
     return 1 / (1 + np.exp(-values))
 
-def halved(values):
+def halve(values):
     return values * more.HALF
 """
 
 
 def make_full_bundle() -> model.Bundle:
-    """Return a bundle whose code has all of it."""
+    """Return a bundle whose code is ``EVERYTHING``."""
     modules = {"team.maths": MATHS, "team.more": "HALF = 0.5\n"}
     return make_bundle(EVERYTHING, modules=modules, files={"scale.txt": b"2.0"})

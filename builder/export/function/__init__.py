@@ -1,1 +1,1 @@
-"""Functions."""
+"""Export Python functions."""

@@ -1,4 +1,4 @@
-"""A function as a file: its own source, that of the functions it calls, its imports, and the data it closes over."""
+"""Generate a module from a function: its source, that of the functions it calls, its imports and its data."""
 
 from __future__ import annotations
 
@@ -20,69 +20,69 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from builder import errors
-from builder.export.function import closure, private_text
+from builder.export.function import closure, privacy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_TAKEN = frozenset({"load", "bundle"})
-_GLOBAL = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
-_ATTRIBUTE = frozenset({"LOAD_ATTR", "LOAD_METHOD"})
-_LINE = 100
-_UFUNC_HOMES = ("numpy", "scipy.special")
+_RESERVED_NAMES = frozenset({"load", "bundle"})
+_GLOBAL_OPCODES = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_ATTRIBUTE_OPCODES = frozenset({"LOAD_ATTR", "LOAD_METHOD"})  # LOAD_METHOD until Python 3.11
+_MAX_LINE = 100
+_UFUNC_MODULES = ("numpy", "scipy.special")
 
 
 @dataclass(kw_only=True)
 class FunctionSource:
-    """What a function is made into.
+    """A generated module.
 
     Attributes:
-        text: ``code/model.py``.
+        text: The contents of ``code/model.py``.
         data: The arrays and files that it reads.
-        notes: What a person should know of it.
+        notes: Notes for the user.
     """
 
     text: str
-    data: closure.Data
+    data: closure.ClosureData
     notes: tuple[str, ...] = ()
 
 
-def write(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
-    """Return the file of a function that predicts.
+def generate(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
+    """Generate the module of a function that predicts.
 
     Args:
-        function: Takes one or two frames.
-        modules: The helper modules that are taken in whole, by name.
+        function: The function; it takes one or two frames.
+        modules: The user's modules that the bundle contains, by name.
 
     Raises:
-        errors.ExportError: it has no source of its own, or uses what is neither data nor code that can be taken in.
+        errors.ExportError: The function's source is not available, or it uses what a bundle cannot contain.
     """
-    gathered = _Gathered(modules=modules)
+    collector = _SourceCollector(modules=modules)
     name = function.__name__
-    gathered.bind(name, function, "export")
-    body = gathered.load_lines(f"return {name}")
-    return gathered.written(f"The function `{name}`, and what it uses.", body)
+    collector.bind(name, function, "export")
+    body = collector.format_load(f"return {name}")
+    return collector.finish(f"The function `{name}`, and what it uses.", body)
 
 
-def write_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
-    """Return the file of a ``load(bundle)`` that the user has written; as of :func:`write`."""
-    gathered = _Gathered(modules=modules)
-    gathered.add_function(function)
-    if gathered.placed:
+def generate_load(function: types.FunctionType, modules: Mapping[str, bytes]) -> FunctionSource:
+    """Generate the module of the user's ``load(bundle)``; arguments and errors as for ``generate``."""
+    collector = _SourceCollector(modules=modules)
+    collector.add_function(function)
+    if collector.loaded:
         raise errors.ExportError(
-            f"export: load uses `{next(iter(gathered.placed))}`, which is data from outside; write it to a file, pass "
-            "files=, and read it in load by bundle.path or bundle.read"
+            f"export: load uses `{next(iter(collector.loaded))}`, which is defined outside of it; write it to a file, "
+            "pass files=, and read it in load with bundle.path or bundle.read"
         )
-    return gathered.written("A load(bundle) of the user's own, and what it uses.", [])
+    return collector.finish("The user's load(bundle), and what it uses.", [])
 
 
-def module_sources(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
-    """Return file name and source of each module that is taken in, by its dotted name.
+def read_modules(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
+    """Return the path in the bundle and the source of each module, by its dotted name.
 
     Raises:
-        errors.ExportError: there is no such module, or it is not written in Python.
+        errors.ExportError: A module is not found, or is not written in Python.
     """
-    found = {}
+    sources = {}
     for name in names:
         try:
             spec = importlib.util.find_spec(name)
@@ -90,26 +90,34 @@ def module_sources(names: Iterable[str]) -> dict[str, tuple[str, bytes]]:
             spec = None
         origin = Path(spec.origin) if spec and spec.has_location and spec.origin else None
         if spec is None or (origin is None and spec.submodule_search_locations is None):
-            raise errors.ExportError(f"export: modules: there is no module {name!r} here; is its folder on sys.path?")
+            raise errors.ExportError(f"export: modules: module {name!r} not found; is its folder on sys.path?")
         if origin is None:
             raise errors.ExportError(
-                f"export: modules: {name} is a folder without __init__.py; list the modules in it: {name}.NAME"
+                f"export: modules: {name} is a folder without __init__.py; pass the modules in it: {name}.NAME"
             )
         if origin.suffix != ".py":
-            raise errors.ExportError(f"export: modules: {name} is not written in Python ({origin.name}); do without it")
-        home = name.replace(".", "/")
-        file = f"{home}/__init__.py" if spec.submodule_search_locations is not None else f"{home}.py"
-        found[name] = (f"code/{file}", origin.read_bytes())
-    return found
+            raise errors.ExportError(
+                f"export: modules: {name} is not written in Python ({origin.name}), so that a bundle cannot contain it"
+            )
+        path = name.replace(".", "/")
+        file = f"{path}/__init__.py" if spec.submodule_search_locations is not None else f"{path}.py"
+        sources[name] = (f"code/{file}", origin.read_bytes())
+    return sources
 
 
 @dataclass(kw_only=True)
-class _Gathered:
-    """The names of the file, as they are found one after the other."""
+class _SourceCollector:
+    """Collects the names that the module needs, starting from one function.
+
+    Attributes:
+        modules: The user's modules that the bundle contains.
+        data: Arrays and files.
+        loaded: Names that ``load`` sets, with their expressions.
+    """
 
     modules: Mapping[str, object]
-    data: closure.Data = field(default_factory=closure.Data)
-    placed: dict[str, str] = field(default_factory=dict)
+    data: closure.ClosureData = field(default_factory=closure.ClosureData)
+    loaded: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
     _imports: set[str] = field(default_factory=set)
     _constants: dict[str, str] = field(default_factory=dict)
@@ -118,63 +126,65 @@ class _Gathered:
     _bound: dict[str, tuple[object, str]] = field(default_factory=dict)
 
     def bind(self, name: str, value: Any, user: str) -> None:
-        """Give a name of the file its value, as the function ``user`` has it."""
+        """Add a name with its value in the function ``user``."""
         if name in self._bound:
-            before, first = self._bound[name]
-            if before is not value:
+            other_value, other_user = self._bound[name]
+            if other_value is not value:
                 raise errors.ExportError(
-                    f"export: `{name}` is one thing in {first} and another in {user}; they end in one file: rename one"
+                    f"export: `{name}` has different values in {other_user} and {user}, which become one module; "
+                    "rename one of them"
                 )
             return
-        if name in _TAKEN:
+        if name in _RESERVED_NAMES:
             raise errors.ExportError(
-                f"export: {user} uses the name `{name}`, which the bundle's own code has; rename it"
+                f"export: {user} uses the name `{name}`, which is reserved for the bundle's code; rename it"
             )
         self._bound[name] = (value, user)
         if isinstance(value, types.ModuleType):
-            self._imports.add(self._import_of(name, value))
-        elif (line := self._importable(name, value)) is not None:
+            self._imports.add(self._format_import(name, value))
+        elif (line := self._find_import(name, value)) is not None:
             self._imports.add(line)
         elif isinstance(value, types.FunctionType):
             self.add_function(value)
-            if value.__name__ != name:
+            if value.__name__ != name:  # the source defines the function under its own name
                 self.bind(value.__name__, value, user)
                 self._aliases[name] = value.__name__
         else:
             if isinstance(value, type):
-                raise errors.ExportError(closure.refusal(value, name))
-            self._notes += private_text.notes_of_value(value, name)
-            count = len(self.data.imports)
-            text = self._expression(value, name)
-            if "bundle." in text or len(self.data.imports) > count:
-                self.placed[name] = text
+                raise errors.ExportError(closure.explain_refusal(value, name))
+            self._notes += privacy.check_value(value, name)
+            imports = len(self.data.imports)
+            text = self._to_expression(value, name)
+            # Only load has the bundle, and imports modules for data.
+            if "bundle." in text or len(self.data.imports) > imports:
+                self.loaded[name] = text
             else:
-                self._constants[name] = _folded(value, text, len(name) + 3)
+                self._constants[name] = _wrap_constant(value, text, len(name) + 3)
 
     def add_function(self, function: types.FunctionType) -> None:
-        """Take a function's source in, and all that it uses."""
+        """Add a function's source and all names that it uses."""
         name = function.__name__
         if name in self._functions:
             return
-        text, node = _source(function)
-        self._notes += private_text.notes_of_source(text, name)
+        text, node = _read_source(function)
+        self._notes += privacy.check_source(text, name)
         self._functions[name] = text
-        for used, value in _used(function):
-            self.bind(used, value, name)
-        for imported in _submodules(function):
-            self._imports.add(f"import {imported}")
+        for outer_name, value in _iter_outer_names(function):
+            self.bind(outer_name, value, name)
+        for module in _iter_submodules(function):
+            self._imports.add(f"import {module}")
         self._bind_defaults(function, node)
 
-    def written(self, summary: str, load: list[str]) -> FunctionSource:
-        """Return what all of it is made into."""
-        return FunctionSource(text=self._text(summary, load), data=self.data, notes=tuple(self._notes))
+    def finish(self, summary: str, load: list[str]) -> FunctionSource:
+        """Return the module, with ``summary`` as its docstring and the lines of ``load`` at its end."""
+        return FunctionSource(text=self._format_module(summary, load), data=self.data, notes=tuple(self._notes))
 
-    def _text(self, summary: str, load: list[str]) -> str:
+    def _format_module(self, summary: str, load: list[str]) -> str:
         parts = [f'"""{summary} Written by `export`."""', "from __future__ import annotations"]
         if self._imports:
             parts.append("\n".join(sorted(self._imports, key=lambda line: (line.split()[1], line))))
         values = [f"{name} = {text}" for name, text in sorted(self._constants.items())]
-        values += [f"{name} = None  # put in place by load" for name in sorted(self.placed)]
+        values += [f"{name} = None  # set by load" for name in sorted(self.loaded)]
         parts += ["\n".join(values)] if values else []
         functions = list(self._functions.values())
         aliases = [f"{name} = {target}" for name, target in sorted(self._aliases.items())]
@@ -182,129 +192,143 @@ class _Gathered:
         functions += ["\n".join(load)] if load else []
         return "\n\n".join(parts) + "\n\n\n" + "\n\n\n".join(functions) + "\n"
 
-    def load_lines(self, last: str) -> list[str]:
-        """Return the lines of ``load(bundle)``."""
-        lines = ["def load(bundle):", '    """Put the data in place, and return the function that predicts."""']
+    def format_load(self, last: str) -> list[str]:
+        """Return the lines of ``load(bundle)``, with ``last`` as its last statement."""
+        lines = ["def load(bundle):", '    """Read the data, and return the function that predicts."""']
         lines += [f"    import {name}" for name in sorted(self.data.imports)] + [""] * bool(self.data.imports)
-        if self.placed:
-            lines.append(f"    global {', '.join(sorted(self.placed))}")
-        lines += [f"    {name} = {text}" for name, text in sorted(self.placed.items())]
+        if self.loaded:
+            lines.append(f"    global {', '.join(sorted(self.loaded))}")
+        lines += [f"    {name} = {text}" for name, text in sorted(self.loaded.items())]
         return [*lines, f"    {last}"]
 
     def _bind_defaults(self, function: types.FunctionType, node: ast.FunctionDef) -> None:
-        defaults = [*node.args.defaults, *(one for one in node.args.kw_defaults if one is not None)]
-        for used in (one for default in defaults for one in ast.walk(default) if isinstance(one, ast.Name)):
-            if used.id in function.__globals__:
-                self.bind(used.id, function.__globals__[used.id], function.__name__)
-            if used.id in self._constants or hasattr(builtins, used.id):
+        """Add the names in defaults of parameters, which are evaluated when the module is imported."""
+        defaults = [*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)]
+        names = [part.id for default in defaults for part in ast.walk(default) if isinstance(part, ast.Name)]
+        for name in names:
+            if name in function.__globals__:
+                self.bind(name, function.__globals__[name], function.__name__)
+            if name in self._constants or hasattr(builtins, name):
                 continue
-            value = function.__globals__.get(used.id)
-            if not isinstance(value, types.ModuleType) and self._importable(used.id, value) is None:
+            value = function.__globals__.get(name)
+            if not isinstance(value, types.ModuleType) and self._find_import(name, value) is None:
                 raise errors.ExportError(
-                    f"export: {function.__name__} has `{used.id}` in the default of a parameter, where it would be "
-                    "needed before it is loaded; write the value itself, or use it in the function"
+                    f"export: {function.__name__} has `{name}` in the default of a parameter, which is evaluated "
+                    "before load sets it; write the value itself, or use the name in the function's body"
                 )
 
-    def _import_of(self, name: str, module: types.ModuleType) -> str:
-        whole = module.__name__
-        if whole not in self.modules and not _is_installed(whole):
+    def _format_import(self, name: str, module: types.ModuleType) -> str:
+        full_name = module.__name__
+        if full_name not in self.modules and not _is_installed(full_name):
             raise errors.ExportError(
-                f"export: `{name}` is your own module {whole}, which the image does not have; take it in by "
-                f'modules=["{whole}"]'
+                f"export: `{name}` is your own module {full_name}, which the image does not have; include it with "
+                f'modules=["{full_name}"]'
             )
-        return f"import {whole}" if name == whole else f"import {whole} as {name}"
+        return f"import {full_name}" if name == full_name else f"import {full_name} as {name}"
 
-    def _expression(self, value: Any, name: str) -> str:
+    def _to_expression(self, value: Any, name: str) -> str:
         try:
-            return self.data.expression(value, name)
+            return self.data.to_expression(value, name)
         except errors.ExportError as error:
-            home, own = _of_library(value)
-            if not home:
+            module, attribute = _find_library_object(value)
+            if not module:
                 raise
-            line = f"from {home} import {own}" + (f" as {name}" if name != own else "")
+            line = _format_from_import(module, attribute, name)
             raise errors.ExportError(
-                f"export: `{name}` is {home}.{own}, which is no data; import it in the function ({line}), or "
-                f"`import {home}` and write {home}.{own}"
+                f"export: `{name}` is {module}.{attribute}, which is not data; import it in the function ({line}), or "
+                f"`import {module}` and write {module}.{attribute}"
             ) from error
 
-    def _importable(self, name: str, value: Any) -> str | None:
-        """Return the line that imports a function or class of a library, or of a module that is taken in."""
+    def _find_import(self, name: str, value: Any) -> str | None:
+        """Return the line that imports a function or class from a library or an included module; None if it cannot."""
         if not isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType, np.ufunc)) and not (
             callable(value) and isinstance(getattr(value, "__name__", None), str)
         ):
             return None
-        own = value.__name__
-        homes = _UFUNC_HOMES if isinstance(value, np.ufunc) else _public(getattr(value, "__module__", None) or "")
-        for home in homes:
-            if getattr(sys.modules.get(home), own, None) is not value:
+        attribute = value.__name__
+        is_ufunc = isinstance(value, np.ufunc)  # SciPy's have no __module__
+        modules = _UFUNC_MODULES if is_ufunc else _list_packages(getattr(value, "__module__", None) or "")
+        for module in modules:
+            if getattr(sys.modules.get(module), attribute, None) is not value:
                 continue
-            if home in self.modules or (home != "__main__" and _is_installed(home)):
-                return f"from {home} import {own}" + (f" as {name}" if name != own else "")
+            if module in self.modules or (module != "__main__" and _is_installed(module)):
+                return _format_from_import(module, attribute, name)
         return None
 
 
-def _public(home: str) -> tuple[str, ...]:
-    """Return where a thing of a module may be imported from, the least private first: pandas, pandas.core.frame."""
-    parts = home.split(".")
+def _format_from_import(module: str, attribute: str, name: str) -> str:
+    return f"from {module} import {attribute}" + (f" as {name}" if name != attribute else "")
+
+
+def _list_packages(module: str) -> tuple[str, ...]:
+    """Return a module's packages and itself, the outermost and most public first: pandas, ..., pandas.core.frame."""
+    parts = module.split(".")
     return tuple(".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def _of_library(value: Any) -> tuple[str, str]:
-    """Return the module and the name of an object that a library has made; empty where it is none."""
-    for home in _public(type(value).__module__):
-        found = vars(sys.modules[home]) if home in sys.modules and home != "builtins" else {}
-        own = next((name for name, one in found.items() if one is value and not name.startswith("_")), "")
-        if own and home != "__main__" and _is_installed(home):
-            return home, own
+def _find_library_object(value: Any) -> tuple[str, str]:
+    """Return the module and name of a library's object, such as ``scipy.stats.norm``; empty for any other object."""
+    for module in _list_packages(type(value).__module__):
+        attributes = vars(sys.modules[module]) if module in sys.modules and module != "builtins" else {}
+        names = (name for name, item in attributes.items() if item is value and not name.startswith("_"))
+        name = next(names, "")
+        if name and module != "__main__" and _is_installed(module):
+            return module, name
     return "", ""
 
 
-def _source(function: types.FunctionType) -> tuple[str, ast.FunctionDef]:
-    """Return a function's source, taken out of what it stands in.
+def _read_source(function: types.FunctionType) -> tuple[str, ast.FunctionDef]:
+    """Return a function's source without indentation, and its syntax tree.
 
     Raises:
-        errors.ExportError: there is none, or it is no plain ``def``.
+        errors.ExportError: The source is not available, or not a plain ``def``.
     """
     name = function.__name__
     if name == "<lambda>":
-        raise errors.ExportError("export: a lambda has no name to be saved under; write it as a function with def")
-    if hasattr(function, "__wrapped__"):  # its source is said to be that of the function in it
         raise errors.ExportError(
-            f"export: {name} has another function around it, which is not taken in; do what that does in {name} itself"
+            "export: a lambda cannot be exported, since it has no name; define a function with def"
+        )
+    if hasattr(function, "__wrapped__"):  # inspect.getsource would return the source of the wrapped function
+        raise errors.ExportError(
+            f"export: {name} is wrapped by another function, which the bundle would not contain; do what that does in "
+            f"{name} itself"
         )
     try:
         text = textwrap.dedent(inspect.getsource(function)).rstrip()
     except (OSError, TypeError) as error:
         raise errors.ExportError(
-            f"export: the source of {name} cannot be found; define it in a file or in a cell of a notebook, not at a "
-            "prompt or by exec"
+            f"export: the source of {name} is not available; define it in a file or in a cell of a notebook, not at a "
+            "prompt or with exec"
         ) from error
     try:
         nodes = ast.parse(text).body
     except SyntaxError as error:
         raise errors.ExportError(
-            f"export: the source of {name} cannot be taken out of its surroundings ({error.msg}); define it at the top "
-            "of a file or of a cell"
+            f"export: the source of {name} cannot be separated from the code around it ({error.msg}); define it at the "
+            "top level of a file or cell"
         ) from error
     node = nodes[0]
     if len(nodes) != 1 or not isinstance(node, ast.FunctionDef) or node.name != name:
-        raise errors.ExportError(f"export: {name} is no plain function; write it as one with def")
+        raise errors.ExportError(f"export: {name} is not a plain function; define it with def")
     if node.decorator_list:
         decorator = ast.unparse(node.decorator_list[0])
         raise errors.ExportError(
-            f"export: {name} has the decorator @{decorator}, which is not taken in; do what it does in the function"
+            f"export: {name} has the decorator @{decorator}, which the bundle would not contain; do what it does in "
+            "the function"
         )
-    outer = [one for one in ast.walk(node) if isinstance(one, ast.Nonlocal)]
-    if any(used in function.__code__.co_freevars for one in outer for used in one.names):
-        raise errors.ExportError(f"export: {name} changes a variable of the function around it; keep the value inside")
+    statements = [statement for statement in ast.walk(node) if isinstance(statement, ast.Nonlocal)]
+    if any(variable in function.__code__.co_freevars for statement in statements for variable in statement.names):
+        raise errors.ExportError(
+            f"export: {name} changes a variable of the enclosing function; keep the value in {name} itself"
+        )
     return text, node
 
 
-def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """Yield the names that a function takes from outside, with their values.
+def _iter_outer_names(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield the names that a function uses from enclosing scopes, with their values.
 
     Raises:
-        errors.ExportError: a name has none.
+        errors.ExportError: A name has no value.
     """
     code = function.__code__
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -312,69 +336,71 @@ def _used(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
             yield name, cell.cell_contents
         except ValueError:
             raise errors.ExportError(f"export: {function.__name__} uses `{name}` before it has a value") from None
-    for name in _global_names(code):
+    for name in _find_global_names(code):
         if name in function.__globals__ and not (name.startswith("__") and name.endswith("__")):
             yield name, function.__globals__[name]
         elif name == "__file__":
-            raise errors.ExportError(f"export: {function.__name__} uses __file__, which only this machine has")
+            raise errors.ExportError(f"export: {function.__name__} uses __file__, which does not exist in a pickle")
         elif not hasattr(builtins, name) and name not in ("__name__", "__doc__", "__module__", "__qualname__"):
             raise errors.ExportError(f"export: {function.__name__} uses `{name}`, which is not defined")
 
 
-def _global_names(whole: types.CodeType) -> list[str]:
-    """Return the names that a function, or a function in it, looks up outside and does not set itself."""
-    found: dict[str, None] = {}
-    for code in _codes(whole):
-        steps = list(dis.get_instructions(code))
-        written = {str(one.argval) for one in steps if one.opname in ("STORE_NAME", "STORE_GLOBAL")}
-        names = (str(one.argval) for one in steps if one.opname in _GLOBAL)
-        found |= dict.fromkeys(name for name in names if name not in written)
-    return list(found)
+def _find_global_names(code: types.CodeType) -> list[str]:
+    """Return the global names that a function, or a function in it, reads but does not set."""
+    names: dict[str, None] = {}
+    for part in _iter_code(code):
+        instructions = list(dis.get_instructions(part))
+        written = {str(item.argval) for item in instructions if item.opname in ("STORE_NAME", "STORE_GLOBAL")}
+        read = (str(item.argval) for item in instructions if item.opname in _GLOBAL_OPCODES)
+        names |= dict.fromkeys(name for name in read if name not in written)
+    return list(names)
 
 
-def _submodules(function: types.FunctionType) -> Iterator[str]:
-    """Yield the submodules that a function reaches by attributes: ``scipy.stats`` where it says ``sp.stats.zscore``."""
-    for code in _codes(function.__code__):
-        whole = ""
-        for one in dis.get_instructions(code):
-            if one.opname in _GLOBAL:
-                value = function.__globals__.get(str(one.argval))
-                whole = value.__name__ if isinstance(value, types.ModuleType) else ""
-            elif whole and one.opname in _ATTRIBUTE and f"{whole}.{one.argval}" in sys.modules:
-                whole = f"{whole}.{one.argval}"
-                yield whole
+def _iter_submodules(function: types.FunctionType) -> Iterator[str]:
+    """Yield the submodules that a function uses as attributes: ``scipy.stats`` for ``sp.stats.zscore``."""
+    for code in _iter_code(function.__code__):
+        module = ""
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in _GLOBAL_OPCODES:
+                value = function.__globals__.get(str(instruction.argval))
+                module = value.__name__ if isinstance(value, types.ModuleType) else ""
+            elif (
+                module and instruction.opname in _ATTRIBUTE_OPCODES and f"{module}.{instruction.argval}" in sys.modules
+            ):
+                module = f"{module}.{instruction.argval}"
+                yield module
             else:
-                whole = ""
+                module = ""
 
 
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+def _iter_code(code: types.CodeType) -> Iterator[types.CodeType]:
     """Yield a function's code and that of the functions in it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _codes(constant)
+            yield from _iter_code(constant)
 
 
 def _is_installed(name: str) -> bool:
-    """Whether a module is Python's or a library's, not the user's own: the image may have it."""
+    """Return whether a module is Python's or an installed package's, so that the image may have it."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return True
     module = sys.modules.get(top)
-    places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-    found = [Path(place) for place in places if place]
-    standard = Path(sysconfig.get_path("stdlib"))
-    return any({"site-packages", "dist-packages"} & set(place.parts) or standard in place.parents for place in found)
+    files = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+    paths = [Path(file) for file in files if file]
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    return any({"site-packages", "dist-packages"} & set(path.parts) or stdlib in path.parents for path in paths)
 
 
-def _folded(value: Any, text: str, before: int) -> str:
-    """Return the text of a constant, over several lines where one would be long."""
-    if before + len(text) <= _LINE:
+def _wrap_constant(value: Any, text: str, indent: int) -> str:
+    """Return the text of a constant, on several lines if it is too long for one."""
+    if indent + len(text) <= _MAX_LINE:
         return text
-    folded = pprint.pformat(value, width=_LINE, compact=True, sort_dicts=False)
+    wrapped = pprint.pformat(value, width=_MAX_LINE, compact=True, sort_dicts=False)
     try:
-        if ast.literal_eval(folded) != value:
+        if ast.literal_eval(wrapped) != value:
             return text
     except (ValueError, SyntaxError):
-        return text  # an infinite number, say, which pprint does not write as Python reads it
-    return f"(\n{textwrap.indent(folded, '    ')}\n)"
+        return text  # pprint writes infinity as inf, for instance, which is not a literal
+    return f"(\n{textwrap.indent(wrapped, '    ')}\n)"

@@ -1,9 +1,9 @@
-"""Run a custom bundle where it was exported, in a process of its own: ``python -B -P trial.py INSIDE FOLDER``.
+"""Run a custom bundle in a process of its own, to find out what it needs beyond its contents.
 
-``INSIDE`` holds the package ``inside``; ``FOLDER`` is the bundle's, with ``bundle.json``, ``arrays.safetensors``,
-``code/``, ``files/`` and ``inputs.npy``, float64 (rows, n), whose features are handed over as the ``dtype`` of
-``bundle.json``. Writes ``predictions.npy``, float64 (rows,), beside them. Exit code 3: the code was refused, or raised
-something, and the last line on stderr says so. Nothing of the notebook is here: what the bundle lacks is missing.
+Usage: ``python -B -P trial.py INSIDE FOLDER``. ``INSIDE`` contains the package ``inside``; ``FOLDER`` contains the
+bundle's ``bundle.json``, ``arrays.safetensors``, ``code/`` and ``files/``, and ``inputs.npy``, float64 (rows, n), whose
+features are passed as the ``dtype`` in ``bundle.json``. Writes ``predictions.npy``, float64 (rows,), to ``FOLDER``.
+Exit code 3 means that the code was refused or raised an exception; the last line of stderr is the message.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ REFUSED = 3
 
 
 def main(inside: str, folder: Path) -> int:
-    """Predict and write; return the exit code."""
-    # Last, and only while they are imported: what lies beside `inside` has names that the user's modules may have too.
+    """Predict, write the predictions, and return the exit code."""
+    # At the end of the path and only during these imports: the folder has other modules, whose names the user's modules
+    # may have too.
     sys.path.append(inside)
     custom: Any = importlib.import_module("inside.custom")
     collect_results: Any = importlib.import_module("inside.collect_results")
@@ -42,12 +43,12 @@ def main(inside: str, folder: Path) -> int:
         sys.stderr.write(f"\n{refused}\n")
         return REFUSED
     files = folder / "files"
-    shutil.rmtree(files, ignore_errors=True)  # as when the tournament predicts
+    shutil.rmtree(files, ignore_errors=True)  # the pickle contains what load returns, but no files
     try:
         predictions = collect_results.call_predict(predict, live, benchmarks)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        late = "; the bundle's files are gone by then: read them in load" if str(files) in str(error) else ""
-        sys.stderr.write(f"\n{custom.explain_error(error)}{late}\n")
+        hint = "; the bundle's files exist only during load: read them there" if str(files) in str(error) else ""
+        sys.stderr.write(f"\n{custom.explain_error(error)}{hint}\n")
         return REFUSED
     np.save(folder / "predictions.npy", predictions)
     return 0
@@ -56,5 +57,5 @@ def main(inside: str, folder: Path) -> int:
 if __name__ == "__main__":
     code = main(sys.argv[1], Path(sys.argv[2]))
     sys.stderr.flush()
-    # pyarrow's threads abort now and then while the interpreter ends: leave without them.
+    # pyarrow's threads sometimes abort the interpreter at its normal exit.
     os._exit(code)

@@ -1,1 +1,1 @@
-"""PyTorch modules."""
+"""Export PyTorch modules."""

@@ -1,11 +1,12 @@
-"""A PyTorch module's graph, as ``torch.export`` traces it, followed node by node.
+"""Follow the graph that ``torch.export`` traces of a PyTorch module, node by node.
 
-What is traced is what is computed, whatever the module's attributes are called: functions, methods and modules alike
-come out as ATen operators. They are traced on a fixed number of rows, and what mixes rows is refused.
+Tracing records what is computed, independent of how the module is written: functions, methods and submodules all become
+ATen operators. The trace has a fixed number of rows, and an operator that mixes rows is refused.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import warnings
 from dataclasses import dataclass
@@ -22,246 +23,267 @@ if TYPE_CHECKING:
 
     from builder.export.conversion import Array
 
-ROWS = 11
-"""Rows it is traced on."""
-WAY_OUT = "export a function that predicts with it, as docs/export/custom.md shows"
+TRACE_ROWS = 11
+"""Rows of the traced batch: a size that few layers have, so that the rows are not mistaken for another dimension."""
+ADVICE = "export a function that predicts with it, as docs/export/custom.md shows"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A tensor that depends on the inputs: a node's values, row by row.
+    """A tensor that depends on the inputs: the values of one node, for each row.
 
     Attributes:
-        place: Of the node.
-        shape: The tensor's.
-        axis: Which of its dimensions counts the rows; the others, in their order, hold the node's values.
+        node: Index of the node; -1 for the inputs.
+        shape: Shape of the tensor.
+        axis: The dimension that counts the rows; the others, in their order, hold the node's values.
     """
 
-    place: int
+    node: int
     shape: tuple[int, ...]
     axis: int
 
     @property
-    def rest(self) -> tuple[int, ...]:
-        """The dimensions beside the rows."""
+    def row_shape(self) -> tuple[int, ...]:
+        """The shape without the rows."""
         return self.shape[: self.axis] + self.shape[self.axis + 1 :]
+
+    def with_node(self, node: int) -> Value:
+        """Return the values of another node in this shape."""
+        return dataclasses.replace(self, node=node)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One operator of the graph.
+    """One call of an operator in the graph.
 
     Attributes:
-        name: ATen's name of it, without overload.
+        name: ATen's name of the operator, without its overload.
         target: The operator.
-        given: Its arguments by name, defaults too: ``Value``, a constant ``torch.Tensor``, or plain Python.
-        shape: Of its result; None where it has several.
-        module: The class and the path of the module that it is called in.
+        args: Its arguments by name, with defaults: each a ``Value``, a constant ``torch.Tensor``, or plain Python.
+        shape: Shape of the result; None if there are several results.
+        module: The class and the path of the module that makes the call.
     """
 
     name: str
     target: Any
-    given: Mapping[str, Any]
+    args: Mapping[str, Any]
     shape: tuple[int, ...] | None
     module: tuple[str, str]
 
-    def refuse(self, why: str = "cannot be expressed in a bundle") -> NoReturn:
-        """Raise the error that names the part."""
-        kind, path = self.module
-        at = f"`{path}`" if path else "the top of the model"
-        called = kind.rpartition(".")[2]
-        # A part of PyTorch is known by its own name, what somebody wrote by the operator that it calls.
-        named = called if kind.startswith("torch.nn.") else f"`{self.name}` in {called}"
-        raise errors.ExportError(f"{named} at {at} {why}; {WAY_OUT}")
+    @property
+    def value(self) -> Value:
+        """The argument ``self``, for operators of one value."""
+        value: Value = self.args["self"]
+        return value
+
+    def refuse(self, reason: str = "cannot be expressed in a bundle") -> NoReturn:
+        """Raise an ``ExportError`` that names the operator and the module."""
+        class_name, path = self.module
+        location = f"`{path}`" if path else "the top of the model"
+        short_name = class_name.rpartition(".")[2]
+        # The user recognizes a torch.nn layer by its class, but their own module by the operator that it calls.
+        part = short_name if class_name.startswith("torch.nn.") else f"`{self.name}` in {short_name}"
+        raise errors.ExportError(f"{part} at {location} {reason}; {ADVICE}")
 
 
 class Graph:
-    """A traced module, and the nodes that it becomes."""
+    """A traced module, and the network nodes that it becomes."""
 
     def __init__(self, inputs: int, operators: Mapping[str, Callable[[Graph, Call], Any]]) -> None:
-        self.nodes = node_builder.Builder(inputs)
-        self.notes: dict[int, tuple[str, int]] = {}
-        """What a node is to those that know a pattern: a word, and the place of what it was made of."""
-        self.nan_values: list[float] = []
-        """What its calls of ``nan_to_num`` put where they find a NaN."""
+        self.nodes = node_builder.NetworkBuilder(inputs)
+        self.patterns: dict[int, tuple[str, int]] = {}
+        """Nodes that may be part of an activation written as a formula: the part's name, and the node that it is of."""
+        self.nan_replacements: list[float] = []
+        """The values that calls of ``nan_to_num`` put for NaN."""
         self._operators = operators
 
-    def follow(self, module: torch.nn.Module, rows: torch.Tensor) -> list[Value]:
-        """Return the values that come out.
+    def trace(self, module: torch.nn.Module, rows: torch.Tensor) -> list[Value]:
+        """Trace a module, add its nodes, and return its outputs.
 
         Raises:
-            errors.ExportError: It cannot be traced, or has a part that cannot be expressed.
+            errors.ExportError: The module cannot be traced, or has a part that cannot be expressed.
         """
-        program = _exported(module, rows)
+        program = _export_program(module, rows)
         signature = program.graph_signature
-        held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        # Names of the graph's placeholders to names of weights; a placeholder without one is the input.
+        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        names |= signature.inputs_to_lifted_tensor_constants
         constants = {**program.state_dict, **program.constants}
-        held |= signature.inputs_to_lifted_tensor_constants
-        known: dict[Any, Any] = {}
-        found: list[Value] = []
+        results: dict[Any, Any] = {}
+        outputs: list[Value] = []
         for node in program.graph.nodes:
             if node.op == "placeholder":
-                known[node] = (
-                    constants[held[node.name]].detach()
-                    if node.name in held
-                    else Value(place=-1, shape=tuple(rows.shape), axis=0)
+                results[node] = (
+                    constants[names[node.name]].detach()
+                    if node.name in names
+                    else Value(node=-1, shape=tuple(rows.shape), axis=0)
                 )
             elif node.op == "call_function":
-                known[node] = self._call(node, known)
+                results[node] = self._convert_call(node, results)
             elif node.op == "output":
-                results = {spec.arg.name for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT"}
-                # Beside nodes there may be what a module gives that is no tensor: (y, None), {"y": y, "count": 3}.
-                nodes = [one for one in _flat(node.args) if isinstance(one, torch.fx.Node)]
-                found = [self._result(known[one]) for one in nodes if one.name in results]
-        return found
+                user_outputs = {spec.arg.name for spec in signature.output_specs if spec.kind.name == "USER_OUTPUT"}
+                # A module may also return what is not a tensor: (y, None), {"y": y, "count": 3}.
+                nodes = [item for item in _flatten(node.args) if isinstance(item, torch.fx.Node)]
+                outputs = [self._check_output(results[item]) for item in nodes if item.name in user_outputs]
+        return outputs
 
-    def like(self, value: Value, place: int) -> Value:
-        """Return a node's values in the shape of others."""
-        return Value(place=place, shape=value.shape, axis=value.axis)
-
-    def spread(self, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
+    def broadcast(self, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
         """Return a value broadcast to a shape.
 
         Raises:
-            errors.ExportError: The rows would not stay rows.
+            errors.ExportError: The rows would be broadcast too.
         """
         axis = value.axis + len(shape) - len(value.shape)
-        if shape[axis] != ROWS:
+        if shape[axis] != TRACE_ROWS:
             call.refuse("mixes rows, which are predicted one by one")
-        rest = shape[:axis] + shape[axis + 1 :]
-        places = np.broadcast_to(np.arange(self.nodes.width(value.place)).reshape(value.rest), rest)
-        return Value(place=self.nodes.select(value.place, places.ravel().tolist()), shape=shape, axis=axis)
+        row_shape = shape[:axis] + shape[axis + 1 :]
+        indices = np.arange(self.nodes.get_width(value.node)).reshape(value.row_shape)
+        indices = np.broadcast_to(indices, row_shape).ravel()
+        return Value(node=self.nodes.add_select(value.node, indices.tolist()), shape=shape, axis=axis)
 
-    def constant(self, call: Call, number: Any, like: Value) -> Array:
-        """Return a constant as one number for each value of a row.
+    def expand_constant(self, call: Call, constant: Any, value: Value) -> Array:
+        """Return a constant as one float64 number for each value of a row.
 
         Raises:
-            errors.ExportError: It differs between rows.
+            errors.ExportError: The constant differs between rows.
         """
-        array: Array = np.asarray(torch.as_tensor(number).to(torch.float64))
-        array = array.reshape((1,) * (len(like.shape) - array.ndim) + array.shape)
-        if not (array == array.take([0], axis=like.axis)).all():
+        array: Array = np.asarray(torch.as_tensor(constant).to(torch.float64))
+        array = array.reshape((1,) * (len(value.shape) - array.ndim) + array.shape)
+        if not (array == array.take([0], axis=value.axis)).all():
             call.refuse("has constants that differ between rows")
-        flat: Array = np.broadcast_to(array.take(0, axis=like.axis), like.rest).ravel().astype(np.float64)
-        return flat
+        row: Array = np.broadcast_to(array.take(0, axis=value.axis), value.row_shape).ravel().astype(np.float64)
+        return row
 
-    def moved(self, call: Call) -> Any:
-        """Return the result of an operator that moves values about: what it does to their numbers, it does to them."""
-        values = [one for one in _flat(list(call.given.values())) if isinstance(one, Value)]
-        if any(isinstance(one, torch.Tensor) and one.is_floating_point() for one in _flat(list(call.given.values()))):
+    def move_values(self, call: Call) -> Any:
+        """Return the result of an operator that only moves values (``cat``, ``view``, ``index``).
+
+        The operator itself is run on tensors that number the values, and the numbers in its result say where each value
+        went, so that these operators need no implementation of their own.
+
+        Raises:
+            errors.ExportError: The operator mixes rows, or inserts constants.
+        """
+        flat = list(_flatten(list(call.args.values())))
+        values = [item for item in flat if isinstance(item, Value)]
+        if any(isinstance(item, torch.Tensor) and item.is_floating_point() for item in flat):
             call.refuse("puts constants among the values that depend on the inputs")
-        starts = np.cumsum([0, *(self.nodes.width(value.place) for value in values)])
+        starts = np.cumsum([0, *(self.nodes.get_width(value.node) for value in values)])
         numbers = {
-            id(value): _numbers(value, int(start), int(starts[-1]))
+            id(value): _number_values(value, int(start), int(starts[-1]))
             for value, start in zip(values, starts[:-1], strict=True)
         }
-        given = {name: _replaced(one, numbers) for name, one in call.given.items()}
-        result = call.target(**given)
+        arguments = {name: _substitute(argument, numbers) for name, argument in call.args.items()}
+        result = call.target(**arguments)
         if isinstance(result, torch.Tensor):
-            return self._decoded(call, result, values, starts)
-        return [self._decoded(call, one, values, starts) for one in result]
+            return self._decode(call, result, values, starts)
+        return [self._decode(call, item, values, starts) for item in result]
 
-    def _decoded(self, call: Call, result: torch.Tensor, values: Sequence[Value], starts: Any) -> Value:
-        """Return the value that a tensor of numbers stands for."""
+    def _decode(self, call: Call, result: torch.Tensor, values: Sequence[Value], starts: Any) -> Value:
+        """Return the value that a tensor of numbers from ``_number_values`` stands for."""
         numbers = result.numpy()
-        rows, places = np.divmod(numbers, int(starts[-1]))
+        rows, indices = np.divmod(numbers, int(starts[-1]))
         for axis in range(numbers.ndim):
-            wanted = np.arange(ROWS).reshape([-1 if one == axis else 1 for one in range(numbers.ndim)])
-            if numbers.shape[axis] == ROWS and (rows == wanted).all():
+            expected = np.arange(TRACE_ROWS).reshape([-1 if other == axis else 1 for other in range(numbers.ndim)])
+            if numbers.shape[axis] == TRACE_ROWS and (rows == expected).all():
                 break
         else:
             call.refuse("mixes rows, which are predicted one by one")
-        flat = places.take(0, axis=axis).ravel()
-        if not (places == places.take([0], axis=axis)).all():
+        if not (indices == indices.take([0], axis=axis)).all():
             call.refuse("mixes rows, which are predicted one by one")
-        used = [place for place in range(len(values)) if ((flat >= starts[place]) & (flat < starts[place + 1])).any()]
-        source = self.nodes.concat([values[place].place for place in used])
-        begins = dict(zip(used, np.cumsum([0, *(starts[place + 1] - starts[place] for place in used)]), strict=False))
-        owner = np.searchsorted(starts, flat, side="right") - 1
-        chosen = [int(place - starts[one] + begins[one]) for place, one in zip(flat, owner, strict=True)]
-        return Value(place=self.nodes.select(source, chosen), shape=numbers.shape, axis=axis)
+        flat = indices.take(0, axis=axis).ravel()
+        # Concatenate only the values that occur in the result, and count from the first of them.
+        owners = np.searchsorted(starts, flat, side="right") - 1
+        used = sorted(set(owners.tolist()))
+        source = self.nodes.add_concat([values[owner].node for owner in used])
+        widths = [starts[owner + 1] - starts[owner] for owner in used]
+        offsets = dict(zip(used, np.cumsum([0, *widths]), strict=False))
+        selected = [int(index - starts[owner] + offsets[owner]) for index, owner in zip(flat, owners, strict=True)]
+        return Value(node=self.nodes.add_select(source, selected), shape=numbers.shape, axis=axis)
 
-    def _call(self, node: Any, known: Mapping[Any, Any]) -> Any:
+    def _convert_call(self, node: Any, results: Mapping[Any, Any]) -> Any:
         if node.target is operator.getitem:
-            return known[node.args[0]][node.args[1]]
+            return results[node.args[0]][node.args[1]]
         schema = getattr(node.target, "_schema", None)
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         path, kind = stack[-1] if stack else ("", "the model")
-        val = node.meta.get("val")
+        meta_value = node.meta.get("val")
         call = Call(
             name=schema.name.partition("::")[2] if schema else str(node.target),
             target=node.target,
-            given=_arguments(node, schema, known),
-            shape=tuple(val.shape) if isinstance(val, torch.Tensor) else None,
+            args=_bind_arguments(node, schema, results),
+            shape=tuple(meta_value.shape) if isinstance(meta_value, torch.Tensor) else None,
             module=(kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}", path),
         )
+        # torch.export adds checks of shapes and types, which have no result.
         if call.name.startswith(("_assert", "sym_constrain")):
             return None
-        if not any(isinstance(one, Value) for one in _flat(list(call.given.values()))):
+        # An operator of constants alone, such as a weight_norm, is computed here and becomes a constant.
+        if not any(isinstance(item, Value) for item in _flatten(list(call.args.values()))):
             with torch.no_grad():
-                return node.target(**call.given)
+                return node.target(**call.args)
         handler = self._operators.get(call.name)
         return handler(self, call) if handler else call.refuse()
 
-    def _result(self, value: Any) -> Value:
+    def _check_output(self, value: Any) -> Value:
         if isinstance(value, Value):
             return value
-        raise errors.ExportError(f"the model gives a constant, which does not depend on its inputs; {WAY_OUT}")
+        raise errors.ExportError(f"the model returns a constant, which does not depend on its inputs; {ADVICE}")
 
 
-def _exported(module: torch.nn.Module, rows: torch.Tensor) -> Any:
-    """Return the program: functions alone, no operator that writes to what it is given."""
+def _export_program(module: torch.nn.Module, rows: torch.Tensor) -> Any:
+    """Return the traced program in functional form: no operator writes to its arguments."""
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of PyTorch about its own parts
+            warnings.simplefilter("ignore")  # PyTorch warns about its own parts
+            # An empty table: no operator is decomposed; it only replaces in-place operators by functional ones.
             return torch.export.export(module, (rows,)).run_decompositions({})
-    except Exception as error:
-        # Whatever the user's own code does while it is traced, and what torch.export says of it, comes out here.
-        said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
+    except Exception as error:  # tracing runs the user's code, which may raise anything
+        message = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
         raise errors.ExportError(
-            f"{type(module).__name__} cannot be traced by torch.export ({said}); {WAY_OUT}"
+            f"{type(module).__name__} cannot be traced by torch.export ({message}); {ADVICE}"
         ) from error
 
 
-def _arguments(node: Any, schema: Any, known: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a call's arguments by name, defaults too."""
+def _bind_arguments(node: Any, schema: Any, results: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a call's arguments by name, with defaults."""
     if schema is None:
-        return {str(place): _looked_up(one, known) for place, one in enumerate(node.args)}
-    given = {}
-    for place, argument in enumerate(schema.arguments):
-        if place < len(node.args) and not argument.kwarg_only:
-            given[argument.name] = _looked_up(node.args[place], known)
-        elif argument.name in node.kwargs:
-            given[argument.name] = _looked_up(node.kwargs[argument.name], known)
-        elif argument.has_default_value():
-            given[argument.name] = argument.default_value
-    return given
+        return {str(index): _resolve(argument, results) for index, argument in enumerate(node.args)}
+    bound = {}
+    for index, parameter in enumerate(schema.arguments):
+        if index < len(node.args) and not parameter.kwarg_only:
+            bound[parameter.name] = _resolve(node.args[index], results)
+        elif parameter.name in node.kwargs:
+            bound[parameter.name] = _resolve(node.kwargs[parameter.name], results)
+        elif parameter.has_default_value():
+            bound[parameter.name] = parameter.default_value
+    return bound
 
 
-def _looked_up(one: Any, known: Mapping[Any, Any]) -> Any:
-    if isinstance(one, (list, tuple)):
-        return [_looked_up(inner, known) for inner in one]
-    return known[one] if isinstance(one, torch.fx.Node) else one
+def _resolve(argument: Any, results: Mapping[Any, Any]) -> Any:
+    if isinstance(argument, (list, tuple)):
+        return [_resolve(item, results) for item in argument]
+    return results[argument] if isinstance(argument, torch.fx.Node) else argument
 
 
-def _replaced(one: Any, numbers: Mapping[int, torch.Tensor]) -> Any:
-    if isinstance(one, list):
-        return [_replaced(inner, numbers) for inner in one]
-    return numbers[id(one)] if isinstance(one, Value) else one
+def _substitute(argument: Any, numbers: Mapping[int, torch.Tensor]) -> Any:
+    if isinstance(argument, list):
+        return [_substitute(item, numbers) for item in argument]
+    return numbers[id(argument)] if isinstance(argument, Value) else argument
 
 
-def _numbers(value: Value, start: int, total: int) -> torch.Tensor:
-    """Return a tensor of the value's shape: in each place the row, and which value of how many it is."""
-    columns = start + np.arange(int(np.prod(value.rest, dtype=np.int64)))
-    ids = np.arange(ROWS)[:, None] * total + columns
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(ids.reshape((ROWS, *value.rest)), 0, value.axis)))
+def _number_values(value: Value, start: int, total: int) -> torch.Tensor:
+    """Return a tensor of the value's shape that numbers its values: ``row * total + start + index in the row``."""
+    columns = start + np.arange(int(np.prod(value.row_shape, dtype=np.int64)))
+    numbers = np.arange(TRACE_ROWS)[:, None] * total + columns
+    numbers = np.moveaxis(numbers.reshape((TRACE_ROWS, *value.row_shape)), 0, value.axis)
+    return torch.from_numpy(np.ascontiguousarray(numbers))
 
 
-def _flat(tree: Any) -> Iterator[Any]:
+def _flatten(tree: Any) -> Iterator[Any]:
     if isinstance(tree, dict):
         tree = list(tree.values())
     if isinstance(tree, (list, tuple)):
-        for one in tree:
-            yield from _flat(one)
+        for item in tree:
+            yield from _flatten(item)
     else:
         yield tree

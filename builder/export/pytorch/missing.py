@@ -1,4 +1,4 @@
-"""What a PyTorch module that calls ``nan_to_num`` puts where an input is missing, found by asking it."""
+"""Find what a PyTorch module that calls ``nan_to_num`` itself puts for a missing input, by running it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,54 @@ if TYPE_CHECKING:
 
     from builder.export.conversion import Array
 
-_NEAR = 1e-5
-"""How near two predictions are that differ by rounding alone, as a share of their size."""
+_TOLERANCE = 1e-5
+"""Relative difference up to which two predictions count as equal: they differ by rounding."""
 
 
-def own_imputation(
-    predict: Callable[[Array], Array], rows: Array, candidates: Sequence[float], *, names: Sequence[str], said: bool
+def find_imputation(
+    predict: Callable[[Array], Array], rows: Array, candidates: Sequence[float], *, names: Sequence[str], explicit: bool
 ) -> Array:
-    """Return what each input becomes in the module itself where it is missing: float64 (n,), NaN where it stays NaN.
+    """Return the value that the module puts for each missing input: float64 (n,), NaN if it puts none.
 
     Args:
         predict: The module, from float64 (rows, n) inputs to float64 (rows,); it may raise.
-        rows: float64 (rows, n): one or two rows of the sample, none of their inputs missing.
-        candidates: What its calls of ``nan_to_num`` put where they find a NaN.
-        names: The inputs'.
-        said: Whether the caller says what a missing input becomes, and so that the module is not asked.
+        rows: float64 (rows, n): one or two complete rows of the sample.
+        candidates: The values that its calls of ``nan_to_num`` put for NaN.
+        names: Names of the inputs, for the error.
+        explicit: Whether the caller passed ``imputation=``, so that an input without a match is not an error.
 
     Raises:
-        errors.ExportError: It takes missing inputs, but not as one of the candidates, and the caller says nothing.
+        errors.ExportError: The module predicts with a missing input, but not as it would with one of the candidates.
     """
-    found, taken = np.full(len(names), np.nan), np.ones(len(names), dtype=np.bool_)
+    imputation, predicts_nan = np.full(len(names), np.nan), np.ones(len(names), dtype=np.bool_)
     if not candidates:
-        return found
+        return imputation
     try:
-        missing = [_each_by_itself(predict, row, np.nan) for row in rows]
-    except Exception:  # noqa: BLE001 - the user's own code may insist on numbers
-        return found
-    for one in missing:
-        taken &= np.isfinite(one)
+        missing = [_predict_each_replaced(predict, row, np.nan) for row in rows]
+    except Exception:  # noqa: BLE001 - the user's module may refuse NaN with any error
+        return imputation
+    for predictions in missing:
+        predicts_nan &= np.isfinite(predictions)
     for candidate in candidates:
-        fits = taken & np.isnan(found)
-        for row, one in zip(rows, missing, strict=True):
-            there = _each_by_itself(predict, row, candidate)
-            fits &= np.isclose(one, there, rtol=_NEAR, atol=_NEAR * float(np.abs(there).max()))
-        found[fits] = candidate
-    unlike = np.flatnonzero(taken & np.isnan(found))
-    if unlike.size and not said:
+        matches = predicts_nan & np.isnan(imputation)
+        for row, predictions in zip(rows, missing, strict=True):
+            expected = _predict_each_replaced(predict, row, candidate)
+            matches &= np.isclose(
+                predictions, expected, rtol=_TOLERANCE, atol=_TOLERANCE * float(np.abs(expected).max())
+            )
+        imputation[matches] = candidate
+    unmatched = np.flatnonzero(predicts_nan & np.isnan(imputation))
+    if unmatched.size and not explicit:
         raise errors.ExportError(
-            f"export: the module predicts where {names[unlike[0]]} is missing, by nan_to_num, but not as if one number "
-            "stood there, and a bundle has one number for each input; put nan_to_num right over the inputs, or pass "
-            "imputation= to say what a missing input becomes before the module"
+            f"export: the module predicts if {names[unmatched[0]]} is missing, with nan_to_num, but not as for any one "
+            "number, and a bundle has one number for each missing input; call nan_to_num on the inputs themselves, or "
+            "pass imputation= to replace missing inputs before the module"
         )
-    return found
+    return imputation
 
 
-def _each_by_itself(predict: Callable[[Array], Array], row: Array, value: float) -> Array:
-    """Return what is predicted for a row with each of its inputs in turn replaced: float64 (n,)."""
+def _predict_each_replaced(predict: Callable[[Array], Array], row: Array, value: float) -> Array:
+    """Return the predictions for a row with each of its inputs replaced in turn: float64 (n,)."""
     rows = np.repeat(row[None], len(row), axis=0)
     np.fill_diagonal(rows, value)
     return predict(rows)

@@ -1,4 +1,4 @@
-"""PyTorch modules, by themselves or inside Lightning and skorch, by tracing what they compute."""
+"""Export PyTorch modules, also inside Lightning and skorch, by tracing what they compute."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
 _CHUNK = 1_024
+"""Rows that the framework predicts at once, to limit the memory for hidden layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(frameworks.Options):
-    """What ``export`` takes for a module.
+class TorchOptions(frameworks.Options):
+    """The options of a PyTorch module.
 
     Attributes:
-        output: Which of several values a row is the prediction, counted from 0.
-        centre: Subtracted from the inputs before the module gets them: one number, or one each input.
-        scale: What they are divided by after that; not 0.
+        output: Index of the prediction among several values for each row, counted from 0.
+        centre: Subtracted from the inputs before the module gets them: one number, or one for each input.
+        scale: Divisor of the inputs after that; not 0.
     """
 
     output: int | None = None
@@ -42,76 +43,85 @@ class Options(frameworks.Options):
     scale: float | Sequence[float] = 1.0
 
 
-def feature_names(_model: Any, _options: Options) -> tuple[str, ...] | None:
+OPTIONS = TorchOptions
+
+
+def feature_names(_model: Any, _options: TorchOptions) -> tuple[str, ...] | None:
     """Return None: a module does not know the names of its inputs."""
     return None
 
 
-def convert(model: Any, given: conversion.InputSpec, options: Options) -> conversion.ConvertedModel:
-    """Return a module's network.
+def convert(model: Any, spec: conversion.InputSpec, options: TorchOptions) -> conversion.ConvertedModel:
+    """Trace a module and convert its graph.
 
-    The module is copied to the CPU and set to evaluation, in float64 where it can be computed so; the copy is what is
-    traced and what predicts the golden rows, and the caller's own is not changed.
+    A copy of the module is traced and predicts the golden rows: on the CPU, in evaluation mode, and in float64 if the
+    module runs in it. The caller's module is not changed.
 
     Raises:
-        errors.ExportError: It has a part that cannot be expressed; it gives several values a row; it cannot be traced.
+        errors.ExportError: A part of the module cannot be expressed or traced, or the prediction is ambiguous.
     """
-    module, facts = _unwrapped(model)
-    inputs = len(given.imputation)
-    centre, scale = _of_inputs(given, "centre", options.centre), _of_inputs(given, "scale", options.scale)
+    module, facts = _unwrap(model)
+    inputs = len(spec.imputation)
+    centre, scale = _broadcast_option(spec, "centre", options.centre), _broadcast_option(spec, "scale", options.scale)
     _check_forward(module)
     _check_sizes(module)
-    filled = (np.where(np.isnan(given.sample), given.imputation, given.sample) - centre) / scale
-    module, kind = _evaluated(module, filled)
-    rows = torch.from_numpy(np.resize(filled, (torch_graph.ROWS, inputs))).to(kind)
+    filled = (np.where(np.isnan(spec.sample), spec.imputation, spec.sample) - centre) / scale
+    module, dtype = _prepare_module(module, filled)
+    # np.resize repeats the rows of a smaller sample.
+    rows = torch.from_numpy(np.resize(filled, (torch_graph.TRACE_ROWS, inputs))).to(dtype)
     graph = torch_graph.Graph(inputs, operators.OPERATORS)
-    results = graph.follow(module, rows)
-    chosen = _chosen([graph.nodes.width(result.place) for result in results], options.output)
-    last = graph.nodes.select(results[chosen[0]].place, [chosen[1]])
+    outputs = graph.trace(module, rows)
+    tensor_index, value_index = _choose_output(
+        [graph.nodes.get_width(output.node) for output in outputs], options.output
+    )
+    output = outputs[tensor_index]
+    last = graph.nodes.add_select(output.node, [value_index])
 
     def predict_scaled(rows: Array) -> Array:
         parts = []
         for start in range(0, len(rows), _CHUNK):
             part = rows[start : start + _CHUNK]
-            several = np.resize(part, (max(len(part), 2), inputs))  # of one row, squeeze() would take the rows away
-            result = _results(module(torch.from_numpy(several).to(kind)))[chosen[0]]
-            axis = results[chosen[0]].axis
-            numbers = np.moveaxis(_numbers(result), axis, 0).reshape(len(several), -1)
-            parts.append(numbers[: len(part), chosen[1]])
+            batch = np.resize(part, (max(len(part), 2), inputs))  # with one row, squeeze() would remove the dimension
+            tensor = _flatten_tensors(module(torch.from_numpy(batch).to(dtype)))[tensor_index]
+            values = np.moveaxis(_to_float64(tensor), output.axis, 0).reshape(len(batch), -1)
+            parts.append(values[: len(part), value_index])
         return np.concatenate(parts)
 
-    run = _quietly(predict_scaled)
-    names = (*given.features, *given.benchmarks)
-    own = missing.own_imputation(run, filled[:2], graph.nan_values, names=names, said=given.imputed)
-    own = own * scale + centre
-    imputation = _together(own, given)
+    run = _disable_gradients(predict_scaled)
+    scaled_imputation = missing.find_imputation(
+        run, filled[:2], graph.nan_replacements, names=spec.names, explicit=spec.explicit_imputation
+    )
+    module_imputation = scaled_imputation * scale + centre
+    imputation = _merge_imputation(module_imputation, spec)
     return conversion.ConvertedModel(
-        model=bundle_model.Network(layers=graph.nodes.built(last), imputation=imputation, centre=centre, scale=scale),
-        # What the module itself puts there it is left to put, so that the bundle is compared with that.
-        predict=lambda raw: run((np.where(np.isnan(raw) & np.isnan(own), imputation, raw) - centre) / scale),
-        takes_missing=bool(np.isfinite(own).any()),
+        model=bundle_model.Network(layers=graph.nodes.build(last), imputation=imputation, centre=centre, scale=scale),
+        # NaN that the module itself replaces is passed on, so that the bundle is compared with that.
+        predict=lambda raw: run(
+            (np.where(np.isnan(raw) & np.isnan(module_imputation), imputation, raw) - centre) / scale
+        ),
+        takes_missing=bool(np.isfinite(module_imputation).any()),
         facts=facts,
     )
 
 
-def _together(own: Array, given: conversion.InputSpec) -> Array:
-    """Return the module's own imputation, and what else is said of the inputs of which it has none.
+def _merge_imputation(module_imputation: Array, spec: conversion.InputSpec) -> Array:
+    """Return the module's own imputation, and the caller's for the inputs of which the module has none.
 
     Raises:
-        errors.ExportError: The caller says another.
+        errors.ExportError: The caller passed a number that contradicts the module's.
     """
-    unlike = np.flatnonzero(~np.isnan(own) & ~np.isclose(own, given.imputation))
-    if given.imputed and unlike.size:
-        name = (*given.features, *given.benchmarks)[unlike[0]]
+    unlike = np.flatnonzero(~np.isnan(module_imputation) & ~np.isclose(module_imputation, spec.imputation))
+    if spec.explicit_imputation and unlike.size:
+        name = spec.names[unlike[0]]
         raise errors.ExportError(
-            f"export: imputation= says {given.imputation[unlike[0]]:g} where {name} is missing, and the module itself "
-            f"puts {own[unlike[0]]:g} there, by nan_to_num; leave imputation= out"
+            f"export: imputation= is {spec.imputation[unlike[0]]:g} for {name}, but the module itself replaces a "
+            f"missing value by {module_imputation[unlike[0]]:g}, with nan_to_num; omit imputation="
         )
-    return np.where(np.isnan(own), given.imputation, own)
+    return np.where(np.isnan(module_imputation), spec.imputation, module_imputation)
 
 
-def _unwrapped(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact]]:
-    """Return the module inside a wrapper, and what it came in."""
+def _unwrap(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact]]:
+    """Return the module inside a wrapper, and its facts for the bundle."""
     facts: dict[str, bundle_model.Fact] = {"framework": "torch", "version": str(torch.__version__)}
     for base in type(model).__mro__:
         package = base.__module__.partition(".")[0]
@@ -119,33 +129,34 @@ def _unwrapped(model: Any) -> tuple[torch.nn.Module, dict[str, bundle_model.Fact
             facts["wrapper"] = package
             break
     if facts.get("wrapper") == "skorch":
-        model = _from_skorch(model)
+        model = _wrap_skorch(model)
     if isinstance(model, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
         model = model.module
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the module
     if isinstance(model, torch.jit.ScriptModule):
         raise errors.ExportError(
             f"{type(model).__name__} cannot be traced; export the module that it was scripted from, or "
-            f"{torch_graph.WAY_OUT.replace('it,', 'this one,')}"
+            f"{torch_graph.ADVICE.replace('it,', 'this one,')}"
         )
     if not isinstance(model, torch.nn.Module):
         raise errors.ExportError(
-            f"{type(model).__module__}.{type(model).__qualname__} is no torch.nn.Module; export the one that predicts"
+            f"{type(model).__module__}.{type(model).__qualname__} is not a torch.nn.Module; export the module "
+            "that predicts"
         )
     return model, facts
 
 
-def _from_skorch(net: Any) -> Any:
-    """Return a module that gives what ``predict`` (of a classifier: ``predict_proba``) of a skorch net does."""
+def _wrap_skorch(net: Any) -> Any:
+    """Return a module with the outputs of a skorch net's ``predict``, or ``predict_proba`` of a classifier."""
     module = getattr(net, "module_", None)
     if module is None:
-        raise errors.ExportError(f"{type(net).__name__} is not trained yet; fit it, or load its parameters, first")
+        raise errors.ExportError(f"{type(net).__name__} is not trained; fit it or load its parameters first")
     inner: torch.nn.Module = module
-    # "auto" is resolved nowhere else.
+    # skorch resolves predict_nonlinearity="auto" only here.
     last: Callable[[Any], Any] = net._get_predict_nonlinearity()  # noqa: SLF001
 
     class Net(torch.nn.Module):
-        """The module, and what skorch does to its first output."""
+        """The module, and the nonlinearity that skorch applies to its first output."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -159,11 +170,7 @@ def _from_skorch(net: Any) -> Any:
 
 
 def _check_forward(module: torch.nn.Module) -> None:
-    """Make sure that ``forward`` takes one tensor.
-
-    Raises:
-        errors.ExportError: It takes none, or more.
-    """
+    """Refuse a module whose ``forward`` does not take exactly one tensor."""
     try:
         inspect.signature(module.forward).bind(None)
     except TypeError as error:
@@ -171,113 +178,111 @@ def _check_forward(module: torch.nn.Module) -> None:
             f"forward of {type(module).__name__} does not take one tensor ({error}); "
             "export a module whose forward takes all inputs as one tensor (rows, inputs), features first"
         ) from error
-    except ValueError:  # no signature to be had: calling it will tell
+    except ValueError:  # there is no signature; tracing fails if the arguments are wrong
         return
 
 
 def _check_sizes(module: torch.nn.Module) -> None:
-    """Make sure that lazy parts have their weights: of one that was never run, the copy would draw its own.
-
-    Raises:
-        errors.ExportError: One has none yet.
-    """
-    for name, held in (*module.named_parameters(), *module.named_buffers()):
-        if torch.nn.parameter.is_lazy(held):
+    """Refuse lazy layers that were never run: the copy would draw random weights when it first runs."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
             raise errors.ExportError(
-                f"{type(module).__name__} is not trained: `{name}` has no size yet; train it, or load its parameters, "
-                "first"
+                f"{type(module).__name__} is not trained: `{name}` has no size yet; train it or load its "
+                "parameters first"
             )
 
 
-def _copied(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy.
+def _copy_module(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a deep copy.
 
-    A module that keeps what it computed in training (a loss, an activation, the weights of an old ``weight_norm``)
-    holds parts of a graph, which PyTorch does not copy: they come as plain numbers.
+    PyTorch refuses to copy tensors with a gradient history, which a module may keep as attributes (a loss, an
+    activation, the weights of an old ``weight_norm``). Their values are copied instead.
     """
-    held = [one for part in module.modules() for one in _results(list(vars(part).values()))]
-    return copy.deepcopy(module, {id(one): one.detach().clone() for one in held if not one.is_leaf})
+    tensors = [tensor for part in module.modules() for tensor in _flatten_tensors(list(vars(part).values()))]
+    return copy.deepcopy(module, {id(tensor): tensor.detach().clone() for tensor in tensors if not tensor.is_leaf})
 
 
-def _evaluated(module: torch.nn.Module, rows: Array) -> tuple[torch.nn.Module, torch.dtype]:
-    """Return a copy on the CPU in evaluation, in float64 if it runs so, and its type.
+def _prepare_module(module: torch.nn.Module, rows: Array) -> tuple[torch.nn.Module, torch.dtype]:
+    """Return a copy on the CPU in evaluation mode, and its dtype: float64, or float32 if the module fails in float64.
 
     Raises:
-        errors.ExportError: It cannot be copied, or does not run on rows of the sample.
+        errors.ExportError: The module cannot be copied, or does not run on rows of the sample.
     """
-    failed: list[Exception] = []
-    for kind in (torch.float64, torch.float32):
+    failures: list[Exception] = []
+    for dtype in (torch.float64, torch.float32):
         try:
-            made = _copied(module).to(device="cpu", dtype=kind).eval()
+            copied = _copy_module(module).to(device="cpu", dtype=dtype).eval()
             with torch.no_grad():
-                made(torch.from_numpy(rows[:2]).to(kind))
-        except Exception as error:  # noqa: BLE001 - whatever the user's own code raises
-            failed.append(error)
+                copied(torch.from_numpy(rows[:2]).to(dtype))
+        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+            failures.append(error)
         else:
-            return made, kind
-    said = str(failed[-1]).strip().split("\n", 1)[0][:300]
+            return copied, dtype
+    message = str(failures[-1]).strip().split("\n", 1)[0][:300]
     raise errors.ExportError(
-        f"{type(module).__name__} does not predict rows of the sample, {rows.shape[1]:,} inputs each "
-        f"({type(failed[-1]).__name__}: {said}); check the features, and that it runs on the CPU"
-    ) from failed[-1]
+        f"{type(module).__name__} cannot predict rows of the sample, with {rows.shape[1]:,} inputs each "
+        f"({type(failures[-1]).__name__}: {message}); check the features, and that it runs on the CPU"
+    ) from failures[-1]
 
 
-def _chosen(widths: list[int], said: Any) -> tuple[int, int]:
-    """Return which result, and which value of it, is the prediction.
+def _choose_output(widths: list[int], output: Any) -> tuple[int, int]:
+    """Return the index of the tensor with the prediction, and the index of the value in it.
 
     Raises:
-        errors.ExportError: There are several and none is named, or it is none of them.
+        errors.ExportError: There are several values and no ``output``, or ``output`` is invalid.
     """
-    places = [(result, value) for result, width in enumerate(widths) for value in range(width)]
-    if said is None:
-        if len(places) == 1:
-            return places[0]
+    indices = [(tensor, value) for tensor, width in enumerate(widths) for value in range(width)]
+    if output is None:
+        if len(indices) == 1:
+            return indices[0]
         raise errors.ExportError(
-            f"the model gives {len(places):,} values a row; pass output=K to take the one at K, counted from 0, "
-            "or wrap it in a module that makes one of them"
+            f"the model returns {len(indices):,} values for each row; pass output=K to use the one at index K, counted "
+            "from 0, or wrap it in a module that returns one value"
         )
-    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said < len(places):
+    if isinstance(output, bool) or not isinstance(output, int) or not 0 <= output < len(indices):
         raise errors.ExportError(
-            f"output={said!r}: the model gives {len(places):,} values a row, 0 to {len(places) - 1:,}"
+            f"invalid value {output!r} for output; expected an integer from 0 to {len(indices) - 1:,}: the model "
+            f"returns {len(indices):,} values for each row"
         )
-    return places[said]
+    return indices[output]
 
 
-def _of_inputs(given: conversion.InputSpec, name: str, value: float | Sequence[float]) -> Array:
-    """Return what the caller said of each input, one number or one each: float64 (n,).
+def _broadcast_option(spec: conversion.InputSpec, name: str, value: float | Sequence[float]) -> Array:
+    """Return an option's number for each input: float64 (n,).
 
     Raises:
-        errors.ExportError: It is something else.
+        errors.ExportError: It is not one number, or one for each input; or a number is invalid.
     """
     try:
-        found: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), given.imputation.shape).copy()
+        numbers: Array = np.broadcast_to(np.asarray(value, dtype=np.float64), spec.imputation.shape).copy()
     except (TypeError, ValueError) as error:
         raise errors.ExportError(
-            f"{name}=; expected one number, or one for each of {len(given.imputation):,} inputs ({error})"
+            f"invalid value for {name}; expected one number, or one for each of {len(spec.imputation):,} inputs "
+            f"({error})"
         ) from error
-    bad = np.flatnonzero(~np.isfinite(found) | ((found == 0) & (name == "scale")))
-    if bad.size:
-        first = (*given.features, *given.benchmarks)[bad[0]]
+    invalid = np.flatnonzero(~np.isfinite(numbers) | ((numbers == 0) & (name == "scale")))
+    if invalid.size:
+        index = invalid[0]
         raise errors.ExportError(
-            f"{name}=: {found[bad[0]]:g} for {first} ({bad.size:,} of {len(found):,} inputs are invalid); expected "
-            f"finite numbers{', none of them 0' if name == 'scale' else ''}"
+            f"invalid value {numbers[index]:g} in {name} for {spec.names[index]} ({invalid.size:,} of {len(numbers):,} "
+            f"inputs are invalid); expected finite numbers{' other than 0' if name == 'scale' else ''}"
         )
-    return found
+    return numbers
 
 
-def _results(result: Any) -> list[torch.Tensor]:
-    """Return the tensors of what a module gives, in torch.export's order."""
-    flat, _ = torch.utils._pytree.tree_flatten(result)  # noqa: SLF001 - the one that torch.export flattens by
-    return [one for one in flat if isinstance(one, torch.Tensor)]
+def _flatten_tensors(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors in nested containers, in the order of torch.export's outputs."""
+    leaves, _ = torch.utils._pytree.tree_flatten(tree)  # noqa: SLF001 - torch.export flattens outputs with it
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
 
-def _numbers(tensor: torch.Tensor) -> Array:
+def _to_float64(tensor: torch.Tensor) -> Array:
     numbers: Array = tensor.to(torch.float64).numpy()
     return numbers
 
 
-def _quietly(predict: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """Return the function, run without gradients."""
+def _disable_gradients(predict: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a function that runs ``predict`` without recording gradients."""
 
     def run(raw: Array) -> Array:
         with torch.no_grad():

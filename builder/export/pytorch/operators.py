@@ -1,4 +1,8 @@
-"""What each ATen operator is in nodes."""
+"""Express ATen operators as nodes of a bundle's network.
+
+Each handler takes a call of its operator, adds nodes to the graph, and returns the call's result. ``OPERATORS`` has the
+handlers by the operators' names; an operator without one is refused.
+"""
 
 from __future__ import annotations
 
@@ -21,331 +25,341 @@ if TYPE_CHECKING:
     from builder.export.pytorch.graph import Call, Graph
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
+"""Alpha and scale of ``torch.nn.SELU``, which ATen computes as an ``elu``."""
+_OTHER_ROWS = "mixes rows, which are predicted one by one"
+_NOT_ALL_VALUES = "is not over exactly the values of a row"
+_RANDOM = "drops values even in evaluation mode; pass `training=self.training` to it"
+_BATCH_STATISTICS = "has no running statistics, so that each prediction depends on the other rows"
 
 
-def _activation(name: str) -> Callable[[Graph, Call], Value]:
-    """Return the handler of an activation, whose constants are arguments of the operator."""
-    arguments = {key: number.aten or key for key, number in ACTIVATIONS[name].constants.items()}
+def _make_activation_handler(name: str) -> Callable[[Graph, Call], Value]:
+    """Return the handler of an activation; its constants are arguments of the operator."""
+    aten_names = {key: constant.aten or key for key, constant in ACTIVATIONS[name].constants.items()}
 
     def handle(graph: Graph, call: Call) -> Value:
-        return _activate(graph, call, name, **{ours: call.given[theirs] for ours, theirs in arguments.items()})
+        return _activate(graph, call, name, **{key: call.args[aten_name] for key, aten_name in aten_names.items()})
 
     return handle
 
 
 def _activate(graph: Graph, call: Call, name: str, value: Value | None = None, **constants: float) -> Value:
-    value = value or call.given["self"]
+    value = value or call.value
     activation = activations.Activation(name=name, constants=constants)
-    wrong = activations.faults(name, activation.constants)
-    if wrong:
-        call.refuse(f"has constants out of range ({'; '.join(wrong)})")
-    place = graph.nodes.activate(value.place, activation)
-    graph.notes[place] = (name, value.place)
-    return graph.like(value, place)
+    problems = activations.faults(name, activation.constants)
+    if problems:
+        call.refuse(f"has constants out of range ({'; '.join(problems)})")
+    node = graph.nodes.add_activation(value.node, activation)
+    graph.patterns[node] = (name, value.node)
+    return value.with_node(node)
 
 
 def _elu(graph: Graph, call: Call) -> Value:
-    alpha, scale, input_scale = (float(call.given[name]) for name in ("alpha", "scale", "input_scale"))
+    alpha, scale, input_scale = (float(call.args[name]) for name in ("alpha", "scale", "input_scale"))
     if np.allclose((alpha, scale), _SELU, rtol=1e-7) and input_scale == 1:
         return _activate(graph, call, "selu")
     if input_scale != 1:
         call.refuse("scales its inputs")
-    made = _activate(graph, call, "elu", alpha=alpha)
-    return made if scale == 1 else graph.like(made, graph.nodes.affine(made.place, scale, 0.0))
+    activated = _activate(graph, call, "elu", alpha=alpha)
+    return activated if scale == 1 else activated.with_node(graph.nodes.add_affine(activated.node, scale, 0.0))
 
 
 def _gelu(graph: Graph, call: Call) -> Value:
-    return _activate(graph, call, "gelu_tanh" if call.given["approximate"] == "tanh" else "gelu")
+    return _activate(graph, call, "gelu_tanh" if call.args["approximate"] == "tanh" else "gelu")
 
 
 def _rrelu(graph: Graph, call: Call) -> Value:
-    if call.given["training"]:
-        call.refuse("is random even in evaluation")
-    return _activate(graph, call, "leaky_relu", slope=(call.given["lower"] + call.given["upper"]) / 2)
+    if call.args["training"]:
+        call.refuse("is random even in evaluation mode; pass `training=self.training` to it")
+    # In evaluation mode, RReLU uses the mean of its limits.
+    return _activate(graph, call, "leaky_relu", slope=(call.args["lower"] + call.args["upper"]) / 2)
 
 
 def _prelu(graph: Graph, call: Call) -> Value:
-    value, slopes = call.given["self"], call.given["weight"]
+    value, slopes = call.value, call.args["weight"]
     if slopes.numel() == 1:
         return _activate(graph, call, "leaky_relu", slope=float(slopes))
-    slope = graph.constant(call, slopes.reshape(-1, *[1] * (len(value.shape) - 2)), value)
-    below = graph.nodes.affine(graph.nodes.affine(value.place, -1.0, 0.0, "relu"), -slope, 0.0)
-    return graph.like(value, graph.nodes.total([graph.nodes.affine(value.place, 1.0, 0.0, "relu"), below]))
+    slope = graph.expand_constant(call, slopes.reshape(-1, *[1] * (len(value.shape) - 2)), value)
+    # PReLU is relu(x) - slope * relu(-x).
+    negative = graph.nodes.add_affine(graph.nodes.add_affine(value.node, -1.0, 0.0, "relu"), -slope, 0.0)
+    return value.with_node(graph.nodes.add_sum([graph.nodes.add_affine(value.node, 1.0, 0.0, "relu"), negative]))
 
 
 def _clamp(graph: Graph, call: Call) -> Value:
-    value = call.given["self"]
-    low = call.given.get("min", call.given.get("min_val"))
-    high = call.given.get("max", call.given.get("max_val"))
-    if any(isinstance(one, (Value, torch.Tensor)) for one in (low, high)):
-        call.refuse("has bounds that are no plain numbers")
+    value = call.value
+    low = call.args.get("min", call.args.get("min_val"))
+    high = call.args.get("max", call.args.get("max_val"))
+    if any(isinstance(limit, (Value, torch.Tensor)) for limit in (low, high)):
+        call.refuse("has limits that are not plain numbers")
     if low is not None and high is not None:
         if (low, high) == (0, 6):
             return _activate(graph, call, "relu6")
         return _activate(graph, call, "hardtanh", low=float(low), high=float(high))
-    place = value.place
+    node = value.node
     if low is not None:
-        place = _at_least(graph, place, float(low))
-    elif high is not None:  # the smaller of the two is minus the larger of their opposites
-        place = graph.nodes.affine(_at_least(graph, graph.nodes.affine(place, -1.0, 0.0), -float(high)), -1.0, 0.0)
-    return graph.like(value, place)
+        node = _clamp_below(graph, node, float(low))
+    elif high is not None:  # min(x, high) = -max(-x, -high)
+        node = graph.nodes.add_affine(
+            _clamp_below(graph, graph.nodes.add_affine(node, -1.0, 0.0), -float(high)), -1.0, 0.0
+        )
+    return value.with_node(node)
 
 
-def _at_least(graph: Graph, place: int, low: float) -> int:
+def _clamp_below(graph: Graph, node: int, low: float) -> int:
     if low == 0:
-        return graph.nodes.activate(place, activations.Activation(name="relu"))
-    return graph.nodes.affine(graph.nodes.affine(place, 1.0, -low, "relu"), 1.0, low)
+        return graph.nodes.add_activation(node, activations.Activation(name="relu"))
+    return graph.nodes.add_affine(graph.nodes.add_affine(node, 1.0, -low, "relu"), 1.0, low)
 
 
 def _threshold(graph: Graph, call: Call) -> Value:
-    if call.given["threshold"] != call.given["value"]:
-        call.refuse("jumps at its threshold")
-    value = call.given["self"]
-    return graph.like(value, _at_least(graph, value.place, float(call.given["threshold"])))
+    if call.args["threshold"] != call.args["value"]:
+        call.refuse("has a value other than its threshold, which makes it jump there")
+    value = call.value
+    return value.with_node(_clamp_below(graph, value.node, float(call.args["threshold"])))
 
 
 def _abs(graph: Graph, call: Call) -> Value:
-    value = call.given["self"]
-    sides = [graph.nodes.affine(value.place, sign, 0.0, "relu") for sign in (1.0, -1.0)]
-    place = graph.nodes.total(sides)
-    graph.notes[place] = ("abs", value.place)
-    return graph.like(value, place)
+    value = call.value
+    sides = [graph.nodes.add_affine(value.node, sign, 0.0, "relu") for sign in (1.0, -1.0)]
+    node = graph.nodes.add_sum(sides)  # relu(x) + relu(-x)
+    graph.patterns[node] = ("abs", value.node)
+    return value.with_node(node)
 
 
 def _pow(graph: Graph, call: Call) -> Value:
-    exponent = call.given["exponent"]
+    exponent = call.args["exponent"]
     if isinstance(exponent, (Value, torch.Tensor)) or exponent not in {1, 2}:
-        call.refuse("is a power other than the square")
-    return _activate(graph, call, "square") if exponent == 2 else call.given["self"]
+        call.refuse("has an exponent other than 1 and 2")
+    return _activate(graph, call, "square") if exponent == 2 else call.value
 
 
 def _softmax(graph: Graph, call: Call) -> Value:
-    value = call.given["self"]
-    dim = call.given["dim"] % len(value.shape)
-    if value.shape[dim] != math.prod(value.rest) or dim == value.axis:
-        call.refuse("is over other values than all of a row's")
-    return graph.like(value, graph.nodes.softmax(value.place))
+    value = call.value
+    dim = call.args["dim"] % len(value.shape)
+    if value.shape[dim] != math.prod(value.row_shape) or dim == value.axis:
+        call.refuse(_NOT_ALL_VALUES)
+    return value.with_node(graph.nodes.add_softmax(value.node))
 
 
 def _linear(graph: Graph, call: Call) -> Value:
-    return _product(graph, call, call.given["input"], call.given["weight"], call.given["bias"], turned=True)
+    return _add_dense(graph, call, call.args["input"], call.args["weight"], call.args["bias"], transposed=True)
 
 
 def _matmul(graph: Graph, call: Call) -> Value:
-    first, second = list(call.given.values())[:2]
+    first, second = list(call.args.values())[:2]
     if isinstance(first, torch.Tensor) and isinstance(second, Value) and second.axis == 1 and first.ndim == 2:
         bias = torch.zeros(first.shape[0])
-        made = _product(
-            graph, call, Value(place=second.place, shape=second.shape[::-1], axis=0), first, bias, turned=True
-        )
-        return Value(place=made.place, shape=made.shape[::-1], axis=1)
-    return _product(graph, call, first, second, None, turned=False)
+        by_rows = Value(node=second.node, shape=second.shape[::-1], axis=0)
+        product = _add_dense(graph, call, by_rows, first, bias, transposed=True)  # (W x^T)^T = x W^T
+        return Value(node=product.node, shape=product.shape[::-1], axis=1)
+    return _add_dense(graph, call, first, second, None, transposed=False)
 
 
 def _addmm(graph: Graph, call: Call) -> Value:
-    if call.given["beta"] != 1 or call.given["alpha"] != 1:
-        call.refuse("has factors of its own")
-    return _product(graph, call, call.given["mat1"], call.given["mat2"], call.given["self"], turned=False)
+    if call.args["beta"] != 1 or call.args["alpha"] != 1:
+        call.refuse("has alpha or beta other than 1")
+    return _add_dense(graph, call, call.args["mat1"], call.args["mat2"], call.args["self"], transposed=False)
 
 
-def _product(graph: Graph, call: Call, value: Any, weights: Any, bias: Any, *, turned: bool) -> Value:
-    """Return a dense layer: weights (n_out, n_in) when turned, as PyTorch keeps them, else (n_in, n_out)."""
+def _add_dense(graph: Graph, call: Call, value: Any, weights: Any, bias: Any, *, transposed: bool) -> Value:
+    """Add a dense layer: weights (n_out, n_in) if transposed, as in PyTorch's layers, else (n_in, n_out)."""
     if not isinstance(value, Value) or not isinstance(weights, torch.Tensor):
-        call.refuse("multiplies values that both depend on the inputs" if _both(value, weights) else "mixes rows")
-    if isinstance(bias, Value) or value.axis != 0 or math.prod(value.rest) != value.shape[-1]:
-        call.refuse("is over other values than all of a row's")
-    numbers = _float64(weights)
-    flat = numbers.ndim == 1
-    numbers = numbers[:, None] if flat else numbers.T if turned else numbers
-    if numbers.ndim != 2 or numbers.shape[0] != value.shape[-1]:
+        call.refuse("multiplies values that both depend on the inputs" if _are_values(value, weights) else _OTHER_ROWS)
+    if isinstance(bias, Value) or value.axis != 0 or math.prod(value.row_shape) != value.shape[-1]:
+        call.refuse(_NOT_ALL_VALUES)
+    matrix = _to_float64(weights)
+    is_vector = matrix.ndim == 1
+    matrix = matrix[:, None] if is_vector else matrix.T if transposed else matrix
+    if matrix.ndim != 2 or matrix.shape[0] != value.shape[-1]:
         call.refuse("has weights of more than two dimensions")
-    shift = np.zeros(numbers.shape[1]) if bias is None else np.broadcast_to(_float64(bias).ravel(), numbers.shape[1:])
-    place = graph.nodes.dense(value.place, numbers, shift)
-    shape = (*value.shape[:-1], *(() if flat else (numbers.shape[1],)))
-    return Value(place=place, shape=shape, axis=0)
+    shift = np.zeros(matrix.shape[1]) if bias is None else np.broadcast_to(_to_float64(bias).ravel(), matrix.shape[1:])
+    node = graph.nodes.add_dense(value.node, matrix, shift)
+    shape = (*value.shape[:-1], *(() if is_vector else (matrix.shape[1],)))
+    return Value(node=node, shape=shape, axis=0)
 
 
 def _add(graph: Graph, call: Call) -> Value:
-    return _sum(graph, call, call.given["self"], call.given["other"], factor=float(call.given.get("alpha", 1)))
+    return _add_scaled(graph, call, call.args["self"], call.args["other"], factor=float(call.args.get("alpha", 1)))
 
 
 def _sub(graph: Graph, call: Call) -> Value:
-    return _sum(graph, call, call.given["self"], call.given["other"], factor=-float(call.given.get("alpha", 1)))
+    return _add_scaled(graph, call, call.args["self"], call.args["other"], factor=-float(call.args.get("alpha", 1)))
 
 
 def _rsub(graph: Graph, call: Call) -> Value:
-    return _sum(graph, call, call.given["other"], call.given["self"], factor=-float(call.given.get("alpha", 1)))
+    return _add_scaled(graph, call, call.args["other"], call.args["self"], factor=-float(call.args.get("alpha", 1)))
 
 
 def _neg(graph: Graph, call: Call) -> Value:
-    value = call.given["self"]
-    return graph.like(value, graph.nodes.affine(value.place, -1.0, 0.0))
+    value = call.value
+    return value.with_node(graph.nodes.add_affine(value.node, -1.0, 0.0))
 
 
-def _sum(graph: Graph, call: Call, first: Any, second: Any, *, factor: float) -> Value:
-    """Return ``first + factor * second``."""
+def _add_scaled(graph: Graph, call: Call, first: Any, second: Any, *, factor: float) -> Value:
+    """Add ``first + factor * second``."""
     shape = call.shape or ()
     if isinstance(first, Value) and isinstance(second, Value):
-        one, two = graph.spread(call, first, shape), graph.spread(call, second, shape)
-        if one.axis != two.axis:
-            call.refuse("mixes rows, which are predicted one by one")
-        place = two.place if factor == 1 else graph.nodes.affine(two.place, factor, 0.0)
-        return graph.like(one, graph.nodes.total([one.place, place]))
+        value, other = graph.broadcast(call, first, shape), graph.broadcast(call, second, shape)
+        if value.axis != other.axis:
+            call.refuse(_OTHER_ROWS)
+        node = other.node if factor == 1 else graph.nodes.add_affine(other.node, factor, 0.0)
+        return value.with_node(graph.nodes.add_sum([value.node, node]))
     if isinstance(first, Value):
-        value = graph.spread(call, first, shape)
-        made = graph.nodes.affine(value.place, 1.0, factor * graph.constant(call, second, value))
-        note = graph.notes.get(first.place, ("", 0))
-        if note[0] == "abs" and isinstance(second, (int, float)) and factor * second == 1:
-            graph.notes[made] = ("one and abs", note[1])
-        return graph.like(value, made)
-    value = graph.spread(call, second, shape)
-    return graph.like(value, graph.nodes.affine(value.place, factor, graph.constant(call, first, value)))
+        value = graph.broadcast(call, first, shape)
+        node = graph.nodes.add_affine(value.node, 1.0, factor * graph.expand_constant(call, second, value))
+        pattern = graph.patterns.get(first.node, ("", 0))
+        if pattern[0] == "abs" and isinstance(second, (int, float)) and factor * second == 1:
+            graph.patterns[node] = ("1 + abs", pattern[1])  # the divisor of a softsign
+        return value.with_node(node)
+    value = graph.broadcast(call, second, shape)
+    return value.with_node(graph.nodes.add_affine(value.node, factor, graph.expand_constant(call, first, value)))
 
 
 def _mul(graph: Graph, call: Call) -> Value:
-    first, second = call.given["self"], call.given["other"]
-    if _both(first, second):
-        return _swish(graph, call, first, second)
+    first, second = call.args["self"], call.args["other"]
+    if _are_values(first, second):
+        return _multiply_values(graph, call, first, second)
     value, number = (first, second) if isinstance(first, Value) else (second, first)
-    value = graph.spread(call, value, call.shape or ())
-    return graph.like(value, graph.nodes.affine(value.place, graph.constant(call, number, value), 0.0))
+    value = graph.broadcast(call, value, call.shape or ())
+    return value.with_node(graph.nodes.add_affine(value.node, graph.expand_constant(call, number, value), 0.0))
 
 
-def _swish(graph: Graph, call: Call, first: Value, second: Value) -> Value:
-    """Return a value times itself, or times its own sigmoid: the two products that activations are."""
-    for one, two in ((first, second), (second, first)):
-        note = graph.notes.get(two.place, ("", 0))
-        if one.shape == two.shape and one.axis == two.axis:
-            if one.place == two.place:
-                return _activate(graph, call, "square", one)
-            if note == ("sigmoid", one.place):
-                return _activate(graph, call, "silu", one)
+def _multiply_values(graph: Graph, call: Call, first: Value, second: Value) -> Value:
+    """Add the product of two values if it is an activation: the square, or SiLU, which is x * sigmoid(x)."""
+    for value, factor in ((first, second), (second, first)):
+        if value.shape == factor.shape and value.axis == factor.axis:
+            if value.node == factor.node:
+                return _activate(graph, call, "square", value)
+            if graph.patterns.get(factor.node) == ("sigmoid", value.node):
+                return _activate(graph, call, "silu", value)
     return call.refuse("multiplies values that both depend on the inputs")
 
 
 def _div(graph: Graph, call: Call) -> Value:
-    first, second = call.given["self"], call.given["other"]
-    if call.given.get("rounding_mode") is not None:
-        call.refuse("rounds")
-    if _both(first, second) and first.shape == second.shape:
-        note = graph.notes.get(second.place)
-        if note == ("one and abs", first.place):
-            return _activate(graph, call, "softsign", first)
+    first, second = call.args["self"], call.args["other"]
+    if call.args.get("rounding_mode") is not None:
+        call.refuse("has a rounding_mode")
+    is_softsign = _are_values(first, second) and graph.patterns.get(second.node) == ("1 + abs", first.node)
+    if is_softsign and first.shape == second.shape:
+        return _activate(graph, call, "softsign", first)
     if isinstance(second, Value):
         call.refuse("divides by values that depend on the inputs")
-    value = graph.spread(call, first, call.shape or ())
-    return graph.like(value, graph.nodes.affine(value.place, 1.0 / graph.constant(call, second, value), 0.0))
+    value = graph.broadcast(call, first, call.shape or ())
+    return value.with_node(graph.nodes.add_affine(value.node, 1.0 / graph.expand_constant(call, second, value), 0.0))
 
 
 def _batch_norm(graph: Graph, call: Call) -> Any:
-    mean, variance = call.given["running_mean"], call.given["running_var"]
-    value = call.given["input"]
-    if call.given.get("training") or mean is None or variance is None:
-        call.refuse("keeps no running statistics, so that each prediction depends on the other rows")
-    if value.axis != 0 or any(isinstance(one, Value) for one in (mean, variance)):
+    mean, variance = call.args["running_mean"], call.args["running_var"]
+    value: Value = call.args["input"]
+    if call.args.get("training") or mean is None or variance is None:
+        call.refuse(_BATCH_STATISTICS)
+    if value.axis != 0 or any(isinstance(statistic, Value) for statistic in (mean, variance)):
         call.refuse()
-    spread = np.sqrt(_float64(variance) + call.given["eps"])
-    gain = (_float64(call.given["weight"]) if call.given["weight"] is not None else 1.0) / spread
-    shift = (_float64(call.given["bias"]) if call.given["bias"] is not None else 0.0) - _float64(mean) * gain
-    times = math.prod(value.shape[2:])  # a channel may have several values
-    place = graph.nodes.affine(value.place, np.repeat(gain, times), np.repeat(shift, times))
-    return (graph.like(value, place), None, None)
+    deviation = np.sqrt(_to_float64(variance) + call.args["eps"])
+    gain = (_to_float64(call.args["weight"]) if call.args["weight"] is not None else 1.0) / deviation
+    shift = (_to_float64(call.args["bias"]) if call.args["bias"] is not None else 0.0) - _to_float64(mean) * gain
+    repetitions = math.prod(value.shape[2:])  # a channel may have several values
+    node = graph.nodes.add_affine(value.node, np.repeat(gain, repetitions), np.repeat(shift, repetitions))
+    return (value.with_node(node), None, None)  # ATen also returns the statistics, which are not used
 
 
-def _plain_batch_norm(graph: Graph, call: Call) -> Any:
+def _batch_norm_output(graph: Graph, call: Call) -> Any:
     return _batch_norm(graph, call)[0]
 
 
-def _unknown_statistics(graph: Graph, call: Call) -> Any:  # noqa: ARG001
-    call.refuse("keeps no running statistics, so that each prediction depends on the other rows")
+def _refuse_batch_statistics(graph: Graph, call: Call) -> Any:  # noqa: ARG001
+    call.refuse(_BATCH_STATISTICS)
 
 
 def _layer_norm(graph: Graph, call: Call) -> Value:
-    value = call.given["input"]
-    shape = tuple(call.given["normalized_shape"])
-    if value.axis != 0 or math.prod(shape) != math.prod(value.rest):
-        call.refuse("is over other values than all of a row's")
-    return _norm(graph, call, value, shape)
+    value: Value = call.args["input"]
+    shape = tuple(call.args["normalized_shape"])
+    if value.axis != 0 or math.prod(shape) != math.prod(value.row_shape):
+        call.refuse(_NOT_ALL_VALUES)
+    return _add_norm(graph, call, value, shape)
 
 
 def _group_norm(graph: Graph, call: Call) -> Value:
-    value = call.given["input"]
-    if call.given["num_groups"] != 1 or value.axis != 0:
-        call.refuse("has several groups")
-    return _norm(graph, call, value, (value.shape[1], *[1] * (len(value.shape) - 2)))
+    value: Value = call.args["input"]
+    if call.args["num_groups"] != 1 or value.axis != 0:
+        call.refuse("has more than one group")
+    return _add_norm(graph, call, value, (value.shape[1], *[1] * (len(value.shape) - 2)))
 
 
-def _norm(graph: Graph, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
-    weight, bias = call.given["weight"], call.given["bias"]
+def _add_norm(graph: Graph, call: Call, value: Value, shape: tuple[int, ...]) -> Value:
+    weight, bias = call.args["weight"], call.args["bias"]
 
-    def full(number: Any, default: float) -> Array:
-        array = np.full(1, default) if number is None else _float64(number).reshape(shape)
-        return np.array(np.broadcast_to(array, value.rest or (1,))).ravel()
+    def expand(tensor: Any, default: float) -> Array:
+        array = np.full(1, default) if tensor is None else _to_float64(tensor).reshape(shape)
+        return np.array(np.broadcast_to(array, value.row_shape or (1,))).ravel()
 
-    place = graph.nodes.norm(value.place, full(weight, 1.0), full(bias, 0.0), float(call.given["eps"]))
-    return graph.like(value, place)
+    node = graph.nodes.add_norm(value.node, expand(weight, 1.0), expand(bias, 0.0), float(call.args["eps"]))
+    return value.with_node(node)
 
 
-def _reduced(graph: Graph, call: Call) -> Value:
-    """Return the sum or the mean over some dimensions: a dense layer of ones."""
-    value = call.given["self"]
+def _reduce(graph: Graph, call: Call) -> Value:
+    """Add the sum or the mean over some dimensions, as a dense layer with constant weights."""
+    value = call.value
     count = len(value.shape)
-    dims = call.given.get("dim")
+    dims = call.args.get("dim")
     dims = [dims] if isinstance(dims, int) else list(dims or range(count))
-    over = {dim % count for dim in dims}
-    if value.axis in over:
+    reduced = {dim % count for dim in dims}
+    if value.axis in reduced:
         call.refuse("is over the rows, which are predicted one by one")
-    inner = [dim - (dim > value.axis) for dim in sorted(over)]
-    places = np.arange(math.prod(value.rest)).reshape(value.rest)
-    kept = np.moveaxis(places, inner, range(-len(inner), 0)).reshape(-1, math.prod(value.shape[dim] for dim in over))
-    weights = np.zeros((places.size, len(kept)))
-    weights[kept, np.arange(len(kept))[:, None]] = 1.0 / kept.shape[1] if call.name == "mean" else 1.0
-    place = graph.nodes.dense(value.place, weights, np.zeros(len(kept)))
-    axis = value.axis if call.given.get("keepdim") else value.axis - sum(dim < value.axis for dim in over)
-    return Value(place=place, shape=call.shape or (), axis=axis)
+    row_dims = [dim - (dim > value.axis) for dim in sorted(reduced)]
+    indices = np.arange(math.prod(value.row_shape)).reshape(value.row_shape)
+    # One line for each result, with the indices of the values that it reduces.
+    size = math.prod(value.shape[dim] for dim in reduced)
+    groups = np.moveaxis(indices, row_dims, range(-len(row_dims), 0)).reshape(-1, size)
+    weights = np.zeros((indices.size, len(groups)))
+    weights[groups, np.arange(len(groups))[:, None]] = 1.0 / size if call.name == "mean" else 1.0
+    node = graph.nodes.add_dense(value.node, weights, np.zeros(len(groups)))
+    axis = value.axis if call.args.get("keepdim") else value.axis - sum(dim < value.axis for dim in reduced)
+    return Value(node=node, shape=call.shape or (), axis=axis)
 
 
-def _same(graph: Graph, call: Call) -> Value:  # noqa: ARG001
-    value: Value = next(one for one in call.given.values() if isinstance(one, Value))
+def _pass_through(graph: Graph, call: Call) -> Value:  # noqa: ARG001
+    value: Value = next(argument for argument in call.args.values() if isinstance(argument, Value))
     return value
 
 
 def _nan_to_num(graph: Graph, call: Call) -> Value:
-    value = float(call.given["nan"] or 0.0)
-    if value not in graph.nan_values:
-        graph.nan_values.append(value)
-    return _same(graph, call)  # by then an input that was missing has its imputation: it may be this one
+    value = float(call.args["nan"] or 0.0)
+    if value not in graph.nan_replacements:
+        graph.nan_replacements.append(value)
+    return _pass_through(
+        graph, call
+    )  # a bundle replaces missing inputs before the network; see missing.find_imputation
 
 
-def _converted(graph: Graph, call: Call) -> Value:
-    kind = call.given.get("dtype")
-    if kind is not None and not kind.is_floating_point:
-        call.refuse("rounds to whole numbers")
-    if kind in {torch.float16, torch.bfloat16}:
-        call.refuse("rounds to half of the digits")
-    return _same(graph, call)
+def _cast(graph: Graph, call: Call) -> Value:
+    dtype = call.args.get("dtype")
+    if dtype is not None and not dtype.is_floating_point:
+        call.refuse("rounds to integers")
+    if dtype in {torch.float16, torch.bfloat16}:
+        call.refuse("rounds to half precision")
+    return _pass_through(graph, call)
 
 
 def _dropout(graph: Graph, call: Call) -> Value:
-    if call.given.get("train", call.given.get("training")):
-        call.refuse("drops values even in evaluation: give it `training=self.training`")
-    return _same(graph, call)
+    if call.args.get("train", call.args.get("training")):
+        call.refuse(_RANDOM)
+    return _pass_through(graph, call)
 
 
-def _random(graph: Graph, call: Call) -> Value:  # noqa: ARG001
-    call.refuse("drops values even in evaluation: give it `training=self.training`")
+def _refuse_random(graph: Graph, call: Call) -> Value:  # noqa: ARG001
+    call.refuse(_RANDOM)
 
 
-def _both(first: Any, second: Any) -> bool:
+def _are_values(first: Any, second: Any) -> bool:
     return isinstance(first, Value) and isinstance(second, Value)
 
 
-def _float64(tensor: torch.Tensor) -> Array:
+def _to_float64(tensor: torch.Tensor) -> Array:
     numbers: Array = tensor.detach().cpu().to(torch.float64).numpy()
     return numbers
 
 
-_MOVES = """
+_MOVE_OPERATORS = """
     alias atleast_2d broadcast_to cat chunk clone concat concatenate contiguous copy detach expand expand_as
     flatten flip hstack index index_select lift_fresh_copy movedim narrow permute ravel repeat reshape roll
     select select_scatter slice slice_scatter split split_with_sizes squeeze stack swapaxes t tensor_split
@@ -354,8 +368,12 @@ _MOVES = """
 
 OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
     {
-        **dict.fromkeys(_MOVES.split(), torch_graph.Graph.moved),
-        **{one.aten: _activation(name) for name, one in ACTIVATIONS.items() if one.aten},
+        **dict.fromkeys(_MOVE_OPERATORS.split(), torch_graph.Graph.move_values),
+        **{
+            activation.aten: _make_activation_handler(name)
+            for name, activation in ACTIVATIONS.items()
+            if activation.aten
+        },
         "elu": _elu,
         "gelu": _gelu,
         "rrelu": _rrelu,
@@ -386,22 +404,22 @@ OPERATORS: Mapping[str, Callable[[Graph, Call], Any]] = MappingProxyType(
         "div": _div,
         "divide": _div,
         "true_divide": _div,
-        "batch_norm": _plain_batch_norm,
+        "batch_norm": _batch_norm_output,
         "_native_batch_norm_legit_no_training": _batch_norm,
-        "_native_batch_norm_legit": _unknown_statistics,
+        "_native_batch_norm_legit": _refuse_batch_statistics,
         "layer_norm": _layer_norm,
         "group_norm": _group_norm,
-        "sum": _reduced,
-        "mean": _reduced,
-        "_to_copy": _converted,
-        "to": _converted,
+        "sum": _reduce,
+        "mean": _reduce,
+        "_to_copy": _cast,
+        "to": _cast,
         "nan_to_num": _nan_to_num,
         "dropout": _dropout,
         "alpha_dropout": _dropout,
         "feature_dropout": _dropout,
         "feature_alpha_dropout": _dropout,
-        "native_dropout": _random,
-        "bernoulli": _random,
-        "rand_like": _random,
+        "native_dropout": _refuse_random,
+        "bernoulli": _refuse_random,
+        "rand_like": _refuse_random,
     }
 )

@@ -1,1 +1,1 @@
-"""scikit-learn models."""
+"""Export scikit-learn models and pipelines."""

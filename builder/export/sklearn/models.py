@@ -1,7 +1,7 @@
-"""scikit-learn: a fitted model, a pipeline that ends in one, a search, a vote, a transformed target.
+"""Export scikit-learn: fitted models, pipelines, searches, voting regressors, transformed targets.
 
-What a pipeline does to the inputs is put into the bundle, so that the pickle takes the features as they come and needs
-no scikit-learn. A classifier predicts the expected value of its classes (``estimators``).
+A pipeline's steps become part of the bundle, so that the pickle takes the raw features and does not need scikit-learn.
+A classifier predicts the expected value of its classes, the sum of p(class) * class.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from sklearn.utils import validation
 from builder import errors
 from builder.bundle import model as bundle_model
 from builder.export import conversion, frameworks, overrides
-from builder.export.sklearn import estimators, flow, steps, trees
+from builder.export.sklearn import estimators, expressions, steps, trees
+from builder.export.sklearn.expressions import BundleInputs, Expression, Indices, InputColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from builder.export.conversion import Array
 
-Options = frameworks.Options
+OPTIONS = frameworks.Options
 OPTION_HINT = ""
 DEFAULT_RANK: frameworks.Rank = "era"
 
 _MODELS: tuple[tuple[tuple[type, ...], Callable[..., bundle_model.Model]], ...] = (
-    (estimators.LINEAR, estimators.linear),
-    (estimators.LOGISTIC, estimators.logistic),
-    (estimators.NETWORKS, estimators.perceptron),
-    (trees.TREES + trees.FORESTS, trees.forest),
-    (trees.BOOSTED, trees.boosted),
-    (trees.HISTOGRAM, trees.histogram),
+    (estimators.LINEAR, estimators.convert_linear),
+    (estimators.LOGISTIC, estimators.convert_logistic),
+    (estimators.NETWORKS, estimators.convert_perceptron),
+    (trees.TREES + trees.FORESTS, trees.convert_forest),
+    (trees.BOOSTED, trees.convert_boosted),
+    (trees.HISTOGRAM, trees.convert_histogram),
 )
 
 
@@ -43,8 +44,8 @@ _OUTER = (pipeline.Pipeline, compose.TransformedTargetRegressor, ensemble.Voting
 
 
 def feature_names(model: Any, _options: frameworks.Options | None = None) -> tuple[str, ...] | None:
-    """Return the names that the object itself knows, in its inputs' order; None where it was trained on an array."""
-    model = _unwrapped(model, "")
+    """Return the feature names of the fitted object in the order of its inputs; None if it was trained on an array."""
+    model = _unwrap(model, "")
     if isinstance(model, pipeline.Pipeline):
         for _, step in model.steps:
             if not isinstance(step, str) and step is not None:
@@ -53,7 +54,7 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
                     return names
         return None
     if _is_lightgbm(model):
-        from builder.export import lightgbm_models  # noqa: PLC0415 - only where there is one
+        from builder.export import lightgbm_models  # noqa: PLC0415 - LightGBM may not be installed
 
         return lightgbm_models.feature_names(model)
     names = getattr(model, "feature_names_in_", None)
@@ -61,167 +62,176 @@ def feature_names(model: Any, _options: frameworks.Options | None = None) -> tup
 
 
 def convert(
-    model: Any, given: conversion.InputSpec, _options: frameworks.Options | None = None
+    model: Any, spec: conversion.InputSpec, _options: frameworks.Options | None = None
 ) -> conversion.ConvertedModel:
-    """Return a fitted scikit-learn object in this tool's terms.
+    """Convert a fitted scikit-learn object.
 
     Raises:
-        errors.ExportError: It has a part that cannot be expressed, or it is not fitted.
+        errors.ExportError: A part of it, which is named, cannot be expressed; or it is not fitted.
     """
-    model = _unwrapped(model, "")
+    model = _unwrap(model, "")
     try:
         validation.check_is_fitted(model)
     except exceptions.NotFittedError:
         raise errors.ExportError(f"{type(model).__name__} is not fitted; train it first") from None
     except TypeError:
-        raise errors.ExportError(f"{type(model).__name__} is no model; {steps.WAY_OUT}") from None
-    names = (*given.features, *given.benchmarks)
-    order = _order(model, names)
-    start = flow.InputColumns(sources=order, imputation=np.full(len(order), np.nan))
-    inputs = flow.Inputs(names=names, imputation=given.imputation, filled=np.zeros(len(names), dtype=bool))
-    while True:  # a member of a vote that takes no missing values decides for the members before it
-        filled = inputs.filled.copy()
-        made = _Walk(inputs=inputs, given=given).model(model, start, (), "")
-        if (filled == inputs.filled).all():
+        raise errors.ExportError(f"{type(model).__name__} is not a model; {steps.ADVICE}") from None
+    names = spec.names
+    order = _find_order(model, names)
+    start = InputColumns(sources=order, imputation=np.full(len(order), np.nan))
+    inputs = BundleInputs(names=names, imputation=spec.imputation, caller_imputed=np.zeros(len(names), dtype=bool))
+    # Again until nothing changes: if a later member of a vote accepts no NaN, its inputs are imputed for all members.
+    while True:
+        caller_imputed = inputs.caller_imputed.copy()
+        converted = _Converter(inputs=inputs, spec=spec).convert(model, start, (), "")
+        if (caller_imputed == inputs.caller_imputed).all():
             break
-    known = feature_names(model)
     return conversion.ConvertedModel(
-        model=made,
-        predict=_Predict(model=model, order=order, names=known, filled=inputs.filled, imputation=given.imputation),
-        takes_missing=not inputs.filled.all(),
-        facts=_facts(model),
+        model=converted,
+        predict=_SklearnPredict(
+            model=model,
+            order=order,
+            names=feature_names(model),
+            caller_imputed=inputs.caller_imputed,
+            imputation=spec.imputation,
+        ),
+        takes_missing=not inputs.caller_imputed.all(),
+        facts=_collect_facts(model),
     )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Predict:
-    """scikit-learn's own prediction for inputs in the bundle's order."""
+class _SklearnPredict:
+    """Predicts with scikit-learn for inputs in the bundle's order: float64 (rows, n) to (rows,)."""
 
     model: Any
-    order: flow.Places
+    order: Indices
     names: tuple[str, ...] | None
-    filled: Any
+    caller_imputed: Any
     imputation: Array
 
     def __call__(self, inputs: Array) -> Array:
-        rows = np.where(np.isnan(inputs) & self.filled, self.imputation, inputs)[:, self.order]
-        given = rows if self.names is None else self._frame(rows)
+        rows = np.where(np.isnan(inputs) & self.caller_imputed, self.imputation, inputs)[:, self.order]
+        data = rows if self.names is None else self._to_frame(rows)
         if is_classifier(self.model):
-            shares = steps.quietly(self.model.predict_proba, given)
-            return np.asarray(shares, dtype=np.float64) @ np.asarray(self.model.classes_, dtype=np.float64)
-        return np.asarray(steps.quietly(self.model.predict, given), dtype=np.float64).reshape(-1)
+            probabilities = steps.call_quietly(self.model.predict_proba, data)
+            return np.asarray(probabilities, dtype=np.float64) @ np.asarray(self.model.classes_, dtype=np.float64)
+        return np.asarray(steps.call_quietly(self.model.predict, data), dtype=np.float64).reshape(-1)
 
-    def _frame(self, rows: Array) -> Any:
-        import pandas as pd  # noqa: PLC0415 - a model that was trained on an array does without
+    def _to_frame(self, rows: Array) -> Any:
+        import pandas as pd  # noqa: PLC0415 - a model that was trained on an array does not need it
 
         return pd.DataFrame(rows, columns=list(self.names or ()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
-class _Walk:
-    """From an object down to the model in it."""
+class _Converter:
+    """Converts a fitted object recursively, down to the model inside pipelines, targets and votes."""
 
-    inputs: flow.Inputs
-    given: conversion.InputSpec
+    inputs: BundleInputs
+    spec: conversion.InputSpec
 
-    def model(self, model: Any, expression: flow.Expression, tail: estimators.Tail, at: str) -> bundle_model.Model:
-        """Return an object after an expression, and before nodes over what it predicts."""
-        model = _unwrapped(model, at)
+    def convert(self, model: Any, expression: Expression, head: estimators.Head, path: str) -> bundle_model.Model:
+        """Convert an object: it takes the expression's values, and its prediction passes the nodes of ``head``."""
+        model = _unwrap(model, path)
         if isinstance(model, _OUTER):
-            _check_methods(model, at)
+            _check_methods(model, path)
         if isinstance(model, pipeline.Pipeline):
             *before, (name, last) = model.steps
             for step_name, step in before:
-                expression = steps.through(step, expression, self.inputs, steps.below(at, "step", step_name))
-            return self.model(last, expression, tail, steps.below(at, "step", name))
+                expression = steps.apply_transformer(
+                    step, expression, self.inputs, steps.join_path(path, "step", step_name)
+                )
+            return self.convert(last, expression, head, steps.join_path(path, "step", name))
         if isinstance(model, compose.TransformedTargetRegressor):
-            back = steps.way_back(model.transformer_, steps.below(at, "part", "transformer"))
-            return self.model(model.regressor_, expression, (*back, *tail), at)
+            inverse = steps.invert_target(model.transformer_, steps.join_path(path, "part", "transformer"))
+            return self.convert(model.regressor_, expression, (*inverse, *head), path)
         if isinstance(model, ensemble.VotingRegressor):
-            return self._vote(model, expression, tail, at)
+            return self._convert_vote(model, expression, head, path)
         if _is_lightgbm(model):
-            return self._booster(model, expression, tail)
-        for kinds, known in _MODELS:
-            if isinstance(model, kinds):
-                _check_methods(model, at)
-                return known(model, expression, self.inputs, tail, at)
-        raise errors.ExportError(f"{steps.place(model, at)} cannot be expressed in a bundle; {steps.WAY_OUT}")
+            return self._convert_booster(model, expression, head)
+        for classes, convert_model in _MODELS:
+            if isinstance(model, classes):
+                _check_methods(model, path)
+                return convert_model(model, expression, self.inputs, head, path)
+        raise errors.ExportError(f"{steps.describe(model, path)} cannot be expressed in a bundle; {steps.ADVICE}")
 
-    def _vote(self, model: Any, expression: flow.Expression, tail: estimators.Tail, at: str) -> bundle_model.Ensemble:
-        where = steps.place(model, at)
-        if tail:
+    def _convert_vote(
+        self, model: Any, expression: Expression, head: estimators.Head, path: str
+    ) -> bundle_model.Ensemble:
+        vote = steps.describe(model, path)
+        if head:
             raise errors.ExportError(
-                f"{where} is inside a TransformedTargetRegressor, which a bundle cannot hold; "
-                "put one around each member"
+                f"{vote} is inside a TransformedTargetRegressor, which a bundle does not support; put one around each "
+                "member"
             )
-        named = [(name, one) for name, one in model.estimators if not (isinstance(one, str) and one == "drop")]
-        weights = [1.0] * len(named)
+        # estimators_ has only the members that are not dropped, but weights has one for each of estimators.
+        is_kept = [not (isinstance(member, str) and member == "drop") for _, member in model.estimators]
+        names = [name for (name, _), kept in zip(model.estimators, is_kept, strict=True) if kept]
+        weights = [1.0] * len(names)
         if model.weights is not None:
-            pairs = zip(model.estimators, model.weights, strict=True)
-            weights = [float(weight) for (_, one), weight in pairs if not (isinstance(one, str) and one == "drop")]
+            weights = [float(weight) for weight, kept in zip(model.weights, is_kept, strict=True) if kept]
         if min(weights) < 0:
-            raise errors.ExportError(f"{where} has a weight below 0, which a bundle cannot hold; {steps.WAY_OUT}")
+            raise errors.ExportError(f"{vote} has a negative weight, which a bundle does not support; {steps.ADVICE}")
         members = []
-        for (name, _), fitted, weight in zip(named, model.estimators_, weights, strict=True):
+        for name, fitted, weight in zip(names, model.estimators_, weights, strict=True):
             if weight == 0:
                 continue
-            made = self.model(fitted, expression, (), steps.below(at, "member", name))
-            if isinstance(made, (bundle_model.Ensemble, bundle_model.Custom)):
+            member = self.convert(fitted, expression, (), steps.join_path(path, "member", name))
+            if isinstance(member, (bundle_model.Ensemble, bundle_model.Custom)):
                 raise errors.ExportError(
-                    f"{where} has a vote as its member {name!r}; a bundle holds votes of one level"
+                    f"{vote} has a vote as its member {name!r}, but a bundle does not support nested votes"
                 )
             members.append(
                 bundle_model.Member(
-                    model=made, features=self.given.features, benchmarks=self.given.benchmarks, weight=weight
+                    model=member, features=self.spec.features, benchmarks=self.spec.benchmarks, weight=weight
                 )
             )
         return bundle_model.Ensemble(members=tuple(members))
 
-    def _booster(self, model: Any, expression: flow.Expression, tail: estimators.Tail) -> bundle_model.Model:
-        from builder.export import lightgbm_models  # noqa: PLC0415 - only where there is one
+    def _convert_booster(self, model: Any, expression: Expression, head: estimators.Head) -> bundle_model.Model:
+        from builder.export import lightgbm_models  # noqa: PLC0415 - LightGBM may not be installed
 
-        count = flow.width(expression)
-        given = conversion.InputSpec(
-            features=lightgbm_models.feature_names(model) or tuple(f"value_{place}" for place in range(count)),
+        # The booster takes the values of the pipeline's steps, for which the bundle has no names and no sample.
+        count = expressions.get_width(expression)
+        spec = conversion.InputSpec(
+            features=lightgbm_models.feature_names(model) or tuple(f"value_{index}" for index in range(count)),
             benchmarks=(),
             sample=np.zeros((1, count)),
             imputation=np.zeros(count),
         )
-        made = lightgbm_models.convert(model, given).model
-        if not isinstance(made, bundle_model.LightGbm):
-            raise TypeError(f"{type(made).__name__} came of a booster")
-        prepared, front = trees.prepare(expression, self.inputs)
-        every = np.arange(len(self.inputs.names))
-        if not front.nodes and not np.array_equal(front.sources, every):
-            prepared = bundle_model.Preprocessing(
-                imputation=front.imputation,
-                centre=front.centre,
-                scale=front.scale,
-                layers=(bundle_model.make_node("select", places=front.sources.astype(np.int32)),),
+        booster = lightgbm_models.convert(model, spec).model
+        if not isinstance(booster, bundle_model.LightGbm):
+            raise TypeError(f"a booster was converted to {type(booster).__name__}")
+        preprocessing, compiled = trees.build_preprocessing(expression, self.inputs)
+        all_inputs = np.arange(len(self.inputs.names))
+        if not compiled.nodes and not np.array_equal(compiled.sources, all_inputs):
+            preprocessing = bundle_model.Preprocessing(
+                imputation=compiled.imputation,
+                centre=compiled.centre,
+                scale=compiled.scale,
+                layers=(bundle_model.make_node("select", places=compiled.sources.astype(np.int32)),),
             )
-        return dataclasses.replace(made, preprocessing=prepared, head=(*made.head, *tail))
+        return dataclasses.replace(booster, preprocessing=preprocessing, head=(*booster.head, *head))
 
 
-def _unwrapped(model: Any, at: str) -> Any:
-    """Return the best model of a search, or the object itself."""
+def _unwrap(model: Any, path: str) -> Any:
+    """Return the best model of a search, or the object itself; ``path`` is its path, for the error."""
     searches = (model_selection.GridSearchCV, model_selection.RandomizedSearchCV)
     while hasattr(model, "best_estimator_"):
         model = model.best_estimator_
     if isinstance(model, searches):
-        raise errors.ExportError(f"{steps.place(model, at)} has no best_estimator_; fit it with refit=True")
+        raise errors.ExportError(f"{steps.describe(model, path)} has no best_estimator_; fit it with refit=True")
     return model
 
 
-def _check_methods(model: Any, at: str) -> None:
-    """Make sure that a model predicts as scikit-learn's of its kind does.
-
-    Raises:
-        errors.ExportError: A subclass has its own way.
-    """
-    own = overrides.find_override(model, ("predict", "predict_proba"))
-    if own:
+def _check_methods(model: Any, path: str) -> None:
+    """Refuse a subclass that overrides scikit-learn's prediction."""
+    override = overrides.find_override(model, ("predict", "predict_proba"))
+    if override:
         raise errors.ExportError(
-            f"{own} of {steps.place(model, at)} is not scikit-learn's own, which a bundle has; {steps.WAY_OUT}"
+            f"{override} of {steps.describe(model, path)} overrides scikit-learn's method, which a bundle "
+            f"implements; {steps.ADVICE}"
         )
 
 
@@ -229,51 +239,51 @@ def _is_lightgbm(model: Any) -> bool:
     return any(base.__module__.partition(".")[0] == "lightgbm" for base in type(model).__mro__)
 
 
-def _order(model: Any, names: tuple[str, ...]) -> flow.Places:
-    """Return which of the bundle's inputs each of the model's own is: benchmarks may stand among its features."""
-    known = feature_names(model)
-    if known is not None and sorted(known) == sorted(names):
-        at = {name: place for place, name in enumerate(names)}
-        return np.array([at[name] for name in known], dtype=np.intp)
-    wanted = getattr(model, "n_features_in_", len(names) if known is None else len(known))
-    if wanted != len(names):
+def _find_order(model: Any, names: tuple[str, ...]) -> Indices:
+    """Return the index of each of the model's inputs among the bundle's, where benchmark columns come last."""
+    model_names = feature_names(model)
+    if model_names is not None and sorted(model_names) == sorted(names):
+        indices = {name: index for index, name in enumerate(names)}
+        return np.array([indices[name] for name in model_names], dtype=np.intp)
+    count = getattr(model, "n_features_in_", len(names) if model_names is None else len(model_names))
+    if count != len(names):
         raise errors.ExportError(
-            f"the {type(model).__name__} takes {wanted:,} inputs, and {len(names):,} are named "
-            "(features, then benchmark columns); pass features= and benchmark= as it was trained on them"
+            f"the {type(model).__name__} takes {count:,} inputs, but features= and benchmark= have {len(names):,} "
+            "together; pass the columns that it was trained on"
         )
     return np.arange(len(names))
 
 
-def _facts(model: Any) -> Mapping[str, bundle_model.Fact]:
-    """Return what trained the model."""
-    found = list(_parts(model))
+def _collect_facts(model: Any) -> Mapping[str, bundle_model.Fact]:
+    """Return the versions and classes that the model consists of."""
+    parts = list(_iter_parts(model))
     facts: dict[str, bundle_model.Fact] = {
         "framework": "scikit-learn",
         "version": sklearn.__version__,
-        "objects": tuple(dict.fromkeys(type(part).__name__ for part in found)),
+        "objects": tuple(dict.fromkeys(type(part).__name__ for part in parts)),
     }
-    if any(_is_lightgbm(part) for part in found):
-        import lightgbm  # noqa: PLC0415 - there is a model of it
+    if any(_is_lightgbm(part) for part in parts):
+        import lightgbm  # noqa: PLC0415 - LightGBM may not be installed
 
         facts["lightgbm"] = lightgbm.__version__
     return facts
 
 
-def _parts(model: Any) -> Iterator[Any]:
-    """Yield an object and the fitted ones inside it; those that only pass on or drop columns are none."""
+def _iter_parts(model: Any) -> Iterator[Any]:
+    """Yield a fitted object and those inside it, without the steps ``passthrough`` and ``drop``."""
     if model is None or isinstance(model, str):
         return
     yield model
-    below: list[Any] = []
+    parts: list[Any] = []
     if isinstance(model, pipeline.Pipeline):
-        below = [step for _, step in model.steps]
+        parts = [step for _, step in model.steps]
     elif isinstance(model, compose.ColumnTransformer):
-        below = [step for _, step, _ in model.transformers_]
+        parts = [step for _, step, _ in model.transformers_]
     elif isinstance(model, pipeline.FeatureUnion):
-        below = [step for _, step in model.transformer_list]
+        parts = [step for _, step in model.transformer_list]
     elif isinstance(model, compose.TransformedTargetRegressor):
-        below = [model.regressor_, model.transformer_]
+        parts = [model.regressor_, model.transformer_]
     elif isinstance(model, ensemble.VotingRegressor):
-        below = list(model.estimators_)
-    for part in below:
-        yield from _parts(_unwrapped(part, ""))
+        parts = list(model.estimators_)
+    for part in parts:
+        yield from _iter_parts(_unwrap(part, ""))

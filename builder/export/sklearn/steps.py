@@ -1,7 +1,7 @@
-"""scikit-learn's transformers, as expressions over the inputs; and the way back from one, for a transformed target.
+"""Convert scikit-learn's transformers to expressions over the inputs, and a target's transformer to its inverse.
 
-Formulas are those of scikit-learn 1.9's ``preprocessing/_data.py``, ``impute/_base.py`` and ``decomposition/_base.py``;
-they have been the same since 1.2.
+The formulas are those of ``preprocessing/_data.py``, ``impute/_base.py`` and ``decomposition/_base.py`` in scikit-learn
+1.9; they have been the same since 1.2.
 """
 
 from __future__ import annotations
@@ -17,126 +17,131 @@ from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
 from builder.export import overrides
-from builder.export.sklearn import flow
+from builder.export.sklearn import expressions
 from builder.inside.operators import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from builder.export.conversion import Array
+    from builder.export.sklearn.expressions import BundleInputs, Expression
 
-WAY_OUT = "export a function that predicts with the model, as docs/export/custom.md shows"
+ADVICE = "export a function that predicts with the model, as docs/export/custom.md shows"
 
 
-def place(model: Any, at: str) -> str:
-    """Return an object and where it is, for a message: ``PolynomialFeatures at step 'poly'``."""
+def describe(model: Any, path: str) -> str:
+    """Return an object's class and path, for a message: ``PolynomialFeatures at step 'poly'``."""
     name = model if isinstance(model, str) else type(model).__name__
-    return f"{name} at {at}" if at else name
+    return f"{name} at {path}" if path else name
 
 
-def below(at: str, what: str, name: object) -> str:
-    """Return the place of a part: ``step 'prepare', branch 'numbers'``."""
-    return f"{at}, {what} {str(name)!r}" if at else f"{what} {str(name)!r}"
+def join_path(path: str, kind: str, name: object) -> str:
+    """Return the path of a part: ``step 'prepare', branch 'numbers'``."""
+    return f"{path}, {kind} {str(name)!r}" if path else f"{kind} {str(name)!r}"
 
 
-def through(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
-    """Return what a fitted transformer makes of an expression.
+def apply_transformer(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
+    """Return the expression after a fitted transformer.
 
     Args:
         step: The transformer, ``"passthrough"`` or None.
         expression: What comes before it.
-        inputs: Those of the bundle; those that take the caller's imputation from here on are noted in it.
-        at: The place of the step, for errors.
+        inputs: The inputs of the bundle; its ``caller_imputed`` is updated.
+        path: The path of the step, for errors.
 
     Raises:
-        errors.ExportError: No bundle can hold it.
+        errors.ExportError: A bundle cannot express the transformer.
     """
     if step is None or (isinstance(step, str) and step == "passthrough"):
         return expression
-    wanted = getattr(step, "n_features_in_", None)
-    if wanted is not None and wanted != flow.width(expression):
-        raise errors.ExportError(f"{place(step, at)} takes {wanted:,} columns, and gets {flow.width(expression):,}")
-    for kinds, known in _STEPS:
-        if isinstance(step, kinds):
-            own = overrides.find_override(step, ("transform",))
-            if own:
-                raise errors.ExportError(f"{own} of {place(step, at)} is not scikit-learn's own; {WAY_OUT}")
-            return known(step, expression, inputs, at)
-    raise errors.ExportError(f"{place(step, at)} cannot be expressed in a bundle; {WAY_OUT}")
+    expected = getattr(step, "n_features_in_", None)
+    if expected is not None and expected != expressions.get_width(expression):
+        raise errors.ExportError(
+            f"{describe(step, path)} expects {expected:,} columns, but gets {expressions.get_width(expression):,}"
+        )
+    for classes, apply in _TRANSFORMERS:
+        if isinstance(step, classes):
+            override = overrides.find_override(step, ("transform",))
+            if override:
+                raise errors.ExportError(
+                    f"{override} of {describe(step, path)} overrides scikit-learn's method; {ADVICE}"
+                )
+            return apply(step, expression, inputs, path)
+    raise errors.ExportError(f"{describe(step, path)} cannot be expressed in a bundle; {ADVICE}")
 
 
-def way_back(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
-    """Return the inverse of the transformer of a target, as nodes over one value.
+def invert_target(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
+    """Return the inverse of a target's transformer, as nodes over one value.
 
     Raises:
-        errors.ExportError: No bundle can hold it.
+        errors.ExportError: A bundle cannot express the inverse.
     """
     if isinstance(transformer, pipeline.Pipeline):
-        parts = [way_back(part, below(at, "step", name)) for name, part in reversed(transformer.steps)]
+        parts = [invert_target(part, join_path(path, "step", name)) for name, part in reversed(transformer.steps)]
         return tuple(node for part in parts for node in part)
     if transformer is None or (isinstance(transformer, str) and transformer == "passthrough"):
         return ()
     if isinstance(transformer, preprocessing.FunctionTransformer):
-        return _undo_function(transformer, at)
+        return _invert_function(transformer, path)
     if isinstance(transformer, preprocessing.MinMaxScaler):
-        gain = 1 / _floats(transformer.scale_)
-        return (bundle_model.make_node("affine", gain=gain, shift=-_floats(transformer.min_) * gain),)
+        gain = 1 / _to_float64(transformer.scale_)
+        return (bundle_model.make_node("affine", gain=gain, shift=-_to_float64(transformer.min_) * gain),)
     if isinstance(transformer, preprocessing.QuantileTransformer):
-        return (_quantiles(transformer, inverse=True),)
+        return (_build_quantiles(transformer, inverse=True),)
     if isinstance(transformer, _SCALERS):
-        step = _scale_of(transformer)
+        step = _build_scale(transformer)
         return (bundle_model.make_node("affine", gain=step["scale"], shift=step["centre"]),)
-    raise errors.ExportError(f"the target's {place(transformer, at)} cannot be expressed in a bundle; {WAY_OUT}")
+    raise errors.ExportError(f"the target's {describe(transformer, path)} cannot be expressed in a bundle; {ADVICE}")
 
 
-def takes_missing(use: Callable[[Array], object], width: int) -> bool:
-    """Tell whether a fitted object takes a row of missing values, by giving it one: versions differ in which do."""
+def accepts_missing(method: Callable[[Array], object], width: int) -> bool:
+    """Find out whether a fitted object accepts NaN by passing it a row of NaN: it depends on scikit-learn's version."""
     try:
-        quietly(use, np.full((1, width), np.nan))
+        call_quietly(method, np.full((1, width), np.nan))
     except ValueError:
         return False
     return True
 
 
-def quietly(use: Callable[[Any], Any], rows: Any) -> Any:
-    """Return what a fitted object makes of rows, without its words on their having no names."""
+def call_quietly(method: Callable[[Any], Any], rows: Any) -> Any:
+    """Call a method of a fitted object without its warnings about arrays without column names."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="X does not have valid feature names", category=UserWarning)
         warnings.filterwarnings("ignore", message="Skipping features without any observed", category=UserWarning)
-        return use(rows)
+        return method(rows)
 
 
-def _floats(values: Any) -> Array:
-    found: Array = np.atleast_1d(np.asarray(values, dtype=np.float64))
-    return found
+def _to_float64(values: Any) -> Array:
+    array: Array = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    return array
 
 
-def _impute(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    where = place(step, at)
+def _apply_imputer(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    imputer = describe(step, path)
     if step.add_indicator:
-        raise errors.ExportError(f"{where} has add_indicator=True, which a bundle cannot hold; train without it")
+        raise errors.ExportError(f"{imputer} has add_indicator=True, which a bundle does not support; train without it")
     if not (isinstance(step.missing_values, float) and np.isnan(step.missing_values)):
         raise errors.ExportError(
-            f"{where} replaces {step.missing_values!r}, and a missing input of a bundle is NaN; "
-            f"train with that, or {WAY_OUT}"
+            f"{imputer} replaces {step.missing_values!r}, but a missing input of a bundle is NaN; train with "
+            f"missing_values=numpy.nan, or {ADVICE}"
         )
-    count = flow.width(expression)
+    count = expressions.get_width(expression)
     try:
         kept = ~np.isnan(np.asarray(step.statistics_, dtype=np.float64))
-        values = np.asarray(quietly(step.transform, np.full((1, count), np.nan)), dtype=np.float64)[0]
+        values = np.asarray(call_quietly(step.transform, np.full((1, count), np.nan)), dtype=np.float64)[0]
     except (TypeError, ValueError):
-        raise errors.ExportError(f"{where} imputes what is no number; {WAY_OUT}") from None
-    if len(values) == count:  # keep_empty_features
+        raise errors.ExportError(f"{imputer} imputes a value that is not numeric; {ADVICE}") from None
+    if len(values) == count:  # keep_empty_features=True: columns without a value are imputed too
         kept[:] = True
-    return flow.impute(flow.pick(expression, np.flatnonzero(kept)), values, where)
+    return expressions.impute(expressions.select(expression, np.flatnonzero(kept)), values, imputer)
 
 
-def _scale(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    return flow.each(expression, _scale_of(step))
+def _apply_scaler(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    return expressions.append_step(expression, _build_scale(step))
 
 
-def _scale_of(step: Any) -> bundle_model.Node:
-    """Return what a scaler does: ``(x - centre) / scale``."""
+def _build_scale(step: Any) -> bundle_model.Node:
+    """Return the node of a scaler: ``(x - centre) / scale``."""
     centre = scale = None
     if isinstance(step, preprocessing.StandardScaler):
         centre, scale = (step.mean_ if step.with_mean else None), (step.scale_ if step.with_std else None)
@@ -146,143 +151,156 @@ def _scale_of(step: Any) -> bundle_model.Node:
         scale = step.scale_
     return bundle_model.make_node(
         "scale",
-        centre=np.zeros(step.n_features_in_) if centre is None else _floats(centre),
-        scale=np.ones(step.n_features_in_) if scale is None else _floats(scale),
+        centre=np.zeros(step.n_features_in_) if centre is None else _to_float64(centre),
+        scale=np.ones(step.n_features_in_) if scale is None else _to_float64(scale),
     )
 
 
-def _range(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    moved = flow.each(expression, bundle_model.make_node("affine", gain=_floats(step.scale_), shift=_floats(step.min_)))
+def _apply_min_max(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    scaled = expressions.append_step(
+        expression, bundle_model.make_node("affine", gain=_to_float64(step.scale_), shift=_to_float64(step.min_))
+    )
     if not step.clip:
-        return moved
+        return scaled
     low, high = (np.full(step.n_features_in_, float(bound)) for bound in step.feature_range)
-    return flow.each(moved, bundle_model.make_node("clip", low=low, high=high))
+    return expressions.append_step(scaled, bundle_model.make_node("clip", low=low, high=high))
 
 
-def _place_among_quantiles(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    made = _quantiles(step, inverse=False)
-    steps = np.diff(made["quantiles"], axis=0)
-    alike = (steps <= _ALIKE * np.ptp(made["quantiles"], axis=0)).any(axis=0)
-    if (alike & flow.mixed(expression)).any():
+def _apply_quantiles(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    node = _build_quantiles(step, inverse=False)
+    differences = np.diff(node["quantiles"], axis=0)
+    has_equal = (differences <= _EQUAL_QUANTILES * np.ptp(node["quantiles"], axis=0)).any(axis=0)
+    if (has_equal & expressions.find_sums(expression)).any():
         raise errors.ExportError(
-            f"{place(step, at)} comes after a PCA, and some values that it was fitted on repeat, so that their last "
-            f"digit would decide; put it before the PCA, or {WAY_OUT}"
+            f"{describe(step, path)} comes after a PCA and has repeated quantiles, so that rounding errors of the PCA "
+            f"would change predictions; put it before the PCA, or {ADVICE}"
         )
-    return flow.each(expression, made)
+    return expressions.append_step(expression, node)
 
 
-def _quantiles(step: Any, *, inverse: bool) -> bundle_model.Node:
+def _build_quantiles(step: Any, *, inverse: bool) -> bundle_model.Node:
     return bundle_model.make_node(
         "quantiles",
         quantiles=np.ascontiguousarray(step.quantiles_, dtype=np.float64),
-        references=_floats(step.references_),
+        references=_to_float64(step.references_),
         normal=step.output_distribution == "normal",
         inverse=inverse,
     )
 
 
-def _project(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    flow.require(expression, inputs)
-    weights = _floats(step.components_).T
+def _apply_pca(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    expressions.require_no_missing(expression, inputs)
+    weights = _to_float64(step.components_).T
     if step.whiten:
-        spread = np.sqrt(step.explained_variance_)
-        weights = weights / np.maximum(spread, np.finfo(spread.dtype).eps).astype(np.float64)  # never in place
-    bias = -(_floats(step.mean_) @ weights)
+        deviation = np.sqrt(step.explained_variance_)
+        # The lower limit is scikit-learn's. Not in place: the weights may be the user's own array.
+        weights = weights / np.maximum(deviation, np.finfo(deviation.dtype).eps).astype(np.float64)
+    bias = -(_to_float64(step.mean_) @ weights)
     layer = bundle_model.make_node("dense", weights=np.ascontiguousarray(weights), bias=bias)
-    return flow.Apply(node=layer, before=expression, width=len(bias))
+    return expressions.Apply(node=layer, before=expression, width=len(bias))
 
 
-def _select(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
-    if flow.missing(expression).any() and not takes_missing(step.transform, step.n_features_in_):
-        flow.require(expression, inputs)
-    return flow.pick(expression, step.get_support(indices=True).astype(np.intp))
+def _apply_selector(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
+    if expressions.find_missing(expression).any() and not accepts_missing(step.transform, step.n_features_in_):
+        expressions.require_no_missing(expression, inputs)
+    return expressions.select(expression, step.get_support(indices=True).astype(np.intp))
 
 
-def _function(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:  # noqa: ARG001
+def _apply_function(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:  # noqa: ARG001
     if step.func is not None:
         name = getattr(step.func, "__name__", type(step.func).__name__)
-        raise errors.ExportError(f"{place(step, at)} calls {name}, which cannot be expressed in a bundle; {WAY_OUT}")
+        raise errors.ExportError(
+            f"{describe(step, path)} calls {name}, which cannot be expressed in a bundle; {ADVICE}"
+        )
     return expression
 
 
-def _pipeline(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
+def _apply_pipeline(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
     for name, part in step.steps:
-        expression = through(part, expression, inputs, below(at, "step", name))
+        expression = apply_transformer(part, expression, inputs, join_path(path, "step", name))
     return expression
 
 
-def _column_transformer(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
-    # Fitted, by the branch's name: names, masks, slices and functions of columns are all places there.
-    places = step._transformer_to_input_indices  # noqa: SLF001 - there since 1.0; transformers_ has them as they were said
-    _check_unweighted(step, at)
-    branches = ((name, part, np.asarray(places[name], dtype=np.intp)) for name, part, _ in step.transformers_)
-    return _joined(step, branches, expression, inputs, at)
+def _apply_column_transformer(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
+    # Indices by the branch's name. The public transformers_ has what the user passed: names, masks, slices, functions.
+    indices = step._transformer_to_input_indices  # noqa: SLF001 - since 1.0
+    _check_no_weights(step, path)
+    branches = ((name, part, np.asarray(indices[name], dtype=np.intp)) for name, part, _ in step.transformers_)
+    return _join_branches(step, branches, expression, inputs, path)
 
 
-def _union(step: Any, expression: flow.Expression, inputs: flow.Inputs, at: str) -> flow.Expression:
-    every = np.arange(flow.width(expression))
-    _check_unweighted(step, at)
-    return _joined(step, ((name, part, every) for name, part in step.transformer_list), expression, inputs, at)
+def _apply_union(step: Any, expression: Expression, inputs: BundleInputs, path: str) -> Expression:
+    indices = np.arange(expressions.get_width(expression))
+    _check_no_weights(step, path)
+    return _join_branches(
+        step, ((name, part, indices) for name, part in step.transformer_list), expression, inputs, path
+    )
 
 
-def _check_unweighted(step: Any, at: str) -> None:
+def _check_no_weights(step: Any, path: str) -> None:
     weights = step.transformer_weights or {}
     if any(weight != 1 for weight in weights.values()):
-        raise errors.ExportError(f"{place(step, at)} has transformer_weights, which a bundle cannot hold; {WAY_OUT}")
+        raise errors.ExportError(
+            f"{describe(step, path)} has transformer_weights, which a bundle does not support; {ADVICE}"
+        )
 
 
-def _joined(
-    step: Any, branches: Iterable[tuple[str, Any, Any]], expression: flow.Expression, inputs: flow.Inputs, at: str
-) -> flow.Expression:
+def _join_branches(
+    step: Any,
+    branches: Iterable[tuple[str, Any, Any]],
+    expression: Expression,
+    inputs: BundleInputs,
+    path: str,
+) -> Expression:
     parts = []
-    for name, part, places in branches:
-        if len(places) and not (isinstance(part, str) and part == "drop"):
-            branch = below(at, "branch", name)
-            parts.append(through(part, flow.pick(expression, places), inputs, branch))
-    parts = [part for part in parts if flow.width(part)]
+    for name, part, indices in branches:
+        if len(indices) and not (isinstance(part, str) and part == "drop"):
+            branch = join_path(path, "branch", name)
+            parts.append(apply_transformer(part, expressions.select(expression, indices), inputs, branch))
+    parts = [part for part in parts if expressions.get_width(part)]
     if not parts:
-        raise errors.ExportError(f"{place(step, at)} drops every column")
-    return flow.join(parts)
+        raise errors.ExportError(f"{describe(step, path)} drops every column")
+    return expressions.join(parts)
 
 
-def _undo_function(transformer: Any, at: str) -> tuple[bundle_model.Node, ...]:
+def _invert_function(transformer: Any, path: str) -> tuple[bundle_model.Node, ...]:
     inverse = transformer.inverse_func
     if inverse is None:
         return ()
     name = _UFUNCS.get(inverse) if isinstance(inverse, np.ufunc) else None
     if name is None:
-        said = getattr(inverse, "__name__", type(inverse).__name__)
-        known = ", ".join(f"numpy.{ufunc.__name__}" for ufunc in _UFUNCS)
-        where = f" at {at}" if at else ""
+        function = getattr(inverse, "__name__", type(inverse).__name__)
+        supported = ", ".join(f"numpy.{ufunc.__name__}" for ufunc in _UFUNCS)
+        location = f" at {path}" if path else ""
         raise errors.ExportError(
-            f"the target's inverse_func {said}{where} cannot be expressed in a bundle; "
-            f"one of {known} itself can; otherwise {WAY_OUT}"
+            f"the target's inverse_func {function}{location} cannot be expressed in a bundle; use one of {supported}, "
+            f"or {ADVICE}"
         )
-    one = np.ones(1)
+    gain = np.ones(1)
     return (
-        bundle_model.make_node("affine", gain=one, shift=np.zeros(1), activation=activations.Activation(name=name)),
+        bundle_model.make_node("affine", gain=gain, shift=np.zeros(1), activation=activations.Activation(name=name)),
     )
 
 
-_ALIKE = 1e-9
-"""Quantiles nearer than this part of their range are one value that repeats."""
+_EQUAL_QUANTILES = 1e-9
+"""Two quantiles count as equal if they differ by at most this share of the range of all."""
 
 _UFUNCS: Mapping[np.ufunc, str] = MappingProxyType(
-    {getattr(np, name): name for name, one in ACTIVATIONS.items() if one.for_targets}
+    {getattr(np, name): name for name, activation in ACTIVATIONS.items() if activation.for_targets}
 )
-"""The functions that a target may be brought back by, and the activations that do the same."""
+"""The functions that may be the ``inverse_func`` of a target, and the activations that compute them."""
 
 _SCALERS = (preprocessing.StandardScaler, preprocessing.RobustScaler, preprocessing.MaxAbsScaler)
 
-_STEPS: tuple[tuple[Any, Callable[[Any, flow.Expression, flow.Inputs, str], flow.Expression]], ...] = (
-    (pipeline.Pipeline, _pipeline),
-    (compose.ColumnTransformer, _column_transformer),
-    (pipeline.FeatureUnion, _union),
-    (impute.SimpleImputer, _impute),
-    (_SCALERS, _scale),
-    (preprocessing.MinMaxScaler, _range),
-    (preprocessing.QuantileTransformer, _place_among_quantiles),
-    (decomposition.PCA, _project),
-    (preprocessing.FunctionTransformer, _function),
-    (feature_selection.SelectorMixin, _select),
+_TRANSFORMERS: tuple[tuple[Any, Callable[[Any, Expression, BundleInputs, str], Expression]], ...] = (
+    (pipeline.Pipeline, _apply_pipeline),
+    (compose.ColumnTransformer, _apply_column_transformer),
+    (pipeline.FeatureUnion, _apply_union),
+    (impute.SimpleImputer, _apply_imputer),
+    (_SCALERS, _apply_scaler),
+    (preprocessing.MinMaxScaler, _apply_min_max),
+    (preprocessing.QuantileTransformer, _apply_quantiles),
+    (decomposition.PCA, _apply_pca),
+    (preprocessing.FunctionTransformer, _apply_function),
+    (feature_selection.SelectorMixin, _apply_selector),
 )

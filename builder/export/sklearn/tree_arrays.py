@@ -1,12 +1,12 @@
-"""scikit-learn's trees as the flat arrays of ``builder.bundle.model.Trees``.
+"""Convert scikit-learn's trees to the flat arrays of ``builder.bundle.model.Trees``.
 
-Its own trees (``tree_`` of DecisionTree, and so of RandomForest, ExtraTrees and GradientBoosting) compare inputs that
-are rounded to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. So it is in
-``sklearn/tree/_tree.pyx`` and ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` of 1.9.
+The trees in ``tree_`` (of DecisionTree, and so of RandomForest, ExtraTrees and GradientBoosting) compare inputs rounded
+to float32: ``rounded=True``. Those of HistGradientBoosting compare float64: ``rounded=False``. See
+``sklearn/tree/_tree.pyx`` and ``sklearn/ensemble/_hist_gradient_boosting/_predictor.pyx`` of scikit-learn 1.9.
 
-A forest's mean, for instance::
+The mean of a forest, for instance::
 
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in forest.estimators_])
+    arrays = tree_arrays.from_sklearn_trees([member.tree_ for member in forest.estimators_])
     model = bundle_model.Trees(**arrays, base=np.zeros(1), rounded=True, averaged=True)
 """
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 Arrays = dict[str, Any]
 
 
-def leaf_values(tree: Any) -> NDArray[np.float64]:
-    """Return what a tree predicts at each node: float64 (nodes,). A classifier predicts the share of its last class."""
+def read_leaf_values(tree: Any) -> NDArray[np.float64]:
+    """Return a tree's value at each node: float64 (nodes,). Of a classifier it is the share of the last class."""
     values: NDArray[np.float64] = np.asarray(tree.value, dtype=np.float64)[:, 0, :]
-    return values[:, 0] if values.shape[1] == 1 else class_shares(tree)[:, -1]
+    return values[:, 0] if values.shape[1] == 1 else read_class_shares(tree)[:, -1]
 
 
-def class_shares(tree: Any) -> NDArray[np.float64]:
+def read_class_shares(tree: Any) -> NDArray[np.float64]:
     """Return the share of each class at each node of a classifier: float64 (nodes, classes).
 
-    Before scikit-learn 1.3 its nodes hold counts. Shares are kept to the bit: what is divided by a sum of
-    0.9999999999999999 ties no more.
+    Before scikit-learn 1.3, nodes have counts instead of shares. Shares are not divided by their sum again: with a sum
+    of 0.9999999999999999, rows that tie in scikit-learn would differ.
     """
     values: NDArray[np.float64] = np.asarray(tree.value, dtype=np.float64)[:, 0, :]
     total = values.sum(axis=1, keepdims=True)
@@ -46,7 +46,7 @@ def class_shares(tree: Any) -> NDArray[np.float64]:
 def from_sklearn_trees(
     trees: Iterable[Any],
     *,
-    values: Callable[[Any], NDArray[np.float64]] = leaf_values,
+    read_values: Callable[[Any], NDArray[np.float64]] = read_leaf_values,
     weight: float = 1.0,
     outputs: Sequence[int] | None = None,
 ) -> Arrays:
@@ -54,37 +54,39 @@ def from_sklearn_trees(
 
     Args:
         trees: ``tree_`` objects, in the order in which they are summed.
-        values: From a tree to what each of its nodes predicts: float64 (nodes,).
-        weight: What each value is multiplied by: the learning rate of a boosting.
-        outputs: Which output each tree adds to; 0 for all where left out.
+        read_values: Returns a tree's value at each node: float64 (nodes,).
+        weight: Factor of all values: the learning rate of a boosted model.
+        outputs: The index of the output that each tree adds to; 0 for all by default.
 
     Returns:
-        All arrays of ``model.Trees`` but ``base``, by name. A NaN goes where the tree sends it; what was trained
-        without any, scikit-learn gives none to.
+        All arrays of ``model.Trees`` except ``base``, by name. NaN takes the same branch as in scikit-learn, which
+        refuses NaN for trees trained without it.
     """
-    return _joined([_own_tree(tree, values(tree) * weight) for tree in trees], outputs)
+    return _concatenate([_read_tree(tree, read_values(tree) * weight) for tree in trees], outputs)
 
 
 def from_hist_predictors(predictors: Iterable[Any], *, outputs: Sequence[int] | None = None) -> Arrays:
-    """Return the arrays of HistGradientBoosting's trees (``TreePredictor``); the learning rate is in their leaves.
+    """Return the arrays of HistGradientBoosting's trees (``TreePredictor``), whose leaves include the learning rate.
 
     Args:
-        predictors: In the order in which they are summed: of ``model._predictors``, a list for each iteration with a
+        predictors: In the order in which they are summed: ``model._predictors`` has a list for each iteration, with a
             tree for each output.
-        outputs: As of ``from_sklearn_trees``.
+        outputs: As for ``from_sklearn_trees``.
 
     Returns:
-        As of ``from_sklearn_trees``.
+        As ``from_sklearn_trees``.
 
     Raises:
         errors.ExportError: A split is on a categorical feature.
     """
-    return _joined([_hist_tree(predictor.nodes, place) for place, predictor in enumerate(predictors)], outputs)
+    return _concatenate(
+        [_read_hist_tree(predictor.nodes, index) for index, predictor in enumerate(predictors)], outputs
+    )
 
 
-def _own_tree(tree: Any, values: NDArray[np.float64]) -> Arrays:
+def _read_tree(tree: Any, values: NDArray[np.float64]) -> Arrays:
     leaf = np.asarray(tree.children_left) == -1
-    missing = getattr(tree, "missing_go_to_left", None)  # since 1.3
+    missing = getattr(tree, "missing_go_to_left", None)  # since scikit-learn 1.3
     return {
         "feature": np.where(leaf, -1, tree.feature).astype(np.int32),
         "threshold": np.where(leaf, 0.0, tree.threshold).astype(np.float64),
@@ -95,12 +97,12 @@ def _own_tree(tree: Any, values: NDArray[np.float64]) -> Arrays:
     }
 
 
-def _hist_tree(nodes: NDArray[Any], place: int) -> Arrays:
+def _read_hist_tree(nodes: NDArray[Any], index: int) -> Arrays:
     leaf = nodes["is_leaf"].astype(bool)
     if (nodes["is_categorical"].astype(bool) & ~leaf).any():
         feature = int(nodes["feature_idx"][nodes["is_categorical"].astype(bool) & ~leaf][0])
         raise errors.ExportError(
-            f"HistGradientBoosting: tree {place} splits feature {feature} by categories; train it on numbers "
+            f"HistGradientBoosting: tree {index} splits feature {feature} by categories; train it on numbers "
             "(categorical_features=None), or export a function that predicts with it (docs/export/custom.md)"
         )
     return {
@@ -113,14 +115,14 @@ def _hist_tree(nodes: NDArray[Any], place: int) -> Arrays:
     }
 
 
-def _joined(trees: Sequence[Arrays], outputs: Sequence[int] | None) -> Arrays:
-    """Return trees end to end, their children counted from the first node of all."""
+def _concatenate(trees: Sequence[Arrays], outputs: Sequence[int] | None) -> Arrays:
+    """Concatenate trees, whose children then count from the first node of all."""
     sizes = [len(tree["feature"]) for tree in trees]
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    found = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
+    arrays = {name: np.concatenate([tree[name] for tree in trees]) for name in trees[0]}
     shift = np.repeat(starts, sizes)
     for name in ("left", "right"):
-        found[name] = np.where(found[name] == -1, -1, found[name] + shift).astype(np.int32)
-    found["roots"] = starts
-    found["output"] = np.zeros(len(trees), np.int32) if outputs is None else np.asarray(outputs, dtype=np.int32)
-    return found
+        arrays[name] = np.where(arrays[name] == -1, -1, arrays[name] + shift).astype(np.int32)
+    arrays["roots"] = starts
+    arrays["output"] = np.zeros(len(trees), np.int32) if outputs is None else np.asarray(outputs, dtype=np.int32)
+    return arrays

@@ -1,6 +1,7 @@
-"""scikit-learn's trees, forests and boosted trees, after what a pipeline does to their inputs.
+"""Convert scikit-learn's trees, forests and boosted trees.
 
-Each step of the pipeline is kept in float64 and in its order, so that a row ends in the leaf that scikit-learn chooses.
+Each step of a pipeline before them is kept in float64 and in its order, so that a row reaches the same leaves as in
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from sklearn import dummy, ensemble, tree
 from builder import errors
 from builder.bundle import activations
 from builder.bundle import model as bundle_model
-from builder.export.sklearn import estimators, flow, steps, tree_arrays
-from builder.export.sklearn import front as sklearn_front
+from builder.export.sklearn import compiler, estimators, expressions, steps, tree_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from builder.export.conversion import Array
+    from builder.export.sklearn.expressions import BundleInputs, Expression
 
 TREES = (tree.DecisionTreeRegressor, tree.DecisionTreeClassifier)
 FORESTS = (
@@ -33,126 +34,126 @@ BOOSTED = (ensemble.GradientBoostingRegressor, ensemble.GradientBoostingClassifi
 HISTOGRAM = (ensemble.HistGradientBoostingRegressor, ensemble.HistGradientBoostingClassifier)
 
 
-def forest(
-    model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: estimators.Tail, at: str
+def convert_forest(
+    model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
 ) -> bundle_model.Trees:
-    """Translate a tree, or the mean of several."""
+    """Convert a tree, or a forest, whose prediction is the mean of its trees."""
     trees = list(model.estimators_) if isinstance(model, FORESTS) else [model]
     if model.n_outputs_ != 1:
-        raise estimators.several_outputs(model, at)
-    classes = estimators.class_values(model, at) if hasattr(model, "classes_") else None
-    values, after = _values_of(classes)
-    arrays = tree_arrays.from_sklearn_trees([one.tree_ for one in trees], values=values)
-    if flow.missing(expression).any() and not steps.takes_missing(model.predict, model.n_features_in_):
-        flow.require(expression, inputs)
-    made = _trees(expression, inputs, arrays, base=np.zeros(1), finish=(*after, *tail), rounded=True)
-    return dataclasses.replace(made, averaged=len(trees) > 1)
+        raise estimators.multiple_outputs_error(model, path)
+    classes = estimators.read_class_values(model, path) if hasattr(model, "classes_") else None
+    read_values, class_head = _select_leaf_values(classes)
+    arrays = tree_arrays.from_sklearn_trees([member.tree_ for member in trees], read_values=read_values)
+    # Which trees accept NaN depends on scikit-learn's version and on the criterion.
+    if expressions.find_missing(expression).any() and not steps.accepts_missing(model.predict, model.n_features_in_):
+        expressions.require_no_missing(expression, inputs)
+    converted = _build_trees(expression, inputs, arrays, base=np.zeros(1), head=(*class_head, *head), rounded=True)
+    return dataclasses.replace(converted, averaged=len(trees) > 1)
 
 
-def boosted(
-    model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: estimators.Tail, at: str
+def convert_boosted(
+    model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
 ) -> bundle_model.Trees:
-    """Translate GradientBoosting."""
-    plain = (dummy.DummyRegressor, dummy.DummyClassifier)
-    if not (isinstance(model.init_, plain) or (isinstance(model.init_, str) and model.init_ == "zero")):
+    """Convert a GradientBoosting model."""
+    constant = (dummy.DummyRegressor, dummy.DummyClassifier)
+    if not (isinstance(model.init_, constant) or (isinstance(model.init_, str) and model.init_ == "zero")):
         raise errors.ExportError(
-            f"{steps.place(model, at)} begins from the predictions of {type(model.init_).__name__}, its init=, which a "
-            f"bundle cannot hold; train without init=, or {steps.WAY_OUT}"
+            f"{steps.describe(model, path)} starts from the predictions of {type(model.init_).__name__}, its "
+            f"init=, which a bundle does not support; train without init=, or {steps.ADVICE}"
         )
-    # The same for every row, the model that it begins from being a constant.
-    base = steps.quietly(model._raw_predict_init, np.zeros((1, model.n_features_in_)))[0]  # noqa: SLF001 - since 0.21
+    # Any row will do, since the initial model is a constant.
+    base = steps.call_quietly(model._raw_predict_init, np.zeros((1, model.n_features_in_)))[0]  # noqa: SLF001 - since 0.21
     rounds, outputs = model.estimators_.shape
     arrays = tree_arrays.from_sklearn_trees(
-        [one.tree_ for one in model.estimators_.ravel()],
+        [member.tree_ for member in model.estimators_.ravel()],
         weight=model.learning_rate,
         outputs=np.tile(np.arange(outputs), rounds).tolist(),
     )
-    flow.require(expression, inputs)
-    return _trees(expression, inputs, arrays, base=base, finish=(*_after_boosting(model, at), *tail), rounded=True)
+    expressions.require_no_missing(expression, inputs)
+    return _build_trees(expression, inputs, arrays, base=base, head=(*_build_link(model, path), *head), rounded=True)
 
 
-def histogram(
-    model: Any, expression: flow.Expression, inputs: flow.Inputs, tail: estimators.Tail, at: str
+def convert_histogram(
+    model: Any, expression: Expression, inputs: BundleInputs, head: estimators.Head, path: str
 ) -> bundle_model.Trees:
-    """Translate HistGradientBoosting, which takes missing values as they are."""
+    """Convert a HistGradientBoosting model, which accepts missing values."""
     categories = getattr(model, "is_categorical_", None)
     if categories is not None and np.any(categories):
         raise errors.ExportError(
-            f"{steps.place(model, at)} has {int(np.sum(categories)):,} categorical features, which a bundle "
-            f"cannot hold; train it on numbers (categorical_features=None), or {steps.WAY_OUT}"
+            f"{steps.describe(model, path)} has {int(np.sum(categories)):,} categorical features, which a bundle "
+            f"does not support; train it on numbers (categorical_features=None), or {steps.ADVICE}"
         )
     outputs = model.n_trees_per_iteration_
-    predictors = [one for of_round in model._predictors for one in of_round]  # noqa: SLF001 - there is no public way
+    predictors = [predictor for iteration in model._predictors for predictor in iteration]  # noqa: SLF001 - not public
     arrays = tree_arrays.from_hist_predictors(
         predictors, outputs=np.tile(np.arange(outputs), len(predictors) // outputs).tolist()
     )
     base = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001
-    return _trees(expression, inputs, arrays, base=base, finish=(*_after_boosting(model, at), *tail), rounded=False)
+    return _build_trees(expression, inputs, arrays, base=base, head=(*_build_link(model, path), *head), rounded=False)
 
 
-def prepare(
-    expression: flow.Expression, inputs: flow.Inputs
-) -> tuple[bundle_model.Preprocessing | None, sklearn_front.Finished]:
-    """Return what is done to the inputs before trees; None where that is nothing."""
-    front = sklearn_front.finish(expression, inputs, exact=True)
-    nothing = np.isnan(front.imputation).all() and (front.centre == 0).all() and (front.scale == 1).all()
-    if nothing and not front.nodes:
-        return None, front
-    made = bundle_model.Preprocessing(
-        imputation=front.imputation, centre=front.centre, scale=front.scale, layers=front.nodes
+def build_preprocessing(
+    expression: Expression, inputs: BundleInputs
+) -> tuple[bundle_model.Preprocessing | None, compiler.CompiledExpression]:
+    """Return the preprocessing before trees, or None if there is none, and the compiled expression."""
+    compiled = compiler.compile_expression(expression, inputs, exact=True)
+    is_identity = np.isnan(compiled.imputation).all() and (compiled.centre == 0).all() and (compiled.scale == 1).all()
+    if is_identity and not compiled.nodes:
+        return None, compiled
+    preprocessing = bundle_model.Preprocessing(
+        imputation=compiled.imputation, centre=compiled.centre, scale=compiled.scale, layers=compiled.nodes
     )
-    return made, front
+    return preprocessing, compiled
 
 
-def _values_of(classes: Array | None) -> tuple[Callable[[Any], Array], estimators.Tail]:
-    """Return the function from a tree to what each of its nodes predicts, and the nodes over the mean of these.
+def _select_leaf_values(classes: Array | None) -> tuple[Callable[[Any], Array], estimators.Head]:
+    """Return the function that reads what each node of a tree predicts, and the nodes after the mean over the trees.
 
-    Of two classes that is the share of the second, so that rows tie where ``predict_proba(X)[:, 1]`` does. Of more it
-    is their expected value: it needs one sum and not one for each class.
+    For two classes it reads the probability of the second, so that rows tie exactly if ``predict_proba(X)[:, 1]`` does;
+    for more, their expected value, which needs one sum instead of one for each class.
     """
     if classes is None:
-        return tree_arrays.leaf_values, ()
+        return tree_arrays.read_leaf_values, ()
     if len(classes) == 2:
-        return tree_arrays.leaf_values, estimators.between(*classes)
+        return tree_arrays.read_leaf_values, estimators.build_interpolation(*classes)
 
-    def values(one: Any) -> Array:
-        found: Array = (tree_arrays.class_shares(one) * classes).sum(axis=1)
-        return found
+    def read_expected_values(tree: Any) -> Array:
+        values: Array = (tree_arrays.read_class_shares(tree) * classes).sum(axis=1)
+        return values
 
-    return values, ()
+    return read_expected_values, ()
 
 
-def _after_boosting(model: Any, at: str) -> estimators.Tail:
-    """Return the nodes from the sums over the trees to what is predicted."""
+def _build_link(model: Any, path: str) -> estimators.Head:
+    """Return the nodes from the sums over the trees to the prediction."""
     if hasattr(model, "classes_"):
-        finish = estimators.expected(estimators.class_values(model, at))
-        if model.loss == "exponential":  # the share of the second class is 1 / (1 + exp(-2 x))
-            return (bundle_model.make_node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *finish)
-        return finish
-    if model.loss in {"poisson", "gamma"}:  # both have a logarithm as their link
+        head = estimators.build_expected_value(estimators.read_class_values(model, path))
+        if model.loss == "exponential":  # the probability of the second class is 1 / (1 + exp(-2 x))
+            return (bundle_model.make_node("affine", gain=np.full(1, 2.0), shift=np.zeros(1)), *head)
+        return head
+    if model.loss in {"poisson", "gamma"}:  # both have a log link
         exp = activations.Activation(name="exp")
         return (bundle_model.make_node("affine", gain=np.ones(1), shift=np.zeros(1), activation=exp),)
     return ()
 
 
-def _trees(
-    expression: flow.Expression,
-    inputs: flow.Inputs,
+def _build_trees(
+    expression: Expression,
+    inputs: BundleInputs,
     arrays: tree_arrays.Arrays,
     *,
     base: Array,
-    finish: estimators.Tail,
+    head: estimators.Head,
     rounded: bool,
 ) -> bundle_model.Trees:
-    prepared, front = prepare(expression, inputs)
-    if not front.nodes:
-        # A leaf has no feature: -1.
-        feature = arrays["feature"]
-        arrays["feature"] = np.where(feature < 0, -1, front.sources[feature]).astype(np.int32)
+    preprocessing, compiled = build_preprocessing(expression, inputs)
+    if not compiled.nodes:
+        feature = arrays["feature"]  # -1 at leaves
+        arrays["feature"] = np.where(feature < 0, -1, compiled.sources[feature]).astype(np.int32)
     return bundle_model.Trees(
         **arrays,
         base=np.ascontiguousarray(base, dtype=np.float64),
         rounded=rounded,
-        preprocessing=prepared,
-        head=finish,
+        preprocessing=preprocessing,
+        head=head,
     )

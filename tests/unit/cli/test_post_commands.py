@@ -160,7 +160,7 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
 def test_export_reads_steps_as_a_config_does() -> None:
     steps = export_run._resolve_steps(None, "era", {"features": ["a"], "proportion": 0.5})
     assert steps == (post.make_step("neutralize", features=("a",), proportion=0.5), post.make_step("rank"))
-    with pytest.raises(errors.ExportError, match="export: neutralize: the feature group 'medium' is known by name"):
+    with pytest.raises(errors.ExportError, match="export: neutralize: the features of group 'medium' are unknown here"):
         export_run._resolve_steps(None, "era", {"group": "medium"})
     with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):
         export_run._resolve_steps(None, "era", {"proportion": 0.5})
