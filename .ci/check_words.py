@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent
-_TEXT = {".cfg", ".j2", ".md", ".py", ".sh", ".toml", ".yaml", ".yml", ""}
+_TEXT = {".j2", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 
 
 def find_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
@@ -48,7 +48,7 @@ def main() -> int:
     count = 0
     for name in listed.stdout.split("\0"):
         path = HERE.parent / name
-        if path.parent == HERE or path.suffix not in _TEXT or not path.is_file():
+        if path.parent == HERE or not (path.suffix in _TEXT or path.name == "Makefile") or not path.is_file():
             continue
         text = path.read_text(encoding="utf-8")
         for line, problem in sorted(find_problems(text, rules, python=path.suffix == ".py")):

@@ -8,33 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.sandbox import server
-from tests.support import clones, docs, registry
+from tests.support import clones, docs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from builder.engine import docker_engine
-
-
-@pytest.fixture(scope="module")
-def settings(on: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
-    """A stand-in of the tournament, and a registry with the image that it names: no stand-in, and never Numerai's."""
-    with registry.start() as address, server.start() as sandbox:
-        named = sandbox.state.get_image("numerai_predict_py_3_11")
-        name = f"{address}/numerai/{named.image}:{named.tag}"
-        by_digest = registry.publish(on, name, release=1)
-        yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
-        for one in (name, by_digest):
-            on.remove_image(one)
 
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("page", docs.FRAMEWORKS)
-def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, settings: dict[str, str], tmp_path: Path) -> None:
+def test_from_the_page_of_a_framework_to_a_valid_pickle(
+    page: str, tournament_environment: dict[str, str], tmp_path: Path
+) -> None:
     def run(*command: str) -> str:
-        done = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **settings)
+        done = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **tournament_environment)
         assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         return done.stdout
 
