@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from builder.engine import docker_engine, protocol, run
-from tests.support import clones
+from builder.sandbox import server
+from tests.support import clones, registry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,3 +48,15 @@ def nothing_left(engine: docker_engine.DockerEngine) -> Iterator[None]:
     yield
     labels = [leftover.labels.get(protocol.RUN_LABEL, "") for leftover in engine.list_leftovers()]
     assert [label for label in labels if label.startswith(run.get_owner_id())] == []
+
+
+@pytest.fixture(scope="module")
+def tournament_environment(engine: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
+    """The environment of a user of the sandbox, whose registry has the default image, without the stand-in label."""
+    with registry.start() as address, server.start() as sandbox:
+        default = sandbox.state.get_image("numerai_predict_py_3_11")
+        name = f"{address}/numerai/{default.image}:{default.tag}"
+        by_digest = registry.publish(engine, name, release=1)
+        yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
+        for image in (name, by_digest):
+            engine.remove_image(image)

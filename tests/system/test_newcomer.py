@@ -8,33 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from builder.sandbox import server
-from tests.support import clones, docs, registry
+from tests.support import clones, docs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-    from builder.engine import docker_engine
-
-
-@pytest.fixture(scope="module")
-def settings(engine: docker_engine.DockerEngine) -> Iterator[dict[str, str]]:
-    """Settings for a sandbox tournament, and a local registry with the image that it offers as an exact one."""
-    with registry.start() as address, server.start() as sandbox:
-        offered = sandbox.state.get_image("numerai_predict_py_3_11")
-        reference = f"{address}/numerai/{offered.image}:{offered.tag}"
-        by_digest = registry.publish(engine, reference, release=1)
-        yield {**sandbox.environment(), "NUMERAI_REGISTRY": f"{address}/numerai"}
-        for name in (reference, by_digest):
-            engine.remove_image(name)
 
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("page", docs.FRAMEWORKS)
-def test_from_the_page_of_a_framework_to_a_valid_pickle(page: str, settings: dict[str, str], tmp_path: Path) -> None:
+def test_from_the_page_of_a_framework_to_a_valid_pickle(
+    page: str, tournament_environment: dict[str, str], tmp_path: Path
+) -> None:
     def run(*command: str) -> str:
-        result = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **settings)
+        result = clones.run(tmp_path, sys.executable, *command, PYTHONPATH=str(clones.ROOT), **tournament_environment)
         assert result.returncode == 0, f"{command}:\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
         return result.stdout
 

@@ -55,7 +55,9 @@ def test_another_list_of_names_is_a_change(
     assert "(nothing changed since it was made)" in read_output(capsys)[0]
     (project / "features.json").write_text('{"feature_sets": {"tiny": ["feature_0", "riskier"]}}')
     assert call("validate", "configs/small.yaml") == 2
-    assert "small.yaml changed since it was built; run `make pickle CONFIG=configs/small.yaml`" in read_output(capsys)[1]
+    assert (
+        "small.yaml changed since it was built; run `make pickle CONFIG=configs/small.yaml`" in read_output(capsys)[1]
+    )
 
 
 def test_a_whole_pickle_is_made_with_every_step(project: Path, engine: FakeEngine) -> None:
