@@ -33,7 +33,7 @@ def python_image(engine: docker_engine.DockerEngine) -> str:
 def test_the_engine_does_what_every_engine_must(
     case: Callable[[engine_cases.Subject], None], engine: docker_engine.DockerEngine, python_image: str
 ) -> None:
-    case(engine_cases.Subject(on=engine, image=python_image))
+    case(engine_cases.Subject(engine=engine, image=python_image))
 
 
 def say(on: docker_engine.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
@@ -93,17 +93,17 @@ with run.start(on) as identity:
     ) as process:
         assert process.stdout is not None
         identity = process.stdout.readline().strip()
-        subject = engine_cases.Subject(on=engine, image=python_image)
+        subject = engine_cases.Subject(engine=engine, image=python_image)
         with run.start(engine):
-            assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "it is alive"
+            assert sorted(engine_cases.list_kinds(subject, identity)) == ["container", "volume"], "it is alive"
         process.kill()
     with run.start(engine):  # if no other test's run was faster: each removes what the dead left
-        assert engine_cases.left(subject, identity) == []
+        assert engine_cases.list_kinds(subject, identity) == []
 
 
 def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
-    subject = engine_cases.Subject(on=engine, image="")
-    with engine_cases.imported(subject) as made:
+    subject = engine_cases.Subject(engine=engine, image="")
+    with engine_cases.import_image(subject) as made:
         found = image.resolve(image.ImageRequest(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
         assert found.kind == "local"
         with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):

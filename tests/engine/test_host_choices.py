@@ -77,15 +77,19 @@ CHOICES: dict[str, tuple[object, dict[str, str], str]] = {
     "a context of a variable": (
         None,
         {"DOCKER_CONTEXT": "lost"},
-        "names the docker context lost, which does not exist; choose another context (there are default, here): set",
+        ": the docker context lost does not exist; choose another context (existing contexts: default, here): set",
     ),
-    "a context of the file": ({"currentContext": "lost"}, {}, "config.json names the docker context lost, which does"),
-    "a damaged file": ('{"auths": ', {}, "config.json: not valid JSON for docker ("),
-    "an address": (None, {"DOCKER_HOST": "tcp://localhost:x"}, "DOCKER_HOST=tcp://localhost:x: cannot be used (Port "),
+    "a context of the file": ({"currentContext": "lost"}, {}, "config.json: the docker context lost does not exist"),
+    "a damaged file": ('{"auths": ', {}, "config.json: invalid JSON ("),
+    "an address": (
+        None,
+        {"DOCKER_HOST": "tcp://localhost:x"},
+        "DOCKER_HOST=tcp://localhost:x: invalid engine address (Port ",
+    ),
     "certificates": (
         None,
         {"DOCKER_HOST": "tcp://localhost:1", "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": "/nowhere"},
-        "DOCKER_CERT_PATH=/nowhere: ca.pem cannot be read (No such file or directory); expected",
+        "DOCKER_CERT_PATH=/nowhere: cannot read ca.pem (No such file or directory); expected",
     ),
 }
 
@@ -140,12 +144,12 @@ def test_what_is_here_requires_no_login(project: Path, login: object) -> None:
 
 
 BROKEN = {
-    "missing": (None, "the credential helper docker-credential-that-is-missing for {} is not on PATH; install it"),
+    "missing": (None, "the credential helper docker-credential-that-is-missing for {} is not in PATH; install it"),
     "locked": (
         "echo the keychain is locked; exit 1",
         "helper docker-credential-mine for {} failed with exit code 1 (the",
     ),
-    "rubbish": ("echo rubbish", "helper docker-credential-mine for {} printed something that is not a login"),
+    "rubbish": ("echo rubbish", "helper docker-credential-mine for {} printed an invalid login"),
     "damaged": ({"auth": "%%%"}, "the login for {} is damaged; run `docker login {}` again"),
 }
 
@@ -167,7 +171,7 @@ def test_what_requires_a_login_says_why_there_is_none(
     code, _, err = command.run_without_waits("pickle", "configs/small.yaml", cwd=project, **environment)
     assert code == 3
     assert f"could not pull {reference}: " in err
-    assert "asked without a login: " in err
+    assert "no login was sent: " in err
     assert expected in err
 
     code, out, _ = command.run_without_waits("pin", cwd=project, **environment)
@@ -205,7 +209,7 @@ def test_a_helper_that_hangs_is_given_up(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(project)
-    monkeypatch.setattr(docker_config, "HELPER_SECONDS", 1.0)
+    monkeypatch.setattr(docker_config, "HELPER_TIMEOUT", 1.0)
     assert command.call("pin") == 4
     out, err = command.read_output(capsys)
     text = f"the credential helper docker-credential-mine for {door.address} did not answer within 1 s; unlock it"

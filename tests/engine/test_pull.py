@@ -23,7 +23,7 @@ def test_a_registry_that_refuses_is_an_error_with_its_words(engine: docker_engin
 def test_a_registry_that_never_answers_does_not_hold_a_build(engine: docker_engine.DockerEngine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         reference = f"127.0.0.1:{silent.getsockname()[1]}/numerai/predict:1"
-        with pytest.raises(errors.EngineError, match=f"{reference}: its registry said nothing for 2 seconds"):
+        with pytest.raises(errors.EngineError, match=f"{reference}: its registry sent no data for 2 seconds"):
             pull(engine, reference)
 
 

@@ -1,4 +1,4 @@
-"""Archives as they stream: the same files, the same bytes; all of them back; half of one is never taken for whole."""
+"""Test tar streams: deterministic bytes, complete unpacking, and errors for incomplete archives."""
 
 from __future__ import annotations
 
