@@ -165,25 +165,25 @@ def an_imported_image_is_found_by_tag_and_id(subject: Subject) -> None:
 
 
 def an_image_is_removed_with_its_last_tag(subject: Subject) -> None:
-    with import_image(subject) as image:
-        (tag,) = image.tags
-        subject.engine.tag_image(image.id, f"{tag}-too")
-        found = subject.engine.find_image(image.id)
-        assert found is not None
-        assert sorted(found.tags) == [tag, f"{tag}-too"]
+    with import_image(subject) as imported:
+        (tag,) = imported.tags
+        subject.engine.tag_image(imported.id, f"{tag}-too")
+        image = subject.engine.find_image(imported.id)
+        assert image is not None
+        assert sorted(image.tags) == [tag, f"{tag}-too"]
         subject.engine.remove_image(tag)
         assert subject.engine.find_image(tag) is None
         assert subject.engine.find_image(f"{tag}-too") is not None
         subject.engine.remove_image(f"{tag}-too")
-        assert subject.engine.find_image(image.id) is None
+        assert subject.engine.find_image(imported.id) is None
 
 
 def a_tag_moves_to_another_image(subject: Subject) -> None:
     with import_image(subject, "one") as first, import_image(subject, "two") as second:
         subject.engine.tag_image(second.id, first.tags[0])
-        found = subject.engine.find_image(first.tags[0])
-        assert found is not None
-        assert found.id == second.id
+        image = subject.engine.find_image(first.tags[0])
+        assert image is not None
+        assert image.id == second.id
 
 
 def images_are_found_by_label(subject: Subject) -> None:
@@ -205,9 +205,9 @@ def a_built_image_is_labelled_and_removed_with_its_run(subject: Subject) -> None
     recorder = Steps()
     with run.start(subject.engine) as identity:
         outcome = build(subject, SCRATCH, identity, recorder)
-        found = subject.engine.find_image(outcome.image)
-        assert found is not None
-        assert found.labels == {protocol.RUN_LABEL: identity, LABEL: "spoken"}
+        image = subject.engine.find_image(outcome.image)
+        assert image is not None
+        assert image.labels == {protocol.RUN_LABEL: identity, LABEL: "spoken"}
         assert "image" in list_kinds(subject, identity)
         with subject.engine.copy_out(outcome.image, "/folder/file", run=identity) as chunks:
             assert read_files(chunks) == {"file": b"content"}
@@ -220,9 +220,9 @@ def a_built_image_gets_its_tag(subject: Subject) -> None:
     tag = f"numerai-builder-test/built:{secrets.token_hex(6)}"
     with run.start(subject.engine) as identity:
         outcome = build(subject, SCRATCH, identity, tag=tag)
-        found = subject.engine.find_image(tag)
-        assert found is not None
-        assert found.id == outcome.image
+        image = subject.engine.find_image(tag)
+        assert image is not None
+        assert image.id == outcome.image
     assert subject.engine.find_image(tag) is None
 
 

@@ -4,7 +4,7 @@ It passes the same cases as a real engine (``tests/support/engine_cases.py``), s
 isolation, layers or network. ``registry`` contains the images that can be pulled, ``down`` makes every call fail like
 an engine that has stopped, ``programs`` replace scripts that run in a container.
 """
-# ruff: noqa: ARG002 - its methods have the real one's parameters
+# ruff: noqa: ARG002 - same parameters as the protocol
 
 from __future__ import annotations
 
