@@ -256,7 +256,7 @@ def _start(machine: Machine, progress: Progress) -> None:
 def _spawn_detached(command: Sequence[str], log: Path) -> tuple[int, int]:
     """Start a program that keeps running when this process ends; return its process id and start time.
 
-    It gets its own session and inherits none of our open files, so that a pipe on our output is closed when we end.
+    It gets its own session and does not inherit our open files, so that a pipe on our output is closed when we end.
     ``posix_spawn`` instead of ``subprocess``: a ``Popen`` that is never waited for causes a ResourceWarning.
     """
     null = os.open(os.devnull, os.O_RDONLY)

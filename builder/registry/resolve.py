@@ -142,15 +142,15 @@ def _check_digest(ref: reference.ImageRef, digest: str) -> str:
 def _read_config_and_size(ref: reference.ImageRef, manifest: Mapping[str, Any]) -> tuple[str, int]:
     """Return the digest of the configuration and the total size of the layers."""
     layers = manifest.get("layers")
-    described = []
-    for one in (manifest.get("config"), *(layers if isinstance(layers, list) else ())):
-        digest, size = (one.get("digest"), one.get("size")) if isinstance(one, dict) else (None, None)
+    descriptors = []
+    for item in (manifest.get("config"), *(layers if isinstance(layers, list) else ())):
+        digest, size = (item.get("digest"), item.get("size")) if isinstance(item, dict) else (None, None)
         if not isinstance(digest, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise errors.ImageError(
                 f"{ref}: a digest or a size is missing in its manifest; it is damaged, or not an image"
             )
-        described.append((digest, size))
-    return described[0][0], sum(size for _, size in described[1:])
+        descriptors.append((digest, size))
+    return descriptors[0][0], sum(size for _, size in descriptors[1:])
 
 
 def _list_platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:

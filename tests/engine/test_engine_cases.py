@@ -106,7 +106,7 @@ def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.Dock
     with engine_cases.import_image(subject) as made:
         found = image.resolve(image.ImageRequest(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
         assert found.kind == "local"
-        with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):
+        with pytest.raises(errors.ImageError, match="is not a runner image: it cannot run `python`"):
             image.read_inventory(found, engine, run_id)
 
 
