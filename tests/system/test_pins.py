@@ -109,7 +109,7 @@ def test_a_pin_is_followed_until_it_is_moved(on: docker_engine.DockerEngine, clo
     done = clones.run_builder(clone, "pickle", CONFIG)
     assert done.returncode == 3
     assert f"{second}, which is pinned" in done.stderr
-    assert "`make pin` pins what" in done.stderr
+    assert "run `make pin` to pin the current image of" in done.stderr
 
 
 @pytest.mark.usefixtures("nothing_left")

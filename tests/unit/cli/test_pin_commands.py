@@ -394,7 +394,7 @@ def test_the_pinned_image_is_used_whatever_the_tag_means_here(
     _, err = read_output(capsys)
     assert f"{REF} on this engine is not used: {lockfile.NAME} pins another image" in err
     assert f"{REPOSITORY}@{DIGEST} is pinned in" in err
-    assert "`make pin` pins what" in err
+    assert "run `make pin` to pin the current image of" in err
     engine.registry[f"{REPOSITORY}@{DIGEST}"] = dataclasses.replace(
         other, id="sha256:x", digests=(f"{REPOSITORY}@{DIGEST}",), tags=()
     )
