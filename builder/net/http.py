@@ -146,7 +146,7 @@ def send(
     """Send a request and return the complete response; does not follow redirects.
 
     Raises:
-        TooLargeError: It has more than ``most`` bytes; ``at`` is what was asked for.
+        TooLargeError: The body has more than ``max_bytes`` bytes; the message starts with ``subject``.
     """
     with client.stream(method, url, headers=headers, content=content) as response:
         body = bytearray()

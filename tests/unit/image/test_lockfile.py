@@ -1,4 +1,4 @@
-"""The lock file: what is written is read back, the same bytes for the same content, and every fault is told."""
+"""Test reading, writing and updating the lock file, and the problems reported for an invalid one."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ locks = st.builds(
 )
 
 
-def said(text: str) -> list[str]:
+def find_problems(text: str) -> list[str]:
     with pytest.raises(errors.ConfigError) as raised:
         lockfile.parse(text.encode(), "LOCK")
-    *faults, last = raised.value.problems
+    *problems, last = raised.value.problems
     assert last == "LOCK is written by `make pin`: fix it, or remove it and run `make pin`"
-    return faults
+    return problems
 
 
 @settings(max_examples=40)
@@ -64,11 +64,11 @@ def test_a_written_lock_file_is_read_back(lock: lockfile.LockFile) -> None:
 @given(locks)
 def test_pyyaml_reads_the_same_values(lock: lockfile.LockFile) -> None:
     read = yaml.safe_load(lockfile.to_bytes(lock))
-    assert {key: one["digest"] for key, one in read.get("images", {}).items()} == {
-        key: one.digest for key, one in lock.images.items()
+    assert {key: item["digest"] for key, item in read.get("images", {}).items()} == {
+        key: item.digest for key, item in lock.images.items()
     }
-    assert {key: one["bundle"] for key, one in read.get("models", {}).items()} == {
-        key: one.bundle for key, one in lock.models.items()
+    assert {key: item["bundle"] for key, item in read.get("models", {}).items()} == {
+        key: item.bundle for key, item in lock.models.items()
     }
 
 
@@ -78,19 +78,19 @@ def test_any_bytes_are_a_lock_file_or_a_list_of_problems(text: bytes) -> None:
     try:
         read = lockfile.parse(text, "LOCK")
     except errors.ConfigError as error:
-        faults = error.problems
+        problems = error.problems
     else:
-        faults = ("LOCK",)
+        problems = ("LOCK",)
         assert lockfile.parse(lockfile.to_bytes(read), "LOCK") == read
-    assert all(fault.startswith("LOCK") for fault in faults)
+    assert all(problem.startswith("LOCK") for problem in problems)
 
 
 @pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "20261124", "2026-W48-2", "2026-11-2"])
 def test_the_date_of_a_pin_must_exist(day: str) -> None:
     text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, lockfile.create_pin(DIGEST, day=DAY))).decode()
-    (fault,) = said(text.replace(DAY, day))
-    assert f"{day!s} is invalid" in fault.replace('"', "")
-    assert 'expected text like "2026-11-24"' in fault
+    (problem,) = find_problems(text.replace(DAY, day))
+    assert f"{day!s} is invalid" in problem.replace('"', "")
+    assert 'expected text like "2026-11-24"' in problem
 
 
 @given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
@@ -110,9 +110,9 @@ def test_a_date_that_is_read_can_be_parsed(day: str) -> None:
 
 
 def test_entries_are_written_in_sorted_order() -> None:
-    one, other = lockfile.create_pin(DIGEST, day=DAY), lockfile.create_pin(DIGEST, day=DAY, ref=REF)
-    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, one).with_pin("default", other))
-    assert text == lockfile.to_bytes(lockfile.LockFile().with_pin("default", other).with_pin(REF, one))
+    item, other = lockfile.create_pin(DIGEST, day=DAY), lockfile.create_pin(DIGEST, day=DAY, ref=REF)
+    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, item).with_pin("default", other))
+    assert text == lockfile.to_bytes(lockfile.LockFile().with_pin("default", other).with_pin(REF, item))
     assert text.decode().splitlines()[2:] == [
         "format: 1",
         "images:",
@@ -132,7 +132,7 @@ def test_empty_long_and_unprintable_labels_are_left_out() -> None:
 
 
 def test_all_problems_are_reported_with_their_lines() -> None:
-    faults = said(f"""\
+    problems = find_problems(f"""\
 format: 2
 images:
   {OTHER}: {{digest: "{DIGEST}", pined: "{DAY}"}}
@@ -140,7 +140,7 @@ images:
   runner:1: {{digest: "{DIGEST}", pinned: "{DAY}"}}
 modles: {{}}
 """)
-    assert faults == [
+    assert problems == [
         "LOCK:1: format: 2 is invalid; expected an integer equal to 1",
         f'LOCK:3: images."{OTHER}".pinned: missing; expected text like "2026-11-24"',
         f'LOCK:3: images."{OTHER}".pined: unknown key; did you mean pinned?',
@@ -152,7 +152,7 @@ modles: {{}}
 def test_invalid_keys_are_reported() -> None:
     entry = f'digest: "{DIGEST}", pinned: "{DAY}"'
     text = f"format: 1\nimages:\n  runner:1: {{{entry}}}\n  default: {{{entry}}}\n  {REF}: {{{entry}, ref: {OTHER}}}\n"
-    assert said(text) == [
+    assert find_problems(text) == [
         'LOCK:3: images."runner:1": is not a full reference; expected docker.io/library/runner:1',
         "LOCK:4: images.default: ref is missing; expected the reference that default stood for",
         f'LOCK:5: images."{REF}".ref: only allowed for default; remove it',
@@ -161,7 +161,7 @@ def test_invalid_keys_are_reported() -> None:
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\nformat: 1\n", "", "- a\n", "images: {}\n", "format: 1\nformat: 1\n"])
 def test_merge_conflict_markers_are_an_error(text: str) -> None:
-    assert said(text)
+    assert find_problems(text)
 
 
 def test_a_missing_file_is_an_empty_lock_file(tmp_path: Path) -> None:
