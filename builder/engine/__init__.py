@@ -1,1 +1,1 @@
-"""The container engine."""
+"""The container engine: its interface, the Docker implementation, and its installation."""

@@ -1,7 +1,7 @@
-"""A Docker Engine, or what speaks its API: the one file that imports the ``docker`` SDK.
+"""The interface to a Docker Engine, or another engine with its API; the only module that imports the ``docker`` SDK.
 
-Whatever the SDK raises leaves as :class:`builder.errors.EngineError`. The engine is wherever ``DOCKER_HOST`` or the
-docker CLI's context says (:mod:`builder.engine.docker_config`).
+All errors of the SDK become :class:`builder.errors.EngineError`. ``DOCKER_HOST`` or a docker context selects the engine
+(:mod:`builder.engine.docker_config`).
 """
 
 from __future__ import annotations
@@ -25,76 +25,73 @@ import requests.exceptions
 import urllib3.exceptions
 
 from builder import errors
-from builder.engine import docker_config
-from builder.engine import protocol as engine
+from builder.engine import docker_config, protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from builder.progress import Progress
 
-MINIMUM_API = (1, 41)  # Engine 20.10, the oldest that the commands here were tried on
-_MINIMUM_TEXT = ".".join(map(str, MINIMUM_API))
+MINIMUM_API = (1, 41)  # of Engine 20.10, the oldest engine that this tool was tested with
+_MINIMUM_API_TEXT = ".".join(map(str, MINIMUM_API))
 
-# Seconds without a byte from the engine. A build step may be silent for minutes; the rest answers at once or is gone.
-_ANSWER_SECONDS, _BUILD_SECONDS = 120, 3600
+# Seconds without data from the engine. A build step may print nothing for minutes; other requests are answered at once.
+_ANSWER_TIMEOUT, _BUILD_TIMEOUT = 120, 3600
 
-_BUILDERS_OWN = (" --->", "Removing intermediate container ")  # lines that no step printed
+_BUILDER_LINES = (" --->", "Removing intermediate container ")  # printed by the builder, not by a step
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-"""What the builder puts around a step's standard error, the end of it in front of the next line of its output."""
-_FOREIGN = (
+_COLOR_CODES = re.compile(r"\x1b\[[0-9;]*m")
+"""The classic builder colors a step's standard error; the reset code comes in front of the next line of output."""
+_LIBRARY_ERRORS = (
     docker.errors.DockerException,
     docker.errors.StreamParseError,
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
     ConnectionError,
 )
-# A read that took too long, as the HTTP libraries call it; a ConnectionError may hold one.
-_SILENCE = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
-
-
-# What reading an answer raises that has another form than an engine's.
+# The errors of the HTTP libraries for a read that took too long; a ConnectionError may be caused by one.
+_TIMEOUTS = (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
+# Raised while reading an answer that does not have the form of an engine's answer.
 _MALFORMED = (LookupError, TypeError, AttributeError, ValueError)
-_WANTS_LOGIN = re.compile(r"denied|unauthori[sz]ed|authenticat|no basic auth|forbidden|HTTP 40[13]", re.IGNORECASE)
+_LOGIN_REQUIRED = re.compile(r"denied|unauthori[sz]ed|authenticat|no basic auth|forbidden|HTTP 40[13]", re.IGNORECASE)
 
 
 def connect() -> DockerEngine:
-    """Connect to the engine that ``DOCKER_HOST`` or the docker CLI's context names.
+    """Connect to the configured engine (``DOCKER_HOST`` or a docker context), or to the one at the default socket.
 
     Raises:
-        errors.EngineChoiceError: The choice cannot be resolved, or the chosen engine does not answer.
-        errors.EngineError: None answers at the default socket, or it is too old.
+        errors.EngineChoiceError: The configuration is invalid, or the configured engine does not answer.
+        errors.EngineError: No engine answers at the default socket, or the engine is too old.
     """
     endpoint = docker_config.find_endpoint(os.environ)
-    api = _client(endpoint)
+    api = _create_client(endpoint)
     try:
-        with _asking("reach the container engine"):
+        with _translate_answer_errors("reach the container engine"):
             api.negotiate()
             version = tuple(int(part) for part in api.api_version.split("."))
     except errors.EngineError as error:
         if endpoint.source is None:
             raise
-        root = causes(error)[-1]
+        root = list_causes(error)[-1]
         if not isinstance(root, OSError):
-            raise errors.EngineChoiceError(f"the engine chosen by {endpoint.source} cannot be used: {error}") from error
+            raise errors.EngineChoiceError(f"the engine set by {endpoint.source} cannot be used: {error}") from error
         raise errors.EngineChoiceError(
-            f"the engine chosen by {endpoint.source} does not answer: {str(root) or type(root).__name__}; start it, or "
-            "choose another: an engine that was chosen is never started from here"
+            f"the engine set by {endpoint.source} does not answer: {str(root) or type(root).__name__}; start it, or "
+            "set another one: this tool starts only the default engine"
         ) from error
     if version < MINIMUM_API:
         raise errors.EngineError(
-            f"the container engine at {api.base_url} speaks API {api.api_version}; "
-            f"{_MINIMUM_TEXT} (Engine 20.10) or newer is needed: update it"
+            f"the container engine at {api.base_url} has API {api.api_version}; "
+            f"expected {_MINIMUM_API_TEXT} (Engine 20.10) or newer: update it"
         )
     return DockerEngine(api)
 
 
 class _Client(docker.APIClient):
-    """The SDK's client without its part in logins.
+    """The SDK's client without its handling of logins.
 
-    It reads them all while it is constructed, and asks every credential helper before each build: one that is missing
-    or damaged would keep a pickle from being built from an image that is already here.
+    The SDK reads all logins when the client is created, and calls every credential helper before each build: a missing
+    or broken helper would prevent a build even from an image that is already on the engine.
     """
 
     def __init__(self, settings: Mapping[str, Any], **options: Any) -> None:
@@ -102,12 +99,13 @@ class _Client(docker.APIClient):
         super().__init__(**options)
 
     def negotiate(self) -> None:
-        """Use the newest API that the engine speaks."""
+        """Use the engine's newest API version."""
         self._version = self.version(api_version=False)["ApiVersion"]
 
     @property
     def _general_configs(self) -> dict[str, Any]:
-        # The first entry keeps the SDK from reading the others as logins.
+        # Without the key `auths`, the SDK takes all entries for logins. A first entry that is not an object makes it
+        # ignore them.
         return {"": None, **{key: value for key, value in self._settings.items() if value}}
 
     @_general_configs.setter
@@ -122,14 +120,14 @@ class _Client(docker.APIClient):
 
 
 class _NoLogins(docker.auth.AuthConfig):
-    is_empty = False  # an empty one is read again from the file
+    is_empty = False  # the SDK would read the file again if it were empty
 
 
-def _client(endpoint: docker_config.Endpoint) -> _Client:
-    """Return a client that has not asked the engine anything yet.
+def _create_client(endpoint: docker_config.Endpoint) -> _Client:
+    """Return a client; nothing is sent to the engine yet, except for an ``ssh://`` address.
 
     Raises:
-        errors.EngineChoiceError: The address is not one, or a library for it is missing.
+        errors.EngineChoiceError: The address is invalid, or a library that it requires is not installed.
     """
     tls: Any = False
     try:
@@ -137,117 +135,122 @@ def _client(endpoint: docker_config.Endpoint) -> _Client:
             tls = docker.tls.TLSConfig(
                 client_cert=endpoint.tls.pair, ca_cert=endpoint.tls.ca, verify=endpoint.tls.verify
             )
-        return _Client(endpoint.client, base_url=endpoint.host, tls=tls, version=_MINIMUM_TEXT, timeout=_ANSWER_SECONDS)
-    except Exception as error:  # ssh:// connects here, by a library that need not be installed
-        reason = docker_config.shown(str(error).splitlines()[0]) if str(error) else type(error).__name__
+        return _Client(
+            endpoint.client, base_url=endpoint.host, tls=tls, version=_MINIMUM_API_TEXT, timeout=_ANSWER_TIMEOUT
+        )
+    except Exception as error:  # ssh:// connects here, with paramiko, which may be missing or raise its own errors
+        reason = docker_config.hide_password(str(error).splitlines()[0]) if str(error) else type(error).__name__
         raise errors.EngineChoiceError(
-            f"{endpoint.source or 'the default engine'}: cannot be used ({reason}); expected unix:///PATH, "
-            "tcp://HOST:PORT or ssh://USER@HOST of an engine"
+            f"{endpoint.source or 'the default engine'}: invalid engine address ({reason}); expected unix:///PATH, "
+            "tcp://HOST:PORT or ssh://USER@HOST"
         ) from error
 
 
 class DockerEngine:
-    """A Docker Engine (or what speaks its API), through the SDK's low-level client."""
+    """See :class:`builder.engine.protocol.Engine`; uses the SDK's low-level client."""
 
     def __init__(self, api: Any) -> None:
-        self._api = api  # docker.APIClient; the SDK ships no types
+        self._api = api  # docker.APIClient; Any, because the SDK has no type annotations
 
-    def get_facts(self) -> engine.EngineFacts:
-        with _asking("ask the engine for its version"):
+    def get_facts(self) -> protocol.EngineFacts:
+        with _translate_answer_errors("read the engine's version"):
             answer = self._api.version()
-            return engine.EngineFacts(
+            return protocol.EngineFacts(
                 version=str(answer["Version"]),
                 api=str(answer["ApiVersion"]),
                 platform=f"{answer['Os']}/{answer['Arch']}",
             )
 
     def get_free_disk(self) -> int | None:
-        with _asking("ask the engine where it keeps images"):
+        with _translate_answer_errors("find the engine's disk"):
             answer = self._api.info()
             name, folder = answer.get("Name"), str(answer.get("DockerRootDir") or "")
-        # A virtual machine's engine is reached by a socket here too, and has a name of its own.
-        if name != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - may be forbidden
+        # An engine in a virtual machine is reached through a local socket too, but reports another host name.
+        if name != socket.gethostname() or not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises PermissionError
             return None
         return shutil.disk_usage(folder).free
 
     def get_memory(self) -> int:
-        with _asking("ask the engine for its memory"):
+        with _translate_answer_errors("read the engine's memory size"):
             return int(self._api.info().get("MemTotal") or 0)
 
-    def find_image(self, reference: str, /) -> engine.ImageFacts | None:
-        with _asking(f"look for the image {reference}"):
+    def find_image(self, reference: str, /) -> protocol.ImageFacts | None:
+        with _translate_answer_errors(f"look for the image {reference}"):
             try:
-                return _image_facts(self._api.inspect_image(reference))
+                return _to_image_facts(self._api.inspect_image(reference))
             except docker.errors.ImageNotFound:
                 return None
 
-    def find_images_by_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
-        with _asking(f"list images with the label {key}"):
+    def find_images_by_label(self, key: str, value: str, /) -> list[protocol.ImageFacts]:
+        with _translate_answer_errors(f"list images with the label {key}"):
             handles = [image["Id"] for image in self._api.images(filters={"label": f"{key}={value}"})]
-        # Another run may have removed one in between.
+        # Another run may have removed some in the meantime.
         images = [self.find_image(handle) for handle in handles]
         return [image for image in images if image is not None]
 
-    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> engine.ImageFacts:
+    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> protocol.ImageFacts:
         name, tag = docker.utils.parse_repository_tag(reference)
         registry = docker.auth.resolve_repository_name(name)[0]
-        headers, silent = {}, ""
+        headers, login_problem = {}, ""
         try:
             if login := docker_config.find_login(registry, os.environ):
-                headers = {"X-Registry-Auth": _login_header(login, registry)}
+                headers = {"X-Registry-Auth": _encode_login(login, registry)}
         except errors.LoginError as error:
-            silent = str(error)  # most images require no login
+            login_problem = str(error)  # not raised: most images require no login
         parameters = {"fromImage": name, "tag": tag or "latest", "platform": platform}
         layers: dict[str, tuple[int, int]] = {}
         try:
-            for event in self._create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
-                with _asking(f"pull {reference}"):
+            for event in self._stream_create(f"pull {reference}", parameters, seconds=seconds, headers=headers):
+                with _translate_answer_errors(f"pull {reference}"):
                     detail = event.get("progressDetail") or {}
                     if event.get("status") == "Downloading" and detail.get("total"):
                         layers[event["id"]] = (int(detail["current"]), int(detail["total"]))
-                        done, total = (sum(column) for column in zip(*layers.values(), strict=True))
-                        progress.report_bytes(done, total)
+                        current, total = (sum(column) for column in zip(*layers.values(), strict=True))
+                        progress.report_bytes(current, total)
         except errors.EngineError as error:
-            if silent and _WANTS_LOGIN.search(str(error)):
-                raise errors.EngineError(f"{error}; asked without a login: {silent}") from error
-            if not any(isinstance(one, _SILENCE) for one in causes(error)):
+            if login_problem and _LOGIN_REQUIRED.search(str(error)):
+                raise errors.EngineError(f"{error}; no login was sent: {login_problem}") from error
+            if not any(isinstance(cause, _TIMEOUTS) for cause in list_causes(error)):
                 raise
             raise errors.EngineError(
-                f"could not pull {reference}: its registry said nothing for {seconds:g} seconds"
+                f"could not pull {reference}: its registry sent no data for {seconds:g} seconds"
             ) from error
         image = self.find_image(reference)
         if image is None:
-            raise errors.EngineError(f"the engine pulled {reference} and then did not have it: pull it by hand")
+            raise errors.EngineError(f"the engine pulled {reference} but then could not find it: pull it by hand")
         return image
 
-    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> engine.ImageFacts:
+    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> protocol.ImageFacts:
         repository, _, name = tag.rpartition(":")
         parameters = {
             "fromSrc": "-",
             "repo": repository,
             "tag": name,
             "changes": list(changes),
-            "platform": engine.PLATFORM,
+            "platform": protocol.PLATFORM,
         }
-        for _ in self._create(f"import {tag}", parameters, seconds=_BUILD_SECONDS, data=iter(tar)):
+        for _ in self._stream_create(f"import {tag}", parameters, seconds=_BUILD_TIMEOUT, data=iter(tar)):
             pass
-        with _asking(f"import {tag}"):
-            return _image_facts(self._api.inspect_image(tag))
+        with _translate_answer_errors(f"import {tag}"):
+            return _to_image_facts(self._api.inspect_image(tag))
 
-    def _create(self, what: str, parameters: Mapping[str, Any], *, seconds: float, **request: Any) -> Iterator[Any]:
-        """Yield what the engine says while it makes an image; give up after ``seconds`` without a word.
+    def _stream_create(
+        self, action: str, parameters: Mapping[str, Any], *, seconds: float, **request: Any
+    ) -> Iterator[Any]:
+        """Pull or import an image and yield the engine's events; fail after ``seconds`` without data.
 
-        The SDK's own calls leave the platform out of an import, and wait for a pull without any limit.
+        The SDK's own methods cannot set the platform of an import, and have no time limit for a pull; so this uses the
+        private methods that they consist of.
         """
-        with _translated(what):
-            url = self._api._url("/images/create")  # noqa: SLF001 - see above
+        with _translate_errors(action):
+            url = self._api._url("/images/create")  # noqa: SLF001
             answer = self._api.post(url, params=parameters, stream=True, timeout=seconds, **request)
             self._api._raise_for_status(answer)  # noqa: SLF001
             for event in self._api._stream_helper(answer, decode=True):  # noqa: SLF001
-                with _asking(what):
+                with _translate_answer_errors(action):
                     failed = event.get("error")
                 if failed is not None:
-                    raise errors.EngineError(f"could not {what}: {failed}")
+                    raise errors.EngineError(f"could not {action}: {failed}")
                 yield event
 
     def build(
@@ -260,124 +263,134 @@ class DockerEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
-    ) -> engine.BuildOutcome:
+    ) -> protocol.BuildOutcome:
         image, log = "", []
-        with _translated("build"):
+        with _translate_errors("build"):
             stream = self._api.build(
                 fileobj=iter(context),  # a list would be sent as form fields
                 custom_context=True,
                 buildargs={**arguments, "RUN_ID": run},
                 network_mode="none",
-                use_config_proxy=False,  # nothing in it has a network, and a proxy's address may hold a password
+                use_config_proxy=False,  # useless without network, and a proxy's URL may contain a password
                 nocache=not cache,
                 rm=True,
                 forcerm=True,
                 tag=tag,
                 decode=True,
-                timeout=_BUILD_SECONDS,
+                timeout=_BUILD_TIMEOUT,
             )
-            # Closed at once, whatever happens: an engine goes on with a build for as long as somebody listens.
+            # Close the stream at once on any error: the engine cancels a build when its client disconnects
+            # (https://github.com/moby/moby/pull/9774).
             with contextlib.closing(stream):
                 for event in stream:
-                    with _asking("build"):
-                        text, failed = _COLOUR.sub("", event.get("stream", "")), event.get("error")
+                    with _translate_answer_errors("build"):
+                        text, failed = _COLOR_CODES.sub("", event.get("stream", "")), event.get("error")
                         image = event.get("aux", {}).get("ID", image)
                     log.append(text)
                     if text.startswith("Step "):
                         progress.step(text.strip())
                     if failed is not None:
-                        raise errors.BuildError(_build_fault(log, str(failed)))
+                        raise errors.BuildError(_format_build_error(log, str(failed)))
         if not image:
-            raise errors.BuildError("the engine ended the build without an image; is it being stopped? Run it again")
-        return engine.BuildOutcome(image=image, log="".join(log))
+            raise errors.BuildError("the engine ended the build without an image; was it stopped? Run it again")
+        return protocol.BuildOutcome(image=image, log="".join(log))
 
     @contextlib.contextmanager
     def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: protocol.ContainerLimits, network: bool
     ) -> Iterator[DockerContainer]:
-        labels = {engine.RUN_LABEL: run}
-        with _translated(f"create a container of {image}"), contextlib.ExitStack() as undo:
-            with _asking("create a volume"):
+        labels = {protocol.RUN_LABEL: run}
+        with _translate_errors(f"create a container of {image}"), contextlib.ExitStack() as undo:
+            with _translate_answer_errors("create a volume"):
                 volume = str(self._api.create_volume(labels=labels)["Name"])
-            undo.callback(self.remove, engine.Leftover(kind="volume", id=volume, labels=labels))
-            with _asking(f"create a container of {image}"):
+            undo.callback(self.remove, protocol.Leftover(kind="volume", id=volume, labels=labels))
+            with _translate_answer_errors(f"create a container of {image}"):
                 answer = self._api.create_container(
                     image,
                     entrypoint=list(command),
                     command=[],
                     labels=labels,
-                    working_dir=engine.WORKDIR,
+                    working_dir=protocol.WORKDIR,
                     user="0:0",
-                    use_config_proxy=network,  # its address may hold a password
-                    host_config=self._locked(volume, limits, network=network),
+                    use_config_proxy=network,  # not without need: a proxy's URL may contain a password
+                    host_config=self._create_host_config(volume, limits, network=network),
                 )
                 created = str(answer["Id"])
-            undo.callback(self.remove, engine.Leftover(kind="container", id=created, labels=labels))
+            undo.callback(self.remove, protocol.Leftover(kind="container", id=created, labels=labels))
             yield DockerContainer(self._api, created)
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
-        labels = {engine.RUN_LABEL: run}
-        what = f"copy {path} out of {image}"
-        with _translated(what):
-            with _asking(what):
+        labels = {protocol.RUN_LABEL: run}
+        action = f"copy {path} out of {image}"
+        with _translate_errors(action):
+            with _translate_answer_errors(action):
                 answer = self._api.create_container(
                     image, command=["never-started"], labels=labels, use_config_proxy=False
                 )
                 created = str(answer["Id"])
             try:
-                with _asking(what):
+                with _translate_answer_errors(action):
                     content = self._api.get_archive(created, path)[0]
                 yield content
             finally:
-                self.remove(engine.Leftover(kind="container", id=created, labels=labels))
+                self.remove(protocol.Leftover(kind="container", id=created, labels=labels))
 
     def tag_image(self, image: str, tag: str, /) -> None:
         repository, _, name = tag.rpartition(":")
-        with _translated(f"tag {image} as {tag}"):
+        with _translate_errors(f"tag {image} as {tag}"):
             self._api.tag(image, repository, name)
 
     def remove_image(self, reference: str, /) -> None:
-        with _translated(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
+        with _translate_errors(f"remove the image {reference}"), contextlib.suppress(docker.errors.NotFound):
             self._api.remove_image(reference, force=True)
 
-    def list_leftovers(self) -> list[engine.Leftover]:
-        chosen = {"label": engine.RUN_LABEL}
-        with _asking("look for what earlier runs left"):
-            containers = self._api.containers(all=True, filters=chosen)
-            images = self._api.images(filters=chosen, all=True)
-            volumes = self._api.volumes(filters=chosen).get("Volumes") or []
-            # An image can only go before the one it was built on. Their times are whole seconds, so those cannot tell.
+    def list_leftovers(self) -> list[protocol.Leftover]:
+        filters = {"label": protocol.RUN_LABEL}
+        with _translate_answer_errors("list what earlier runs left"):
+            containers = self._api.containers(all=True, filters=filters)
+            images = self._api.images(filters=filters, all=True)
+            volumes = self._api.volumes(filters=filters).get("Volumes") or []
+            # An image must be removed before its parent. Sorting by creation time would not do: it is in whole seconds.
             parents = {image["Id"]: image.get("ParentId", "") for image in images}
-            images.sort(key=lambda image: _generation(image["Id"], parents), reverse=True)
+            images.sort(key=lambda image: _count_known_parents(image["Id"], parents), reverse=True)
             return [
-                engine.Leftover(kind=kind, id=str(found[key]), labels=found["Labels"] or {})
-                for kind, key, several in (
+                protocol.Leftover(kind=kind, id=str(item[key]), labels=item["Labels"] or {})
+                for kind, key, items in (
                     ("container", "Id", containers),
                     ("image", "Id", images),
                     ("volume", "Name", volumes),
                 )
-                for found in several
+                for item in items
             ]
 
-    def remove(self, leftover: engine.Leftover, /) -> None:
+    def remove(self, leftover: protocol.Leftover, /) -> None:
         calls: dict[str, Callable[..., Any]] = {
             "container": lambda name: self._api.remove_container(name, force=True, v=True),
             "image": lambda name: self._api.remove_image(name, force=True),
             "volume": lambda name: self._api.remove_volume(name, force=True),
         }
-        with _translated(f"remove the {leftover.kind} {leftover.id}"), contextlib.suppress(docker.errors.NotFound):
+        with (
+            _translate_errors(f"remove the {leftover.kind} {leftover.id}"),
+            contextlib.suppress(docker.errors.NotFound),
+        ):
             calls[leftover.kind](leftover.id)
 
-    def _locked(self, volume: str, limits: engine.ContainerLimits, *, network: bool) -> Any:
-        """Return the host configuration of a container that can do no harm; each line is a limit of its own."""
+    def _create_host_config(self, volume: str, limits: protocol.ContainerLimits, *, network: bool) -> Any:
+        """Return the host configuration of a locked container.
+
+        A pickle can contain any code, so the container must not be able to harm the host: no network (unless
+        requested), no swap, no capabilities, no new privileges, and a read-only root file system.
+        """
         return self._api.create_host_config(
-            binds={volume: {"bind": engine.WORKDIR, "mode": "rw"}},
+            binds={volume: {"bind": protocol.WORKDIR, "mode": "rw"}},
             network_mode="bridge" if network else "none",
             mem_limit=limits.memory,
-            memswap_limit=limits.memory,  # the same figure as the memory: no swap
+            memswap_limit=limits.memory,  # memory plus swap; the same value as the memory means no swap
             nano_cpus=int(limits.cpus * 1e9),
-            pids_limit=512,  # counts threads; numpy and scipy start one a core, and 64 fails on large hosts
+            # Threads count too. numpy and scipy each start one per core, so 64 fails on large hosts:
+            # https://github.com/OpenMathLib/OpenBLAS/issues/4762
+            pids_limit=512,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
             read_only=True,
@@ -395,52 +408,53 @@ class DockerContainer:
     _id: str = field(repr=False)
 
     def put(self, tar: Iterable[bytes], /) -> None:
-        with _translated("copy files into a container"):
-            self._api.put_archive(self._id, engine.WORKDIR, iter(tar))
+        with _translate_errors("copy files into a container"):
+            self._api.put_archive(self._id, protocol.WORKDIR, iter(tar))
 
-    def run(self, seconds: float, /) -> engine.Exit:
+    def run(self, seconds: float, /) -> protocol.Exit:
         deadline = time.monotonic() + seconds
-        with _asking("run a container"):
+        with _translate_answer_errors("run a container"):
             self._api.start(self._id)
             try:
                 self._api.wait(self._id, timeout=seconds)
             except (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout):
-                # Both mean "over the time" and both mean "the engine is gone": the clock tells which.
+                # The SDK raises the same errors for a timeout and for an engine that has stopped; the clock shows
+                # which one it is.
                 if time.monotonic() < deadline:
                     raise
                 self._api.kill(self._id)
-                return engine.Exit(code=None, out_of_memory=False)
+                return protocol.Exit(code=None, out_of_memory=False)
             state = self._api.inspect_container(self._id)["State"]
-            return engine.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
+            return protocol.Exit(code=int(state["ExitCode"]), out_of_memory=bool(state["OOMKilled"]))
 
     def get(self, path: str, /) -> Iterator[bytes]:
-        what = f"copy {path} out of a container"
-        with _asking(what):
+        action = f"copy {path} out of a container"
+        with _translate_answer_errors(action):
             content = self._api.get_archive(self._id, path)[0]
-        with _translated(what):
+        with _translate_errors(action):
             yield from content
 
     def read_log(self) -> str:
-        with _asking("read a container's log"):
+        with _translate_answer_errors("read a container's log"):
             return str(self._api.logs(self._id, tail=400).decode("utf-8", "replace"))
 
 
-def _generation(image: str, parents: Mapping[str, str]) -> int:
-    """Return how many of the images it was built on are known."""
+def _count_known_parents(image: str, parents: Mapping[str, str]) -> int:
+    """Return how many of an image's ancestors are in ``parents``."""
     count = 0
     while (image := parents.get(image, "")) in parents:
         count += 1
     return count
 
 
-def _image_facts(answer: Mapping[str, Any]) -> engine.ImageFacts:
+def _to_image_facts(answer: Mapping[str, Any]) -> protocol.ImageFacts:
     config = answer.get("Config") or {}
-    return engine.ImageFacts(
+    return protocol.ImageFacts(
         id=answer["Id"],
         tags=tuple(answer.get("RepoTags") or ()),
         digests=tuple(answer.get("RepoDigests") or ()),
         labels=config.get("Labels") or {},
-        entrypoint=tuple(config.get("Entrypoint") or ()),  # options take the place of CMD
+        entrypoint=tuple(config.get("Entrypoint") or ()),  # without CMD, which arguments replace
         workdir=config.get("WorkingDir") or "/",
         platform=f"{answer['Os']}/{answer['Architecture']}",
         size=answer["Size"],
@@ -448,40 +462,40 @@ def _image_facts(answer: Mapping[str, Any]) -> engine.ImageFacts:
     )
 
 
-def _build_fault(log: list[str], error: str) -> str:
-    """Say which step failed and what it printed last."""
+def _format_build_error(log: list[str], error: str) -> str:
+    """Return a message with the step that failed and the last lines that it printed."""
     lines = "".join(log).splitlines()
     step = next((line for line in reversed(lines) if line.startswith("Step ")), "before the first step")
     since = lines[lines.index(step) + 1 :] if step in lines else []
-    printed = [line for line in since if line.strip() and not line.startswith(_BUILDERS_OWN)][-20:]
+    printed = [line for line in since if line.strip() and not line.startswith(_BUILDER_LINES)][-20:]
     return "\n".join([f"the build failed at {step.strip()}: {error.strip()}", *(f"    {line}" for line in printed)])
 
 
 @contextlib.contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translate_errors(action: str) -> Iterator[None]:
     try:
         yield
-    except _FOREIGN as error:
-        _raise_ours(what, error)
+    except _LIBRARY_ERRORS as error:
+        _raise_engine_error(action, error)
 
 
 @contextlib.contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Translate errors where nothing but an answer of the engine is read: any other error says that it is malformed."""
-    with _translated(what):
+def _translate_answer_errors(action: str) -> Iterator[None]:
+    """Translate errors in a block that only reads an answer of the engine: other errors mean a malformed answer."""
+    with _translate_errors(action):
         try:
             yield
         except _MALFORMED as error:
-            if isinstance(error, _FOREIGN) and not isinstance(error, requests.exceptions.JSONDecodeError):
+            if isinstance(error, _LIBRARY_ERRORS) and not isinstance(error, requests.exceptions.JSONDecodeError):
                 raise
             raise errors.EngineError(
-                f"could not {what}: the answer is not one of a container engine ({type(error).__name__}); check what "
-                "DOCKER_HOST or the docker context names"
+                f"could not {action}: invalid answer from the container engine ({type(error).__name__}); check "
+                "DOCKER_HOST or the docker context"
             ) from error
 
 
-def _login_header(login: docker_config.Login, registry: str) -> str:
-    """Return a login as an engine takes it."""
+def _encode_login(login: docker_config.Login, registry: str) -> str:
+    """Return a login as the value of the header ``X-Registry-Auth``."""
     if login.identity_token:
         auth = {"identitytoken": login.identity_token, "serveraddress": registry}
     else:
@@ -489,26 +503,29 @@ def _login_header(login: docker_config.Login, registry: str) -> str:
     return base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
 
 
-def _raise_ours(what: str, error: Exception) -> NoReturn:
-    """Turn whatever the SDK raised into one sentence of ours."""
+def _raise_engine_error(action: str, error: Exception) -> NoReturn:
+    """Raise an EngineError, with a message of one line, for an error of the SDK."""
     if isinstance(error, docker.errors.APIError):
         detail = str(error.explanation or error)
         if "no space left" in detail:
             detail += "; the engine's disk is full: `docker system df` shows what fills it"
-        raise errors.EngineError(f"could not {what}: the engine says: {detail}") from error
-    root = causes(error)[-1]
+        raise errors.EngineError(f"could not {action}: the engine says: {detail}") from error
+    root = list_causes(error)[-1]
     raise errors.EngineError(
-        f"could not {what}: the container engine does not answer ({str(root) or type(root).__name__}); "
-        "start it (`make engine` where this tool can), then run this again"
+        f"could not {action}: the container engine does not answer ({str(root) or type(root).__name__}); "
+        "start it (`make engine`), then run this again"
     ) from error
 
 
-def causes(error: BaseException) -> list[BaseException]:
-    """Return an error and what is in it, the innermost last: the SDK and its HTTP library wrap one in several."""
-    found = [error]
+def list_causes(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes, the root cause last.
+
+    The HTTP libraries below the SDK wrap an error in another one, as its cause, its context or an argument.
+    """
+    causes = [error]
     while True:
-        last = found[-1]
-        inner = last.__cause__ or last.__context__ or next((a for a in last.args if isinstance(a, Exception)), None)
+        last = causes[-1]
+        inner = last.__cause__ or last.__context__ or next((x for x in last.args if isinstance(x, Exception)), None)
         if inner is None:
-            return found
-        found.append(inner)
+            return causes
+        causes.append(inner)

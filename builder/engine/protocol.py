@@ -1,6 +1,6 @@
-"""What this tool asks of a container engine; ``builder.engine.docker_engine`` is the real one.
+"""The interface to a container engine; ``builder.engine.docker_engine`` implements it.
 
-Values go in and come out frozen. Files travel as tar streams, so the engine may be on another machine.
+All values are frozen. Files are exchanged as tar streams, because the engine may run on another machine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 PLATFORM = "linux/amd64"
-WORKDIR = "/box"  # where a locked container's only writable volume is
+WORKDIR = "/box"
+"""The only writable volume of a locked container, and the directory that its command starts in."""
 RUN_LABEL = "numerai-builder.run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """An image as the engine has it. ``id`` is a handle within one run, never an identity."""
+    """An image on the engine.
+
+    ``id`` identifies it during one run only: engines compute it in different ways, so it is never recorded.
+    """
 
     id: str
     tags: tuple[str, ...]
@@ -36,7 +40,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """The engine itself."""
+    """The version and platform of the engine."""
 
     version: str
     api: str
@@ -45,7 +49,7 @@ class EngineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOutcome:
-    """A finished build: the image's id, and all that its steps printed."""
+    """A finished build: the image's id, and the output of its steps."""
 
     image: str
     log: str
@@ -53,7 +57,7 @@ class BuildOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerLimits:
-    """What a locked container may use. ``cpus`` in cores, ``memory`` in bytes (no swap on top)."""
+    """Limits of a locked container: ``cpus`` in cores, ``memory`` in bytes (there is no swap)."""
 
     cpus: float
     memory: int
@@ -61,7 +65,7 @@ class ContainerLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """How a container ended. ``code`` is None when it was killed for being over its time."""
+    """How a container ended; ``code`` is None if it was killed because it exceeded its time."""
 
     code: int | None
     out_of_memory: bool
@@ -69,7 +73,7 @@ class Exit:
 
 @dataclass(frozen=True, kw_only=True)
 class Leftover:
-    """A container, image or volume that carries a label of ours."""
+    """A container, image or volume with a label of this tool."""
 
     kind: str
     id: str
@@ -77,44 +81,44 @@ class Leftover:
 
 
 class Container(Protocol):
-    """A locked container, from created to removed."""
+    """A locked container, from its creation to its removal."""
 
     def put(self, tar: Iterable[bytes], /) -> None:
         """Unpack a tar stream into :data:`WORKDIR`."""
 
     def run(self, seconds: float, /) -> Exit:
-        """Start it and wait; after ``seconds`` it is killed."""
+        """Start it and wait until it ends; kill it after ``seconds``."""
 
     def get(self, path: str, /) -> Iterator[bytes]:
-        """Stream a file or folder out, as a tar."""
+        """Stream a file or folder as a tar."""
 
     def read_log(self) -> str:
-        """Return the end of what it printed."""
+        """Return the last lines of its output."""
 
 
 class Engine(Protocol):
-    """What this tool asks of a container engine."""
+    """A container engine; every method raises ``errors.EngineError`` if the engine does not answer."""
 
     def get_facts(self) -> EngineFacts:
-        """Return its version and platform."""
+        """Return the engine's version and platform."""
 
     def get_free_disk(self) -> int | None:
-        """Return the free bytes of the disk that keeps its images; None where that is another machine's."""
+        """Return the free bytes of the disk with the engine's images; None if it runs on another machine."""
 
     def get_memory(self) -> int:
-        """Return the bytes of memory of the machine that it runs on."""
+        """Return the bytes of memory of the machine that the engine runs on."""
 
     def find_image(self, reference: str, /) -> ImageFacts | None:
-        """Return the image that a tag, a digest or an id names here, or None."""
+        """Return the image with a tag, digest or id, or None if it is not on the engine."""
 
     def find_images_by_label(self, key: str, value: str, /) -> list[ImageFacts]:
         """Return the images whose label ``key`` is ``value``."""
 
     def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> ImageFacts:
-        """Pull an image; give up after ``seconds`` without a word from the registry."""
+        """Pull an image; fail after ``seconds`` without data from the registry."""
 
     def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> ImageFacts:
-        """Make an image of a root file system; ``changes`` are Dockerfile instructions such as ``LABEL a=b``."""
+        """Create an image from a root file system; ``changes`` are Dockerfile instructions such as ``LABEL a=b``."""
 
     def build(
         self,
@@ -127,24 +131,28 @@ class Engine(Protocol):
         cache: bool,
         progress: Progress,
     ) -> BuildOutcome:
-        """Build the context's ``Dockerfile`` without network; ``RUN_ID`` is passed on as a build argument."""
+        """Build the context's ``Dockerfile`` without network; ``run`` becomes the build argument ``RUN_ID``.
+
+        Raises:
+            errors.BuildError: A step failed.
+        """
 
     def create_container(
         self, image: str, command: tuple[str, ...], /, *, run: str, limits: ContainerLimits, network: bool
     ) -> contextlib.AbstractContextManager[Container]:
-        """Create a locked container; it and its volume are gone when the context ends."""
+        """Create a locked container; remove it and its volume when the context ends."""
 
     def copy_out(self, image: str, path: str, /, *, run: str) -> contextlib.AbstractContextManager[Iterator[bytes]]:
-        """Stream ``path`` of an image, which need not be able to run, as a tar."""
+        """Stream ``path`` of an image as a tar; the image is not run, so it need not contain a program."""
 
     def tag_image(self, image: str, tag: str, /) -> None:
-        """Give an image a further name."""
+        """Add a tag to an image."""
 
     def remove_image(self, reference: str, /) -> None:
-        """Remove an image, or one name of it; one that is not there is no error."""
+        """Remove an image, or one of its tags; do nothing if it does not exist."""
 
     def list_leftovers(self) -> list[Leftover]:
-        """Return all that carries :data:`RUN_LABEL`, in an order in which it can be removed."""
+        """Return everything with :data:`RUN_LABEL`, in an order in which it can be removed."""
 
     def remove(self, leftover: Leftover, /) -> None:
-        """Remove one of them; one that is gone already is no error."""
+        """Remove a leftover; do nothing if it no longer exists."""

@@ -1,8 +1,8 @@
-"""One run of this tool on an engine: everything it creates carries its id, and nothing outlives it.
+"""Label everything that one run of this tool creates on an engine, and remove it when the run ends.
 
-A run holds a lock file while it lives. What a killed run left is found by its label and removed by the next run of
-the same user on the same machine; what belongs to a run that is alive, or to somebody else on the same engine, is not
-touched.
+Each run holds a lock file while it lives. What a killed run left is found by its label and removed by the next run
+of the same user on the same machine. Things of a run that is still alive, or of another user or machine that shares the
+engine, are never touched.
 """
 
 from __future__ import annotations
@@ -15,73 +15,77 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors, interrupts, locks, paths
-from builder.engine import protocol as engine
+from builder.engine import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SWEEP_SECONDS = 60  # a busy engine needs its time to end what an interrupted build was running
-_QUIET_SECONDS = 0.8  # and may be about to begin the next step of it
+_REMOVE_TIMEOUT = 60  # seconds; a busy engine needs a while to stop the steps of an interrupted build
+_QUIET_SECONDS = 0.8  # an interrupted build may still start its next step, so look again for this long
 
 
 @contextlib.contextmanager
-def start(on: engine.Engine) -> Iterator[str]:
-    """Begin a run; the id it yields labels what the run creates, and what carries it is removed at the end.
+def start(engine: protocol.Engine) -> Iterator[str]:
+    """Start a run and yield its id, the value of :data:`protocol.RUN_LABEL` on everything that the run creates.
+
+    What killed runs left is removed at the start, and what this run created at the end.
 
     Raises:
-        errors.EngineError: the engine does not answer.
+        errors.EngineError: The engine does not answer.
     """
-    ours, folder = get_owner_id(), paths.cache_folder() / "runs"
+    owner, folder = get_owner_id(), paths.cache_folder() / "runs"
     folder.mkdir(exist_ok=True)
-    identity = f"{ours}-{secrets.token_hex(6)}"
+    identity = f"{owner}-{secrets.token_hex(6)}"
     lock = folder / identity
-    with locks.acquire(lock, _wait):
+    with locks.acquire(lock, _ignore_wait):
         quiet = 0.0
         try:
-            remove_leftovers(on, lambda run: run.startswith(f"{ours}-") and run != identity and _is_dead(folder / run))
+            remove_leftovers(
+                engine, lambda run: run.startswith(f"{owner}-") and run != identity and _has_ended(folder / run)
+            )
             yield identity
         except KeyboardInterrupt:
             quiet = _QUIET_SECONDS
             raise
         finally:
             with interrupts.defer():
-                with contextlib.suppress(errors.EngineError):
-                    remove_leftovers(on, lambda run: run == identity, quiet=quiet)
+                with contextlib.suppress(errors.EngineError):  # it would hide the error that ended the run
+                    remove_leftovers(engine, lambda run: run == identity, quiet=quiet)
                 lock.unlink(missing_ok=True)
 
 
-def remove_leftovers(on: engine.Engine, is_ours: Callable[[str], bool], *, quiet: float = 0.0) -> None:
-    """Remove every container, image and volume whose run ``is_ours``, trying again while the engine is still busy.
+def remove_leftovers(engine: protocol.Engine, matches: Callable[[str], bool], *, quiet: float = 0.0) -> None:
+    """Remove every container, image and volume of the matching runs; retry while the engine is busy.
 
     Args:
-        on: The engine.
-        is_ours: Judges the id of a run.
-        quiet: Seconds in which nothing more may turn up before this is done.
+        engine: The engine.
+        matches: Tells whether to remove what a run created, by the run's id.
+        quiet: Seconds without a further leftover before this returns.
 
     Raises:
-        errors.EngineError: the engine does not answer, or refuses for too long.
+        errors.EngineError: The engine does not answer, or refuses to remove something for too long.
     """
-    seen = time.monotonic()
-    deadline = seen + _SWEEP_SECONDS
+    last_found = time.monotonic()
+    deadline = last_found + _REMOVE_TIMEOUT
     while True:
-        failed: errors.EngineError | None = None
-        left = [one for one in on.list_leftovers() if is_ours(one.labels.get(engine.RUN_LABEL, ""))]
-        for leftover in left:
+        failure: errors.EngineError | None = None
+        leftovers = [item for item in engine.list_leftovers() if matches(item.labels.get(protocol.RUN_LABEL, ""))]
+        for leftover in leftovers:
             try:
-                on.remove(leftover)
+                engine.remove(leftover)
             except errors.EngineError as error:
-                failed = error
+                failure = error
         now = time.monotonic()
-        seen = now if left else seen
-        if failed is None and (now - seen >= quiet or now > deadline):
+        last_found = now if leftovers else last_found
+        if failure is None and (now - last_found >= quiet or now > deadline):
             return
-        if failed is not None and now > deadline:
-            raise failed
+        if failure is not None and now > deadline:
+            raise failure
         time.sleep(0.2)
 
 
-def _is_dead(lock: Path) -> bool:
-    """Tell whether nobody holds the lock of a run (a run whose file is gone has ended)."""
+def _has_ended(lock: Path) -> bool:
+    """Tell whether no process holds the lock of a run, and remove its lock file then; a missing file means ended."""
     if locks.is_held(lock):
         return False
     lock.unlink(missing_ok=True)
@@ -89,18 +93,19 @@ def _is_dead(lock: Path) -> bool:
 
 
 def get_owner_id() -> str:
-    """Return a random name for this cache folder, made once: whoever has it sees the locks of all its runs.
+    """Return the random id of this cache folder; it is created and stored at the first call.
 
-    Two machines, or two containers, that share an engine and no cache folder have two names, whatever else they share.
+    Whoever reads the id from the cache folder also sees the lock files of all its runs there. A user name or host name
+    would not do: two machines or containers may share both, and an engine, but not a cache folder.
     """
     path = paths.cache_folder() / "owner"
-    with locks.acquire(path.with_suffix(".lock"), _wait):
-        name = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-        if not re.fullmatch("[0-9a-f]{8}", name):
-            name = secrets.token_hex(4)
-            paths.write_atomically(path, name.encode())
-    return name
+    with locks.acquire(path.with_suffix(".lock"), _ignore_wait):
+        identity = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if not re.fullmatch("[0-9a-f]{8}", identity):
+            identity = secrets.token_hex(4)
+            paths.write_atomically(path, identity.encode())
+    return identity
 
 
-def _wait(_holder: str) -> None:
-    """Say nothing: it takes a moment."""
+def _ignore_wait(_holder: str) -> None:
+    """Report nothing about a wait for a lock: it takes a moment only."""

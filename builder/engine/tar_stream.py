@@ -1,6 +1,6 @@
-"""Tar archives that are never held whole: made from files chunk by chunk, and unpacked as they arrive.
+"""Create and unpack tar archives as streams, so that a large archive never has to fit into memory.
 
-Entries are sorted and carry no owner, time or mode of this machine, so the same files always give the same bytes.
+Entries are sorted and contain no owner, time or mode of this machine: the same files always give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _CHUNK = 1 << 20
-_BLOCK = 512
+_BLOCK = 512  # tar headers and contents are padded to this size; two empty blocks end an archive
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarEntry:
-    """A file of an archive: its name there, and its content or the path to it."""
+    """A file of an archive: its name there, and its content or the path of it."""
 
     name: str
     content: bytes | Path
 
 
 def pack(entries: Iterable[TarEntry]) -> Iterator[bytes]:
-    """Stream a tar of ``entries``, sorted by name, with the folders they are in.
+    """Stream a tar of ``entries`` and their parent folders, sorted by name.
 
     Raises:
-        errors.ArtifactError: a file changed its size while it was read.
+        errors.ArtifactError: A file changed its size while it was read.
     """
-    seen: set[str] = set()
-    for entry in sorted(entries, key=lambda one: one.name):
+    folders: set[str] = set()
+    for entry in sorted(entries, key=lambda entry: entry.name):
         for parent in reversed(Path(entry.name).parents[:-1]):
-            if parent.as_posix() not in seen:
-                seen.add(parent.as_posix())
-                yield _header(parent.as_posix(), 0, tarfile.DIRTYPE)
-        yield from _file(entry)
+            if parent.as_posix() not in folders:
+                folders.add(parent.as_posix())
+                yield _create_header(parent.as_posix(), 0, tarfile.DIRTYPE)
+        yield from _pack_file(entry)
     yield bytes(2 * _BLOCK)
 
 
 def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
-    """Write the one file of an archive to ``target`` as it arrives; return its sha256.
+    """Write the only file of an archive to ``target`` as it arrives; return its sha256.
 
     Raises:
-        errors.EngineError: the stream holds no file, or ends early.
-        OSError: the file cannot be written.
+        errors.EngineError: The stream contains no file, or ends early.
+        OSError: The file cannot be written.
     """
     digest = hashlib.sha256()
-    with _reading(_Stream(iter(chunks))) as archive:
+    with _open(_Stream(iter(chunks))) as archive:
         for member in archive:
             source = archive.extractfile(member)
             if source is not None:
@@ -63,79 +63,84 @@ def unpack_file(chunks: Iterable[bytes], target: Path) -> str:
                         digest.update(chunk)
                         file.write(chunk)
                 return digest.hexdigest()
-    raise errors.EngineError(f"the engine sent an empty archive where {target.name} should be; run it again")
+    raise errors.EngineError(f"the engine sent an archive without a file; expected {target.name}; run it again")
 
 
 def unpack_to_memory(chunks: Iterable[bytes]) -> dict[str, bytes]:
-    """Return the files of a small archive by their base names.
+    """Return the contents of the files of a small archive, by their base names.
 
     Raises:
-        errors.EngineError: the stream ends early.
+        errors.EngineError: The stream ends early.
     """
     stream = _Stream(iter(chunks))
-    with _reading(stream) as archive:
-        files = ((member.name, archive.extractfile(member)) for member in archive)
-        held = {Path(name).name: file.read() for name, file in files if file is not None}
-        # A stream that ends between two files looks whole to tarfile: the empty block at the end tells.
-        if stream.given < archive.offset + _BLOCK:
+    with _open(stream) as archive:
+        members = ((member.name, archive.extractfile(member)) for member in archive)
+        contents = {Path(name).name: file.read() for name, file in members if file is not None}
+        # tarfile accepts a stream that ends between two files: only a missing end block shows that it is incomplete.
+        if stream.position < archive.offset + _BLOCK:
             raise tarfile.ReadError("no end of archive")
-        return held
+        return contents
 
 
 @contextlib.contextmanager
-def _reading(stream: _Stream) -> Iterator[tarfile.TarFile]:
+def _open(stream: _Stream) -> Iterator[tarfile.TarFile]:
     try:
+        # "r|" reads strictly forward: the stream cannot seek.
         with tarfile.open(fileobj=cast("io.BufferedReader", stream), mode="r|", bufsize=_CHUNK) as archive:
             yield archive
     except tarfile.TarError as error:
-        raise errors.EngineError(f"the engine's archive is cut short ({error}); run it again") from error
+        raise errors.EngineError(f"the archive from the engine is incomplete ({error}); run it again") from error
 
 
 class _Stream(io.RawIOBase):
-    """What an iterator of bytes yields, as a file to read."""
+    """A readable file over an iterator of bytes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         super().__init__()
-        self._chunks, self._left = chunks, b""
-        self.given = 0
+        self._chunks, self._buffer = chunks, b""
+        self.position = 0
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to ``size`` bytes, fewer only at the end."""
-        parts, have = [self._left], len(self._left)
-        while size < 0 or have < size:
+        """Return ``size`` bytes, or fewer at the end; all bytes if ``size`` is negative."""
+        parts, length = [self._buffer], len(self._buffer)
+        while size < 0 or length < size:
             chunk = next(self._chunks, None)
             if chunk is None:
                 break
             parts.append(chunk)
-            have += len(chunk)
-        whole = b"".join(parts)
-        end = len(whole) if size < 0 else size
-        self._left = whole[end:]
-        self.given += len(whole) - len(self._left)
-        return whole[:end]
+            length += len(chunk)
+        content = b"".join(parts)
+        end = len(content) if size < 0 else size
+        self._buffer = content[end:]
+        self.position += len(content) - len(self._buffer)
+        return content[:end]
 
 
-def _file(entry: TarEntry) -> Iterator[bytes]:
+def _pack_file(entry: TarEntry) -> Iterator[bytes]:
     if isinstance(entry.content, bytes):
         size = len(entry.content)
-        yield _header(entry.name, size, tarfile.REGTYPE)
+        yield _create_header(entry.name, size, tarfile.REGTYPE)
         yield entry.content
     else:
         size = entry.content.stat().st_size
-        yield _header(entry.name, size, tarfile.REGTYPE)
-        sent = 0
+        yield _create_header(entry.name, size, tarfile.REGTYPE)
+        read = 0
         with entry.content.open("rb") as file:
             while chunk := file.read(_CHUNK):
-                sent += len(chunk)
+                read += len(chunk)
                 yield chunk
-        if sent != size:
-            raise errors.ArtifactError(f"{entry.content} changed while it was read; run it again when it is at rest")
+        # The header with the size was sent first, so a file that changed makes the whole archive invalid.
+        if read != size:
+            raise errors.ArtifactError(
+                f"{entry.content} changed while it was read; run it again when nothing writes to it"
+            )
     yield bytes(-size % _BLOCK)
 
 
-def _header(name: str, size: int, kind: bytes) -> bytes:
+def _create_header(name: str, size: int, kind: bytes) -> bytes:
     info = tarfile.TarInfo(name)
     info.size, info.type, info.mtime = size, kind, 0
-    # Owned by root and readable: a container without capabilities cannot read another user's private file.
+    # Readable by all, and owned by root: root in a container without capabilities cannot read another user's private
+    # file.
     info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
     return info.tobuf(tarfile.PAX_FORMAT)

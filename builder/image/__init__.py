@@ -1,1 +1,1 @@
-"""The runner image: which one is meant, pinned, or a look-alike of it."""
+"""Find, pin and build runner images."""

@@ -1,4 +1,4 @@
-"""Which image a config means: the pinned one, else what its reference or ``default`` stands for."""
+"""Resolve the image of a config: the pinned one, or the one that its reference or ``default`` stands for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.config import model as config
+from builder.config import model as config_model
 from builder.config import values as config_values
 from builder.image import lockfile, pinning
 from builder.image import resolve as image
@@ -16,18 +16,18 @@ from builder.tournament import images as tournament_images
 from builder.tournament import session, settings
 
 if TYPE_CHECKING:
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
     from builder.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenImage:
-    """The image that a config means.
+    """The image of a config.
 
     Attributes:
-        image: As it was found or made.
-        key: Of its pin.
-        lock: The lock file as it was read.
+        image: The resolved image.
+        key: The key of its pin in the lock file.
+        lock: The lock file from which the pin was read.
     """
 
     image: image.ResolvedImage
@@ -36,71 +36,76 @@ class ChosenImage:
 
 
 def today() -> str:
-    """Return the day, as pins are dated."""
+    """Return today's date in UTC, in the format of pins."""
     return dt.datetime.now(dt.UTC).date().isoformat()
 
 
 def choose_image(
-    chosen: config.Config, on: engine.Engine, *, pull: bool, locked: bool, progress: Progress
+    config: config_model.Config, engine: protocol.Engine, *, pull: bool, locked: bool, progress: Progress
 ) -> ChosenImage:
-    """Return the image that a config means: the pinned one, where there is a pin.
+    """Resolve the image of a config; if it is pinned, to the pinned digest.
 
-    With ``locked``, no stand-in takes its place; :func:`builder.build.lock.check` must have passed before.
+    Args:
+        config: The config.
+        engine: The engine.
+        pull: Ask the registry even if the image is on the engine.
+        locked: Use no stand-in; :func:`builder.build.lock.check` must have passed before.
+        progress: Shows pulls, builds and notes.
 
     Raises:
-        errors.ImageError: It is not available.
-        errors.NetworkError: Nobody says what ``default`` stands for.
+        errors.ImageError: The image is not available.
+        errors.NetworkError: ``default`` is not pinned, and the tournament does not answer.
     """
-    lock, key = lockfile.read(chosen.root), config.normalize_reference(chosen.image.ref)
-    stand_in = None if locked else chosen.image.stand_in
+    lock, key = lockfile.read(config.root), config_model.normalize_reference(config.image.ref)
+    stand_in = None if locked else config.image.stand_in
     try:
-        ref = _reference(chosen, lock, progress)
+        ref = _find_reference(config, lock, progress)
     except errors.NetworkError as error:
         if stand_in is None:
             raise
         progress.note(f"note: {error}")
-        found = image.resolve_stand_in(chosen.image.ref, stand_in, on, progress)
-        return ChosenImage(image=found, key=key, lock=lock)
-    source = settings.to_pull_reference(ref, session.read_registry(chosen.root))
-    wanted = image.ImageRequest(
+        resolved = image.resolve_stand_in(config.image.ref, stand_in, engine, progress)
+        return ChosenImage(image=resolved, key=key, lock=lock)
+    source = settings.to_pull_reference(ref, session.read_registry(config.root))
+    request = image.ImageRequest(
         ref=ref, source=source, stand_in=stand_in, digest=pinning.find_pinned_digest(lock, key), key=key
     )
-    with connections.connect(progress) as asked:
-        found = image.resolve(wanted, on, pull=pull, progress=progress, ask=asked.resolve)
+    with connections.connect(progress) as registries:
+        resolved = image.resolve(request, engine, pull=pull, progress=progress, look_up=registries.resolve)
         if pull and key in lock.images:
-            _tell_moved(source, lock.images[key], asked, progress)
-    return ChosenImage(image=found, key=key, lock=lock)
+            _report_moved_tag(source, lock.images[key], registries, progress)
+    return ChosenImage(image=resolved, key=key, lock=lock)
 
 
-def find_pinned_base(chosen: config.Config) -> str | None:
-    """Return the reference by digest that a config means; None where nothing pins it."""
-    lock, key = lockfile.read(chosen.root), config.normalize_reference(chosen.image.ref)
+def find_pinned_base(config: config_model.Config) -> str | None:
+    """Return the reference with digest of a config's image; None if it is not pinned."""
+    lock, key = lockfile.read(config.root), config_model.normalize_reference(config.image.ref)
     digest, pin = pinning.find_pinned_digest(lock, key), lock.images.get(key)
-    ref = (pin.ref if pin else None) or chosen.image.ref
+    ref = (pin.ref if pin else None) or config.image.ref
     return image.ImageRequest(ref=ref, digest=digest).name if digest else None
 
 
-def _reference(chosen: config.Config, lock: lockfile.LockFile, progress: Progress) -> str:
-    """Return the reference; what ``default`` stands for is in its pin, else the tournament says."""
-    if chosen.image.ref != config_values.DEFAULT_IMAGE:
-        return chosen.image.ref
+def _find_reference(config: config_model.Config, lock: lockfile.LockFile, progress: Progress) -> str:
+    """Return the config's reference; for ``default``, the one in its pin or the tournament's current default."""
+    if config.image.ref != config_values.DEFAULT_IMAGE:
+        return config.image.ref
     pin = lock.images.get(config_values.DEFAULT_IMAGE)
     if pin is not None and pin.ref is not None:
         return pin.ref
     progress.step("asking the tournament for its default image")
-    with session.connect(progress, root=chosen.root) as asked:
-        return tournament_images.get_default_reference(asked.list_images())
+    with session.connect(progress, root=config.root) as api:
+        return tournament_images.get_default_reference(api.list_images())
 
 
-def _tell_moved(ref: str, pin: lockfile.Pin, asked: connections.Registries, progress: Progress) -> None:
-    """Say whether the tag means another image by now: a pin is moved by ``make pin`` alone."""
+def _report_moved_tag(ref: str, pin: lockfile.Pin, registries: connections.Registries, progress: Progress) -> None:
+    """Show a note if the tag stands for another image than the pin: only ``make pin`` changes a pin."""
     try:
-        now = asked.resolve(ref).digest
+        now = registries.resolve(ref).digest
     except errors.BuilderError as error:
-        progress.note(f"note: whether {ref} has moved is not known: {error}")
+        progress.note(f"note: could not check whether {ref} has moved: {error}")
         return
     if now != pin.digest:
         progress.note(
-            f"note: {ref} is {now[:19]}... at the registry now, and {pin.digest[:19]}... is pinned ({pin.pinned}) and "
-            "used: `make pin` pins the new one"
+            f"note: {ref} is now {now[:19]}... in the registry; the pinned {pin.digest[:19]}... ({pin.pinned}) is "
+            "used; run `make pin` to pin the new one"
         )

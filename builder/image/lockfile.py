@@ -1,8 +1,7 @@
-"""``builder.lock.yaml``, the one lock file: which digest each reference means here, and what was last built of it.
+"""Read and write the lock file ``builder.lock.yaml``: the pinned digests of images, and the last builds of models.
 
-``images`` has an entry a reference (or the word ``default``), ``models`` one a model that was made in a pinned image.
-The tool writes it: whole or not at all, one process at a time, always in the same order, so that a diff of it says what
-changed and nothing else.
+``images`` has one entry for each reference (or ``default``), ``models`` one for each model built in a pinned image. The
+file is written atomically, by one process at a time and in sorted order, so that its diffs show only what changed.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ _HEAD = """\
 # Which image each reference means here, by digest, and what was last made in it. Keep it under version control.
 # Written by `make pin` (python -m builder pin) and by `make pickle`; LOCKED=1 allows nothing that is not named here.
 """
-_LOCK = "dist/.builder.lock"
-"""Held while the file is changed; ``dist`` is under nobody's version control."""
-_MOST_LABELS, _LONGEST = 20, 200
+_UPDATE_LOCK = "dist/.builder.lock"
+"""File lock for updates; in ``dist``, because that is not under version control."""
+_MAX_LABELS, _MAX_LABEL_LENGTH = 20, 200
 
 
 def _is_day(text: str) -> bool:
@@ -44,25 +43,25 @@ def _is_day(text: str) -> bool:
 Day = Annotated[str, schema.Constraint(text='like "2026-11-24"', holds=_is_day)]
 
 
-def _full_reference(text: str) -> str:
+def _check_reference(text: str) -> str:
     if reference.parse(text).tag is None:
         raise ValueError(f"{describe(text)} has no tag; expected registry/repository:tag")
     return text
 
 
-_Reference = Annotated[str, schema.ParsedText(parse=_full_reference, text="an image reference with a tag")]
+_Reference = Annotated[str, schema.ParsedText(parse=_check_reference, text="an image reference with a tag")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """What a reference means here.
+    """The pinned image of a reference.
 
     Attributes:
-        digest: The repository digest: of the image, or of the index that the tag names.
-        pinned: The day on which it was pinned.
-        python: The image's Python, where it is known.
-        labels: The image's own, those with a value.
-        ref: The reference that ``default`` stood for; only there.
+        digest: The repository digest, of the image or of the index that the tag stands for.
+        pinned: The date on which it was pinned.
+        python: The image's Python version, if it is known.
+        labels: The image's labels that are not empty.
+        ref: The reference that ``default`` stood for; None for other keys.
     """
 
     digest: schema.Digest
@@ -74,7 +73,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class LockedModel:
-    """What was last made of a config in a pinned image.
+    """The last build of a model in a pinned image.
 
     Attributes:
         image: The image's digest.
@@ -89,12 +88,12 @@ class LockedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class LockFile:
-    """The whole file; empty where there is none.
+    """The contents of the lock file; empty if it does not exist.
 
     Attributes:
-        format: Of the file.
-        images: A pin by reference, in the one way to write it, or by the word ``default``.
-        models: What was made, by the config's name.
+        format: The version of the file format.
+        images: Pins, by full reference or ``default``.
+        models: Builds, by the config's name.
     """
 
     format: Annotated[int, schema.require_equal(1)] = 1
@@ -102,34 +101,37 @@ class LockFile:
     models: dict[str, LockedModel] = field(default_factory=dict)
 
     def with_pin(self, key: str, pin: Pin) -> LockFile:
-        """Return it with one pin more, or another."""
+        """Return a copy with a pin added or replaced."""
         return dataclasses.replace(self, images={**self.images, key: pin})
 
     def with_model(self, name: str, model: LockedModel) -> LockFile:
-        """Return it with one model more, or another."""
+        """Return a copy with a model added or replaced."""
         return dataclasses.replace(self, models={**self.models, name: model})
 
 
 def create_pin(
     digest: str, *, day: str, python: str = "", labels: Mapping[str, str] | None = None, ref: str = ""
 ) -> Pin:
-    """Return a pin; of the labels, those that say something and are short enough to be read."""
-    said = {key: value for key, value in sorted((labels or {}).items()) if _is_short(key) and _is_short(value)}
+    """Return a pin without empty, long and unprintable labels."""
+    usable = {key: value for key, value in sorted((labels or {}).items()) if _is_short(key) and _is_short(value)}
     return Pin(
         digest=digest,
         pinned=day,
         python=python if re.fullmatch(r"3\.[0-9]{1,2}(\.[0-9]{1,3})?", python) else None,
-        labels=dict(list(said.items())[:_MOST_LABELS]),
+        labels=dict(list(usable.items())[:_MAX_LABELS]),
         ref=ref or None,
     )
 
 
 def read(root: Path) -> LockFile:
-    """Read the lock file of a folder that holds ``configs/``; an empty one where there is none.
+    """Read the lock file of a project; return an empty one if it does not exist.
+
+    Args:
+        root: The folder that contains ``configs/``.
 
     Raises:
-        errors.ConfigError: Everything that is wrong with it.
-        OSError: It cannot be read.
+        errors.ConfigError: The file is invalid; the error lists all problems.
+        OSError: The file cannot be read.
     """
     path = root / NAME
     try:
@@ -141,49 +143,49 @@ def read(root: Path) -> LockFile:
 
 
 def parse(text: bytes, shown: str) -> LockFile:
-    """Read a lock file's text.
+    """Parse the content of a lock file.
 
     Args:
         text: Any bytes.
-        shown: What the file is called in messages.
+        shown: The file's path for messages.
 
     Raises:
-        errors.ConfigError: Everything that is wrong with it.
+        errors.ConfigError: The file is invalid; the error lists all problems.
     """
     document = strict_yaml.read(text)
-    faults = list(document.problems)
-    found = schema.parse(LockFile, document.data, spelling=document.spelling)
-    if all(fault.path for _, fault in faults):
-        wrong = found if isinstance(found, list) else _wrong_keys(found)
+    problems = list(document.problems)
+    parsed = schema.parse(LockFile, document.data, spelling=document.spelling)
+    if all(problem.path for _, problem in problems):
+        more = parsed if isinstance(parsed, list) else _find_key_problems(parsed)
         if "format" not in document.data:
-            wrong = [schema.Problem(path=("format",), text="missing; expected 1"), *wrong]
-        known = {fault.path for _, fault in faults}
-        faults += [(document.position(fault.path), fault) for fault in wrong if fault.path not in known]
-    if faults or isinstance(found, list):
-        faults.sort(key=lambda fault: fault[0])
-        lines = [f"{shown}:{at[0]}: {_place(fault.path)}{fault.text}" for at, fault in faults]
-        raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: fix it, or remove it and run that"])
-    return found
+            more = [schema.Problem(path=("format",), text="missing; expected 1"), *more]
+        known_paths = {problem.path for _, problem in problems}
+        problems += [(document.position(problem.path), problem) for problem in more if problem.path not in known_paths]
+    if problems or isinstance(parsed, list):
+        problems.sort(key=lambda problem: problem[0])
+        lines = [f"{shown}:{position[0]}: {_format_path(problem.path)}{problem.text}" for position, problem in problems]
+        raise errors.ConfigError([*lines, f"{shown} is written by `make pin`: fix it, or remove it and run `make pin`"])
+    return parsed
 
 
 def update(
     root: Path, edit: Callable[[LockFile], LockFile], *, on_wait: Callable[[str], None]
 ) -> tuple[LockFile, LockFile]:
-    """Change the lock file; two processes that do so come one after the other.
+    """Change the lock file, while other processes wait; write nothing if ``edit`` changes nothing.
 
     Args:
-        root: The folder that holds ``configs/``.
-        edit: From what the file says to what it shall say.
-        on_wait: Called once if another process is at it, with who that is.
+        root: The folder that contains ``configs/``.
+        edit: Returns the new contents for the old ones.
+        on_wait: Called once if another process is updating the file, with a description of it.
 
     Returns:
-        What it said and what it says now; nothing is written where these are the same.
+        The old and the new contents.
 
     Raises:
-        errors.ConfigError: What is there has faults.
-        OSError: It cannot be written; what was there before still is.
+        errors.ConfigError: The existing file is invalid.
+        OSError: The file cannot be written; it is unchanged then.
     """
-    with locks.acquire(root / _LOCK, on_wait):
+    with locks.acquire(root / _UPDATE_LOCK, on_wait):
         before = read(root)
         after = edit(before)
         if after != before:
@@ -192,7 +194,7 @@ def update(
 
 
 def to_bytes(lock: LockFile) -> bytes:
-    """Return the file: sorted, one way to write each value."""
+    """Return the file's content; equal values always give the same bytes."""
     data = schema.to_data(LockFile, lock)
     pins = {
         key: _without_empty({**pin, "labels": dict(sorted(pin["labels"].items()))})
@@ -203,10 +205,10 @@ def to_bytes(lock: LockFile) -> bytes:
 
 
 def format_added_entries(before: LockFile, after: LockFile) -> str:
-    """Return the entries of a lock file that are new or changed, as they stand there; nothing for none."""
+    """Return the new and changed entries as in the file; an empty string if there are none."""
     added = LockFile(
-        images={key: one for key, one in after.images.items() if before.images.get(key) != one},
-        models={key: one for key, one in after.models.items() if before.models.get(key) != one},
+        images={key: entry for key, entry in after.images.items() if before.images.get(key) != entry},
+        models={key: entry for key, entry in after.models.items() if before.models.get(key) != entry},
     )
     return to_bytes(added).decode().removeprefix(f"{_HEAD}format: {added.format}\n").rstrip("\n")
 
@@ -216,31 +218,35 @@ def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_short(text: str) -> bool:
-    return 0 < len(text) <= _LONGEST and text.isprintable()
+    return 0 < len(text) <= _MAX_LABEL_LENGTH and text.isprintable()
 
 
-def _wrong_keys(lock: LockFile) -> list[schema.Problem]:
-    """Return what no type says: keys that are no references, and ``ref`` where it does not belong."""
-    faults = []
-    for key, one in lock.images.items():
+def _find_key_problems(lock: LockFile) -> list[schema.Problem]:
+    """Return the problems that the schema does not find: invalid keys, and a missing or misplaced ``ref``."""
+    problems = []
+    for key, pin in lock.images.items():
         is_default = key == config_values.DEFAULT_IMAGE
-        if not is_default and (said := _wrong_reference(key)):
-            faults.append(schema.Problem(path=("images", key), text=said))
-        if is_default and one.ref is None:
-            faults.append(schema.Problem(path=("images", key), text="has no ref; expected what it stood for"))
-        if not is_default and one.ref is not None:
-            faults.append(schema.Problem(path=("images", key, "ref"), text="only default has one; leave it out"))
-    return faults
+        if not is_default and (problem := _find_reference_problem(key)):
+            problems.append(schema.Problem(path=("images", key), text=problem))
+        if is_default and pin.ref is None:
+            problems.append(
+                schema.Problem(
+                    path=("images", key), text="ref is missing; expected the reference that default stood for"
+                )
+            )
+        if not is_default and pin.ref is not None:
+            problems.append(schema.Problem(path=("images", key, "ref"), text="only allowed for default; remove it"))
+    return problems
 
 
-def _wrong_reference(key: str) -> str:
+def _find_reference_problem(key: str) -> str:
     try:
         full = str(reference.parse(key))
     except ValueError as error:
         return str(error)
-    return "" if full == key else f"is not written in full; expected {full}"
+    return "" if full == key else f"is not a full reference; expected {full}"
 
 
-def _place(path: schema.KeyPath) -> str:
+def _format_path(path: schema.KeyPath) -> str:
     parts = [part if re.fullmatch(r"[\w-]{1,60}", str(part)) else describe(part) for part in path]
     return f"{'.'.join(map(str, parts))}: " if parts else ""

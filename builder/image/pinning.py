@@ -1,4 +1,4 @@
-"""What a pin is worth today: judged from the lock file, the registry's word and the tournament's. Pure."""
+"""Compare pins with the registry, the tournament and the builds of models; reads no files and no network."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ State = Literal["new", "moved", "same", "gone", "by itself", "unknown"]
 
 @dataclass(frozen=True, kw_only=True)
 class PinResult:
-    """What became of one reference.
+    """The result of pinning one reference.
 
     Attributes:
-        key: In the lock file: the reference in full, or ``default``.
-        ref: The reference itself.
-        state: Against the lock; ``gone``: the registry has no such tag or digest; ``by itself``: it names its digest;
-            ``unknown``: nobody said what it means.
-        pin: What the lock shall say; None where nothing is to be written.
-        old_pin: What it said.
-        size: Bytes to pull; 0 where that is not known.
-        notes: What a person should know, each with what to do.
+        key: The key in the lock file: the full reference, or ``default``.
+        ref: The reference; for ``default``, the one that it stands for.
+        state: The comparison with the lock file. ``gone``: the registry does not have the tag or digest; ``by itself``:
+            the reference contains its digest; ``unknown``: the registry or the tournament did not answer.
+        pin: The pin to write; None if there is nothing to write.
+        old_pin: The pin in the lock file.
+        size: Bytes to pull; 0 if unknown.
+        notes: Notes for the user, each with what to do.
     """
 
     key: str
@@ -46,14 +46,14 @@ class PinResult:
 
 
 def digest_from_key(key: str) -> str | None:
-    """Return the digest that a reference names itself."""
+    """Return the digest in a reference; None for a reference without one and for ``default``."""
     return None if key == config_values.DEFAULT_IMAGE else image_ref.parse(key).digest
 
 
 def find_pinned_digest(lock: lockfile.LockFile, key: str) -> str | None:
-    """Return the digest that a reference means: its own, or the lock's; None where neither says."""
-    found = lock.images.get(key)
-    return digest_from_key(key) or (found.digest if found else None)
+    """Return the digest in a reference, or else in its pin; None if there is neither."""
+    pin = lock.images.get(key)
+    return digest_from_key(key) or (pin.digest if pin else None)
 
 
 def compare_pin(
@@ -66,21 +66,22 @@ def compare_pin(
     said: Sequence[str],
     day: str,
 ) -> PinResult:
-    """Say what is to be written for a reference.
+    """Compare a pin with the registry and return what to write.
 
     Args:
-        key: In the lock file.
-        ref: The reference itself: of ``default``, what it stands for now.
-        old_pin: The pin until now.
-        found: What the registry has under the reference; None where it has no such thing.
-        old_digest_exists: Whether the registry still has the digest of ``was``; why that is not known; None where nobody asked.
-        said: What the tournament says of it.
-        day: Today.
+        key: The key in the lock file.
+        ref: The reference; for ``default``, the one that it stands for now.
+        old_pin: The pin in the lock file.
+        found: The image in the registry; None if the registry does not have it.
+        old_digest_exists: Whether the registry still has the digest of ``old_pin``; the reason if that could not be
+            checked; None if it was not checked.
+        said: The tournament's notes about the reference.
+        day: Today's date.
     """
-    notes = [_new_default(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
+    notes = [_format_new_default_note(ref, old_pin.ref)] if old_pin and old_pin.ref and old_pin.ref != ref else []
     if found is None:
-        until = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
-        notes.append(f"the registry has no such image{until}: name another in the config; {tournament_images.LIST}")
+        pin_note = f"; {old_pin.digest[:19]}... of {old_pin.pinned} stays pinned" if old_pin else ""
+        notes.append(f"image not found in the registry{pin_note}: name another in the config; {tournament_images.LIST}")
         state: State = "gone"
     elif digest_from_key(key):
         state = "by itself"
@@ -90,17 +91,17 @@ def compare_pin(
         state = "moved"
         if old_pin.ref in {None, ref}:
             notes.append(
-                f"the tag has moved since {old_pin.pinned}: once it is pinned, `{commands.suggest('pickle', None)}` "
-                "builds each model again"
+                f"the tag has moved since {old_pin.pinned}: once the new image is pinned, "
+                f"`{commands.suggest('pickle', None)}` builds each model again"
             )
     else:
         state = "same"
     if old_digest_exists is False:
         notes.append(
-            "the registry no longer has what was pinned: what was made in it can be run again only where it is"
+            "the registry no longer has the pinned image: pickles built in it run only where the image still exists"
         )
     elif isinstance(old_digest_exists, str):
-        notes.append(f"whether the registry still has what was pinned is not known: {old_digest_exists}")
+        notes.append(f"could not check whether the registry still has the pinned image: {old_digest_exists}")
     pin = None
     if found is not None and (
         state in {"new", "moved"} or (state == "same" and old_pin and old_pin.ref not in {None, ref})
@@ -117,9 +118,9 @@ def compare_pin(
 
 
 def create_unknown_result(key: str, ref: str, *, old_pin: lockfile.Pin | None, reason: str) -> PinResult:
-    """Say of a reference that nobody could be asked what it means; its pin stays."""
-    stays = (f"{old_pin.digest[:19]}... of {old_pin.pinned} stays pinned",) if old_pin else ()
-    return PinResult(key=key, ref=ref, state="unknown", pin=None, old_pin=old_pin, size=0, notes=(reason, *stays))
+    """Return the result for a reference that could not be looked up; its pin is kept."""
+    pin_note = (f"{old_pin.digest[:19]}... of {old_pin.pinned} stays pinned",) if old_pin else ()
+    return PinResult(key=key, ref=ref, state="unknown", pin=None, old_pin=old_pin, size=0, notes=(reason, *pin_note))
 
 
 def find_lock_differences(
@@ -131,56 +132,58 @@ def find_lock_differences(
     bundle: str | None,
     pickle: str | None,
 ) -> list[str]:
-    """Return what of a model the lock file does not name.
+    """Return the differences between a model and its entries in the lock file, as nouns with details.
 
     Args:
         lock: The lock file.
-        key: The config's reference there.
+        key: The key of the config's image.
         name: The config's name.
-        image: Kind and identity of the image that it is built in; None before that is known.
-        bundle: Hash of the bundle; None before that is known.
-        pickle: Hash of the pickle; None before it is built.
+        image: Kind and identity of the image that the model is built in; None if not known yet.
+        bundle: Hash of the bundle; None if not known yet.
+        pickle: Hash of the pickle; None if it is not built yet.
     """
     digest, recorded = find_pinned_digest(lock, key), lock.models.get(name)
-    found = []
+    differences = []
     if digest is None:
-        found.append(f"the image ({key} is not pinned)")
+        differences.append(f"the image ({key} is not pinned)")
     elif image and image != ("exact", digest):
-        found.append(f"the image ({image[0]} {image[1][:19]}... here, {digest[:19]}... pinned for {key})")
+        differences.append(f"the image ({image[0]} {image[1][:19]}... here, {digest[:19]}... pinned for {key})")
     elif recorded and recorded.image != digest:
-        found.append(f"the image ({digest[:19]}... pinned for {key}, {recorded.image[:19]}... recorded for the model)")
+        differences.append(
+            f"the image ({digest[:19]}... pinned for {key}, {recorded.image[:19]}... recorded for the model)"
+        )
     if recorded is None:
-        return [*found, f"the model (it has no entry {name})"]
+        return [*differences, f"the model (it has no entry {name})"]
     if bundle and recorded.bundle != bundle:
-        found.append(f"the bundle ({bundle[:12]}... here, {recorded.bundle[:12]}... recorded)")
+        differences.append(f"the bundle ({bundle[:12]}... here, {recorded.bundle[:12]}... recorded)")
     if recorded.pickle is None:
-        found.append("the pickle (none is recorded)")
+        differences.append("the pickle (none is recorded)")
     elif pickle and recorded.pickle != pickle:
-        found.append(f"the pickle ({pickle[:12]}... here, {recorded.pickle[:12]}... recorded)")
-    return found
+        differences.append(f"the pickle ({pickle[:12]}... here, {recorded.pickle[:12]}... recorded)")
+    return differences
 
 
-def _new_default(ref: str, old_pin: str) -> str:
-    now, then = _short(ref), _short(old_pin)
+def _format_new_default_note(ref: str, old_pin: str) -> str:
+    now, then = _shorten_reference(ref), _shorten_reference(old_pin)
     if now == then:
-        now, then = ref, old_pin  # at another registry
-    again = commands.suggest("pickle", None)
-    return f"the default is {now} now, was {then}: `{again}` builds each model again in it"
+        now, then = ref, old_pin  # only the registry differs, which the short form does not contain
+    command = commands.suggest("pickle", None)
+    return f"the default is {now} now, was {then}: `{command}` builds each model again in it"
 
 
-def _short(ref: str) -> str:
+def _shorten_reference(ref: str) -> str:
     return ref.rpartition("/")[2]
 
 
 def format_stand_in_note(ref: str, registry: str) -> str:
-    """Return what to say of a pin whose image comes from this computer in the tournament's place; else nothing.
+    """Return a note for a pin of a tournament image that was read from a registry on this computer, else nothing.
 
     Args:
-        ref: What is pinned: a reference, or ``default``.
-        registry: As :func:`read_registry` returns it.
+        ref: The pinned reference, or ``default``.
+        registry: The result of :func:`builder.tournament.session.read_registry`.
     """
     host = image_ref.parse(f"{registry}/name:tag").registry.rpartition(":")[0]
     is_tournament_image = ref == config_values.DEFAULT_IMAGE or ref.startswith(f"{settings.DEFAULT_REGISTRY}/")
     if not (is_tournament_image and address.is_loopback(host)):
         return ""
-    return f"it is of the stand-in registry {registry} ({settings.REGISTRY}), not of the tournament's"
+    return f"it is from the stand-in registry {registry} ({settings.REGISTRY}), not from the tournament's"

@@ -1,10 +1,12 @@
-"""Which runner image is meant, what is in it, and whether what is made with it may ever be uploaded.
+"""Find or pull the runner image of a reference, and read which packages it contains.
 
 | kind | what it is | identity |
 | --- | --- | --- |
-| exact | has a repository digest from the registry that its reference names, and no stand-in label | that digest |
-| local | a tag on this engine without such a digest (somebody's own build) | the hash of its layers |
-| stand_in | a look-alike made here | its spec hash |
+| exact | has a digest from the repository of its reference, and no stand-in label | that digest |
+| local | a tag on this engine without a digest from its repository, such as a custom build | the hash of its layers |
+| stand_in | an image that imitates the runner, built on this engine | its spec hash |
+
+Only pickles from exact images may be uploaded.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from builder import errors, paths, schema
-from builder.engine import protocol as engine
-from builder.engine import tar_stream
+from builder.engine import protocol, tar_stream
 from builder.image import lockfile, runner_image, stand_in
 from builder.registry import reference
 from builder.tournament import settings
@@ -33,16 +34,15 @@ if TYPE_CHECKING:
 Kind = Literal["exact", "local", "stand_in"]
 
 KNOWN_PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
-"""Packages that making a pickle takes."""
-_PULL_SECONDS = 30.0  # without a byte; a firewall that drops would otherwise hold a build for minutes
-_ASK_AGAIN_SECONDS = 24 * 3600
-_UNPACKED = 2  # times its size on the way: less than any image of Python packages takes
-_SMALL = engine.ContainerLimits(cpus=1, memory=1 << 30)
+_PULL_SECONDS = 30.0  # without data; a firewall that drops packets would otherwise delay a build for minutes
+_RETRY_PULL_SECONDS = 24 * 3600
+_UNPACKED_FACTOR = 2  # of the compressed size, at least; images of Python packages take more
+_INVENTORY_LIMITS = protocol.ContainerLimits(cpus=1, memory=1 << 30)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What an image holds: its Python (``3.11.2``) and every installed distribution."""
+    """The contents of an image: its Python version (``3.11.2``) and all installed distributions."""
 
     python: Annotated[str, schema.require_line(40)]
     packages: dict[str, Annotated[str, schema.require_line(500)]]
@@ -54,14 +54,14 @@ class ResolvedImage:
 
     Attributes:
         kind: See the module.
-        ref: The reference that the config names, whatever stands in for it.
+        ref: The reference in the config, also for a stand-in image.
         identity: ``sha256:...``; which hash that is depends on the kind.
-        base: What a Dockerfile's FROM names: under the name of ``ref``, whichever registry it was pulled from.
-        source: What this engine has it under; the same as ``base``, unless it was pulled from another registry.
-        handle: The engine's id: good within this run, recorded nowhere.
-        entrypoint: The image's own command.
-        workdir: The folder it starts in.
-        labels: The image's own.
+        base: The reference for a Dockerfile's FROM; in the repository of ``ref``, even if another registry was used.
+        source: The image's name on this engine; differs from ``base`` if it was pulled from another registry.
+        handle: The engine's id; valid during this run only and never recorded.
+        entrypoint: The image's command.
+        workdir: The folder that the command starts in.
+        labels: The image's labels.
     """
 
     kind: Kind
@@ -78,14 +78,14 @@ class ResolvedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRequest:
-    """Which image is meant.
+    """A request for an image.
 
     Attributes:
         ref: The reference.
-        source: The reference at the registry that ``NUMERAI_REGISTRY`` names; the same as ``ref`` if empty.
+        source: The reference in the registry set by ``NUMERAI_REGISTRY``; the same as ``ref`` if empty.
         stand_in: The config's ``image.stand_in``, such as ``3.11``, or None.
-        digest: The pin, where there is one: then it is this image or none.
-        key: What the lock file has it under, if that is not ``ref``: ``default``.
+        digest: The pinned digest, or None; with it, no other image is accepted.
+        key: The key in the lock file, if it is not ``ref``: ``default``.
     """
 
     ref: str
@@ -96,80 +96,80 @@ class ImageRequest:
 
     @property
     def name(self) -> str:
-        """What is pulled: the digest, where there is a pin."""
+        """The name to pull, with the digest if there is one."""
         return self.names[0]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the engine may have it under, the first as it is pulled."""
+        """The possible names on the engine; the first one is the name to pull."""
         refs = dict.fromkeys((self.source or self.ref, self.ref))
         return tuple(f"{reference.parse(ref).name}@{self.digest}" if self.digest else ref for ref in refs)
 
 
 def resolve(
-    wanted: ImageRequest,
-    on: engine.Engine,
+    request: ImageRequest,
+    engine: protocol.Engine,
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.RemoteImage] | None = None,
+    look_up: Callable[[str], registry.RemoteImage] | None = None,
 ) -> ResolvedImage:
-    """Return the image that a config means: here first, then the registry, then the stand-in.
+    """Return the image from the engine, else pull it, else use the stand-in if one is allowed.
 
     Args:
-        wanted: The reference, and what may be used.
-        on: The engine.
-        pull: Ask the registry even if the image is here, or if it lately could not be had; a pin that is here stays.
-        progress: Told of pulls and builds.
-        ask: What the registry says of a reference, to know before a pull whether there is room for it.
+        request: The reference and the alternatives.
+        engine: The engine.
+        pull: Pull even if the image is on the engine or a recent pull failed; not for a pinned image on the engine.
+        progress: Shows pulls, builds and notes.
+        look_up: Looks up a reference in the registry, to check the free disk space before a pull; None for no check.
 
     Raises:
-        errors.ImageError: it cannot be had and no stand-in is named, or it is for another platform.
-        errors.EngineError: the engine failed.
+        errors.ImageError: The image is not available and no stand-in is allowed, or it is for another platform.
+        errors.EngineError: The engine failed.
     """
-    name, here = next(((name, facts) for name in wanted.names if (facts := on.find_image(name))), (wanted.name, None))
-    if here is not None and (wanted.digest or not pull):
-        return _told(_describe(wanted.ref, name, here), on, progress)
-    if here is None and wanted.digest and on.find_image(wanted.ref) is not None:
+    name, facts = next(
+        ((name, facts) for name in request.names if (facts := engine.find_image(name))), (request.name, None)
+    )
+    if facts is not None and (request.digest or not pull):
+        return _check_usable(_describe(request.ref, name, facts), engine, progress)
+    if facts is None and request.digest and engine.find_image(request.ref) is not None:
         progress.note(
-            f"note: {wanted.ref} on this engine is another image than the one that {lockfile.NAME} pins "
-            f"({wanted.digest[:19]}...), and is not used"
+            f"note: {request.ref} on this engine is not used: {lockfile.NAME} pins another image "
+            f"({request.digest[:19]}...)"
         )
-    pulled, reason = _ask_registry(wanted, on, pull=pull, progress=progress, ask=ask)
-    if pulled is None and here is not None:
-        progress.note(
-            f"note: {wanted.ref} is on this engine and is used as it is; it could not be asked for again: {reason}"
-        )
+    pulled, reason = _pull(request, engine, pull=pull, progress=progress, look_up=look_up)
+    if pulled is None and facts is not None:
+        progress.note(f"note: could not pull {request.ref}; the image on this engine is used: {reason}")
     if pulled:
-        return _told(_describe(wanted.ref, wanted.name, pulled), on, progress)
-    if here:
-        return _told(_describe(wanted.ref, name, here), on, progress)
-    return _stand_in(wanted, reason, on, progress)
+        return _check_usable(_describe(request.ref, request.name, pulled), engine, progress)
+    if facts:
+        return _check_usable(_describe(request.ref, name, facts), engine, progress)
+    return _use_stand_in(request, reason, engine, progress)
 
 
-def read_inventory(image: ResolvedImage, on: engine.Engine, run: str) -> Inventory:
-    """Return what is in the image, asked of the image itself once and remembered by its identity.
+def read_inventory(image: ResolvedImage, engine: protocol.Engine, run: str) -> Inventory:
+    """Return the contents of an image; they are read by a container once and then cached by the image's identity.
 
     Raises:
-        errors.ImageError: it has no Python that this tool knows, or lacks a package that making a pickle takes.
+        errors.ImageError: Its Python is not supported, or a required package is missing.
     """
     cached = paths.cache_folder() / "images" / f"{image.identity.removeprefix('sha256:')}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        return _read_inventory(json.loads(cached.read_bytes()))
-    answer = _ask_image(image, on, run)
-    found = _read_inventory(answer)
-    _check_inventory(image, found)
+        return _parse_inventory(json.loads(cached.read_bytes()))
+    data = _run_inventory(image, engine, run)
+    inventory = _parse_inventory(data)
+    _check_inventory(image, inventory)
     cached.parent.mkdir(exist_ok=True)
-    paths.write_atomically(cached, json.dumps(answer).encode())
-    return found
+    paths.write_atomically(cached, json.dumps(data).encode())
+    return inventory
 
 
-def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
-    """Return the image that the engine has under ``name``, which may be at another registry than ``ref``."""
+def _describe(ref: str, name: str, facts: protocol.ImageFacts) -> ResolvedImage:
+    """Return the image with a ``name`` on the engine; ``name`` and ``ref`` may have different registries."""
     spec = facts.labels.get(stand_in.SPEC_LABEL, "")
-    digest = _repository_digest(name, facts.digests)
+    digest = _find_repository_digest(name, facts.digests)
     kind: Kind = "stand_in" if spec else "exact" if digest else "local"
-    # What somebody built on a look-alike has its label too, and is another image.
+    # An image that was built from a stand-in inherits its labels, but does not have its tag.
     if stand_in.format_tag(facts.labels.get(stand_in.STAND_IN_LABEL, ""), spec) in facts.tags:
         identity, source = f"sha256:{spec}", name
     elif digest and not spec:
@@ -181,7 +181,7 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
         kind=kind,
         ref=ref,
         identity=identity,
-        base=_base(ref, source),
+        base=_find_base(ref, source),
         source=source,
         handle=facts.id,
         platform=facts.platform,
@@ -191,232 +191,241 @@ def _describe(ref: str, name: str, facts: engine.ImageFacts) -> ResolvedImage:
     )
 
 
-def _base(ref: str, source: str) -> str:
-    """Return what FROM names: the manifest must not depend on the registry that an image was pulled from."""
-    here, named = reference.parse(source), reference.parse(ref)
-    if source.startswith(f"{stand_in.REPOSITORY}:") or here.name == named.name:
+def _find_base(ref: str, source: str) -> str:
+    """Return the reference for FROM; it must not depend on the registry, because the manifest contains it."""
+    actual, requested = reference.parse(source), reference.parse(ref)
+    if source.startswith(f"{stand_in.REPOSITORY}:") or actual.name == requested.name:
         return source
-    return str(dataclasses.replace(named, tag=here.tag, digest=here.digest))
+    return str(dataclasses.replace(requested, tag=actual.tag, digest=actual.digest))
 
 
-def _told(image: ResolvedImage, on: engine.Engine, progress: Progress) -> ResolvedImage:
-    """Return an image that can be used, once what a person should know of it is said."""
-    _checked(image)
-    if (own := on.get_facts().platform) != engine.PLATFORM:
+def _check_usable(image: ResolvedImage, engine: protocol.Engine, progress: Progress) -> ResolvedImage:
+    """Check that the engine can run an image; show a note if it has to be emulated."""
+    _check_platform(image)
+    if (platform := engine.get_facts().platform) != protocol.PLATFORM:
         progress.note(
-            f"note: this engine is {own} and the tournament runs {engine.PLATFORM}: the image is emulated here, "
-            "several times slower. Docker Desktop can; on Linux it takes qemu-user-static and binfmt-support"
+            f"note: this engine is {platform}, but the tournament runs {protocol.PLATFORM}: the image is emulated and "
+            "several times slower. Docker Desktop supports this; Linux requires qemu-user-static and binfmt-support"
         )
     return image
 
 
-def _repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
-    """Return the ``repository@digest`` that came from the repository which the reference names."""
+def _find_repository_digest(ref: str, digests: tuple[str, ...]) -> str | None:
+    """Return the ``repository@digest`` that belongs to the repository of the reference, or None."""
     parsed = reference.parse(ref)
-    held = [(digest, reference.parse(digest)) for digest in digests]
-    ours = [
-        (text, one.digest)
-        for text, one in held
-        if (one.registry, one.repository) == (parsed.registry, parsed.repository)
+    parsed_digests = [(digest, reference.parse(digest)) for digest in digests]
+    matching = [
+        (text, item.digest)
+        for text, item in parsed_digests
+        if (item.registry, item.repository) == (parsed.registry, parsed.repository)
     ]
-    # An image may have several: the one that the config pins, if it pins one.
-    return next((text for text, digest in ours if digest == parsed.digest), ours[0][0] if ours else None)
+    # An image can have several digests from one repository; prefer the one in the reference.
+    return next((text for text, digest in matching if digest == parsed.digest), matching[0][0] if matching else None)
 
 
-def _checked(image: ResolvedImage) -> ResolvedImage:
-    if image.platform != engine.PLATFORM:
+def _check_platform(image: ResolvedImage) -> ResolvedImage:
+    if image.platform != protocol.PLATFORM:
         raise errors.ImageError(
-            f"{image.ref} is here for {image.platform}, and the tournament runs {engine.PLATFORM}: "
-            f"pull it with `docker pull --platform {engine.PLATFORM} {image.ref}`"
+            f"{image.ref} on this engine is for {image.platform}, but the tournament runs {protocol.PLATFORM}: "
+            f"pull it with `docker pull --platform {protocol.PLATFORM} {image.ref}`"
         )
     return image
 
 
-def _ask_registry(
-    wanted: ImageRequest,
-    on: engine.Engine,
+def _pull(
+    request: ImageRequest,
+    engine: protocol.Engine,
     *,
     pull: bool,
     progress: Progress,
-    ask: Callable[[str], registry.RemoteImage] | None,
-) -> tuple[engine.ImageFacts | None, str]:
-    """Return the pulled image, or None and why not.
+    look_up: Callable[[str], registry.RemoteImage] | None,
+) -> tuple[protocol.ImageFacts | None, str]:
+    """Pull an image; return it, or None and the reason.
 
-    Where a stand-in would do, a failure is remembered for a day: each build would wait for the network otherwise.
+    If a stand-in is allowed, a failure is remembered for a day: otherwise each build without network would wait.
     """
-    name, asks_in_vain = wanted.name, wanted.stand_in is None
-    memory = paths.cache_folder() / "pulls" / hashlib.sha256(name.encode()).hexdigest()
-    if not pull and not asks_in_vain:
+    name, is_required = request.name, request.stand_in is None
+    failure_file = paths.cache_folder() / "pulls" / hashlib.sha256(name.encode()).hexdigest()
+    if not pull and not is_required:
         with contextlib.suppress(OSError):
-            if time.time() - memory.stat().st_mtime < _ASK_AGAIN_SECONDS:
-                return None, memory.read_text(encoding="utf-8")
+            if time.time() - failure_file.stat().st_mtime < _RETRY_PULL_SECONDS:
+                return None, failure_file.read_text(encoding="utf-8")
     progress.step(f"asking the registry for {name}")
-    if lacking := _lacking_room(name, on, ask):
-        progress.note(f"note: {lacking}")
-        return None, lacking
+    if problem := _find_space_problem(name, engine, look_up):
+        progress.note(f"note: {problem}")
+        return None, problem
     try:
-        found = on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        image = engine.pull(name, platform=protocol.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
-        on.get_facts()  # an engine that is gone is another matter: this says so
+        engine.get_facts()  # raises another EngineError if the engine itself has stopped
         progress.note(f"note: {error}")
-        memory.parent.mkdir(exist_ok=True)
-        paths.write_atomically(memory, str(error).encode())
+        failure_file.parent.mkdir(exist_ok=True)
+        paths.write_atomically(failure_file, str(error).encode())
         return None, str(error)
-    memory.unlink(missing_ok=True)
-    return found, ""
+    failure_file.unlink(missing_ok=True)
+    return image, ""
 
 
-def _lacking_room(name: str, on: engine.Engine, ask: Callable[[str], registry.RemoteImage] | None) -> str:
-    """Say so where an image cannot fit on the engine's disk; nothing where it can, or where that is not known."""
-    free = on.get_free_disk() if ask else None
-    if ask is None or free is None:
+def _find_space_problem(
+    name: str, engine: protocol.Engine, look_up: Callable[[str], registry.RemoteImage] | None
+) -> str:
+    """Return why an image does not fit on the engine's disk; an empty string if it does or if that is unknown."""
+    free = engine.get_free_disk() if look_up else None
+    if look_up is None or free is None:
         return ""
     try:
-        size = ask(name).size
+        size = look_up(name).size
     except errors.BuilderError:
-        return ""  # the engine may have another way to the registry: its word counts
-    if free >= _UNPACKED * size:
+        return ""  # the engine may still reach the registry, for example through its own proxy
+    if free >= _UNPACKED_FACTOR * size:
         return ""
     return (
-        f"{name} is {size / 1e9:.1f} GB to pull and takes at least {_UNPACKED * size / 1e9:.1f} GB unpacked; the "
-        f"engine's disk has {free / 1e9:.1f} GB free: make room (`docker system df` shows what fills it)"
+        f"{name} has {size / 1e9:.1f} GB, at least {_UNPACKED_FACTOR * size / 1e9:.1f} GB unpacked, but the engine's "
+        f"disk has only {free / 1e9:.1f} GB free: free some space (`docker system df` shows what fills it)"
     )
 
 
-def _stand_in(wanted: ImageRequest, reason: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
-    if wanted.digest and wanted.stand_in is None:
+def _use_stand_in(request: ImageRequest, reason: str, engine: protocol.Engine, progress: Progress) -> ResolvedImage:
+    if request.digest and request.stand_in is None:
         raise errors.ImageError(
-            f"{wanted.name}, which is pinned in {lockfile.NAME} or in the config, is not on this engine and could "
+            f"{request.name} is pinned in {lockfile.NAME} or in the config, but it is not on this engine and could "
             f"not be pulled: {reason}\n"
-            f"Where the registry no longer has it or is gone, `make pin` pins what {wanted.key or wanted.ref} means "
-            "now; else pull it where there is a network, or load it (`docker load`)"
+            "If the registry no longer has it, run `make pin` to pin the current image of "
+            f"{request.key or request.ref}; else pull it when there is a network, or load it (`docker load`)"
         )
-    if wanted.stand_in is None:
+    if request.stand_in is None:
         raise errors.ImageError(
-            f"{wanted.ref} is not on this engine, and could not be pulled: {reason}\n"
-            "Pull it by hand where there is a network (`docker pull`), load it (`docker load`), or, to try the tool "
-            'out only, name a look-alike in the config: image.stand_in: "3.11"'
+            f"{request.ref} is not on this engine and could not be pulled: {reason}\n"
+            "Pull it when there is a network (`docker pull`), load it (`docker load`), or, only to try this tool, "
+            'set a stand-in image in the config: image.stand_in: "3.11"'
         )
-    return resolve_stand_in(wanted.ref, wanted.stand_in, on, progress)
+    return resolve_stand_in(request.ref, request.stand_in, engine, progress)
 
 
-def _ask_image(image: ResolvedImage, on: engine.Engine, run: str) -> dict[str, Any]:
+def _run_inventory(image: ResolvedImage, engine: protocol.Engine, run: str) -> dict[str, Any]:
     script = tar_stream.TarEntry(name="inventory.py", content=paths.inside_folder() / "inventory.py")
-    with on.create_container(
-        image.handle, ("python", f"{engine.WORKDIR}/inventory.py"), run=run, limits=_SMALL, network=False
+    with engine.create_container(
+        image.handle, ("python", f"{protocol.WORKDIR}/inventory.py"), run=run, limits=_INVENTORY_LIMITS, network=False
     ) as container:
         container.put(tar_stream.pack([script]))
-        ended = container.run(120)
-        printed = container.read_log()
-    if ended.code != 0:
+        ending = container.run(120)
+        output = container.read_log()
+    if ending.code != 0:
         raise errors.ImageError(
-            f"{image.ref} has no Python that starts as `python`, so it is no runner image; it said: {printed[-500:]}"
+            f"{image.ref} is not a runner image: it cannot run `python`; its output: {output[-500:]}"
         )
     try:
-        # What an image prints beside it (a warning of its own) comes before.
-        answer: dict[str, Any] = json.loads(printed[printed.rfind("\n{") + 1 :])
-        _read_inventory(answer)
+        # An image may print warnings before it.
+        data: dict[str, Any] = json.loads(output[output.rfind("\n{") + 1 :])
+        _parse_inventory(data)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise errors.ImageError(
-            f"{image.ref} has a `python` that runs no script, so it is no runner image; it said: {printed[-500:]}"
+            f"{image.ref} is not a runner image: its `python` does not run scripts; its output: {output[-500:]}"
         ) from error
-    return answer
+    return data
 
 
-def _read_inventory(answer: Any) -> Inventory:
-    """Check an answer, which came out of a container; raises ValueError, LookupError or TypeError if it is no such."""
-    found = schema.parse(Inventory, {"python": answer["python"], "packages": answer["packages"]})
-    if isinstance(found, list):
-        raise ValueError(found[0].text)  # noqa: TRY004 - the list is of faults
-    return found
+def _parse_inventory(data: Any) -> Inventory:
+    """Parse the output of the inventory script; raises ValueError, LookupError or TypeError if it is invalid."""
+    inventory = schema.parse(Inventory, {"python": data["python"], "packages": data["packages"]})
+    if isinstance(inventory, list):
+        raise ValueError(inventory[0].text)  # noqa: TRY004 - a list of problems
+    return inventory
 
 
-def _check_inventory(image: ResolvedImage, found: Inventory) -> None:
-    minor = ".".join(found.python.split(".")[:2])
+def _check_inventory(image: ResolvedImage, inventory: Inventory) -> None:
+    minor = ".".join(inventory.python.split(".")[:2])
     if minor not in KNOWN_PYTHONS:
         raise errors.ImageError(
-            f"{image.ref} has Python {found.python}; this tool knows {', '.join(KNOWN_PYTHONS)}: "
+            f"{image.ref} has Python {inventory.python}; expected one of {', '.join(KNOWN_PYTHONS)}: "
             "name one of the tournament's images"
         )
-    lacking = [name for name in runner_image.REQUIRED_PACKAGES if name not in found.packages]
-    if lacking:
-        raise errors.ImageError(f"{image.ref} lacks {', '.join(lacking)}, so it is no runner image")
+    missing = [name for name in runner_image.REQUIRED_PACKAGES if name not in inventory.packages]
+    if missing:
+        raise errors.ImageError(f"{image.ref} is not a runner image: {', '.join(missing)} missing")
 
 
-def resolve_stand_in(ref: str, python: str, on: engine.Engine, progress: Progress) -> ResolvedImage:
-    """Return the look-alike with this Python, made when there is none.
+def resolve_stand_in(ref: str, python: str, engine: protocol.Engine, progress: Progress) -> ResolvedImage:
+    """Return the stand-in image with a Python version; build it if it does not exist.
 
     Raises:
-        errors.ImageError: there is no such look-alike, or none can be made here.
+        errors.ImageError: The Python version is not supported, or the image cannot be built here.
     """
-    made = stand_in.find_or_build(on, python, progress)
-    return _checked(
+    built = stand_in.find_or_build(engine, python, progress)
+    return _check_platform(
         ResolvedImage(
             kind="stand_in",
             ref=ref,
-            identity=f"sha256:{made.spec}",
-            base=made.tag,
-            source=made.tag,
-            handle=made.image.id,
-            platform=made.image.platform,
-            entrypoint=made.image.entrypoint,
-            workdir=made.image.workdir,
+            identity=f"sha256:{built.spec}",
+            base=built.tag,
+            source=built.tag,
+            handle=built.image.id,
+            platform=built.image.platform,
+            entrypoint=built.image.entrypoint,
+            workdir=built.image.workdir,
         )
     )
 
 
 def find_recorded_image(
-    recorded: runner_image.RunnerImage, on: engine.Engine, *, registry: str, progress: Progress, rebuild_command: str
+    recorded: runner_image.RunnerImage,
+    engine: protocol.Engine,
+    *,
+    registry: str,
+    progress: Progress,
+    rebuild_command: str,
 ) -> ResolvedImage:
-    """Return the image that a manifest names: the very same one, or an error.
+    """Return the image that a pickle was built in, and no other.
 
     Args:
-        recorded: What the manifest says of it.
-        on: The engine.
-        registry: Where the tournament's images are pulled from.
-        progress: Told of a pull.
-        again: The command that builds the pickle again, for messages.
+        recorded: The image's entry in the manifest.
+        engine: The engine.
+        registry: The registry of the tournament's images.
+        progress: Shows a pull.
+        rebuild_command: The command that builds the pickle again, for messages.
 
     Raises:
-        errors.ImageError: it is gone and cannot be had again, or its name now means another image.
+        errors.ImageError: The image is not available any more, or its name now stands for another image.
     """
     source = settings.to_pull_reference(recorded.base, registry)
     names = dict.fromkeys((source, recorded.base))
-    name, facts = next(((name, facts) for name in names if (facts := on.find_image(name))), (source, None))
+    name, facts = next(((name, facts) for name in names if (facts := engine.find_image(name))), (source, None))
     if facts is None and recorded.kind == "stand_in":
-        found = resolve_stand_in(recorded.ref, ".".join(recorded.python.split(".")[:2]), on, progress)
+        image = resolve_stand_in(recorded.ref, ".".join(recorded.python.split(".")[:2]), engine, progress)
     elif facts is None and recorded.kind == "exact":
-        facts = _pull_again(source, on, progress, rebuild_command)
-        found = _describe(recorded.ref, source, facts)
+        facts = _pull_recorded_image(source, engine, progress, rebuild_command)
+        image = _describe(recorded.ref, source, facts)
     elif facts is None:
         raise errors.ImageError(
-            f"{recorded.base}, in which the pickle was made, is no longer on this engine: build or load it again, "
-            f"or build the pickle again in another: `{rebuild_command}`"
+            f"{recorded.base}, in which the pickle was built, is no longer on this engine: build or load it again, "
+            f"or build the pickle again in another image: `{rebuild_command}`"
         )
     else:
-        found = _describe(recorded.ref, name, facts)
-    if (found.kind, found.identity) != (recorded.kind, recorded.identity):
+        image = _describe(recorded.ref, name, facts)
+    if (image.kind, image.identity) != (recorded.kind, recorded.identity):
         raise errors.ImageError(
-            f"{recorded.base} is now another image ({found.kind}, {found.identity}) than the one that the pickle was "
-            f"made in ({recorded.kind}, {recorded.identity}): run `{rebuild_command}` to build it again"
+            f"{recorded.base} is now another image ({image.kind}, {image.identity}) than the one that the pickle was "
+            f"built in ({recorded.kind}, {recorded.identity}): run `{rebuild_command}` to build it again"
         )
-    return found
+    return image
 
 
-def _pull_again(name: str, on: engine.Engine, progress: Progress, rebuild_command: str) -> engine.ImageFacts:
-    """Pull the image that a pickle was made in.
+def _pull_recorded_image(
+    name: str, engine: protocol.Engine, progress: Progress, rebuild_command: str
+) -> protocol.ImageFacts:
+    """Pull the image that a pickle was built in.
 
     Raises:
-        errors.EngineError: The engine is gone.
-        errors.ImageError: The image cannot be had.
+        errors.EngineError: The engine has stopped.
+        errors.ImageError: The image cannot be pulled.
     """
     progress.step(f"pulling {name}")
     try:
-        return on.pull(name, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        return engine.pull(name, platform=protocol.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
     except errors.EngineError as error:
-        on.get_facts()  # an engine that is gone is another matter: this says so
+        engine.get_facts()  # raises another EngineError if the engine itself has stopped
         raise errors.ImageError(
-            f"{name}, in which the pickle was made, is not on this engine any more, and not to be had: {error}\n"
-            f"Where the registry no longer has it, `make pin` and `{rebuild_command}` build the pickle in what is there now; "
-            "else pull it where there is a network, or load it (`docker load`)"
+            f"{name}, in which the pickle was built, is no longer on this engine and could not be pulled: {error}\n"
+            f"If the registry no longer has it, run `make pin` and `{rebuild_command}` to build the pickle in the "
+            "current image; else pull it when there is a network, or load it (`docker load`)"
         ) from error

@@ -1,4 +1,4 @@
-"""What a manifest records of the image that a pickle was built in."""
+"""The image that a pickle was built in, as recorded in the pickle's manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from builder.config import values as config_values
 from builder.image import stand_in
 from builder.registry import reference
 
-_MOST_PACKAGES = 10_000
+_MAX_PACKAGES = 10_000
 REQUIRED_PACKAGES = ("numpy", "pandas", "cloudpickle")
 """Packages without which an image cannot run a pickle."""
 
@@ -31,18 +31,18 @@ Reference = Annotated[str, schema.Constraint(text="that is an image reference", 
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerImage:
-    """The image it was made in.
+    """The image that a pickle was built in.
 
-    A manifest may come from a stranger, so ``base`` is held to what ``ref``, ``kind`` and ``identity`` say.
+    A manifest is not trusted, so ``base``, which is pulled and run, must match ``ref``, ``kind`` and ``identity``.
 
     Attributes:
-        kind: Whether it is the exact runner, somebody's local build, or a look-alike.
-        ref: The reference that the config names.
-        base: What the Dockerfile's FROM names.
-        identity: The repository digest, the hash of the layers, or the spec hash, by kind.
+        kind: See :mod:`builder.image.resolve`.
+        ref: The reference in the config.
+        base: The reference in the Dockerfile's FROM.
+        identity: The repository digest, the hash of the layers, or the spec hash, depending on the kind.
         platform: Operating system and architecture.
-        python: Its Python, to the patch release.
-        packages: Every installed distribution and its version.
+        python: The Python version, such as ``3.11.2``.
+        packages: The versions of all installed distributions.
     """
 
     kind: Literal["exact", "local", "stand_in"]
@@ -55,20 +55,20 @@ class RunnerImage:
 
     def __post_init__(self) -> None:
         if self.base == config_values.DEFAULT_IMAGE:
-            raise ValueError("base is no image reference; expected what FROM names")
+            raise ValueError("base is not an image reference; expected the reference in FROM")
         base = reference.parse(self.base)
-        is_refs = self.ref != config_values.DEFAULT_IMAGE and base.name == reference.parse(self.ref).name
-        is_look_alike = self.kind == "stand_in" and self.base.startswith(f"{stand_in.REPOSITORY}:")
-        if not (is_refs or is_look_alike):
+        has_same_repository = self.ref != config_values.DEFAULT_IMAGE and base.name == reference.parse(self.ref).name
+        is_stand_in = self.kind == "stand_in" and self.base.startswith(f"{stand_in.REPOSITORY}:")
+        if not (has_same_repository or is_stand_in):
             raise ValueError(f"base {self.base} is not an image of {self.ref}; expected the same repository")
         if self.kind == "exact" and base.digest != self.identity:
             raise ValueError(f"base {self.base} has another digest than {self.identity}; expected the same")
-        if len(self.packages) > _MOST_PACKAGES or not all(_is_package(name) for name in self.packages):
-            raise ValueError(f"packages are not names of distributions; expected at most {_MOST_PACKAGES:,} of those")
-        lacking = [name for name in REQUIRED_PACKAGES if name not in self.packages]
-        if lacking:
-            raise ValueError(f"packages lack {', '.join(lacking)}; expected what making a pickle takes")
+        if len(self.packages) > _MAX_PACKAGES or not all(_is_valid_name(name) for name in self.packages):
+            raise ValueError(f"invalid packages; expected at most {_MAX_PACKAGES:,} names of distributions")
+        missing = [name for name in REQUIRED_PACKAGES if name not in self.packages]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} missing in packages; expected what building a pickle requires")
 
 
-def _is_package(name: str) -> bool:
+def _is_valid_name(name: str) -> bool:
     return 0 < len(name) <= 200 and name.isprintable()

@@ -1,7 +1,7 @@
-"""The look-alike of the runner image: the published package versions on a Python that can be had here.
+"""Build stand-in images: images that imitate the runner, with its published package versions, for use without it.
 
-Its identity is the spec hash, over all that goes into it; the engine's image id is only a handle. :func:`find` looks
-for one, :func:`find_or_build` builds it when there is none. Nothing made with it is ever uploaded.
+A stand-in image is identified by its spec hash, which covers everything that goes into it. :func:`find` returns an
+existing one, :func:`find_or_build` builds it if necessary. Pickles built in it are never uploaded.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING
 
 from builder import errors, locks, paths
-from builder.engine import debian, run, tar_stream
-from builder.engine import protocol as engine
+from builder.engine import debian, protocol, run, tar_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,39 +29,39 @@ if TYPE_CHECKING:
 
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 EDITIONS = {"oldest": "3.11", "newest": "3.13"}
-"""Look-alikes of no published image, by the Python they are on: the oldest packages that any of them has (the pins of
-3.10), and the newest that there were when they were last looked for. What goes into a pickle must work on both."""
+"""Stand-in images for tests without a published image, and their Python: with the oldest packages of all runner images
+(the pins of 3.10), and with the newest packages at the time of their last update. Pickles must work on both."""
 STAND_IN_LABEL = "numerai-builder.stand-in"
 INPUTS_LABEL = "numerai-builder.inputs"
 SPEC_LABEL = "numerai-builder.spec"
 BASE_LABEL = "numerai-builder.stand-in-base"
 REPOSITORY = "numerai-builder/stand-in"
 
-_DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases whose own Python it is
-_PULL_SECONDS = 120.0  # without a byte
+_DEBIAN_SUITES = {"3.11": "bookworm", "3.13": "trixie"}  # the releases that contain this Python
+_PULL_TIMEOUT = 120.0  # seconds without data
 _WHEEL_PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
-_ASK_LIMITS = engine.ContainerLimits(cpus=1, memory=256 << 20)
+_READ_LIMITS = protocol.ContainerLimits(cpus=1, memory=256 << 20)
 _CHUNK = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandInBase:
-    """Where the Python of a look-alike comes from."""
+    """The source of a stand-in image's Python."""
 
     suite: str | None = None
-    """A Debian release, built here from packages; or else"""
+    """A Debian release, whose packages are installed here; None with ``reference``."""
     reference: str | None = None
-    """an image to pull."""
+    """An image to pull; None with ``suite``."""
 
     @property
     def kind(self) -> str:
-        """Say which, as it goes into the identity."""
+        """The base as it is included in the inputs hash."""
         return f"debian {self.suite}" if self.suite else f"image {self.reference}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Host:
-    """What decides which base can be had; :meth:`detect` reads it from the machine."""
+    """The facts that decide which base is available; :meth:`detect` reads them from the machine."""
 
     debian: bool
     amd64: bool
@@ -82,27 +81,27 @@ class Host:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StandIn:
-    """A look-alike that is on the engine. ``spec`` (64 hex digits) is its identity, ``tag`` carries it."""
+    """A stand-in image on the engine; ``spec`` (64 hex digits) is its identity, and ``tag`` contains its start."""
 
     python: str
     spec: str
     tag: str
-    image: engine.ImageFacts
+    image: protocol.ImageFacts
 
 
 def check_python(python: str) -> None:
-    """Refuse a version that no look-alike is known for.
+    """Check that there is a stand-in image for a version.
 
     Raises:
-        errors.ImageError: it is none of :data:`PYTHONS` and :data:`EDITIONS`.
+        errors.ImageError: It is not in :data:`PYTHONS` or :data:`EDITIONS`.
     """
     if python not in PYTHONS and python not in EDITIONS:
-        known = ", ".join((*PYTHONS, *EDITIONS))
-        raise errors.ImageError(f"no look-alike is known for Python {python!r}: choose one of {known}")
+        choices = ", ".join((*PYTHONS, *EDITIONS))
+        raise errors.ImageError(f"there is no stand-in image for Python {python!r}: choose one of {choices}")
 
 
 def list_bases(python: str) -> tuple[StandInBase, ...]:
-    """Return the bases that a look-alike of this Python may have, the preferred one first."""
+    """Return the possible bases of a stand-in image, the preferred one first."""
     check_python(python)
     release = EDITIONS.get(python, python)
     pulled = StandInBase(reference=f"python:{release}-slim")
@@ -111,78 +110,79 @@ def list_bases(python: str) -> tuple[StandInBase, ...]:
 
 
 def choose_base(python: str, host: Host) -> StandInBase:
-    """Return the base to build on, on this host; pure."""
+    """Return the preferred base that is available on a host."""
     by_packages = host.debian and host.amd64 and (host.root or host.mmdebstrap)
     return next(base for base in list_bases(python) if base.reference or by_packages)
 
 
 def compute_inputs_hash(python: str, base: StandInBase) -> str:
-    """Return the SHA-256 over all that a look-alike is made of, but for the exact release of its Python."""
+    """Return the SHA-256 of everything that goes into a stand-in image, except for the exact release of its Python."""
     digest = hashlib.sha256()
-    for part in (*(path.read_bytes() for path in _sources(python).values()), base.kind.encode()):
+    for part in (*(path.read_bytes() for path in _list_sources(python).values()), base.kind.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
 
 def compute_spec_hash(inputs: str, release: str) -> str:
-    """Return a look-alike's identity: its inputs and the exact release of its Python, such as ``3.11.2``."""
+    """Return a stand-in image's identity, from its inputs and the exact release of its Python, such as ``3.11.2``."""
     return hashlib.sha256(f"{inputs} {release}".encode()).hexdigest()
 
 
 def format_tag(python: str, spec: str) -> str:
-    """Return the name that a look-alike has on the engine."""
+    """Return the tag of a stand-in image on the engine."""
     return f"{REPOSITORY}:{python}-{spec[:16]}"
 
 
-def find(on: engine.Engine, python: str) -> StandIn | None:
-    """Return the look-alike of the present sources that is on the engine, or None.
+def find(engine: protocol.Engine, python: str) -> StandIn | None:
+    """Return the stand-in image built from the current sources if it is on the engine, or None.
 
     Raises:
-        errors.EngineError: the engine does not answer.
-        errors.ImageError: there is none for this Python anywhere.
+        errors.EngineError: The engine does not answer.
+        errors.ImageError: The Python version is not supported.
     """
     for base in list_bases(python):
-        for image in on.find_images_by_label(INPUTS_LABEL, compute_inputs_hash(python, base)):
+        for image in engine.find_images_by_label(INPUTS_LABEL, compute_inputs_hash(python, base)):
             spec = image.labels.get(SPEC_LABEL, "")
             tag = format_tag(python, spec)
-            # What was made from a look-alike carries its labels too, and so does what a cut-short build left.
+            # Images built from a stand-in inherit its labels, and an interrupted build leaves labelled images.
             if tag in image.tags and image.labels.get(STAND_IN_LABEL) == python:
                 return StandIn(python=python, spec=spec, tag=tag, image=image)
     return None
 
 
-def find_or_build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
-    """Return the look-alike of the present sources; about a minute when it has to be built.
+def find_or_build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
+    """Return the stand-in image from the current sources; build it if necessary, which takes about a minute.
 
     Raises:
-        errors.EngineError: the engine does not answer, or failed.
-        errors.ImageError: no base can be had here, or there is none for this Python.
-        errors.NetworkError: the wheels cannot be downloaded.
+        errors.EngineError: The engine does not answer, or failed.
+        errors.ImageError: No base is available here, or the Python version is not supported.
+        errors.NetworkError: The wheels cannot be downloaded.
     """
-    if found := find(on, python):
-        return found
+    if stand_in := find(engine, python):
+        return stand_in
     lock = paths.cache_folder() / f"stand-in-{python}.lock"
     with locks.acquire(
-        lock, lambda holder: progress.note(f"waiting for another run that builds the {python} look-alike ({holder})")
+        lock,
+        lambda holder: progress.note(f"waiting for another run that builds the {python} stand-in image ({holder})"),
     ):
-        # The run that was waited for may have built it.
-        return find(on, python) or _build(on, python, progress)
+        # Another run may have built it while this one waited.
+        return find(engine, python) or _build(engine, python, progress)
 
 
-def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
+def _build(engine: protocol.Engine, python: str, progress: Progress) -> StandIn:
     base = choose_base(python, Host.detect())
     inputs = compute_inputs_hash(python, base)
-    if base.reference:  # first, because it may fail, and the rest would be in vain
-        _pull(on, python, base.reference, progress)
-    progress.step(f"downloading the packages of the look-alike of Python {python}, and its base")
-    with futures.ThreadPoolExecutor(1) as beside, run.start(on) as identity:
-        fetching = beside.submit(_fetch_wheels, python)  # one waits for the network while the other computes
-        with _base_image(on, python, base, progress) as reference:
-            spec = compute_spec_hash(inputs, _ask_release(on, reference, python, identity))
-            files = _sources(python) | {f"wheels/{path.name}": path for path in fetching.result().iterdir()}
-            progress.step(f"building the look-alike of Python {python}")
+    if base.reference:  # first, because it may fail
+        _pull(engine, python, base.reference, progress)
+    progress.step(f"downloading the packages and the base of the Python {python} stand-in image")
+    with futures.ThreadPoolExecutor(1) as executor, run.start(engine) as identity:
+        wheels = executor.submit(_download_wheels, python)  # at the same time as the base is built
+        with _provide_base(engine, python, base, progress) as reference:
+            spec = compute_spec_hash(inputs, _read_python_release(engine, reference, python, identity))
+            files = _list_sources(python) | {f"wheels/{path.name}": path for path in wheels.result().iterdir()}
+            progress.step(f"building the Python {python} stand-in image")
             try:
-                on.build(
+                engine.build(
                     tar_stream.pack(tar_stream.TarEntry(name=name, content=path) for name, path in files.items()),
                     run=identity,
                     arguments={"BASE": reference, "PYTHON": python, "INPUTS": inputs, "SPEC": spec},
@@ -191,57 +191,60 @@ def _build(on: engine.Engine, python: str, progress: Progress) -> StandIn:
                     progress=progress,
                 )
             finally:
-                _sweep(on, {INPUTS_LABEL: inputs, BASE_LABEL: python})
-    made = find(on, python)
-    if made is None:
+                _remove_untagged_images(engine, {INPUTS_LABEL: inputs, BASE_LABEL: python})
+    built = find(engine, python)
+    if built is None:
         raise errors.ImageError(
-            f"the look-alike of Python {python} was built and is gone: somebody is removing images; run this again"
+            f"the Python {python} stand-in image was built, but it is not on the engine: another process may be "
+            "removing images; run this again"
         )
-    return made
+    return built
 
 
 @contextlib.contextmanager
-def _base_image(on: engine.Engine, python: str, base: StandInBase, progress: Progress) -> Iterator[str]:
-    """Have the base on the engine for a while; one that was made here loses its name again."""
+def _provide_base(engine: protocol.Engine, python: str, base: StandInBase, progress: Progress) -> Iterator[str]:
+    """Yield the reference of the base on the engine; remove its tag afterwards if it was built here."""
     if base.reference:
         yield base.reference
         return
     tag = f"{REPOSITORY}-base:{python}"
     try:
-        # No run label: what is built on it would inherit that, and be swept away with it.
-        on.import_image(_root_file_system(str(base.suite), progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"])
+        # Without a run label: images built from it would inherit that and be removed with the run.
+        engine.import_image(
+            _create_root_file_system(str(base.suite), progress), tag=tag, changes=[f"LABEL {BASE_LABEL}={python}"]
+        )
         yield tag
     finally:
         with contextlib.suppress(errors.EngineError):
-            on.remove_image(tag)
+            engine.remove_image(tag)
 
 
-def _pull(on: engine.Engine, python: str, reference: str, progress: Progress) -> None:
-    present = on.find_image(reference)
-    if present is not None and present.platform == engine.PLATFORM:
+def _pull(engine: protocol.Engine, python: str, reference: str, progress: Progress) -> None:
+    present = engine.find_image(reference)
+    if present is not None and present.platform == protocol.PLATFORM:
         return
     progress.step(f"pulling {reference}")
     try:
-        on.pull(reference, platform=engine.PLATFORM, seconds=_PULL_SECONDS, progress=progress)
+        engine.pull(reference, platform=protocol.PLATFORM, seconds=_PULL_TIMEOUT, progress=progress)
     except errors.EngineError as error:
         raise errors.ImageError(
-            f"no look-alike of Python {python} can be made here: its base {reference} is not on the engine, and "
+            f"cannot build the Python {python} stand-in image: its base {reference} is not on the engine, and "
             f"{error}. Pull or load that image by hand; or use Python {' or '.join(_DEBIAN_SUITES)} (`stand_in:` in "
-            "the config, or PYTHON=), which as root on Debian, amd64, are made from Debian's own packages"
+            "the config, or PYTHON=), which root can build from Debian packages on Debian amd64"
         ) from error
 
 
-def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
-    """Stream a small Debian with Python as a tar; made from the mirror that this machine uses."""
+def _create_root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
+    """Stream a small Debian with Python as a tar, created from this machine's Debian mirror."""
     log = paths.cache_folder() / f"mmdebstrap-{suite}.log"
     if not _has_mmdebstrap():
-        progress.note("mmdebstrap is needed to make a base from Debian packages: going to install it")
+        progress.note("mmdebstrap, which creates a base from Debian packages, is missing: going to install it")
         debian.install_packages(["mmdebstrap"], log=log.with_name("apt.log"), progress=progress)
     mirror = debian.find_mirror(debian.read_release().codename)
     if mirror is None:
         raise errors.ImageError(
-            "apt knows of no archive of this Debian release, so none can be taken for the look-alike's base: run "
-            "`apt-get update` (`apt-get indextargets` then shows what apt knows), then run this again"
+            "apt has no archive of this Debian release, from which the stand-in image's base could be built: run "
+            "`apt-get update` (`apt-get indextargets` then lists the archives), then run this again"
         )
     command = ["mmdebstrap", "--variant=minbase", "--include=python3,python3-venv", "--architectures=amd64"]
     with log.open("wb") as output:
@@ -250,26 +253,27 @@ def _root_file_system(suite: str, progress: Progress) -> Iterator[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,
-            env={**os.environ, "PATH": debian.search_path()},
-            # When it fails it sends SIGHUP to all of its process group: that must not be ours, nor our caller's.
+            env={**os.environ, "PATH": debian.get_search_path()},
+            # When mmdebstrap fails, it sends SIGHUP to its process group, which must not include this process.
             start_new_session=True,
         )
         try:
-            assert process.stdout is not None  # noqa: S101 - asked for above
+            assert process.stdout is not None  # noqa: S101 - not None because of PIPE
             while chunk := process.stdout.read(_CHUNK):
                 yield chunk
             code = process.wait()
         finally:
-            _end(process)
+            _stop_process(process)
     if code != 0:
         raise errors.ImageError(
-            f"mmdebstrap could not make a Debian {suite}: repair what its log says, then run this again; {log} ends:\n"
+            f"mmdebstrap could not create Debian {suite}: fix the error in its log, then run this again; {log} ends "
+            "with:\n"
             f"{debian.read_last_lines(log)}"
         )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that may be running still; it is asked, so that it takes its mounts away."""
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
+    """Stop a program if it is still running; with SIGTERM first, so that mmdebstrap can unmount its file systems."""
     if process.stdout is not None:
         process.stdout.close()
     process.terminate()
@@ -280,41 +284,41 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _ask_release(on: engine.Engine, reference: str, python: str, identity: str) -> str:
-    """Return the exact release of a base's Python."""
+def _read_python_release(engine: protocol.Engine, reference: str, python: str, identity: str) -> str:
+    """Return the exact release of a base's Python, such as ``3.11.2``."""
     command = ("python3", "-c", "import platform; print(platform.python_version())")
-    with on.create_container(reference, command, run=identity, limits=_ASK_LIMITS, network=False) as container:
+    with engine.create_container(reference, command, run=identity, limits=_READ_LIMITS, network=False) as container:
         container.run(60)
-        said = container.read_log().strip()
+        output = container.read_log().strip()
     release = EDITIONS.get(python, python)
-    if not re.fullmatch(re.escape(release) + r"\.\S+", said):
+    if not re.fullmatch(re.escape(release) + r"\.\S+", output):
         raise errors.ImageError(
-            f"the base {reference} should have Python {release}, and asked for its release it says {said!r}: remove "
+            f"expected Python {release} in the base {reference}, but it printed {output!r}: remove "
             "that image (`docker image rm`), then run this again"
         )
-    return said
+    return output
 
 
-def _fetch_wheels(python: str) -> Path:
-    """Return a folder with exactly the wheels of the requirements file, downloaded when they are not there yet."""
-    requirements = _sources(python)["requirements.txt"]
-    wanted = requirements.read_text()
-    folder = paths.cache_folder() / "wheels" / hashlib.sha256(wanted.encode()).hexdigest()[:16]
-    if has_all_wheels(folder, wanted):
+def _download_wheels(python: str) -> Path:
+    """Return a folder with exactly the wheels of the requirements file; download them if necessary."""
+    requirements = _list_sources(python)["requirements.txt"]
+    content = requirements.read_text()
+    folder = paths.cache_folder() / "wheels" / hashlib.sha256(content.encode()).hexdigest()[:16]
+    if has_all_wheels(folder, content):
         return folder
-    part, log = folder.with_suffix(".part"), paths.cache_folder() / "wheels" / f"{python}.log"
-    for old in (part, folder):
+    partial, log = folder.with_suffix(".part"), paths.cache_folder() / "wheels" / f"{python}.log"
+    for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
-    part.mkdir(parents=True)
+    partial.mkdir(parents=True)
     with log.open("wb") as output:
-        code = subprocess.call(_download_command(python, requirements, part), stdout=output, stderr=output)
-    if code != 0 or not has_all_wheels(part, wanted):
-        shutil.rmtree(part)
+        code = subprocess.call(_download_command(python, requirements, partial), stdout=output, stderr=output)
+    if code != 0 or not has_all_wheels(partial, content):
+        shutil.rmtree(partial)
         raise errors.NetworkError(
-            f"pip could not download the packages of {requirements.name}: see that the package index which pip is set "
-            f"to use answers, then run this again; {log} ends:\n{debian.read_last_lines(log)}"
+            f"pip could not download the packages of {requirements.name}: check that pip's package index answers, then "
+            f"run this again; {log} ends with:\n{debian.read_last_lines(log)}"
         )
-    part.rename(folder)
+    partial.rename(folder)
     return folder
 
 
@@ -329,16 +333,16 @@ def _download_command(python: str, requirements: Path, folder: Path) -> list[str
 
 
 def has_all_wheels(folder: Path, requirements: str) -> bool:
-    """Tell whether a folder holds one file for each requirement, each with a hash that the requirements name."""
+    """Tell whether a folder contains one file for each requirement, all with hashes from the requirements."""
     if not folder.is_dir():
         return False
-    known = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
+    known_hashes = set(re.findall(r"--hash=sha256:([0-9a-f]{64})", requirements))
     hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()]
-    return len(hashes) == len(re.findall(r"^\S+==", requirements, re.MULTILINE)) and known.issuperset(hashes)
+    return len(hashes) == len(re.findall(r"^\S+==", requirements, re.MULTILINE)) and known_hashes.issuperset(hashes)
 
 
-def _sources(python: str) -> dict[str, Path]:
-    """Return the files of a look-alike by their names in the build context."""
+def _list_sources(python: str) -> dict[str, Path]:
+    """Return the source files of a stand-in image by their names in the build context."""
     folder = paths.docker_folder() / "stand_in"
     return {
         "Dockerfile": folder / "Dockerfile",
@@ -347,14 +351,14 @@ def _sources(python: str) -> dict[str, Path]:
     }
 
 
-def _sweep(on: engine.Engine, labels: Mapping[str, str]) -> None:
-    """Remove what a cut-short build left: it carries our labels, no name, and belongs to no run."""
+def _remove_untagged_images(engine: protocol.Engine, labels: Mapping[str, str]) -> None:
+    """Remove images of an interrupted build: those with our labels that have no tag and belong to no run."""
     with contextlib.suppress(errors.EngineError):
         for key, value in labels.items():
-            for image in on.find_images_by_label(key, value):
-                if not image.tags and not image.digests and engine.RUN_LABEL not in image.labels:
-                    on.remove_image(image.id)
+            for image in engine.find_images_by_label(key, value):
+                if not image.tags and not image.digests and protocol.RUN_LABEL not in image.labels:
+                    engine.remove_image(image.id)
 
 
 def _has_mmdebstrap() -> bool:
-    return shutil.which("mmdebstrap", path=debian.search_path()) is not None
+    return shutil.which("mmdebstrap", path=debian.get_search_path()) is not None

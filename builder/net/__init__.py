@@ -1,1 +1,1 @@
-"""HTTP and downloads."""
+"""HTTP requests and downloads."""

@@ -1,4 +1,4 @@
-"""Addresses that bundles are fetched from."""
+"""Check URLs: those from which bundles are downloaded, and those to which data is sent."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from pathlib import Path
 
 from builder.text import describe
 
-_LONGEST_ADDRESS = 4_000
+_MAX_LENGTH = 4_000
 
 
-_EXPECTED = "expected an https address of a NAME.bundle.zip, or the path of one relative to this file"
+_EXPECTED = "expected an https URL of a NAME.bundle.zip, or the path of one relative to this file"
 
 
 def check_address(text: str) -> str:
-    """Return where a bundle is fetched from, as written, once it can be.
+    """Return a URL or path of a bundle unchanged if a bundle can be fetched from it.
 
     Raises:
-        ValueError: It is no address that this tool fetches from; what could be a secret in it is not shown.
+        ValueError: It cannot; the message does not contain a part of the text that may be a secret.
     """
     try:
         parts = urllib.parse.urlsplit(text)
-        host, _ = parts.hostname, parts.port
+        host, _ = parts.hostname, parts.port  # reading the port raises ValueError if it is invalid
     except ValueError as error:
-        raise ValueError(f"this is not an address; {_EXPECTED}") from error
-    if not text or len(text) > _LONGEST_ADDRESS or not text.isprintable():
-        raise ValueError(f"this is not an address; {_EXPECTED}")
+        raise ValueError(f"not a valid URL; {_EXPECTED}") from error
+    if not text or len(text) > _MAX_LENGTH or not text.isprintable():
+        raise ValueError(f"not a valid URL; {_EXPECTED}")
     if parts.scheme in {"", "file"}:
         path_from_address(text)
         return text
     if "\\" in text or " " in text:
-        raise ValueError(f"an address has no spaces and no backslashes; {_EXPECTED}")
+        raise ValueError(f"a URL must not contain spaces or backslashes; {_EXPECTED}")
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "an address with a user or a password in it is a secret, which does not belong in a config; put the bundle "
-            "where it can be fetched without, or fetch it beforehand and name the file"
+            "a URL with a user name or password is a secret and must not be in a config; put the bundle where it can "
+            "be downloaded without a login, or download it first and name the file"
         )
     if parts.scheme not in {"https", "http"} or not host:
         scheme = describe(parts.scheme[:20])
-        raise ValueError(f"nothing is fetched by {scheme}; {_EXPECTED}")
+        raise ValueError(f"unsupported scheme {scheme} or missing host; {_EXPECTED}")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError(f"http is not safe from changes on the way; {_EXPECTED}")
+        raise ValueError(f"http does not protect the download from changes; {_EXPECTED}")
     return text
 
 
 def path_from_address(address: str) -> Path | None:
-    """Return the path that an address names, relative or absolute; None for one of the network.
+    """Return the path of a local address, relative or absolute; None for an ``http`` or ``https`` URL.
 
     Raises:
-        ValueError: It is a file of another computer, or names none.
+        ValueError: It is a file of another computer, or has no path.
     """
     scheme, _, rest = address.partition(":")
     if scheme.lower() in {"http", "https"}:
@@ -58,16 +58,16 @@ def path_from_address(address: str) -> Path | None:
     if rest.startswith("//"):
         host, slash, rest = rest[2:].partition("/")
         if host.lower() not in {"", "localhost"} or not slash:
-            raise ValueError(f"a file: address names a file of this computer, file:///folder/name; {_EXPECTED}")
+            raise ValueError(f"a file: URL must be a file of this computer, file:///folder/name; {_EXPECTED}")
         rest = f"/{rest}"
     path = urllib.parse.unquote(rest)
     if not path or "\0" in path:
-        raise ValueError(f"this names no file; {_EXPECTED}")
+        raise ValueError(f"the URL has no path; {_EXPECTED}")
     return Path(path)
 
 
 def is_safe(url: str) -> bool:
-    """Tell whether nobody on the way can read or change what goes there: https, or this computer itself."""
+    """Tell whether no third party can read or change what is sent to a URL: it is https, or this computer itself."""
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -79,7 +79,7 @@ def is_safe(url: str) -> bool:
 
 
 def get_origin(url: str) -> tuple[str, str | None, int | None] | None:
-    """Return what two addresses of one server have in common; None for what is no address."""
+    """Return scheme, host and port of a URL, which are the same for all URLs of one server; None if it is invalid."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
@@ -90,7 +90,7 @@ def get_origin(url: str) -> tuple[str, str | None, int | None] | None:
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host is this computer itself."""
-    import ipaddress  # noqa: PLC0415 - most configs have no address
+    import ipaddress  # noqa: PLC0415 - most configs contain no URL
 
     try:
         return ipaddress.ip_address(host).is_loopback

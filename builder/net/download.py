@@ -1,7 +1,7 @@
-"""A file fetched over the network, streamed to disk: a bundle, an uploaded pickle, live data.
+"""Download files to disk: bundles, uploaded pickles and live data.
 
-The address may be presigned: no token is sent to it and no message shows it. What arrives is hashed on the way and
-takes its name only when it is whole.
+The URL may be presigned: no token is sent to it, and no message shows it completely. A file is hashed while it arrives
+and gets its name only when it is complete.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 34
 STORAGE_STATUS_REASONS = {
-    403: "the address has expired or its signature is refused: run it again; if it stays so, look at this computer's "
+    403: "the URL has expired or its signature is invalid: run it again; if that does not help, check this computer's "
     "clock (`make doctor`)",
-    404: "it is not stored there: whoever registered it never sent its bytes",
+    404: "the file is not stored there: it was registered but never uploaded",
 }
-"""What statuses of the tournament's storage mean."""
+"""The meaning of statuses of the tournament's storage."""
 _POLICY = retry.RetryPolicy(attempts=3, first=1.0, longest=2.0)
 MAX_SECONDS = 3_600.0
-"""How long a download may take."""
+"""Time limit of a download."""
 PARTIAL_PREFIX = ".fetching-"
-"""What the name of a file begins with until all of it is here."""
-_DIGITS = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
+"""Start of the name of an incomplete file."""
+_HASH_PREFIX = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?=\.pkl$)")
 _UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.pkl$")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadedFile:
-    """A file that is here now, with what came."""
+    """A downloaded file."""
 
     path: Path
     sha256: str
@@ -61,73 +61,74 @@ def download(
     check: Callable[[str], None] = lambda _: None,
     seconds: float = http.TIMEOUT_SECONDS,
 ) -> DownloadedFile:
-    """Stream a file to its place; what was there before is replaced when all of it is here.
+    """Download a file; replace an existing one only when the download is complete. Retries a few times.
 
     Args:
-        url: Where it is; redirects are followed to https alone.
-        target: Where it goes; its folder is there.
-        description: What it is, for messages.
-        progress: Told how far it is.
-        max_bytes: Bytes that are taken at most.
-        reasons: What a status means, with what to do next.
-        fix: What to do next about anything else, as the end of a sentence.
-        check: Called with its sha256 before it takes its place, which it does not if this raises.
-        seconds: How long the other side may be silent.
+        url: The URL; redirects are followed to https only.
+        target: The path of the file; its folder must exist.
+        description: What the file is, for messages.
+        progress: Shows the bytes that have arrived.
+        max_bytes: Size limit.
+        reasons: By HTTP status, what it means and what to do next.
+        fix: What to do next about any other error, as the end of a sentence.
+        check: Called with the file's sha256; if it raises, ``target`` is not changed.
+        seconds: Time without data from the server before a request fails.
 
     Raises:
-        http.TooLargeError: It has more bytes than are taken.
-        errors.NetworkError: It could not be fetched, or not without others reading and changing it on the way.
-        OSError: It cannot be written.
+        http.TooLargeError: The file exceeds the size limit.
+        errors.NetworkError: The file could not be downloaded, or its URL is not https.
+        OSError: The file cannot be written.
     """
     subject = f"{http.redact_url(url)}: {description}" if description else http.redact_url(url)
     if not address.is_safe(url):
-        raise errors.NetworkError(
-            f"{subject}: is not fetched from there: only https is, so that nobody on the way changes it; {fix}"
-        )
+        raise errors.NetworkError(f"{subject}: downloads must use https, which protects them from changes; {fix}")
     deadline = time.monotonic() + MAX_SECONDS
 
     def fetch() -> DownloadedFile:
         with (
-            _beside(target) as out,
+            _replace_atomically(target) as out,
             http.translate_errors(subject, remedy=fix, seconds=seconds),
             contextlib.ExitStack() as stack,
         ):
 
             def send(url: str) -> http.Response:
                 client = stack.enter_context(http.create_client(url, seconds=seconds))
-                # As it is, not compressed on the way: a hash and a length are of the file itself.
+                # Not compressed for the transfer: the hash and the length are those of the file itself.
                 return stack.enter_context(client.stream("GET", url, headers={"Accept-Encoding": "identity"}))
 
-            answer = http.follow_redirects(url, send, refuse=http.find_redirect_problem, fix=fix, subject=subject)
-            _check_status(answer, subject, reasons, fix)
+            response = http.follow_redirects(url, send, refuse=http.find_redirect_problem, fix=fix, subject=subject)
+            _check_status(response, subject, reasons, fix)
             sha256, size = _receive(
-                answer, out, subject=subject, max_bytes=max_bytes, deadline=deadline, progress=progress, fix=fix
+                response, out, subject=subject, max_bytes=max_bytes, deadline=deadline, progress=progress, fix=fix
             )
             check(sha256)
             os.fchmod(out.fileno(), 0o644)
         return DownloadedFile(path=target, sha256=sha256, size=size)
 
-    return retry.retry(fetch, _POLICY, on_retry=lambda *_: progress.step(f"fetching {description or subject} again"))
+    return retry.retry(
+        fetch, _POLICY, on_retry=lambda *_: progress.step(f"retrying the download of {description or subject}")
+    )
 
 
 def find_hash_prefix(filename: str) -> str | None:
-    """Return what stands in a stored name where this tool writes twelve digits of the hash, or None.
+    """Return the first twelve digits of the hash from a stored file name, or None.
 
-    It may be something else, such as a time: the name may be of somebody else's making.
+    This tool ends the names of its uploads with them. In the name of another tool, the digits may mean something else,
+    such as a time.
     """
-    found = _DIGITS.search(filename)
-    return found[0] if found and not _UUID.search(filename) else None
+    match = _HASH_PREFIX.search(filename)
+    return match[0] if match and not _UUID.search(filename) else None
 
 
 def to_file_name(filename: str) -> str:
-    """Return a stored name as the name of a file in the current folder, whatever the API says it is."""
+    """Convert any name from the API to a safe file name without a folder."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(filename.replace("\\", "/")).name).lstrip(".")
     return name[-150:] or "model.pkl"
 
 
 @contextlib.contextmanager
-def _beside(target: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of another when the context ends, and is removed if it ends by an error."""
+def _replace_atomically(target: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file that replaces ``target`` when the context ends, or is removed after an error."""
     handle, name = tempfile.mkstemp(prefix=PARTIAL_PREFIX, dir=target.parent)
     path = Path(name)
     try:
@@ -141,34 +142,41 @@ def _beside(target: Path) -> Iterator[BinaryIO]:
 
 
 def _receive(
-    answer: http.Response, out: BinaryIO, *, subject: str, max_bytes: int, deadline: float, progress: Progress, fix: str
+    response: http.Response,
+    out: BinaryIO,
+    *,
+    subject: str,
+    max_bytes: int,
+    deadline: float,
+    progress: Progress,
+    fix: str,
 ) -> tuple[str, int]:
-    """Write the body of a good answer to a file, until ``ends`` by ``time.monotonic``; return its sha256 and bytes."""
-    claimed = answer.headers.get("content-length", "")
-    total = int(claimed) if re.fullmatch(r"[0-9]{1,19}", claimed) else None
+    """Write a response's body to a file; return its sha256 and size. ``deadline`` is by ``time.monotonic``."""
+    length = response.headers.get("content-length", "")
+    total = int(length) if re.fullmatch(r"[0-9]{1,19}", length) else None
     if total is not None and total > max_bytes:
-        raise http.TooLargeError(f"{subject}: has {total:,} bytes; at most {max_bytes:,} are fetched")
-    digest, done = hashlib.sha256(), 0
-    # As it comes, not in pieces of one size: a server that drips would never fill one.
-    for chunk in answer.iter_raw():
-        done += len(chunk)
+        raise http.TooLargeError(f"{subject}: has {total:,} bytes; expected at most {max_bytes:,}")
+    digest, received = hashlib.sha256(), 0
+    # Without a chunk size: with one, a slow server could delay the check of the deadline until a chunk is full.
+    for chunk in response.iter_raw():
+        received += len(chunk)
         if time.monotonic() > deadline:
-            raise errors.NetworkError(f"{subject}: not done after {MAX_SECONDS / 60:.0f} minutes; {fix}")
-        if done > max_bytes:
-            raise http.TooLargeError(f"{subject}: goes on after {max_bytes:,} bytes; no more are fetched")
+            raise errors.NetworkError(f"{subject}: not complete after {MAX_SECONDS / 60:.0f} minutes; {fix}")
+        if received > max_bytes:
+            raise http.TooLargeError(f"{subject}: has more than {max_bytes:,} bytes; expected at most that")
         digest.update(chunk)
         out.write(chunk)
-        progress.report_bytes(done, total)
-    return digest.hexdigest(), done
+        progress.report_bytes(received, total)
+    return digest.hexdigest(), received
 
 
-def _check_status(answer: http.Response, subject: str, reasons: Mapping[int, str], fix: str) -> None:
-    status = answer.status_code
+def _check_status(response: http.Response, subject: str, reasons: Mapping[int, str], fix: str) -> None:
+    status = response.status_code
     if status in http.BUSY_STATUSES:
-        busy = "the server was asked too often" if status == 429 else "the server failed"
-        after = http.read_retry_after(answer.headers)
+        busy = "too many requests" if status == 429 else "the server failed"
+        after = http.read_retry_after(response.headers)
         raise errors.UnavailableError(
-            f"{subject}: HTTP {status}, {busy}", remedy=f"wait a little, then {fix}", sent=True, after=after
+            f"{subject}: HTTP {status}, {busy}", remedy=f"wait a minute, then {fix}", sent=True, after=after
         )
     if status != 200:
         raise errors.NetworkError(f"{subject}: HTTP {status}, {reasons.get(status, fix)}")

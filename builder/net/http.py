@@ -1,9 +1,8 @@
-"""The door to the network: the one file that imports ``httpx``.
+"""Send HTTP requests; the only module that imports ``httpx``.
 
-Whatever it raises leaves as :class:`builder.errors.NetworkError`; where nobody can know whether a request was carried
-out, as :class:`builder.errors.UnavailableError`. Addresses may hold a token or a signature: a message shows the host and
-the last part of the path, never a query. Certificates are always checked, and a proxy of the environment is used for
-everything but this computer itself.
+All errors of httpx become :class:`builder.errors.NetworkError`, or :class:`builder.errors.UnavailableError` if the
+request may succeed later. URLs may contain a token or a signature, so messages show only the host and the last part of
+the path. Certificates are always checked. A proxy of the environment is used, except for this computer itself.
 """
 
 from __future__ import annotations
@@ -35,18 +34,18 @@ if TYPE_CHECKING:
     Response: TypeAlias = httpx.Response
 
 TIMEOUT_SECONDS = 30.0
-"""How long the other side may be silent."""
+"""Default time without data from the server before a request fails."""
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 BUSY_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses of a server that may answer the same request well a little later."""
-_MOST_SAID = 1 << 16
+"""Statuses with which the same request may succeed a little later."""
+_MAX_ERROR_BODY = 1 << 16
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
-class Answer(Protocol):
-    """What every response says before its body is read."""
+class AnyResponse(Protocol):
+    """A response of httpx or of this module, before its body is read."""
 
     @property
     def status_code(self) -> int: ...  # noqa: D102
@@ -55,16 +54,16 @@ class Answer(Protocol):
     def headers(self) -> Mapping[str, str]: ...  # noqa: D102
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=AnyResponse)
 
 
 class TooLargeError(errors.NetworkError):
-    """An answer or a file has more bytes than are taken."""
+    """A response or a file exceeds its size limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """What came back; the names of the headers in lower case."""
+    """A response with its body; the names of the headers are in lower case."""
 
     status_code: int
     headers: Mapping[str, str]
@@ -72,65 +71,66 @@ class HttpResponse:
 
 
 def create_client(url: str, *, seconds: float = TIMEOUT_SECONDS) -> Client:
-    """Return a client for the host of an address; redirects are the caller's business.
+    """Return a client for the host of a URL; it does not follow redirects.
 
     Args:
-        url: Any address of that host.
-        seconds: How long the other side may be silent.
+        url: Any URL of that host.
+        seconds: Time without data from the server before a request fails.
 
     Raises:
-        errors.UsageError: The environment names a certificate file or a proxy that cannot be used.
+        errors.UsageError: A variable of the environment is set to an invalid certificate file or proxy.
     """
-    import httpx  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+    import httpx  # noqa: PLC0415 - takes a tenth of a second, and most commands do not use the network
 
-    # It logs whole addresses, a presigned one's signature with it, into whatever log a program keeps.
+    # httpx logs complete URLs, with the signature of a presigned one (https://github.com/encode/httpx/issues/2760), and
+    # httpcore logs all headers, with the URL of a redirect.
     logging.getLogger("httpx").disabled = True
-    logging.getLogger("httpcore").setLevel(logging.WARNING)  # and this one every header: where a redirect goes to
-    # A proxy of the environment has no way to this computer itself.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
+    # A proxy cannot connect to the loopback of this computer, so `trust_env`, which enables it, is off for that.
     try:
         return httpx.Client(timeout=seconds, trust_env=not is_local(url), follow_redirects=False)
     except OSError as error:
-        raise _unusable(_CERTIFICATES, "a file with certificates in PEM", url) from error
+        raise _create_settings_error(_CERTIFICATES, "a file with certificates in PEM", url) from error
     except (ValueError, ImportError, httpx.InvalidURL) as error:
-        raise _unusable(_PROXIES, "http://host:port", url) from error
+        raise _create_settings_error(_PROXIES, "http://host:port", url) from error
 
 
-def _unusable(names: Sequence[str], usable: str, url: str) -> errors.UsageError:
-    """Say which settings of the environment keep a host from being talked to; their values may hold a password."""
-    named = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
+def _create_settings_error(names: Sequence[str], expected: str, url: str) -> errors.UsageError:
+    """Return an error that lists the variables that are set, without their values, which may contain a password."""
+    variables = ", ".join(name for name in names if os.environ.get(name)) or " or ".join(names[:2])
     return errors.UsageError(
-        f"{redact_url(url)}: cannot be reached with the settings of this environment: fix or unset {named} (expected "
-        f"{usable})"
+        f"cannot connect to {redact_url(url)}: invalid setting in the environment; fix or unset {variables} "
+        f"(expected {expected})"
     )
 
 
 def put(
     url: str, chunks: Iterator[bytes], *, length: int, deadline: float, seconds: float = TIMEOUT_SECONDS
 ) -> HttpResponse:
-    """Send a body as it comes, with its length and without any Content-Type; redirects are the caller's business.
+    """Stream a body with PUT, with a Content-Length and no Content-Type; does not follow redirects.
 
     Args:
-        url: Where to.
-        chunks: The body; what it raises comes out as it is, and the body is cut short.
-        length: Its bytes.
-        deadline: When the connection is cut, by ``time.monotonic``, whatever comes over it.
-        seconds: How long the other side may take none of it, and how long it may be silent afterwards.
+        url: The target.
+        chunks: The body; an error that it raises ends the request and is raised unchanged.
+        length: The number of bytes in ``chunks``.
+        deadline: When to close the connection, by ``time.monotonic``, even while data is sent.
+        seconds: Time limit for each chunk to be accepted, and for the response to start.
 
     Returns:
-        The answer, with no more than the beginning of its body.
+        The response, with the beginning of its body only.
     """
     headers = {"Content-Length": str(length)}
     with (
-        create_client(url, seconds=seconds) as http,
-        _cut_at(deadline) as trace,
-        http.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as answer,
+        create_client(url, seconds=seconds) as http_client,
+        _close_at(deadline) as trace,
+        http_client.stream("PUT", url, content=chunks, headers=headers, extensions={"trace": trace}) as response,
     ):
         body = bytearray()
-        for piece in answer.iter_raw():
-            body += piece
-            if len(body) >= _MOST_SAID or time.monotonic() > deadline:
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) >= _MAX_ERROR_BODY or time.monotonic() > deadline:
                 break
-        return _response(answer, body[:_MOST_SAID])
+        return _to_response(response, body[:_MAX_ERROR_BODY])
 
 
 def send(
@@ -143,22 +143,22 @@ def send(
     subject: str,
     content: bytes = b"",
 ) -> HttpResponse:
-    """Send a request and return the whole answer; redirects are the caller's business.
+    """Send a request and return the complete response; does not follow redirects.
 
     Raises:
-        TooLargeError: It has more than ``most`` bytes; ``at`` is what was asked for.
+        TooLargeError: The body has more than ``max_bytes`` bytes; the message starts with ``subject``.
     """
-    with client.stream(method, url, headers=headers, content=content) as answer:
+    with client.stream(method, url, headers=headers, content=content) as response:
         body = bytearray()
-        for piece in answer.iter_bytes():
-            body += piece
+        for chunk in response.iter_bytes():
+            body += chunk
             if len(body) > max_bytes:
-                raise TooLargeError(f"{subject}: the answer goes on after {max_bytes:,} bytes; look at it")
-        return _response(answer, body)
+                raise TooLargeError(f"{subject}: the response is larger than {max_bytes:,} bytes; check the address")
+        return _to_response(response, body)
 
 
-def _response(answer: Response, body: bytearray) -> HttpResponse:
-    return HttpResponse(status_code=answer.status_code, headers=dict(answer.headers), body=bytes(body))
+def _to_response(response: Response, body: bytearray) -> HttpResponse:
+    return HttpResponse(status_code=response.status_code, headers=dict(response.headers), body=bytes(body))
 
 
 def follow_redirects(
@@ -170,64 +170,68 @@ def follow_redirects(
     subject: str = "",
     statuses: Collection[int] = REDIRECT_STATUSES,
 ) -> A:
-    """Send a request to where it goes after redirects.
+    """Send a request and follow its redirects; return the final response.
 
     Args:
-        url: Where to at first.
-        send: Sends it to an address once.
-        refuse: Says why an answer from one address may not redirect to another; nothing where it may.
+        url: The first URL.
+        send: Sends the request to a URL once.
+        refuse: Returns why one URL may not redirect to another, or an empty string if it may.
         fix: What to do next, as the end of a sentence.
-        subject: What is asked for, as a message may show it; the address by default.
-        statuses: Of redirects.
+        subject: The start of messages; the redacted URL by default.
+        statuses: The statuses of redirects.
 
     Raises:
-        errors.NetworkError: It is redirected to where it may not go, or too often.
+        errors.NetworkError: A redirect is refused, or there are too many.
     """
     for _ in range(MAX_REDIRECTS + 1):
-        answer = send(url)
-        if answer.status_code not in statuses:
-            return answer
-        there = _location(url, answer.headers)
-        if reason := refuse(url, there):
-            where = redact_url(there) if there else "no address"
+        response = send(url)
+        if response.status_code not in statuses:
+            return response
+        location = _read_location(url, response.headers)
+        if reason := refuse(url, location):
+            shown = redact_url(location) if location else "an invalid URL"
             raise errors.NetworkError(
-                f"{subject or redact_url(url)}: HTTP {answer.status_code}, redirects to {where}; {reason}; {fix}"
+                f"{subject or redact_url(url)}: HTTP {response.status_code}, redirects to {shown}; {reason}; {fix}"
             )
-        url = there
+        url = location
     raise errors.NetworkError(f"{subject or redact_url(url)}: redirects more than {MAX_REDIRECTS} times; {fix}")
 
 
-def find_redirect_problem(url: str, there: str) -> str:
-    """Say why what is fetched from one address may not be fetched from another; nothing where it may.
+def find_redirect_problem(url: str, location: str) -> str:
+    """Return why a download from one URL must not be redirected to another, or an empty string.
 
-    Never from https to anything else, and to this computer itself only from there.
+    A redirect must go to https, or from this computer to this computer.
     """
     is_https = urllib.parse.urlsplit(url).scheme == "https"
-    may = address.is_safe(there) and not (is_https and urllib.parse.urlsplit(there).scheme != "https")
-    return "" if may else "only https is followed"
+    is_allowed = address.is_safe(location) and not (is_https and urllib.parse.urlsplit(location).scheme != "https")
+    return "" if is_allowed else "redirects are followed to https only"
 
 
 @contextlib.contextmanager
-def _cut_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
-    """Cut a request's connection at a time: a limit on silence alone is none for who sends a byte now and then.
+def _close_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None]]:
+    """Close a request's connection at a deadline.
+
+    httpx only limits the time between two bytes: a server that sends one now and then could keep a request open for
+    hours.
 
     Yields:
-        What httpcore tells of its connections: its ``trace`` extension.
+        The function for httpcore's ``trace`` extension, through which it reports its connections.
     """
     sockets: list[socket.socket] = []
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
-        # Over TLS it has another socket from then on, and the first one is good for nothing.
+        # With TLS, the first socket is replaced by an SSL socket and cannot be closed any more.
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             sockets.append(info["return_value"].get_extra_info("socket"))
 
-    def cut() -> None:
-        for one in sockets:
+    def close() -> None:
+        for connection in sockets:
             with contextlib.suppress(OSError):
-                # Not an SSL socket's own, which would have the other thread go on in the clear.
-                socket.socket.shutdown(one, socket.SHUT_RDWR)
+                # Not `SSLSocket.shutdown`: it drops the TLS state first, and the thread that sends the request would
+                # continue without encryption.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(0.0, deadline - time.monotonic()), cut)
+    timer = threading.Timer(max(0.0, deadline - time.monotonic()), close)
     timer.daemon = True
     timer.start()
     try:
@@ -238,7 +242,7 @@ def _cut_at(deadline: float) -> Iterator[Callable[[str, Mapping[str, Any]], None
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that a server asks to wait, by a number or a date of its own clock; 0 if it does not ask."""
+    """Return the seconds of a Retry-After header, a number or a date by the server's clock; 0 if there is none."""
     text = headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]{1,6}", text):
         return float(text)
@@ -247,7 +251,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float:
 
 
 def parse_date(text: str) -> dt.datetime | None:
-    """Return the time that a header holds, UTC if it names no zone (``-0000``); None if it is not a time."""
+    """Parse the date of a header, in UTC if it has no time zone (``-0000``); return None if it is invalid."""
     try:
         date = email.utils.parsedate_to_datetime(text)
     except (TypeError, ValueError, OverflowError):
@@ -255,26 +259,26 @@ def parse_date(text: str) -> dt.datetime | None:
     return date if date.tzinfo else date.replace(tzinfo=dt.UTC)
 
 
-def _location(url: str, headers: Mapping[str, str]) -> str:
-    """Return where an answer redirects to, as a whole address; nothing if it names none that parses."""
+def _read_location(url: str, headers: Mapping[str, str]) -> str:
+    """Return the absolute URL of a redirect; an empty string if it is invalid or missing."""
     with contextlib.suppress(ValueError):
         return urllib.parse.urljoin(url, headers.get("location", ""))
     return ""
 
 
 def is_local(url: str) -> bool:
-    """Tell whether an address is of this computer itself."""
+    """Tell whether a URL is of this computer itself."""
     return address.is_loopback(urllib.parse.urlsplit(url).hostname or "")
 
 
 def redact_url(url: str) -> str:
-    """Return an address as a message may show it: the host and the file's name, no user, folder or query."""
+    """Return a URL for a message: with the host and the file's name, without user, folders and query."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
         host = parts.hostname or ""
     except ValueError:
-        return "an address that does not parse"
+        return "an invalid URL"
     folder, _, name = parts.path.rpartition("/")
     text = f"{parts.scheme}://{host}{port}{'/...' if folder else ''}/{name}"
     return escape(text)[:200]
@@ -282,16 +286,16 @@ def redact_url(url: str) -> str:
 
 @contextlib.contextmanager
 def translate_errors(subject: str, *, remedy: str = "run it again", seconds: float = TIMEOUT_SECONDS) -> Iterator[None]:
-    """Turn what goes wrong on the network into an error of ours.
+    """Convert errors of httpx.
 
     Args:
-        subject: What is talked to, as a message may show it.
+        subject: The start of messages: what was requested, without secrets.
         remedy: What to do next, as the end of a sentence.
-        seconds: How long the other side was waited for.
+        seconds: The timeout that was used, for messages.
 
     Raises:
-        errors.UnavailableError: No answer, or half of one; ``sent`` says whether the request may have arrived.
-        errors.NetworkError: It cannot work, however often it is tried: a certificate, an address.
+        errors.UnavailableError: There is no complete response; ``sent`` tells whether the request may have arrived.
+        errors.NetworkError: A retry cannot help, because of the certificate or the URL.
     """
     import httpx  # noqa: PLC0415
 
@@ -299,49 +303,49 @@ def translate_errors(subject: str, *, remedy: str = "run it again", seconds: flo
         yield
     except httpx.ConnectTimeout as error:
         raise errors.UnavailableError(
-            f"{subject}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=False
+            f"{subject}: no answer for {seconds:g} s", remedy=f"check the network connection and {remedy}", sent=False
         ) from error
     except httpx.TimeoutException as error:
         raise errors.UnavailableError(
-            f"{subject}: no answer for {seconds:g} s", remedy=f"look at the connection and {remedy}", sent=True
+            f"{subject}: no answer for {seconds:g} s", remedy=f"check the network connection and {remedy}", sent=True
         ) from error
     except (httpx.ConnectError, httpx.ProxyError) as error:
-        # What the system says of a connection holds no more of the address than the host.
-        said = str(error)[:150] or "refused"
-        if _is_certificate(error):
+        # Safe to show: the system's message contains the host at most, not the rest of the URL.
+        detail = str(error)[:150] or "refused"
+        if _is_certificate_error(error):
             raise errors.NetworkError(
-                f"{subject}: its certificate is not trusted ({said}); nothing is sent to a host that cannot be told from "
-                "another: if a proxy stands between, name its authority in SSL_CERT_FILE"
+                f"{subject}: its certificate is not trusted ({detail}), so nothing was sent; if a proxy intercepts the "
+                "connection, set SSL_CERT_FILE to a file with the proxy's certificate authority"
             ) from error
         raise errors.UnavailableError(
-            f"{subject}: no connection ({said})",
-            remedy=f"look at the connection, the host's name and any proxy, and {remedy}",
+            f"{subject}: could not connect ({detail})",
+            remedy=f"check the network connection, the host's name and the proxy settings, and {remedy}",
             sent=False,
             unresolved=_has_cause(error, socket.gaierror),
         ) from error
     except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
         raise errors.UnavailableError(
-            f"{subject}: the answer was cut short or is no HTTP", remedy=remedy, sent=True
+            f"{subject}: the response is incomplete or not HTTP", remedy=remedy, sent=True
         ) from error
     except httpx.NetworkError as error:
         raise errors.UnavailableError(
-            f"{subject}: the connection was cut ({type(error).__name__})", remedy=remedy, sent=True
+            f"{subject}: the connection was lost ({type(error).__name__})", remedy=remedy, sent=True
         ) from error
-    except (httpx.InvalidURL, UnicodeError) as error:  # the second where the host's name cannot be encoded (IDNA)
-        raise errors.NetworkError(f"{subject}: not a valid address ({type(error).__name__}); check it") from error
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: an invalid host name (IDNA)
+        raise errors.NetworkError(f"{subject}: invalid URL ({type(error).__name__}); check it") from error
     except (httpx.HTTPError, httpx.StreamError, httpx.CookieConflict) as error:
-        raise errors.NetworkError(f"{subject}: cannot be reached ({type(error).__name__}); {remedy}") from error
+        raise errors.NetworkError(f"{subject}: the request failed ({type(error).__name__}); {remedy}") from error
 
 
-def _is_certificate(error: BaseException) -> bool:
+def _is_certificate_error(error: BaseException) -> bool:
     return _has_cause(error, ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED")
 
 
-def _has_cause(error: BaseException, kind: type[BaseException], words: str | None = None) -> bool:
-    """Tell whether an error, or what led to it, is of a kind or has these words."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, kind) or (words and words in str(found)):
+def _has_cause(error: BaseException, kind: type[BaseException], text: str | None = None) -> bool:
+    """Tell whether an error or one of its causes is of a kind, or contains a text."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, kind) or (text and text in str(cause)):
             return True
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return False

@@ -1,4 +1,4 @@
-"""Send a request again when no answer came."""
+"""Retry requests that got no response, with growing pauses."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often a request is sent, and how long is waited in between.
+    """How often to retry a request, and how long to wait before each attempt.
 
     Attributes:
-        attempts: Times it is sent at most.
-        first: Seconds before the second; each further wait is twice as long.
-        longest: No wait is longer, whatever Retry-After asks for.
-        unsent: Whether to try again if the other side was not reached at all.
+        attempts: Maximum number of attempts.
+        first: Seconds before the second attempt; each further pause is twice as long.
+        longest: Maximum pause in seconds, also if Retry-After is longer.
+        unsent: Whether to retry if the server could not be reached.
     """
 
     attempts: int
@@ -33,20 +33,20 @@ class RetryPolicy:
 def retry(
     request: Callable[[], T], policy: RetryPolicy, *, on_retry: Callable[[float, errors.UnavailableError], None]
 ) -> T:
-    """Send a request until it is answered.
+    """Send a request until it succeeds or the policy ends; return its result.
 
     Args:
-        request: Sends it once; raises ``errors.UnavailableError`` if it may be sent again.
-        policy: How often and how long.
-        on_retry: Called before each pause, with its seconds and what it is made for; what it raises ends this.
+        request: Sends the request once; raises ``errors.UnavailableError`` if it may be sent again.
+        policy: The number of attempts and the pauses.
+        on_retry: Called before each pause, with its seconds and the error; may raise to end the retries.
 
     Raises:
-        errors.UnavailableError: The last attempt's, with its number as ``attempt``.
+        errors.UnavailableError: The error of the last attempt, with ``attempt`` set to its number.
     """
-    import stamina  # noqa: PLC0415 - a tenth of a second, and only where the network is used
+    import stamina  # noqa: PLC0415 - takes a tenth of a second, and most commands do not use the network
     from stamina.instrumentation import set_on_retry_hooks  # noqa: PLC0415
 
-    # The library's own hook prints the error's repr, which may hold an address, to standard error.
+    # stamina's default hooks log the error's repr, which may contain a URL with a secret.
     set_on_retry_hooks([])
 
     def pause(error: Exception) -> bool | float:

@@ -1,1 +1,1 @@
-"""Image references and the registries that hold images."""
+"""Image references, and the client for image registries."""

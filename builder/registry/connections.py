@@ -1,4 +1,4 @@
-"""The registries that a command asks, each by its own connection, with what ``docker login`` keeps."""
+"""Connect to registries when they are first used, with the logins that ``docker login`` stored."""
 
 from __future__ import annotations
 
@@ -15,46 +15,46 @@ if TYPE_CHECKING:
     from builder.progress import Progress
     from builder.registry import resolve as registry
 
-_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 class Registries(Protocol):
-    """What a command asks of registries."""
+    """All registries; each method chooses the registry by the reference."""
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
-        """Return what a reference means now."""
+        """Return the image that a reference stands for now; see :meth:`builder.registry.resolve.Registry.resolve`."""
 
     def has_digest(self, ref: str, digest: str, /) -> bool:
-        """Tell whether the repository of a reference has a digest."""
+        """Tell whether the reference's repository contains a digest."""
 
 
-class _Connected:
-    def __init__(self, progress: Progress, undo: contextlib.ExitStack) -> None:
-        self._progress, self._undo = progress, undo
-        self._known: dict[str, registry.Registry] = {}
+class _Connections:
+    def __init__(self, progress: Progress, stack: contextlib.ExitStack) -> None:
+        self._progress, self._stack = progress, stack
+        self._registries: dict[str, registry.Registry] = {}
 
     def resolve(self, ref: str, /) -> registry.RemoteImage:
         parsed = reference.parse(ref)
-        return self._at(parsed.registry).resolve(parsed)
+        return self._get_registry(parsed.registry).resolve(parsed)
 
     def has_digest(self, ref: str, digest: str, /) -> bool:
         parsed = reference.parse(ref)
-        return self._at(parsed.registry).has_digest(parsed, digest)
+        return self._get_registry(parsed.registry).has_digest(parsed, digest)
 
-    def _at(self, host: str) -> registry.Registry:
-        from builder.registry import client as registry_client  # noqa: PLC0415 - only where the network is used
-        from builder.registry import resolve as registry  # noqa: PLC0415 - only where the network is used
+    def _get_registry(self, host: str) -> registry.Registry:
+        from builder.registry import client as registry_client  # noqa: PLC0415 - most commands do not use a registry
+        from builder.registry import resolve as registry  # noqa: PLC0415 - most commands do not use a registry
 
-        if host not in self._known:
+        if host not in self._registries:
             client = registry_client.RegistryClient(
-                host, lambda: docker_config.find_login(host, os.environ), self._progress, seconds=_SECONDS
+                host, lambda: docker_config.find_login(host, os.environ), self._progress, seconds=_TIMEOUT_SECONDS
             )
-            self._known[host] = registry.Registry(self._undo.enter_context(client))
-        return self._known[host]
+            self._registries[host] = registry.Registry(self._stack.enter_context(client))
+        return self._registries[host]
 
 
 @contextlib.contextmanager
 def connect(progress: Progress) -> Iterator[Registries]:
-    """Yield the registries; nothing is connected to before it is asked."""
-    with contextlib.ExitStack() as undo:
-        yield _Connected(progress, undo)
+    """Yield the registries; a connection is opened when a registry is first used."""
+    with contextlib.ExitStack() as stack:
+        yield _Connections(progress, stack)

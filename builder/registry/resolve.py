@@ -1,7 +1,7 @@
-"""What a tag or a digest means at an image registry (OCI distribution), found out without pulling anything.
+"""Look up the image of a tag or digest in an image registry (OCI distribution), without pulling it.
 
-What is believed is what hashes say: a manifest's digest is computed from its bytes, and everything that it names is
-checked against the digest that it is named by.
+The registry is not trusted: a manifest's digest is computed from its bytes, and everything that it refers to is checked
+against the digest in the manifest.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from builder import errors
-from builder.engine import protocol as engine
+from builder.engine import protocol
 from builder.registry import client as registry_client
 from builder.text import escape
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteImage:
-    """An image as its registry has it.
+    """An image in a registry.
 
     Attributes:
-        digest: Of what the tag names: the image, or the index of several platforms' images.
-        platforms: The platforms that it is there for.
-        size: Bytes of the layers as they are sent, for the tournament's platform.
-        python: Its Python, where it says so; else empty.
-        created: When it was made, as it says; may be empty.
+        digest: The digest that the tag stands for: of the image, or of an index of images for several platforms.
+        platforms: The platforms that it is available for.
+        size: Bytes of the compressed layers, for the tournament's platform.
+        python: The Python version from the image's ``PYTHON_VERSION``; empty if it is not set.
+        created: The creation time from the image's configuration; may be empty.
     """
 
     digest: str
@@ -44,138 +44,146 @@ class RemoteImage:
 
 @dataclass(frozen=True, kw_only=True)
 class _Manifest:
-    """A manifest or an index, with the digest of its bytes."""
+    """An image manifest or an index, with the digest of its bytes."""
 
     digest: str
     data: Mapping[str, Any]
 
 
 class Registry:
-    """One registry, through its API."""
+    """One registry."""
 
     def __init__(self, client: registry_client.RegistryClient) -> None:
         self._client = client
 
     def resolve(self, ref: reference.ImageRef) -> RemoteImage:
-        """Return what a reference means at the registry now.
+        """Return the image that a reference stands for now.
 
         Raises:
-            errors.ImageNotFoundError: The registry has no such tag or digest.
-            errors.ImageError: It is for other platforms alone, or no image.
-            errors.NetworkError: The registry does not answer, requires a login, or says what cannot be.
+            errors.ImageNotFoundError: The registry does not have the tag or digest.
+            errors.ImageError: It is not an image, or only for other platforms.
+            errors.NetworkError: The registry does not answer, requires a login, or sends an invalid response.
         """
-        top = self._manifest(ref, ref.digest or ref.tag or "")
-        if isinstance(top.data.get("manifests"), list):
-            platforms = _platforms(top.data)
-            chosen = next((digest for name, digest in platforms if name == engine.PLATFORM), None)
-            if chosen is None:
-                raise _other_platforms(ref, [name for name, _ in platforms])
-            manifest = self._manifest(ref, _checked_digest(ref, chosen))
+        manifest_or_index = self._fetch_manifest(ref, ref.digest or ref.tag or "")
+        if isinstance(manifest_or_index.data.get("manifests"), list):
+            platforms = _list_platforms(manifest_or_index.data)
+            digest_for_platform = next((digest for name, digest in platforms if name == protocol.PLATFORM), None)
+            if digest_for_platform is None:
+                raise _create_platform_error(ref, [name for name, _ in platforms])
+            manifest = self._fetch_manifest(ref, _check_digest(ref, digest_for_platform))
         else:
-            platforms, manifest = [], top
-        configured, size = _described(ref, manifest.data)
-        config = self._config(ref, configured)
-        own = f"{config.get('os', '')}/{config.get('architecture', '')}"
-        if own != engine.PLATFORM:
-            raise _other_platforms(ref, [own])
-        inside = config.get("config")
-        inside = inside if isinstance(inside, dict) else {}
+            platforms, manifest = [], manifest_or_index
+        config_digest, size = _read_config_and_size(ref, manifest.data)
+        config = self._fetch_config(ref, config_digest)
+        platform = f"{config.get('os', '')}/{config.get('architecture', '')}"
+        if platform != protocol.PLATFORM:
+            raise _create_platform_error(ref, [platform])
+        settings = config.get("config")
+        settings = settings if isinstance(settings, dict) else {}
         return RemoteImage(
-            digest=top.digest,
-            platforms=tuple(name for name, _ in platforms) or (own,),
+            digest=manifest_or_index.digest,
+            platforms=tuple(name for name, _ in platforms) or (platform,),
             size=size,
-            python=_python(inside),
-            labels=_texts(inside.get("Labels")),
+            python=_read_python_version(settings),
+            labels=_filter_texts(settings.get("Labels")),
             created=str(config.get("created") or "")[:40],
         )
 
     def has_digest(self, ref: reference.ImageRef, digest: str) -> bool:
-        """Tell whether a digest is there, whatever the tags mean.
+        """Tell whether the repository contains a digest, with or without a tag.
 
         Raises:
-            errors.NetworkError: The registry does not answer, requires a login, or says what cannot be.
+            errors.NetworkError: The registry does not answer, requires a login, or sends an invalid response.
         """
         try:
-            self._manifest(ref, digest)
+            self._fetch_manifest(ref, digest)
         except errors.ImageNotFoundError:
             return False
         return True
 
-    def _manifest(self, ref: reference.ImageRef, name: str) -> _Manifest:
-        at = f"{ref.name}{'@' if ':' in name else ':'}{name}"
-        answer = self._client.get(ref.repository, f"manifests/{name}", at)
-        digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-        claimed = answer.headers.get("docker-content-digest", digest)
+    def _fetch_manifest(self, ref: reference.ImageRef, name: str) -> _Manifest:
+        subject = f"{ref.name}{'@' if ':' in name else ':'}{name}"
+        response = self._client.get(ref.repository, f"manifests/{name}", subject)
+        digest = f"sha256:{hashlib.sha256(response.body).hexdigest()}"
+        claimed = response.headers.get("docker-content-digest", digest)
         if claimed.startswith("sha256:") and claimed != digest:
-            raise errors.NetworkError(f"{at}: the registry calls it {claimed[:80]!a}, and it is {digest}; run it again")
+            raise errors.NetworkError(
+                f"{subject}: digest mismatch: the registry reports {claimed[:80]!a}, but it is {digest}; run it again"
+            )
         if ":" in name and digest != name:
-            raise errors.NetworkError(f"{at}: what came is {digest}: changed on the way, or damaged; run it again")
-        data = registry_client.read_object(answer.body, at)
+            raise errors.NetworkError(f"{subject}: digest mismatch: the response is {digest}; run it again")
+        data = registry_client.parse_object(response.body, subject)
         if not isinstance(data.get("manifests"), list) and not isinstance(data.get("layers"), list):
             kind = str(data.get("mediaType") or f"schema {data.get('schemaVersion', 'unknown')}")[:80]
-            raise errors.ImageError(f"{at}: is no image that this tool knows ({kind!a}); name a runner image")
+            raise errors.ImageError(f"{subject}: unsupported kind of image ({kind!a}); name a runner image")
         return _Manifest(digest=digest, data=data)
 
-    def _config(self, ref: reference.ImageRef, digest: str) -> dict[str, Any]:
-        at = f"{ref.name}@{_checked_digest(ref, digest)}"
-        body = self._client.get(ref.repository, f"blobs/{digest}", at).body
+    def _fetch_config(self, ref: reference.ImageRef, digest: str) -> dict[str, Any]:
+        subject = f"{ref.name}@{_check_digest(ref, digest)}"
+        body = self._client.get(ref.repository, f"blobs/{digest}", subject).body
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
-            raise errors.NetworkError(f"{at}: what came is not what its digest says; run it again")
-        return registry_client.read_object(body, at)
+            raise errors.NetworkError(f"{subject}: the response does not match the digest; run it again")
+        return registry_client.parse_object(body, subject)
 
 
-def _checked_digest(ref: reference.ImageRef, digest: str) -> str:
-    """Return a digest that a manifest names, which becomes part of an address.
+def _check_digest(ref: reference.ImageRef, digest: str) -> str:
+    """Return a digest from a manifest, checked because it becomes part of a URL.
 
     Raises:
         errors.ImageError: It is not a sha256 digest.
     """
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         raise errors.ImageError(
-            f"{ref}: its manifest names {digest[:80]!a}, which is not a sha256 digest; it is damaged, or not an image"
+            f"{ref}: its manifest contains the invalid digest {digest[:80]!a}; it is damaged, or not an image"
         )
     return digest
 
 
-def _described(ref: reference.ImageRef, manifest: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the configuration's digest and the size of all layers."""
+def _read_config_and_size(ref: reference.ImageRef, manifest: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the digest of the configuration and the total size of the layers."""
     layers = manifest.get("layers")
-    described = []
-    for one in (manifest.get("config"), *(layers if isinstance(layers, list) else ())):
-        digest, size = (one.get("digest"), one.get("size")) if isinstance(one, dict) else (None, None)
+    descriptors = []
+    for item in (manifest.get("config"), *(layers if isinstance(layers, list) else ())):
+        digest, size = (item.get("digest"), item.get("size")) if isinstance(item, dict) else (None, None)
         if not isinstance(digest, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
-            raise errors.ImageError(f"{ref}: its manifest lacks a digest or a size; it is damaged, or no image")
-        described.append((digest, size))
-    return described[0][0], sum(size for _, size in described[1:])
+            raise errors.ImageError(
+                f"{ref}: a digest or a size is missing in its manifest; it is damaged, or not an image"
+            )
+        descriptors.append((digest, size))
+    return descriptors[0][0], sum(size for _, size in descriptors[1:])
 
 
-def _platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the platforms of an index, each with its manifest's digest; attestations are left out."""
-    found = []
-    for one in index["manifests"]:
-        platform = one.get("platform") if isinstance(one, dict) else None
-        if isinstance(platform, dict) and isinstance(one.get("digest"), str) and platform.get("os") != "unknown":
-            found.append((f"{platform.get('os')}/{platform.get('architecture')}", one["digest"]))
-    return found
+def _list_platforms(index: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the platforms of an index, each with its manifest's digest.
+
+    Attestations have the platform ``unknown/unknown`` and are skipped, see
+    https://docs.docker.com/build/metadata/attestations/attestation-storage.
+    """
+    platforms = []
+    for item in index["manifests"]:
+        platform = item.get("platform") if isinstance(item, dict) else None
+        if isinstance(platform, dict) and isinstance(item.get("digest"), str) and platform.get("os") != "unknown":
+            platforms.append((f"{platform.get('os')}/{platform.get('architecture')}", item["digest"]))
+    return platforms
 
 
-def _other_platforms(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
-    there = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
+def _create_platform_error(ref: reference.ImageRef, platforms: list[str]) -> errors.ImageError:
+    available = ", ".join(escape(name)[:40] for name in dict.fromkeys(platforms)) or "none"
     return errors.ImageError(
-        f"{ref}: is there for {there}, and the tournament runs {engine.PLATFORM}: name an image for that"
+        f"{ref}: is available for {available} only, but the tournament runs {protocol.PLATFORM}: name an image for that"
     )
 
 
-def _python(config: Mapping[str, Any]) -> str:
-    """Return the Python that an image says it has, as those based on Docker's ``python`` do."""
+def _read_python_version(config: Mapping[str, Any]) -> str:
+    """Return ``PYTHON_VERSION`` from an image's variables; images based on Docker's ``python`` set it."""
     variables = config.get("Env")
-    for one in variables if isinstance(variables, list) else ():
-        name, _, value = str(one).partition("=")
+    for variable in variables if isinstance(variables, list) else ():
+        name, _, value = str(variable).partition("=")
         if name == "PYTHON_VERSION":
             return value[:20]
     return ""
 
 
-def _texts(labels: object) -> dict[str, str]:
-    found = labels if isinstance(labels, dict) else {}
-    return {str(key): value for key, value in found.items() if isinstance(value, str)}
+def _filter_texts(labels: object) -> dict[str, str]:
+    items = labels.items() if isinstance(labels, dict) else ()
+    return {str(key): value for key, value in items if isinstance(value, str)}

@@ -1,6 +1,6 @@
-"""The engine of this machine. A missing one fails the tests: to skip them would say that all is well.
+"""Fixtures for tests with the engine of this machine; without an engine the tests fail instead of being skipped.
 
-The cache folder stays the user's own, so that look-alikes that are there are found.
+The user's cache folder is used, so that existing stand-in images are found.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ pytest.register_assert_rewrite("tests.support.engine_cases")
 
 @pytest.fixture(scope="session")
 def engine() -> docker_engine.DockerEngine:
-    """The engine that DOCKER_HOST, or docker's own context, names."""
+    """The configured engine."""
     return docker_engine.connect()
 
 
 @pytest.fixture
 def run_id(engine: docker_engine.DockerEngine) -> Iterator[str]:
-    """A run: what carries its id is gone after the test."""
+    """The id of a run, whose containers, images and volumes are removed after the test."""
     with run.start(engine) as identity:
         yield identity

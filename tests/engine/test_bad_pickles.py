@@ -1,4 +1,4 @@
-"""A bad pickle of each kind in a look-alike: what it does there, and the one cause and fix that are made of it."""
+"""Run invalid pickles of every kind in a stand-in image; check the cause and fix that are reported for each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROWS = 40
 
 
 def function(body: str, parameters: str = "f, b") -> bytes:
-    """Pickle a function by value, as one of a notebook is; made on this Python, which is the look-alike's."""
+    """Pickle a function by value, as in a notebook; this Python is the stand-in image's version."""
     space: dict[str, Any] = {"__name__": "__main__"}
     exec(f"def predict({parameters}):\n    {body}\n", space)
     return bytes(cloudpickle.dumps(space["predict"]))
@@ -38,7 +38,7 @@ def function(body: str, parameters: str = "f, b") -> bytes:
 
 @pytest.fixture
 def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Callable[[bytes], rerun.RerunResult]:
-    made = stand_in.find_or_build(engine, "3.11", progress.Silent())
+    runner = stand_in.find_or_build(engine, "3.11", progress.Silent())
     ids = pd.Index([f"n{number:015x}" for number in range(ROWS)], name="id")
     live = tmp_path / "live.parquet"
     pd.DataFrame({"era": "X", "feature_a": np.arange(ROWS, dtype=np.int8) % 5}, index=ids).to_parquet(live)
@@ -48,7 +48,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
         task = rerun.RerunTask(
             pickle=tmp_path / "model.pkl",
             image=image.resolve_stand_in("", "3.11", engine, progress.Silent()),
-            python=made.image.labels[stand_in.STAND_IN_LABEL],
+            python=runner.image.labels[stand_in.STAND_IN_LABEL],
             built_on=None,
             live=live,
             benchmarks=None,
@@ -106,7 +106,7 @@ def run(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> Call
     ],
     ids=lambda value: value[:40] if isinstance(value, str) else "",
 )
-def test_it_has_one_cause_and_one_fix(
+def test_an_invalid_pickle_is_reported_with_one_cause_and_fix(
     run: Callable[[bytes], rerun.RerunResult], content: bytes, cause: str, fix: str
 ) -> None:
     result = run(content)
@@ -116,17 +116,17 @@ def test_it_has_one_cause_and_one_fix(
     assert [check.good for check in result.checks].count(False) == 1
     assert result.log.startswith("INFO:root:Running numerai-predict: - Python 3.11\n")
     if cause.startswith(("exit 1: ", "the function returned")):
-        there = diagnose.explain_remote("failed", [], result.log.splitlines())
-        assert cause.removeprefix("exit 1: ") in there.text
+        remote = diagnose.explain_remote("failed", [], result.log.splitlines())
+        assert cause.removeprefix("exit 1: ") in remote.text
 
 
-def test_a_good_one_has_a_note_on_its_seconds(run: Callable[[bytes], rerun.RerunResult]) -> None:
+def test_a_valid_pickle_has_a_note_about_its_time(run: Callable[[bytes], rerun.RerunResult]) -> None:
     result = run(function("return f[['feature_a']].rename(columns={'feature_a': 'prediction'}).rank(pct=True)", "f"))
     assert result.cause is None
     assert [check.name for check in result.checks if check.good is None] == ["seconds"]
 
 
-MAKE = """
+PICKLE = """
 import base64, cloudpickle
 def predict(f):
     total = 0
@@ -137,11 +137,11 @@ print(base64.b64encode(cloudpickle.dumps(predict)).decode())
 """
 
 
-def test_one_for_another_python_is_blamed_on_that_python(
+def test_a_pickle_for_another_python_is_reported_with_that_python(
     run: Callable[[bytes], rerun.RerunResult], engine: docker_engine.DockerEngine, run_id: str
 ) -> None:
     newer = stand_in.find_or_build(engine, "3.13", progress.Silent())
-    printed = in_container.run(engine, newer.image.id, run_id, {}, "python", "-c", MAKE)
+    printed = in_container.run(engine, newer.image.id, run_id, {}, "python", "-c", PICKLE)
     content = base64.b64decode(printed.split()[-1])
     result = run(content)
     assert result.cause is not None
@@ -149,5 +149,5 @@ def test_one_for_another_python_is_blamed_on_that_python(
         "the pickle was built for another Python or numpy, but the image has Python 3.11"
     )
     assert any(word in result.cause.text for word in ("exit 139", "SystemError: ", "TypeError: code"))
-    named = dataclasses.replace(result.task, built_on="3.13.5")
-    assert "built for Python 3.13.5" in rerun.rerun(named, engine, run_id, progress.Silent()).cause.text
+    task = dataclasses.replace(result.task, built_on="3.13.5")
+    assert "built for Python 3.13.5" in rerun.rerun(task, engine, run_id, progress.Silent()).cause.text

@@ -1,4 +1,4 @@
-"""A function of the user's own in real images: made to the same bytes twice, and what it returns there."""
+"""Build a custom model twice in real images; check that the bytes are equal and what the pickle returns."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ print(json.dumps(predict(rows)["prediction"].tolist()))
 
 
 @pytest.mark.parametrize("python", ["3.13", "oldest", "newest"])
-def test_code_of_every_sort_is_made_and_runs(
+def test_a_custom_model_is_reproducible_and_runs(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
 ) -> None:
     image = stand_in.find_or_build(engine, python, progress.Silent())
-    made, hashes = custom.make_full_bundle(), []
+    bundle, hashes = custom.make_full_bundle(), []
     for folder in ("one", "two"):
-        rendered = pickles.render_bundle(tmp_path / folder, made, base=image.tag)
+        rendered = pickles.render_bundle(tmp_path / folder, bundle, base=image.tag)
         report = engine_build.build(
             rendered, tmp_path / folder / "model.pkl", engine, run_id, progress=progress.Silent()
         )
@@ -44,6 +44,6 @@ def test_code_of_every_sort_is_made_and_runs(
     assert hashes[0] == hashes[1]
     files = {"model.pkl": (tmp_path / "one" / "model.pkl").read_bytes()}
     command = (*in_container.STRICT, "-c", CALL)
-    said = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
+    predictions = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
     expected = 0.5 / (1 + np.exp(-2 * (np.array([[0, 1, 2], [4, 3, 2]]) @ custom.WEIGHTS)))
-    np.testing.assert_allclose(said, expected, atol=1e-12)
+    np.testing.assert_allclose(predictions, expected, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The real engine: the cases that every engine keeps, and what only a real one has."""
+"""Run the shared engine cases on a real engine, and test what only a real one can do."""
 
 from __future__ import annotations
 
@@ -30,27 +30,31 @@ def python_image(engine: docker_engine.DockerEngine) -> str:
 
 
 @pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
-def test_the_engine_does_what_every_engine_must(
+def test_the_real_engine_passes_the_shared_cases(
     case: Callable[[engine_cases.Subject], None], engine: docker_engine.DockerEngine, python_image: str
 ) -> None:
-    case(engine_cases.Subject(on=engine, image=python_image))
+    case(engine_cases.Subject(engine=engine, image=python_image))
 
 
-def say(on: docker_engine.DockerEngine, python_image: str, identity: str, source: str) -> tuple[engines.Exit, str]:
-    """Run a source in a locked container; returns how it ended and what it printed."""
+def run_python(
+    engine: docker_engine.DockerEngine, python_image: str, identity: str, source: str
+) -> tuple[engines.Exit, str]:
+    """Run Python code in a locked container; return how it ended and its log."""
     command = ("python", "-c", source)
-    with on.create_container(python_image, command, run=identity, limits=SMALL, network=False) as container:
+    with engine.create_container(python_image, command, run=identity, limits=SMALL, network=False) as container:
         return container.run(60), container.read_log()
 
 
-def test_memory_over_the_limit_is_told_from_a_failure(
+def test_exceeding_the_memory_limit_is_reported(
     engine: docker_engine.DockerEngine, run_id: str, python_image: str
 ) -> None:
-    ended, _ = say(engine, python_image, run_id, "held = bytearray(1 << 30)")
-    assert ended == engines.Exit(code=137, out_of_memory=True)
+    ending, _ = run_python(engine, python_image, run_id, "held = bytearray(1 << 30)")
+    assert ending == engines.Exit(code=137, out_of_memory=True)
 
 
-def test_a_locked_container_can_do_no_harm(engine: docker_engine.DockerEngine, run_id: str, python_image: str) -> None:
+def test_a_locked_container_has_no_network_no_rights_and_one_volume(
+    engine: docker_engine.DockerEngine, run_id: str, python_image: str
+) -> None:
     source = """
 import os, pathlib, socket, tempfile
 for path in ("/here", "/etc/here", "/opt/venv/here"):
@@ -58,33 +62,33 @@ for path in ("/here", "/etc/here", "/opt/venv/here"):
         pathlib.Path(path).write_text("x")
     except OSError as error:
         print(path, error.strerror)
-print("box", pathlib.Path("here").write_text("x"), "temporary", pathlib.Path("/tmp/here").write_text("x"))
+print("volume", pathlib.Path("here").write_text("x"), "temporary", pathlib.Path("/tmp/here").write_text("x"))
 print("networks", [name for _, name in socket.if_nameindex()])
 status = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
 print("rights", int(status["CapEff"], 16), int(status["CapBnd"], 16), status["NoNewPrivs"].strip(), os.getuid())
 """
-    ended, log = say(engine, python_image, run_id, source)
-    assert ended.code == 0, log
+    ending, log = run_python(engine, python_image, run_id, source)
+    assert ending.code == 0, log
     assert log.splitlines() == [
         "/here Read-only file system",
         "/etc/here Read-only file system",
         "/opt/venv/here Read-only file system",
-        "box 1 temporary 1",
+        "volume 1 temporary 1",
         "networks ['lo']",
         "rights 0 0 1 0",
     ]
 
 
-def test_what_a_killed_process_left_is_removed_by_the_next_run(
+def test_leftovers_of_a_killed_process_are_removed_by_the_next_run(
     engine: docker_engine.DockerEngine, python_image: str
 ) -> None:
     program = f"""
 import sys
-from builder.engine import docker_engine, protocol as engine, run
-on = docker_engine.connect()
-with run.start(on) as identity:
-    limits = engine.ContainerLimits(cpus=1, memory=64 << 20)
-    with on.create_container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
+from builder.engine import docker_engine, protocol, run
+engine = docker_engine.connect()
+with run.start(engine) as identity:
+    limits = protocol.ContainerLimits(cpus=1, memory=64 << 20)
+    with engine.create_container({python_image!r}, ("python", "-V"), run=identity, limits=limits, network=False):
         print(identity, flush=True)
         sys.stdin.read()
 """
@@ -93,39 +97,41 @@ with run.start(on) as identity:
     ) as process:
         assert process.stdout is not None
         identity = process.stdout.readline().strip()
-        subject = engine_cases.Subject(on=engine, image=python_image)
+        subject = engine_cases.Subject(engine=engine, image=python_image)
         with run.start(engine):
-            assert sorted(engine_cases.left(subject, identity)) == ["container", "volume"], "it is alive"
+            assert sorted(engine_cases.list_kinds(subject, identity)) == ["container", "volume"], "it is alive"
         process.kill()
-    with run.start(engine):  # if no other test's run was faster: each removes what the dead left
-        assert engine_cases.left(subject, identity) == []
+    with run.start(engine):  # unless a run of another test was faster: each removes leftovers
+        assert engine_cases.list_kinds(subject, identity) == []
 
 
-def test_an_image_without_a_python_is_no_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
-    subject = engine_cases.Subject(on=engine, image="")
-    with engine_cases.imported(subject) as made:
-        found = image.resolve(image.ImageRequest(ref=made.tags[0]), engine, pull=False, progress=progress.Silent())
-        assert found.kind == "local"
-        with pytest.raises(errors.ImageError, match="has no Python that starts as `python`"):
-            image.read_inventory(found, engine, run_id)
+def test_an_image_without_python_is_not_a_runner_image(engine: docker_engine.DockerEngine, run_id: str) -> None:
+    subject = engine_cases.Subject(engine=engine, image="")
+    with engine_cases.import_image(subject) as imported:
+        resolved = image.resolve(
+            image.ImageRequest(ref=imported.tags[0]), engine, pull=False, progress=progress.Silent()
+        )
+        assert resolved.kind == "local"
+        with pytest.raises(errors.ImageError, match="is not a runner image: it cannot run `python`"):
+            image.read_inventory(resolved, engine, run_id)
 
 
-def test_the_inventory_of_an_image_is_what_it_holds(
+def test_the_inventory_contains_the_images_packages(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = image.resolve_stand_in("localhost:1/absent:1", "3.11", engine, progress.Silent())
+    resolved = image.resolve_stand_in("localhost:1/absent:1", "3.11", engine, progress.Silent())
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    held = image.read_inventory(found, engine, run_id)
-    assert held.python.startswith("3.11.")
-    assert {"numpy", "pandas", "cloudpickle", "scikit-learn"} <= held.packages.keys()
-    assert image.read_inventory(found, engine, run_id) == held
+    inventory = image.read_inventory(resolved, engine, run_id)
+    assert inventory.python.startswith("3.11.")
+    assert {"numpy", "pandas", "cloudpickle", "scikit-learn"} <= inventory.packages.keys()
+    assert image.read_inventory(resolved, engine, run_id) == inventory
 
 
-def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path: Path) -> None:
+def test_docker_host_selects_the_engine(tmp_path: Path) -> None:
     socket = tmp_path / "docker.sock"
     socket.symlink_to("/var/run/docker.sock")
     program = "from builder.engine import docker_engine; print(docker_engine.connect().get_facts().platform)"
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
         env={**os.environ, "DOCKER_HOST": f"unix://{socket}"},
@@ -133,4 +139,4 @@ def test_an_engine_of_another_address_is_used_where_docker_host_says_so(tmp_path
         text=True,
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("linux/amd64\n", "")
+    assert (result.stdout, result.stderr) == ("linux/amd64\n", "")

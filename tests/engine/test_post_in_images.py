@@ -1,4 +1,4 @@
-"""Every post-processing step in real images: what the reference gave on the host."""
+"""Run every post-processing step in real images and compare it with its reference on the host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support import in_container, pickles, post_case, post_steps
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.13", "oldest", "newest"])
-def test_every_step_is_its_reference(
+def test_every_step_equals_its_reference(
     engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str
 ) -> None:
     image = stand_in.find_or_build(engine, python, progress.Silent())
@@ -25,6 +25,6 @@ def test_every_step_is_its_reference(
     paths = (tmp_path / "model.pkl", post_steps.write(tmp_path), Path(post_case.__file__))
     files = {path.name: path.read_bytes() for path in paths}
     command = (*in_container.STRICT, "post_case.py", engines.WORKDIR)
-    found = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
-    assert found["cases"] == 12 * len(post_steps.STEPS)
-    assert found["worst"] <= 1e-12, found
+    result = json.loads(in_container.run(engine, image.image.id, run_id, files, *command).strip().splitlines()[-1])
+    assert result["cases"] == 12 * len(post_steps.STEPS)
+    assert result["worst"] <= 1e-12, result

@@ -1,4 +1,4 @@
-"""Pickles made and run in real images: the scenarios of tests/support there, and the threads under a CPU quota."""
+"""Build pickles and run them in real images: the scenarios of tests/support, and the threads under a CPU quota."""
 
 from __future__ import annotations
 
@@ -29,34 +29,36 @@ print(json.dumps({"quota": quota(), "before": before, "within": few(blas), "afte
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.13", "oldest", "newest"])
-def test_scenarios(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str) -> None:
+def test_every_scenario_passes(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str) -> None:
     image = stand_in.find_or_build(engine, python, progress.Silent())
     files = {"scenarios.py": Path(scenarios.__file__).read_bytes()}
     for name in pickles.SCENARIO_BUNDLES:
-        made, folder = pickles.scenario_bundle(name), tmp_path / name
+        bundle, folder = pickles.scenario_bundle(name), tmp_path / name
         folder.mkdir()
-        pickles.write_scenario_case(folder, made)
-        rendered = pickles.render_bundle(folder, made, base=image.tag)
+        pickles.write_scenario_case(folder, bundle)
+        rendered = pickles.render_bundle(folder, bundle, base=image.tag)
         engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
-        files |= {f"{name}/{one}": (folder / one).read_bytes() for one in ("model.pkl", "case.npz")}
+        files |= {f"{name}/{file}": (folder / file).read_bytes() for file in ("model.pkl", "case.npz")}
     folders = [f"{engines.WORKDIR}/{name}" for name in pickles.SCENARIO_BUNDLES]
-    said = in_container.run(engine, image.image.id, run_id, files, *in_container.STRICT, "scenarios.py", *folders)
-    outcomes: dict[str, dict[str, str | None]] = json.loads(said.strip().splitlines()[-1])
+    output = in_container.run(engine, image.image.id, run_id, files, *in_container.STRICT, "scenarios.py", *folders)
+    outcomes: dict[str, dict[str, str | None]] = json.loads(output.strip().splitlines()[-1])
     assert outcomes.keys() == set(pickles.SCENARIO_BUNDLES)
-    for name, of_name in outcomes.items():
-        assert of_name.keys() == scenarios.SCENARIOS.keys()
-        failed = [f"{name}, {scenario}:\n{text}" for scenario, text in of_name.items() if text]
+    for name, results in outcomes.items():
+        assert results.keys() == scenarios.SCENARIOS.keys()
+        failed = [f"{name}, {scenario}:\n{text}" for scenario, text in results.items() if text]
         assert not failed, "\n".join(failed)
 
 
-def test_as_many_threads_as_the_quota_grants(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path) -> None:
+def test_the_number_of_threads_follows_the_cpu_quota(
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path
+) -> None:
     image = stand_in.find_or_build(engine, "3.11", progress.Silent())
     rendered = pickles.render_bundle(tmp_path, pickles.scenario_bundle("linear"), base=image.tag)
     engine_build.build(rendered, tmp_path / "model.pkl", engine, run_id, progress=progress.Silent())
     files = {"model.pkl": (tmp_path / "model.pkl").read_bytes()}
     for cpus, threads in ((1, 1), (1.5, 1), (0.5, 1), (2, 2)):
-        found = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
-        assert found["quota"] == threads
-        assert found["before"]
-        assert found["within"] == [min(threads, before) for before in found["before"]]
-        assert found["after"] == found["before"]
+        counts = json.loads(in_container.run(engine, image.image.id, run_id, files, "python", "-c", THREADS, cpus=cpus))
+        assert counts["quota"] == threads
+        assert counts["before"]
+        assert counts["within"] == [min(threads, before) for before in counts["before"]]
+        assert counts["after"] == counts["before"]

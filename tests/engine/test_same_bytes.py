@@ -1,4 +1,4 @@
-"""Two builds of the same inputs, without cache, in containers that differ in all that must not matter."""
+"""Build the same inputs twice, without cache, in different environments; check that the pickles are equal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from builder.build import render
     from builder.engine import docker_engine
 
-# An older CPU, as far as OpenBLAS and numpy can be told; another hash seed, home, zone and language, folder and user.
+# What OpenBLAS and numpy take for an older CPU; another hash seed, home, time zone, locale, folder and user.
 ELSEWHERE = """ENV PYTHONHASHSEED=4242 OPENBLAS_CORETYPE=Prescott NPY_DISABLE_CPU_FEATURES="AVX2 FMA3"
 ENV HOME=/nowhere TZ=Asia/Tokyo LANG=tr_TR.UTF-8 LC_ALL=C PYTHONOPTIMIZE=2 OMP_NUM_THREADS=1
 COPY """
@@ -28,7 +28,7 @@ USER 4321:4321
 RUN """
 
 
-def moved(rendered: render.BuildContext) -> render.BuildContext:
+def change_environment(rendered: render.BuildContext) -> render.BuildContext:
     """Return the same build, with its surroundings changed."""
     text = rendered.dockerfile
     for old, new, times in (
@@ -44,17 +44,22 @@ def moved(rendered: render.BuildContext) -> render.BuildContext:
 @pytest.mark.parametrize(
     ("python", "name"), [("3.11", "narrow"), ("3.11", "wide"), ("3.11", "ensemble"), ("3.13", "wide")]
 )
-def test_one_hash(engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str) -> None:
+def test_both_builds_have_the_same_hash(
+    engine: docker_engine.DockerEngine, run_id: str, tmp_path: Path, python: str, name: str
+) -> None:
     base = stand_in.find_or_build(engine, python, progress.Silent()).tag
     hashes = []
-    for folder, change in ((tmp_path / "here", lambda same: same), (tmp_path / "somewhere" / "else", moved)):
+    for folder, change in (
+        (tmp_path / "here", lambda same: same),
+        (tmp_path / "somewhere" / "else", change_environment),
+    ):
         folder.mkdir(parents=True)
         rendered = change(pickles.render_bundle(folder, pickles.scenario_bundle(name), base=base))
-        made = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
+        artifact = engine_build.build(rendered, folder / "model.pkl", engine, run_id, progress=progress.Silent())
         content = (folder / "model.pkl").read_bytes()
-        assert hashlib.sha256(content).hexdigest() == made.sha256
-        assert made.size == len(content)
-        assert made.protocol == 5
-        assert made.parameters == ("live_features", "live_benchmark_models")
-        hashes.append(made.sha256)
+        assert hashlib.sha256(content).hexdigest() == artifact.sha256
+        assert artifact.size == len(content)
+        assert artifact.protocol == 5
+        assert artifact.parameters == ("live_features", "live_benchmark_models")
+        hashes.append(artifact.sha256)
     assert hashes[0] == hashes[1]

@@ -29,7 +29,7 @@ def test_a_server_that_drips_is_not_listened_to_for_ever(tmp_path: Path, monkeyp
 
     with http_files.serve({"/model.pkl": drip}) as server:
         try:
-            with pytest.raises(errors.NetworkError, match=r"the pickle p: not done after .* minutes; run it again"):
+            with pytest.raises(errors.NetworkError, match=r"the pickle p: not complete after .* minutes; run it again"):
                 download.download(
                     f"{server.url}/model.pkl",
                     tmp_path / "x.pkl",

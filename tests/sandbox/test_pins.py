@@ -151,7 +151,7 @@ def test_a_pin_of_a_stand_in_registry_says_so(sandbox: server.Sandbox, address: 
     put(sandbox, address, "numerai_predict_py_3_11")
     code, out, err = command.run("pin", cwd=project, **settings(sandbox, address))
     assert (code, err) == (0, "")
-    note = f"it is of the stand-in registry {address}/numerai (NUMERAI_REGISTRY), not of the tournament's"
+    note = f"it is from the stand-in registry {address}/numerai (NUMERAI_REGISTRY), not from the tournament's"
     assert note in out
 
 

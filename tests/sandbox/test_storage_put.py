@@ -383,7 +383,7 @@ def test_30_an_address_that_anybody_on_the_way_can_read_is_sent_nothing(upload: 
 def test_1_a_connection_that_is_refused_is_tried_again_and_then_said(upload: Upload) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(errors.NetworkError, match=f"http://{address}/x: no connection"):
+    with pytest.raises(errors.NetworkError, match=f"http://{address}/x: could not connect"):
         upload.put(FileAuth(filename="x", url=f"http://{address}/x"))
     assert len(upload.slept) == put_storage.TransferPolicy().attempts - 1
 

@@ -1,4 +1,4 @@
-"""The few instructions of a Dockerfile that this project uses, carried out in folders by this machine's own Python."""
+"""Execute the Dockerfile instructions that this project uses, in folders and with this machine's Python."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class StepError(Exception):
-    """A step failed, as the engine says it."""
+    """A step failed; the message is that of a real engine."""
 
 
 @dataclass(kw_only=True)
 class Stage:
-    """A stage as it is built: its files, and what an image of it would say."""
+    """A build stage: its files, and the configuration of its image."""
 
     root: Path
     name: str = ""
@@ -39,7 +39,7 @@ class Stage:
     entrypoint: list[str] = field(default_factory=list)
 
     def path(self, text: str) -> Path:
-        """Return where a path of the image is here; relative ones start at the working directory."""
+        """Return the path on this machine for a path of the image; relative ones start at the working directory."""
         return self.root / os.path.normpath(f"{self.workdir}/{text}" if not text.startswith("/") else text).lstrip("/")
 
 
@@ -52,19 +52,19 @@ def run(
     log: TextIO,
     progress: Progress,
 ) -> None:
-    """Carry out the context's ``Dockerfile``.
+    """Execute the context's ``Dockerfile``.
 
     Args:
-        context: The folder with the context in it.
+        context: The folder of the context.
         arguments: The build arguments.
-        stages: Gets each stage as it begins.
-        start: Returns a stage that begins with an image's files.
-        log: Gets what a classic builder prints.
-        progress: Told of each step.
+        stages: Each stage is appended when it begins.
+        start: Returns a stage that starts from an image.
+        log: Receives the output of a classic builder.
+        progress: Shows each step.
 
     Raises:
-        errors.BuildError: a step failed; the message is that of the real engine.
-        errors.EngineError: an instruction is none.
+        errors.BuildError: A step failed; the message is that of a real engine.
+        errors.EngineError: An instruction is unknown.
     """
     text = (context / "Dockerfile").read_text()
     steps = [line for line in text.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#")]
@@ -78,7 +78,7 @@ def run(
         try:
             if step.startswith("FROM "):
                 base, _, name = step.removeprefix("FROM ").partition(" AS ")
-                stages.append(start(_expanded(base, arguments)))
+                stages.append(start(_expand(base, arguments)))
                 stages[-1].name = name
             else:
                 apply(stages[-1], step, arguments, context=context, stages=stages, log=log)
@@ -95,16 +95,16 @@ def apply(
     stages: list[Stage] | None = None,
     log: TextIO | None = None,
 ) -> None:
-    """Carry out one instruction other than FROM."""
+    """Execute one instruction other than FROM."""
     word, _, rest = step.partition(" ")
-    known = {**stage.arguments, **stage.environment}
+    variables = {**stage.arguments, **stage.environment}
     if word == "ARG":
         name, _, default = rest.partition("=")
         stage.arguments[name] = arguments.get(name, default)
     elif word == "LABEL":
-        stage.labels |= dict(part.split("=", 1) for part in shlex.split(_expanded(rest, known)))
+        stage.labels |= dict(part.split("=", 1) for part in shlex.split(_expand(rest, variables)))
     elif word == "ENV":
-        stage.environment |= dict(part.split("=", 1) for part in shlex.split(_expanded(rest, known)))
+        stage.environment |= dict(part.split("=", 1) for part in shlex.split(_expand(rest, variables)))
     elif word == "WORKDIR":
         stage.workdir = rest
         stage.path(".").mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def _copy(stage: Stage, rest: str, context: Path, stages: list[Stage]) -> None:
     words, folder = rest.split(), context
     if words[0].startswith("--from="):
         name = words.pop(0).removeprefix("--from=")
-        folder = next(one.root for one in stages if one.name == name)
+        folder = next(other.root for other in stages if other.name == name)
     source, target = folder / words[0].lstrip("/"), stage.path(words[1])
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)
@@ -135,34 +135,34 @@ def _copy(stage: Stage, rest: str, context: Path, stages: list[Stage]) -> None:
 
 
 def _execute(stage: Stage, rest: str, log: TextIO) -> None:
-    """Run a command, a list in JSON or a line for the shell: ``python`` is this one, ``cd /x`` goes below the root."""
+    """Run a command, a JSON list or a shell command; ``python`` is this Python, ``cd /x`` is relative to the stage."""
     command = json.loads(rest) if rest.startswith("[") else ["/bin/sh", "-c", rest]
-    here, folder = list(command), stage.path(".")
-    if command[0] == "/bin/sh" and (simple := re.fullmatch(r"cd (/\S+) && (python [^&|;<>$`]+)", command[2])):
-        here, folder = shlex.split(simple[2]), stage.path(simple[1])
+    local_command, folder = list(command), stage.path(".")
+    if command[0] == "/bin/sh" and (match := re.fullmatch(r"cd (/\S+) && (python [^&|;<>$`]+)", command[2])):
+        local_command, folder = shlex.split(match[2]), stage.path(match[1])
     elif command[0] == "/bin/sh":
         shell = command[2].replace("cd /", f"cd {shlex.quote(str(stage.root))}/")
-        here[2] = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; {shell}'
-    if here[0] == "python":
-        here[0] = sys.executable
-    done = fork_server.run(
-        here,
+        local_command[2] = f'python() {{ {shlex.quote(sys.executable)} "$@"; }}; {shell}'
+    if local_command[0] == "python":
+        local_command[0] = sys.executable
+    result = fork_server.run(
+        local_command,
         cwd=folder,
-        env={**_kept(), **stage.environment},
+        env={**_read_host_variables(), **stage.environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
-    log.write(done.stdout)
-    if done.returncode:
-        printed = "".join(f"\n    {line}" for line in done.stdout.splitlines()[-20:])
-        raise StepError(f"The command '{' '.join(command)}' returned a non-zero code: {done.returncode}{printed}")
+    log.write(result.stdout)
+    if result.returncode:
+        printed = "".join(f"\n    {line}" for line in result.stdout.splitlines()[-20:])
+        raise StepError(f"The command '{' '.join(command)}' returned a non-zero code: {result.returncode}{printed}")
 
 
-def _kept() -> dict[str, str]:
-    """Return what is no image's: where programs are, the language, and the switches of this machine's Python."""
+def _read_host_variables() -> dict[str, str]:
+    """Return the variables that an image does not set: PATH, the locale, and the settings of this machine's Python."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -170,5 +170,5 @@ def _kept() -> dict[str, str]:
     }
 
 
-def _expanded(text: str, known: Mapping[str, str]) -> str:
-    return re.sub(r"\$\{?(\w+)\}?", lambda match: known.get(match[1], ""), text)
+def _expand(text: str, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{?(\w+)\}?", lambda match: variables.get(match[1], ""), text)

@@ -1,10 +1,10 @@
-"""An engine in memory, for the fast tests: images are folders, and what an image runs, this machine's Python runs.
+"""A fake engine for the fast tests: images are folders, and their programs run with this machine's Python.
 
-It keeps the same shared cases as the real one (``tests/support/engine_cases.py``), so that it cannot drift. What it
-does not have: isolation, layers, a network. ``registry`` is what can be pulled, ``down`` makes every call fail as an
-engine that is gone does, ``programs`` stand in for scripts that run in a container.
+It passes the same cases as a real engine (``tests/support/engine_cases.py``), so that the two cannot diverge. It has no
+isolation, layers or network. ``registry`` contains the images that can be pulled, ``down`` makes every call fail like
+an engine that has stopped, ``programs`` replace scripts that run in a container.
 """
-# ruff: noqa: ARG002 - its methods have the real one's parameters
+# ruff: noqa: ARG002 - same parameters as the protocol
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder import errors
-from builder.engine import protocol as engine
+from builder.engine import protocol
 from tests.support import fake_dockerfile, fork_server
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from builder.progress import Progress
 
 NO_PYTHON = "no-python"
-"""A label of images whose ``python`` is not there."""
+"""Label of images without a ``python``."""
 _NOT_FOUND_EXIT = 127
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What stands in for a script in a container: what it writes to the box, how it ends, and what it prints.
+    """A replacement for a script in a container: the files that it writes, how it ends, and what it prints.
 
-    ``then`` stands in for it from the next run on.
+    ``then`` replaces it from the next run on.
     """
 
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Program:
 
 @dataclass
 class _Image:
-    facts: engine.ImageFacts
+    facts: protocol.ImageFacts
     root: Path
     environment: dict[str, str]
 
@@ -60,41 +60,41 @@ class FakeEngine:
     """See :class:`builder.engine.protocol.Engine`."""
 
     def __init__(self, folder: Path) -> None:
-        self.registry: dict[str, engine.ImageFacts] = {}
+        self.registry: dict[str, protocol.ImageFacts] = {}
         self.asked: list[str] = []
         self.programs: dict[str, Program] = {}
         self.down = False
         self.free: int | None = None
         self.total_memory = 8 << 30
-        self.platform = engine.PLATFORM
+        self.platform = protocol.PLATFORM
         self._folder = folder
         self._images: dict[str, _Image] = {}
-        self._others: dict[str, engine.Leftover] = {}
+        self._leftovers: dict[str, protocol.Leftover] = {}
 
-    def add_image(self, *tags: str, **changes: object) -> engine.ImageFacts:
-        """Put an image on the engine, with this machine's Python in it; ``changes`` are fields of its facts."""
+    def add_image(self, *tags: str, **changes: object) -> protocol.ImageFacts:
+        """Add an image with this machine's Python; ``changes`` are fields of its facts."""
         self._check()
         identity = f"sha256:{secrets.token_hex(32)}"
-        facts = engine.ImageFacts(
+        facts = protocol.ImageFacts(
             id=identity,
             tags=(),
             digests=(),
             labels={},
             entrypoint=("python", "predict.py"),
             workdir="/",
-            platform=engine.PLATFORM,
+            platform=protocol.PLATFORM,
             size=1,
             layers=(f"sha256:{hashlib.sha256(identity.encode()).hexdigest()}",),
         )
-        return self._keep(dataclasses.replace(facts, **changes), self._new_folder(), {}, tags)  # type: ignore[arg-type]
+        return self._add(dataclasses.replace(facts, **changes), self._new_folder(), {}, tags)  # type: ignore[arg-type]
 
     def break_python(self, image: str) -> None:
-        """Have whatever a build runs in this image fail."""
+        """Make every RUN step of builds from this image fail."""
         self._images[image].environment["PYTHONHOME"] = "/nowhere"
 
-    def get_facts(self) -> engine.EngineFacts:
+    def get_facts(self) -> protocol.EngineFacts:
         self._check()
-        return engine.EngineFacts(version="0", api="1.41", platform=self.platform)
+        return protocol.EngineFacts(version="0", api="1.41", platform=self.platform)
 
     def get_free_disk(self) -> int | None:
         self._check()
@@ -104,25 +104,25 @@ class FakeEngine:
         self._check()
         return self.total_memory
 
-    def find_image(self, reference: str, /) -> engine.ImageFacts | None:
+    def find_image(self, reference: str, /) -> protocol.ImageFacts | None:
         self._check()
-        found = self._find(reference)
-        return found.facts if found else None
+        image = self._find(reference)
+        return image.facts if image else None
 
-    def find_images_by_label(self, key: str, value: str, /) -> list[engine.ImageFacts]:
+    def find_images_by_label(self, key: str, value: str, /) -> list[protocol.ImageFacts]:
         self._check()
         return [image.facts for image in self._images.values() if image.facts.labels.get(key) == value]
 
-    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> engine.ImageFacts:
+    def pull(self, reference: str, /, *, platform: str, seconds: float, progress: Progress) -> protocol.ImageFacts:
         self._check()
         self.asked.append(reference)
         if reference not in self.registry:
             raise errors.EngineError(f"could not pull {reference}: the engine says: no route to the registry")
         progress.report_bytes(1, 1)
         facts = self.registry[reference]
-        return self._keep(facts, self._new_folder(), {}, () if "@" in reference else (reference,))
+        return self._add(facts, self._new_folder(), {}, () if "@" in reference else (reference,))
 
-    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> engine.ImageFacts:
+    def import_image(self, tar: Iterable[bytes], /, *, tag: str, changes: Iterable[str]) -> protocol.ImageFacts:
         self._check()
         root = self._new_folder()
         _unpack(tar, root)
@@ -141,79 +141,79 @@ class FakeEngine:
         tag: str | None,
         cache: bool,
         progress: Progress,
-    ) -> engine.BuildOutcome:
+    ) -> protocol.BuildOutcome:
         self._check()
         folder = self._new_folder()
         _unpack(context, folder)
-        made: list[fake_dockerfile.Stage] = []
+        stages: list[fake_dockerfile.Stage] = []
         log = io.StringIO()
         try:
             fake_dockerfile.run(
-                folder, {**arguments, "RUN_ID": run}, stages=made, start=self._start_stage, log=log, progress=progress
+                folder, {**arguments, "RUN_ID": run}, stages=stages, start=self._start_stage, log=log, progress=progress
             )
         finally:
-            # As with the real one, what there was when it failed stays, and is found by its label.
-            identities = [self._commit(stage, ()).id for stage in made]
+            # As with a real engine, the images of a failed build remain and are found by their label.
+            identities = [self._commit(stage, ()).id for stage in stages]
             shutil.rmtree(folder)
         if tag:
             self.tag_image(identities[-1], tag)
-        return engine.BuildOutcome(image=identities[-1], log=log.getvalue())
+        return protocol.BuildOutcome(image=identities[-1], log=log.getvalue())
 
     @contextlib.contextmanager
     def create_container(
-        self, image: str, command: tuple[str, ...], /, *, run: str, limits: engine.ContainerLimits, network: bool
-    ) -> Iterator[engine.Container]:
-        with self._created(image, run) as found:
-            box = self._new_folder()
-            volume = self._remember("volume", run)
+        self, image: str, command: tuple[str, ...], /, *, run: str, limits: protocol.ContainerLimits, network: bool
+    ) -> Iterator[protocol.Container]:
+        with self._create(image, run) as source:
+            workdir = self._new_folder()
+            volume = self._add_leftover("volume", run)
             try:
-                yield _Container(self, found, command, box)
+                yield _Container(self, source, command, workdir)
             finally:
                 self.remove(volume)
-                shutil.rmtree(box)
+                shutil.rmtree(workdir)
 
     @contextlib.contextmanager
     def copy_out(self, image: str, path: str, /, *, run: str) -> Iterator[Iterator[bytes]]:
-        with self._created(image, run) as found:
-            yield _pack(found.root / path.removeprefix("/"), f"copy {path} out of {image}")
+        with self._create(image, run) as source:
+            yield _pack(source.root / path.removeprefix("/"), f"copy {path} out of {image}")
 
     def tag_image(self, image: str, tag: str, /) -> None:
         self._check()
         self._untag(tag)
-        found = self._find(image)
-        if found is None:
+        target = self._find(image)
+        if target is None:
             raise errors.EngineError(f"could not tag {image} as {tag}: the engine says: no such image")
-        found.facts = dataclasses.replace(found.facts, tags=(*found.facts.tags, tag))
+        target.facts = dataclasses.replace(target.facts, tags=(*target.facts.tags, tag))
 
     def remove_image(self, reference: str, /) -> None:
         self._check()
-        found = self._find(reference)
-        if found is None:
+        image = self._find(reference)
+        if image is None:
             return
-        if reference in found.facts.tags and len(found.facts.tags) > 1:
+        if reference in image.facts.tags and len(image.facts.tags) > 1:
             self._untag(reference)
             return
-        del self._images[found.facts.id]
-        shutil.rmtree(found.root)
+        del self._images[image.facts.id]
+        shutil.rmtree(image.root)
 
-    def list_leftovers(self) -> list[engine.Leftover]:
+    def list_leftovers(self) -> list[protocol.Leftover]:
         self._check()
         return [
-            *(other for other in self._others.values() if other.kind == "container"),
+            *(leftover for leftover in self._leftovers.values() if leftover.kind == "container"),
             *(
-                engine.Leftover(kind="image", id=image.facts.id, labels=image.facts.labels)
+                protocol.Leftover(kind="image", id=image.facts.id, labels=image.facts.labels)
                 for image in reversed(self._images.values())
-                if engine.RUN_LABEL in image.facts.labels
+                if protocol.RUN_LABEL in image.facts.labels
             ),
-            *(other for other in self._others.values() if other.kind == "volume"),
+            *(leftover for leftover in self._leftovers.values() if leftover.kind == "volume"),
         ]
 
-    def remove(self, leftover: engine.Leftover, /) -> None:
+    def remove(self, leftover: protocol.Leftover, /) -> None:
         self._check()
         if leftover.kind == "image":
             self.remove_image(leftover.id)
         else:
-            self._others.pop(leftover.id, None)
+            self._leftovers.pop(leftover.id, None)
 
     def _check(self) -> None:
         if self.down:
@@ -227,63 +227,65 @@ class FakeEngine:
 
     def _untag(self, tag: str) -> None:
         for image in self._images.values():
-            image.facts = dataclasses.replace(image.facts, tags=tuple(one for one in image.facts.tags if one != tag))
+            image.facts = dataclasses.replace(
+                image.facts, tags=tuple(other for other in image.facts.tags if other != tag)
+            )
 
-    def _keep(
-        self, facts: engine.ImageFacts, root: Path, environment: dict[str, str], tags: tuple[str, ...]
-    ) -> engine.ImageFacts:
+    def _add(
+        self, facts: protocol.ImageFacts, root: Path, environment: dict[str, str], tags: tuple[str, ...]
+    ) -> protocol.ImageFacts:
         self._images[facts.id] = _Image(facts=facts, root=root, environment=environment)
         for tag in tags:
             self.tag_image(facts.id, tag)
         return self._images[facts.id].facts
 
-    def _commit(self, stage: fake_dockerfile.Stage, tags: tuple[str, ...]) -> engine.ImageFacts:
+    def _commit(self, stage: fake_dockerfile.Stage, tags: tuple[str, ...]) -> protocol.ImageFacts:
         identity = f"sha256:{secrets.token_hex(32)}"
-        facts = engine.ImageFacts(
+        facts = protocol.ImageFacts(
             id=identity,
             tags=(),
             digests=(),
             labels=stage.labels,
             entrypoint=tuple(stage.entrypoint),
             workdir=stage.workdir,
-            platform=engine.PLATFORM,
+            platform=protocol.PLATFORM,
             size=sum(path.stat().st_size for path in stage.root.rglob("*")),
             layers=(identity,),
         )
-        return self._keep(facts, stage.root, stage.environment, tags)
+        return self._add(facts, stage.root, stage.environment, tags)
 
     def _start_stage(self, base: str) -> fake_dockerfile.Stage:
         root = self._new_folder()
         if base == "scratch":
             return fake_dockerfile.Stage(root=root)
-        found = self._find(base)
-        if found is None:
+        image = self._find(base)
+        if image is None:
             raise fake_dockerfile.StepError(f"pull access denied for {base}")
-        shutil.copytree(found.root, root, dirs_exist_ok=True)
+        shutil.copytree(image.root, root, dirs_exist_ok=True)
         return fake_dockerfile.Stage(
             root=root,
-            labels=dict(found.facts.labels),
-            environment=dict(found.environment),
-            workdir=found.facts.workdir,
-            entrypoint=list(found.facts.entrypoint),
+            labels=dict(image.facts.labels),
+            environment=dict(image.environment),
+            workdir=image.facts.workdir,
+            entrypoint=list(image.facts.entrypoint),
         )
 
     @contextlib.contextmanager
-    def _created(self, image: str, run: str) -> Iterator[_Image]:
+    def _create(self, image: str, run: str) -> Iterator[_Image]:
         self._check()
-        found = self._find(image)
-        if found is None:
+        source = self._find(image)
+        if source is None:
             raise errors.EngineError(f"could not create a container of {image}: the engine says: no such image")
-        container = self._remember("container", run)
+        container = self._add_leftover("container", run)
         try:
-            yield found
+            yield source
         finally:
             self.remove(container)
 
-    def _remember(self, kind: str, run: str) -> engine.Leftover:
-        made = engine.Leftover(kind=kind, id=secrets.token_hex(32), labels={engine.RUN_LABEL: run})
-        self._others[made.id] = made
-        return made
+    def _add_leftover(self, kind: str, run: str) -> protocol.Leftover:
+        leftover = protocol.Leftover(kind=kind, id=secrets.token_hex(32), labels={protocol.RUN_LABEL: run})
+        self._leftovers[leftover.id] = leftover
+        return leftover
 
     def _new_folder(self) -> Path:
         folder = self._folder / secrets.token_hex(8)
@@ -292,45 +294,47 @@ class FakeEngine:
 
 
 class _Container:
-    """See :class:`builder.engine.protocol.Container`; its box is a folder, which is also where its command starts."""
+    """See :class:`builder.engine.protocol.Container`; its volume is a folder, in which its command starts."""
 
-    def __init__(self, on: FakeEngine, image: _Image, command: tuple[str, ...], box: Path) -> None:
-        self._on, self._image, self._command, self._box = on, image, command, box
+    def __init__(self, engine: FakeEngine, image: _Image, command: tuple[str, ...], workdir: Path) -> None:
+        self._engine, self._image, self._command, self._workdir = engine, image, command, workdir
         self._log = ""
 
     def put(self, tar: Iterable[bytes], /) -> None:
-        self._on.get_facts()
-        _unpack(tar, self._box)
+        self._engine.get_facts()
+        _unpack(tar, self._workdir)
 
-    def run(self, seconds: float, /) -> engine.Exit:
-        self._on.get_facts()
-        for name, program in list(self._on.programs.items()):
+    def run(self, seconds: float, /) -> protocol.Exit:
+        self._engine.get_facts()
+        for name, program in list(self._engine.programs.items()):
             if any(Path(argument).name == name for argument in self._command):
                 for path, content in program.files.items():
-                    (self._box / path).parent.mkdir(parents=True, exist_ok=True)
-                    (self._box / path).write_bytes(content)
+                    (self._workdir / path).parent.mkdir(parents=True, exist_ok=True)
+                    (self._workdir / path).write_bytes(content)
                 self._log = program.log
-                self._on.programs[name] = program.then or program
-                return engine.Exit(code=program.code, out_of_memory=program.out_of_memory)
+                self._engine.programs[name] = program.then or program
+                return protocol.Exit(code=program.code, out_of_memory=program.out_of_memory)
         if NO_PYTHON in self._image.facts.labels:
             self._log = f"exec {self._command[0]} failed: No such file or directory"
-            return engine.Exit(code=_NOT_FOUND_EXIT, out_of_memory=False)
+            return protocol.Exit(code=_NOT_FOUND_EXIT, out_of_memory=False)
         return self._execute(seconds)
 
     def get(self, path: str, /) -> Iterator[bytes]:
-        self._on.get_facts()
-        yield from _pack(self._box / path.removeprefix(engine.WORKDIR).lstrip("/"), f"copy {path} out of a container")
+        self._engine.get_facts()
+        yield from _pack(
+            self._workdir / path.removeprefix(protocol.WORKDIR).lstrip("/"), f"copy {path} out of a container"
+        )
 
     def read_log(self) -> str:
-        self._on.get_facts()
+        self._engine.get_facts()
         return self._log
 
-    def _execute(self, seconds: float) -> engine.Exit:
+    def _execute(self, seconds: float) -> protocol.Exit:
         command = [sys.executable if self._command[0] == "python" else self._command[0]]
-        command += [argument.replace(engine.WORKDIR, str(self._box)) for argument in self._command[1:]]
+        command += [argument.replace(protocol.WORKDIR, str(self._workdir)) for argument in self._command[1:]]
         with fork_server.Popen(
             command,
-            cwd=self._box,
+            cwd=self._workdir,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -341,9 +345,9 @@ class _Container:
             except subprocess.TimeoutExpired:
                 process.kill()
                 self._log, _ = process.communicate()
-                return engine.Exit(code=None, out_of_memory=False)
+                return protocol.Exit(code=None, out_of_memory=False)
         code = process.returncode
-        return engine.Exit(code=128 - code if code < 0 else code, out_of_memory=False)
+        return protocol.Exit(code=128 - code if code < 0 else code, out_of_memory=False)
 
 
 def _unpack(tar: Iterable[bytes], folder: Path) -> None:
@@ -351,11 +355,11 @@ def _unpack(tar: Iterable[bytes], folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
-def _pack(path: Path, what: str) -> Iterator[bytes]:
+def _pack(path: Path, action: str) -> Iterator[bytes]:
     if not path.exists():
-        raise errors.EngineError(f"could not {what}: the engine says: no such file")
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
+        raise errors.EngineError(f"could not {action}: the engine says: no such file")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(path, arcname=path.name)
-    whole = packed.getvalue()
-    return iter([whole[start : start + 4096] for start in range(0, len(whole), 4096)])
+    content = buffer.getvalue()
+    return iter([content[start : start + 4096] for start in range(0, len(content), 4096)])

@@ -1,4 +1,4 @@
-"""An engine of a test's own: its own socket, data and processes, so that it can be killed."""
+"""Run a separate engine for one test, with its own socket, data and processes, so that the test can kill it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class PrivateEngine:
-    """A running ``dockerd``; ``host`` is what DOCKER_HOST has to say."""
+    """A running ``dockerd``; ``host`` is the value for DOCKER_HOST."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = folder / "docker.sock"
         self.host = f"unix://{self.socket}"
-        # In a network of its own: an engine without a bridge takes away the one that another engine has.
+        # In its own network namespace: an engine without a bridge removes the bridge of another engine.
         command = ["unshare", "--net", "dockerd", "--host", self.host]
         command += ["--bridge=none", "--iptables=false", "--ip6tables=false"]
         command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "run")]
@@ -45,7 +45,7 @@ class PrivateEngine:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """End it and all it started, at once."""
+        """Kill the engine and the processes that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=30)
@@ -53,7 +53,7 @@ class PrivateEngine:
 
 @contextlib.contextmanager
 def start() -> Iterator[PrivateEngine]:
-    """Run one; gone afterwards with its data."""
+    """Run an engine; stop it and delete its data afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="numerai-builder-engine-"))
     engine = PrivateEngine(folder)
     try:
@@ -66,7 +66,7 @@ def start() -> Iterator[PrivateEngine]:
 
 
 def _end_containers(folder: Path) -> None:
-    """End what the engine was running: its shims outlive it, in sessions of their own, and name its folder."""
+    """Kill the engine's containers: its shims survive it in their own sessions; their arguments contain its folder."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if str(folder).encode() in (process / "cmdline").read_bytes():

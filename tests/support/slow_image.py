@@ -1,7 +1,7 @@
-"""A runner image whose ``python`` says what it holds and then sleeps through the making of a pickle.
+"""Create a runner image whose ``python`` answers the inventory script but sleeps instead of building a pickle.
 
-For what happens in the middle of a build: Ctrl-C, a kill, an engine that stops. It is busybox and a shell script, so it
-takes no time to load into an engine of a test's own.
+For tests that interrupt a build: Ctrl-C, a kill, an engine that stops. It consists of busybox and a shell script, so it
+is loaded quickly into a test's own engine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from builder import progress
 from builder.engine import debian
 
 if TYPE_CHECKING:
-    from builder.engine import protocol as engine
+    from builder.engine import protocol
 
 TAG = "numerai-builder-test/slow:1"
 _PYTHON = b"""#!/bin/busybox sh
@@ -27,8 +27,8 @@ esac
 """
 
 
-def load(on: engine.Engine) -> engine.ImageFacts:
-    """Put the image on an engine."""
+def load(engine: protocol.Engine) -> protocol.ImageFacts:
+    """Load the image into an engine."""
     program = Path(debian.find_program("busybox", "busybox-static", progress.Silent()))
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -43,4 +43,4 @@ def load(on: engine.Engine) -> engine.ImageFacts:
         folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
         archive.addfile(folder)
     changes = ["ENV PATH=/bin", 'ENTRYPOINT ["python", "predict.py"]']
-    return on.import_image([buffer.getvalue()], tag=TAG, changes=changes)
+    return engine.import_image([buffer.getvalue()], tag=TAG, changes=changes)

@@ -109,7 +109,7 @@ def test_a_pin_is_used_until_it_is_updated(engine: docker_engine.DockerEngine, c
     result = clones.run_builder(clone, "pickle", CONFIG)
     assert result.returncode == 3
     assert f"{second}, which is pinned" in result.stderr
-    assert "`make pin` pins what" in result.stderr
+    assert "run `make pin` to pin the current image of" in result.stderr
 
 
 @pytest.mark.usefixtures("nothing_left")

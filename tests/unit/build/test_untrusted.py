@@ -216,7 +216,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"image\.packages differs from what",
     ),
     "other parameters": (lambda folder: edit_manifest(folder, pickle_parameters=["x"]), r"pickle\.parameters differs"),
-    "no numpy": (lambda folder: edit_manifest(folder, image_packages={}), "packages lack numpy, pandas, cloudpickle"),
+    "no numpy": (
+        lambda folder: edit_manifest(folder, image_packages={}),
+        "numpy, pandas, cloudpickle missing in packages",
+    ),
     "a name that leaves the folder": (lambda folder: edit_manifest(folder, name="../../x"), "name: "),
 }
 

@@ -169,8 +169,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         with_key("image", f"{{ref: '{DIGEST}'}}"),
         [
             (
-                f"FILE:3: image.ref: {DIGEST} is an image id or a digest without its repository, which no registry can "
-                "look up; write registry/repository:tag or registry/repository@sha256:..., with the repository digest "
+                f"FILE:3: image.ref: {DIGEST} is an image id or a digest without a repository, which cannot be "
+                "looked up; expected registry/repository:tag or registry/repository@sha256:..., with the repository digest "
                 "that `docker image inspect` lists under RepoDigests"
             )
         ],
@@ -190,8 +190,8 @@ INVALID: list[tuple[str, str | bytes, list[str]]] = [
         with_key("image", "{ref: ghcr.io/numerai/predict}"),
         [
             (
-                "FILE:3: image.ref: ghcr.io/numerai/predict names neither a tag nor a digest; "
-                "write registry/repository:tag or registry/repository@sha256:..."
+                "FILE:3: image.ref: ghcr.io/numerai/predict has neither a tag nor a digest; "
+                "expected registry/repository:tag or registry/repository@sha256:..."
             )
         ],
     ),

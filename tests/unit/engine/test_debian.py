@@ -1,4 +1,4 @@
-"""Debian hosts as they describe themselves, and work that one process does at a time."""
+"""Test the detection of Debian hosts, the installation of packages, and file locks."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
         (None, "", "", False),
     ],
 )
-def test_os_release(tmp_path: Path, text: str | None, identity: str, codename: str, *, has_apt: bool) -> None:
+def test_os_release_files(tmp_path: Path, text: str | None, identity: str, codename: str, *, has_apt: bool) -> None:
     if text is not None:
         (tmp_path / "os-release").write_text(text)
     release = debian.read_release(tmp_path / "os-release")
     assert (release.identity, release.codename, release.has_apt) == (identity, codename, has_apt)
 
 
-def test_the_mirror_is_debians_own_archive_of_the_running_release() -> None:
+def test_the_mirror_is_debians_main_archive_of_the_release() -> None:
     targets = [
         "",
-        "Somebody\tbookworm\tmain\thttp://others.example/debian/",
+        "Another\tbookworm\tmain\thttp://others.example/debian/",
         "Debian\tbookworm-updates\tmain\thttp://updates.example/debian/",
         "Debian\tbookworm\tcontrib\thttp://contrib.example/debian/",
         "Debian\tbookworm\tmain\thttp://mirror.example/debian/",
@@ -52,7 +52,7 @@ def test_the_mirror_is_debians_own_archive_of_the_running_release() -> None:
     assert debian.choose_mirror([], "bookworm") is None
 
 
-def test_the_mirror_is_asked_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mirror_is_read_from_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "apt-get"
     program.write_text(f"#!{sys.executable}\nprint('Debian\\tbookworm\\tmain\\thttp://mirror.example/debian/')\n")
     program.chmod(0o755)
@@ -62,22 +62,22 @@ def test_the_mirror_is_asked_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert debian.find_mirror("bookworm") is None
 
 
-# Stands for apt-get while another one reads the lists: says so as often as it is told, then does its work.
+# A fake apt-get whose `update` finds the package lists locked, as many times as the file `busy` says.
 BUSY_APT = """\
 import os, pathlib, sys
 busy = pathlib.Path(os.path.dirname(sys.argv[0]), "busy")
-left = int(busy.read_text())
-if "update" in sys.argv and left:
-    busy.write_text(str(left - 1))
+remaining = int(busy.read_text())
+if "update" in sys.argv and remaining:
+    busy.write_text(str(remaining - 1))
     print("E: Could not get lock /var/lib/apt/lists/lock. It is held by process 4242 (apt-get)")
     print("E: Unable to lock directory /var/lib/apt/lists/")
     sys.exit(100)
-sys.exit(pathlib.Path(sys.argv[0]).with_name("fault").exists() and "E: Unable to locate package")
+sys.exit(pathlib.Path(sys.argv[0]).with_name("fails").exists() and "E: Unable to locate package")
 """
 
 
-class Told(progress.Silent):
-    """Keeps the steps."""
+class Recorder(progress.Silent):
+    """Records steps and notes."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -89,27 +89,27 @@ class Told(progress.Silent):
         self.steps.append(text)
 
 
-@pytest.mark.parametrize("fault", [False, True])
-def test_another_apt_on_the_machine_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fault: bool
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_lock_of_another_apt_get_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     (tmp_path / "apt-get").write_text(f"#!{sys.executable}\n{BUSY_APT}")
     (tmp_path / "apt-get").chmod(0o755)
     (tmp_path / "busy").write_text("2")
-    if fault:
-        (tmp_path / "fault").touch()
+    if fails:
+        (tmp_path / "fails").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(debian, "_LOCK_PAUSE", 0)
-    told, log = Told(), tmp_path / "apt.log"
-    with pytest.raises(errors.EngineError, match="Unable to locate") if fault else contextlib.nullcontext():
-        debian.install_packages(["nothing"], log=log, progress=told, lists=tmp_path / "lists")
-    asked = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("$ apt-get")]
-    assert asked == ["update", "update", "update", "install"]
-    waiting = "waiting for another apt-get on this machine, 300 s at most (`ps -C apt-get`)"
-    assert told.steps.count(waiting) == 1
+    monkeypatch.setattr(debian, "_LOCK_POLL_SECONDS", 0)
+    recorder, log = Recorder(), tmp_path / "apt.log"
+    with pytest.raises(errors.EngineError, match="Unable to locate") if fails else contextlib.nullcontext():
+        debian.install_packages(["nothing"], log=log, progress=recorder, lists=tmp_path / "lists")
+    calls = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("$ apt-get")]
+    assert calls == ["update", "update", "update", "install"]
+    waiting = "waiting for another apt-get on this machine, at most 300 s (`ps -C apt-get`)"
+    assert recorder.steps.count(waiting) == 1
 
 
-def test_a_missing_program_is_installed_by_root_and_named_to_others(
+def test_a_missing_program_is_installed_by_root_and_an_error_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "apt-get").write_text(f"#!{sys.executable}\nimport pathlib, sys\n")
@@ -120,37 +120,36 @@ def test_a_missing_program_is_installed_by_root_and_named_to_others(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(debian, "read_release", lambda: debian.Release(identity="debian"))
     monkeypatch.setattr(debian, "is_root", lambda: False)
-    with pytest.raises(
-        errors.EngineError, match=r"^program is missing: install it \(the package the-package of Debian"
-    ):
+    with pytest.raises(errors.EngineError, match=r"^program is missing: install it \(package the-package on Debian"):
         debian.find_program("program", "the-package", progress.Silent())
     monkeypatch.setattr(debian, "is_root", lambda: True)
     for _ in range(2):
         assert debian.find_program("program", "the-package", progress.Silent()) == str(tmp_path / "program")
 
 
-def test_two_installations_at_once_do_not_cut_each_others_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its log an installation sees that apt's lock was taken: the other one would empty it."""
-    # While the first is busy, apt says that it is locked, and the second comes to begin.
+def test_concurrent_installations_do_not_overwrite_their_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation recognizes a locked apt by its log, which a second installation would truncate."""
+    # While the first installation waits for apt's lock, the second one starts.
     (tmp_path / "apt-get").write_text(f"#!{sys.executable}\nimport time\ntime.sleep(0.3)\n{BUSY_APT}")
     (tmp_path / "apt-get").chmod(0o755)
     (tmp_path / "busy").write_text("2")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(debian, "_LOCK_PAUSE", 0)
-    told = [Told(), Told()]
+    monkeypatch.setattr(debian, "_LOCK_POLL_SECONDS", 0)
+    recorders = [Recorder(), Recorder()]
 
-    def install(one: Told) -> None:
-        debian.install_packages(["nothing"], log=tmp_path / "apt.log", progress=one, lists=tmp_path / "lists")
+    def install(recorder: Recorder) -> None:
+        debian.install_packages(["nothing"], log=tmp_path / "apt.log", progress=recorder, lists=tmp_path / "lists")
 
     with futures.ThreadPoolExecutor() as pool:
-        list(pool.map(install, told))
-    assert sum(text.startswith("waiting for another installation") for one in told for text in one.steps) == 1
+        list(pool.map(install, recorders))
+    steps = [text for recorder in recorders for text in recorder.steps]
+    assert sum(text.startswith("waiting for another installation") for text in steps) == 1
 
 
-# ---- one at a time
+# ---- file locks
 
 
-def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
+def test_a_lock_is_released_when_its_holder_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     source = (
         "import pathlib, sys, time\nfrom builder import locks\n"
@@ -160,22 +159,22 @@ def test_a_lock_is_held_by_one_and_freed_by_its_death(tmp_path: Path) -> None:
     with fork_server.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "held\n"
-        waited: list[str] = []
+        holders: list[str] = []
 
         def kill(holder: str) -> None:
-            waited.append(holder)
+            holders.append(holder)
             other.kill()
 
         assert locks.is_held(path)
         with locks.acquire(path, kill):
-            assert len(waited) == 1
-            assert waited[0].startswith(f"process {other.pid}, since 20")
+            assert len(holders) == 1
+            assert holders[0].startswith(f"process {other.pid}, since 20")
             assert path.read_text().startswith(f"process {os.getpid()}, since 20")
     assert not locks.is_held(path)
 
 
-def test_a_lock_file_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    """A folder of a stranger may hold one: its lock must not empty another file, nor wait for ever."""
+def test_a_link_or_fifo_as_lock_file_is_refused(tmp_path: Path) -> None:
+    """A lock in another user's folder must neither overwrite the target of a link nor wait forever at a fifo."""
     (tmp_path / "precious").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "precious")
     os.mkfifo(tmp_path / "fifo")
@@ -186,7 +185,7 @@ def test_a_lock_file_that_is_a_link_or_a_fifo_is_refused_and_nothing_is_overwrit
 
 
 @pytest.mark.parametrize(("code", "fix"), [(errno.ENOLCK, "a local disk"), (errno.EIO, "fix the permissions")])
-def test_a_file_system_without_locks_is_named(
+def test_a_failing_lock_is_an_error_with_a_fix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, fix: str
 ) -> None:
     def fail(*_: object) -> None:

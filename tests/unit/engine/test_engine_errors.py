@@ -1,4 +1,4 @@
-"""Whatever the docker SDK and what it stands on raise, one sentence of ours comes out."""
+"""Test that every error of the docker SDK and its libraries becomes an EngineError with a message of one line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ import requests.exceptions
 import urllib3.exceptions
 
 from builder import errors, progress
-from builder.engine import docker_engine
-from builder.engine import protocol as engine
+from builder.engine import docker_engine, protocol
 from tests.support import library_errors
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-# Errors that no call of ours can meet, each for its reason.
-NOT_OURS = {
+# Errors that cannot occur in this project, with the reason.
+IMPOSSIBLE = {
     docker.credentials.errors.StoreError: "builder.engine.docker_config reads credentials, the SDK does not",
     docker.credentials.errors.InitializationError: "as above",
     docker.credentials.errors.CredentialsNotFound: "as above",
@@ -37,12 +36,12 @@ NOT_OURS = {
 }
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK leaves its sockets to the collector
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the SDK does not close its sockets
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _collected() -> Iterator[None]:
-    """Have them collected here, not in the middle of other tests, where the warning is an error."""
+def _garbage_collection() -> Iterator[None]:
+    """Collect them here: in other tests the warning is an error."""
     gc.disable()
     yield
     with warnings.catch_warnings():
@@ -56,18 +55,18 @@ def _collected() -> Iterator[None]:
     [docker.errors, docker.credentials.errors, requests.exceptions, urllib3.exceptions],
     ids=lambda m: m.__name__,
 )
-def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None:
-    found = library_errors.list_errors(module)
-    assert found
-    unknown = [kind for kind in found if not issubclass(kind, docker_engine._FOREIGN) and kind not in NOT_OURS]
-    assert unknown == [], "map it in docker_engine._FOREIGN, or say here why it cannot come"
+def test_every_library_error_is_mapped(module: ModuleType) -> None:
+    kinds = library_errors.list_errors(module)
+    assert kinds
+    unknown = [kind for kind in kinds if not issubclass(kind, docker_engine._LIBRARY_ERRORS) and kind not in IMPOSSIBLE]
+    assert unknown == [], "map it in docker_engine._FOREIGN, or explain in IMPOSSIBLE why it cannot occur"
 
 
 @pytest.mark.parametrize(
     "error",
     [
         docker.errors.DockerException("x"),
-        docker.errors.APIError("x", explanation="it says so"),
+        docker.errors.APIError("x", explanation="the explanation"),
         docker.errors.NotFound("x"),
         docker.errors.StreamParseError("x"),
         docker.errors.TLSParameterError("x"),
@@ -81,17 +80,20 @@ def test_every_error_of_the_libraries_below_is_known(module: ModuleType) -> None
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_each_becomes_one_sentence_with_its_cause(error: Exception) -> None:
-    with pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised, docker_engine._translated("do it"):
+def test_a_library_error_becomes_an_engine_error_of_one_line(error: Exception) -> None:
+    with (
+        pytest.raises(errors.EngineError, match=r"^could not do it: ") as raised,
+        docker_engine._translate_errors("do it"),
+    ):
         raise error
     assert raised.value.__cause__ is error
     assert "\n" not in str(raised.value)
-    assert "<" not in str(raised.value), "no object's repr"
+    assert "<" not in str(raised.value), "it contains the repr of an object"
 
 
-def test_what_is_not_the_engines_passes_as_it_is() -> None:
+def test_other_errors_are_not_changed() -> None:
     for error in (ValueError("x"), OSError(28, "No space left on device"), KeyboardInterrupt(), errors.ImageError("x")):
-        with pytest.raises(type(error)) as raised, docker_engine._translated("do it"):
+        with pytest.raises(type(error)) as raised, docker_engine._translate_errors("do it"):
             raise error
         assert raised.value is error
 
@@ -99,8 +101,8 @@ def test_what_is_not_the_engines_passes_as_it_is() -> None:
 # ---- no engine
 
 
-def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
-    """Return what is said where no engine answers."""
+def connect_error(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """Return the message of the error of ``connect``."""
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -110,43 +112,39 @@ def connecting(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     return str(raised.value)
 
 
-def test_an_engine_that_is_not_there_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = connecting(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
-    assert said == (
-        f"the engine chosen by DOCKER_HOST=unix://{tmp_path}/no.sock does not answer: [Errno 2] No such file or "
-        "directory; start it, or choose another: an engine that was chosen is never started from here"
+def test_an_absent_engine_is_an_error_with_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = connect_error(monkeypatch, DOCKER_HOST=f"unix://{tmp_path}/no.sock")
+    assert message == (
+        f"the engine set by DOCKER_HOST=unix://{tmp_path}/no.sock does not answer: [Errno 2] No such file or "
+        "directory; start it, or set another one: this tool starts only the default engine"
     )
 
 
 @pytest.mark.parametrize(
     "host", ["nonsense://x", "tcp://", "tcp://localhost", "tcp://localhost:x", "npipe:////./pipe/x", "fd://", "ssh://h"]
 )
-def test_an_address_that_cannot_be_used_is_an_engine_error(
-    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_address_is_an_error(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    said = connecting(monkeypatch, DOCKER_HOST=host)
-    assert said.startswith(f"DOCKER_HOST={host}: cannot be used (")
-    assert said.endswith("expected unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST of an engine")
+    message = connect_error(monkeypatch, DOCKER_HOST=host)
+    assert message.startswith(f"DOCKER_HOST={host}: invalid engine address (")
+    assert message.endswith("expected unix:///PATH, tcp://HOST:PORT or ssh://USER@HOST")
 
 
 @pytest.mark.parametrize("answer", ["[]", "null", "7", "{}", '{"ApiVersion": 7}', '{"ApiVersion": "x"}', "<html>"])
-def test_what_is_no_engine_is_not_taken_for_one(serving: Callable[..., None], answer: str) -> None:
+def test_another_server_is_not_accepted_as_an_engine(serving: Callable[..., None], answer: str) -> None:
     def reply(self: _Api) -> None:
         self._send(200, answer.encode())
 
     serving(do_GET=reply)
-    with pytest.raises(
-        errors.EngineChoiceError, match=r"cannot be used: .*the answer is not one of a container engine"
-    ):
+    with pytest.raises(errors.EngineChoiceError, match=r"cannot be used: .*invalid answer from the container engine"):
         docker_engine.connect()
 
 
-# ---- an engine that answers wrongly
+# ---- invalid answers
 
 
 class _Api(BaseHTTPRequestHandler):
-    """Answers as the class says, whatever is asked; ``/version`` as an engine does."""
+    """Sends ``status`` and ``body`` for every request, except for ``/version``."""
 
     version: ClassVar[str] = "1.41"
     status: ClassVar[int] = 500
@@ -185,12 +183,12 @@ class _Api(BaseHTTPRequestHandler):
 
 class _Server(socketserver.ThreadingUnixStreamServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that has heard enough."""
+        """Ignore clients that disconnect early."""
 
 
 @pytest.fixture
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Return a function that has DOCKER_HOST answer in some way."""
+    """A function that starts a server for DOCKER_HOST; its arguments replace attributes of ``_Api``."""
     servers: list[socketserver.ThreadingUnixStreamServer] = []
     threads: list[threading.Thread] = []
 
@@ -208,39 +206,39 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         server.server_close()
 
 
-def test_an_engine_that_is_too_old_is_refused(serving: Callable[..., None]) -> None:
+def test_an_engine_that_is_too_old_is_an_error(serving: Callable[..., None]) -> None:
     serving(version="1.40")
-    with pytest.raises(
-        errors.EngineError, match=r"speaks API 1\.40; 1\.41 \(Engine 20\.10\) or newer is needed: update"
-    ):
+    with pytest.raises(errors.EngineError, match=r"has API 1\.40; expected 1\.41 \(Engine 20\.10\) or newer: update"):
         docker_engine.connect()
     serving(version="1.41")
-    assert docker_engine.connect().get_facts() == engine.EngineFacts(
+    assert docker_engine.connect().get_facts() == protocol.EngineFacts(
         version="20.10", api="1.41", platform="linux/amd64"
     )
 
 
 CALLS: dict[str, Callable[[docker_engine.DockerEngine], object]] = {
-    "get_free_disk": lambda on: on.get_free_disk(),
-    "get_memory": lambda on: on.get_memory(),
-    "find_image": lambda on: on.find_image("a:1"),
-    "find_images_by_label": lambda on: on.find_images_by_label("a", "b"),
-    "pull": lambda on: on.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
-    "import_image": lambda on: on.import_image([b"x"], tag="a:1", changes=[]),
-    "tag_image": lambda on: on.tag_image("a:1", "b:1"),
-    "remove_image": lambda on: on.remove_image("a:1"),
-    "list_leftovers": lambda on: on.list_leftovers(),
-    "remove": lambda on: on.remove(engine.Leftover(kind="container", id="c", labels={})),
-    "build": lambda on: on.build([b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()),
-    "copy_out": lambda on: on.copy_out("a:1", "/x", run="r").__enter__(),
-    "create_container": lambda on: on.create_container(
-        "a:1", ("x",), run="r", limits=engine.ContainerLimits(cpus=1, memory=1 << 26), network=False
+    "get_free_disk": lambda engine: engine.get_free_disk(),
+    "get_memory": lambda engine: engine.get_memory(),
+    "find_image": lambda engine: engine.find_image("a:1"),
+    "find_images_by_label": lambda engine: engine.find_images_by_label("a", "b"),
+    "pull": lambda engine: engine.pull("a:1", platform="linux/amd64", seconds=5, progress=progress.Silent()),
+    "import_image": lambda engine: engine.import_image([b"x"], tag="a:1", changes=[]),
+    "tag_image": lambda engine: engine.tag_image("a:1", "b:1"),
+    "remove_image": lambda engine: engine.remove_image("a:1"),
+    "list_leftovers": lambda engine: engine.list_leftovers(),
+    "remove": lambda engine: engine.remove(protocol.Leftover(kind="container", id="c", labels={})),
+    "build": lambda engine: engine.build(
+        [b"x"], run="r", arguments={}, tag=None, cache=False, progress=progress.Silent()
+    ),
+    "copy_out": lambda engine: engine.copy_out("a:1", "/x", run="r").__enter__(),
+    "create_container": lambda engine: engine.create_container(
+        "a:1", ("x",), run="r", limits=protocol.ContainerLimits(cpus=1, memory=1 << 26), network=False
     ).__enter__(),
 }
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_an_engine_that_fails_is_quoted(
+def test_an_engine_error_contains_the_engines_message(
     serving: Callable[..., None], call: Callable[[docker_engine.DockerEngine], object]
 ) -> None:
     serving(status=500, body=b'{"message": "write /x: no space left on device"}')
@@ -251,7 +249,7 @@ def test_an_engine_that_fails_is_quoted(
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_an_engine_that_goes_away_is_told(
+def test_a_lost_connection_is_an_engine_error(
     serving: Callable[..., None], monkeypatch: pytest.MonkeyPatch, call: Callable[[docker_engine.DockerEngine], object]
 ) -> None:
     def hang_up(self: _Api) -> None:
@@ -265,7 +263,7 @@ def test_an_engine_that_goes_away_is_told(
     assert "\n" not in str(raised.value)
 
 
-ODD = [
+MALFORMED = [
     "",
     "<html>",
     "[]",
@@ -279,22 +277,22 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("body", ODD)
-def test_an_answer_of_another_form_is_an_engine_error_or_none(serving: Callable[..., None], body: str) -> None:
+@pytest.mark.parametrize("body", MALFORMED)
+def test_a_malformed_answer_raises_no_other_error(serving: Callable[..., None], body: str) -> None:
     serving(status=200, body=body.encode())
-    on = docker_engine.connect()
+    connected = docker_engine.connect()
     for call in CALLS.values():
         with contextlib.suppress(errors.EngineError):
-            call(on)
+            call(connected)
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"{", b'{"stream": "Step 1/1 : FROM scratch"}'])
-def test_a_build_that_ends_in_the_middle_is_no_success(serving: Callable[..., None], body: bytes) -> None:
+def test_an_incomplete_build_is_an_error(serving: Callable[..., None], body: bytes) -> None:
     serving(status=200, body=body)
     with pytest.raises(errors.EngineError):
         CALLS["build"](docker_engine.connect())
 
 
-def test_every_call_of_the_protocol_is_tried_here() -> None:
-    calls = {name for name, value in vars(engine.Engine).items() if inspect.isfunction(value) and name[0] != "_"}
+def test_every_method_of_the_protocol_is_in_calls() -> None:
+    calls = {name for name, value in vars(protocol.Engine).items() if inspect.isfunction(value) and name[0] != "_"}
     assert calls == {*CALLS, "get_facts"}

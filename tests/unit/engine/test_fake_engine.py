@@ -1,4 +1,4 @@
-"""The fake engine does what every engine must do, so that the tests which use it mean something."""
+"""Test that the fake engine behaves like a real one, so that the tests that use it are meaningful."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("case", engine_cases.CASES, ids=lambda case: case.__name__)
-def test_the_fake_does_what_every_engine_must(case: Callable[[engine_cases.Subject], None], tmp_path: Path) -> None:
-    on = FakeEngine(tmp_path)
-    case(engine_cases.Subject(on=on, image=on.add_image("python:test").tags[0], moment=0.7))
-    assert on.list_leftovers() == []
+def test_the_fake_engine_passes_the_shared_cases(case: Callable[[engine_cases.Subject], None], tmp_path: Path) -> None:
+    engine = FakeEngine(tmp_path)
+    case(engine_cases.Subject(engine=engine, image=engine.add_image("python:test").tags[0], moment=0.7))
+    assert engine.list_leftovers() == []

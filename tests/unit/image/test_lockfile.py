@@ -1,4 +1,4 @@
-"""The lock file: what is written is read back, the same bytes for the same content, and every fault is told."""
+"""Test reading, writing and updating the lock file, and the problems reported for an invalid one."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ locks = st.builds(
 )
 
 
-def said(text: str) -> list[str]:
+def find_problems(text: str) -> list[str]:
     with pytest.raises(errors.ConfigError) as raised:
         lockfile.parse(text.encode(), "LOCK")
-    *faults, last = raised.value.problems
-    assert last == "LOCK is written by `make pin`: fix it, or remove it and run that"
-    return faults
+    *problems, last = raised.value.problems
+    assert last == "LOCK is written by `make pin`: fix it, or remove it and run `make pin`"
+    return problems
 
 
 @settings(max_examples=40)
 @given(locks)
-def test_what_is_written_is_read_back(lock: lockfile.LockFile) -> None:
+def test_a_written_lock_file_is_read_back(lock: lockfile.LockFile) -> None:
     text = lockfile.to_bytes(lock)
     assert lockfile.parse(text, "LOCK") == lock
     assert lockfile.to_bytes(lockfile.parse(text, "LOCK")) == text
@@ -62,39 +62,39 @@ def test_what_is_written_is_read_back(lock: lockfile.LockFile) -> None:
 
 @settings(max_examples=40)
 @given(locks)
-def test_every_reader_of_yaml_reads_the_same(lock: lockfile.LockFile) -> None:
+def test_pyyaml_reads_the_same_values(lock: lockfile.LockFile) -> None:
     read = yaml.safe_load(lockfile.to_bytes(lock))
-    assert {key: one["digest"] for key, one in read.get("images", {}).items()} == {
-        key: one.digest for key, one in lock.images.items()
+    assert {key: item["digest"] for key, item in read.get("images", {}).items()} == {
+        key: item.digest for key, item in lock.images.items()
     }
-    assert {key: one["bundle"] for key, one in read.get("models", {}).items()} == {
-        key: one.bundle for key, one in lock.models.items()
+    assert {key: item["bundle"] for key, item in read.get("models", {}).items()} == {
+        key: item.bundle for key, item in lock.models.items()
     }
 
 
 @settings(max_examples=40)
 @given(st.binary(max_size=200) | locks.map(lockfile.to_bytes).map(lambda text: text[: len(text) // 2]))
-def test_whatever_the_bytes_it_is_a_lock_or_its_faults(text: bytes) -> None:
+def test_any_bytes_are_a_lock_file_or_a_list_of_problems(text: bytes) -> None:
     try:
         read = lockfile.parse(text, "LOCK")
     except errors.ConfigError as error:
-        faults = error.problems
+        problems = error.problems
     else:
-        faults = ("LOCK",)
+        problems = ("LOCK",)
         assert lockfile.parse(lockfile.to_bytes(read), "LOCK") == read
-    assert all(fault.startswith("LOCK") for fault in faults)
+    assert all(problem.startswith("LOCK") for problem in problems)
 
 
 @pytest.mark.parametrize("day", ["2026-13-45", "2026-02-29", "0000-01-01", "20261124", "2026-W48-2", "2026-11-2"])
-def test_a_pin_is_dated_by_a_day_that_there_is(day: str) -> None:
+def test_the_date_of_a_pin_must_exist(day: str) -> None:
     text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, lockfile.create_pin(DIGEST, day=DAY))).decode()
-    (fault,) = said(text.replace(DAY, day))
-    assert f"{day!s} is invalid" in fault.replace('"', "")
-    assert 'expected text like "2026-11-24"' in fault
+    (problem,) = find_problems(text.replace(DAY, day))
+    assert f"{day!s} is invalid" in problem.replace('"', "")
+    assert 'expected text like "2026-11-24"' in problem
 
 
 @given(st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", fullmatch=True))
-def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
+def test_a_date_that_is_read_can_be_parsed(day: str) -> None:
     text = (
         lockfile.to_bytes(lockfile.LockFile().with_pin(REF, lockfile.create_pin(DIGEST, day=DAY)))
         .decode()
@@ -109,10 +109,10 @@ def test_whatever_day_is_read_can_be_counted_from(day: str) -> None:
         assert dt.date.fromisoformat(read).isoformat() == day
 
 
-def test_the_order_of_writing_is_no_matter() -> None:
-    one, other = lockfile.create_pin(DIGEST, day=DAY), lockfile.create_pin(DIGEST, day=DAY, ref=REF)
-    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, one).with_pin("default", other))
-    assert text == lockfile.to_bytes(lockfile.LockFile().with_pin("default", other).with_pin(REF, one))
+def test_entries_are_written_in_sorted_order() -> None:
+    item, other = lockfile.create_pin(DIGEST, day=DAY), lockfile.create_pin(DIGEST, day=DAY, ref=REF)
+    text = lockfile.to_bytes(lockfile.LockFile().with_pin(REF, item).with_pin("default", other))
+    assert text == lockfile.to_bytes(lockfile.LockFile().with_pin("default", other).with_pin(REF, item))
     assert text.decode().splitlines()[2:] == [
         "format: 1",
         "images:",
@@ -126,13 +126,13 @@ def test_the_order_of_writing_is_no_matter() -> None:
     ]
 
 
-def test_labels_that_say_nothing_or_too_much_are_left_out() -> None:
+def test_empty_long_and_unprintable_labels_are_left_out() -> None:
     labels = {"empty": "", "long": "x" * 1000, "breaks": "a\nb", "good": "yes"}
     assert lockfile.create_pin(DIGEST, day=DAY, labels=labels).labels == {"good": "yes"}
 
 
-def test_all_faults_are_told_with_their_lines() -> None:
-    faults = said(f"""\
+def test_all_problems_are_reported_with_their_lines() -> None:
+    problems = find_problems(f"""\
 format: 2
 images:
   {OTHER}: {{digest: "{DIGEST}", pined: "{DAY}"}}
@@ -140,7 +140,7 @@ images:
   runner:1: {{digest: "{DIGEST}", pinned: "{DAY}"}}
 modles: {{}}
 """)
-    assert faults == [
+    assert problems == [
         "LOCK:1: format: 2 is invalid; expected an integer equal to 1",
         f'LOCK:3: images."{OTHER}".pinned: missing; expected text like "2026-11-24"',
         f'LOCK:3: images."{OTHER}".pined: unknown key; did you mean pinned?',
@@ -149,22 +149,22 @@ modles: {{}}
     ]
 
 
-def test_keys_that_mean_nothing_are_told() -> None:
+def test_invalid_keys_are_reported() -> None:
     entry = f'digest: "{DIGEST}", pinned: "{DAY}"'
     text = f"format: 1\nimages:\n  runner:1: {{{entry}}}\n  default: {{{entry}}}\n  {REF}: {{{entry}, ref: {OTHER}}}\n"
-    assert said(text) == [
-        'LOCK:3: images."runner:1": is not written in full; expected docker.io/library/runner:1',
-        "LOCK:4: images.default: has no ref; expected what it stood for",
-        f'LOCK:5: images."{REF}".ref: only default has one; leave it out',
+    assert find_problems(text) == [
+        'LOCK:3: images."runner:1": is not a full reference; expected docker.io/library/runner:1',
+        "LOCK:4: images.default: ref is missing; expected the reference that default stood for",
+        f'LOCK:5: images."{REF}".ref: only allowed for default; remove it',
     ]
 
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD\nformat: 1\n", "", "- a\n", "images: {}\n", "format: 1\nformat: 1\n"])
-def test_what_a_merge_left_is_no_lock(text: str) -> None:
-    assert said(text)
+def test_merge_conflict_markers_are_an_error(text: str) -> None:
+    assert find_problems(text)
 
 
-def test_no_file_is_an_empty_lock(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_empty_lock_file(tmp_path: Path) -> None:
     assert lockfile.read(tmp_path) == lockfile.LockFile()
 
 
@@ -172,7 +172,7 @@ def change(root: Path, key: str, digest: str) -> tuple[lockfile.LockFile, lockfi
     return lockfile.update(root, lambda lock: lock.with_pin(key, lockfile.create_pin(digest, day=DAY)), on_wait=print)
 
 
-def test_what_others_wrote_stays(tmp_path: Path) -> None:
+def test_an_update_keeps_other_entries(tmp_path: Path) -> None:
     change(tmp_path, REF, DIGEST)
     before, after = change(tmp_path, OTHER, DIGEST)
     assert (set(before.images), set(after.images)) == ({REF}, {REF, OTHER})
@@ -180,7 +180,7 @@ def test_what_others_wrote_stays(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["builder.lock.yaml", "dist"]
 
 
-def test_nothing_is_written_where_nothing_changes(tmp_path: Path) -> None:
+def test_an_update_without_changes_writes_nothing(tmp_path: Path) -> None:
     change(tmp_path, REF, DIGEST)
     file = tmp_path / lockfile.NAME
     file.write_text(file.read_text() + "# mine\n")
@@ -188,14 +188,14 @@ def test_nothing_is_written_where_nothing_changes(tmp_path: Path) -> None:
     assert file.read_text().endswith("# mine\n")
 
 
-def test_a_file_with_faults_is_not_written_over(tmp_path: Path) -> None:
+def test_an_invalid_file_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / lockfile.NAME).write_text("format: 7\n")
     with pytest.raises(errors.ConfigError, match=f"{tmp_path / lockfile.NAME}:1: format"):
         change(tmp_path, REF, DIGEST)
     assert (tmp_path / lockfile.NAME).read_text() == "format: 7\n"
 
 
-def test_those_who_write_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_updates_are_all_kept(tmp_path: Path) -> None:
     keys = [f"ghcr.io/numerai/one:{number}" for number in range(12)]
     threads = [threading.Thread(target=change, args=(tmp_path, key, DIGEST)) for key in keys]
     for thread in threads:

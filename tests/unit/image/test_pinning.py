@@ -1,4 +1,4 @@
-"""What is said of a pin: against the registry's word, the tournament's, and what was made."""
+"""Test the comparison of pins with the registry, the tournament and the builds of models."""
 
 from __future__ import annotations
 
@@ -23,55 +23,55 @@ def judge(key: str = REF, **changes: object) -> pinning.PinResult:
     return pinning.compare_pin(key, REF, **{**plain, **changes})  # type: ignore[arg-type]
 
 
-def offered(name: str, **states: bool) -> tournament.DockerImage:
+def create_docker_image(name: str, **states: bool) -> tournament.DockerImage:
     plain = {"default": False, "deprecated": False, "experimental": False} | states
     return tournament.DockerImage(id=name, name=name, image=name, tag="a78dedd", inserted_at="", **plain)
 
 
-def test_a_pin_that_still_holds_keeps_its_day() -> None:
-    found = judge()
-    assert (found.state, found.pin, found.notes) == ("same", None, ())
+def test_an_unchanged_pin_keeps_its_date() -> None:
+    result = judge()
+    assert (result.state, result.pin, result.notes) == ("same", None, ())
 
 
-def test_a_default_of_another_name_but_the_same_digest_is_written_anew() -> None:
-    was = lockfile.create_pin(DIGEST, day="2026-11-01", ref="ghcr.io/numerai/numerai_predict_py_3_11:a78dedd")
-    found = judge("default", old_pin=was)
-    assert found.state == "same"
-    assert found.pin is not None
-    assert (found.pin.ref, found.pin.pinned) == (REF, "2026-11-24")
-    assert "was numerai_predict_py_3_11:a78dedd" in found.notes[0]
+def test_a_new_default_with_the_same_digest_is_written_again() -> None:
+    old_pin = lockfile.create_pin(DIGEST, day="2026-11-01", ref="ghcr.io/numerai/numerai_predict_py_3_11:a78dedd")
+    result = judge("default", old_pin=old_pin)
+    assert result.state == "same"
+    assert result.pin is not None
+    assert (result.pin.ref, result.pin.pinned) == (REF, "2026-11-24")
+    assert "was numerai_predict_py_3_11:a78dedd" in result.notes[0]
 
 
-def test_what_the_tournament_says_comes_after_what_the_registry_says() -> None:
-    found = judge(
+def test_notes_of_the_tournament_come_last() -> None:
+    result = judge(
         old_pin=lockfile.create_pin(MOVED, day="2026-11-01"), old_digest_exists=False, said=("it is deprecated",)
     )
-    assert found.state == "moved"
-    assert [note.partition(" ")[0] for note in found.notes] == ["the", "the", "it"]
+    assert result.state == "moved"
+    assert [note.partition(" ")[0] for note in result.notes] == ["the", "the", "it"]
 
 
-def test_only_an_image_of_the_tournaments_registry_is_one_of_its_images() -> None:
-    images = [offered("numerai_predict_py_3_12", default=True)]
+def test_only_images_of_the_tournaments_registry_are_tournament_images() -> None:
+    images = [create_docker_image("numerai_predict_py_3_12", default=True)]
     assert tournament_images.find_image_notes(REF, images, "ghcr.io/numerai") == ()
     assert tournament_images.find_image_notes(REF, images, "127.0.0.1:5000/numerai") == (), (
         "it is taken from the registry that is set"
     )
-    (said,) = tournament_images.find_image_notes(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
-    assert "not among the tournament's images" in said
-    (said,) = tournament_images.find_image_notes(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
-    assert "not among the tournament's images" in said
+    (note,) = tournament_images.find_image_notes(REF.replace("ghcr.io", "quay.io"), images, "127.0.0.1:5000/numerai")
+    assert "not among the tournament's images" in note
+    (note,) = tournament_images.find_image_notes(REF.replace("a78dedd", "latest"), images, "ghcr.io/numerai")
+    assert "not among the tournament's images" in note
     assert tournament_images.find_image_notes(f"ghcr.io/numerai/x@{DIGEST}", images, "ghcr.io/numerai") == (), (
         "a digest has no name there"
     )
 
 
-def test_a_default_that_cannot_be_an_image_is_told() -> None:
+def test_an_invalid_default_is_an_error() -> None:
     with pytest.raises(errors.ApiError, match="the tournament's default image cannot be one"):
-        tournament_images.get_default_reference([offered("No Image", default=True)])
+        tournament_images.get_default_reference([create_docker_image("No Image", default=True)])
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({}, []),
         ({"pickle": None}, []),
@@ -82,15 +82,15 @@ def test_a_default_that_cannot_be_an_image_is_told() -> None:
     ],
     ids=str,
 )
-def test_a_model_is_compared_with_the_lock_in_every_part(changes: dict[str, Any], said: list[str]) -> None:
+def test_every_difference_from_the_lock_file_is_found(changes: dict[str, Any], expected: list[str]) -> None:
     model = lockfile.LockedModel(image=DIGEST, bundle="b" * 64, pickle="c" * 64)
     lock = lockfile.LockFile(images={REF: PIN}, models={"mlp": model})
-    found = pinning.find_lock_differences(lock, REF, "mlp", **{**WHOLE, **changes})
-    assert len(found) == len(said)
-    assert all(one.startswith(start) for one, start in zip(found, said, strict=True))
+    differences = pinning.find_lock_differences(lock, REF, "mlp", **{**WHOLE, **changes})
+    assert len(differences) == len(expected)
+    assert all(item.startswith(start) for item, start in zip(differences, expected, strict=True))
 
 
-def test_what_the_lock_does_not_name_disagrees() -> None:
+def test_a_missing_entry_is_a_difference() -> None:
     no_image, no_model = f"the image ({REF} is not pinned)", "the model (it has no entry mlp)"
     for image in (None, ("exact", DIGEST), ("stand_in", DIGEST)):
         assert pinning.find_lock_differences(lockfile.LockFile(), REF, "mlp", **{**WHOLE, "image": image}) == [
@@ -101,8 +101,8 @@ def test_what_the_lock_does_not_name_disagrees() -> None:
     assert pinning.find_lock_differences(lockfile.LockFile(), by_itself, "mlp", **WHOLE) == [no_model]
     without_pickle = lockfile.LockFile(models={"mlp": lockfile.LockedModel(image=DIGEST, bundle="b" * 64)})
     for pickle in (None, "c" * 64):
-        found = pinning.find_lock_differences(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
-        assert found == ["the pickle (none is recorded)"]
+        result = pinning.find_lock_differences(without_pickle, by_itself, "mlp", **{**WHOLE, "pickle": pickle})
+        assert result == ["the pickle (none is recorded)"]
     elsewhere = lockfile.LockFile(models={"mlp": lockfile.LockedModel(image=MOVED, bundle="b" * 64, pickle="c" * 64)})
     for image in (None, ("exact", DIGEST)):
         (found_image,) = pinning.find_lock_differences(elsewhere, by_itself, "mlp", **{**WHOLE, "image": image})

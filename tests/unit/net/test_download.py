@@ -1,4 +1,4 @@
-"""A file of the storage: what it is called here, the digits in its stored name, and what is fetched in the end."""
+"""Test the file names of downloads, and downloads from a real server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PRESIGNED = "/models/x.pkl?X-Amz-Signature=SECRET"
         ("", None),
     ],
 )
-def test_the_digits_are_the_last_of_the_name(filename: str, digits: str | None) -> None:
+def test_the_hash_prefix_is_at_the_end_of_the_name(filename: str, digits: str | None) -> None:
     assert download.find_hash_prefix(filename) == digits
 
 
@@ -52,22 +52,22 @@ def test_the_digits_are_the_last_of_the_name(filename: str, digits: str | None) 
         ("a b\n\x1b.pkl", "a_b__.pkl"),
     ],
 )
-def test_a_name_of_the_api_stays_in_the_folder(filename: str, name: str) -> None:
+def test_a_stored_name_becomes_a_safe_file_name(filename: str, name: str) -> None:
     assert download.to_file_name(filename) == name
 
 
 @pytest.mark.parametrize(
     "url", ["http://192.0.2.2/a/b.pkl?X=SECRET", "https://[bad/x.pkl?X=SECRET", "ftp://h/x?X=SECRET", "", "file:///x"]
 )
-def test_nothing_is_fetched_in_clear_or_from_what_is_no_address(url: str, tmp_path: Path) -> None:
-    with pytest.raises(errors.NetworkError, match=r"the pickle p: is not fetched from there: only https is") as raised:
+def test_an_insecure_or_invalid_url_is_refused(url: str, tmp_path: Path) -> None:
+    with pytest.raises(errors.NetworkError, match=r"the pickle p: downloads must use https") as raised:
         download.download(url, tmp_path / "x.pkl", description="the pickle p", progress=progress.Silent())
     assert "SECRET" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
 
 @given(st.text(max_size=300))
-def test_any_name_is_a_plain_file_name(filename: str) -> None:
+def test_any_stored_name_becomes_a_plain_file_name(filename: str) -> None:
     name = download.to_file_name(filename)
     assert Path(name).name == name
     assert not name.startswith(".")
@@ -76,49 +76,49 @@ def test_any_name_is_a_plain_file_name(filename: str) -> None:
 
 @pytest.fixture
 def fetch(tmp_path: Path, waits: list[float]) -> Callable[..., Path]:
-    """Fetch from a server that answers so, one answer after the other."""
+    """A function that downloads from a server, which sends the given responses one after the other."""
     pytest_socket.enable_socket()
 
-    def fetching(*answers: Callable[[http.server.BaseHTTPRequestHandler], None], **options: Any) -> Path:
-        left = list(answers)
+    def download_file(*answers: Callable[[http.server.BaseHTTPRequestHandler], None], **options: Any) -> Path:
+        remaining = list(answers)
 
         def next_answer(request: http.server.BaseHTTPRequestHandler) -> None:
-            left.pop(0)(request)
+            remaining.pop(0)(request)
 
         with http_files.serve({"/models/x.pkl": next_answer, "/y": respond(b"all")}) as server:
             url = f"{server.url}{PRESIGNED}"
             target = tmp_path / "x.pkl"
             return download.download(url, target, description="p", progress=progress.Silent(), **options).path
 
-    return fetching
+    return download_file
 
 
-def test_a_storage_that_fails_is_asked_again(fetch: Callable[..., Path]) -> None:
+def test_a_failing_storage_is_retried(fetch: Callable[..., Path]) -> None:
     assert fetch(respond_status(503), respond_status(429), respond(b"all")).read_bytes() == b"all"
 
 
-def test_a_file_is_fetched_from_where_it_was_moved_to(fetch: Callable[..., Path]) -> None:
+def test_a_redirect_is_followed(fetch: Callable[..., Path]) -> None:
     assert fetch(respond_status(307, Location="/y")).read_bytes() == b"all"
 
 
 @pytest.mark.parametrize(
-    ("answers", "says"),
+    ("answers", "message"),
     [
-        ([respond_status(500)] * 3, "HTTP 500, the server failed; wait a little, then run it again"),
-        ([respond_status(403)], "HTTP 403, the address has expired or its signature is refused"),
-        ([respond_status(404)], "HTTP 404, it is not stored there"),
+        ([respond_status(500)] * 3, "HTTP 500, the server failed; wait a minute, then run it again"),
+        ([respond_status(403)], "HTTP 403, the URL has expired or its signature is invalid"),
+        ([respond_status(404)], "HTTP 404, the file is not stored there"),
         (
             [respond_status(302, Location="http://192.0.2.2/?SECRET")],
-            "redirects to http://192.0.2.2/; only https is followed",
+            "redirects to http://192.0.2.2/; redirects are followed to https only",
         ),
         ([lambda request: request.rfile.read(1)] * 3, r"no answer for 0\.2 s"),
     ],
 )
-def test_what_cannot_be_fetched_leaves_what_was_there(
-    fetch: Callable[..., Path], tmp_path: Path, answers: list[Any], says: str
+def test_a_failed_download_does_not_change_the_existing_file(
+    fetch: Callable[..., Path], tmp_path: Path, answers: list[Any], message: str
 ) -> None:
     (tmp_path / "x.pkl").write_bytes(b"before")
-    with pytest.raises(errors.NetworkError, match=says) as raised:
+    with pytest.raises(errors.NetworkError, match=message) as raised:
         fetch(*answers, seconds=0.2)
     assert str(raised.value).startswith("http://127.0.0.1:")
     assert "SECRET" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""How long a server asks to wait, how an address is shown, and where a redirect may lead."""
+"""Test Retry-After headers, redacted URLs and allowed redirects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DATE = "Tue, 10 Mar 2026 12:00:00 GMT"
 
 
 @pytest.mark.parametrize(
-    ("asked", "seconds"),
+    ("value", "seconds"),
     [
         ("7", 7.0),
         ("Tue, 10 Mar 2026 12:00:30 GMT", 30.0),
@@ -21,17 +21,17 @@ _DATE = "Tue, 10 Mar 2026 12:00:00 GMT"
         ("", 0.0),
     ],
 )
-def test_a_date_is_one_of_the_servers_own_clock(asked: str, seconds: float) -> None:
-    assert http.read_retry_after({"retry-after": asked, "date": _DATE}) == seconds
+def test_a_retry_date_is_relative_to_the_servers_clock(value: str, seconds: float) -> None:
+    assert http.read_retry_after({"retry-after": value, "date": _DATE}) == seconds
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Wed, 21 Oct 2015 07:28:00 +99999999999999999999"])
-def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait(date: str) -> None:
+def test_a_past_retry_date_means_no_wait(date: str) -> None:
     assert http.read_retry_after({"retry-after": _DATE, "date": date}) == 0.0
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "redacted"),
     [
         (
             "https://user:sesame@example.org:8443/a/b/mine.bundle.zip?token=x#y",
@@ -39,16 +39,16 @@ def test_without_the_servers_time_a_date_that_has_passed_asks_for_no_wait(date: 
         ),
         ("https://example.org/mine.bundle.zip", "https://example.org/mine.bundle.zip"),
         ("https://example.org", "https://example.org/"),
-        ("https://[", "an address that does not parse"),
-        ("https://example.org:port/x", "an address that does not parse"),
+        ("https://[", "an invalid URL"),
+        ("https://example.org:port/x", "an invalid URL"),
     ],
 )
-def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
-    assert http.redact_url(url) == shown
+def test_a_url_is_redacted(url: str, redacted: str) -> None:
+    assert http.redact_url(url) == redacted
 
 
 @pytest.mark.parametrize(
-    ("url", "there", "may"),
+    ("url", "location", "is_allowed"),
     [
         ("https://example.org/x", "https://elsewhere.example/y", True),
         ("http://127.0.0.1/x", "https://example.org/y", True),
@@ -63,5 +63,5 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
         ("https://example.org/x", "", False),
     ],
 )
-def test_what_is_fetched_from_one_address_may_be_redirected_to_https(url: str, there: str, *, may: bool) -> None:
-    assert (http.find_redirect_problem(url, there) == "") is may
+def test_downloads_are_redirected_to_https_only(url: str, location: str, *, is_allowed: bool) -> None:
+    assert (http.find_redirect_problem(url, location) == "") is is_allowed

@@ -1,4 +1,4 @@
-"""References to images, by Docker's rules."""
+"""Test the parsing of image references."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
         (f"ghcr.io/a/b:t@{DIGEST}", f"ghcr.io/a/b:t@{DIGEST}"),
     ],
 )
-def test_reference_in_full(text: str, full: str) -> None:
+def test_a_reference_is_written_in_full(text: str, full: str) -> None:
     parsed = reference.parse(text)
     assert str(parsed) == full
     assert reference.parse(full) == parsed
 
 
-def test_parts() -> None:
+def test_a_reference_is_split_into_parts() -> None:
     assert reference.parse(f"localhost:5000/a/b:t@{DIGEST}") == reference.ImageRef(
         registry="localhost:5000", repository="a/b", tag="t", digest=DIGEST
     )
@@ -43,40 +43,40 @@ def test_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "empty; write registry/repository:tag"),
-        (DIGEST, "is an image id or a digest without its repository"),
-        (DIGEST[7:], "is an image id or a digest without its repository"),
-        ("0123456789ab", "is an image id or a digest without its repository"),
-        ("https://ghcr.io/a/b:c", "is an address; leave out what comes before the registry"),
-        ("python", "names neither a tag nor a digest; write"),
-        ("localhost:5000/a", "names neither a tag nor a digest; write"),
-        ("python:", "has no tag after the colon; expected 1 to 128 of"),
-        ("python:-a", "has no tag after the colon; expected 1 to 128 of"),
-        ("python:" + "a" * 129, "has no tag after the colon; expected 1 to 128 of"),
+        ("", "empty; expected registry/repository:tag"),
+        (DIGEST, "is an image id or a digest without a repository"),
+        (DIGEST[7:], "is an image id or a digest without a repository"),
+        ("0123456789ab", "is an image id or a digest without a repository"),
+        ("https://ghcr.io/a/b:c", "is a URL; leave out what comes before the registry"),
+        ("python", "has neither a tag nor a digest; expected"),
+        ("localhost:5000/a", "has neither a tag nor a digest; expected"),
+        ("python:", "has an invalid tag after the colon; expected 1 to 128 of"),
+        ("python:-a", "has an invalid tag after the colon; expected 1 to 128 of"),
+        ("python:" + "a" * 129, "has an invalid tag after the colon; expected 1 to 128 of"),
         ("a/B:c", "has upper case in its repository; expected lower case"),
-        ("a//b:c", "has no valid repository; expected lower case"),
-        ("/a:c", "has no valid repository; expected lower case"),
-        ("a b:c", "has no valid repository; expected lower case"),
-        ("a..b:c", "has no valid repository; expected lower case"),
-        ("x" * 300 + ":c", "has no valid repository; expected lower case"),
-        ("-.x/a:c", "does not start with a registry's host name; write"),
-        (f"a@{DIGEST[:-1]}", "has no digest after the @; expected sha256: and 64 digits 0-9 a-f"),
-        ("a:b@md5:00", "has no digest after the @; expected sha256: and 64 digits 0-9 a-f"),
-        ("a:b@", "has no digest after the @; expected sha256: and 64 digits 0-9 a-f"),
-        ("a:b\n", "this text of 4 characters has no tag"),
+        ("a//b:c", "has an invalid repository; expected lower case"),
+        ("/a:c", "has an invalid repository; expected lower case"),
+        ("a b:c", "has an invalid repository; expected lower case"),
+        ("a..b:c", "has an invalid repository; expected lower case"),
+        ("x" * 300 + ":c", "has an invalid repository; expected lower case"),
+        ("-.x/a:c", "does not start with a registry's host name; expected"),
+        (f"a@{DIGEST[:-1]}", "has an invalid digest after the @; expected sha256: and 64 digits 0-9 a-f"),
+        ("a:b@md5:00", "has an invalid digest after the @; expected sha256: and 64 digits 0-9 a-f"),
+        ("a:b@", "has an invalid digest after the @; expected sha256: and 64 digits 0-9 a-f"),
+        ("a:b\n", "this text of 4 characters has an invalid tag"),
     ],
 )
-def test_refused_in_these_words(text: str, said: str) -> None:
+def test_an_invalid_reference_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=r"; ") as raised:
         reference.parse(text)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert len(str(raised.value)) < 500
 
 
 @given(text=st.text(max_size=40) | st.text("aA0.:/@-_[]sha256", max_size=60))
-def test_any_text_parses_to_what_parses_again_or_is_refused(text: str) -> None:
+def test_a_parsed_reference_is_parsed_to_the_same_value(text: str) -> None:
     try:
         parsed = reference.parse(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whatever a registry answers, it is an image or an error of ours; and what `docker login` keeps is found."""
+"""Test that any response of a registry is resolved to an image or an error."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ configs = st.fixed_dictionaries(
 )
 
 
-# ruff: noqa: ARG002 - its methods have the real one's parameters
-class Answers(registry_client.RegistryClient):
-    """Gives out what is in it, by the last part of a path; whatever else is asked for is absent."""
+# ruff: noqa: ARG002 - same parameters as the real client
+class FakeClient(registry_client.RegistryClient):
+    """Returns the given bodies by the last part of the path; everything else is not found."""
 
     def __init__(self, **bodies: bytes) -> None:
         self.bodies = bodies
 
-    def get(self, repository: str, path: str, at: str) -> http.HttpResponse:
+    def get(self, repository: str, path: str, subject: str) -> http.HttpResponse:
         name = path.rpartition("/")[2]
         if name not in self.bodies:
-            raise errors.ImageNotFoundError(f"{repository}: {at} is not there")
+            raise errors.ImageNotFoundError(f"{repository}: {subject} not found")
         return http.HttpResponse(status_code=200, headers={}, body=self.bodies[name])
 
 
@@ -60,41 +60,43 @@ def resolve(manifest: Any, config: Any) -> registry.RemoteImage:
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     if isinstance(manifest.get("config"), dict) and "digest" in manifest["config"]:
         manifest["config"]["digest"] = digest
-    return registry.Registry(Answers(**{"a78dedd": json.dumps(manifest).encode(), digest: blob})).resolve(REF)
+    return registry.Registry(FakeClient(**{"a78dedd": json.dumps(manifest).encode(), digest: blob})).resolve(REF)
 
 
 @settings(max_examples=50)
 @given(manifests, configs)
-def test_whatever_the_manifest_it_is_an_image_or_an_error(manifest: dict[str, Any], config: dict[str, Any]) -> None:
+def test_any_manifest_is_an_image_or_an_error(manifest: dict[str, Any], config: dict[str, Any]) -> None:
     try:
-        found = resolve(manifest, config)
+        image = resolve(manifest, config)
     except (errors.ImageError, errors.NetworkError) as error:
-        said = str(error)
+        text = str(error)
     else:
-        said = found.digest
-        assert found.size >= 0
-        assert all(isinstance(value, str) for value in found.labels.values())
-    assert said.isprintable()
+        text = image.digest
+        assert image.size >= 0
+        assert all(isinstance(value, str) for value in image.labels.values())
+    assert text.isprintable()
 
 
 @settings(max_examples=30)
 @given(configs)
-def test_whatever_an_image_says_of_itself_it_can_be_pinned(config: dict[str, Any]) -> None:
-    whole = {"layers": [{"digest": "x", "size": 7}], "config": {"digest": "x", "size": 1}}
-    found = resolve(whole, config)
-    assert (found.size, found.platforms) == (7, ("linux/amd64",))
+def test_an_image_with_any_config_is_resolved(config: dict[str, Any]) -> None:
+    manifest = {"layers": [{"digest": "x", "size": 7}], "config": {"digest": "x", "size": 1}}
+    image = resolve(manifest, config)
+    assert (image.size, image.platforms) == (7, ("linux/amd64",))
 
 
 @settings(max_examples=30)
 @given(st.text(max_size=80) | st.from_regex(r'Bearer realm="[^"]{0,20}"(,scope=[a-z:]{0,9})?', fullmatch=True))
-def test_whatever_is_challenged_only_a_safe_realm_is_asked(challenge: str) -> None:
+def test_with_any_challenge_only_a_secure_realm_is_used(challenge: str) -> None:
     from builder import progress
 
-    class Asked(registry_client.RegistryClient):
-        def _patiently(self, url: str, authorization: str, at: str) -> http.HttpResponse:
+    class UnauthorizedClient(registry_client.RegistryClient):
+        def _get_with_retries(self, url: str, authorization: str, subject: str) -> http.HttpResponse:
             assert url.startswith("https://")
             return http.HttpResponse(status_code=401, headers={"www-authenticate": challenge}, body=b"")
 
     with pytest.raises(errors.NetworkError) as raised:
-        Asked("ghcr.io", lambda: None, progress.Silent()).get("numerai/x", "manifests/1", "ghcr.io/numerai/x:1")
+        UnauthorizedClient("ghcr.io", lambda: None, progress.Silent()).get(
+            "numerai/x", "manifests/1", "ghcr.io/numerai/x:1"
+        )
     assert str(raised.value).isprintable()
