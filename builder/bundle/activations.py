@@ -36,7 +36,7 @@ class Activation:
     def __post_init__(self) -> None:
         known = ACTIVATIONS[self.name].constants if self.name in ACTIVATIONS else {}
         filled = {name: number.default for name, number in known.items()} | dict(self.constants)
-        given = {name: _plain(filled[name]) for name in sorted(filled)}
+        given = {name: _to_float(filled[name]) for name in sorted(filled)}
         object.__setattr__(self, "constants", MappingProxyType(given))
 
 
@@ -52,7 +52,7 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
     name = data.get("activation")
     if not isinstance(name, str):
         came = "no activation" if name is None else f"activation {describe(name)}, which is not a name"
-        return [f"{came}; {_valid()}"]
+        return [f"{came}; {_list_valid_names()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
     found = faults(name, constants)
     if found:
@@ -74,7 +74,7 @@ def is_bounded(activation: Activation) -> bool:
     return 0 <= low <= high <= 1
 
 
-def _plain(value: Any) -> Any:
+def _to_float(value: Any) -> Any:
     """Return numbers as float, so that 1 and 1.0 are the same bundle; leave the rest for ``faults`` to name."""
     return float(value) if is_number(value) else value
 
@@ -85,19 +85,19 @@ def faults(name: str, constants: Mapping[str, object]) -> list[str]:
     if definition is None:
         near = find_nearest(name, ACTIVATIONS)
         hint = f" (did you mean {near}?)" if near else ""
-        return [f"unknown activation {describe(name)}{hint}; {_valid()}"]
+        return [f"unknown activation {describe(name)}{hint}; {_list_valid_names()}"]
     known = definition.constants
-    takes = ", ".join(_rule(key, constant) for key, constant in known.items()) or "no constants"
+    takes = ", ".join(_describe_constant(key, constant) for key, constant in known.items()) or "no constants"
     found = []
     for key in sorted(constants):
         if key not in known:
             found.append(f"{name} has no constant {describe(key)}; it takes {takes}")
-        elif not fits(constants[key], known[key]):
+        elif not is_in_range(constants[key], known[key]):
             found.append(f"{name}: {key} is {describe(constants[key])}; it takes {takes}")
     return found
 
 
-def fits(value: object, number: Number) -> TypeGuard[float]:
+def is_in_range(value: object, number: Number) -> TypeGuard[float]:
     """Tell whether a value is a number of the range."""
     return is_number(value) and number.minimum <= value <= number.maximum
 
@@ -112,9 +112,9 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
-def _rule(name: str, number: Number) -> str:
+def _describe_constant(name: str, number: Number) -> str:
     return f"{name} from {number.minimum:g} to {number.maximum:g} (default {number.default:g})"
 
 
-def _valid() -> str:
+def _list_valid_names() -> str:
     return "valid: " + ", ".join(ACTIVATIONS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from builder import schema
-from builder.bundle import header
+from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle.kinds import catalog as kinds
 from builder.bundle.storage import files
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[str]:
+def parse_header(path: Path, data: Mapping[str, object]) -> bundle_header.BundleHeader | list[str]:
     """Return what the data of a ``bundle.json`` says, or what keeps it from saying anything."""
     version = data.get("format")
     if version != files.FORMAT and isinstance(version, int):
@@ -34,32 +34,34 @@ def parse(path: Path, data: Mapping[str, object]) -> header.BundleHeader | list[
         hint = f"did you mean {near}? " if near else ""
         return [f"{path}: kind: {came}; {hint}valid: {', '.join(kinds.KINDS)}"]
     parsed = schema.parse(kinds.KINDS[kind], data)
-    return placed(path, parsed) if isinstance(parsed, list) else parsed
+    return format_problems(path, parsed) if isinstance(parsed, list) else parsed
 
 
-def placed(path: Path, faults: Iterable[schema.Problem]) -> list[str]:
+def format_problems(path: Path, faults: Iterable[schema.Problem]) -> list[str]:
     """Return faults with their file and key path."""
     return [f"{path}: {fault}" for fault in faults]
 
 
-def number_faults(
+def find_array_problems(
     folder: Path,
-    described: header.BundleHeader,
+    header: bundle_header.BundleHeader,
     arrays: Mapping[str, bundle_model.Numbers],
     golden: Mapping[str, bundle_model.Numbers],
 ) -> list[str]:
     """Return what is wrong with the numbers themselves, of those arrays that are there."""
-    found = [f"{folder / files.ARRAYS}: {fault}" for fault in described.value_faults(arrays)]
-    return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _golden_faults(golden)]
+    found = [f"{folder / files.ARRAYS}: {fault}" for fault in header.find_value_problems(arrays)]
+    return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _find_golden_problems(golden)]
 
 
-def file_faults(folder: Path, described: header.BundleHeader, contents: Mapping[str, bytes | Path]) -> list[str]:
+def find_file_problems(
+    folder: Path, header: bundle_header.BundleHeader, contents: Mapping[str, bytes | Path]
+) -> list[str]:
     """Return what is wrong with the files beside the three: missing, not declared, or other than declared."""
-    missing = [name for name in described.files if name not in contents]
-    extra = [name for name in contents if name not in described.files]
+    missing = [name for name in header.files if name not in contents]
+    extra = [name for name in contents if name not in header.files]
     found = [f"{folder / name}: is missing; {files.JSON} declares it" for name in missing]
     found += [f"{folder / name}: not declared in {files.JSON}; move it away" for name in extra]
-    for name, declared in described.files.items():
+    for name, declared in header.files.items():
         if name not in contents:
             continue
         try:
@@ -71,15 +73,17 @@ def file_faults(folder: Path, described: header.BundleHeader, contents: Mapping[
             came = f"{size:,} bytes, sha256 {digest[:16]}..."
             wanted = f"{declared.size:,} bytes, {declared.sha256[:16]}..."
             found.append(f"{folder / name}: is {came}; {files.JSON} declares {wanted}: copy it again, or export again")
-    return found or [f"{folder}/{fault}" for fault in described.file_faults(contents)]
+    return found or [f"{folder}/{fault}" for fault in header.find_file_problems(contents)]
 
 
-def _golden_faults(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
+def _find_golden_problems(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
     found = []
     if "inputs" in golden:
         cure = "a missing value is NaN, any other is finite"
-        found += header.bad_numbers("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
+        found += bundle_header.find_bad_values("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
     if "predictions" in golden:
         cure = "golden rows are rows that the training framework can predict"
-        found += header.bad_numbers("predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure)
+        found += bundle_header.find_bad_values(
+            "predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure
+        )
     return found

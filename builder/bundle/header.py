@@ -1,6 +1,6 @@
 """What ``bundle.json`` says: the keys that every kind of model has.
 
-A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.mlp``), and is entered in
+A kind adds its own keys and rules in a subclass (``builder.bundle.kinds.network``), and is entered in
 ``builder.bundle.kinds.catalog``.
 """
 
@@ -38,10 +38,10 @@ class GoldenHeader:
         predictions: float64 (rows,).
     """
 
-    inputs: tensors.Declared
-    predictions: tensors.Declared
+    inputs: tensors.ArraySpec
+    predictions: tensors.ArraySpec
 
-    def arrays(self) -> dict[str, tensors.Declared]:
+    def arrays(self) -> dict[str, tensors.ArraySpec]:
         """Return the arrays by name."""
         return {"inputs": self.inputs, "predictions": self.predictions}
 
@@ -92,7 +92,7 @@ class BundleHeader(abc.ABC):
     features: Annotated[tuple[postprocessing.Column, ...], schema.require_length(1, 100_000)]
     benchmarks: Annotated[tuple[postprocessing.Column, ...], schema.require_length(0, 1_000)] = ()
     post: Annotated[tuple[postprocessing.Step, ...], schema.require_length(0, 100)] = ()
-    arrays: dict[str, tensors.Declared]
+    arrays: dict[str, tensors.ArraySpec]
     files: dict[str, FileHeader] = field(default_factory=dict)
     golden: GoldenHeader
     checksums: Checksums | None = None
@@ -100,22 +100,22 @@ class BundleHeader(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def own_keys(cls, model: Any) -> dict[str, object]:
+    def dump_keys(cls, model: Any) -> dict[str, object]:
         """Return the keys of ``bundle.json`` that this kind adds, for a model of it."""
 
     @classmethod
     @abc.abstractmethod
-    def own_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
+    def dump_arrays(cls, model: Any) -> dict[str, bundle_model.Numbers]:
         """Return what ``arrays.safetensors`` holds for a model of this kind, as it came."""
 
     @classmethod
-    def own_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
+    def dump_files(cls, model: Any) -> dict[str, bytes | Path]:  # noqa: ARG003 - most have none
         """Return what lies beside the three files for a model of this kind, by name."""
         return {}
 
     @classmethod
     @abc.abstractmethod
-    def parameters(cls, model: Any) -> int:
+    def count_parameters(cls, model: Any) -> int:
         """Return how many trained numbers a model of this kind has."""
 
     @classmethod
@@ -129,19 +129,19 @@ class BundleHeader(abc.ABC):
         return False
 
     @abc.abstractmethod
-    def own_faults(self) -> list[schema.Problem]:
+    def find_kind_problems(self) -> list[schema.Problem]:
         """Return what is wrong with this kind's keys and with the names and shapes of its arrays."""
 
     @abc.abstractmethod
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read, each ``array: what; what next``."""
 
-    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:  # noqa: ARG002 - most have no files
+    def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:  # noqa: ARG002 - most have no files
         """Return what is wrong inside the files, whose hashes are right, each ``file: what; what next``."""
         return []
 
     @abc.abstractmethod
-    def model(
+    def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Model:
         """Return the model, its text, arrays and files being without fault."""
@@ -151,23 +151,23 @@ class BundleHeader(abc.ABC):
         """The model's inputs: features, then benchmarks."""
         return self.features + self.benchmarks
 
-    def faults(self) -> list[schema.Problem]:
+    def find_problems(self) -> list[schema.Problem]:
         """Return all that is wrong with the text, taken by itself."""
         return [
-            *_repeats(("features",), self.features),
-            *_repeats(("benchmarks",), self.benchmarks),
-            *_reserved(("features",), self.features),
-            *_reserved(("benchmarks",), self.benchmarks),
-            *_shared(self.features, self.benchmarks),
-            *_groups(self.post),
-            *self.own_faults(),
-            *_metadata_faults(self.arrays),
-            *_file_name_faults(self.files),
-            *self._golden_faults(),
-            *(fault for key, value in self.trained.items() for fault in _trace_faults(key, value)),
+            *_find_duplicates(("features",), self.features),
+            *_find_duplicates(("benchmarks",), self.benchmarks),
+            *_find_reserved_names(("features",), self.features),
+            *_find_reserved_names(("benchmarks",), self.benchmarks),
+            *_find_shared_names(self.features, self.benchmarks),
+            *_find_group_problems(self.post),
+            *self.find_kind_problems(),
+            *_find_metadata_problems(self.arrays),
+            *_find_file_name_problems(self.files),
+            *self._find_golden_problems(),
+            *(fault for key, value in self.trained.items() for fault in _find_private_facts(key, value)),
         ]
 
-    def _golden_faults(self) -> list[schema.Problem]:
+    def _find_golden_problems(self) -> list[schema.Problem]:
         found = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
@@ -183,7 +183,7 @@ class BundleHeader(abc.ABC):
         return found
 
 
-def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:
+def find_bad_values(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:
     """Return the fault of an array's bad numbers: the first, where it is, and how many; nothing when none is."""
     places = np.argwhere(bad)
     if not len(places):
@@ -193,7 +193,7 @@ def bad_numbers(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], 
     return [f"{name}: {array[first]} at [{', '.join(map(str, first))}] ({count}); {cure}"]
 
 
-def _reserved(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
+def _find_reserved_names(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
     """Return a fault when a name is that of another column of the tournament's frames."""
     found = [name for name in names if name in _RESERVED or name.startswith("target")]
     if not found:
@@ -202,7 +202,7 @@ def _reserved(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Probl
     return [schema.Problem(path=path, text=said)]
 
 
-def _repeats(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]:
+def _find_duplicates(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return []
@@ -210,7 +210,7 @@ def _repeats(path: schema.KeyPath, names: Sequence[str]) -> list[schema.Problem]
     return [schema.Problem(path=path, text=text)]
 
 
-def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
+def _find_shared_names(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.Problem]:
     both = sorted(set(features) & set(benchmarks))
     if not both:
         return []
@@ -218,7 +218,7 @@ def _shared(features: Sequence[str], benchmarks: Sequence[str]) -> list[schema.P
     return [schema.Problem(path=("benchmarks",), text=text)]
 
 
-def _file_name_faults(names: Iterable[str]) -> list[schema.Problem]:
+def _find_file_name_problems(names: Iterable[str]) -> list[schema.Problem]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
     found = []
     for name in sorted(names):
@@ -234,32 +234,32 @@ def _file_name_faults(names: Iterable[str]) -> list[schema.Problem]:
     return found
 
 
-def _metadata_faults(names: Container[str]) -> list[schema.Problem]:
+def _find_metadata_problems(names: Container[str]) -> list[schema.Problem]:
     """Return the problem of an array whose name means something else in a safetensors file."""
     if "__metadata__" not in names:
         return []
     return [schema.Problem(path=("arrays", "__metadata__"), text="not a name for an array in safetensors; rename it")]
 
 
-def _groups(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
+def _find_group_problems(steps: Sequence[postprocessing.Step]) -> list[schema.Problem]:
     """Return a fault for each feature group: what it means stands in another file, and a bundle is whole by itself."""
     text = "a bundle names its features: write features: [...]; a group belongs in a config"
     return [
-        schema.Problem(path=("post", place, "neutralize", "group"), text=f"{describe(group)}; {text}")
-        for place, group in postprocessing.find_groups(steps).items()
+        schema.Problem(path=("post", index, "neutralize", "group"), text=f"{describe(group)}; {text}")
+        for index, group in postprocessing.find_groups(steps).items()
     ]
 
 
-_TRACES = frozenset(
+_PRIVATE_KEYS = frozenset(
     {"user", "username", "login", "host", "hostname", "node", "cwd", "path", "folder", "directory", "home"}
 )
 
 
-def _trace_faults(key: str, value: object) -> list[schema.Problem]:
+def _find_private_facts(key: str, value: object) -> list[schema.Problem]:
     """Return the fault of a fact that tells whose computer it was: a bundle is passed on, and is the same from any."""
     if not (key.isprintable() and 0 < len(key) <= 200):
         return [schema.Problem(path=("trained", ascii(key)), text="not a key; expected 1 to 200 printable characters")]
-    if key.lower() in _TRACES:
+    if key.lower() in _PRIVATE_KEYS:
         return [schema.Problem(path=("trained", key), text=f"{files.JSON} records no path, user or host; leave it out")]
     texts = value if isinstance(value, tuple) else (value,)
     for text in texts:

@@ -31,10 +31,10 @@ _DENSE = "dense"
 
 def as_data(nodes: Sequence[bundle_model.Node]) -> list[NodeEntry]:
     """Return the entries that read back as these nodes."""
-    return [_entry(node) for node in nodes]
+    return [_to_entry(node) for node in nodes]
 
 
-def arrays_of(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[str, bundle_model.Numbers]:
+def collect_arrays(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[str, bundle_model.Numbers]:
     """Return the nodes' arrays under their names."""
     return {
         array.key(prefix, index): node.arrays[array.name]
@@ -43,7 +43,7 @@ def arrays_of(nodes: Sequence[bundle_model.Node], *, prefix: str = "") -> dict[s
     }
 
 
-def parameters(nodes: Sequence[bundle_model.Node]) -> int:
+def count_parameters(nodes: Sequence[bundle_model.Node]) -> int:
     """Return how many trained numbers there are: weights, biases, gains and shifts."""
     return sum(array.size for node in nodes if OPERATORS[node.op].is_trained for array in node.arrays.values())
 
@@ -65,7 +65,7 @@ def is_bounded(nodes: Sequence[bundle_model.Node], *, inputs: bool = False) -> b
     return known[len(nodes) - 1]
 
 
-def name_faults(
+def find_name_problems(
     declared: Iterable[str], wanted: Sequence[str], *, what: str, cure: str = "remove it, or add its layer"
 ) -> list[schema.Problem]:
     """Return the faults of arrays that are missing or that nothing has.
@@ -90,7 +90,7 @@ def name_faults(
     return found
 
 
-def definition_of(entry: Mapping[str, object]) -> OperatorDefinition | None:
+def find_operator(entry: Mapping[str, object]) -> OperatorDefinition | None:
     """Return the operator of an entry; None if it is unknown."""
     name = entry.get("op", _DENSE)
     return OPERATORS.get(name) if isinstance(name, str) else None
@@ -98,15 +98,15 @@ def definition_of(entry: Mapping[str, object]) -> OperatorDefinition | None:
 
 def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list[str]:
     """Return the arguments of a ``Node`` but its arrays, or what is wrong with the entry, without its place."""
-    operator = definition_of(entry)
+    operator = find_operator(entry)
     if operator is None:
         name = entry.get("op")
         near = find_nearest(name, OPERATORS)
         hint = f"did you mean {near}? " if near else ""
         return [f"unknown op {describe(name)}; {hint}valid: {', '.join(OPERATORS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
-    found = _source_faults(entry.get("from"), index, operator)
-    options, wrong = _options(entry, operator)
+    found = _find_source_problems(entry.get("from"), index, operator)
+    options, wrong = _read_options(entry, operator)
     found += wrong
     activation: activations.Activation | list[str] = activations.IDENTITY
     if operator.has_activation and (rest or operator.name == _DENSE):
@@ -122,13 +122,13 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
     return {"op": operator.name, "options": options, "activation": activation, "sources": tuple(sources)}
 
 
-def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
+def _read_options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
     """Return the values of an op's options, and what is wrong with them."""
     options: dict[str, Any] = {}
     found = []
     for key, kind in operator.options.items():
         value: Any = entry.get(key, operator.defaults.get(key))
-        if isinstance(value, bool) if isinstance(kind, bool) else activations.fits(value, kind):
+        if isinstance(value, bool) if isinstance(kind, bool) else activations.is_in_range(value, kind):
             options[key] = value if isinstance(kind, bool) else float(value)
             continue
         came = "missing" if value is None else describe(value)
@@ -137,7 +137,7 @@ def _options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple
     return options, found
 
 
-def _source_faults(sources: object, index: int, operator: OperatorDefinition) -> list[str]:
+def _find_source_problems(sources: object, index: int, operator: OperatorDefinition) -> list[str]:
     several = operator.arity != "one"
     count = "two nodes or more" if several else "one node"
     if sources is None and not several:
@@ -154,7 +154,7 @@ def _source_faults(sources: object, index: int, operator: OperatorDefinition) ->
     return []
 
 
-def _entry(node: bundle_model.Node) -> NodeEntry:
+def _to_entry(node: bundle_model.Node) -> NodeEntry:
     data: NodeEntry = {} if node.op == _DENSE else {"op": node.op}
     if node.sources:
         data["from"] = list(node.sources)

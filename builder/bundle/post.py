@@ -40,12 +40,12 @@ _TYPES: dict[str, Any] = {
 """Types of options that are the same in every step; ``builder/inside/predict/runners.py`` describes them."""
 
 
-def _kind(name: str, definition: Mapping[str, Any]) -> type:
+def _make_step_class(name: str, definition: Mapping[str, Any]) -> type:
     """Return the dataclass of a step, whose fields are its options."""
     one_of = definition.get("one_of", ())
     fields = []
     for option, entry in definition["options"].items():
-        kind, default = _type(entry), entry.get("default", dataclasses.MISSING)
+        kind, default = _resolve_type(entry), entry.get("default", dataclasses.MISSING)
         if entry["type"] == "scope":
             default = "era"
         elif option in one_of:
@@ -60,7 +60,7 @@ def _kind(name: str, definition: Mapping[str, Any]) -> type:
     return dataclasses.make_dataclass(name.capitalize(), fields, namespace=namespace, frozen=True, kw_only=True)
 
 
-def _type(entry: Mapping[str, Any]) -> Any:
+def _resolve_type(entry: Mapping[str, Any]) -> Any:
     literal: Any = Literal
     match entry["type"]:
         case "choice":
@@ -77,7 +77,7 @@ def _check(step: Step) -> None:
     Raises:
         ValueError: They do not.
     """
-    definition = definition_of(step)
+    definition = get_definition(step)
     one_of = definition.get("one_of", ())
     given = [option for option in one_of if getattr(step, option) is not None]
     if one_of and len(given) != 1:
@@ -97,7 +97,7 @@ def _check(step: Step) -> None:
             raise ValueError(f"{low} is {least:g} and {high} {most:g}; {low} has to be below {high}")
 
 
-KINDS: dict[str, type] = {name: _kind(name, definition) for name, definition in source.read_steps().items()}
+KINDS: dict[str, type] = {name: _make_step_class(name, definition) for name, definition in source.read_steps().items()}
 """Every step by its key."""
 
 Step = Annotated[Any, schema.TaggedUnion(kinds=KINDS)]
@@ -154,14 +154,14 @@ def get_step_name(step: Step) -> str:
     return next(name for name, kind in KINDS.items() if type(step) is kind)
 
 
-def definition_of(step: Step) -> Mapping[str, Any]:
+def get_definition(step: Step) -> Mapping[str, Any]:
     """Return what the step's file says of it; ``builder/inside/predict/runners.py`` describes the keys."""
     return source.read_steps()[get_step_name(step)]
 
 
-def _given(step: Step, kind: str) -> dict[str, Any]:
+def _get_options(step: Step, kind: str) -> dict[str, Any]:
     """Return the options of a type that a step has, by name."""
-    options = definition_of(step)["options"].items()
+    options = get_definition(step)["options"].items()
     found = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
     return {option: value for option, value in found.items() if value is not None}
 
@@ -171,21 +171,21 @@ def find_required_columns(steps: Sequence[Step]) -> RequiredColumns:
     features: dict[str, None] = {}
     benchmarks: dict[str, None] = {}
     for step in steps:
-        for names in _given(step, "features").values():
+        for names in _get_options(step, "features").values():
             features |= dict.fromkeys(names)
-        for names in _given(step, "benchmarks").values():
+        for names in _get_options(step, "benchmarks").values():
             benchmarks |= dict.fromkeys(names)
-        benchmarks |= dict.fromkeys(_given(step, "benchmark").values())
+        benchmarks |= dict.fromkeys(_get_options(step, "benchmark").values())
     return RequiredColumns(
         features=tuple(features),
         benchmarks=tuple(benchmarks),
-        era=any("era" in _given(step, "scope").values() for step in steps),
+        era=any("era" in _get_options(step, "scope").values() for step in steps),
     )
 
 
 def find_groups(steps: Sequence[Step]) -> dict[int, str]:
     """Return the feature groups that are named, by the place of their step."""
-    return {place: group for place, step in enumerate(steps) for group in _given(step, "group").values()}
+    return {index: group for index, step in enumerate(steps) for group in _get_options(step, "group").values()}
 
 
 def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
@@ -197,7 +197,7 @@ def replace_groups(steps: Sequence[Step], names: Mapping[str, tuple[str, ...]]) 
     named = []
     for step in steps:
         changes: dict[str, Any] = {}
-        for option, group in _given(step, "group").items():
+        for option, group in _get_options(step, "group").items():
             changes = {option: None, "features": names[group]}
         named.append(dataclasses.replace(step, **changes))
     return tuple(named)
@@ -215,39 +215,39 @@ def find_unbounded_step(steps: Sequence[Step], *, model_bounded: bool) -> int | 
     Returns:
         None when the result lies in [0, 1]; else the place of the step after which it is not sure to, -1 for the model.
     """
-    place = None if model_bounded else -1
+    index = None if model_bounded else -1
     for at, step in enumerate(steps):
-        match _range(step):
+        match _get_range(step):
             case "unit":
-                place = None
+                index = None
             case "any":
-                place = at
-    return place
+                index = at
+    return index
 
 
-def _range(step: Step) -> str:
+def _get_range(step: Step) -> str:
     """Return where a step's results lie: ``unit``, in [0, 1]; ``kept``, in it if what it is given does; ``any``."""
-    said = definition_of(step)["range"]
-    if isinstance(said, list):
-        low, high = (getattr(step, option) for option in said)
+    range_ = get_definition(step)["range"]
+    if isinstance(range_, list):
+        low, high = (getattr(step, option) for option in range_)
         if low >= 0 and high <= 1:
             return "unit"
         return "any" if low > 1 or high < 0 else "kept"
-    if isinstance(said, dict):
-        ((option, words),) = said.items()
-        said = words[getattr(step, option)]
-    return str(said)
+    if isinstance(range_, dict):
+        ((option, words),) = range_.items()
+        range_ = words[getattr(step, option)]
+    return str(range_)
 
 
 def find_range_problem(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
     """Return what is wrong with steps that do not keep predictions in [0, 1], without its place; None if they do."""
-    place = find_unbounded_step(steps, model_bounded=model_bounded)
-    if place is None:
+    index = find_unbounded_step(steps, model_bounded=model_bounded)
+    if index is None:
         return None
     if not steps:
         why = "no step follows the model, whose predictions can leave [0, 1]"
-    elif place < 0:
+    elif index < 0:
         why = "no step keeps the model's predictions in [0, 1]"
     else:
-        why = f"nothing after {get_step_name(steps[place])} keeps the predictions in [0, 1]"
+        why = f"nothing after {get_step_name(steps[index])} keeps the predictions in [0, 1]"
     return f"{why}, which the tournament refuses; add {BOUNDING}"

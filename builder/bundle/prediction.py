@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Eras = NDArray[np.generic] | None
 
-RELATIVE_BOUND = 1e-5  # of the range of the predictions
+RELATIVE_TOLERANCE = 1e-5  # of the range of the predictions
 FLOOR_ULP = 8  # float32 sums of a wide layer end a few units in the last place away even when done well
 UNKNOWN_STEPS = 3
 """Rank steps that a member may be away by whose predictions cannot be had here."""
@@ -51,7 +51,7 @@ def predict(model: bundle_model.Model, inputs: Array, *, eras: Eras = None) -> A
         errors.BundleError: LightGBM refuses the booster's text.
     """
     if isinstance(model, bundle_model.Ensemble):
-        return combine(model.members, _member_predictions(model, inputs), eras=eras)
+        return combine(model.members, _predict_members(model, inputs), eras=eras)
     features = [f"input_{index}" for index in range(inputs.shape[1])]
     return _run(fold_model(model, features=features, exact=True), inputs, eras)
 
@@ -73,9 +73,9 @@ def predict_with_tolerances(model: bundle_model.Model, inputs: Array, *, eras: E
     if not isinstance(model, bundle_model.Ensemble):
         expected = predict(model, inputs, eras=eras)
         return expected, np.full(len(expected), compute_tolerance(expected))
-    values = _member_predictions(model, inputs)
+    values = _predict_members(model, inputs)
     expected = combine(model.members, values, eras=eras)
-    return expected, _ensemble_bounds(model.members, values, expected, eras)
+    return expected, _compute_ensemble_tolerances(model.members, values, expected, eras)
 
 
 def compute_golden_tolerances(model: bundle_model.Model, golden: bundle_model.GoldenRows) -> Array:
@@ -88,10 +88,10 @@ def compute_golden_tolerances(model: bundle_model.Model, golden: bundle_model.Go
     values: list[Array | None] = []
     for member in model.members:
         try:
-            values.append(_member_prediction(member, model, golden.inputs.astype(np.float64)))
+            values.append(_predict_member(member, model, golden.inputs.astype(np.float64)))
         except (errors.LibraryError, errors.BundleError):
             values.append(None)
-    return _ensemble_bounds(model.members, values, golden.predictions, None)
+    return _compute_ensemble_tolerances(model.members, values, golden.predictions, None)
 
 
 def combine(members: Sequence[bundle_model.Member], predictions: Sequence[Array], *, eras: Eras = None) -> Array:
@@ -139,14 +139,14 @@ def fold_model(
         "features": features,
         "benchmarks": benchmarks,
         "exact": exact,
-        **kind.own_keys(model),
+        **kind.dump_keys(model),
     }
     with tempfile.TemporaryDirectory() as name:
-        for file, content in kind.own_files(model).items():
+        for file, content in kind.dump_files(model).items():
             path = Path(name) / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
-        return fold.fold_model(header, dict(kind.own_arrays(model)), Path(name))
+        return fold.fold_model(header, dict(kind.dump_arrays(model)), Path(name))
 
 
 def compute_tolerance(expected: Array) -> float:
@@ -160,7 +160,7 @@ def compute_tolerance(expected: Array) -> float:
     """
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite has NaN for a bound, which nothing meets
         step = float(np.spacing(np.float32(np.abs(expected).max())))
-        return max(FLOOR_ULP * step, RELATIVE_BOUND * float(np.ptp(expected)))
+        return max(FLOOR_ULP * step, RELATIVE_TOLERANCE * float(np.ptp(expected)))
 
 
 def find_worst_difference(got: Array, expected: Array, bounds: Array) -> tuple[float, float]:
@@ -186,7 +186,7 @@ def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
         from builder.inside import collect_results  # noqa: PLC0415 - pandas
 
         live, benchmarks = collect_results.to_frames(inputs, folded["features"], folded.get("benchmarks", []))
-        module = _load(folded)
+        module = _load_source(folded)
         if eras is not None:
             live = live.assign(era=eras)
         # An overflow shows in the result as infinity or NaN; a warning on top would be about the source's line.
@@ -209,32 +209,32 @@ def _run(folded: dict[str, Any], inputs: Array, eras: Eras) -> Array:
     return predictions
 
 
-def _load(folded: dict[str, Any]) -> ModuleType:
+def _load_source(folded: dict[str, Any]) -> ModuleType:
     """Return the functions of the predict source that a folded model needs, the model among them."""
     kinds_used = {folded["kind"], *(member["kind"] for member in folded.get("members", ()))} - {"predicted"}
     folder = paths.inside_folder() / "predict"
     module = source.load_module(source.resolve_files([fold.KINDS[kind].predict for kind in kinds_used], folder), folder)
     module.__dict__["MODEL"] = folded
-    module.__dict__["RUNNERS"]["predicted"] = _predicted
+    module.__dict__["RUNNERS"]["predicted"] = _get_member_values
     return module
 
 
-def _predicted(member: dict[str, Any], _live: object, _benchmarks: object) -> Array:
+def _get_member_values(member: dict[str, Any], _live: object, _benchmarks: object) -> Array:
     """Run a member whose predictions are there already."""
     values: Array = member["values"]
     return values
 
 
-def _member_predictions(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:
-    return [_member_prediction(member, model, inputs) for member in model.members]
+def _predict_members(model: bundle_model.Ensemble, inputs: Array) -> list[Array]:
+    return [_predict_member(member, model, inputs) for member in model.members]
 
 
-def _member_prediction(member: bundle_model.Member, model: bundle_model.Ensemble, inputs: Array) -> Array:
+def _predict_member(member: bundle_model.Member, model: bundle_model.Ensemble, inputs: Array) -> Array:
     columns = {name: index for index, name in enumerate((*model.features, *model.benchmarks))}
     return predict(member.model, inputs[:, [columns[name] for name in (*member.features, *member.benchmarks)]])
 
 
-def _ensemble_bounds(
+def _compute_ensemble_tolerances(
     members: Sequence[bundle_model.Member], predictions: Sequence[Array | None], expected: Array, eras: Eras
 ) -> Array:
     """Return how far an ensemble's prediction may be away in each row, given its members' predictions: float64 (rows,).
@@ -247,17 +247,17 @@ def _ensemble_bounds(
     for member, values in zip(members, predictions, strict=True):
         share = abs(member.weight) / total
         if values is None:
-            steps = _reach(member, np.arange(len(expected), dtype=np.float64), None, UNKNOWN_STEPS / 2)
+            steps = _compute_rank_tolerance(member, np.arange(len(expected), dtype=np.float64), None, UNKNOWN_STEPS / 2)
             moved += share * steps.max()
             continue
         own = compute_tolerance(values)
         raw += share * own if member.transform == "raw" else 0.0
-        moved += share * _reach(member, values, eras, own)
+        moved += share * _compute_rank_tolerance(member, values, eras, own)
     # Members that cancel leave a sum whose range is smaller than what each may be away by.
     return max(raw, compute_tolerance(expected)) + moved
 
 
-def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_tolerance: float) -> Array:
+def _compute_rank_tolerance(member: bundle_model.Member, values: Array, eras: Eras, compute_tolerance: float) -> Array:
     """Return how far a member's ranks may be away in each row, its predictions being right to ``bound``.
 
     Two rows may change places where they are within two bounds of one another.
@@ -268,7 +268,7 @@ def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_toler
     result = np.zeros_like(values)
     if member.transform == "raw":
         return result
-    for rows in _groups(member, len(values), eras):
+    for rows in _split_rank_groups(member, len(values), eras):
         own = values[rows]
         ordered = np.sort(own)
         count = len(own)
@@ -279,7 +279,7 @@ def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_toler
         if member.transform == "rank":
             result[rows] = np.maximum(high - middle, middle - low) / count
         else:
-            at, lower, upper = (_quantiles(ranks, count) for ranks in (middle, low, high))
+            at, lower, upper = (_to_normal_quantiles(ranks, count) for ranks in (middle, low, high))
             mean, spread = float(np.mean(at)), float(np.std(at)) or 1.0
             shifted = np.maximum(upper - at, at - lower)
             # The mean and the deviation of all rows move with them.
@@ -288,13 +288,13 @@ def _reach(member: bundle_model.Member, values: Array, eras: Eras, compute_toler
     return result
 
 
-def _groups(member: bundle_model.Member, count: int, eras: Eras) -> list[NDArray[np.intp]]:
+def _split_rank_groups(member: bundle_model.Member, count: int, eras: Eras) -> list[NDArray[np.intp]]:
     """Return the rows that are ranked together."""
     if eras is None or member.scope == "frame":
         return [np.arange(count)]
     return [np.flatnonzero(eras == era) for era in np.unique(eras)]
 
 
-def _quantiles(ranks: Array, count: int) -> Array:
+def _to_normal_quantiles(ranks: Array, count: int) -> Array:
     normal = statistics.NormalDist()
     return np.array([normal.inv_cdf(share) for share in (ranks - 0.5) / count])

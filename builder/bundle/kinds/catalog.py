@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from builder.bundle.kinds import custom, ensemble, single
+from builder.bundle.kinds import custom, ensemble, member_kinds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from builder.bundle import header, model
 
 KINDS: Mapping[str, type[header.BundleHeader]] = MappingProxyType(
-    {**single.KINDS, "ensemble": ensemble.EnsembleHeader, "custom": custom.CustomHeader}
+    {**member_kinds.KINDS, "ensemble": ensemble.EnsembleHeader, "custom": custom.CustomHeader}
 )
 
 
@@ -34,7 +34,7 @@ def needs_era(value: model.Model) -> bool:
 
 def count_parameters(value: model.Model) -> int:
     """Return how many trained numbers a model has: weights, biases, leaves; not the treatment of the inputs."""
-    return get_kind(value).parameters(value)
+    return get_kind(value).count_parameters(value)
 
 
 def get_kind(value: model.Model) -> type[header.BundleHeader]:

@@ -23,7 +23,7 @@ from builder.inside.custom import MAIN_FILE, MODULE_NAME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-MOST_CODE = 1 << 24
+MAX_CODE_BYTES = 1 << 24
 """Bytes of one code file; data belongs into ``files/``."""
 
 _CODE, _FILES = "code/", "files/"
@@ -53,19 +53,19 @@ class CustomHeader(bundle_header.BundleHeader):
     said_parameters: Annotated[int, schema.require_between(0, 1 << 50)] = 0
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
+    def dump_keys(cls, model: bundle_model.Custom) -> dict[str, object]:
         return {"modules": list(model.modules), "said_parameters": model.parameters}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Custom) -> dict[str, bundle_model.Numbers]:
+    def dump_arrays(cls, model: bundle_model.Custom) -> dict[str, bundle_model.Numbers]:
         return dict(model.arrays)
 
     @classmethod
-    def own_files(cls, model: bundle_model.Custom) -> dict[str, bytes | Path]:
+    def dump_files(cls, model: bundle_model.Custom) -> dict[str, bytes | Path]:
         return dict(model.files)
 
     @classmethod
-    def parameters(cls, model: bundle_model.Custom) -> int:
+    def count_parameters(cls, model: bundle_model.Custom) -> int:
         return model.parameters
 
     @classmethod
@@ -73,55 +73,55 @@ class CustomHeader(bundle_header.BundleHeader):
         """Return True: only running it can tell, and ``validate`` does."""
         return True
 
-    def own_faults(self) -> list[schema.Problem]:
+    def find_kind_problems(self) -> list[schema.Problem]:
         found = []
-        for place, name in enumerate(self.modules):
-            text = self._name_fault(place, name)
+        for index, name in enumerate(self.modules):
+            text = self._find_module_problem(index, name)
             if text is not None:
-                found.append(schema.Problem(path=("modules", place), text=text))
+                found.append(schema.Problem(path=("modules", index), text=text))
         for name in self.files:
             if not name.startswith((_CODE, _FILES)):
                 text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
                 found.append(schema.Problem(path=("files", name), text=text))
         return found
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
         # What the numbers must be, the user's code alone knows.
         return []
 
-    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
-        homes = {name: self._home(name, contents) for name in self.modules}
+    def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+        module_files = {name: self._find_module_file(name, contents) for name in self.modules}
         found = []
         if MAIN_FILE not in contents:
             found.append(f"{MAIN_FILE}: is missing; it has the model's code: {_LOAD}")
-        for name, home in homes.items():
-            if home is None:
+        for name, module_file in module_files.items():
+            if module_file is None:
                 path = f"{_CODE}{name.replace('.', '/')}.py"
                 found.append(f"{path}: is missing; `modules` lists {name}: put its file there, or take it off the list")
         for file, content in sorted(contents.items()):
             if not file.startswith(_CODE):
                 continue
-            if file != MAIN_FILE and file not in homes.values():
+            if file != MAIN_FILE and file not in module_files.values():
                 text = f"no module of `modules` is in it; list it there, or move data to {_FILES}"
                 found.append(f"{file}: {text}")
                 continue
-            found += _code_faults(file, content, self.modules)
+            found += _find_code_problems(file, content, self.modules)
         return found
 
-    def model(
+    def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Custom:
         return bundle_model.Custom(
             files=dict(contents), modules=self.modules, arrays=dict(arrays), parameters=self.said_parameters
         )
 
-    def _name_fault(self, place: int, name: str) -> str | None:
+    def _find_module_problem(self, index: int, name: str) -> str | None:
         return (
-            f"{name} is there twice; list it once" if name in self.modules[:place] else find_module_name_problem(name)
+            f"{name} is there twice; list it once" if name in self.modules[:index] else find_module_name_problem(name)
         )
 
     @staticmethod
-    def _home(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
+    def _find_module_file(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
         plain = f"{_CODE}{name.replace('.', '/')}"
         return next((file for file in (f"{plain}/__init__.py", f"{plain}.py") if file in contents), None)
 
@@ -138,14 +138,14 @@ def find_module_name_problem(name: str) -> str | None:
     return None
 
 
-def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> list[str]:
+def _find_code_problems(file: str, content: bytes | Path, modules: tuple[str, ...]) -> list[str]:
     """Return what is wrong with one code file."""
     try:
         raw = content if isinstance(content, bytes) else content.read_bytes()
     except OSError as error:
         return [f"{file}: cannot be read ({error.strerror or error}); check its permissions"]
-    if len(raw) > MOST_CODE:
-        return [f"{file}: is {len(raw):,} bytes; code takes at most {MOST_CODE:,}: move data to {_FILES}"]
+    if len(raw) > MAX_CODE_BYTES:
+        return [f"{file}: is {len(raw):,} bytes; code takes at most {MAX_CODE_BYTES:,}: move data to {_FILES}"]
     try:
         tree = ast.parse(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -156,7 +156,7 @@ def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> 
     found = [
         f"{file}:{line}: imports {name} when a function is called, and by then the module is gone; move the import to "
         "the top of the file"
-        for line, name in _later_imports(tree, modules)
+        for line, name in _find_late_imports(tree, modules)
     ]
     if file == MAIN_FILE:
         found += [
@@ -165,11 +165,11 @@ def _code_faults(file: str, content: bytes | Path, modules: tuple[str, ...]) -> 
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and node.level
         ]
-        found += _load_faults(tree)
+        found += _find_load_problems(tree)
     return found
 
 
-def _later_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+def _find_late_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple[int, str]]:
     """Yield line and name of each import of a helper module inside a function: it would fail at predict time."""
     for function in ast.walk(tree):
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -187,7 +187,7 @@ def _later_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple
                     yield line, name
 
 
-def _load_faults(tree: ast.Module) -> list[str]:
+def _find_load_problems(tree: ast.Module) -> list[str]:
     """Return the fault of a ``load`` that is not there, or that cannot be called with the bundle alone."""
     for node in reversed(tree.body):
         if isinstance(node, ast.FunctionDef) and node.name == "load":

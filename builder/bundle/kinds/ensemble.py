@@ -17,7 +17,7 @@ from builder import errors, schema
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
 from builder.bundle import post as postprocessing
-from builder.bundle.kinds import single
+from builder.bundle.kinds import member_kinds
 from builder.text import describe, find_nearest, format_list
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Parsed:
+class _ParsedMember:
     """One member as far as it can be read.
 
     Attributes:
@@ -70,29 +70,30 @@ class EnsembleHeader(bundle_header.BundleHeader):
     members: Annotated[tuple[dict[str, object], ...], schema.require_length(1, 1_000)]
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
-        return {"members": [_member_keys(place, member) for place, member in enumerate(model.members)]}
+    def dump_keys(cls, model: bundle_model.Ensemble) -> dict[str, object]:
+        return {"members": [_dump_member(index, member) for index, member in enumerate(model.members)]}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Ensemble) -> dict[str, bundle_model.Numbers]:
+    def dump_arrays(cls, model: bundle_model.Ensemble) -> dict[str, bundle_model.Numbers]:
         return {
-            f"m{place}.{name}": array
-            for place, member in enumerate(model.members)
-            for name, array in single.KINDS[_kind_of(place, member)].own_arrays(member.model).items()
+            f"m{index}.{name}": array
+            for index, member in enumerate(model.members)
+            for name, array in member_kinds.KINDS[_get_kind_name(index, member)].dump_arrays(member.model).items()
         }
 
     @classmethod
-    def own_files(cls, model: bundle_model.Ensemble) -> dict[str, bytes | Path]:
+    def dump_files(cls, model: bundle_model.Ensemble) -> dict[str, bytes | Path]:
         return {
-            f"m{place}.{name}": content
-            for place, member in enumerate(model.members)
-            for name, content in single.KINDS[_kind_of(place, member)].own_files(member.model).items()
+            f"m{index}.{name}": content
+            for index, member in enumerate(model.members)
+            for name, content in member_kinds.KINDS[_get_kind_name(index, member)].dump_files(member.model).items()
         }
 
     @classmethod
-    def parameters(cls, model: bundle_model.Ensemble) -> int:
+    def count_parameters(cls, model: bundle_model.Ensemble) -> int:
         return sum(
-            single.KINDS[_kind_of(place, member)].parameters(member.model) for place, member in enumerate(model.members)
+            member_kinds.KINDS[_get_kind_name(index, member)].count_parameters(member.model)
+            for index, member in enumerate(model.members)
         )
 
     @classmethod
@@ -102,9 +103,12 @@ class EnsembleHeader(bundle_header.BundleHeader):
             member.weight > 0
             and (
                 member.transform == "rank"
-                or (member.transform == "raw" and single.KINDS[_kind_of(place, member)].is_bounded(member.model))
+                or (
+                    member.transform == "raw"
+                    and member_kinds.KINDS[_get_kind_name(index, member)].is_bounded(member.model)
+                )
             )
-            for place, member in enumerate(model.members)
+            for index, member in enumerate(model.members)
         )
 
     @classmethod
@@ -112,37 +116,44 @@ class EnsembleHeader(bundle_header.BundleHeader):
         """Tell whether a member is ranked or gaussianised within eras."""
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
-    def own_faults(self) -> list[schema.Problem]:
+    def find_kind_problems(self) -> list[schema.Problem]:
         found = []
-        for place, member in enumerate(self._parsed):
-            found += [schema.Problem(path=("members", place, *fault.path), text=fault.text) for fault in member.faults]
-            found += [_placed(place, fault) for fault in (member.header.faults() if member.header else ())]
-        return found + self._stray_faults() + self._column_faults("features") + self._column_faults("benchmarks")
+        for index, member in enumerate(self._parsed):
+            found += [schema.Problem(path=("members", index, *fault.path), text=fault.text) for fault in member.faults]
+            found += [
+                _to_bundle_path(index, fault) for fault in (member.header.find_problems() if member.header else ())
+            ]
+        return (
+            found
+            + self._find_unused_names()
+            + self._find_column_problems("features")
+            + self._find_column_problems("benchmarks")
+        )
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         return [
-            f"m{place}.{fault}"
-            for place, member in enumerate(self._parsed)
+            f"m{index}.{fault}"
+            for index, member in enumerate(self._parsed)
             if member.header
-            for fault in member.header.value_faults(_part(place, arrays))
+            for fault in member.header.find_value_problems(_select_member(index, arrays))
         ]
 
-    def file_faults(self, contents: Mapping[str, bytes | Path]) -> list[str]:
+    def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         return [
-            f"m{place}.{fault}"
-            for place, member in enumerate(self._parsed)
+            f"m{index}.{fault}"
+            for index, member in enumerate(self._parsed)
             if member.header
-            for fault in member.header.file_faults(_part(place, contents))
+            for fault in member.header.find_file_problems(_select_member(index, contents))
         ]
 
-    def model(
+    def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
     ) -> bundle_model.Ensemble:
         members = []
-        for place, parsed in enumerate(self._parsed):
+        for index, parsed in enumerate(self._parsed):
             # own_faults has seen that both could be read.
             header, share = cast("bundle_header.BundleHeader", parsed.header), cast("Share", parsed.share)
-            model = header.model(_part(place, arrays), _part(place, contents))
+            model = header.build_model(_select_member(index, arrays), _select_member(index, contents))
             members.append(
                 bundle_model.Member(
                     model=cast("bundle_model.Single", model),
@@ -156,10 +167,10 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return bundle_model.Ensemble(members=tuple(members))
 
     @functools.cached_property
-    def _parsed(self) -> list[_Parsed]:
-        return [self._parse(place, entry) for place, entry in enumerate(self.members)]
+    def _parsed(self) -> list[_ParsedMember]:
+        return [self._parse(index, entry) for index, entry in enumerate(self.members)]
 
-    def _parse(self, place: int, entry: Mapping[str, object]) -> _Parsed:
+    def _parse(self, index: int, entry: Mapping[str, object]) -> _ParsedMember:
         """Read one member as the bundle it would be by itself."""
         foreign = [key for key in entry if key in _OF_THE_BUNDLE]
         faults = [
@@ -168,17 +179,17 @@ class EnsembleHeader(bundle_header.BundleHeader):
         share = schema.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
         faults += share if isinstance(share, list) else []
         kind = entry.get("kind")
-        if not isinstance(kind, str) or kind not in single.KINDS:
+        if not isinstance(kind, str) or kind not in member_kinds.KINDS:
             came = "missing" if kind is None else describe(kind)
-            near = find_nearest(kind, single.KINDS)
+            near = find_nearest(kind, member_kinds.KINDS)
             hint = f"did you mean {near}? " if near else ""
-            valid = ", ".join(single.KINDS)
+            valid = ", ".join(member_kinds.KINDS)
             faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
             header: bundle_header.BundleHeader | list[schema.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
-            header = self._parse_header(single.KINDS[kind], {**own, **self._lent(place, entry)})
-        return _Parsed(
+            header = self._parse_header(member_kinds.KINDS[kind], {**own, **self._share_with_member(index, entry)})
+        return _ParsedMember(
             header=None if isinstance(header, list) else header,
             share=None if isinstance(share, list) else share,
             faults=(*faults, *(header if isinstance(header, list) else ())),
@@ -205,23 +216,25 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def _names(self) -> frozenset[str]:
         return frozenset(self.columns)
 
-    def _lent(self, place: int, entry: Mapping[str, object]) -> dict[str, object]:
+    def _share_with_member(self, index: int, entry: Mapping[str, object]) -> dict[str, object]:
         """Return what a member takes from the bundle: its arrays and files, and golden rows of its width."""
         inputs = sum(len(names) for key in ("features", "benchmarks") if isinstance(names := entry.get(key), list))
         declared = {
             name: {"dtype": array.dtype, "shape": list(array.shape)}
-            for name, array in _part(place, self.arrays).items()
+            for name, array in _select_member(index, self.arrays).items()
         }
-        files = {name: {"sha256": file.sha256, "size": file.size} for name, file in _part(place, self.files).items()}
+        files = {
+            name: {"sha256": file.sha256, "size": file.size} for name, file in _select_member(index, self.files).items()
+        }
         golden = {
             "inputs": {"dtype": "float64", "shape": [1, max(inputs, 1)]},
             "predictions": {"dtype": "float64", "shape": [1]},
         }
         return {"format": self.format, "arrays": declared, "files": files, "golden": golden}
 
-    def _stray_faults(self) -> list[schema.Problem]:
+    def _find_unused_names(self) -> list[schema.Problem]:
         """Return the faults of arrays and files that no member has."""
-        prefixes = tuple(f"m{place}." for place in range(len(self.members)))
+        prefixes = tuple(f"m{index}." for index in range(len(self.members)))
         hint = f"belongs to no member; the names of {len(prefixes)} members' begin with {format_list(prefixes)}"
         return [
             schema.Problem(path=(key, name), text=hint)
@@ -229,7 +242,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
             for name in [name for name in names if not name.startswith(prefixes)][:10]
         ]
 
-    def _column_faults(self, key: Literal["features", "benchmarks"]) -> list[schema.Problem]:
+    def _find_column_problems(self, key: Literal["features", "benchmarks"]) -> list[schema.Problem]:
         """Return the fault of columns that are not the members', in the order of their first appearance."""
         headers = [member.header for member in self._parsed]
         if None in headers:
@@ -247,14 +260,14 @@ class EnsembleHeader(bundle_header.BundleHeader):
             text = f"no member takes {format_list(idle)}; leave out what nothing reads"
             found.append(schema.Problem(path=(key,), text=text))
         if not found and len(said) == len(taken) and said != taken:
-            at = next(place for place, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
+            at = next(index for index, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
             found.append(schema.Problem(path=(key, at), text=text))
         return found
 
 
-def _member_keys(place: int, member: bundle_model.Member) -> dict[str, object]:
-    kind = _kind_of(place, member)
+def _dump_member(index: int, member: bundle_model.Member) -> dict[str, object]:
+    kind = _get_kind_name(index, member)
     return {
         "kind": kind,
         "features": list(member.features),
@@ -262,37 +275,39 @@ def _member_keys(place: int, member: bundle_model.Member) -> dict[str, object]:
         "weight": float(member.weight),
         "transform": member.transform,
         "scope": member.scope,
-        **single.KINDS[kind].own_keys(member.model),
+        **member_kinds.KINDS[kind].dump_keys(member.model),
     }
 
 
-def _kind_of(place: int, member: bundle_model.Member) -> str:
+def _get_kind_name(index: int, member: bundle_model.Member) -> str:
     """Return the name of a member's kind.
 
     Raises:
         errors.BundleError: It is one that no member has.
     """
-    for name, kind in single.KINDS.items():
+    for name, kind in member_kinds.KINDS.items():
         if kind.MODEL is type(member.model):
             return name
     came = type(member.model).__name__
-    raise errors.BundleError([f"members.{place}: is a model of type {came}; a member is {', '.join(single.KINDS)}"])
+    raise errors.BundleError(
+        [f"members.{index}: is a model of type {came}; a member is {', '.join(member_kinds.KINDS)}"]
+    )
 
 
 def _is_among(name: object, names: frozenset[str]) -> bool:
     return isinstance(name, str) and name in names
 
 
-def _part(place: int, named: Mapping[str, T]) -> dict[str, T]:
+def _select_member(index: int, named: Mapping[str, T]) -> dict[str, T]:
     """Return what belongs to one member, without its prefix."""
-    prefix = f"m{place}."
+    prefix = f"m{index}."
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _placed(place: int, fault: schema.Problem) -> schema.Problem:
+def _to_bundle_path(index: int, fault: schema.Problem) -> schema.Problem:
     """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
     if fault.path[0] in {"arrays", "files"}:
         key, *rest = fault.path
-        name = f"m{place}.{rest[0]}" if rest else f"m{place}"
+        name = f"m{index}.{rest[0]}" if rest else f"m{index}"
         return schema.Problem(path=(key, name, *rest[1:]), text=fault.text)
-    return schema.Problem(path=("members", place, *fault.path), text=fault.text)
+    return schema.Problem(path=("members", index, *fault.path), text=fault.text)

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_TEXT = 1 << 31
+MAX_TEXT_BYTES = 1 << 31
 """Bytes that a text may inflate to: twice as much, and the booster, would not fit into the tournament's 4 GB."""
-MOST_HEADER = 1 << 26
-MOST_TREE = 1 << 26
+MAX_HEADER_BYTES = 1 << 26
+MAX_TREE_BYTES = 1 << 26
 """Bytes of one tree: LightGBM makes no more than 131,072 leaves."""
-LEVEL = 6
+GZIP_LEVEL = 6
 """Of gzip. Half a gigabyte takes ten seconds or so; the highest level takes minutes for 3 % less."""
 
 _VERSION = "v4"
-_TAKEN = 1 << 16
-_INFLATED = 1 << 20
+_READ_BYTES = 1 << 16
+_INFLATE_BYTES = 1 << 20
 """Bytes that are inflated at once; what zlib has taken and not yet inflated is copied each time, so that is less."""
 _END = b"end of trees"
 _UNUSED = (
@@ -42,7 +42,7 @@ _UNUSED = (
     b"internal_weight=",
     b"internal_count=",
 )
-_WHOLE = re.compile(r"[0-9]{1,9}")
+_INTEGER = re.compile(r"[0-9]{1,9}")
 
 
 class BoosterTextError(ValueError):
@@ -73,7 +73,7 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary:
+class StrippedText:
     """A text made smaller.
 
     Attributes:
@@ -87,7 +87,7 @@ class Summary:
     leaves: int
 
 
-class _Inflated(io.RawIOBase):
+class _GzipReader(io.RawIOBase):
     """The text in a gzip stream of one member, with no name and no time: as ``packed`` writes it.
 
     The image inflates it by zlib alone, which stops at the end of a member where ``gzip.open`` goes on.
@@ -109,7 +109,7 @@ class _Inflated(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             while not self._inflate.eof:
-                came = self._inflate.unconsumed_tail or self._ahead or self._source.read(_TAKEN)
+                came = self._inflate.unconsumed_tail or self._ahead or self._source.read(_READ_BYTES)
                 self._ahead = b""
                 text = self._inflate.decompress(came, len(buffer))
                 buffer[: len(text)] = text
@@ -128,7 +128,7 @@ class _Inflated(io.RawIOBase):
         super().close()
 
 
-def opened(content: bytes | Path) -> IO[bytes]:
+def open_text(content: bytes | Path) -> IO[bytes]:
     """Return the text as a stream; whoever reads it says how much.
 
     Raises:
@@ -137,7 +137,7 @@ def opened(content: bytes | Path) -> IO[bytes]:
     """
     source = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     try:
-        return io.BufferedReader(_Inflated(source), _INFLATED)
+        return io.BufferedReader(_GzipReader(source), _INFLATE_BYTES)
     except BoosterTextError:
         source.close()
         raise
@@ -149,7 +149,7 @@ def read_header(stream: IO[bytes]) -> Header:
     Raises:
         TextError: It is no LightGBM text, or one of another version.
     """
-    lines = _header_lines(stream)
+    lines = _read_header_lines(stream)
     if lines[:1] != [b"tree"]:
         raise BoosterTextError("is no model in LightGBM's text form; export it again")
     named = dict(line.split(b"=", 1) for line in lines if b"=" in line)
@@ -159,17 +159,17 @@ def read_header(stream: IO[bytes]) -> Header:
         raise BoosterTextError(f"has no {', '.join(missing)} in its header; export it again")
     if values["version"] != _VERSION:
         raise BoosterTextError(f"is of version {values['version'][:20]!r}; {_VERSION}, of LightGBM 4, is read")
-    sizes = tuple(_whole(size, "tree_sizes") for size in values["tree_sizes"].split())
+    sizes = tuple(_parse_integer(size, "tree_sizes") for size in values["tree_sizes"].split())
     features = tuple(values["feature_names"].split(" "))
-    if len(features) != _whole(values["max_feature_idx"], "max_feature_idx") + 1:
+    if len(features) != _parse_integer(values["max_feature_idx"], "max_feature_idx") + 1:
         raise BoosterTextError(f"names {len(features):,} features, and says there are others; export it again")
-    outputs = _whole(values.get("num_tree_per_iteration", "1"), "num_tree_per_iteration")
+    outputs = _parse_integer(values.get("num_tree_per_iteration", "1"), "num_tree_per_iteration")
     if outputs < 1 or len(sizes) % outputs or not sizes:
         raise BoosterTextError(f"has {len(sizes):,} trees for {outputs:,} values a row; export it again")
-    if sum(sizes) > MOST_TEXT or max(sizes) > MOST_TREE:
+    if sum(sizes) > MAX_TEXT_BYTES or max(sizes) > MAX_TREE_BYTES:
         raise BoosterTextError(
             f"says it has {sum(sizes):,} bytes of trees, {max(sizes):,} in one; "
-            f"at most {MOST_TEXT:,} are read, {MOST_TREE:,} in one"
+            f"at most {MAX_TEXT_BYTES:,} are read, {MAX_TREE_BYTES:,} in one"
         )
     return Header(
         lines=tuple(line for line in lines if not line.startswith(b"tree_sizes=")),
@@ -188,10 +188,10 @@ def read_trees(stream: IO[bytes], header: Header) -> Iterator[bytes]:
     Raises:
         TextError: The sizes are not those of the trees: LightGBM goes by them.
     """
-    for place, size in enumerate(header.sizes):
+    for index, size in enumerate(header.sizes):
         tree = stream.read(size)
-        if len(tree) != size or not tree.startswith(b"Tree=%d\n" % place) or not tree.endswith(b"\n"):
-            raise BoosterTextError(f"does not have tree {place} where its header says; export it again")
+        if len(tree) != size or not tree.startswith(b"Tree=%d\n" % index) or not tree.endswith(b"\n"):
+            raise BoosterTextError(f"does not have tree {index} where its header says; export it again")
         yield tree
     if not stream.read(len(_END) + 1).startswith(_END):
         raise BoosterTextError("does not end after its last tree; export it again")
@@ -207,7 +207,7 @@ def read_end(stream: IO[bytes]) -> None:
         raise BoosterTextError("goes on after its trees; export it again")
 
 
-def strip_text(text: str) -> Summary:
+def strip_text(text: str) -> StrippedText:
     """Return LightGBM's text without what no prediction needs, and so without any path or name of a machine.
 
     Args:
@@ -225,13 +225,13 @@ def strip_text(text: str) -> Summary:
         leaves += next((int(line[11:]) for line in lines if line.startswith(b"num_leaves=")), 0)
         kept.append(b"\n".join(lines) + b"\n\n\n")
     header = replace(header, sizes=tuple(map(len, kept)))
-    return Summary(text=packed(header, kept), header=header, leaves=leaves)
+    return StrippedText(text=pack_text(header, kept), header=header, leaves=leaves)
 
 
-def packed(header: Header, trees: list[bytes]) -> bytes:
+def pack_text(header: Header, trees: list[bytes]) -> bytes:
     """Return the text of a header and its trees, gzip'd: the same bytes from the same zlib, whenever and wherever."""
     stream = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=LEVEL, mtime=0) as file:
+    with gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=GZIP_LEVEL, mtime=0) as file:
         sizes = b"tree_sizes=" + b" ".join(b"%d" % size for size in header.sizes)
         file.write(b"\n".join([*header.lines, sizes, b"", b""]))
         for tree in trees:
@@ -240,9 +240,9 @@ def packed(header: Header, trees: list[bytes]) -> bytes:
     return stream.getvalue()
 
 
-def _header_lines(stream: IO[bytes]) -> list[bytes]:
+def _read_header_lines(stream: IO[bytes]) -> list[bytes]:
     lines: list[bytes] = []
-    left = MOST_HEADER
+    left = MAX_HEADER_BYTES
     while True:
         line = stream.readline(left)
         left -= len(line)
@@ -253,7 +253,7 @@ def _header_lines(stream: IO[bytes]) -> list[bytes]:
         lines.append(line[:-1])
 
 
-def _whole(text: str, key: str) -> int:
-    if not _WHOLE.fullmatch(text):
+def _parse_integer(text: str, key: str) -> int:
+    if not _INTEGER.fullmatch(text):
         raise BoosterTextError(f"has {key} {text[:20]!r}, expected an integer; export it again")
     return int(text)

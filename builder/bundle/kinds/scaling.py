@@ -24,34 +24,34 @@ SCALES = (1e-9, 1e9)
 NAMES = SCALING
 
 
-def arrays_of(
+def collect_arrays(
     model: bundle_model.Network | bundle_model.Linear | bundle_model.Preprocessing, *, prefix: str = ""
 ) -> dict[str, bundle_model.Numbers]:
     """Return the three arrays under their names."""
     return {prefix + name: getattr(model, name) for name in NAMES}
 
 
-def counted(header: bundle_header.BundleHeader) -> str:
+def describe_inputs(header: bundle_header.BundleHeader) -> str:
     """Return what gives a model so many inputs."""
     features, benchmarks = len(header.features), len(header.benchmarks)
     return f"{features:,} features and {benchmarks:,} benchmarks make {len(header.columns):,} inputs"
 
 
-def faults(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
+def find_problems(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
     """Return what is wrong with the types and shapes of the three."""
     count = len(header.columns)
     found = []
     for name in (prefix + name for name in NAMES):
         if name not in header.arrays:
             continue
-        found += float_faults(name, header.arrays[name])
+        found += find_dtype_problems(name, header.arrays[name])
         if header.arrays[name].shape != (count,):
-            said = f"{header.arrays[name].shape}; expected {counted(header)}: ({count},)"
+            said = f"{header.arrays[name].shape}; expected {describe_inputs(header)}: ({count},)"
             found.append(schema.Problem(path=("arrays", name, "shape"), text=said))
     return found
 
 
-def float_faults(name: str, declared: tensors.Declared) -> list[schema.Problem]:
+def find_dtype_problems(name: str, declared: tensors.ArraySpec) -> list[schema.Problem]:
     """Return the fault of an array that holds whole numbers where any number may stand."""
     if declared.dtype.startswith("float"):
         return []
@@ -59,7 +59,7 @@ def float_faults(name: str, declared: tensors.Declared) -> list[schema.Problem]:
     return [schema.Problem(path=("arrays", name, "dtype"), text=said)]
 
 
-def value_faults(
+def find_value_problems(
     columns: Sequence[str], arrays: Mapping[str, bundle_model.Numbers], *, prefix: str = "", may_miss: bool = False
 ) -> list[str]:
     """Return what is out of its range.

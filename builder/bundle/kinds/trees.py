@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import numpy as np
 
 from builder import schema
-from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
-from builder.bundle.kinds import prepare
-from builder.bundle.kinds.prepare import PrepareHeader  # noqa: TC001 - annotations are read at run time
+from builder.bundle import node_graph, nodes
+from builder.bundle.kinds import preprocessing
+from builder.bundle.kinds.preprocessing import PreprocessingHeader  # noqa: TC001 - annotations are read at run time
 from builder.inside.fold.trees import NODE_ARRAYS, TREE_ARRAYS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _TYPES = MappingProxyType({**NODE_ARRAYS, **TREE_ARRAYS, "base": "float64"})
 
-_FINISH = "finish."
+_HEAD_PREFIX = "finish."
 
 _BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what another order of summing gives
 
@@ -50,63 +50,69 @@ class TreesHeader(bundle_header.BundleHeader):
 
     rounded: bool
     averaged: bool = False
-    prepare: PrepareHeader | None = None
+    prepare: PreprocessingHeader | None = None
     finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
+    def dump_keys(cls, model: bundle_model.Trees) -> dict[str, object]:
         averaged = {"averaged": True} if model.averaged else {}
         finish = {"finish": nodes.as_data(model.head)} if model.head else {}
-        return {"rounded": model.rounded, **averaged, **prepare.keys_of(model.preprocessing), **finish}
+        return {"rounded": model.rounded, **averaged, **preprocessing.to_keys(model.preprocessing), **finish}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
+    def dump_arrays(cls, model: bundle_model.Trees) -> dict[str, bundle_model.Numbers]:
         return {
             **{name: getattr(model, name) for name in _TYPES},
-            **prepare.arrays_of(model.preprocessing),
-            **nodes.arrays_of(model.head, prefix=_FINISH),
+            **preprocessing.collect_arrays(model.preprocessing),
+            **nodes.collect_arrays(model.head, prefix=_HEAD_PREFIX),
         }
 
     @classmethod
-    def parameters(cls, model: bundle_model.Trees) -> int:
-        return int(model.feature.size) + nodes.parameters(model.head)
+    def count_parameters(cls, model: bundle_model.Trees) -> int:
+        return int(model.feature.size) + nodes.count_parameters(model.head)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
         """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
-        low, high = _extremes(model)
+        low, high = _compute_output_ranges(model)
         return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
-    def own_faults(self) -> list[schema.Problem]:
-        found = nodes.name_faults(self.arrays, self._names(), what="a bundle of trees", cure="remove it")
+    def find_kind_problems(self) -> list[schema.Problem]:
+        found = nodes.find_name_problems(
+            self.arrays, self._list_array_names(), what="a bundle of trees", cure="remove it"
+        )
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; expected {_TYPES[name]}"
                 found.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
-        found += self.prepare.faults(self) if self.prepare else []
-        found += self._finish().faults(self.arrays) if self.finish else []
-        found += self._shape_faults(NODE_ARRAYS, "node") + self._shape_faults(TREE_ARRAYS, "tree")
-        return found + self._base_faults()
+        found += self.prepare.find_problems(self) if self.prepare else []
+        found += self._head_graph().find_problems(self.arrays) if self.finish else []
+        found += self._find_shape_problems(NODE_ARRAYS, "node") + self._find_shape_problems(TREE_ARRAYS, "tree")
+        return found + self._find_base_problems()
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         found = []
         for name in ("value", "base"):
             if name in arrays:
-                found += bundle_header.bad_numbers(name, arrays[name], ~np.isfinite(arrays[name]), chain.DIVERGED)
+                found += bundle_header.find_bad_values(
+                    name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
+                )
         if "threshold" in arrays:
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
-            found += bundle_header.bad_numbers("threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure)
+            found += bundle_header.find_bad_values(
+                "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure
+            )
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_header.bad_numbers("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
-        found += self._range_faults(arrays)
+            found += bundle_header.find_bad_values("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
+        found += self._find_range_problems(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
-            found += _child_faults(arrays)
-        found += self.prepare.value_faults(self, arrays) if self.prepare else []
-        return found + self._finish().value_faults(self.arrays, arrays)
+            found += _find_child_problems(arrays)
+        found += self.prepare.find_value_problems(self, arrays) if self.prepare else []
+        return found + self._head_graph().find_value_problems(self.arrays, arrays)
 
-    def model(
+    def build_model(
         self,
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
@@ -116,29 +122,34 @@ class TreesHeader(bundle_header.BundleHeader):
             rounded=self.rounded,
             averaged=self.averaged,
             preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
-            head=self._finish().built(arrays),
+            head=self._head_graph().build_nodes(arrays),
         )
 
-    def _names(self) -> list[str]:
+    def _list_array_names(self) -> list[str]:
         """Return the names of the arrays that there must be."""
-        first = self.prepare.names(self) if self.prepare else []
-        return [*_TYPES, *first, *self._finish().names()]
+        first = self.prepare.list_array_names(self) if self.prepare else []
+        return [*_TYPES, *first, *self._head_graph().list_array_names()]
 
-    def _inputs(self) -> int:
+    def _count_inputs(self) -> int:
         """Return how many values a row the trees look at; as many as there may be where a fault hides it."""
-        prepared = self.prepare.width(self) if self.prepare else len(self.columns)
+        prepared = self.prepare.compute_width(self) if self.prepare else len(self.columns)
         return np.iinfo(np.int32).max if prepared is None else prepared
 
-    def _finish(self) -> chain.Chain:
+    def _head_graph(self) -> node_graph.NodeGraph:
         base = self.arrays.get("base")
         count = base.shape[0] if base and len(base.shape) == 1 else None
         said = f"{count} outputs" if count else "the outputs"
         where = ("arrays", "base", "shape")
-        return chain.Chain(
-            entries=self.finish, place=("finish",), prefix=_FINISH, inputs=count, said=said, said_at=where
+        return node_graph.NodeGraph(
+            entries=self.finish,
+            path=("finish",),
+            prefix=_HEAD_PREFIX,
+            inputs=count,
+            source_text=said,
+            source_path=where,
         )
 
-    def _shape_faults(self, names: Mapping[str, str], one: str) -> list[schema.Problem]:
+    def _find_shape_problems(self, names: Mapping[str, str], one: str) -> list[schema.Problem]:
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
@@ -149,16 +160,16 @@ class TreesHeader(bundle_header.BundleHeader):
             if shape != wanted
         ]
 
-    def _base_faults(self) -> list[schema.Problem]:
+    def _find_base_problems(self) -> list[schema.Problem]:
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
         text = f"{base.shape}; expected (1,): a prediction is one number a row, where nothing follows"
         return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
-    def _range_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def _find_range_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Return the whole numbers that point at nothing."""
-        inputs = self._inputs()
+        inputs = self._count_inputs()
         ends = {"feature": (-1, inputs - 1, f"expected from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf")}
         if "feature" in arrays:
             last = arrays["feature"].size - 1
@@ -169,13 +180,13 @@ class TreesHeader(bundle_header.BundleHeader):
         found = []
         for name, (low, high, cure) in ends.items():
             if name in arrays:
-                found += bundle_header.bad_numbers(
+                found += bundle_header.find_bad_values(
                     name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
                 )
         return found
 
 
-def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
     """Return children that are none, that come before their parents, or that have two parents."""
     count = arrays["feature"].size
     leaf = arrays["feature"] == -1
@@ -184,17 +195,17 @@ def _child_faults(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
     for name in ("left", "right"):
         child = arrays[name]
         cure = f"the child of a node comes after it, up to {count - 1:,}"
-        found += bundle_header.bad_numbers(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
-        found += bundle_header.bad_numbers(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+        found += bundle_header.find_bad_values(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        found += bundle_header.find_bad_values(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
     if found or "roots" not in arrays:
         return found
     heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
     named = np.concatenate(heads)
     times = np.bincount(named[(named >= 0) & (named < count)], minlength=count)
-    return _parent_faults(times)
+    return _find_parent_problems(times)
 
 
-def _parent_faults(times: NDArray[np.intp]) -> list[str]:
+def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
     """Return the fault of nodes that are not, exactly once, a root or a child: ``times`` counts how often each is."""
     bad = np.flatnonzero(times != 1)
     if not bad.size:
@@ -203,7 +214,7 @@ def _parent_faults(times: NDArray[np.intp]) -> list[str]:
     return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; each is one of them, once"]
 
 
-def _extremes(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
     levels, here = [], model.roots

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 SUFFIX = ".bundle.zip"
 MOST_BYTES = 1 << 32
 """Bytes of all files together: the tournament runs a model in 4 GB."""
-_MOST_OF = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
+_MAX_BYTES = {files.JSON: 1 << 24, files.ARRAYS: (1 << 30) + (1 << 24), files.GOLDEN: (1 << 28) + (1 << 24)}
 """Bytes of those files that every bundle has: what is read of them, and room for a zip's own directory."""
 
-_MOST_DIRECTORY = 1 << 24
-_MOST_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
+_MAX_DIRECTORY_BYTES = 1 << 24
+_MAX_MEMBERS = files.MOST_FILES + 1_000  # folders may be listed too
 _CHUNK = 1 << 20
-AGAIN = "copy or fetch it again, or export the model again"
+COPY_AGAIN = "copy or fetch it again, or export the model again"
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR = struct.Struct("<4sLQL")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -59,7 +59,7 @@ DAMAGE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packed:
+class CheckedArchive:
     """A zip that was looked through and may be unpacked.
 
     Attributes:
@@ -101,7 +101,7 @@ def pack(folder: Path, file: IO[bytes]) -> None:
                 shutil.copyfileobj(source, member, _CHUNK)
 
 
-def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> Packed:
+def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> CheckedArchive:
     """Look through a zip; nothing of its members is read.
 
     Args:
@@ -113,13 +113,15 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> P
         errors.BundleError: All that is wrong with it: no zip, cut short, a name that no bundle has, a link, a name that
             is there twice, a file missing, too many bytes.
     """
-    fault = _directory_fault(file)
+    fault = _find_directory_problem(file)
     if fault:
         raise errors.BundleError([f"{path}: {fault}"])
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGE as error:
-        raise errors.BundleError([f"{path}: is damaged, not a valid zip ({_reason(error)}); {AGAIN}"]) from error
+        raise errors.BundleError(
+            [f"{path}: is damaged, not a valid zip ({_shorten_reason(error)}); {COPY_AGAIN}"]
+        ) from error
     members: dict[str, zipfile.ZipInfo] = {}
     found: list[str] = []
     foreign: list[str] = []
@@ -134,14 +136,14 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> P
             found.append(f"{path}: {name}: is there twice; one file a name")
         else:
             members[name] = member
-            found += [f"{path}: {name}: {text}" for text in _member_faults(name, member)]
-    found += _foreign_faults(path, foreign)
-    if files.is_format_1(foreign) or (foreign and not members and _wrapping(foreign)):
+            found += [f"{path}: {name}: {text}" for text in _find_member_problems(name, member)]
+    found += _find_foreign_problems(path, foreign)
+    if files.is_format_1(foreign) or (foreign and not members and _find_wrapping_folder(foreign)):
         raise errors.BundleError(found)
     missing = [name for name in names if name not in members]
     found += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
     found += [
-        f"{path}: {name}: is a file, and {below} lies below it; {AGAIN}"
+        f"{path}: {name}: is a file, and {below} lies below it; {COPY_AGAIN}"
         for below in members
         for name in map(str, PurePosixPath(below).parents)
         if name in members
@@ -151,10 +153,10 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> P
         found.append(f"{path}: claims {total:,} bytes; at most {MOST_BYTES:,} are read: make the model smaller")
     if found:
         raise errors.BundleError(found)
-    return Packed(path=path, archive=archive, members=members)
+    return CheckedArchive(path=path, archive=archive, members=members)
 
 
-def unpack(packed: Packed, folder: Path) -> None:
+def unpack(packed: CheckedArchive, folder: Path) -> None:
     """Write the files of a zip into an empty folder; their checksums are compared.
 
     Raises:
@@ -173,7 +175,7 @@ def unpack(packed: Packed, folder: Path) -> None:
         raise errors.BundleError(found)
 
 
-def is_unpacked(packed: Packed, folder: Path) -> bool:
+def is_unpacked(packed: CheckedArchive, folder: Path) -> bool:
     """Tell whether a folder holds the files of a zip and nothing else, byte by byte.
 
     By their sizes alone a file that was edited would go for what the zip's hash stands for.
@@ -203,53 +205,53 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, out: IO[by
     try:
         source = archive.open(member)
     except DAMAGE as error:
-        return _damaged(error)
+        return _describe_damage(error)
     with source:
         while True:
             try:
                 chunk = source.read(_CHUNK)
             except DAMAGE as error:
-                return _damaged(error)
+                return _describe_damage(error)
             left -= len(chunk)
             if not chunk or left < 0:
                 break
             out.write(chunk)
-    return f"holds other than the {member.file_size:,} bytes that it claims; {AGAIN}" if left else ""
+    return f"holds other than the {member.file_size:,} bytes that it claims; {COPY_AGAIN}" if left else ""
 
 
-def _damaged(error: BaseException) -> str:
-    return f"is damaged ({_reason(error)}); {AGAIN}"
+def _describe_damage(error: BaseException) -> str:
+    return f"is damaged ({_shorten_reason(error)}); {COPY_AGAIN}"
 
 
-def _directory_fault(file: IO[bytes]) -> str:
+def _find_directory_problem(file: IO[bytes]) -> str:
     """Return what is wrong with the end of the file, where a zip says how large its directory is."""
     size = file.seek(0, 2)
     if not size:
-        return f"is empty, not a zip; {AGAIN}"
+        return f"is empty, not a zip; {COPY_AGAIN}"
     end = _read_at(file, max(size - _END.size, 0), _END.size)
     if len(end) < _END.size or not end.startswith(b"PK\x05\x06") or not end.endswith(b"\0\0"):
         if _read_at(file, 0, 4) == b"PK\x03\x04":
-            return f"is a zip that was cut short or added to: it does not end in its directory; {AGAIN}"
+            return f"is a zip that was cut short or added to: it does not end in its directory; {COPY_AGAIN}"
         return f"is not a zip; a bundle in one file is NAME{SUFFIX}, as export writes it"
     _, _, _, _, count, directory, _, _ = _END.unpack(end)
-    place = size - _END.size - _LOCATOR.size
-    locator = _read_at(file, place, _LOCATOR.size) if place >= 0 else b""
+    position = size - _END.size - _LOCATOR.size
+    locator = _read_at(file, position, _LOCATOR.size) if position >= 0 else b""
     if locator.startswith(b"PK\x06\x07"):
-        offset = place - _END_64.size
+        offset = position - _END_64.size
         if _LOCATOR.unpack(locator)[2] != offset:
-            return f"is a zip whose directory is not where it says; {AGAIN}"
+            return f"is a zip whose directory is not where it says; {COPY_AGAIN}"
         fields = _END_64.unpack(_read_at(file, offset, _END_64.size))
         count, directory = fields[7], fields[8]
-    if count > _MOST_MEMBERS or directory > _MOST_DIRECTORY:
+    if count > _MAX_MEMBERS or directory > _MAX_DIRECTORY_BYTES:
         return (
             f"lists {count:,} files in a directory of {directory:,} bytes; a bundle has at most {files.MOST_FILES:,} "
-            f"files and {_MOST_DIRECTORY:,} bytes of directory: this is none"
+            f"files and {_MAX_DIRECTORY_BYTES:,} bytes of directory: this is none"
         )
     return ""
 
 
-def _read_at(file: IO[bytes], place: int, count: int) -> bytes:
-    file.seek(place)
+def _read_at(file: IO[bytes], position: int, count: int) -> bytes:
+    file.seek(position)
     return file.read(count)
 
 
@@ -259,7 +261,7 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
     return name.endswith("/") and not member.file_size and files.is_name(f"{name}x")
 
 
-def _member_faults(name: str, member: zipfile.ZipInfo) -> list[str]:
+def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
     found = []
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
@@ -269,32 +271,32 @@ def _member_faults(name: str, member: zipfile.ZipInfo) -> list[str]:
         found.append("is encrypted; a bundle is not: export the model again")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         found.append(f"is compressed by method {member.compress_type}; store it plainly or deflate it")
-    most = _MOST_OF.get(name, files.MOST_FILE)
+    most = _MAX_BYTES.get(name, files.MOST_FILE)
     if member.file_size > most:
         found.append(f"claims {member.file_size:,} bytes; at most {most:,} are read: make the model smaller")
     return found
 
 
-def _foreign_faults(path: Path, foreign: Sequence[str]) -> list[str]:
+def _find_foreign_problems(path: Path, foreign: Sequence[str]) -> list[str]:
     if not foreign:
         return []
     if files.is_format_1(foreign):
-        return [files.format_1(path)]
-    folder = _wrapping(foreign)
+        return [files.describe_format_1(path)]
+    folder = _find_wrapping_folder(foreign)
     if folder:
         shown = describe(folder)
         return [f"{path}: holds a folder {shown} with the bundle in it; zip the files themselves, not their folder"]
     shown = format_list([describe(name) for name in foreign])
-    return [f"{path}: holds {shown}, which is no part of a bundle; {AGAIN}"]
+    return [f"{path}: holds {shown}, which is no part of a bundle; {COPY_AGAIN}"]
 
 
-def _wrapping(names: Sequence[str]) -> str:
+def _find_wrapping_folder(names: Sequence[str]) -> str:
     """Return the one folder that all names are in, if what it holds is a bundle; else nothing."""
     first, slash, _ = names[0].partition("/")
     inside = {name.removeprefix(first + slash) for name in names if name.startswith(first + slash)}
     return first if slash and len(inside) == len(names) and files.JSON in inside else ""
 
 
-def _reason(error: BaseException) -> str:
+def _shorten_reason(error: BaseException) -> str:
     text = str(error).split("\n", 1)[0].strip()
     return escape(text)[:120] or type(error).__name__

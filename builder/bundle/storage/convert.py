@@ -76,7 +76,7 @@ def _is_format_1(path: Path, cache: Path) -> bool:
     try:
         files.check(store.resolve_folder(path, cache))
     except errors.BundleError as error:
-        if list(error.problems) == [files.format_1(path)]:
+        if list(error.problems) == [files.describe_format_1(path)]:
             return True
         raise
     return False
@@ -87,11 +87,13 @@ def _rewrite(source: Path, made: Path) -> None:
     beside = files.check(source, files.NAMES_1)
     path = source / files.JSON
     with path.open("rb") as file:
-        raw = file.read(read.MOST_TEXT + 1)
-    data = schema.read_json(raw[: read.MOST_TEXT])
-    found = check.placed(path, data) if isinstance(data, list) else []
+        raw = file.read(read.MAX_TEXT_BYTES + 1)
+    data = schema.read_json(raw[: read.MAX_TEXT_BYTES])
+    found = check.format_problems(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
-        found.append(f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.AGAIN}")
+        found.append(
+            f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.COPY_AGAIN}"
+        )
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
         contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
@@ -118,7 +120,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
     try:
         with zipfile.ZipFile(path) as stored:
             claimed = sum(member.file_size for member in stored.infolist())
-        if claimed > limit + read.MOST_TEXT:
+        if claimed > limit + read.MAX_TEXT_BYTES:
             return {}, [f"{path}: claims {claimed:,} bytes; at most {limit:,} are read: make the model smaller"]
         with np.load(path, allow_pickle=False) as stored, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged headers
@@ -132,7 +134,7 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
                     arrays[name] = array
     except _DAMAGE as error:
         where = f"{path}: {name}" if name else f"{path}"
-        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.AGAIN}")
+        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.COPY_AGAIN}")
     return arrays, found
 
 

@@ -71,7 +71,7 @@ def check(folder: Path, names: tuple[str, ...] = NAMES) -> tuple[str, ...]:
     Raises:
         errors.BundleError: All that is missing, extra, a link or no plain file.
     """
-    found, extra = _look(folder, names)
+    found, extra = _inspect_folder(folder, names)
     if found:
         raise errors.BundleError(found)
     return extra
@@ -86,13 +86,13 @@ def list_paths(folder: Path) -> list[Path]:
     return [folder / name for name in (*NAMES, *check(folder))]
 
 
-def foreign(folder: Path) -> list[str]:
+def list_foreign(folder: Path) -> list[str]:
     """Return the names of what is in a folder and can be no part of a bundle, of format 1 neither.
 
     Raises:
         OSError: It cannot be listed.
     """
-    return _foreign(_entries(folder), NAMES + NAMES_1)
+    return _find_foreign_names(_list_entries(folder), NAMES + NAMES_1)
 
 
 def is_name(name: str, names: tuple[str, ...] = NAMES) -> bool:
@@ -105,7 +105,7 @@ def is_format_1(foreign: Iterable[str]) -> bool:
     return set(foreign) >= {*NAMES_1} - {JSON}
 
 
-def format_1(path: Path) -> str:
+def describe_format_1(path: Path) -> str:
     """Return the problem of a bundle of format 1, folder or zip."""
     command = commands.suggest_for_folder("bundle convert", path)
     return f"{path}: is a bundle of format 1, and this version reads format {FORMAT}; convert it: `{command}`"
@@ -144,33 +144,33 @@ def describe_read_error(path: Path, error: OSError) -> str:
     return f"{path}: cannot be read ({error.strerror or error}); check its permissions and the disk"
 
 
-def _look(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
+def _inspect_folder(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
     """Return what is wrong with the folder, and the names of the files beside the three."""
     whole = f"a bundle is a folder with {', '.join(names)}"
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             return [f"{folder}: is not a folder; {whole}"], ()
-        entries = _entries(folder)
+        entries = _list_entries(folder)
     except FileNotFoundError:
         return [f"{folder}: does not exist; {whole}, made by builder.bundle.storage.write"], ()
     except OSError as error:
         return [describe_read_error(folder, error)], ()
-    foreign = _foreign(entries, names)
+    foreign = _find_foreign_names(entries, names)
     if is_format_1(foreign):
-        return [format_1(folder)], ()
+        return [describe_format_1(folder)], ()
     found = [f"{folder / name}: is missing; {whole}" for name in names if name not in entries]
     for name in sorted(set(entries) - set(foreign)):
-        found += _entry_faults(folder / name, entries[name])
+        found += _find_entry_problems(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
         found.append(f"{folder}: also holds {format_list(foreign)}; {whole} and nothing else: move the rest away")
     return found, tuple(sorted(set(entries) - set(names)))
 
 
-def _foreign(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:
+def _find_foreign_names(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:
     return sorted(name for name in entries if not is_name(name, names))
 
 
-def _entries(folder: Path) -> dict[str, int]:
+def _list_entries(folder: Path) -> dict[str, int]:
     """Return the mode of each file by its name in the bundle; those of the two folders it may have too."""
     entries = {}
     for entry in sorted(folder.iterdir()):
@@ -183,7 +183,7 @@ def _entries(folder: Path) -> dict[str, int]:
     return entries
 
 
-def _entry_faults(path: Path, mode: int) -> list[str]:
+def _find_entry_problems(path: Path, mode: int) -> list[str]:
     if stat.S_ISLNK(mode):
         return [f"{path}: is a link; put the file itself there"]
     if not stat.S_ISREG(mode):

@@ -41,12 +41,12 @@ def resolve_folder(path: Path, cache: Path, *, sha256: str | None = None) -> Pat
         return path
     try:
         with path.open("rb") as file:
-            return _unpacked(path, file, cache / FOLDER, sha256)
+            return _unpack(path, file, cache / FOLDER, sha256)
     except FileNotFoundError as error:
         whole = f"name a folder with {', '.join(files.NAMES)}, or a NAME.bundle.zip"
         raise errors.BundleError([f"{path}: does not exist; {whole}"]) from error
     except OSError as error:
-        raise errors.BundleError([_refusal(path, error)]) from error
+        raise errors.BundleError([_describe_error(path, error)]) from error
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def report_as(said: str | Path, path: Path) -> Iterator[None]:
         raise errors.BundleError([fault.replace(str(path), str(said)) for fault in error.problems]) from error
 
 
-def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Path:
+def _unpack(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Path:
     from builder.bundle.storage import archive  # noqa: PLC0415 - folders need no zipfile
 
     before = os.fstat(file.fileno())
@@ -75,22 +75,22 @@ def _unpacked(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> P
             os.utime(target)
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    _forget_unused(cache)
+    _remove_unused(cache)
     beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=cache))
     try:
         new = beside / "new"
         new.mkdir()
         archive.unpack(packed, new)
-        _settle(new, packed.members)
-        if _changed(before, os.fstat(file.fileno())):
+        _protect_files(new, packed.members)
+        if _is_changed(before, os.fstat(file.fileno())):
             raise errors.BundleError([f"{path}: changed while it was read; run it again"])
-        _put(new, target, beside / "old", packed)
+        _move_into_cache(new, target, beside / "old", packed)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
 
 
-def _settle(folder: Path, names: Iterable[str]) -> None:
+def _protect_files(folder: Path, names: Iterable[str]) -> None:
     """Make the files ones that nobody edits by mistake, and have a full or failing disk say so now."""
     for name in names:
         with (folder / name).open("rb") as file:
@@ -98,7 +98,7 @@ def _settle(folder: Path, names: Iterable[str]) -> None:
         (folder / name).chmod(0o444)
 
 
-def _put(new: Path, target: Path, old: Path, packed: archive.Packed) -> None:
+def _move_into_cache(new: Path, target: Path, old: Path, packed: archive.CheckedArchive) -> None:
     from builder.bundle.storage import archive  # noqa: PLC0415 - folders need no zipfile
 
     if target.exists():
@@ -112,11 +112,11 @@ def _put(new: Path, target: Path, old: Path, packed: archive.Packed) -> None:
             raise
 
 
-def _changed(one: os.stat_result, other: os.stat_result) -> bool:
+def _is_changed(one: os.stat_result, other: os.stat_result) -> bool:
     return (one.st_size, one.st_mtime_ns) != (other.st_size, other.st_mtime_ns)
 
 
-def _forget_unused(cache: Path) -> None:
+def _remove_unused(cache: Path) -> None:
     """Remove what no run has used for a month, and what a killed one left."""
     now = time.time()
     for path in cache.iterdir():
@@ -126,7 +126,7 @@ def _forget_unused(cache: Path) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _refusal(path: Path, error: OSError) -> str:
+def _describe_error(path: Path, error: OSError) -> str:
     where = error.filename or path
     if str(where) == str(path):
         return files.describe_read_error(path, error)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LIMITS = {files.ARRAYS: 1 << 30, files.GOLDEN: 1 << 28}
 """Bytes of the arrays of each file: the tournament runs a model in 4 GB."""
-MOST_HEADER = 1 << 24
+MAX_HEADER_BYTES = 1 << 24
 """Bytes of a header, the names and shapes of the arrays; the library takes 100 MB."""
 
 Dtype = Literal["float32", "float64", "int32", "uint8"]
@@ -38,7 +38,7 @@ _GOOD = "write it again with builder.bundle.storage.write"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Declared:
+class ArraySpec:
     """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
 
     dtype: Dtype
@@ -51,14 +51,14 @@ class Declared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
+class ArrayContents:
     """The arrays that could be read, and all problems with the others, each ``file: array: what; what is expected``."""
 
     arrays: Mapping[str, bundle_model.Numbers]
     faults: tuple[str, ...]
 
 
-def read(path: Path, declared: Mapping[str, Declared] | None, *, sha256: str | None = None) -> Contents:
+def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | None = None) -> ArrayContents:
     """Read the declared arrays.
 
     Args:
@@ -72,9 +72,9 @@ def read(path: Path, declared: Mapping[str, Declared] | None, *, sha256: str | N
     limit = LIMITS[path.name]
     try:
         size = path.stat().st_size
-        if size > limit + MOST_HEADER:
+        if size > limit + MAX_HEADER_BYTES:
             text = f"has {size:,} bytes; at most {limit:,} bytes of arrays are read: make the model smaller"
-            return Contents(arrays={}, faults=(f"{path}: {text}",))
+            return ArrayContents(arrays={}, faults=(f"{path}: {text}",))
         with safetensors.safe_open(path, framework="numpy") as file:
             contents = _read_declared(path, file, declared)
         if sha256 is None or contents.faults:
@@ -83,15 +83,15 @@ def read(path: Path, declared: Mapping[str, Declared] | None, *, sha256: str | N
         if digest == sha256:
             return contents
         fault = f"is damaged: its sha256 is {digest[:16]}..., {files.JSON} declares {sha256[:16]}...; {_GOOD}"
-        return Contents(arrays=contents.arrays, faults=(f"{path}: {fault}",))
+        return ArrayContents(arrays=contents.arrays, faults=(f"{path}: {fault}",))
     except safetensors.SafetensorError as error:
         reason = str(error).split("\n", 1)[0].removeprefix("Error while deserializing header: ")[:120]
-        return Contents(arrays={}, faults=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
+        return ArrayContents(arrays={}, faults=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
     except OSError as error:
-        return Contents(arrays={}, faults=(files.describe_read_error(path, error),))
+        return ArrayContents(arrays={}, faults=(files.describe_read_error(path, error),))
 
 
-def size_faults(path: Path, declared: Mapping[str, Declared]) -> list[str]:
+def find_size_problems(path: Path, declared: Mapping[str, ArraySpec]) -> list[str]:
     """Return the problem of arrays that are larger, together, than this tool reads."""
     size, limit = sum(array.size for array in declared.values()), LIMITS[path.name]
     return [f"{path}: has {size:,} bytes of arrays; at most {limit:,}: make the model smaller"] if size > limit else []
@@ -108,15 +108,15 @@ def write(path: Path, arrays: Mapping[str, bundle_model.Numbers]) -> None:
     path.write_bytes(safetensors.numpy.save(plain))
 
 
-def _read_declared(path: Path, file: Any, declared: Mapping[str, Declared] | None) -> Contents:
+def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | None) -> ArrayContents:
     """Read from a file whose header the library has checked: it is an object of objects, and not nested deeply."""
     with path.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
-        if length > MOST_HEADER:
-            text = f"has a header of {length:,} bytes; at most {MOST_HEADER:,} are read; {_GOOD}"
-            return Contents(arrays={}, faults=(f"{path}: {text}",))
+        if length > MAX_HEADER_BYTES:
+            text = f"has a header of {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read; {_GOOD}"
+            return ArrayContents(arrays={}, faults=(f"{path}: {text}",))
         if declared is None:
-            return Contents(arrays={}, faults=())
+            return ArrayContents(arrays={}, faults=())
         entries = json.loads(raw.read(length), object_pairs_hook=list)
     counts = Counter(name for name, _ in entries if name != "__metadata__")
     found = [
@@ -141,4 +141,4 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, Declared] | Non
             else:
                 text = f"is {dtype} {shape}; {files.JSON} declares {expected.dtype} {expected.shape}"
                 found.append(f"{path}: {name}: {text}")
-    return Contents(arrays=arrays, faults=tuple(found))
+    return ArrayContents(arrays=arrays, faults=tuple(found))

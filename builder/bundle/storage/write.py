@@ -83,9 +83,9 @@ def write(path: Path, bundle: bundle_model.Bundle) -> None:
     """
     target = path.resolve()
     try:
-        contents = _contents(bundle)
-        found = _faults(path, contents)
-        found += _archive_faults(path) if archive.is_archive_name(path) else _target_faults(path)
+        contents = _collect_contents(bundle)
+        found = _find_problems(path, contents)
+        found += _find_archive_problems(path) if archive.is_archive_name(path) else _find_folder_problems(path)
         if found:
             raise errors.BundleError(found)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def write(path: Path, bundle: bundle_model.Bundle) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Contents:
+class _BundleContents:
     """What the files will hold."""
 
     data: Mapping[str, object]
@@ -114,13 +114,13 @@ class _Contents:
     files: Mapping[str, bytes | Path]
 
 
-def _contents(bundle: bundle_model.Bundle) -> _Contents:
+def _collect_contents(bundle: bundle_model.Bundle) -> _BundleContents:
     """Return what the files will hold, not yet checked."""
     name = kinds.get_kind_name(bundle.model)
     kind = kinds.KINDS[name]
-    arrays = {key: np.asarray(array) for key, array in kind.own_arrays(bundle.model).items()}
+    arrays = {key: np.asarray(array) for key, array in kind.dump_arrays(bundle.model).items()}
     golden = {"inputs": np.asarray(bundle.golden.inputs), "predictions": np.asarray(bundle.golden.predictions)}
-    beside = kind.own_files(bundle.model)
+    beside = kind.dump_files(bundle.model)
     data = {
         "format": files.FORMAT,
         "kind": name,
@@ -131,9 +131,9 @@ def _contents(bundle: bundle_model.Bundle) -> _Contents:
         "golden": {key: _declare(array) for key, array in golden.items()},
         "trained": {key: list(fact) if isinstance(fact, tuple) else fact for key, fact in bundle.trained.items()},
         **({"files": {key: _declare_file(content) for key, content in beside.items()}} if beside else {}),
-        **kind.own_keys(bundle.model),
+        **kind.dump_keys(bundle.model),
     }
-    return _Contents(data=data, arrays=arrays, golden=golden, files=beside)
+    return _BundleContents(data=data, arrays=arrays, golden=golden, files=beside)
 
 
 def _declare(array: bundle_model.Numbers) -> dict[str, object]:
@@ -145,21 +145,21 @@ def _declare_file(content: bytes | Path) -> dict[str, object]:
     return {"sha256": digest, "size": size}
 
 
-def _faults(folder: Path, contents: _Contents) -> list[str]:
+def _find_problems(folder: Path, contents: _BundleContents) -> list[str]:
     """Return what ``read`` would say of the files, so that nobody writes a bundle that nobody can read."""
-    described = check.parse(folder / files.JSON, contents.data)
-    if isinstance(described, list):
-        return described
+    header = check.parse_header(folder / files.JSON, contents.data)
+    if isinstance(header, list):
+        return header
     return [
-        *check.placed(folder / files.JSON, described.faults()),
-        *tensors.size_faults(folder / files.ARRAYS, described.arrays),
-        *tensors.size_faults(folder / files.GOLDEN, described.golden.arrays()),
-        *check.number_faults(folder, described, contents.arrays, contents.golden),
-        *check.file_faults(folder, described, contents.files),
+        *check.format_problems(folder / files.JSON, header.find_problems()),
+        *tensors.find_size_problems(folder / files.ARRAYS, header.arrays),
+        *tensors.find_size_problems(folder / files.GOLDEN, header.golden.arrays()),
+        *check.find_array_problems(folder, header, contents.arrays, contents.golden),
+        *check.find_file_problems(folder, header, contents.files),
     ]
 
 
-def _target_faults(folder: Path) -> list[str]:
+def _find_folder_problems(folder: Path) -> list[str]:
     """Return the fault of a folder that is not ours to replace."""
     if folder.suffix == ".zip":
         return [f"{folder}: a bundle in one file is called {folder.stem}{archive.SUFFIX}; name it so"]
@@ -167,13 +167,13 @@ def _target_faults(folder: Path) -> list[str]:
         return []
     if not folder.is_dir():
         return [f"{folder}: is not a folder; move it away or name another"]
-    foreign = files.foreign(folder)
+    foreign = files.list_foreign(folder)
     if foreign:
         return [f"{folder}: holds {format_list(foreign)}, which is no part of a bundle; name an empty or a new folder"]
     return []
 
 
-def _archive_faults(path: Path) -> list[str]:
+def _find_archive_problems(path: Path) -> list[str]:
     """Return the fault of a file that is not ours to replace."""
     if not path.exists():
         return []
@@ -183,13 +183,13 @@ def _archive_faults(path: Path) -> list[str]:
         with path.open("rb") as file:
             archive.look(path, file)
     except errors.BundleError as error:
-        if list(error.problems) == [files.format_1(path)]:
+        if list(error.problems) == [files.describe_format_1(path)]:
             return []
         return [f"{path}: holds something that is no bundle; move it away or name another"]
     return []
 
 
-def _write_files(folder: Path, contents: _Contents) -> None:
+def _write_files(folder: Path, contents: _BundleContents) -> None:
     folder.mkdir()
     tensors.write(folder / files.ARRAYS, contents.arrays)
     # One NaN for all: their bits differ between the frameworks that made them.

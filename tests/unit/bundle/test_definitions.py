@@ -102,7 +102,7 @@ def test_what_is_defined_predicts() -> None:
 def test_a_node_gives_as_many_values_as_its_definition_says_and_within_its_bounds(op: str, seed: int) -> None:
     random = np.random.default_rng(seed)
     one = node_lists.node(random, op, -1, {-1: 4}, "float64")
-    folded = fold_nodes.fold_nodes(nodes.as_data([one]), nodes.arrays_of([one]))
+    folded = fold_nodes.fold_nodes(nodes.as_data([one]), nodes.collect_arrays([one]))
     values: NDArray[np.float64] = random.normal(size=(4, 30))
     before = values.copy()
     found = predict_nodes.run_nodes(folded, values)
@@ -136,7 +136,7 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
     def folded() -> Any:
         header = json.loads((folder / "bundle.json").read_bytes())
         read_back = read.read(folder)
-        arrays = nodes.arrays_of(read_back.model.layers)
+        arrays = nodes.collect_arrays(read_back.model.layers)
         scaling = {key: getattr(read_back.model, key) for key in ("imputation", "centre", "scale")}
         return [layer["constants"] for layer in fold.fold_model(header, {**arrays, **scaling}, folder)["layers"]]
 
@@ -211,7 +211,7 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
         "share": 0.5,
     }
     assert catalog.count_parameters(back) == 2 + 3
-    folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.arrays_of(back.layers))
+    folded = fold_nodes.fold_nodes(nodes.as_data(back.layers), nodes.collect_arrays(back.layers))
     assert predict_nodes.run_nodes(folded, golden.inputs.T).tolist() == [golden.predictions.tolist()]
 
     def cut(data: dict[str, Any]) -> None:
@@ -220,7 +220,9 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
     bundles.edit_json(folder, cut)
     assert nodes.as_data(read.read(folder).model.layers) == nodes.as_data(back.layers)
     short = json.loads((folder / "bundle.json").read_bytes())["layers"]
-    assert predict_nodes.run_nodes(fold_nodes.fold_nodes(short, nodes.arrays_of(back.layers)), golden.inputs.T) == 3.5
+    assert (
+        predict_nodes.run_nodes(fold_nodes.fold_nodes(short, nodes.collect_arrays(back.layers)), golden.inputs.T) == 3.5
+    )
 
     bundles.edit_json(folder, lambda data: data["layers"][0].update(more=10, shear=0.5))
     with pytest.raises(errors.BundleError) as caught:

@@ -165,22 +165,22 @@ def test_categorical_splits_are_checked_too(key: bytes, value: bytes) -> None:
 
 def test_a_count_that_no_memory_holds_is_found_before_it_is_followed() -> None:
     text = trees_of(kind_of(booster(linear_tree=True).model_to_string()).text)[1]
-    batch = lightgbm_trees.parse([text], 0, 4)
+    batch = lightgbm_trees.parse_trees([text], 0, 4)
     assert batch.linear is not None
     for place in range(int(batch.leaves[0])):
         text = number(b"num_features", place, b"1000000000000000", tree=1)(text)
     with pytest.raises(lightgbm_text.BoosterTextError, match="leaf_features: has"):
-        lightgbm_trees.parse([text], 0, 1 << 60)
+        lightgbm_trees.parse_trees([text], 0, 1 << 60)
 
 
 def trees_of(text: bytes) -> list[bytes]:
-    with lightgbm_text.opened(text) as stream:
+    with lightgbm_text.open_text(text) as stream:
         return list(lightgbm_text.read_trees(stream, lightgbm_text.read_header(stream)))
 
 
 def lgb_trees(text: bytes) -> list[lightgbm_trees.Batch]:
-    with lightgbm_text.opened(text) as stream:
-        return list(lightgbm_trees.read(stream, lightgbm_text.read_header(stream)))
+    with lightgbm_text.open_text(text) as stream:
+        return list(lightgbm_trees.read_batches(stream, lightgbm_text.read_header(stream)))
 
 
 @pytest.mark.parametrize(

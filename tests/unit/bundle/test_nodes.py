@@ -15,7 +15,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from builder.bundle import activations, model, nodes, prediction
 from builder.bundle.kinds import catalog as kinds
-from builder.bundle.kinds import prepare
+from builder.bundle.kinds import preprocessing
 from builder.bundle.storage import read, write
 from builder.inside.fold import nodes as fold_nodes
 from builder.inside.predict import nodes as predict_nodes
@@ -104,8 +104,8 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
     made = model.Preprocessing(
         imputation=imputation, centre=random.normal(size=width), scale=np.full(width, 0.3), layers=drawn
     )
-    entry = prepare.keys_of(made)["prepare"]
-    folded = fold_nodes.fold_preprocessing(entry, prepare.arrays_of(made))
+    entry = preprocessing.to_keys(made)["prepare"]
+    folded = fold_nodes.fold_preprocessing(entry, preprocessing.collect_arrays(made))
     inputs = random.normal(size=(ROWS, width))
     inputs[random.random(inputs.shape) < 0.1] = np.nan
     found = predict_nodes.preprocess(folded, inputs.T.copy())
@@ -115,7 +115,7 @@ def test_nested_lists_are_computed_as_written(seed: int, count: int) -> None:
 
 def test_what_does_nothing_is_not_done() -> None:
     made = model.Preprocessing(imputation=np.full(3, np.nan), centre=np.zeros(3), scale=np.ones(3))
-    folded = fold_nodes.fold_preprocessing(prepare.keys_of(made)["prepare"], prepare.arrays_of(made))
+    folded = fold_nodes.fold_preprocessing(preprocessing.to_keys(made)["prepare"], preprocessing.collect_arrays(made))
     assert folded == {"imputation": None, "centre": None, "scale": None, "layers": []}
     assert fold_nodes.fold_preprocessing(None, {}) is None
 
@@ -133,7 +133,7 @@ def test_quantiles_are_those_of_scikit_learn(seed: int, *, normal: bool, inverse
     )
     expected = theirs.inverse_transform(x) if inverse else theirs.transform(x)
     np.testing.assert_allclose(formulas.nodes.run_nodes([node], x), expected, rtol=1e-12, atol=1e-12)
-    folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.arrays_of([node]))
+    folded = fold_nodes.fold_nodes(nodes.as_data([node]), nodes.collect_arrays([node]))
     np.testing.assert_allclose(predict_nodes.run_nodes(folded, x.T).T, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -147,7 +147,7 @@ def test_nodes_are_read_as_they_were_written(seed: int, count: int, kind: str, t
     back = read.read(folder).model
     assert isinstance(back, model.Network)
     assert nodes.as_data(back.layers) == nodes.as_data(made.layers)
-    ours, theirs = nodes.arrays_of(made.layers), nodes.arrays_of(back.layers)
+    ours, theirs = nodes.collect_arrays(made.layers), nodes.collect_arrays(back.layers)
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         assert array.dtype == theirs[name].dtype
@@ -162,7 +162,7 @@ def test_a_result_is_freed_when_nothing_takes_it_any_more() -> None:
         model.make_node("sum", sources=(1, 0)),
         model.make_node("sum", sources=(2, 2, 0)),
     ]
-    folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.arrays_of(listed))
+    folded = fold_nodes.fold_nodes(nodes.as_data(listed), nodes.collect_arrays(listed))
     assert [node["free"] for node in folded] == [[], [-1], [1], [0, 2]]
     assert fold_nodes.row_bytes(folded, 3) == 3 * 3 * 8
 

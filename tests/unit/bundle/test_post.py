@@ -184,7 +184,7 @@ def test_a_step_is_added_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.M
     made = again.make_step("shift", benchmark="bench", low=0.5)
     assert again.as_data([made]) == [{"shift": {"benchmark": "bench", "low": 0.5, "high": 1.0, "scope": "era"}}]
     assert again.find_required_columns([made]) == again.RequiredColumns(features=(), benchmarks=("bench",), era=True)
-    assert again.unbounded([made], model_bounded=False) is None
+    assert again.find_unbounded_step([made], model_bounded=False) is None
     keys = schema.build_json_schema(again.Steps, title="")["$defs"]["Shift"]
     assert keys["properties"]["low"] == {
         "type": "number",

@@ -179,7 +179,7 @@ def test_a_tree_that_is_one_long_branch_stays_small() -> None:
     random = np.random.default_rng(6)
     trees = forest([grown(random, 3000, lean=1.0) for _ in range(3)])
     made = bundles.make_bundle(INPUTS, network=trees)
-    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
+    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].dump_arrays(trees).values())
     assert len(pickles.pickle_bundle(made)) < 1.3 * arrays + 60_000
     assert_predicts(trees, sample(random, 100, whole=False, holes=0.1))
 
@@ -188,7 +188,7 @@ def test_a_tree_that_is_one_long_branch_stays_small() -> None:
 def test_a_pickle_is_not_much_larger_than_its_trees(lean: float) -> None:
     random = np.random.default_rng(7)
     trees = forest([grown(random, 200, lean=lean) for _ in range(20)])
-    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].own_arrays(trees).values())
+    arrays = sum(array.nbytes for array in kinds.KINDS["trees"].dump_arrays(trees).values())
     assert len(pickles.pickle_bundle(bundles.make_bundle(INPUTS, network=trees))) < 1.3 * arrays + 60_000
 
 
@@ -214,12 +214,12 @@ def test_a_bundle_reads_back_as_it_was(tmp_path_factory: Any, case: tuple[model.
         folder = tmp_path_factory.mktemp("trees") / "bundle"
         write.write(folder, bundles.make_bundle(INPUTS, network=one))
         back = read.read(folder).model
-        ours, theirs = (kinds.KINDS["trees"].own_arrays(each) for each in (one, back))
+        ours, theirs = (kinds.KINDS["trees"].dump_arrays(each) for each in (one, back))
         assert ours.keys() == theirs.keys()
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name])
             assert array.dtype == theirs[name].dtype
-        assert kinds.KINDS["trees"].own_keys(one) == kinds.KINDS["trees"].own_keys(back)
+        assert kinds.KINDS["trees"].dump_keys(one) == kinds.KINDS["trees"].dump_keys(back)
 
 
 SMALL = [[0, 0.5, 1, 2, 0, 0], [-1, 0, -1, -1, 0, 1.0], [-1, 0, -1, -1, 0, 2.0]]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from builder import schema
-from builder.bundle import chain, nodes
 from builder.bundle import header as bundle_header
 from builder.bundle import model as bundle_model
+from builder.bundle import node_graph, nodes
 from builder.bundle.kinds import scaling
 from builder.text import format_list
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlpHeader(bundle_header.BundleHeader):
+class NetworkHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``mlp``.
 
     Attributes:
@@ -35,45 +35,47 @@ class MlpHeader(bundle_header.BundleHeader):
     layers: Annotated[tuple[dict[str, object], ...], schema.require_length(1, 1_000)]
 
     @classmethod
-    def own_keys(cls, model: bundle_model.Network) -> dict[str, object]:
+    def dump_keys(cls, model: bundle_model.Network) -> dict[str, object]:
         return {"layers": nodes.as_data(model.layers)}
 
     @classmethod
-    def own_arrays(cls, model: bundle_model.Network) -> dict[str, bundle_model.Numbers]:
-        return {**scaling.arrays_of(model), **nodes.arrays_of(model.layers)}
+    def dump_arrays(cls, model: bundle_model.Network) -> dict[str, bundle_model.Numbers]:
+        return {**scaling.collect_arrays(model), **nodes.collect_arrays(model.layers)}
 
     @classmethod
-    def parameters(cls, model: bundle_model.Network) -> int:
-        return nodes.parameters(model.layers)
+    def count_parameters(cls, model: bundle_model.Network) -> int:
+        return nodes.count_parameters(model.layers)
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Network) -> bool:
         """Tell whether what is last lies in [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
-    def own_faults(self) -> list[schema.Problem]:
-        format_list = self._chain()
+    def find_kind_problems(self) -> list[schema.Problem]:
+        graph = self._graph()
         what = f"an mlp of {len(self.layers)} layers"
-        names = nodes.name_faults(self.arrays, [*scaling.NAMES, *format_list.names()], what=what)
-        return names + scaling.faults(self) + format_list.faults(self.arrays)
+        names = nodes.find_name_problems(self.arrays, [*scaling.NAMES, *graph.list_array_names()], what=what)
+        return names + scaling.find_problems(self) + graph.find_problems(self.arrays)
 
-    def value_faults(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        return scaling.value_faults(self.columns, arrays) + self._chain().value_faults(self.arrays, arrays)
+    def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+        return scaling.find_value_problems(self.columns, arrays) + self._graph().find_value_problems(
+            self.arrays, arrays
+        )
 
-    def model(
+    def build_model(
         self,
         arrays: Mapping[str, bundle_model.Numbers],
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Network:
         return bundle_model.Network(
-            layers=self._chain().built(arrays), **{name: arrays[name] for name in scaling.NAMES}
+            layers=self._graph().build_nodes(arrays), **{name: arrays[name] for name in scaling.NAMES}
         )
 
-    def _chain(self) -> chain.Chain:
-        return chain.Chain(
+    def _graph(self) -> node_graph.NodeGraph:
+        return node_graph.NodeGraph(
             entries=self.layers,
-            place=("layers",),
+            path=("layers",),
             inputs=len(self.columns),
-            said=f"{scaling.counted(self)} ({format_list(self.columns)})",
-            said_at=("features",),
+            source_text=f"{scaling.describe_inputs(self)} ({format_list(self.columns)})",
+            source_path=("features",),
         )

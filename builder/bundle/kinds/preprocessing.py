@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from builder import schema
-from builder.bundle import chain, nodes
 from builder.bundle import model as bundle_model
+from builder.bundle import node_graph, nodes
 from builder.bundle.kinds import scaling
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ PREFIX = "prepare."
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareHeader:
+class PreprocessingHeader:
     """The key ``prepare``.
 
     Attributes:
@@ -28,50 +28,52 @@ class PrepareHeader:
 
     layers: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
-    def names(self, header: bundle_header.BundleHeader) -> list[str]:
+    def list_array_names(self, header: bundle_header.BundleHeader) -> list[str]:
         """Return the names of the arrays that there must be."""
-        return [*(PREFIX + name for name in scaling.NAMES), *self._chain(header).names()]
+        return [*(PREFIX + name for name in scaling.NAMES), *self._graph(header).list_array_names()]
 
-    def faults(self, header: bundle_header.BundleHeader) -> list[schema.Problem]:
+    def find_problems(self, header: bundle_header.BundleHeader) -> list[schema.Problem]:
         """Return what is wrong with the nodes, and with the types and shapes of the arrays that are there."""
-        return scaling.faults(header, prefix=PREFIX) + self._chain(header).faults(header.arrays)
+        return scaling.find_problems(header, prefix=PREFIX) + self._graph(header).find_problems(header.arrays)
 
-    def value_faults(self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
+    def find_value_problems(
+        self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
+    ) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
-        found = scaling.value_faults(header.columns, arrays, prefix=PREFIX, may_miss=True)
-        return found + self._chain(header).value_faults(header.arrays, arrays)
+        found = scaling.find_value_problems(header.columns, arrays, prefix=PREFIX, may_miss=True)
+        return found + self._graph(header).find_value_problems(header.arrays, arrays)
 
-    def width(self, header: bundle_header.BundleHeader) -> int | None:
+    def compute_width(self, header: bundle_header.BundleHeader) -> int | None:
         """Return how many values a row come out; None where a fault hides it."""
-        return self._chain(header).width(header.arrays)
+        return self._graph(header).compute_width(header.arrays)
 
     def prepare(
         self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
     ) -> bundle_model.Preprocessing:
         """Return it, all being without fault."""
         return bundle_model.Preprocessing(
-            **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._chain(header).built(arrays)
+            **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._graph(header).build_nodes(arrays)
         )
 
-    def _chain(self, header: bundle_header.BundleHeader) -> chain.Chain:
-        return chain.Chain(
+    def _graph(self, header: bundle_header.BundleHeader) -> node_graph.NodeGraph:
+        return node_graph.NodeGraph(
             entries=self.layers,
-            place=("prepare", "layers"),
+            path=("prepare", "layers"),
             prefix=PREFIX,
             inputs=len(header.columns),
-            said=scaling.counted(header),
-            said_at=("features",),
+            source_text=scaling.describe_inputs(header),
+            source_path=("features",),
             outputs=None,
         )
 
 
-def keys_of(prepare: bundle_model.Preprocessing | None) -> dict[str, object]:
+def to_keys(prepare: bundle_model.Preprocessing | None) -> dict[str, object]:
     """Return the key ``prepare``; none where the inputs are taken as they are."""
     return {} if prepare is None else {"prepare": {"layers": nodes.as_data(prepare.layers)}}
 
 
-def arrays_of(prepare: bundle_model.Preprocessing | None) -> dict[str, bundle_model.Numbers]:
+def collect_arrays(prepare: bundle_model.Preprocessing | None) -> dict[str, bundle_model.Numbers]:
     """Return its arrays under their names."""
     if prepare is None:
         return {}
-    return {**scaling.arrays_of(prepare, prefix=PREFIX), **nodes.arrays_of(prepare.layers, prefix=PREFIX)}
+    return {**scaling.collect_arrays(prepare, prefix=PREFIX), **nodes.collect_arrays(prepare.layers, prefix=PREFIX)}
