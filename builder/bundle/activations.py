@@ -54,9 +54,9 @@ def from_data(data: Mapping[str, object]) -> Activation | list[str]:
         came = "no activation" if name is None else f"activation {describe(name)}, which is not a name"
         return [f"{came}; {_list_valid_names()}"]
     constants = {key: value for key, value in data.items() if key != "activation"}
-    found = faults(name, constants)
-    if found:
-        return found
+    problems = faults(name, constants)
+    if problems:
+        return problems
     return Activation(name=name, constants={key: value for key, value in constants.items() if is_number(value)})
 
 
@@ -88,13 +88,13 @@ def faults(name: str, constants: Mapping[str, object]) -> list[str]:
         return [f"unknown activation {describe(name)}{hint}; {_list_valid_names()}"]
     known = definition.constants
     takes = ", ".join(_describe_constant(key, constant) for key, constant in known.items()) or "no constants"
-    found = []
+    problems = []
     for key in sorted(constants):
         if key not in known:
-            found.append(f"{name} has no constant {describe(key)}; it takes {takes}")
+            problems.append(f"{name} has no constant {describe(key)}; it takes {takes}")
         elif not is_in_range(constants[key], known[key]):
-            found.append(f"{name}: {key} is {describe(constants[key])}; it takes {takes}")
-    return found
+            problems.append(f"{name}: {key} is {describe(constants[key])}; it takes {takes}")
+    return problems
 
 
 def is_in_range(value: object, number: Number) -> TypeGuard[float]:

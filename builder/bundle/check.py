@@ -37,9 +37,9 @@ def parse_header(path: Path, data: Mapping[str, object]) -> bundle_header.Bundle
     return format_problems(path, parsed) if isinstance(parsed, list) else parsed
 
 
-def format_problems(path: Path, faults: Iterable[schema.Problem]) -> list[str]:
+def format_problems(path: Path, problems: Iterable[schema.Problem]) -> list[str]:
     """Return faults with their file and key path."""
-    return [f"{path}: {fault}" for fault in faults]
+    return [f"{path}: {problem}" for problem in problems]
 
 
 def find_array_problems(
@@ -49,8 +49,8 @@ def find_array_problems(
     golden: Mapping[str, bundle_model.Numbers],
 ) -> list[str]:
     """Return what is wrong with the numbers themselves, of those arrays that are there."""
-    found = [f"{folder / files.ARRAYS}: {fault}" for fault in header.find_value_problems(arrays)]
-    return found + [f"{folder / files.GOLDEN}: {fault}" for fault in _find_golden_problems(golden)]
+    problems = [f"{folder / files.ARRAYS}: {problem}" for problem in header.find_value_problems(arrays)]
+    return problems + [f"{folder / files.GOLDEN}: {problem}" for problem in _find_golden_problems(golden)]
 
 
 def find_file_problems(
@@ -59,31 +59,33 @@ def find_file_problems(
     """Return what is wrong with the files beside the three: missing, not declared, or other than declared."""
     missing = [name for name in header.files if name not in contents]
     extra = [name for name in contents if name not in header.files]
-    found = [f"{folder / name}: is missing; {files.JSON} declares it" for name in missing]
-    found += [f"{folder / name}: not declared in {files.JSON}; move it away" for name in extra]
+    problems = [f"{folder / name}: is missing; {files.JSON} declares it" for name in missing]
+    problems += [f"{folder / name}: not declared in {files.JSON}; move it away" for name in extra]
     for name, declared in header.files.items():
         if name not in contents:
             continue
         try:
             digest, size = files.hash_content(contents[name])
         except OSError as error:
-            found.append(files.describe_read_error(folder / name, error))
+            problems.append(files.describe_read_error(folder / name, error))
             continue
         if (digest, size) != (declared.sha256, declared.size):
             came = f"{size:,} bytes, sha256 {digest[:16]}..."
             wanted = f"{declared.size:,} bytes, {declared.sha256[:16]}..."
-            found.append(f"{folder / name}: is {came}; {files.JSON} declares {wanted}: copy it again, or export again")
-    return found or [f"{folder}/{fault}" for fault in header.find_file_problems(contents)]
+            problems.append(
+                f"{folder / name}: is {came}; {files.JSON} declares {wanted}: copy it again, or export again"
+            )
+    return problems or [f"{folder}/{problem}" for problem in header.find_file_problems(contents)]
 
 
 def _find_golden_problems(golden: Mapping[str, bundle_model.Numbers]) -> list[str]:
-    found = []
+    problems = []
     if "inputs" in golden:
         cure = "a missing value is NaN, any other is finite"
-        found += bundle_header.find_bad_values("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
+        problems += bundle_header.find_bad_values("inputs", golden["inputs"], np.isinf(golden["inputs"]), cure)
     if "predictions" in golden:
         cure = "golden rows are rows that the training framework can predict"
-        found += bundle_header.find_bad_values(
+        problems += bundle_header.find_bad_values(
             "predictions", golden["predictions"], ~np.isfinite(golden["predictions"]), cure
         )
-    return found
+    return problems

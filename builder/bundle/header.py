@@ -164,23 +164,23 @@ class BundleHeader(abc.ABC):
             *_find_metadata_problems(self.arrays),
             *_find_file_name_problems(self.files),
             *self._find_golden_problems(),
-            *(fault for key, value in self.trained.items() for fault in _find_private_facts(key, value)),
+            *(problem for key, value in self.trained.items() for problem in _find_private_facts(key, value)),
         ]
 
     def _find_golden_problems(self) -> list[schema.Problem]:
-        found = []
+        problems = []
         inputs, predictions = self.golden.inputs, self.golden.predictions
         wanted = len(self.columns)
         if len(inputs.shape) != 2 or inputs.shape[1] != wanted:
             text = f"{inputs.shape}; expected (rows, {wanted}): a column for each feature, then each benchmark"
-            found.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
+            problems.append(schema.Problem(path=("golden", "inputs", "shape"), text=text))
         if predictions.shape != inputs.shape[:1]:
             text = f"{predictions.shape}; expected {inputs.shape[:1]}: one for each row of the golden inputs"
-            found.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
+            problems.append(schema.Problem(path=("golden", "predictions", "shape"), text=text))
         if predictions.dtype != "float64":
             text = f"{predictions.dtype}; expected float64: what the framework predicted, unrounded"
-            found.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
-        return found
+            problems.append(schema.Problem(path=("golden", "predictions", "dtype"), text=text))
+        return problems
 
 
 def find_bad_values(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool_], cure: str) -> list[str]:
@@ -195,10 +195,10 @@ def find_bad_values(name: str, array: bundle_model.Numbers, bad: NDArray[np.bool
 
 def _find_reserved_names(path: schema.KeyPath, names: tuple[str, ...]) -> list[schema.Problem]:
     """Return a fault when a name is that of another column of the tournament's frames."""
-    found = [name for name in names if name in _RESERVED or name.startswith("target")]
-    if not found:
+    problems = [name for name in names if name in _RESERVED or name.startswith("target")]
+    if not problems:
         return []
-    said = f"{', '.join(found[:5])}: the tournament's frames use the name for something else; take the column out"
+    said = f"{', '.join(problems[:5])}: the tournament's frames use the name for something else; take the column out"
     return [schema.Problem(path=path, text=said)]
 
 
@@ -220,18 +220,18 @@ def _find_shared_names(features: Sequence[str], benchmarks: Sequence[str]) -> li
 
 def _find_file_name_problems(names: Iterable[str]) -> list[schema.Problem]:
     """Return the faults of files that can be no part of a bundle: one that would lie outside it above all."""
-    found = []
+    problems = []
     for name in sorted(names):
         if not files.is_extra_name(name):
             text = f"{describe(name)} cannot be a file of a bundle; {files.NAMING}: rename it"
-            found.append(schema.Problem(path=("files",), text=text))
+            problems.append(schema.Problem(path=("files",), text=text))
     whole = set(names)
     for name in sorted(whole):
         above = {"/".join(name.split("/")[:end]) for end in range(1, name.count("/") + 1)} & whole
         if above:
             text = f"{describe(min(above))} is a file, and {describe(name)} lies in it; rename one"
-            found.append(schema.Problem(path=("files",), text=text))
-    return found
+            problems.append(schema.Problem(path=("files",), text=text))
+    return problems
 
 
 def _find_metadata_problems(names: Container[str]) -> list[schema.Problem]:

@@ -49,18 +49,18 @@ class NodeGraph:
 
     def find_problems(self, declared: Mapping[str, tensors.ArraySpec]) -> list[schema.Problem]:
         """Return what is wrong with the entries, and with the types and shapes of those arrays that are declared."""
-        found = []
+        problems = []
         taken: set[int] = set()
         for index, entry in enumerate(self.entries):
             read = nodes.read_entry(entry, index)
             if isinstance(read, list):
-                found += [schema.Problem(path=(*self.path, index), text=text) for text in read]
+                problems += [schema.Problem(path=(*self.path, index), text=text) for text in read]
             taken |= set(_read_sources(entry, index))
         for index in range(len(self.entries) - 1):
             if index not in taken:
                 text = "nothing takes its result; take it out, or name it in the `from` of a later one"
-                found.append(schema.Problem(path=(*self.path, index), text=text))
-        return found + self._find_shape_problems(declared)
+                problems.append(schema.Problem(path=(*self.path, index), text=text))
+        return problems + self._find_shape_problems(declared)
 
     def compute_width(self, declared: Mapping[str, tensors.ArraySpec]) -> int | None:
         """Return how many values a row the list gives; None where that cannot be told."""
@@ -71,7 +71,7 @@ class NodeGraph:
     ) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
         widths = self._compute_widths(declared)
-        found = []
+        problems = []
         for index, entry in enumerate(self.entries):
             for name, part in self._name_arrays(index).items():
                 if name not in arrays:
@@ -81,10 +81,10 @@ class NodeGraph:
                     width = widths[_read_sources(entry, index)[0]]
                     most = np.iinfo(np.int32).max if width is None else width - 1
                     cure = f"expected from 0 to {most:,}: an index of the values that it takes"
-                    found += bundle_header.find_bad_values(name, array, (array < 0) | (array > most), cure)
+                    problems += bundle_header.find_bad_values(name, array, (array < 0) | (array > most), cure)
                 else:
-                    found += _find_value_problems(name, part, array)
-        return found
+                    problems += _find_value_problems(name, part, array)
+        return problems
 
     def build_nodes(self, arrays: Mapping[str, bundle_model.Numbers]) -> tuple[bundle_model.Node, ...]:
         """Return the nodes, all being without fault."""
@@ -117,34 +117,34 @@ class NodeGraph:
 
     def _find_shape_problems(self, declared: Mapping[str, tensors.ArraySpec]) -> list[schema.Problem]:
         widths = self._compute_widths(declared)
-        found = []
+        problems = []
         for index, entry in enumerate(self.entries):
             operator = nodes.find_operator(entry)
             if operator is None:
                 continue
             sources = _read_sources(entry, index)
             if operator.arity == "same_width":
-                found += self._find_width_conflicts(index, sources, widths, declared)
+                problems += self._find_width_conflicts(index, sources, widths, declared)
             known: dict[str, tuple[int, str]] = {}
             width = widths.get(sources[0])
             if width is not None:
                 known["in"] = (width, self._describe_source(sources[0], width, declared))
             for name, array in self._name_arrays(index).items():
                 if name in declared:
-                    found += self._find_array_problems(name, array, declared[name], known, sources[0])
+                    problems += self._find_array_problems(name, array, declared[name], known, sources[0])
         given = widths[len(self.entries) - 1]
         if self.outputs is not None and given is not None and given != self.outputs:
-            found.append(self._describe_output_problem(given, declared))
-        return found
+            problems.append(self._describe_output_problem(given, declared))
+        return problems
 
     def _find_array_problems(
         self, name: str, part: Array, one: tensors.ArraySpec, known: dict[str, tuple[int, str]], source: int
     ) -> list[schema.Problem]:
         """Return what is wrong with one array's type and shape; note its dimensions for those that come after it."""
-        found = []
+        problems = []
         if (one.dtype != "int32") if part.is_index else (not one.dtype.startswith("float")):
             needed = "int32" if part.is_index else "float32 or float64"
-            found.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; expected {needed}"))
+            problems.append(schema.Problem(path=("arrays", name, "dtype"), text=f"{one.dtype}; expected {needed}"))
         at: schema.KeyPath = ("arrays", name, "shape")
         if len(one.shape) != len(part.shape):
             needed = (
@@ -152,22 +152,22 @@ class NodeGraph:
                 if part.shape == ("in", "out")
                 else f"({', '.join(part.shape)}{',' * (len(part.shape) == 1)})"
             )
-            return [*found, schema.Problem(path=at, text=f"{one.shape}; expected {needed}")]
+            return [*problems, schema.Problem(path=at, text=f"{one.shape}; expected {needed}")]
         for dimension, count in zip(part.shape, one.shape, strict=True):
             wanted, source_text = known.get(dimension, (count, ""))
             if wanted == count:
                 known.setdefault(dimension, (count, f"{name} {one.shape}"))
             elif dimension == "in" and source == -1:
                 text = f"{source_text}, but {name} {one.shape} takes {count:,}; make them agree"
-                found.append(schema.Problem(path=self.source_path, text=text))
+                problems.append(schema.Problem(path=self.source_path, text=text))
             elif dimension == "in":
                 what = "rows" if part.shape == ("in", "out") else "values"
                 text = f"{source_text} to {name} {one.shape} does not chain; {name} needs {wanted:,} {what}"
-                found.append(schema.Problem(path=at, text=text))
+                problems.append(schema.Problem(path=at, text=text))
             else:
                 needed = f"({wanted},)" if len(part.shape) == 1 else f"{wanted:,}"
-                found.append(schema.Problem(path=at, text=f"{one.shape} beside {source_text}; expected {needed}"))
-        return found
+                problems.append(schema.Problem(path=at, text=f"{one.shape} beside {source_text}; expected {needed}"))
+        return problems
 
     def _find_width_conflicts(
         self,
@@ -212,13 +212,15 @@ def _read_sources(entry: Mapping[str, object], index: int) -> tuple[int, ...]:
 
 def _find_value_problems(name: str, part: Array, array: bundle_model.Numbers) -> list[str]:
     """Return what is wrong with the numbers of an array that is none of indices."""
-    found = bundle_header.find_bad_values(name, array, ~np.isfinite(array), DIVERGED)
+    problems = bundle_header.find_bad_values(name, array, ~np.isfinite(array), DIVERGED)
     if part.is_sorted:
         falls = np.zeros(array.shape, dtype=bool)
         falls[1:] = np.diff(array, axis=0) < 0
-        found += bundle_header.find_bad_values(name, array, falls, "each is at least the one before it")
+        problems += bundle_header.find_bad_values(name, array, falls, "each is at least the one before it")
     if part.is_fraction:
-        found += bundle_header.find_bad_values(name, array, (array < 0) | (array > 1), "expected a share, from 0 to 1")
+        problems += bundle_header.find_bad_values(
+            name, array, (array < 0) | (array > 1), "expected a share, from 0 to 1"
+        )
     if part.is_divisor:
-        found += bundle_header.find_bad_values(name, array, array == 0, "it divides: none is 0")
-    return found
+        problems += bundle_header.find_bad_values(name, array, array == 0, "it divides: none is 0")
+    return problems

@@ -79,15 +79,15 @@ def find_name_problems(
     there = list(declared)
     missing = [name for name in wanted if name not in there]
     known = set(wanted)
-    found = []
+    problems = []
     if missing:
         said = f"{format_list(missing)}: missing; {what} has {format_list(wanted)}"
-        found.append(schema.Problem(path=("arrays",), text=said))
+        problems.append(schema.Problem(path=("arrays",), text=said))
     for name in [name for name in there if name not in known][:10]:
         near = find_nearest(name, missing or wanted)
         hint = f"did you mean {near}?" if near else cure
-        found.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
-    return found
+        problems.append(schema.Problem(path=("arrays", name), text=f"{what} has no such array; {hint}"))
+    return problems
 
 
 def find_operator(entry: Mapping[str, object]) -> OperatorDefinition | None:
@@ -105,19 +105,19 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
         hint = f"did you mean {near}? " if near else ""
         return [f"unknown op {describe(name)}; {hint}valid: {', '.join(OPERATORS)}"]
     rest = {key: value for key, value in entry.items() if key not in {"op", "from", *operator.options}}
-    found = _find_source_problems(entry.get("from"), index, operator)
+    problems = _find_source_problems(entry.get("from"), index, operator)
     options, wrong = _read_options(entry, operator)
-    found += wrong
+    problems += wrong
     activation: activations.Activation | list[str] = activations.IDENTITY
     if operator.has_activation and (rest or operator.name == _DENSE):
         activation = activations.from_data(rest)
     elif rest:
         takes_keys = ", ".join(("from", *operator.options))
-        found.append(f"{operator.name} has no key {', '.join(map(repr, sorted(rest)))}; it takes {takes_keys}")
+        problems.append(f"{operator.name} has no key {', '.join(map(repr, sorted(rest)))}; it takes {takes_keys}")
     if isinstance(activation, list):
-        return found + activation
-    if found:
-        return found
+        return problems + activation
+    if problems:
+        return problems
     sources: Any = entry.get("from", ())
     return {"op": operator.name, "options": options, "activation": activation, "sources": tuple(sources)}
 
@@ -125,7 +125,7 @@ def read_entry(entry: Mapping[str, object], index: int) -> dict[str, Any] | list
 def _read_options(entry: Mapping[str, object], operator: OperatorDefinition) -> tuple[dict[str, Any], list[str]]:
     """Return the values of an op's options, and what is wrong with them."""
     options: dict[str, Any] = {}
-    found = []
+    problems = []
     for key, kind in operator.options.items():
         value: Any = entry.get(key, operator.defaults.get(key))
         if isinstance(value, bool) if isinstance(kind, bool) else activations.is_in_range(value, kind):
@@ -133,8 +133,8 @@ def _read_options(entry: Mapping[str, object], operator: OperatorDefinition) -> 
             continue
         came = "missing" if value is None else describe(value)
         needed = "true or false" if isinstance(kind, bool) else f"a number from {kind.minimum:g} to {kind.maximum:g}"
-        found.append(f"{operator.name}: {key}: {came}; expected {needed}")
-    return options, found
+        problems.append(f"{operator.name}: {key}: {came}; expected {needed}")
+    return options, problems
 
 
 def _find_source_problems(sources: object, index: int, operator: OperatorDefinition) -> list[str]:

@@ -162,8 +162,8 @@ def get_definition(step: Step) -> Mapping[str, Any]:
 def _get_options(step: Step, kind: str) -> dict[str, Any]:
     """Return the options of a type that a step has, by name."""
     options = get_definition(step)["options"].items()
-    found = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
-    return {option: value for option, value in found.items() if value is not None}
+    problems = {option: getattr(step, option) for option, entry in options if entry["type"] == kind}
+    return {option: value for option, value in problems.items() if value is not None}
 
 
 def find_required_columns(steps: Sequence[Step]) -> RequiredColumns:

@@ -74,16 +74,16 @@ class CustomHeader(bundle_header.BundleHeader):
         return True
 
     def find_kind_problems(self) -> list[schema.Problem]:
-        found = []
+        problems = []
         for index, name in enumerate(self.modules):
             text = self._find_module_problem(index, name)
             if text is not None:
-                found.append(schema.Problem(path=("modules", index), text=text))
+                problems.append(schema.Problem(path=("modules", index), text=text))
         for name in self.files:
             if not name.startswith((_CODE, _FILES)):
                 text = f"a custom model has its code in {_CODE} and its data in {_FILES}; move it there"
-                found.append(schema.Problem(path=("files", name), text=text))
-        return found
+                problems.append(schema.Problem(path=("files", name), text=text))
+        return problems
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
         # What the numbers must be, the user's code alone knows.
@@ -91,22 +91,24 @@ class CustomHeader(bundle_header.BundleHeader):
 
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         module_files = {name: self._find_module_file(name, contents) for name in self.modules}
-        found = []
+        problems = []
         if MAIN_FILE not in contents:
-            found.append(f"{MAIN_FILE}: is missing; it has the model's code: {_LOAD}")
+            problems.append(f"{MAIN_FILE}: is missing; it has the model's code: {_LOAD}")
         for name, module_file in module_files.items():
             if module_file is None:
                 path = f"{_CODE}{name.replace('.', '/')}.py"
-                found.append(f"{path}: is missing; `modules` lists {name}: put its file there, or take it off the list")
+                problems.append(
+                    f"{path}: is missing; `modules` lists {name}: put its file there, or take it off the list"
+                )
         for file, content in sorted(contents.items()):
             if not file.startswith(_CODE):
                 continue
             if file != MAIN_FILE and file not in module_files.values():
                 text = f"no module of `modules` is in it; list it there, or move data to {_FILES}"
-                found.append(f"{file}: {text}")
+                problems.append(f"{file}: {text}")
                 continue
-            found += _find_code_problems(file, content, self.modules)
-        return found
+            problems += _find_code_problems(file, content, self.modules)
+        return problems
 
     def build_model(
         self, arrays: Mapping[str, bundle_model.Numbers], contents: Mapping[str, bytes | Path]
@@ -153,20 +155,20 @@ def _find_code_problems(file: str, content: bytes | Path, modules: tuple[str, ..
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
         return [f"{file}:{line}: {getattr(error, 'msg', None) or error}; mend it: Python cannot read the file"]
-    found = [
+    problems = [
         f"{file}:{line}: imports {name} when a function is called, and by then the module is gone; move the import to "
         "the top of the file"
         for line, name in _find_late_imports(tree, modules)
     ]
     if file == MAIN_FILE:
-        found += [
+        problems += [
             f"{file}:{node.lineno}: {'.' * node.level}{node.module or ''} is a relative import, and {file} is in no "
             "package; write the module's whole name"
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and node.level
         ]
-        found += _find_load_problems(tree)
-    return found
+        problems += _find_load_problems(tree)
+    return problems
 
 
 def _find_late_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple[int, str]]:

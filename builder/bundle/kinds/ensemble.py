@@ -54,7 +54,7 @@ class _ParsedMember:
 
     header: bundle_header.BundleHeader | None
     share: Share | None
-    faults: tuple[schema.Problem, ...]
+    problems: tuple[schema.Problem, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,14 +117,16 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return any(member.transform != "raw" and member.scope == "era" for member in model.members)
 
     def find_kind_problems(self) -> list[schema.Problem]:
-        found = []
+        problems = []
         for index, member in enumerate(self._parsed):
-            found += [schema.Problem(path=("members", index, *fault.path), text=fault.text) for fault in member.faults]
-            found += [
-                _to_bundle_path(index, fault) for fault in (member.header.find_problems() if member.header else ())
+            problems += [
+                schema.Problem(path=("members", index, *problem.path), text=problem.text) for problem in member.problems
+            ]
+            problems += [
+                _to_bundle_path(index, problem) for problem in (member.header.find_problems() if member.header else ())
             ]
         return (
-            found
+            problems
             + self._find_unused_names()
             + self._find_column_problems("features")
             + self._find_column_problems("benchmarks")
@@ -132,18 +134,18 @@ class EnsembleHeader(bundle_header.BundleHeader):
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         return [
-            f"m{index}.{fault}"
+            f"m{index}.{problem}"
             for index, member in enumerate(self._parsed)
             if member.header
-            for fault in member.header.find_value_problems(_select_member(index, arrays))
+            for problem in member.header.find_value_problems(_select_member(index, arrays))
         ]
 
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         return [
-            f"m{index}.{fault}"
+            f"m{index}.{problem}"
             for index, member in enumerate(self._parsed)
             if member.header
-            for fault in member.header.find_file_problems(_select_member(index, contents))
+            for problem in member.header.find_file_problems(_select_member(index, contents))
         ]
 
     def build_model(
@@ -173,18 +175,18 @@ class EnsembleHeader(bundle_header.BundleHeader):
     def _parse(self, index: int, entry: Mapping[str, object]) -> _ParsedMember:
         """Read one member as the bundle it would be by itself."""
         foreign = [key for key in entry if key in _OF_THE_BUNDLE]
-        faults = [
+        problems = [
             schema.Problem(path=(key,), text="a key of the bundle, not of a member; take it out") for key in foreign
         ]
         share = schema.parse(Share, {key: entry[key] for key in _SHARE if key in entry})
-        faults += share if isinstance(share, list) else []
+        problems += share if isinstance(share, list) else []
         kind = entry.get("kind")
         if not isinstance(kind, str) or kind not in member_kinds.KINDS:
             came = "missing" if kind is None else describe(kind)
             near = find_nearest(kind, member_kinds.KINDS)
             hint = f"did you mean {near}? " if near else ""
             valid = ", ".join(member_kinds.KINDS)
-            faults.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
+            problems.append(schema.Problem(path=("kind",), text=f"{came}; {hint}a member is one of {valid}"))
             header: bundle_header.BundleHeader | list[schema.Problem] = []
         else:
             own = {key: item for key, item in entry.items() if key not in _SHARE and key not in _OF_THE_BUNDLE}
@@ -192,7 +194,7 @@ class EnsembleHeader(bundle_header.BundleHeader):
         return _ParsedMember(
             header=None if isinstance(header, list) else header,
             share=None if isinstance(share, list) else share,
-            faults=(*faults, *(header if isinstance(header, list) else ())),
+            problems=(*problems, *(header if isinstance(header, list) else ())),
         )
 
     def _parse_header(
@@ -252,18 +254,18 @@ class EnsembleHeader(bundle_header.BundleHeader):
         given, among = frozenset(said), frozenset(taken)
         lacking = [name for name in taken if name not in given]
         idle = [name for name in said if name not in among]
-        found = []
+        problems = []
         if lacking:
             text = f"lacks {format_list(lacking)}, which members take; all that members take are listed here"
-            found.append(schema.Problem(path=(key,), text=text))
+            problems.append(schema.Problem(path=(key,), text=text))
         if idle:
             text = f"no member takes {format_list(idle)}; leave out what nothing reads"
-            found.append(schema.Problem(path=(key,), text=text))
-        if not found and len(said) == len(taken) and said != taken:
+            problems.append(schema.Problem(path=(key,), text=text))
+        if not problems and len(said) == len(taken) and said != taken:
             at = next(index for index, pair in enumerate(zip(said, taken, strict=True)) if pair[0] != pair[1])
             text = f"{said[at]} stands where {taken[at]} does; they are in the order in which members first take them"
-            found.append(schema.Problem(path=(key, at), text=text))
-        return found
+            problems.append(schema.Problem(path=(key, at), text=text))
+        return problems
 
 
 def _dump_member(index: int, member: bundle_model.Member) -> dict[str, object]:
@@ -304,10 +306,10 @@ def _select_member(index: int, named: Mapping[str, T]) -> dict[str, T]:
     return {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _to_bundle_path(index: int, fault: schema.Problem) -> schema.Problem:
+def _to_bundle_path(index: int, problem: schema.Problem) -> schema.Problem:
     """Return a member's fault with its place in the bundle: its arrays and files stand among those of the others."""
-    if fault.path[0] in {"arrays", "files"}:
-        key, *rest = fault.path
+    if problem.path[0] in {"arrays", "files"}:
+        key, *rest = problem.path
         name = f"m{index}.{rest[0]}" if rest else f"m{index}"
-        return schema.Problem(path=(key, name, *rest[1:]), text=fault.text)
-    return schema.Problem(path=("members", index, *fault.path), text=fault.text)
+        return schema.Problem(path=(key, name, *rest[1:]), text=problem.text)
+    return schema.Problem(path=("members", index, *problem.path), text=problem.text)

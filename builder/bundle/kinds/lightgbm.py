@@ -105,14 +105,16 @@ class LightGbmHeader(bundle_header.BundleHeader):
     def find_kind_problems(self) -> list[schema.Problem]:
         finish = self._head_graph()
         wanted = [*(self.prepare.list_array_names(self) if self.prepare else []), *finish.list_array_names()]
-        found = self._find_declared_problems()
-        found += nodes.find_name_problems(self.arrays, wanted, what="this booster", cure="remove it, or add its node")
-        found += self.prepare.find_problems(self) if self.prepare else []
-        return found + finish.find_problems(self.arrays) + self._find_category_problems()
+        problems = self._find_declared_problems()
+        problems += nodes.find_name_problems(
+            self.arrays, wanted, what="this booster", cure="remove it, or add its node"
+        )
+        problems += self.prepare.find_problems(self) if self.prepare else []
+        return problems + finish.find_problems(self.arrays) + self._find_category_problems()
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = self.prepare.find_value_problems(self, arrays) if self.prepare else []
-        return found + self._head_graph().find_value_problems(self.arrays, arrays)
+        problems = self.prepare.find_value_problems(self, arrays) if self.prepare else []
+        return problems + self._head_graph().find_value_problems(self.arrays, arrays)
 
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         if FILE not in contents:
@@ -124,11 +126,11 @@ class LightGbmHeader(bundle_header.BundleHeader):
                 lightgbm_text.read_end(stream)
         except (lightgbm_text.BoosterTextError, OSError) as error:
             return [f"{FILE}: {error}"]
-        found = []
+        problems = []
         width = self._compute_width()
         if width is not None and len(header.features) != width:
             made = f"prepare gives {width:,}" if self.prepare else scaling.describe_inputs(self)
-            found.append(f"{FILE}: takes {len(header.features):,} features, but {made}; make them agree")
+            problems.append(f"{FILE}: takes {len(header.features):,} features, but {made}; make them agree")
         facts = {
             "trees": len(header.sizes),
             "leaves": leaves,
@@ -136,7 +138,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
             "objective": header.objective,
             "averaged": header.averaged,
         }
-        return found + [
+        return problems + [
             f"{FILE}: has {name} {came!r}; {files.JSON} declares {getattr(self, name)!r}: export it again"
             for name, came in facts.items()
             if came != getattr(self, name)
@@ -176,29 +178,31 @@ class LightGbmHeader(bundle_header.BundleHeader):
         return self.prepare.compute_width(self) if self.prepare else len(self.columns)
 
     def _find_declared_problems(self) -> list[schema.Problem]:
-        found = [
+        problems = [
             schema.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
-            found.append(schema.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again"))
-        return found
+            problems.append(
+                schema.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again")
+            )
+        return problems
 
     def _find_category_problems(self) -> list[schema.Problem]:
         width = self._compute_width()
-        found = []
+        problems = []
         for index, group in enumerate(self.categories):
             beyond = [one for one in group.inputs if width is not None and one >= width]
             if beyond:
                 text = f"{beyond[0]:,}; expected from 0 to {(width or 1) - 1:,}, the inputs"
-                found.append(schema.Problem(path=("categories", index, "inputs"), text=text))
+                problems.append(schema.Problem(path=("categories", index, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
                 text = "a value is there twice; each has its own place"
-                found.append(schema.Problem(path=("categories", index, "values"), text=text))
+                problems.append(schema.Problem(path=("categories", index, "values"), text=text))
         counts = Counter(one for group in self.categories for one in group.inputs)
         twice = [str(one) for one, count in counts.items() if count > 1]
         if twice:
             text = f"{format_list(twice)}: there more than once; an input has one list"
-            found.append(schema.Problem(path=("categories",), text=text))
-        return found
+            problems.append(schema.Problem(path=("categories",), text=text))
+        return problems

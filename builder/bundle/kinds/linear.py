@@ -54,27 +54,27 @@ class LinearHeader(bundle_header.BundleHeader):
 
     def find_kind_problems(self) -> list[schema.Problem]:
         read = activations.from_data(self.output)
-        found = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
-        found += nodes.find_name_problems(self.arrays, _NAMES, what="a linear model", cure="remove it")
-        found += scaling.find_problems(self)
+        problems = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        problems += nodes.find_name_problems(self.arrays, _NAMES, what="a linear model", cure="remove it")
+        problems += scaling.find_problems(self)
         wanted = {"weights": len(self.columns), "bias": 1}
         for name in wanted.keys() & self.arrays.keys():
             declared = self.arrays[name]
-            found += scaling.find_dtype_problems(name, declared)
+            problems += scaling.find_dtype_problems(name, declared)
             if declared.shape != (wanted[name],):
                 why = f"{scaling.describe_inputs(self)}: " if name == "weights" else ""
                 text = f"{declared.shape}; expected {why}({wanted[name]},)"
-                found.append(schema.Problem(path=("arrays", name, "shape"), text=text))
-        return found
+                problems.append(schema.Problem(path=("arrays", name, "shape"), text=text))
+        return problems
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = scaling.find_value_problems(self.columns, arrays)
+        problems = scaling.find_value_problems(self.columns, arrays)
         for name in ("weights", "bias"):
             if name in arrays:
-                found += bundle_header.find_bad_values(
+                problems += bundle_header.find_bad_values(
                     name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
                 )
-        return found
+        return problems
 
     def build_model(
         self,

@@ -40,8 +40,8 @@ class PreprocessingHeader:
         self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
     ) -> list[str]:
         """Return what is wrong with the numbers of those arrays that could be read."""
-        found = scaling.find_value_problems(header.columns, arrays, prefix=PREFIX, may_miss=True)
-        return found + self._graph(header).find_value_problems(header.arrays, arrays)
+        problems = scaling.find_value_problems(header.columns, arrays, prefix=PREFIX, may_miss=True)
+        return problems + self._graph(header).find_value_problems(header.arrays, arrays)
 
     def compute_width(self, header: bundle_header.BundleHeader) -> int | None:
         """Return how many values a row come out; None where a fault hides it."""

@@ -40,15 +40,15 @@ def describe_inputs(header: bundle_header.BundleHeader) -> str:
 def find_problems(header: bundle_header.BundleHeader, *, prefix: str = "") -> list[schema.Problem]:
     """Return what is wrong with the types and shapes of the three."""
     count = len(header.columns)
-    found = []
+    problems = []
     for name in (prefix + name for name in NAMES):
         if name not in header.arrays:
             continue
-        found += find_dtype_problems(name, header.arrays[name])
+        problems += find_dtype_problems(name, header.arrays[name])
         if header.arrays[name].shape != (count,):
             said = f"{header.arrays[name].shape}; expected {describe_inputs(header)}: ({count},)"
-            found.append(schema.Problem(path=("arrays", name, "shape"), text=said))
-    return found
+            problems.append(schema.Problem(path=("arrays", name, "shape"), text=said))
+    return problems
 
 
 def find_dtype_problems(name: str, declared: tensors.ArraySpec) -> list[schema.Problem]:
@@ -70,7 +70,7 @@ def find_value_problems(
         prefix: Before the names of the three.
         may_miss: Whether an imputation may be NaN: the input stays missing.
     """
-    found = []
+    problems = []
     for name in NAMES:
         array = arrays.get(prefix + name)
         if array is None:
@@ -87,5 +87,5 @@ def find_value_problems(
         column = columns[at] if at < len(columns) else "no column"
         count = f"{bad.size:,} of {array.size:,} values do" if bad.size > 1 else "one value does"
         said = f"{prefix + name}: {array.flat[at]} for {column} (at [{at}]; {count} not fit)"
-        found.append(f"{said}; expected from {low:g} to {high:g}")
-    return found
+        problems.append(f"{said}; expected from {low:g} to {high:g}")
+    return problems

@@ -78,39 +78,39 @@ class TreesHeader(bundle_header.BundleHeader):
         return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
     def find_kind_problems(self) -> list[schema.Problem]:
-        found = nodes.find_name_problems(
+        problems = nodes.find_name_problems(
             self.arrays, self._list_array_names(), what="a bundle of trees", cure="remove it"
         )
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
                 text = f"{declared.dtype}; expected {_TYPES[name]}"
-                found.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
-        found += self.prepare.find_problems(self) if self.prepare else []
-        found += self._head_graph().find_problems(self.arrays) if self.finish else []
-        found += self._find_shape_problems(NODE_ARRAYS, "node") + self._find_shape_problems(TREE_ARRAYS, "tree")
-        return found + self._find_base_problems()
+                problems.append(schema.Problem(path=("arrays", name, "dtype"), text=text))
+        problems += self.prepare.find_problems(self) if self.prepare else []
+        problems += self._head_graph().find_problems(self.arrays) if self.finish else []
+        problems += self._find_shape_problems(NODE_ARRAYS, "node") + self._find_shape_problems(TREE_ARRAYS, "tree")
+        return problems + self._find_base_problems()
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        found = []
+        problems = []
         for name in ("value", "base"):
             if name in arrays:
-                found += bundle_header.find_bad_values(
+                problems += bundle_header.find_bad_values(
                     name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
                 )
         if "threshold" in arrays:
             cure = "NaN compares with nothing; a split of missing values from all others has infinity"
-            found += bundle_header.find_bad_values(
+            problems += bundle_header.find_bad_values(
                 "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure
             )
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
-            found += bundle_header.find_bad_values("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
-        found += self._find_range_problems(arrays)
+            problems += bundle_header.find_bad_values("missing_left", arrays["missing_left"], bad, "expected 0 or 1")
+        problems += self._find_range_problems(arrays)
         shapes = {arrays[name].shape for name in ("feature", "left", "right") if name in arrays}
         if len(shapes) == 1 and len(next(iter(shapes))) == 1 and {"feature", "left", "right"} <= arrays.keys():
-            found += _find_child_problems(arrays)
-        found += self.prepare.find_value_problems(self, arrays) if self.prepare else []
-        return found + self._head_graph().find_value_problems(self.arrays, arrays)
+            problems += _find_child_problems(arrays)
+        problems += self.prepare.find_value_problems(self, arrays) if self.prepare else []
+        return problems + self._head_graph().find_value_problems(self.arrays, arrays)
 
     def build_model(
         self,
@@ -177,13 +177,13 @@ class TreesHeader(bundle_header.BundleHeader):
         if "base" in arrays:
             last = arrays["base"].size - 1
             ends["output"] = (0, last, f"expected from 0 to {last:,}, the outputs")
-        found = []
+        problems = []
         for name, (low, high, cure) in ends.items():
             if name in arrays:
-                found += bundle_header.find_bad_values(
+                problems += bundle_header.find_bad_values(
                     name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
                 )
-        return found
+        return problems
 
 
 def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
@@ -191,14 +191,14 @@ def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str
     count = arrays["feature"].size
     leaf = arrays["feature"] == -1
     places = np.arange(count)
-    found = []
+    problems = []
     for name in ("left", "right"):
         child = arrays[name]
         cure = f"the child of a node comes after it, up to {count - 1:,}"
-        found += bundle_header.find_bad_values(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
-        found += bundle_header.find_bad_values(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
-    if found or "roots" not in arrays:
-        return found
+        problems += bundle_header.find_bad_values(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        problems += bundle_header.find_bad_values(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+    if problems or "roots" not in arrays:
+        return problems
     heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
     named = np.concatenate(heads)
     times = np.bincount(named[(named >= 0) & (named < count)], minlength=count)

@@ -113,9 +113,9 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
         errors.BundleError: All that is wrong with it: no zip, cut short, a name that no bundle has, a link, a name that
             is there twice, a file missing, too many bytes.
     """
-    fault = _find_directory_problem(file)
-    if fault:
-        raise errors.BundleError([f"{path}: {fault}"])
+    problem = _find_directory_problem(file)
+    if problem:
+        raise errors.BundleError([f"{path}: {problem}"])
     try:
         archive = zipfile.ZipFile(file)
     except DAMAGE as error:
@@ -123,7 +123,7 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
             [f"{path}: is damaged, not a valid zip ({_shorten_reason(error)}); {COPY_AGAIN}"]
         ) from error
     members: dict[str, zipfile.ZipInfo] = {}
-    found: list[str] = []
+    problems: list[str] = []
     foreign: list[str] = []
     for member in archive.infolist():
         # orig_filename: zipfile cuts the name at a NUL, so that two different ones could look alike.
@@ -133,16 +133,16 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
         if not files.is_name(name, names):
             foreign.append(name)
         elif name in members:
-            found.append(f"{path}: {name}: is there twice; one file a name")
+            problems.append(f"{path}: {name}: is there twice; one file a name")
         else:
             members[name] = member
-            found += [f"{path}: {name}: {text}" for text in _find_member_problems(name, member)]
-    found += _find_foreign_problems(path, foreign)
+            problems += [f"{path}: {name}: {text}" for text in _find_member_problems(name, member)]
+    problems += _find_foreign_problems(path, foreign)
     if files.is_format_1(foreign) or (foreign and not members and _find_wrapping_folder(foreign)):
-        raise errors.BundleError(found)
+        raise errors.BundleError(problems)
     missing = [name for name in names if name not in members]
-    found += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
-    found += [
+    problems += [f"{path}: {name}: is missing; a bundle has {', '.join(names)}" for name in missing]
+    problems += [
         f"{path}: {name}: is a file, and {below} lies below it; {COPY_AGAIN}"
         for below in members
         for name in map(str, PurePosixPath(below).parents)
@@ -150,9 +150,9 @@ def look(path: Path, file: IO[bytes], names: tuple[str, ...] = files.NAMES) -> C
     ]
     total = sum(member.file_size for member in members.values())
     if total > MOST_BYTES:
-        found.append(f"{path}: claims {total:,} bytes; at most {MOST_BYTES:,} are read: make the model smaller")
-    if found:
-        raise errors.BundleError(found)
+        problems.append(f"{path}: claims {total:,} bytes; at most {MOST_BYTES:,} are read: make the model smaller")
+    if problems:
+        raise errors.BundleError(problems)
     return CheckedArchive(path=path, archive=archive, members=members)
 
 
@@ -163,16 +163,16 @@ def unpack(packed: CheckedArchive, folder: Path) -> None:
         errors.BundleError: All files that are damaged.
         OSError: The folder cannot be written.
     """
-    found = []
+    problems = []
     for name, member in packed.members.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with target.open("xb") as out:
-            fault = _unpack_member(packed.archive, member, out)
-        if fault:
-            found.append(f"{packed.path}: {name}: {fault}")
-    if found:
-        raise errors.BundleError(found)
+            problem = _unpack_member(packed.archive, member, out)
+        if problem:
+            problems.append(f"{packed.path}: {name}: {problem}")
+    if problems:
+        raise errors.BundleError(problems)
 
 
 def is_unpacked(packed: CheckedArchive, folder: Path) -> bool:
@@ -262,19 +262,19 @@ def _is_folder(member: zipfile.ZipInfo) -> bool:
 
 
 def _find_member_problems(name: str, member: zipfile.ZipInfo) -> list[str]:
-    found = []
+    problems = []
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in {0, stat.S_IFREG}:
         what = "a link" if kind == stat.S_IFLNK else "no plain file"
-        found.append(f"is {what}; put the file itself there")
+        problems.append(f"is {what}; put the file itself there")
     if member.flag_bits & 0x1:
-        found.append("is encrypted; a bundle is not: export the model again")
+        problems.append("is encrypted; a bundle is not: export the model again")
     if member.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-        found.append(f"is compressed by method {member.compress_type}; store it plainly or deflate it")
+        problems.append(f"is compressed by method {member.compress_type}; store it plainly or deflate it")
     most = _MAX_BYTES.get(name, files.MOST_FILE)
     if member.file_size > most:
-        found.append(f"claims {member.file_size:,} bytes; at most {most:,} are read: make the model smaller")
-    return found
+        problems.append(f"claims {member.file_size:,} bytes; at most {most:,} are read: make the model smaller")
+    return problems
 
 
 def _find_foreign_problems(path: Path, foreign: Sequence[str]) -> list[str]:

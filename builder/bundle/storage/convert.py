@@ -67,7 +67,7 @@ def convert(old: Path, new: Path, cache: Path) -> bool:
         try:
             bundle = read.read(made)
         except errors.BundleError as error:
-            raise errors.BundleError([_rename(fault, made, old) for fault in error.problems]) from error
+            raise errors.BundleError([_rename(problem, made, old) for problem in error.problems]) from error
         write.write(new, bundle)
     return True
 
@@ -89,17 +89,17 @@ def _rewrite(source: Path, made: Path) -> None:
     with path.open("rb") as file:
         raw = file.read(read.MAX_TEXT_BYTES + 1)
     data = schema.read_json(raw[: read.MAX_TEXT_BYTES])
-    found = check.format_problems(path, data) if isinstance(data, list) else []
+    problems = check.format_problems(path, data) if isinstance(data, list) else []
     if isinstance(data, dict) and data.get("format") != 1:
-        found.append(
+        problems.append(
             f"{path}: format: {data.get('format')}; expected 1 beside {files.NAMES_1[1]}; {archive.COPY_AGAIN}"
         )
     contents = {}
     for name, old_name in zip(files.NAMES[1:], files.NAMES_1[1:], strict=True):
-        contents[name], faults = _read_npz(source / old_name, tensors.LIMITS[name])
-        found += faults
-    if found or not isinstance(data, dict):
-        raise errors.BundleError(found)
+        contents[name], npz_problems = _read_npz(source / old_name, tensors.LIMITS[name])
+        problems += npz_problems
+    if problems or not isinstance(data, dict):
+        raise errors.BundleError(problems)
     made.mkdir()
     for name, arrays in contents.items():
         tensors.write(made / name, arrays)
@@ -115,7 +115,7 @@ def _rewrite(source: Path, made: Path) -> None:
 def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """Return the arrays of an ``.npz``, and what is wrong with it. Nothing is unpickled."""
     arrays: dict[str, NDArray[Any]] = {}
-    found = []
+    problems = []
     name = ""
     try:
         with zipfile.ZipFile(path) as stored:
@@ -127,19 +127,19 @@ def _read_npz(path: Path, limit: int) -> tuple[dict[str, NDArray[Any]], list[str
             for name in stored.files:
                 array = stored[name]
                 if name in arrays:
-                    found.append(f"{path}: {name}: there twice; expected one array a name")
+                    problems.append(f"{path}: {name}: there twice; expected one array a name")
                 elif not isinstance(array, np.ndarray) or array.dtype.newbyteorder("=").name not in tensors.TYPES:
-                    found.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
+                    problems.append(f"{path}: {name}: is not an array of numbers; expected {', '.join(tensors.TYPES)}")
                 else:
                     arrays[name] = array
     except _DAMAGE as error:
         where = f"{path}: {name}" if name else f"{path}"
-        found.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.COPY_AGAIN}")
-    return arrays, found
+        problems.append(f"{where}: is damaged, not a valid .npz ({str(error)[:120]}); {archive.COPY_AGAIN}")
+    return arrays, problems
 
 
-def _rename(fault: str, made: Path, old: Path) -> str:
+def _rename(problem: str, made: Path, old: Path) -> str:
     """Return a problem of what was made, in the names of what it was made from."""
     for name, old_name in zip(files.NAMES, files.NAMES_1, strict=True):
-        fault = fault.replace(str(made / name), str(old / old_name))
-    return fault.replace(str(made), str(old))
+        problem = problem.replace(str(made / name), str(old / old_name))
+    return problem.replace(str(made), str(old))

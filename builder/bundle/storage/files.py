@@ -71,9 +71,9 @@ def check(folder: Path, names: tuple[str, ...] = NAMES) -> tuple[str, ...]:
     Raises:
         errors.BundleError: All that is missing, extra, a link or no plain file.
     """
-    found, extra = _inspect_folder(folder, names)
-    if found:
-        raise errors.BundleError(found)
+    problems, extra = _inspect_folder(folder, names)
+    if problems:
+        raise errors.BundleError(problems)
     return extra
 
 
@@ -158,12 +158,12 @@ def _inspect_folder(folder: Path, names: tuple[str, ...]) -> tuple[list[str], tu
     foreign = _find_foreign_names(entries, names)
     if is_format_1(foreign):
         return [describe_format_1(folder)], ()
-    found = [f"{folder / name}: is missing; {whole}" for name in names if name not in entries]
+    problems = [f"{folder / name}: is missing; {whole}" for name in names if name not in entries]
     for name in sorted(set(entries) - set(foreign)):
-        found += _find_entry_problems(folder / name, entries[name])
+        problems += _find_entry_problems(folder / name, entries[name])
     if foreign or len(entries) > MOST_FILES:
-        found.append(f"{folder}: also holds {format_list(foreign)}; {whole} and nothing else: move the rest away")
-    return found, tuple(sorted(set(entries) - set(names)))
+        problems.append(f"{folder}: also holds {format_list(foreign)}; {whole} and nothing else: move the rest away")
+    return problems, tuple(sorted(set(entries) - set(names)))
 
 
 def _find_foreign_names(entries: Iterable[str], names: tuple[str, ...]) -> list[str]:

@@ -34,21 +34,21 @@ def read(folder: Path) -> bundle_model.Bundle:
     there = files.check(folder)
     header = _read_header(folder / files.JSON)
     if isinstance(header, list):
-        damage = (fault for name in files.NAMES[1:] for fault in tensors.read(folder / name, None).faults)
+        damage = (problem for name in files.NAMES[1:] for problem in tensors.read(folder / name, None).problems)
         raise errors.BundleError([*header, *damage])
     sums = header.checksums
     arrays = tensors.read(folder / files.ARRAYS, header.arrays, sha256=sums.arrays if sums else None)
     golden = tensors.read(folder / files.GOLDEN, header.golden.arrays(), sha256=sums.golden if sums else None)
     beside = {name: folder / name for name in there}
-    found = [
+    problems = [
         *check.format_problems(folder / files.JSON, header.find_problems()),
         *check.find_file_problems(folder, header, beside),
-        *arrays.faults,
-        *golden.faults,
+        *arrays.problems,
+        *golden.problems,
         *check.find_array_problems(folder, header, arrays.arrays, golden.arrays),
     ]
-    if found:
-        raise errors.BundleError(found)
+    if problems:
+        raise errors.BundleError(problems)
     return bundle_model.Bundle(
         features=header.features,
         benchmarks=header.benchmarks,

@@ -57,7 +57,7 @@ def report_as(said: str | Path, path: Path) -> Iterator[None]:
     except errors.BundleError as error:
         if str(path) == str(said):
             raise
-        raise errors.BundleError([fault.replace(str(path), str(said)) for fault in error.problems]) from error
+        raise errors.BundleError([problem.replace(str(path), str(said)) for problem in error.problems]) from error
 
 
 def _unpack(path: Path, file: IO[bytes], cache: Path, sha256: str | None) -> Path:

@@ -55,7 +55,7 @@ class ArrayContents:
     """The arrays that could be read, and all problems with the others, each ``file: array: what; what is expected``."""
 
     arrays: Mapping[str, bundle_model.Numbers]
-    faults: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
 def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | None = None) -> ArrayContents:
@@ -74,21 +74,21 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
         size = path.stat().st_size
         if size > limit + MAX_HEADER_BYTES:
             text = f"has {size:,} bytes; at most {limit:,} bytes of arrays are read: make the model smaller"
-            return ArrayContents(arrays={}, faults=(f"{path}: {text}",))
+            return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         with safetensors.safe_open(path, framework="numpy") as file:
             contents = _read_declared(path, file, declared)
-        if sha256 is None or contents.faults:
+        if sha256 is None or contents.problems:
             return contents
         digest, _ = files.hash_content(path)
         if digest == sha256:
             return contents
-        fault = f"is damaged: its sha256 is {digest[:16]}..., {files.JSON} declares {sha256[:16]}...; {_GOOD}"
-        return ArrayContents(arrays=contents.arrays, faults=(f"{path}: {fault}",))
+        problem = f"is damaged: its sha256 is {digest[:16]}..., {files.JSON} declares {sha256[:16]}...; {_GOOD}"
+        return ArrayContents(arrays=contents.arrays, problems=(f"{path}: {problem}",))
     except safetensors.SafetensorError as error:
         reason = str(error).split("\n", 1)[0].removeprefix("Error while deserializing header: ")[:120]
-        return ArrayContents(arrays={}, faults=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
+        return ArrayContents(arrays={}, problems=(f"{path}: is not a valid safetensors file ({reason}); {_GOOD}",))
     except OSError as error:
-        return ArrayContents(arrays={}, faults=(files.describe_read_error(path, error),))
+        return ArrayContents(arrays={}, problems=(files.describe_read_error(path, error),))
 
 
 def find_size_problems(path: Path, declared: Mapping[str, ArraySpec]) -> list[str]:
@@ -114,12 +114,12 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | No
         length = int.from_bytes(raw.read(8), "little")
         if length > MAX_HEADER_BYTES:
             text = f"has a header of {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read; {_GOOD}"
-            return ArrayContents(arrays={}, faults=(f"{path}: {text}",))
+            return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         if declared is None:
-            return ArrayContents(arrays={}, faults=())
+            return ArrayContents(arrays={}, problems=())
         entries = json.loads(raw.read(length), object_pairs_hook=list)
     counts = Counter(name for name, _ in entries if name != "__metadata__")
-    found = [
+    problems = [
         f"{path}: {format_list(names)}: {text}"
         for names, text in (
             ([name for name in declared if name not in counts], f"missing; {files.JSON} declares it"),
@@ -140,5 +140,5 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | No
                 arrays[name] = file.get_tensor(name)
             else:
                 text = f"is {dtype} {shape}; {files.JSON} declares {expected.dtype} {expected.shape}"
-                found.append(f"{path}: {name}: {text}")
-    return ArrayContents(arrays=arrays, faults=tuple(found))
+                problems.append(f"{path}: {name}: {text}")
+    return ArrayContents(arrays=arrays, problems=tuple(problems))

@@ -84,10 +84,10 @@ def write(path: Path, bundle: bundle_model.Bundle) -> None:
     target = path.resolve()
     try:
         contents = _collect_contents(bundle)
-        found = _find_problems(path, contents)
-        found += _find_archive_problems(path) if archive.is_archive_name(path) else _find_folder_problems(path)
-        if found:
-            raise errors.BundleError(found)
+        problems = _find_problems(path, contents)
+        problems += _find_archive_problems(path) if archive.is_archive_name(path) else _find_folder_problems(path)
+        if problems:
+            raise errors.BundleError(problems)
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}-", dir=target.parent))
         try:
