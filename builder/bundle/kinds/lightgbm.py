@@ -107,7 +107,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
         wanted = [*(self.prepare.list_array_names(self) if self.prepare else []), *finish.list_array_names()]
         problems = self._find_declared_problems()
         problems += nodes.find_name_problems(
-            self.arrays, wanted, what="this booster", cure="remove it, or add its node"
+            self.arrays, wanted, owner="this booster", fix="remove it, or add its node"
         )
         problems += self.prepare.find_problems(self) if self.prepare else []
         return problems + finish.find_problems(self.arrays) + self._find_category_problems()

@@ -55,7 +55,7 @@ class LinearHeader(bundle_header.BundleHeader):
     def find_kind_problems(self) -> list[schema.Problem]:
         read = activations.from_data(self.output)
         problems = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
-        problems += nodes.find_name_problems(self.arrays, _NAMES, what="a linear model", cure="remove it")
+        problems += nodes.find_name_problems(self.arrays, _NAMES, owner="a linear model", fix="remove it")
         problems += scaling.find_problems(self)
         wanted = {"weights": len(self.columns), "bias": 1}
         for name in wanted.keys() & self.arrays.keys():

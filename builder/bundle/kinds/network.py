@@ -53,8 +53,8 @@ class NetworkHeader(bundle_header.BundleHeader):
 
     def find_kind_problems(self) -> list[schema.Problem]:
         graph = self._graph()
-        what = f"an mlp of {len(self.layers)} layers"
-        names = nodes.find_name_problems(self.arrays, [*scaling.NAMES, *graph.list_array_names()], what=what)
+        owner = f"an mlp of {len(self.layers)} layers"
+        names = nodes.find_name_problems(self.arrays, [*scaling.NAMES, *graph.list_array_names()], owner=owner)
         return names + scaling.find_problems(self) + graph.find_problems(self.arrays)
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:

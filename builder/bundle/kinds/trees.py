@@ -79,7 +79,7 @@ class TreesHeader(bundle_header.BundleHeader):
 
     def find_kind_problems(self) -> list[schema.Problem]:
         problems = nodes.find_name_problems(
-            self.arrays, self._list_array_names(), what="a bundle of trees", cure="remove it"
+            self.arrays, self._list_array_names(), owner="a bundle of trees", fix="remove it"
         )
         for name, declared in self.arrays.items():
             if name in _TYPES and declared.dtype != _TYPES[name]:
