@@ -241,14 +241,14 @@ def _get_range(step: Step) -> str:
 
 
 def find_range_problem(steps: Sequence[Step], *, model_bounded: bool) -> str | None:
-    """Describe the problem of steps whose result may be outside of [0, 1], without a key path; None if there is none."""
+    """Describe why the result of the steps may be outside of [0, 1], without a key path; None if it cannot be."""
     index = find_unbounded_step(steps, model_bounded=model_bounded)
     if index is None:
         return None
     if not steps:
-        reason = "there is no step after the model, whose predictions can be outside of [0, 1]"
+        reason = "there is no step to limit the model's predictions to [0, 1]"
     elif index < 0:
         reason = "no step limits the model's predictions to [0, 1]"
     else:
         reason = f"no step after {get_step_name(steps[index])} limits the predictions to [0, 1]"
-    return f"{reason}; the tournament refuses other values: add {BOUNDING}"
+    return f"{reason}, which the tournament requires; add {BOUNDING}"

@@ -271,12 +271,12 @@ def _compute_rank_tolerance(member: bundle_model.Member, values: Array, eras: Er
     if member.transform == "raw":
         return result
     for rows in _split_rank_groups(member, len(values), eras):
-        member_tolerance = values[rows]
-        ordered = np.sort(member_tolerance)
-        count = len(member_tolerance)
-        lowest = np.searchsorted(ordered, member_tolerance - 2 * compute_tolerance, side="left") + 1
-        highest = np.searchsorted(ordered, member_tolerance + 2 * compute_tolerance, side="right")
-        before, through = (np.searchsorted(ordered, member_tolerance, side=side) for side in ("left", "right"))
+        group = values[rows]
+        ordered = np.sort(group)
+        count = len(group)
+        lowest = np.searchsorted(ordered, group - 2 * tolerance, side="left") + 1
+        highest = np.searchsorted(ordered, group + 2 * tolerance, side="right")
+        before, through = (np.searchsorted(ordered, group, side=side) for side in ("left", "right"))
         middle, low, high = (before + 1 + through) / 2.0, lowest.astype(np.float64), highest.astype(np.float64)
         if member.transform == "rank":
             result[rows] = np.maximum(high - middle, middle - low) / count

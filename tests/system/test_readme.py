@@ -38,7 +38,7 @@ def test_a_model_without_a_last_step_that_bounds_it_is_refused(clone: Path) -> N
     config.write_text(re.sub(r"post:.*\n  - rank:.*\n", "post: []\n", text))
     done = clones.run_builder(clone, "pickle", "configs/mlp.yaml")
     assert done.returncode == 2
-    assert "post: no step follows the model" in done.stderr
+    assert "post: there is no step to limit the model" in done.stderr
     assert "rank: {scope: era, ties: average}" in done.stderr
 
 

@@ -40,11 +40,11 @@ Module = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class CustomHeader(bundle_header.BundleHeader):
-    """``bundle.json`` of a ``custom``.
+    """``bundle.json`` of a ``custom`` model.
 
     Attributes:
-        modules: The helper modules, by dotted name.
-        said_parameters: How many trained numbers it is said to have.
+        modules: Dotted names of the helper modules.
+        said_parameters: Declared number of trained numbers; 0 if unknown.
     """
 
     MODEL: ClassVar[type] = bundle_model.Custom
@@ -70,7 +70,7 @@ class CustomHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Custom) -> bool:  # noqa: ARG003 - its code is not run here
-        """Return True: only running it can tell, and ``validate`` does."""
+        """Return True: only running the code shows the range, which ``validate`` checks."""
         return True
 
     def find_kind_problems(self) -> list[schema.Problem]:
@@ -86,26 +86,24 @@ class CustomHeader(bundle_header.BundleHeader):
         return problems
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:  # noqa: ARG002 - only load knows
-        # What the numbers must be, the user's code alone knows.
         return []
 
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         module_files = {name: self._find_module_file(name, contents) for name in self.modules}
         problems = []
         if MAIN_FILE not in contents:
-            problems.append(f"{MAIN_FILE}: is missing; it has the model's code: {_LOAD}")
+            problems.append(f"{MAIN_FILE}: is missing; write the model's code there: {_LOAD}")
         for name, module_file in module_files.items():
             if module_file is None:
                 path = f"{_CODE}{name.replace('.', '/')}.py"
                 problems.append(
-                    f"{path}: is missing; `modules` lists {name}: put its file there, or take it off the list"
+                    f"{path}: is missing, but `modules` lists {name}; put its file there, or remove it from the list"
                 )
         for file, content in sorted(contents.items()):
             if not file.startswith(_CODE):
                 continue
             if file != MAIN_FILE and file not in module_files.values():
-                text = f"no module of `modules` is in it; list it there, or move data to {_FILES}"
-                problems.append(f"{file}: {text}")
+                problems.append(f"{file}: is not the file of a module in `modules`; list it, or move data to {_FILES}")
                 continue
             problems += _find_code_problems(file, content, self.modules)
         return problems
@@ -118,9 +116,7 @@ class CustomHeader(bundle_header.BundleHeader):
         )
 
     def _find_module_problem(self, index: int, name: str) -> str | None:
-        return (
-            f"{name} is there twice; list it once" if name in self.modules[:index] else find_module_name_problem(name)
-        )
+        return f"duplicate {name}; list it once" if name in self.modules[:index] else find_module_name_problem(name)
 
     @staticmethod
     def _find_module_file(name: str, contents: Mapping[str, bytes | Path]) -> str | None:
@@ -129,41 +125,42 @@ class CustomHeader(bundle_header.BundleHeader):
 
 
 def find_module_name_problem(name: str) -> str | None:
-    """Return why no helper module may have a name; None where one may."""
+    """Return why a helper module cannot have this name; None if it can."""
     top = name.partition(".")[0]
     if any(keyword.iskeyword(part) for part in name.split(".")):
-        return f"{name} has a word of Python's own in it; rename the module"
+        return f"{name} contains a Python keyword; rename the module"
     if top in sys.stdlib_module_names:
-        return f"{name} is a module of Python's own library, which the image has; take it off the list"
+        return f"{name} is in Python's standard library, which the image has; remove it from the list"
     if top in _TAKEN:
-        return f"{name} is the name of another module in the image; rename yours"
+        return f"{name} is also the name of another module in the image; rename yours"
     return None
 
 
 def _find_code_problems(file: str, content: bytes | Path, modules: tuple[str, ...]) -> list[str]:
-    """Return what is wrong with one code file."""
+    """Find the problems of a code file, without running it."""
     try:
         raw = content if isinstance(content, bytes) else content.read_bytes()
     except OSError as error:
-        return [f"{file}: cannot be read ({error.strerror or error}); check its permissions"]
+        return [f"{file}: cannot read the file: {error.strerror or error}; check its permissions"]
     if len(raw) > MAX_CODE_BYTES:
-        return [f"{file}: is {len(raw):,} bytes; code takes at most {MAX_CODE_BYTES:,}: move data to {_FILES}"]
+        text = f"has {len(raw):,} bytes; expected at most {MAX_CODE_BYTES:,} of code; move data to {_FILES}"
+        return [f"{file}: {text}"]
     try:
         tree = ast.parse(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         return [f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8"]
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
-        return [f"{file}:{line}: {getattr(error, 'msg', None) or error}; mend it: Python cannot read the file"]
+        return [f"{file}:{line}: {getattr(error, 'msg', None) or error}; fix the error: Python cannot parse the file"]
     problems = [
-        f"{file}:{line}: imports {name} when a function is called, and by then the module is gone; move the import to "
-        "the top of the file"
+        f"{file}:{line}: imports {name} inside a function, but the module does not exist when predict runs; move the "
+        "import to the top of the file"
         for line, name in _find_late_imports(tree, modules)
     ]
     if file == MAIN_FILE:
         problems += [
-            f"{file}:{node.lineno}: {'.' * node.level}{node.module or ''} is a relative import, and {file} is in no "
-            "package; write the module's whole name"
+            f"{file}:{node.lineno}: {'.' * node.level}{node.module or ''} is a relative import, but {file} is not in a "
+            "package; write the module's full name"
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom) and node.level
         ]
@@ -172,12 +169,16 @@ def _find_code_problems(file: str, content: bytes | Path, modules: tuple[str, ..
 
 
 def _find_late_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Yield line and name of each import of a helper module inside a function: it would fail at predict time."""
+    """Yield the line and name of each import of a helper module inside a function.
+
+    Helper modules exist only while the pickle is built; their functions are pickled by value. An import that runs later
+    would fail in the tournament.
+    """
     for function in ast.walk(tree):
         if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         if function in tree.body and function.name == "load":
-            continue  # it runs while the modules are there
+            continue  # load runs while the pickle is built
         for node in ast.walk(function):
             names = []
             if isinstance(node, ast.Import):
@@ -185,30 +186,32 @@ def _find_late_imports(tree: ast.Module, modules: tuple[str, ...]) -> Iterator[t
             elif isinstance(node, ast.ImportFrom):
                 names = [(node.lineno, "." * node.level + (node.module or ""))]
             for line, name in names:
-                if name.startswith(".") or any(name == one or one.startswith(f"{name}.") for one in modules):
+                if name.startswith(".") or any(name == module or module.startswith(f"{name}.") for module in modules):
                     yield line, name
 
 
 def _find_load_problems(tree: ast.Module) -> list[str]:
-    """Return the fault of a ``load`` that is not there, or that cannot be called with the bundle alone."""
-    for node in reversed(tree.body):
+    """Find a ``load`` that is missing, or that cannot be called with the bundle as its only argument."""
+    for node in reversed(tree.body):  # the last definition of a name is the one that counts
         if isinstance(node, ast.FunctionDef) and node.name == "load":
-            taken = node.args
-            plain = [*taken.posonlyargs, *taken.args]
-            needed = len(plain) - len(taken.defaults)
-            optional = len(taken.kw_defaults) == len([one for one in taken.kw_defaults if one is not None])
-            if needed <= 1 and (plain or taken.vararg) and optional:
+            arguments = node.args
+            plain = [*arguments.posonlyargs, *arguments.args]
+            required = len(plain) - len(arguments.defaults)
+            optional = len(arguments.kw_defaults) == len(
+                [module for module in arguments.kw_defaults if module is not None]
+            )
+            if required <= 1 and (plain or arguments.vararg) and optional:
                 return []
             return [
-                f"{MAIN_FILE}:{node.lineno}: load takes ({ast.unparse(taken)}); it is called with the bundle: {_LOAD}"
+                f"{MAIN_FILE}:{node.lineno}: load takes ({ast.unparse(arguments)}); expected the bundle only: {_LOAD}"
             ]
         if _binds_load(node):
             return []
-    return [f"{MAIN_FILE}: has no function load at its top; write one: {_LOAD}"]
+    return [f"{MAIN_FILE}: the function load is missing at the top level; write one: {_LOAD}"]
 
 
 def _binds_load(node: ast.stmt) -> bool:
-    """Whether a statement gives the name ``load`` in another way than by ``def``."""
+    """Tell whether an import or an assignment defines the name ``load``."""
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return any((alias.asname or alias.name) == "load" for alias in node.names)
     if isinstance(node, ast.Assign):

@@ -1,6 +1,7 @@
-"""The ``lightgbm`` kind: a booster in LightGBM's own text form, gzip'd: ``model.txt.gz``.
+"""The ``lightgbm`` kind: a booster in LightGBM's own text format, compressed: ``model.txt.gz``.
 
-It has no arrays but those of ``prepare`` and of ``finish`` (``builder.bundle.nodes``), each with its key as a prefix.
+Its only arrays are those of ``prepare`` (the preprocessing) and ``finish`` (the head), with these keys as prefixes; see
+``builder.bundle.nodes``.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ if TYPE_CHECKING:
 HEAD_PREFIX = "finish."
 
 _SHARES = frozenset({"binary", "cross_entropy", "multiclass", "multiclassova"})
-"""Objectives whose outputs lie in [0, 1]."""
+"""Objectives whose outputs are probabilities, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoriesHeader:
-    """Inputs that the booster sees as the places of their values in a list.
+    """Inputs that the booster takes as indices of their values in a list; see ``model.Categories``.
 
     Attributes:
-        inputs: Places of the inputs, after ``prepare``.
-        values: The list; an input that is none of them is missing.
+        inputs: Indices of the inputs, after ``prepare``.
+        values: The list; any other value counts as missing.
     """
 
     inputs: Annotated[tuple[Annotated[int, schema.require_between(0, 1 << 31)], ...], schema.require_length(1, 100_000)]
@@ -47,14 +48,14 @@ class LightGbmHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a ``lightgbm``.
 
     Attributes:
-        objective: The booster's, with its constants.
-        outputs: How many values it gives a row.
-        trees: How many trees it has.
-        leaves: How many leaves they have together.
-        averaged: Whether its trees' mean is taken and not their sum.
-        categories: Inputs that become places in a list.
-        prepare: What is done to the inputs first.
-        finish: Nodes over its outputs.
+        objective: Of the booster, with its constants.
+        outputs: Values a row.
+        trees: Number of trees.
+        leaves: Number of leaves of all trees.
+        averaged: Whether the trees' values are averaged and not summed.
+        categories: Inputs that are replaced by indices.
+        prepare: Preprocessing of the inputs.
+        finish: Head: nodes over the booster's outputs.
     """
 
     MODEL: ClassVar[type] = bundle_model.LightGbm
@@ -66,11 +67,11 @@ class LightGbmHeader(bundle_header.BundleHeader):
     averaged: bool = False
     categories: Annotated[tuple[CategoriesHeader, ...], schema.require_length(0, 100_000)] = ()
     prepare: PreprocessingHeader | None = None
-    finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
+    head: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
     def dump_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
-        groups = [{"inputs": list(one.inputs), "values": list(one.values)} for one in model.categories]
+        groups = [{"inputs": list(index.inputs), "values": list(index.values)} for index in model.categories]
         return {
             "objective": model.objective,
             "outputs": model.outputs,
@@ -99,18 +100,16 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.LightGbm) -> bool:
-        """Tell whether the objective gives shares, or what follows holds any number to [0, 1]."""
+        """Tell whether the objective returns probabilities, or the head limits its results to [0, 1]."""
         return nodes.is_bounded(model.head, inputs=model.objective.partition(" ")[0] in _SHARES)
 
     def find_kind_problems(self) -> list[schema.Problem]:
-        finish = self._head_graph()
-        wanted = [*(self.prepare.list_array_names(self) if self.prepare else []), *finish.list_array_names()]
+        head = self._head_graph()
+        names = [*(self.prepare.list_array_names(self) if self.prepare else []), *head.list_array_names()]
         problems = self._find_declared_problems()
-        problems += nodes.find_name_problems(
-            self.arrays, wanted, owner="this booster", fix="remove it, or add its node"
-        )
+        problems += nodes.find_name_problems(self.arrays, names, owner="this booster", fix="remove it, or add its node")
         problems += self.prepare.find_problems(self) if self.prepare else []
-        return problems + finish.find_problems(self.arrays) + self._find_category_problems()
+        return problems + head.find_problems(self.arrays) + self._find_category_problems()
 
     def find_value_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         problems = self.prepare.find_value_problems(self, arrays) if self.prepare else []
@@ -118,7 +117,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
 
     def find_file_problems(self, contents: Mapping[str, bytes | Path]) -> list[str]:
         if FILE not in contents:
-            return []  # own_faults has said so
+            return []  # reported by find_kind_problems
         try:
             with lightgbm_text.open_text(contents[FILE]) as stream:
                 header = lightgbm_text.read_header(stream)
@@ -129,8 +128,8 @@ class LightGbmHeader(bundle_header.BundleHeader):
         problems = []
         width = self._compute_width()
         if width is not None and len(header.features) != width:
-            made = f"prepare gives {width:,}" if self.prepare else scaling.describe_inputs(self)
-            problems.append(f"{FILE}: takes {len(header.features):,} features, but {made}; make them agree")
+            width_text = f"prepare returns {width:,}" if self.prepare else scaling.describe_inputs(self)
+            problems.append(f"{FILE}: takes {len(header.features):,} features, but {width_text}; make them agree")
         facts = {
             "trees": len(header.sizes),
             "leaves": leaves,
@@ -139,9 +138,9 @@ class LightGbmHeader(bundle_header.BundleHeader):
             "averaged": header.averaged,
         }
         return problems + [
-            f"{FILE}: has {name} {came!r}; {files.JSON} declares {getattr(self, name)!r}: export it again"
-            for name, came in facts.items()
-            if came != getattr(self, name)
+            f"{FILE}: has {name} {value!r}; {files.JSON} declares {getattr(self, name)!r}; export the model again"
+            for name, value in facts.items()
+            if value != getattr(self, name)
         ]
 
     def build_model(
@@ -155,37 +154,37 @@ class LightGbmHeader(bundle_header.BundleHeader):
             leaves=self.leaves,
             averaged=self.averaged,
             categories=tuple(
-                bundle_model.Categories(inputs=one.inputs, values=tuple(map(float, one.values)))
-                for one in self.categories
+                bundle_model.Categories(inputs=index.inputs, values=tuple(map(float, index.values)))
+                for index in self.categories
             ),
             preprocessing=self.prepare.prepare(self, arrays) if self.prepare else None,
             head=self._head_graph().build_nodes(arrays),
         )
 
     def _head_graph(self) -> node_graph.NodeGraph:
-        said = f"the booster's {self.outputs:,} outputs"
+        source_text = f"the booster's {self.outputs:,} outputs"
         return node_graph.NodeGraph(
-            entries=self.finish,
+            entries=self.head,
             path=("finish",),
             prefix=HEAD_PREFIX,
             inputs=self.outputs,
-            source_text=said,
+            source_text=source_text,
             source_path=("outputs",),
         )
 
     def _compute_width(self) -> int | None:
-        """Return how many values a row the booster is given; None where a fault hides it."""
+        """Compute how many values a row the booster takes; None if a problem hides it."""
         return self.prepare.compute_width(self) if self.prepare else len(self.columns)
 
     def _find_declared_problems(self) -> list[schema.Problem]:
         problems = [
-            schema.Problem(path=("files", name), text=f"a booster has no file but {FILE}; take it out")
+            schema.Problem(path=("files", name), text=f"unexpected file; a booster has {FILE} only: remove it")
             for name in self.files
             if name != FILE
         ]
         if FILE not in self.files:
             problems.append(
-                schema.Problem(path=("files",), text=f"{FILE}: missing; it is the booster: export it again")
+                schema.Problem(path=("files",), text=f"{FILE} is missing: it is the booster; export the model again")
             )
         return problems
 
@@ -193,16 +192,16 @@ class LightGbmHeader(bundle_header.BundleHeader):
         width = self._compute_width()
         problems = []
         for index, group in enumerate(self.categories):
-            beyond = [one for one in group.inputs if width is not None and one >= width]
-            if beyond:
-                text = f"{beyond[0]:,}; expected from 0 to {(width or 1) - 1:,}, the inputs"
+            invalid = [index for index in group.inputs if width is not None and index >= width]
+            if invalid:
+                text = f"{invalid[0]:,}; expected the index of an input, from 0 to {(width or 1) - 1:,}"
                 problems.append(schema.Problem(path=("categories", index, "inputs"), text=text))
             if len(set(group.values)) != len(group.values):
-                text = "a value is there twice; each has its own place"
+                text = "duplicate value; list each once"
                 problems.append(schema.Problem(path=("categories", index, "values"), text=text))
-        counts = Counter(one for group in self.categories for one in group.inputs)
-        twice = [str(one) for one, count in counts.items() if count > 1]
-        if twice:
-            text = f"{format_list(twice)}: there more than once; an input has one list"
+        counts = Counter(index for group in self.categories for index in group.inputs)
+        duplicates = [str(index) for index, count in counts.items() if count > 1]
+        if duplicates:
+            text = f"{format_list(duplicates)} in several lists; list each input once"
             problems.append(schema.Problem(path=("categories",), text=text))
         return problems

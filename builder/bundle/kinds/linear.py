@@ -28,7 +28,7 @@ class LinearHeader(bundle_header.BundleHeader):
     """``bundle.json`` of a linear model.
 
     Attributes:
-        output: The activation of the sum, and the activation's constants.
+        output: Activation of the sum, with its constants.
     """
 
     MODEL: ClassVar[type] = bundle_model.Linear
@@ -53,17 +53,19 @@ class LinearHeader(bundle_header.BundleHeader):
         return activations.is_bounded(model.activation)
 
     def find_kind_problems(self) -> list[schema.Problem]:
-        read = activations.from_data(self.output)
-        problems = [schema.Problem(path=("output",), text=text) for text in read] if isinstance(read, list) else []
+        activation = activations.from_data(self.output)
+        problems = (
+            [schema.Problem(path=("output",), text=text) for text in activation] if isinstance(activation, list) else []
+        )
         problems += nodes.find_name_problems(self.arrays, _NAMES, owner="a linear model", fix="remove it")
         problems += scaling.find_problems(self)
-        wanted = {"weights": len(self.columns), "bias": 1}
-        for name in wanted.keys() & self.arrays.keys():
+        lengths = {"weights": len(self.columns), "bias": 1}
+        for name in lengths.keys() & self.arrays.keys():
             declared = self.arrays[name]
             problems += scaling.find_dtype_problems(name, declared)
-            if declared.shape != (wanted[name],):
+            if declared.shape != (lengths[name],):
                 why = f"{scaling.describe_inputs(self)}: " if name == "weights" else ""
-                text = f"{declared.shape}; expected {why}({wanted[name]},)"
+                text = f"{declared.shape}; expected {why}({lengths[name]},)"
                 problems.append(schema.Problem(path=("arrays", name, "shape"), text=text))
         return problems
 
@@ -82,7 +84,7 @@ class LinearHeader(bundle_header.BundleHeader):
         contents: Mapping[str, bytes | Path],  # noqa: ARG002 - none here
     ) -> bundle_model.Linear:
         return bundle_model.Linear(
-            # own_faults has seen that it is no list of faults.
+            # Not a list of problems: find_kind_problems found none.
             activation=cast("activations.Activation", activations.from_data(self.output)),
             **{name: arrays[name] for name in _NAMES},
         )

@@ -1,4 +1,4 @@
-"""The kinds of model that predict by themselves, of which an ensemble may be made."""
+"""Lists the kinds of model that an ensemble can have as members."""
 
 from __future__ import annotations
 

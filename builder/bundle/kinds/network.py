@@ -1,8 +1,8 @@
 """The ``mlp`` kind: a network of nodes, over inputs that are imputed, centred and scaled.
 
-Its arrays, with n inputs and the nodes counted from 0: ``imputation``, ``centre`` and ``scale`` (n,); of dense layers
-``w0``, ``w1`` and so on (n_in, n_out) and ``b0``, ``b1`` and so on (n_out,); of other nodes as ``nodes`` says. The last
-node gives one value a row.
+The kind is called ``mlp`` in ``bundle.json`` because its first version had dense layers only. Arrays, for n inputs and
+nodes counted from 0: ``imputation``, ``centre`` and ``scale`` (n,); of a dense layer with index i ``wi`` (n_in, n_out)
+and ``bi`` (n_out,); of other nodes see ``builder.bundle.nodes``. The last node returns one value a row.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NetworkHeader(bundle_header.BundleHeader):
     """``bundle.json`` of an ``mlp``.
 
     Attributes:
-        layers: For each node its op, what it takes, its activation and the activation's constants.
+        layers: The nodes; see ``builder.bundle.nodes``.
     """
 
     MODEL: ClassVar[type] = bundle_model.Network
@@ -48,7 +48,7 @@ class NetworkHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Network) -> bool:
-        """Tell whether what is last lies in [0, 1]: a sigmoid, or a clip."""
+        """Tell whether the last node limits its results to [0, 1]: a sigmoid, or a clip."""
         return nodes.is_bounded(model.layers)
 
     def find_kind_problems(self) -> list[schema.Problem]:

@@ -1,4 +1,4 @@
-"""What is done to the inputs of trees and boosters: the key ``prepare``, arrays that begin with ``prepare.``."""
+"""The preprocessing of the inputs of trees and boosters: the key ``prepare``, and arrays that begin with ``prepare.``."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ class PreprocessingHeader:
     """The key ``prepare``.
 
     Attributes:
-        layers: The nodes, as of a network; often none.
+        layers: Nodes, as in a network; often none.
     """
 
     layers: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     def list_array_names(self, header: bundle_header.BundleHeader) -> list[str]:
-        """Return the names of the arrays that there must be."""
+        """List the names of the arrays that the preprocessing must have."""
         return [*(PREFIX + name for name in scaling.NAMES), *self._graph(header).list_array_names()]
 
     def find_problems(self, header: bundle_header.BundleHeader) -> list[schema.Problem]:
-        """Return what is wrong with the nodes, and with the types and shapes of the arrays that are there."""
+        """Find the problems of the nodes, and of the dtypes and shapes of the declared arrays."""
         return scaling.find_problems(header, prefix=PREFIX) + self._graph(header).find_problems(header.arrays)
 
     def find_value_problems(
         self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
     ) -> list[str]:
-        """Return what is wrong with the numbers of those arrays that could be read."""
+        """Find invalid numbers in the arrays that could be read."""
         problems = scaling.find_value_problems(header.columns, arrays, prefix=PREFIX, may_miss=True)
         return problems + self._graph(header).find_value_problems(header.arrays, arrays)
 
     def compute_width(self, header: bundle_header.BundleHeader) -> int | None:
-        """Return how many values a row come out; None where a fault hides it."""
+        """Compute how many values a row the preprocessing returns; None if a problem hides it."""
         return self._graph(header).compute_width(header.arrays)
 
     def prepare(
         self, header: bundle_header.BundleHeader, arrays: Mapping[str, bundle_model.Numbers]
     ) -> bundle_model.Preprocessing:
-        """Return it, all being without fault."""
+        """Build the preprocessing; only if no check found a problem."""
         return bundle_model.Preprocessing(
             **{name: arrays[PREFIX + name] for name in scaling.NAMES}, layers=self._graph(header).build_nodes(arrays)
         )
@@ -68,12 +68,12 @@ class PreprocessingHeader:
 
 
 def to_keys(prepare: bundle_model.Preprocessing | None) -> dict[str, object]:
-    """Return the key ``prepare``; none where the inputs are taken as they are."""
+    """Return the key ``prepare`` of ``bundle.json``; empty without preprocessing."""
     return {} if prepare is None else {"prepare": {"layers": nodes.as_data(prepare.layers)}}
 
 
 def collect_arrays(prepare: bundle_model.Preprocessing | None) -> dict[str, bundle_model.Numbers]:
-    """Return its arrays under their names."""
+    """Return the arrays by their names in the bundle; empty without preprocessing."""
     if prepare is None:
         return {}
     return {**scaling.collect_arrays(prepare, prefix=PREFIX), **nodes.collect_arrays(prepare.layers, prefix=PREFIX)}

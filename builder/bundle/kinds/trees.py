@@ -98,9 +98,9 @@ class TreesHeader(bundle_header.BundleHeader):
                     name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
                 )
         if "threshold" in arrays:
-            cure = "NaN compares with nothing; a split of missing values from all others has infinity"
+            fix = "NaN compares with nothing; a split of missing values from all others has infinity"
             problems += bundle_header.find_bad_values(
-                "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), cure
+                "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), fix
             )
         if "missing_left" in arrays:
             bad = arrays["missing_left"] > 1
@@ -138,26 +138,26 @@ class TreesHeader(bundle_header.BundleHeader):
     def _head_graph(self) -> node_graph.NodeGraph:
         base = self.arrays.get("base")
         count = base.shape[0] if base and len(base.shape) == 1 else None
-        said = f"{count} outputs" if count else "the outputs"
-        where = ("arrays", "base", "shape")
+        text_ = f"{count} outputs" if count else "the outputs"
+        path = ("arrays", "base", "shape")
         return node_graph.NodeGraph(
             entries=self.finish,
             path=("finish",),
             prefix=_HEAD_PREFIX,
             inputs=count,
-            source_text=said,
-            source_path=where,
+            source_text=text_,
+            source_path=path,
         )
 
-    def _find_shape_problems(self, names: Mapping[str, str], one: str) -> list[schema.Problem]:
+    def _find_shape_problems(self, names: Mapping[str, str], unit: str) -> list[schema.Problem]:
         """Return the fault of arrays that are not all (count,) with one count."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
-        wanted = next((shape for shape in shapes.values() if len(shape) == 1), None)
-        said = f"expected {wanted}, as of the others" if wanted else "expected (count,)"
+        expected = next((shape for shape in shapes.values() if len(shape) == 1), None)
+        text_ = f"expected {expected}, as of the others" if expected else "expected (count,)"
         return [
-            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {said}: one value a {one}")
+            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {text_}: one value a {unit}")
             for name, shape in shapes.items()
-            if shape != wanted
+            if shape != expected
         ]
 
     def _find_base_problems(self) -> list[schema.Problem]:
@@ -178,10 +178,10 @@ class TreesHeader(bundle_header.BundleHeader):
             last = arrays["base"].size - 1
             ends["output"] = (0, last, f"expected from 0 to {last:,}, the outputs")
         problems = []
-        for name, (low, high, cure) in ends.items():
+        for name, (low, high, fix) in ends.items():
             if name in arrays:
                 problems += bundle_header.find_bad_values(
-                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), cure
+                    name, arrays[name], (arrays[name] < low) | (arrays[name] > high), fix
                 )
         return problems
 
@@ -190,18 +190,18 @@ def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str
     """Return children that are none, that come before their parents, or that have two parents."""
     count = arrays["feature"].size
     leaf = arrays["feature"] == -1
-    places = np.arange(count)
+    indices = np.arange(count)
     problems = []
     for name in ("left", "right"):
         child = arrays[name]
-        cure = f"the child of a node comes after it, up to {count - 1:,}"
-        problems += bundle_header.find_bad_values(name, child, ~leaf & ((child <= places) | (child >= count)), cure)
+        fix = f"the child of a node comes after it, up to {count - 1:,}"
+        problems += bundle_header.find_bad_values(name, child, ~leaf & ((child <= indices) | (child >= count)), fix)
         problems += bundle_header.find_bad_values(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
     if problems or "roots" not in arrays:
         return problems
-    heads = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
-    named = np.concatenate(heads)
-    times = np.bincount(named[(named >= 0) & (named < count)], minlength=count)
+    references = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
+    children = np.concatenate(references)
+    times = np.bincount(children[(children >= 0) & (children < count)], minlength=count)
     return _find_parent_problems(times)
 
 
@@ -217,13 +217,13 @@ def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
 def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
-    levels, here = [], model.roots
-    while (here := here[model.feature[here] != -1]).size:
-        levels.append(here)
-        here = np.concatenate([model.left[here], model.right[here]])
-    for here in reversed(levels):
-        least[here] = np.minimum(least[model.left[here]], least[model.right[here]])
-        greatest[here] = np.maximum(greatest[model.left[here]], greatest[model.right[here]])
+    levels, level = [], model.roots
+    while (level := level[model.feature[level] != -1]).size:
+        levels.append(level)
+        level = np.concatenate([model.left[level], model.right[level]])
+    for level in reversed(levels):
+        least[level] = np.minimum(least[model.left[level]], least[model.right[level]])
+        greatest[level] = np.maximum(greatest[model.left[level]], greatest[model.right[level]])
     low, high = np.zeros((2, model.base.size))
     np.add.at(low, model.output, least[model.roots])
     np.add.at(high, model.output, greatest[model.roots])

@@ -108,16 +108,18 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = project / "configs" / "small.yaml"
-    ending = "which the tournament refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
+    ending = (
+        "which the tournament requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`\n"
+    )
     for text, fault in (
-        ("post: []\n", f"{path}: post: no step follows the model, whose predictions can leave [0, 1], {ending}"),
+        ("post: []\n", f"{path}: post: there is no step to limit the model's predictions to [0, 1], {ending}"),
         (
             "post:\n  - blend: {benchmark: bench, transform: raw}\n",
-            f"{path}: post: no step keeps the model's predictions in [0, 1], {ending}",
+            f"{path}: post: no step limits the model's predictions to [0, 1], {ending}",
         ),
         (
             "post:\n  - rank: {}\n  - gaussianize: {}\n",
-            f"configs/small.yaml:7: post[1]: nothing after gaussianize keeps the predictions in [0, 1], {ending}",
+            f"configs/small.yaml:7: post[1]: no step after gaussianize limits the predictions to [0, 1], {ending}",
         ),
     ):
         path.write_text(CONFIG + text)
@@ -129,7 +131,7 @@ def test_what_nothing_bounds_is_refused_wherever_its_steps_stand(
     path.write_text(CONFIG)
     assert call("render", "configs/small.yaml") == 2
     assert (
-        f"{path}: post: nothing after standardize keeps the predictions in [0, 1], {ending}" in read_output(capsys)[1]
+        f"{path}: post: no step after standardize limits the predictions to [0, 1], {ending}" in read_output(capsys)[1]
     )
 
 

@@ -417,8 +417,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         MINIMAL + "post:\n  - rank: {}\n  - neutralize: {features: [a]}\n  - standardize: {}\n",
         [
             (
-                "FILE:7: post[2]: nothing after standardize keeps the predictions in [0, 1], which the tournament "
-                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+                "FILE:7: post[2]: no step after standardize limits the predictions to [0, 1], which the tournament "
+                "requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
             )
         ],
     ),
@@ -427,8 +427,8 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
         post_of("clip: {low: 1.5, high: 2}"),
         [
             (
-                "FILE:5: post[0]: nothing after clip keeps the predictions in [0, 1], which the tournament "
-                "refuses; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
+                "FILE:5: post[0]: no step after clip limits the predictions to [0, 1], which the tournament "
+                "requires; add `- rank: {scope: era, ties: average}`, or `- clip: {low: 0, high: 1}`"
             )
         ],
     ),

@@ -177,7 +177,7 @@ def test_a_features_file_may_lie_elsewhere(root: Path, tmp_path: Path) -> None:
 
 def test_what_does_not_bound_the_predictions_gets_a_rank_and_why(root: Path) -> None:
     for steps, why in (
-        ((), "no step follows the model, whose predictions can leave [0, 1]"),
+        ((), "there is no step to limit the model's predictions to [0, 1]"),
         (
             (post.make_step("rank"), post.make_step("neutralize", features=("feature_1",))),
             "nothing after neutralize keeps the predictions",
