@@ -266,7 +266,9 @@ class EnsembleHeader(bundle_header.BundleHeader):
             problems.append(schema.Problem(path=(key,), text=text))
         if not problems and len(listed) == len(required) and listed != required:
             index = next(index for index, pair in enumerate(zip(listed, required, strict=True)) if pair[0] != pair[1])
-            text = f"{listed[index]}; expected {required[index]}: columns are in the order in which members first take them"
+            text = (
+                f"{listed[index]}; expected {required[index]}: keep the order in which members first take the columns"
+            )
             problems.append(schema.Problem(path=(key, index), text=text))
         return problems
 

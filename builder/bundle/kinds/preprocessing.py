@@ -1,4 +1,4 @@
-"""The preprocessing of the inputs of trees and boosters: the key ``prepare``, and arrays that begin with ``prepare.``."""
+"""The preprocessing of the inputs of trees and boosters: the key ``prepare``, and arrays named ``prepare.NAME``."""
 
 from __future__ import annotations
 

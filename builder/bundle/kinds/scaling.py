@@ -1,4 +1,4 @@
-"""The arrays ``imputation``, ``centre`` and ``scale`` of networks, linear models and preprocessing, and their checks."""
+"""Checks ``imputation``, ``centre`` and ``scale``, the arrays of networks, linear models and preprocessing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from builder.bundle.storage import tensors
 
 MOST_INPUT = 1e6
-"""Largest magnitude of an imputation or a centre. Live features are 0 to 4 and benchmarks 0 to 1, so more is an error."""
+"""Largest magnitude of an imputation or a centre; live features are 0 to 4, benchmarks 0 to 1."""
 SCALES = (1e-9, 1e9)
 """Range of a scale. Weights are divided by it, and the result has to fit into float32."""
 

@@ -1,9 +1,9 @@
 """The ``trees`` kind: a forest as flat arrays.
 
-Its arrays, with m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and
-``value`` float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); what
-they mean is in ``model.Trees``. Nodes stand in any order in which children come after their parents, so that every
-walk ends. A leaf has -1 for its feature and its children.
+Arrays, for m nodes, t trees and k outputs: ``feature``, ``left`` and ``right`` int32 (m,), ``threshold`` and ``value``
+float64 (m,), ``missing_left`` uint8 (m,), ``roots`` and ``output`` int32 (t,), ``base`` float64 (k,); ``model.Trees``
+describes them. Children come after their parents, so that the walk of a row through a tree always ends; otherwise the
+order of nodes is free. The feature and the children of a leaf are -1.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TYPES = MappingProxyType({**NODE_ARRAYS, **TREE_ARRAYS, "base": "float64"})
 
 _HEAD_PREFIX = "finish."
 
-_BELOW_ONE = 1 - 1e-9  # the sum of many leaves may end some steps above what another order of summing gives
+_BELOW_ONE = 1 - 1e-9  # a margin for rounding: the sum of many leaves depends on the order of summing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class TreesHeader(bundle_header.BundleHeader):
 
     Attributes:
         rounded: Whether inputs are rounded to float32 before they are compared.
-        averaged: Whether the trees' mean is taken and not their sum.
-        prepare: What is done to the inputs first.
-        finish: Nodes over the outputs, as of a network.
+        averaged: Whether the trees' values are averaged and not summed.
+        prepare: Preprocessing of the inputs.
+        finish: Head: nodes over the outputs, as in a network.
     """
 
     MODEL: ClassVar[type] = bundle_model.Trees
@@ -73,7 +73,7 @@ class TreesHeader(bundle_header.BundleHeader):
 
     @classmethod
     def is_bounded(cls, model: bundle_model.Trees) -> bool:
-        """Tell whether the least and the greatest leaves of the trees lie in [0, 1] together, or what follows does."""
+        """Tell whether the sums of the smallest and of the largest leaves are in [0, 1], or the head limits them."""
         low, high = _compute_output_ranges(model)
         return nodes.is_bounded(model.head, inputs=bool(low.min() >= 0 and high.max() <= _BELOW_ONE))
 
@@ -98,7 +98,7 @@ class TreesHeader(bundle_header.BundleHeader):
                     name, arrays[name], ~np.isfinite(arrays[name]), node_graph.DIVERGED
                 )
         if "threshold" in arrays:
-            fix = "NaN compares with nothing; a split of missing values from all others has infinity"
+            fix = "expected a number; to split missing values from all others, use infinity"
             problems += bundle_header.find_bad_values(
                 "threshold", arrays["threshold"], np.isnan(arrays["threshold"]), fix
             )
@@ -126,12 +126,12 @@ class TreesHeader(bundle_header.BundleHeader):
         )
 
     def _list_array_names(self) -> list[str]:
-        """Return the names of the arrays that there must be."""
+        """List the names of the arrays that the model must have."""
         first = self.prepare.list_array_names(self) if self.prepare else []
         return [*_TYPES, *first, *self._head_graph().list_array_names()]
 
     def _count_inputs(self) -> int:
-        """Return how many values a row the trees look at; as many as there may be where a fault hides it."""
+        """Count the values a row that the trees take; the largest int32 if a problem hides it."""
         prepared = self.prepare.compute_width(self) if self.prepare else len(self.columns)
         return np.iinfo(np.int32).max if prepared is None else prepared
 
@@ -150,7 +150,7 @@ class TreesHeader(bundle_header.BundleHeader):
         )
 
     def _find_shape_problems(self, names: Mapping[str, str], unit: str) -> list[schema.Problem]:
-        """Return the fault of arrays that are not all (count,) with one count."""
+        """Find arrays that are not one-dimensional, or not as long as the others."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         expected = next((shape for shape in shapes.values() if len(shape) == 1), None)
         text_ = f"expected {expected}, as of the others" if expected else "expected (count,)"
@@ -168,7 +168,7 @@ class TreesHeader(bundle_header.BundleHeader):
         return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _find_range_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-        """Return the whole numbers that point at nothing."""
+        """Find indices of inputs, nodes or outputs that are out of range."""
         inputs = self._count_inputs()
         ends = {"feature": (-1, inputs - 1, f"expected from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf")}
         if "feature" in arrays:
@@ -187,7 +187,7 @@ class TreesHeader(bundle_header.BundleHeader):
 
 
 def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
-    """Return children that are none, that come before their parents, or that have two parents."""
+    """Find invalid children: out of range, before their parents, or with several parents."""
     count = arrays["feature"].size
     leaf = arrays["feature"] == -1
     indices = np.arange(count)
@@ -206,7 +206,7 @@ def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str
 
 
 def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
-    """Return the fault of nodes that are not, exactly once, a root or a child: ``times`` counts how often each is."""
+    """Find nodes that are not a root or a child exactly once; ``times`` counts how often each node is one."""
     bad = np.flatnonzero(times != 1)
     if not bad.size:
         return []
@@ -215,7 +215,7 @@ def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
 
 
 def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the base and, on top, the least and the greatest leaf of each tree: float64 (k,) both."""
+    """Compute the smallest and the largest possible outputs, from the extreme leaves of each tree: float64 (k,) each."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
     levels, level = [], model.roots
     while (level := level[model.feature[level] != -1]).size:
