@@ -88,9 +88,9 @@ class StrippedText:
 
 
 class _GzipReader(io.RawIOBase):
-    """The text in a gzip stream of one member, with no name and no time: as ``packed`` writes it.
+    """Decompresses a gzip stream as ``pack_text`` writes it: one member, without a file name and a time.
 
-    The image inflates it by zlib alone, which stops at the end of a member where ``gzip.open`` goes on.
+    ``gzip.open`` would also accept several members, but the pickle decompresses with zlib, which stops after the first.
     """
 
     def __init__(self, source: IO[bytes]) -> None:

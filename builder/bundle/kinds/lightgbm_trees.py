@@ -182,7 +182,7 @@ class _TreeParser:
         self._raise_if_any(times != 1, self._leaves, "left_child", "does not lead to each leaf exactly once")
 
     def _parse_categories(self, decision: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array, NDArray[np.float64]]:
-        """Parse categorical splits: return the arrays ``first_bits``, ``words``, ``bits`` and ``threshold`` of a batch."""
+        """Parse the categorical splits: the arrays ``first_bits``, ``words``, ``bits`` and ``threshold`` of a batch."""
         threshold = self._floats(b"threshold", self._splits)
         counts = self._integers(b"num_cat", np.ones(len(self._trees), dtype=np.int64))
         self._raise_if_any(counts < 0, np.ones_like(counts), "num_cat", "is not a number of splits")

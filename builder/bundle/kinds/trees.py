@@ -138,24 +138,22 @@ class TreesHeader(bundle_header.BundleHeader):
     def _head_graph(self) -> node_graph.NodeGraph:
         base = self.arrays.get("base")
         count = base.shape[0] if base and len(base.shape) == 1 else None
-        text_ = f"{count} outputs" if count else "the outputs"
-        path = ("arrays", "base", "shape")
         return node_graph.NodeGraph(
             entries=self.finish,
             path=("finish",),
             prefix=_HEAD_PREFIX,
             inputs=count,
-            source_text=text_,
-            source_path=path,
+            source_text=f"{count} outputs" if count else "the outputs",
+            source_path=("arrays", "base", "shape"),
         )
 
     def _find_shape_problems(self, names: Mapping[str, str], unit: str) -> list[schema.Problem]:
         """Find arrays that are not one-dimensional, or not as long as the others."""
         shapes = {name: self.arrays[name].shape for name in names if name in self.arrays}
         expected = next((shape for shape in shapes.values() if len(shape) == 1), None)
-        text_ = f"expected {expected}, as of the others" if expected else "expected (count,)"
+        fix = f"expected {expected}, like the other arrays" if expected else "expected (count,)"
         return [
-            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {text_}: one value a {unit}")
+            schema.Problem(path=("arrays", name, "shape"), text=f"{shape}; {fix}: one value for each {unit}")
             for name, shape in shapes.items()
             if shape != expected
         ]
@@ -164,19 +162,21 @@ class TreesHeader(bundle_header.BundleHeader):
         base = self.arrays.get("base")
         if base is None or base.shape == (1,) or (self.finish and len(base.shape) == 1):
             return []
-        text = f"{base.shape}; expected (1,): a prediction is one number a row, where nothing follows"
+        text = f"{base.shape}; expected (1,): without `finish`, the model must return one value a row"
         return [schema.Problem(path=("arrays", "base", "shape"), text=text)]
 
     def _find_range_problems(self, arrays: Mapping[str, bundle_model.Numbers]) -> list[str]:
         """Find indices of inputs, nodes or outputs that are out of range."""
         inputs = self._count_inputs()
-        ends = {"feature": (-1, inputs - 1, f"expected from 0 to {inputs - 1:,}, the inputs, or -1 at a leaf")}
+        ends = {
+            "feature": (-1, inputs - 1, f"expected the index of an input, from 0 to {inputs - 1:,}, or -1 for a leaf")
+        }
         if "feature" in arrays:
             last = arrays["feature"].size - 1
-            ends["roots"] = (0, last, f"expected from 0 to {last:,}, the nodes")
+            ends["roots"] = (0, last, f"expected the index of a node, from 0 to {last:,}")
         if "base" in arrays:
             last = arrays["base"].size - 1
-            ends["output"] = (0, last, f"expected from 0 to {last:,}, the outputs")
+            ends["output"] = (0, last, f"expected the index of an output, from 0 to {last:,}")
         problems = []
         for name, (low, high, fix) in ends.items():
             if name in arrays:
@@ -194,9 +194,11 @@ def _find_child_problems(arrays: Mapping[str, bundle_model.Numbers]) -> list[str
     problems = []
     for name in ("left", "right"):
         child = arrays[name]
-        fix = f"the child of a node comes after it, up to {count - 1:,}"
+        fix = f"expected the index of a later node, up to {count - 1:,}"
         problems += bundle_header.find_bad_values(name, child, ~leaf & ((child <= indices) | (child >= count)), fix)
-        problems += bundle_header.find_bad_values(name, child, leaf & (child != -1), "a leaf (feature -1) has -1")
+        problems += bundle_header.find_bad_values(
+            name, child, leaf & (child != -1), "expected -1 for a leaf (feature -1)"
+        )
     if problems or "roots" not in arrays:
         return problems
     references = [arrays["left"][~leaf], arrays["right"][~leaf], arrays["roots"].reshape(-1)]
@@ -210,12 +212,12 @@ def _find_parent_problems(times: NDArray[np.intp]) -> list[str]:
     bad = np.flatnonzero(times != 1)
     if not bad.size:
         return []
-    more = f"; so it is with {bad.size - 1:,} more" if bad.size > 1 else ""
-    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; each is one of them, once"]
+    more = f", and {bad.size - 1:,} other nodes" if bad.size > 1 else ""
+    return [f"roots: node {bad[0]} is a root or a child {times[bad[0]]} times{more}; expected once for each node"]
 
 
 def _compute_output_ranges(model: bundle_model.Trees) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compute the smallest and the largest possible outputs, from the extreme leaves of each tree: float64 (k,) each."""
+    """Compute the smallest and largest possible outputs from the extreme leaves of each tree: float64 (k,) each."""
     least, greatest = model.value.astype(np.float64), model.value.astype(np.float64)
     levels, level = [], model.roots
     while (level := level[model.feature[level] != -1]).size:

@@ -1,7 +1,7 @@
-"""Reads a safetensors file from an untrusted source, and writes one whose bytes depend on its arrays alone.
+"""Reads untrusted safetensors files, and writes files whose bytes depend on the arrays only.
 
-The safetensors library checks the header: offsets in range, without gaps or overlaps, up to the last byte. What it
-leaves open is checked here: the size of the file and of the header, duplicate names, and what the bundle declares.
+The safetensors library checks the header: offsets in range, without gaps or overlaps, up to the last byte. The other
+checks are done here: the sizes of the file and of the header, duplicate names, and agreement with ``bundle.json``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from builder.bundle import model as bundle_model
 
 LIMITS = {files.ARRAYS: 1 << 30, files.GOLDEN: 1 << 28}
-"""Bytes of the arrays of each file: the tournament runs a model in 4 GB."""
+"""Limits of the arrays in each file, in bytes: the tournament runs a model in 4 GB of memory."""
 MAX_HEADER_BYTES = 1 << 24
-"""Bytes of a header, the names and shapes of the arrays; the library takes 100 MB."""
+"""Limit of a header (names and shapes of the arrays), in bytes; the library accepts 100 MB."""
 
 Dtype = Literal["float32", "float64", "int32", "uint8"]
 TYPES = get_args(Dtype)
@@ -39,20 +39,20 @@ _GOOD = "write it again with builder.bundle.storage.write"
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """What ``bundle.json`` says of an array: its type and shape; whole numbers only where the kind asks for them."""
+    """The dtype and shape of an array as ``bundle.json`` declares them; which dtypes are valid depends on the kind."""
 
     dtype: Dtype
     shape: Annotated[tuple[Annotated[int, schema.require_between(1, 1 << 40)], ...], schema.require_length(1, 2)]
 
     @property
     def size(self) -> int:
-        """How many bytes its numbers take."""
+        """Size of the array in bytes."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayContents:
-    """The arrays that could be read, and all problems with the others, each ``file: array: what; what is expected``."""
+    """The arrays that could be read, and the problems of the others, each ``file: array: problem; fix``."""
 
     arrays: Mapping[str, bundle_model.Numbers]
     problems: tuple[str, ...]
@@ -62,18 +62,18 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
     """Read the declared arrays.
 
     Args:
-        path: The file, by the name that it has in a bundle.
-        declared: What must be in it, and nothing else. If this is not known (None), only the file itself is checked.
-        sha256: Of the file, where it is known.
+        path: The file; its name decides the limit.
+        declared: The arrays that it must contain, and no others. None (unknown): only the file itself is checked.
+        sha256: Expected hash of the file, if known.
 
     Returns:
-        Arrays of the declared dtype and shape, C-contiguous, in the machine's byte order, writeable; and the problems.
+        Arrays of the declared dtype and shape, C-contiguous, in native byte order, writeable; and the problems.
     """
     limit = LIMITS[path.name]
     try:
         size = path.stat().st_size
         if size > limit + MAX_HEADER_BYTES:
-            text = f"has {size:,} bytes; at most {limit:,} bytes of arrays are read: make the model smaller"
+            text = f"has {size:,} bytes; expected at most {limit:,} bytes of arrays: make the model smaller"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         with safetensors.safe_open(path, framework="numpy") as file:
             contents = _read_declared(path, file, declared)
@@ -92,20 +92,24 @@ def read(path: Path, declared: Mapping[str, ArraySpec] | None, *, sha256: str | 
 
 
 def find_size_problems(path: Path, declared: Mapping[str, ArraySpec]) -> list[str]:
-    """Return the problem of arrays that are larger, together, than this tool reads."""
+    """Find arrays that are too large together."""
     size, limit = sum(array.size for array in declared.values()), LIMITS[path.name]
-    return [f"{path}: has {size:,} bytes of arrays; at most {limit:,}: make the model smaller"] if size > limit else []
+    return (
+        [f"{path}: has {size:,} bytes of arrays; expected at most {limit:,}: make the model smaller"]
+        if size > limit
+        else []
+    )
 
 
 def write(path: Path, arrays: Mapping[str, bundle_model.Numbers]) -> None:
-    """Write arrays: the same arrays, the same bytes.
+    """Write arrays so that the same arrays always give the same bytes.
 
-    The library takes an array's memory as it lies there, whatever its strides; several keys of metadata come in
-    another order in each process.
+    The library writes an array's memory without regard to its strides and byte order, so arrays are made contiguous and
+    little-endian first. No metadata is written: the library's order of several keys differs between processes.
     """
     # ascontiguousarray returns at least one dimension.
-    plain = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
-    path.write_bytes(safetensors.numpy.save(plain))
+    contiguous = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
+    path.write_bytes(safetensors.numpy.save(contiguous))
 
 
 def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | None) -> ArrayContents:
@@ -113,7 +117,7 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | No
     with path.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
         if length > MAX_HEADER_BYTES:
-            text = f"has a header of {length:,} bytes; at most {MAX_HEADER_BYTES:,} are read; {_GOOD}"
+            text = f"has a header of {length:,} bytes; expected at most {MAX_HEADER_BYTES:,}; {_GOOD}"
             return ArrayContents(arrays={}, problems=(f"{path}: {text}",))
         if declared is None:
             return ArrayContents(arrays={}, problems=())
@@ -125,9 +129,9 @@ def _read_declared(path: Path, file: Any, declared: Mapping[str, ArraySpec] | No
             ([name for name in declared if name not in counts], f"missing; {files.JSON} declares it"),
             (
                 [describe(name) for name in counts if name not in declared],
-                f"not declared in {files.JSON}; it may hold {format_list(list(declared))}",
+                f"not declared in {files.JSON}; expected {format_list(list(declared))}",
             ),
-            ([name for name in declared if counts[name] > 1], "there twice; expected one array a name"),
+            ([name for name in declared if counts[name] > 1], "duplicate name; expected one array of each name"),
         )
         if names
     ]
