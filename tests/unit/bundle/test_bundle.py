@@ -156,7 +156,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(errors.BundleError, match="cannot be written"):
+    with pytest.raises(errors.BundleError, match="cannot write the bundle"):
         write.write(tmp_path / "file" / "mlp", bundles.make_bundle())
 
 
@@ -190,8 +190,8 @@ def test_writing_names_a_fact_that_json_cannot_hold(tmp_path: Path) -> None:
     ("activation", "says"),
     [
         (activations.Activation(name="swish"), '"swish"'),
-        (activations.Activation(name="elu", constants={"alpha": float("nan")}), "alpha is nan"),
-        (activations.Activation(name="tanh", constants={"alpha": 1.0}), "it takes no constants"),
+        (activations.Activation(name="elu", constants={"alpha": float("nan")}), "invalid value nan for alpha of elu"),
+        (activations.Activation(name="tanh", constants={"alpha": 1.0}), "expected no constants"),
     ],
 )
 def test_writing_names_a_wrong_activation(activation: activations.Activation, says: str, tmp_path: Path) -> None:
@@ -303,5 +303,5 @@ def test_any_other_value_in_the_text_is_a_fault_or_harmless(good: Path, data: st
 @pytest.mark.parametrize("name", ["id", "era", "data_type", "target", "target_ender_20"])
 def test_a_feature_with_the_name_of_another_column_is_refused(tmp_path: Path, name: str) -> None:
     made = replace(bundles.make_bundle(), features=(name, "feature_b", "feature_c"))
-    with pytest.raises(errors.BundleError, match=f"features: {name}: the tournament's frames use the name"):
+    with pytest.raises(errors.BundleError, match=f"features: {name}: reserved for another column"):
         write.write(tmp_path / "bundle", made)

@@ -120,10 +120,10 @@ def test_what_is_there_is_not_replaced(old: Path, cache: Path) -> None:
         there = old.with_name(name)
         write.write(there, bundles.make_bundle())
         before = there.read_bytes() if there.is_file() else contents(there)
-        with pytest.raises(errors.RefusedError, match=f"{name}: exists and is not replaced"):
+        with pytest.raises(errors.RefusedError, match=f"{name}: already exists"):
             convert.convert(old, there, cache)
         assert (there.read_bytes() if there.is_file() else contents(there)) == before
-        with pytest.raises(errors.BundleError, match="is of format 2 already; copy it to"):
+        with pytest.raises(errors.BundleError, match="already has format 2; copy it to"):
             convert.convert(there, old.with_name("other"), cache)
     with pytest.raises(errors.RefusedError, match=r"new: is in .*mine, which would be a bundle no more"):
         convert.convert(old, old / "new", cache)
@@ -189,9 +189,9 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         members(lambda packed: packed.update({"b0.npy": bundles.npy(np.full(64, np.nan))})),
         "arrays.npz: b0: nan at [0]",
     ),
-    "twice": (duplicate, "arrays.npz: w0: there twice"),
+    "twice": (duplicate, "arrays.npz: w0: duplicate name"),
     "CRC": (flip, "arrays.npz: w0: is damaged, not a valid .npz (Bad CRC"),
-    "3 GB": (claim, "arrays.npz: claims 3,2"),
+    "3 GB": (claim, "arrays.npz: has 3,2"),
     "truncated": (lambda folder: (folder / "golden.npz").write_bytes(b"PK\3\4"), "golden.npz: is damaged"),
     "empty": (lambda folder: (folder / "golden.npz").write_bytes(b""), "golden.npz: is damaged"),
     "not a zip": (
@@ -202,7 +202,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "format": (lambda folder: bundles.edit_json(folder, lambda data: data.update(format=7)), "bundle.json: format: 7"),
     "key": (lambda folder: bundles.edit_json(folder, lambda data: data.update(x=7)), "bundle.json: x: unknown key"),
     "link": (link, "golden.npz: is a link"),
-    "stray": (lambda folder: (folder / "notes.txt").write_text("x"), "also holds notes.txt"),
+    "stray": (lambda folder: (folder / "notes.txt").write_text("x"), "also contains notes.txt"),
 }
 
 
@@ -250,7 +250,7 @@ def test_format_1_is_refused_with_the_command_that_converts_it(
     one = tmp_path / "one.bundle.zip"
     bundles.pack(one, contents(old))
     for path in (old, one):
-        fault = f"{path}: is a bundle of format 1, and this version reads format 2; convert it: "
+        fault = f"{path}: is a bundle of format 1, but this version reads format 2; convert it: "
         for command in (["bundle", "show"], ["bundle", "check"], ["init", "--root", str(tmp_path), "--from"]):
             assert call(*command, str(path)) == 2
             _, err = read_output(capsys)
@@ -290,6 +290,6 @@ def test_the_command_prints_what_configs_need(
     assert call("bundle", "convert", str(old)) == 0
     assert read_output(capsys)[0] == f"already of format 2: {old}: {digest}\n"
     assert call("bundle", "convert", str(tmp_path / "absent")) == 2
-    assert "absent: does not exist; name a folder" in read_output(capsys)[1]
+    assert "absent: does not exist; expected a folder" in read_output(capsys)[1]
     assert call("bundle", "convert", str(old), str(one)) == 5
-    assert "one.bundle.zip: exists and is not replaced" in read_output(capsys)[1]
+    assert "one.bundle.zip: already exists" in read_output(capsys)[1]

@@ -58,13 +58,15 @@ def test_it_needs_no_arrays(tmp_path: Path) -> None:
 
 
 def test_an_array_whose_name_safetensors_keeps_for_itself_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: not a name"):
+    with pytest.raises(errors.BundleError, match=r"bundle\.json: arrays\.__metadata__: reserved by safetensors"):
         write.write(tmp_path / "bundle", custom.make_bundle(arrays={"__metadata__": custom.WEIGHTS}))
 
 
 def test_more_numbers_than_are_read_are_not_written(tmp_path: Path) -> None:
     two_gigabytes = np.broadcast_to(np.float64(0), (1 << 13, 1 << 15))
-    with pytest.raises(errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; at most 1,073,741,"):
+    with pytest.raises(
+        errors.BundleError, match=r"safetensors: has 2,147,483,648 bytes of arrays; expected at most 1,073,741,"
+    ):
         write.write(tmp_path / "bundle", custom.make_bundle(arrays={"large": two_gigabytes}))
     assert not (tmp_path / "bundle").exists()
 
@@ -80,18 +82,18 @@ def test_the_host_never_runs_the_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("def load(bundle)\n    pass\n", "code/model.py:1: expected ':'; mend it: Python cannot read the file"),
-        ("def predict(x):\n    return x\n", "code/model.py: has no function load at its top; write one"),
-        ("def load():\n    pass\n", "code/model.py:1: load takes (); it is called with the bundle"),
-        ("\ndef load(a, b):\n    pass\n", "code/model.py:2: load takes (a, b); it is called with the bundle"),
-        ("def load(a, *, b):\n    pass\n", "code/model.py:1: load takes (a, *, b); it is called with the bundle"),
+        ("def load(bundle)\n    pass\n", "code/model.py:1: expected ':'; fix the error: Python cannot parse the file"),
+        ("def predict(x):\n    return x\n", "code/model.py: the function load is missing at the top level; write one"),
+        ("def load():\n    pass\n", "code/model.py:1: load takes (); expected the bundle only"),
+        ("\ndef load(a, b):\n    pass\n", "code/model.py:2: load takes (a, b); expected the bundle only"),
+        ("def load(a, *, b):\n    pass\n", "code/model.py:1: load takes (a, *, b); expected the bundle only"),
         (
             "from .shapes import x\nload = x\n",
-            "code/model.py:1: .shapes is a relative import, and code/model.py is in no package; write the module's",
+            "code/model.py:1: .shapes is a relative import, but code/model.py is not in a package; write the module's",
         ),
         (
             "def load(bundle):\n    return predict\n\ndef predict(x):\n    import shapes\n",
-            "code/model.py:5: imports shapes when a function is called, and by then the module is gone; move the",
+            "code/model.py:5: imports shapes inside a function, but the module does not exist when predict runs; move the",
         ),
     ],
 )
@@ -114,17 +116,17 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"files": {"files/x": b""}}, "code/model.py: is missing; it has the model's code: def load(bundle)"),
-        ({"modules": ("a.b",)}, "code/a/b.py: is missing; `modules` lists a.b: put its file there, or take it off"),
-        ({"modules": ("json",)}, "modules.0: json is a module of Python's own library, which the image has"),
-        ({"modules": ("numpy",)}, "modules.0: numpy is the name of another module in the image; rename yours"),
-        ({"modules": ("a", "a")}, "modules.1: a is there twice; list it once"),
-        ({"modules": ("a.class",)}, "modules.0: a.class has a word of Python's own in it; rename the module"),
+        ({"files": {"files/x": b""}}, "code/model.py: is missing; write the model's code there: def load(bundle)"),
+        ({"modules": ("a.b",)}, "code/a/b.py: is missing, but `modules` lists a.b; put its file there, or remove it"),
+        ({"modules": ("json",)}, "modules.0: json is in Python's standard library, which the image has"),
+        ({"modules": ("numpy",)}, "modules.0: numpy is also the name of another module in the image; rename yours"),
+        ({"modules": ("a", "a")}, "modules.1: duplicate a; list it once"),
+        ({"modules": ("a.class",)}, "modules.0: a.class contains a Python keyword; rename the module"),
         ({"modules": ("a/b",)}, "expected text that is a module's dotted name, such as a.b"),
         ({"files": {"code/model.py": b"\xff"}}, "code/model.py: is not UTF-8 (byte 0); save it as UTF-8"),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "code/more.py": b""}},
-            "code/more.py: no module of `modules` is in it; list it there, or move data to files/",
+            "code/more.py: is not the file of a module in `modules`; list it, or move data to files/",
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "model.txt.gz": b""}},
@@ -132,11 +134,11 @@ def test_load_itself_may_import_a_helper(tmp_path: Path) -> None:
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "files/weights (final).json": b""}},
-            'files: "files/weights (final).json" cannot be a file of a bundle; in code/ and files/, up to 8 parts',
+            'files: "files/weights (final).json" is not a valid name for a file of a bundle; expected a path in code/ or files/ of up to 8 parts',
         ),
         (
             {"files": {"code/model.py": custom.CODE.encode(), "files/a": b"", "files/a/b": b""}},
-            'files: "files/a" is a file, and "files/a/b" lies in it; rename one',
+            'files: "files/a" is a file, but "files/a/b" is inside it; rename one of them',
         ),
     ],
 )
@@ -157,7 +159,7 @@ def test_nothing_is_written_outside_a_bundle(name: str, tmp_path: Path) -> None:
         features=made.features, model=bundle_model.Custom(files=files_of_it), golden=made.golden, post=made.post
     )
     (tmp_path / "victim.json").write_bytes(b"old")
-    with pytest.raises(errors.BundleError, match="cannot be a file of a bundle"):
+    with pytest.raises(errors.BundleError, match="is not a valid name for a file of a bundle"):
         write.write(tmp_path / "below" / "bundle", faulty)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("victim.json", b"old")]
 

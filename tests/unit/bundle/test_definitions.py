@@ -153,11 +153,15 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
 @pytest.mark.parametrize(
     ("op", "values", "says"),
     [
-        ("dens", {}, "no operator 'dens'; one of dense, affine"),
+        ("dens", {}, "unknown operator 'dens'; expected one of dense, affine"),
         ("dense", {"weights": np.ones((1, 1))}, "dense takes weights, bias, not weights"),
         ("norm", {"gain": np.ones(1), "shift": np.ones(1)}, "norm takes gain, shift, epsilon, not gain, shift"),
         ("softmax", {"gain": np.ones(1)}, "softmax takes nothing, not gain"),
-        ("softmax", {"activation": activations.Activation(name="relu")}, "softmax has no activation; put relu"),
+        (
+            "softmax",
+            {"activation": activations.Activation(name="relu")},
+            "softmax has no activation; add a node with relu",
+        ),
     ],
 )
 def test_a_node_is_refused_with_what_its_operator_takes(op: str, values: dict[str, Any], says: str) -> None:
@@ -228,4 +232,4 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
     assert "layers.0: weigh: more: 10; expected a number from 0 to 9" in str(caught.value)
-    assert 'layers.0: half has no constant "shear"; it takes share from 0 to 1 (default 0.5)' in str(caught.value)
+    assert 'layers.0: unknown constant "shear" of half; expected share from 0 to 1 (default 0.5)' in str(caught.value)

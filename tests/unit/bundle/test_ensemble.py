@@ -282,5 +282,5 @@ def test_members_are_of_kinds_that_predict_by_themselves(tmp_path: Path) -> None
     made = dataclasses.replace(
         ensembles.make_bundle([ensembles.make_member("a")]), model=model.Ensemble(members=(outer,))
     )
-    with pytest.raises(errors.BundleError, match=r"members\.0: is a model of type Ensemble; a member is "):
+    with pytest.raises(errors.BundleError, match=r"members\.0: has a model of type Ensemble; expected one of "):
         write.write(tmp_path / "made", made)

@@ -124,23 +124,23 @@ def number(key: bytes, place: int, value: bytes, *, tree: int = 0) -> Callable[[
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (number(b"split_feature", 0, b"9"), "tree 0: split_feature: is no feature (at [0])"),
-        (number(b"split_feature", 1, b"-1", tree=2), "tree 2: split_feature: is no feature (at [1])"),
-        (number(b"left_child", 0, b"0"), "left_child: is no split after its own, and no leaf"),
-        (number(b"right_child", 0, b"5000"), "right_child: is no split after its own, and no leaf"),
-        (number(b"left_child", 1, b"-5000"), "left_child: is no split after its own, and no leaf"),
-        (number(b"right_child", -1, b"-1"), "left_child: leads to a leaf twice, or never"),
+        (number(b"split_feature", 0, b"9"), "tree 0: split_feature: is not a feature (at [0])"),
+        (number(b"split_feature", 1, b"-1", tree=2), "tree 2: split_feature: is not a feature (at [1])"),
+        (number(b"left_child", 0, b"0"), "left_child: is not a later split or a leaf"),
+        (number(b"right_child", 0, b"5000"), "right_child: is not a later split or a leaf"),
+        (number(b"left_child", 1, b"-5000"), "left_child: is not a later split or a leaf"),
+        (number(b"right_child", -1, b"-1"), "left_child: does not lead to each leaf exactly once"),
         (number(b"leaf_value", 0, b"nan"), "leaf_value: is not finite"),
-        (number(b"leaf_value", 0, b"x"), "leaf_value: has something that is no number"),
+        (number(b"leaf_value", 0, b"x"), "leaf_value: has text that is not a number"),
         (number(b"threshold", 0, b"nan"), "threshold: is not finite"),
-        (number(b"decision_type", 0, b"64"), "decision_type: is no way to decide"),
+        (number(b"decision_type", 0, b"64"), "decision_type: is not a valid decision type"),
         (number(b"num_leaves", 0, b"3", tree=1), "tree 1: split_feature: has"),
         (number(b"num_leaves", 0, b"-3", tree=1), "tree 1: num_leaves: has no leaves"),
         (
             number(b"num_leaves", 0, b"8589934592", tree=1),
-            "tree 1: num_leaves: is more than there are values of leaves",
+            "tree 1: num_leaves: is more than the number of leaf values",
         ),
-        (number(b"num_leaves", 0, b"9223372036854775807"), "tree 0: num_leaves: is more than there are values of"),
+        (number(b"num_leaves", 0, b"9223372036854775807"), "tree 0: num_leaves: is more than the number of"),
     ],
 )
 def test_a_number_that_lightgbm_would_follow_anywhere_is_found(
@@ -186,22 +186,25 @@ def lgb_trees(text: bytes) -> list[lightgbm_trees.Batch]:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda _: b"", "is no gzip file"),
-        (lambda _: b"tree\n", "is no gzip file"),
-        (lambda text: text[:-20], "is cut short"),
+        (lambda _: b"", "is not a gzip file"),
+        (lambda _: b"tree\n", "is not a gzip file"),
+        (lambda text: text[:-20], "is truncated"),
         (lambda text: text[:200] + bytes(4) + text[204:], "is damaged"),
-        (lambda text: text + b"more", "goes on after the end of its gzip stream"),
-        (lambda text: text + text, "goes on after the end of its gzip stream"),
-        (lambda text: gzip.compress(gzip.decompress(text)), "has a name or a time in its gzip header"),
-        (lambda text: packed(gzip.decompress(text) + b"\nparameters:\n[data: /srv/x]\n"), "goes on after its trees"),
-        (lambda text: packed(gzip.decompress(text)[:-20]), "does not have tree 5 where its header says"),
-        (lambda text: packed(gzip.decompress(text).replace(b"Tree=3", b"Tree=4")), "does not have tree 3"),
-        (lambda text: packed(gzip.decompress(text).replace(b"version=v4", b"version=v9")), "is of version 'v9'"),
-        (lambda text: packed(gzip.decompress(text).replace(b"max_feature_idx=3", b"max_feature_idx=7")), "names 4"),
+        (lambda text: text + b"more", "has trailing data after its gzip stream"),
+        (lambda text: text + text, "has trailing data after its gzip stream"),
+        (lambda text: gzip.compress(gzip.decompress(text)), "has a file name or a time in its gzip header"),
+        (
+            lambda text: packed(gzip.decompress(text) + b"\nparameters:\n[data: /srv/x]\n"),
+            "has trailing data after its trees",
+        ),
+        (lambda text: packed(gzip.decompress(text)[:-20]), "tree 5 is not at the position that its header declares"),
+        (lambda text: packed(gzip.decompress(text).replace(b"Tree=3", b"Tree=4")), "tree 3 is not at the position"),
+        (lambda text: packed(gzip.decompress(text).replace(b"version=v4", b"version=v9")), "has version 'v9'"),
+        (lambda text: packed(gzip.decompress(text).replace(b"max_feature_idx=3", b"max_feature_idx=7")), "lists 4"),
         (lambda text: packed(re.sub(rb"tree_sizes=\d+", b"tree_sizes=999999999", gzip.decompress(text))), "in one"),
-        (lambda text: packed(gzip.decompress(text).replace(b"feature_names", b"names")), "has no feature_names"),
-        (lambda _: packed(b"tree\n" + b"x" * 70_000_000), "is no model in LightGBM's text form"),
-        (lambda _: packed(b"{}\n\n"), "is no model in LightGBM's text form"),
+        (lambda text: packed(gzip.decompress(text).replace(b"feature_names", b"names")), "feature_names missing"),
+        (lambda _: packed(b"tree\n" + b"x" * 70_000_000), "is not a model in LightGBM's text format"),
+        (lambda _: packed(b"{}\n\n"), "is not a model in LightGBM's text format"),
     ],
 )
 def test_what_is_no_text_is_said(small: lgb.Booster, tmp_path: Path, spoil: Any, said: str) -> None:
@@ -236,16 +239,16 @@ def test_inputs_and_outputs_are_the_texts(small: lgb.Booster, tmp_path: Path) ->
     narrow = replace(good, features=good.features[:3], golden=replace(good.golden, inputs=inputs))
     with pytest.raises(errors.BundleError, match="takes 4 features, but 3 features and 0 benchmarks make 3 inputs"):
         write.write(tmp_path / "it", narrow)
-    with pytest.raises(errors.BundleError, match="outputs: gives 3 values a row"):
+    with pytest.raises(errors.BundleError, match="outputs: returns 3 values a row"):
         write.write(tmp_path / "it", replace(good, model=replace(of, outputs=3)))
 
 
 @pytest.mark.parametrize(
     ("categories", "said"),
     [
-        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected from 0 to 3"),
-        ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: a value is there twice"),
-        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2: there more than once"),
+        ([{"inputs": [4], "values": [1]}], "categories.0.inputs: 4; expected the index of an input, from 0 to 3"),
+        ([{"inputs": [1], "values": [1, 2, 1]}], "categories.0.values: duplicate value"),
+        ([{"inputs": [1, 2], "values": [1]}, {"inputs": [2], "values": [3]}], "categories: 2 in several lists"),
         ([{"inputs": [], "values": [1]}], "categories.0.inputs"),
         ([{"inputs": [0], "values": ["a"]}], "categories.0.values"),
     ],
@@ -266,8 +269,8 @@ def test_another_file_and_none_are_faults(small: lgb.Booster, tmp_path: Path) ->
     bundles.edit_json(folder, lambda data: data.update(files={f"m0.{FILE}": data["files"][FILE]}))
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    assert "a booster has no file but model.txt.gz" in str(caught.value)
-    assert "model.txt.gz: missing" in str(caught.value)
+    assert "a booster has model.txt.gz only" in str(caught.value)
+    assert "model.txt.gz is missing" in str(caught.value)
 
 
 def test_inputs_are_prepared_and_outputs_finished(small: lgb.Booster) -> None:

@@ -133,9 +133,9 @@ def test_what_is_refused_in_a_file_is_refused_in_python_too() -> None:
         post.make_step("rnak")
     with pytest.raises(ValueError, match=r"clip\.low: "):
         post.make_step("clip", low="0")
-    with pytest.raises(ValueError, match="low has to be below high"):
+    with pytest.raises(ValueError, match="expected low to be below high"):
         post.make_step("clip", low=0.5, high=0.5)
-    with pytest.raises(ValueError, match="features and benchmarks stand here"):
+    with pytest.raises(ValueError, match="has features and benchmarks; expected one of"):
         post.make_step("neutralize", features=("a",), benchmarks=("b",))
 
 

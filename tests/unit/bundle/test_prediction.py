@@ -146,7 +146,7 @@ def test_a_text_that_lightgbm_refuses_is_a_fault_of_the_bundle() -> None:
     booster: Any = pickles.scenario_bundle("lightgbm").model
     text = gzip.decompress(booster.text).replace(b"objective=regression", b"objective=nonsense")
     booster = dataclasses.replace(booster, text=gzip.compress(text, mtime=0))
-    with pytest.raises(errors.BundleError, match="LightGBM refuses the booster's text: Unknown objective"):
+    with pytest.raises(errors.BundleError, match="LightGBM cannot read the booster: Unknown objective"):
         prediction.predict(booster, np.zeros((2, 12)))
 
 

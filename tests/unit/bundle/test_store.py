@@ -180,13 +180,15 @@ def test_a_zip_takes_the_place_of_a_bundle_alone(tmp_path: Path) -> None:
     (tmp_path / "folder.bundle.zip").mkdir()
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     for name in ("text", "empty", "zip", "folder"):
-        with pytest.raises(errors.BundleError, match="move it away or name another"):
+        with pytest.raises(errors.BundleError, match="move it away or choose another path"):
             write.write(tmp_path / f"{name}.bundle.zip", bundles.make_bundle())
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_another_zip_name_is_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(errors.BundleError, match=r"mine\.zip: a bundle in one file is called mine\.bundle\.zip"):
+    with pytest.raises(
+        errors.BundleError, match=r"mine\.zip: invalid name for a bundle in one file; expected mine\.bundle\.zip"
+    ):
         write.write(tmp_path / "mine.zip", bundles.make_bundle())
     assert list(tmp_path.iterdir()) == []
 
@@ -223,8 +225,8 @@ def test_more_than_a_zip_may_hold_stays_a_folder(tmp_path: Path, monkeypatch: py
 )
 def test_a_name_that_no_bundle_has_is_refused(tmp_path: Path, cache: Path, name: str) -> None:
     (fault,) = faults_of(zipped(tmp_path / "x.bundle.zip", {**FILES, name: b""}), cache)
-    assert fault.startswith("ZIP: holds ")
-    assert "which is no part of a bundle" in fault
+    assert fault.startswith("ZIP: contains ")
+    assert "which is not part of a bundle" in fault
     assert fault.isprintable()
     assert not (tmp_path / "evil.txt").exists()
 
@@ -233,7 +235,7 @@ def test_a_nul_does_not_hide_the_rest_of_a_name(tmp_path: Path, cache: Path) -> 
     one = zipped(tmp_path / "x.bundle.zip", {**FILES, "files/x_evil": b""})
     one.write_bytes(one.read_bytes().replace(b"files/x_evil", b"files/x\0evil"))
     (fault,) = faults_of(one, cache)
-    assert "no part of a bundle" in fault
+    assert "not part of a bundle" in fault
 
 
 def edited(offset: int, form: str, value: int, name: bytes = b"arrays.safetensors") -> Callable[[bytes], bytes]:
@@ -256,19 +258,22 @@ def flipped(raw: bytes) -> bytes:
     ("damage", "says"),
     [
         (lambda _: b"", "is empty, not a zip"),
-        (lambda _: b"<html>log in</html>" * 9, "is not a zip; a bundle in one file is NAME.bundle.zip"),
-        (lambda raw: raw[:10], "is a zip that was cut short"),
-        (lambda raw: raw[:-5], "is a zip that was cut short"),
-        (lambda raw: raw[: len(raw) // 2], "is a zip that was cut short"),
-        (lambda raw: raw + b"more", "is a zip that was cut short or added to"),
-        (lambda raw: raw[:-2] + b"\4\0note", "is a zip that was cut short or added to"),
+        (lambda _: b"<html>log in</html>" * 9, "is not a zip; expected NAME.bundle.zip"),
+        (lambda raw: raw[:10], "is a zip that is truncated"),
+        (lambda raw: raw[:-5], "is a zip that is truncated"),
+        (lambda raw: raw[: len(raw) // 2], "is a zip that is truncated"),
+        (lambda raw: raw + b"more", "is a zip that is truncated or has trailing data"),
+        (lambda raw: raw[:-2] + b"\4\0note", "is a zip that is truncated or has trailing data"),
         (flipped, "arrays.safetensors: is damaged (Bad CRC-32"),
-        (edited(38, "<L", (stat.S_IFLNK | 0o777) << 16), "arrays.safetensors: is a link; put the file itself there"),
-        (edited(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is no plain file"),
+        (
+            edited(38, "<L", (stat.S_IFLNK | 0o777) << 16),
+            "arrays.safetensors: is a link; replace it by the file itself",
+        ),
+        (edited(38, "<L", (stat.S_IFIFO | 0o666) << 16), "arrays.safetensors: is not a regular file"),
         (edited(8, "<H", 1), "arrays.safetensors: is encrypted"),
-        (edited(10, "<H", 14), "arrays.safetensors: is compressed by method 14; store it plainly or deflate it"),
-        (edited(24, "<L", 3 << 30), "arrays.safetensors: claims 3,221,225,472 bytes; at most"),
-        (edited(24, "<L", 1 << 20), "arrays.safetensors: holds other than the 1,048,576 bytes that it claims"),
+        (edited(10, "<H", 14), "arrays.safetensors: has compression method 14; expected stored or deflated"),
+        (edited(24, "<L", 3 << 30), "arrays.safetensors: has 3,221,225,472 bytes; expected at most"),
+        (edited(24, "<L", 1 << 20), "arrays.safetensors: does not have the declared size of 1,048,576 bytes"),
         (edited(42, "<L", 1 << 20), "arrays.safetensors: is damaged"),
         (lambda raw: raw[:-12] + struct.pack("<H", 60_000) + raw[-10:], "lists 60,000 files"),
         (lambda raw: raw[:-10] + struct.pack("<L", 1 << 30) + raw[-6:], "in a directory of 1,073,741,824 bytes"),
@@ -291,7 +296,7 @@ def test_a_directory_of_64_bits_is_bounded_too(tmp_path: Path, cache: Path) -> N
     for huge, place, says in (
         (count, len(raw) - 22, None),
         (1 << 40, len(raw) - 22, "lists 1,099,511,627,776 files"),
-        (count, 3, "not where it says"),
+        (count, 3, "not at the declared offset"),
     ):
         end = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, huge, huge, size, start)
         locator = struct.pack("<4sLQL", b"PK\6\7", 0, place, 1)
@@ -313,16 +318,16 @@ def test_a_file_that_is_there_twice_or_missing_and_the_rest_are_told_together(tm
         packed.writestr("files/a", b"")
         packed.writestr("files/a/b", b"")
     assert faults_of(one, cache) == [
-        "ZIP: bundle.json: is there twice; one file a name",
-        'ZIP: holds "evil.sh", which is no part of a bundle; copy or fetch it again, or export the model again',
-        "ZIP: golden.safetensors: is missing; a bundle has bundle.json, arrays.safetensors, golden.safetensors",
-        "ZIP: files/a: is a file, and files/a/b lies below it; copy or fetch it again, or export the model again",
+        "ZIP: bundle.json: duplicate name; keep one file of each name",
+        'ZIP: contains "evil.sh", which is not part of a bundle; copy or fetch it again, or export the model again',
+        "ZIP: golden.safetensors: is missing; expected bundle.json, arrays.safetensors, golden.safetensors",
+        "ZIP: files/a: is a file, but files/a/b is inside it; copy or fetch it again, or export the model again",
     ]
 
 
 def test_a_zip_of_the_folder_itself_is_told_how_it_would_do(tmp_path: Path, cache: Path) -> None:
     one = zipped(tmp_path / "x.bundle.zip", {f"mine/{name}": content for name, content in FILES.items()})
-    text = 'ZIP: holds a folder "mine" with the bundle in it; zip the files themselves, not their folder'
+    text = 'ZIP: contains the folder "mine" with the bundle in it; zip the files themselves, not their folder'
     assert faults_of(one, cache) == [text]
 
 
@@ -333,7 +338,7 @@ def test_no_more_is_inflated_than_is_read(tmp_path: Path, cache: Path, monkeypat
     assert one.stat().st_size < 20_000
     monkeypatch.setattr(archive, "MOST_BYTES", 4 << 20)
     (fault,) = faults_of(one, cache)
-    assert fault == "ZIP: claims 8,388,612 bytes; at most 4,194,304 are read: make the model smaller"
+    assert fault == "ZIP: has 8,388,612 bytes; expected at most 4,194,304: make the model smaller"
 
 
 def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, cache: Path) -> None:
@@ -346,9 +351,9 @@ def test_a_file_that_inflates_to_more_than_it_claims_is_damaged(tmp_path: Path, 
 
 
 def test_nothing_there_and_what_is_no_file_are_told(tmp_path: Path, cache: Path) -> None:
-    assert "does not exist; name a folder with bundle.json" in faults_of(tmp_path / "x.bundle.zip", cache)[0]
+    assert "does not exist; expected a folder with bundle.json" in faults_of(tmp_path / "x.bundle.zip", cache)[0]
     (tmp_path / "loop.bundle.zip").symlink_to("loop.bundle.zip")
-    assert "cannot be read" in faults_of(tmp_path / "loop.bundle.zip", cache)[0]
+    assert "cannot read the file" in faults_of(tmp_path / "loop.bundle.zip", cache)[0]
 
 
 @settings(max_examples=30)

@@ -250,11 +250,11 @@ FAULTS: dict[str, tuple[Callable[[model.Trees], model.Trees], str]] = {
     "output": (put("output", 0, 1), "output: 1 at [0]"),
     "two_outputs": (
         lambda trees: dataclasses.replace(trees, base=np.zeros(2)),
-        "(2,); expected (1,): a prediction is one number a row",
+        "(2,); expected (1,): without `finish`, the model must return one value a row",
     ),
     "lengths": (
         lambda trees: dataclasses.replace(trees, value=trees.value[:-1]),
-        "value.shape: (5,); expected (6,), as of the others: one value a node",
+        "value.shape: (5,); expected (6,), like the other arrays: one value for each node",
     ),
     "type": (
         lambda trees: dataclasses.replace(trees, threshold=trees.threshold.astype(np.float32)),

@@ -146,15 +146,15 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
     grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
     fault = (
         'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
-        "a group belongs in a config"
+        "a bundle cannot refer to a feature group"
     )
-    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+    with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         bundles.write_bundle(tmp_path / "grouped", grouped)
     assert fault in str(raised.value)
     bundles.edit_json(
         tmp_path / "whole", lambda data: data.update(post=[{"rank": {}}, {"neutralize": {"group": "medium"}}])
     )
-    with pytest.raises(errors.BundleError, match="a group belongs in a config") as raised:
+    with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         read.read(tmp_path / "whole")
     assert fault in str(raised.value)
 
@@ -164,5 +164,5 @@ def test_export_reads_steps_as_a_config_does() -> None:
     assert steps == (post.make_step("neutralize", features=("a",), proportion=0.5), post.make_step("rank"))
     with pytest.raises(errors.ExportError, match="export: neutralize: the feature group 'medium' is known by name"):
         export_run._resolve_steps(None, "era", {"group": "medium"})
-    with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: no columns stand here"):
+    with pytest.raises(errors.ExportError, match=r"export: post\.0\.neutralize: has no columns"):
         export_run._resolve_steps(None, "era", {"proportion": 0.5})

@@ -336,17 +336,17 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "neutralize to nothing",
         post_of("neutralize: {proportion: 0.5}"),
-        ["FILE:5: post[0].neutralize: no columns stand here; expected one of features, group, benchmarks"],
+        ["FILE:5: post[0].neutralize: has no columns; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to two sorts",
         post_of("neutralize: {features: [a], group: medium}"),
-        ["FILE:5: post[0].neutralize: features and group stand here; expected one of features, group, benchmarks"],
+        ["FILE:5: post[0].neutralize: has features and group; expected one of features, group, benchmarks"],
     ),
     (
         "neutralize to a column twice",
         post_of("neutralize: {benchmarks: [a, b, a]}"),
-        ["FILE:5: post[0].neutralize: benchmarks has a more than once; leave one of each"],
+        ["FILE:5: post[0].neutralize: duplicates in benchmarks: a; list each once"],
     ),
     (
         "neutralize to another column",
@@ -394,7 +394,7 @@ BAD: list[tuple[str, str | bytes, list[str]]] = [
     (
         "clip, the wrong way round",
         post_of("clip: {low: 1, high: 0}"),
-        ["FILE:5: post[0].clip: low is 1 and high 0; low has to be below high"],
+        ["FILE:5: post[0].clip: low is 1 and high is 0; expected low to be below high"],
     ),
     (
         "clip, no number",

@@ -180,7 +180,7 @@ def test_what_does_not_bound_the_predictions_gets_a_rank_and_why(root: Path) -> 
         ((), "there is no step to limit the model's predictions to [0, 1]"),
         (
             (post.make_step("rank"), post.make_step("neutralize", features=("feature_1",))),
-            "nothing after neutralize keeps the predictions",
+            "no step after neutralize limits the predictions",
         ),
     ):
         written, loaded, text = made(root, put(root / "mine.bundle.zip", post=steps), force=True)
