@@ -89,12 +89,12 @@ def fetch(folder: Path, requirement: Path = REQUIREMENT) -> Path:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PIP_USE_PEP517": "1"}
     options = ["--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirement)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     sdists = sorted(folder.glob("*.tar.gz"))
-    if done.returncode or len(sdists) != 1:
-        said = "\n".join(f"  {line}" for line in (done.stdout + done.stderr).strip().splitlines()[-15:])
+    if result.returncode or len(sdists) != 1:
+        said = "\n".join(f"  {line}" for line in (result.stdout + result.stderr).strip().splitlines()[-15:])
         raise errors.NetworkError(
-            f"{requirement.name}: pip could not fetch the rows (exit code {done.returncode}):\n{said}\n"
+            f"{requirement.name}: pip could not fetch the rows (exit code {result.returncode}):\n{said}\n"
             "Check the network and pip's own settings (`python -m pip config list`), then run this again."
         )
     return extract(sdists[0], folder / "rows.hdf")

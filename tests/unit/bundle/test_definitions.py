@@ -87,7 +87,7 @@ def test_every_kind_is_read_folded_and_predicted() -> None:
     assert all((paths.inside_folder() / "predict" / kind.predict).is_file() for kind in fold.KINDS.values())
 
 
-def test_what_is_defined_predicts() -> None:
+def test_each_defined_operator_predicts() -> None:
     assert OPERATOR_FUNCTIONS.keys() == operators.OPERATORS.keys()
     assert ACTIVATION_FUNCTIONS.keys() == operators.ACTIVATIONS.keys()
     for definition in operators.OPERATORS.values():
@@ -130,8 +130,8 @@ def test_an_activation_gives_values_within_its_bounds_and_works_in_place_if_it_s
 
 @pytest.mark.parametrize("name", [name for name, one in operators.ACTIVATIONS.items() if one.constants])
 def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, tmp_path: Path) -> None:
-    made = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
-    folder = bundles.write_bundle(tmp_path / "net", made)
+    built = bundles.make_bundle(3, network=bundles.make_network(3, widths=(4,), names=(name,)))
+    folder = bundles.write_bundle(tmp_path / "net", built)
 
     def folded() -> Any:
         header = json.loads((folder / "bundle.json").read_bytes())
@@ -151,7 +151,7 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
 
 
 @pytest.mark.parametrize(
-    ("op", "values", "says"),
+    ("op", "values", "message"),
     [
         ("dens", {}, "unknown operator 'dens'; expected one of dense, affine"),
         ("dense", {"weights": np.ones((1, 1))}, "dense takes weights, bias, not weights"),
@@ -164,8 +164,8 @@ def test_constants_that_are_left_out_of_a_bundle_have_their_defaults(name: str, 
         ),
     ],
 )
-def test_a_node_is_refused_with_what_its_operator_takes(op: str, values: dict[str, Any], says: str) -> None:
-    with pytest.raises(TypeError, match=says):
+def test_invalid_node_error_lists_expected_arguments(op: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         model.make_node(op, **values)
 
 
@@ -201,10 +201,10 @@ def test_a_new_operator_and_activation_need_no_more_than_their_definitions(weigh
         model.make_node(weigh, factor=np.array([2.0, 3.0]), more=1, activation=half),
         model.make_node("dense", weights=np.ones((2, 1)), bias=np.zeros(1)),
     )
-    made = model.Network(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
+    built = model.Network(layers=layers, imputation=np.zeros(2), centre=np.zeros(2), scale=np.ones(2))
     golden = model.GoldenRows(inputs=np.ones((1, 2)), predictions=np.array([(2 + 1) / 2 + (3 + 1) / 2]))
     folder = tmp_path / "net"
-    write.write(folder, model.Bundle(features=("a", "b"), model=made, golden=golden))
+    write.write(folder, model.Bundle(features=("a", "b"), model=built, golden=golden))
     back = read.read(folder).model
     assert nodes.as_data(back.layers)[0] == {
         "op": weigh,

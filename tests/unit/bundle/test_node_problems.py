@@ -41,18 +41,18 @@ def every_op() -> model.Bundle:
     return bundles.make_bundle(3, network=model.Network(layers=layers, imputation=ones, centre=ones, scale=ones))
 
 
-def layer(place: int, **keys: Any) -> Callable[[Path], object]:
-    return lambda folder: bundles.edit_json(folder, lambda data: data["layers"][place].update(keys))
+def layer(index: int, **keys: Any) -> Callable[[Path], object]:
+    return lambda folder: bundles.edit_json(folder, lambda data: data["layers"][index].update(keys))
 
 
 def array(name: str, numbers: Any) -> Callable[[Path], object]:
     """Put other numbers in an array, declared as they are."""
 
     def damage(folder: Path) -> None:
-        made = np.asarray(numbers)
-        declared = {"dtype": made.dtype.name, "shape": list(made.shape)}
+        built = np.asarray(numbers)
+        declared = {"dtype": built.dtype.name, "shape": list(built.shape)}
         bundles.edit_json(folder, lambda data: data["arrays"].update({name: declared}))
-        bundles.replace_array(folder / "arrays.safetensors", name, made)
+        bundles.replace_array(folder / "arrays.safetensors", name, built)
 
     return damage
 
@@ -110,15 +110,15 @@ CASES: list[tuple[Callable[[Path], object], str, str]] = [
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_a_fault_says_where_and_what_would_do(case: int, tmp_path: Path) -> None:
-    damage, place, says = CASES[case]
+def test_problem_has_key_path_and_expected_value(case: int, tmp_path: Path) -> None:
+    damage, index, message = CASES[case]
     folder = bundles.write_bundle(tmp_path / "net", every_op())
     damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    about = [fault for fault in caught.value.problems if f"{place}: " in fault]
+    about = [problem for problem in caught.value.problems if f"{index}: " in problem]
     assert about, caught.value.problems
-    with pytest.raises(errors.BundleError, match=says):
+    with pytest.raises(errors.BundleError, match=message):
         raise errors.BundleError(about)
 
 
@@ -128,14 +128,14 @@ def test_a_scale_of_0_divides_nothing(tmp_path: Path) -> None:
         model.make_node("scale", centre=ones, scale=ones),
         model.make_node("dense", weights=np.ones((3, 1)), bias=np.zeros(1), activation=IDENTITY),
     )
-    made = bundles.make_bundle(3, network=model.Network(layers=layers, imputation=ones, centre=ones, scale=ones))
-    folder = bundles.write_bundle(tmp_path / "net", made)
+    built = bundles.make_bundle(3, network=model.Network(layers=layers, imputation=ones, centre=ones, scale=ones))
+    folder = bundles.write_bundle(tmp_path / "net", built)
     array("scale0", np.array([1.0, 0, 2]))(folder)
     with pytest.raises(errors.BundleError, match=r"scale0: 0\.0 at \[1\].*expected no zeros"):
         read.read(folder)
 
 
-def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_node_list_are_reported_at_once(tmp_path: Path) -> None:
     folder = bundles.write_bundle(tmp_path / "net", every_op())
     for damage in (
         layer(1, activation="rellu"),
@@ -146,7 +146,7 @@ def test_all_faults_of_a_list_come_at_once(tmp_path: Path) -> None:
         damage(folder)
     with pytest.raises(errors.BundleError) as caught:
         read.read(folder)
-    places = [fault.split(": ")[1] for fault in caught.value.problems]
+    places = [problem.split(": ")[1] for problem in caught.value.problems]
     assert {"layers.1", "layers.2", "arrays.low4.shape", "arrays.w9.shape"} <= set(places)
 
 
