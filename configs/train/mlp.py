@@ -85,7 +85,7 @@ def score(rows: pd.DataFrame, predictions: Array) -> Score:
 
 def train(rows: pd.DataFrame) -> pipeline.Pipeline:
     """Fit imputation, scaling and the network on rows whose target is known, in float64."""
-    # Few iterations and a strong penalty, or the network overfits 4,970 noisy rows. The warning is about the iterations.
+    # Few iterations and a strong penalty, or the network overfits 4,970 noisy rows; the warning is about the iterations.
     network = neural_network.MLPRegressor(
         hidden_layer_sizes=(64, 32), activation="relu", alpha=3.0, max_iter=30, random_state=SEED
     )
@@ -127,7 +127,7 @@ def export(steps: pipeline.Pipeline, rows: pd.DataFrame, facts: dict[str, model.
 def golden(steps: pipeline.Pipeline, train_rows: Array) -> model.GoldenRows:
     """Draw rows from the features' ranges, some values missing, and let the pipeline itself predict them.
 
-    They are drawn, not taken: the rows of the tournament are not ours to ship.
+    They are drawn, not taken: the rows of the tournament may not be redistributed.
     """
     generator = np.random.default_rng(SEED)
     drawn = generator.uniform(train_rows.min(axis=0), train_rows.max(axis=0), size=(GOLDEN_ROWS, train_rows.shape[1]))

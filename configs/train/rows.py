@@ -1,7 +1,7 @@
 """Fetches real tournament rows and gives them the shape of today's data files.
 
 The source distribution of ``numerox`` 4.1.8 carries 8,281 rows of the 2018 tournament: 50 features, seven binary
-targets, 187 eras. They are not ours to ship, so they are fetched with pip (its settings for indexes, proxies and
+targets, 187 eras. They may not be redistributed, so they are fetched with pip (its settings for indexes, proxies and
 certificates hold), by the hash in ``requirements/rows.txt``. From the repository's root ``make rows``, or::
 
     .venv/bin/python -m configs.train.rows
@@ -85,16 +85,16 @@ def fetch(folder: Path, requirement: Path = REQUIREMENT) -> Path:
     (back_end / "__init__.py").touch()
     (back_end / "build_meta.py").write_text(BACK_END, encoding="utf-8")
     paths = [str(back_end.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    # The option of the same name is gone from newer pips, where it is the only way; the variable is read by all.
+    # Newer versions of pip always use PEP 517 and have no option for it; all versions accept the variable.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PIP_USE_PEP517": "1"}
     options = ["--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), "-r", str(requirement)]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     sdists = sorted(folder.glob("*.tar.gz"))
     if result.returncode or len(sdists) != 1:
-        said = "\n".join(f"  {line}" for line in (result.stdout + result.stderr).strip().splitlines()[-15:])
+        output = "\n".join(f"  {line}" for line in (result.stdout + result.stderr).strip().splitlines()[-15:])
         raise errors.NetworkError(
-            f"{requirement.name}: pip could not fetch the rows (exit code {result.returncode}):\n{said}\n"
+            f"{requirement.name}: pip could not fetch the rows (exit code {result.returncode}):\n{output}\n"
             "Check the network and pip's own settings (`python -m pip config list`), then run this again."
         )
     return extract(sdists[0], folder / "rows.hdf")
@@ -104,14 +104,14 @@ def extract(sdist: Path, target: Path) -> Path:
     """Copy the rows, and nothing else, out of a source distribution.
 
     Raises:
-        errors.DataError: The file is no such archive, or the rows are not in it.
+        errors.DataError: The file is not a tar archive, or the rows are not in it.
     """
     try:
         with tarfile.open(sdist) as archive:
             member = archive.extractfile(MEMBER)
             content = member.read() if member else b""
     except (tarfile.TarError, zlib.error, KeyError, EOFError) as error:
-        raise errors.DataError([f"{sdist.name}: no readable {MEMBER} ({error}); run this again"]) from error
+        raise errors.DataError([f"{sdist.name}: cannot read {MEMBER}: {error}; run this again"]) from error
     target.write_bytes(content)
     return target
 

@@ -130,7 +130,7 @@ def test_rows_of_another_shape_are_refused_with_their_columns() -> None:
 def test_training_without_rows_says_how_to_fetch_them(tmp_path: Path) -> None:
     done = run("mlp", "--rows", str(tmp_path), "--out", str(tmp_path / "mlp"))
     assert done.returncode == errors.DataError.exit_code
-    assert f"{tmp_path / 'train.parquet'}: cannot be read" in done.stderr
+    assert f"{tmp_path / 'train.parquet'}: cannot read the file" in done.stderr
     assert "fetch the rows first: make rows" in done.stderr
     assert not (tmp_path / "mlp").exists()
 
