@@ -76,7 +76,7 @@ def find_name_problems(
         declared: Names in ``bundle.json``.
         expected: Names that the model must have.
         owner: The model, for messages: ``an mlp of 2 layers``.
-        fix: What to do with an unknown array whose name resembles none of ``expected``.
+        fix: What to do with an unknown array whose name does not resemble one of ``expected``.
     """
     names = list(declared)
     missing = [name for name in expected if name not in names]

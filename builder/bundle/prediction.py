@@ -156,7 +156,7 @@ def compute_tolerance(expected: Array) -> float:
     Args:
         expected: float64 (rows,), at least one row.
     """
-    # Predictions that are not finite have the tolerance NaN, which no difference meets: no warning is needed.
+    # Predictions that are not finite have the tolerance NaN, which no difference meets.
     with np.errstate(over="ignore", invalid="ignore"):
         step = float(np.spacing(np.float32(np.abs(expected).max())))
         return max(FLOOR_ULP * step, RELATIVE_TOLERANCE * float(np.ptp(expected)))

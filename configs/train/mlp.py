@@ -85,7 +85,7 @@ def score(rows: pd.DataFrame, predictions: Array) -> Score:
 
 def train(rows: pd.DataFrame) -> pipeline.Pipeline:
     """Fit imputation, scaling and the network on rows whose target is known, in float64."""
-    # Few iterations and a strong penalty, or the network overfits 4,970 noisy rows; the warning is about the iterations.
+    # Few iterations and a strong penalty, or the network overfits 4,970 noisy rows. The warning is about max_iter.
     network = neural_network.MLPRegressor(
         hidden_layer_sizes=(64, 32), activation="relu", alpha=3.0, max_iter=30, random_state=SEED
     )

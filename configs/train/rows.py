@@ -46,7 +46,7 @@ DATA_TYPES = {0: "train", 1: "validation", 2: "test", 3: "live"}
 FILES = {"train": ("train",), "validation": ("validation", "test"), "live": ("live",)}
 BENCHMARK = "plain_ridge"
 
-# pip prepares the metadata of whatever source distribution it downloads, which would run the project's setup.py. It
+# pip prepares the metadata of every source distribution that it downloads, which would run the project's setup.py. It
 # asks the build back end found first on the path; this one answers with name and version alone: nothing fetched runs.
 BACK_END = """\
 import pathlib
@@ -129,16 +129,16 @@ def reshape(raw: pd.DataFrame) -> pd.DataFrame:
     Raises:
         errors.DataError: Columns, regions or ids are not those of the known file.
     """
-    faults = []
+    problems = []
     missing = [name for name in ("era", "region", *FEATURES, *TARGETS) if name not in raw]
     if missing:
-        faults.append(f"{MEMBER}: no column {', '.join(missing)}; this is not the file of numerox 4.1.8")
+        problems.append(f"{MEMBER}: no column {', '.join(missing)}; this is not the file of numerox 4.1.8")
     elif not set(raw["region"]) <= set(DATA_TYPES):
-        faults.append(f"{MEMBER}: column region: values other than {list(DATA_TYPES)}")
+        problems.append(f"{MEMBER}: column region: values other than {list(DATA_TYPES)}")
     if not raw.index.is_unique:
-        faults.append(f"{MEMBER}: {int(raw.index.duplicated().sum())} ids occur twice; every row needs its own")
-    if faults:
-        raise errors.DataError(faults)
+        problems.append(f"{MEMBER}: {int(raw.index.duplicated().sum())} ids occur twice; every row needs its own")
+    if problems:
+        raise errors.DataError(problems)
     data_type = raw["region"].map(DATA_TYPES)
     era = raw["era"].map("{:04.0f}".format).where(data_type != "live", "X")
     features = raw[list(FEATURES)].astype("float32").rename(columns=FEATURES)
@@ -166,7 +166,7 @@ def benchmark(train: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(frames: dict[str, pd.DataFrame], out: Path) -> None:
-    """Write each frame as ``NAME.parquet``; a file is there whole or not at all.
+    """Write each frame as ``NAME.parquet``; a file is complete or absent.
 
     Raises:
         errors.DataError: The folder cannot be written.

@@ -1,7 +1,7 @@
 """The ``custom`` kind: a Python file of the user that has ``load(bundle) -> predict``.
 
 ``code/model.py`` has ``load``; ``code/NAME.py`` (``code/a/b.py`` for ``a.b``, ``code/a/__init__.py`` for a package) is
-a helper module that ``modules`` lists; ``files/...`` is whatever ``load`` reads. There may be no arrays. The code
+a helper module that ``modules`` lists; ``files/...`` is data for ``load``. There may be no arrays. The code
 is parsed here and never run: that happens in the image alone.
 """
 

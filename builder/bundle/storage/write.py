@@ -1,4 +1,4 @@
-"""Writes a bundle: completely or not at all, and the same bundle always as the same bytes.
+"""Writes a bundle atomically; the same bundle always gives the same bytes.
 
 A network of two layers over two features, from any framework::
 

@@ -145,8 +145,8 @@ def test_a_bundle_keeps_its_steps_and_refuses_a_group(tmp_path: Path) -> None:
     assert read.read(bundles.write_bundle(tmp_path / "whole", made)).post == steps
     grouped = dataclasses.replace(made, post=(post.make_step("rank"), post.make_step("neutralize", group="medium")))
     fault = (
-        'bundle.json: post.1.neutralize.group: "medium"; a bundle names its features: write features: [...]; '
-        "a bundle cannot refer to a feature group"
+        'bundle.json: post.1.neutralize.group: "medium"; a bundle cannot refer to a feature group; '
+        "list the features: features: [...]"
     )
     with pytest.raises(errors.BundleError, match="a bundle cannot refer to a feature group") as raised:
         bundles.write_bundle(tmp_path / "grouped", grouped)
