@@ -67,7 +67,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
     averaged: bool = False
     categories: Annotated[tuple[CategoriesHeader, ...], schema.require_length(0, 100_000)] = ()
     prepare: PreprocessingHeader | None = None
-    head: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
+    finish: Annotated[tuple[dict[str, object], ...], schema.require_length(0, 1_000)] = ()
 
     @classmethod
     def dump_keys(cls, model: bundle_model.LightGbm) -> dict[str, object]:
@@ -164,7 +164,7 @@ class LightGbmHeader(bundle_header.BundleHeader):
     def _head_graph(self) -> node_graph.NodeGraph:
         source_text = f"the booster's {self.outputs:,} outputs"
         return node_graph.NodeGraph(
-            entries=self.head,
+            entries=self.finish,
             path=("finish",),
             prefix=HEAD_PREFIX,
             inputs=self.outputs,
