@@ -193,7 +193,7 @@ def test_a_file_that_would_lie_elsewhere_or_not_be_read_again_is_refused(name: s
         return bundle
 
     said = refusal(load, tmp_path / "below", files={name: tmp_path / "weights (final).csv"})
-    assert "cannot be named so in a bundle (in code/ and files/, up to 8 parts, each of ASCII letters" in said
+    assert "cannot be named so in a bundle (a path in code/ or files/ of up to 8 parts, each of ASCII letters" in said
     assert [path.name for path in tmp_path.iterdir()] == ["weights (final).csv"]
 
 
@@ -631,7 +631,7 @@ def test_without_source_there_is_nothing_to_save(tmp_path: Path) -> None:
         ({"modules": ["no_such_module"]}, "modules: there is no module 'no_such_module' here"),
         ({"modules": ["_csv"]}, "modules: _csv is in Python's standard library, which the image has; remove it from"),
         ({"modules": ["os"]}, "modules: os is in Python's standard library"),
-        ({"modules": [np]}, "modules: numpy is the name of another module in the image; rename yours"),
+        ({"modules": [np]}, "modules: numpy is also the name of another module in the image; rename yours"),
         ({"modules": [3]}, "modules: 3; expected a module, or its dotted name"),
         ({"files": [3]}, "files: 3; expected a list of paths, or a mapping"),
         (
